@@ -1,0 +1,46 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Warnings are errors everywhere. `swift run` builds for debugging, where Swift loops run 20–200 times slower,
+/// so targets with loops over pixels or parameters are optimised in that build too.
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+let fast: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
+let package = Package(
+    name: "deep-image",
+    products: [.executable(name: "trainer", targets: ["trainer"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "COpenCL", pkgConfig: "OpenCL", providers: [.apt(["ocl-icd-opencl-dev", "opencl-headers"])]),
+        .systemLibrary(name: "CLibJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+        .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]),
+        .target(name: "Kernels", path: "Kernels", cSettings: [.unsafeFlags(["-std=c23", "-Wall", "-Wextra", "-Werror"])]),
+
+        .target(name: "Randomness", swiftSettings: fast),
+        .target(name: "Oracle", swiftSettings: fast),
+        .target(name: "Compute", dependencies: ["COpenCL", "Kernels"], swiftSettings: fast),
+        .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
+        .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
+        .target(name: "ModelFiles", swiftSettings: fast),
+        .target(
+            name: "Training", dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation"], swiftSettings: fast),
+        .target(name: "Evaluation", dependencies: ["NeuralNet", "ImageData", "ModelFiles"], swiftSettings: fast),
+        .executableTarget(
+            name: "trainer",
+            dependencies: ["Training", "Evaluation", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+
+        .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
+        .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),
+        .testTarget(name: "NeuralNetTests", dependencies: ["NeuralNet", "Oracle"], swiftSettings: strict),
+        .testTarget(name: "ImageDataTests", dependencies: ["ImageData"], swiftSettings: strict),
+        .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
+        .testTarget(name: "TrainingTests", dependencies: ["Training"], swiftSettings: strict),
+        .testTarget(name: "CommandLineTests", swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu2x
+)
