@@ -1,7 +1,29 @@
-// Embeds the OpenCL C files, so that a copied `trainer` runs from anywhere.
+// Embeds the OpenCL C files, so that a copied `trainer` runs from anywhere. A new file is added here and nowhere else.
 #include "kernels.h"
 
-#define KERNEL_FILES(FILE)
+#define TEXT(identifier) static const char identifier##_text[]
 
-const kernel_source kernel_sources[] = {{0, 0}};
-const size_t kernel_source_count = 0;
+TEXT(augment) = {
+#embed "augment.cl" suffix(, 0)
+};
+TEXT(dropout) = {
+#embed "dropout.cl" suffix(, 0)
+};
+TEXT(optimizer) = {
+#embed "optimizer.cl" suffix(, 0)
+};
+TEXT(pooling) = {
+#embed "pooling.cl" suffix(, 0)
+};
+TEXT(softmax) = {
+#embed "softmax.cl" suffix(, 0)
+};
+
+#define ENTRY(identifier) {#identifier, identifier##_text}
+
+static const kernel_source sources[] = {
+    ENTRY(augment), ENTRY(dropout), ENTRY(optimizer), ENTRY(pooling), ENTRY(softmax),
+};
+
+const kernel_source *kernel_source_list(void) { return sources; }
+size_t kernel_source_count(void) { return sizeof sources / sizeof *sources; }

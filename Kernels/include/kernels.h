@@ -7,6 +7,6 @@ typedef struct {
     const char *text;
 } kernel_source;
 
-/// Every file of Kernels/, in alphabetical order.
-extern const kernel_source kernel_sources[];
-extern const size_t kernel_source_count;
+/// Every file of Kernels/, `kernel_source_count()` of them.
+const kernel_source *kernel_source_list(void);
+size_t kernel_source_count(void);

@@ -1,0 +1,83 @@
+import COpenCL
+
+/// One OpenCL device with its context, one in-order queue and its compiled programs.
+///
+/// Commands run in the order in which they are launched, so nothing here needs an event to be correct; the host waits only where it reads.
+/// A device is used by one thread at a time.
+public final class Device {
+    public let description: DeviceDescription
+    let context: cl_context
+    let queue: cl_command_queue
+    let device: cl_device_id
+    /// Times each launch where the device was opened for profiling.
+    public let profile: Profile?
+    private var programs: [Program.Key: Program] = [:]
+
+    /// Bytes of buffers alive now: OpenCL runtimes on CPUs do not enforce the device's total, so we keep our own account.
+    public private(set) var allocatedBytes = 0
+    /// The largest `allocatedBytes` there has been.
+    public private(set) var peakAllocatedBytes = 0
+
+    /// Opens the device.
+    ///
+    /// - Parameter profiling: whether each launch is timed by the device's clock (for `trainer bench`; costs a little on each launch).
+    public init(_ description: DeviceDescription, profiling: Bool = false) throws {
+        self.description = description
+        device = description.handle.pointer
+        var code: cl_int = 0
+        var handle: cl_device_id? = device
+        guard let context = clCreateContext(nil, 1, &handle, nil, nil, &code) else {
+            throw ComputeError("opening device opencl:\(description.number) (\(description.name))", code: code)
+        }
+        let properties = profiling ? cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE) : 0
+        guard let queue = clCreateCommandQueue(context, device, properties, &code) else {
+            clReleaseContext(context)
+            throw ComputeError("opening a queue on opencl:\(description.number) (\(description.name))", code: code)
+        }
+        self.context = context
+        self.queue = queue
+        profile = profiling ? Profile() : nil
+    }
+
+    deinit {
+        profile?.releaseEvents()
+        clFinish(queue)
+        clReleaseCommandQueue(queue)
+        clReleaseContext(context)
+    }
+
+    /// Opens the device that a selector names.
+    public static func open(_ selector: DeviceSelector, profiling: Bool = false) throws -> Device {
+        try Device(selector.select(from: DeviceDescription.all()), profiling: profiling)
+    }
+
+    /// Waits until everything launched has run. Never part of a training step.
+    public func finish() throws {
+        try check(clFinish(queue), "waiting for \(description.name)")
+    }
+
+    /// Starts what was launched, without waiting.
+    public func flush() throws {
+        try check(clFlush(queue), "starting work on \(description.name)")
+    }
+
+    /// A function of an embedded OpenCL C file, compiled with tuning constants; each (file, constants) is compiled once.
+    public func kernel(_ file: String, _ function: String, constants: [String: Int] = [:]) throws -> Kernel {
+        try Kernel(program: program(file, constants: constants), function: function, device: self)
+    }
+
+    /// Compiles an embedded file, or takes it from the memory's or the disk's cache.
+    @discardableResult
+    public func program(_ file: String, constants: [String: Int] = [:]) throws -> Program {
+        let key = Program.Key(file: file, constants: constants)
+        if let program = programs[key] { return program }
+        let program = try Program(key, context: context, device: device, description: description)
+        programs[key] = program
+        return program
+    }
+
+    func account(_ bytes: Int) {
+        allocatedBytes += bytes
+        peakAllocatedBytes = max(peakAllocatedBytes, allocatedBytes)
+    }
+}

@@ -1,0 +1,152 @@
+import COpenCL
+
+/// What an OpenCL device says of itself. Real GPUs and CPU runtimes are entries of one list.
+public struct DeviceDescription: Sendable {
+    public enum Kind: String, Sendable { case cpu, gpu, accelerator, other }
+
+    /// The device's place in the list of all platforms' devices: the N of `opencl:N`.
+    public let number: Int
+    public let name: String
+    public let vendor: String
+    public let platform: String
+    /// The driver's version.
+    public let driver: String
+    public let kind: Kind
+    public let computeUnits: Int
+    /// Bytes of global memory, as the device reports them.
+    public let globalMemory: Int
+    /// Bytes of the largest single buffer.
+    public let largestBuffer: Int
+    /// Bytes of local memory of one work-group.
+    public let localMemory: Int
+    public let largestWorkGroup: Int
+    /// Bytes to which a sub-buffer's start must be aligned.
+    public let baseAlignment: Int
+    /// Floats in a vector register, as the device reports it (1 on most GPUs).
+    public let floatVectorWidth: Int
+
+    let platformHandle: Handle
+    let handle: Handle
+
+    /// OpenCL's ids are plain pointers that any thread may use.
+    struct Handle: @unchecked Sendable {
+        let pointer: OpaquePointer
+    }
+
+    /// Every device of every platform, in the order of the runtime.
+    ///
+    /// - Throws: `ComputeError` where there is no OpenCL platform, or none has a device; says what to install.
+    public static func all() throws -> [DeviceDescription] {
+        var platformCount: cl_uint = 0
+        let code = clGetPlatformIDs(0, nil, &platformCount)
+        // −1001 is the ICD loader's "no platform"; some loaders answer with success and a count of zero.
+        guard code == CL_SUCCESS || code == -1001 else { throw ComputeError("listing the OpenCL platforms", code: code) }
+        guard code == CL_SUCCESS, platformCount > 0 else { throw ComputeError.noDevice }
+        var platforms = [cl_platform_id?](repeating: nil, count: Int(platformCount))
+        try check(clGetPlatformIDs(platformCount, &platforms, nil), "listing the OpenCL platforms")
+
+        var devices: [DeviceDescription] = []
+        for platform in platforms.compactMap({ $0 }) {
+            var count: cl_uint = 0
+            guard clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), 0, nil, &count) == CL_SUCCESS, count > 0 else { continue }
+            var handles = [cl_device_id?](repeating: nil, count: Int(count))
+            try check(
+                clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), count, &handles, nil),
+                "listing the devices of a platform")
+            for handle in handles.compactMap({ $0 }) {
+                devices.append(try DeviceDescription(number: devices.count, platform: platform, device: handle))
+            }
+        }
+        guard !devices.isEmpty else { throw ComputeError.noDevice }
+        return devices
+    }
+
+    init(number: Int, platform: cl_platform_id, device: cl_device_id) throws {
+        func value<T: BitwiseCopyable>(_ parameter: Int32, _ zero: T) throws -> T {
+            var value = zero
+            try check(
+                clGetDeviceInfo(device, cl_device_info(parameter), MemoryLayout<T>.size, &value, nil), "asking a device for its limits")
+            return value
+        }
+        func text(_ ask: (Int, UnsafeMutableRawPointer?, UnsafeMutablePointer<Int>?) -> cl_int) throws -> String {
+            var size = 0
+            try check(ask(0, nil, &size), "asking a device for its name")
+            var bytes = [UInt8](repeating: 0, count: size)
+            try check(ask(size, &bytes, nil), "asking a device for its name")
+            let words = String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self).split(separator: " ")
+            return words.joined(separator: " ")
+        }
+        func deviceText(_ parameter: Int32) throws -> String {
+            try text { clGetDeviceInfo(device, cl_device_info(parameter), $0, $1, $2) }
+        }
+        self.number = number
+        self.platformHandle = Handle(pointer: platform)
+        self.handle = Handle(pointer: device)
+        self.name = try deviceText(CL_DEVICE_NAME)
+        self.vendor = try deviceText(CL_DEVICE_VENDOR)
+        self.driver = try deviceText(CL_DRIVER_VERSION)
+        self.platform = try text { clGetPlatformInfo(platform, cl_platform_info(CL_PLATFORM_NAME), $0, $1, $2) }
+        let type: cl_device_type = try value(CL_DEVICE_TYPE, 0)
+        self.kind =
+            type & cl_device_type(CL_DEVICE_TYPE_GPU) != 0
+            ? .gpu
+            : type & cl_device_type(CL_DEVICE_TYPE_CPU) != 0
+                ? .cpu : type & cl_device_type(CL_DEVICE_TYPE_ACCELERATOR) != 0 ? .accelerator : .other
+        self.computeUnits = Int(try value(CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint(0)))
+        self.globalMemory = Int(try value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
+        self.largestBuffer = Int(try value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
+        self.localMemory = Int(try value(CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong(0)))
+        self.largestWorkGroup = try value(CL_DEVICE_MAX_WORK_GROUP_SIZE, 0)
+        self.baseAlignment = Int(try value(CL_DEVICE_MEM_BASE_ADDR_ALIGN, cl_uint(0))) / 8
+        self.floatVectorWidth = Int(try value(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, cl_uint(0)))
+    }
+}
+
+extension ComputeError {
+    /// No platform, or none with a device.
+    public static let noDevice = ComputeError(
+        "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
+            + "a GPU needs its vendor's OpenCL driver")
+}
+
+/// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`.
+public enum DeviceSelector: Equatable, Sendable {
+    case auto, cpu, gpu
+    case number(Int)
+
+    public init(parsing text: String) throws {
+        switch text {
+        case "auto": self = .auto
+        case "cpu": self = .cpu
+        case "gpu": self = .gpu
+        default:
+            guard text.hasPrefix("opencl:"), let number = Int(text.dropFirst(7)), number >= 0 else {
+                throw ComputeError("--device \(text): expected auto, cpu, gpu or opencl:N with a number from `trainer devices`")
+            }
+            self = .number(number)
+        }
+    }
+
+    /// The device meant. `auto` is the first GPU, or the first device where there is none.
+    public func select(from devices: [DeviceDescription]) throws -> DeviceDescription {
+        func list() -> String {
+            devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
+        }
+        switch self {
+        case .auto:
+            guard let device = devices.first(where: { $0.kind == .gpu }) ?? devices.first else { throw ComputeError.noDevice }
+            return device
+        case .cpu, .gpu:
+            let kind: DeviceDescription.Kind = self == .cpu ? .cpu : .gpu
+            guard let device = devices.first(where: { $0.kind == kind }) else {
+                throw ComputeError("--device \(kind.rawValue): no such device here; there is \(list())")
+            }
+            return device
+        case .number(let number):
+            guard devices.indices.contains(number) else {
+                throw ComputeError("--device opencl:\(number): no such device here; there is \(list())")
+            }
+            return devices[number]
+        }
+    }
+}
