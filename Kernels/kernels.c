@@ -6,8 +6,17 @@
 TEXT(augment) = {
 #embed "augment.cl" suffix(, 0)
 };
+TEXT(convolution) = {
+#embed "convolution.cl" suffix(, 0)
+};
 TEXT(dropout) = {
 #embed "dropout.cl" suffix(, 0)
+};
+TEXT(fully_connected) = {
+#embed "fully_connected.cl" suffix(, 0)
+};
+TEXT(gemm) = {
+#embed "gemm.cl" suffix(, 0)
 };
 TEXT(optimizer) = {
 #embed "optimizer.cl" suffix(, 0)
@@ -18,11 +27,15 @@ TEXT(pooling) = {
 TEXT(softmax) = {
 #embed "softmax.cl" suffix(, 0)
 };
+TEXT(winograd) = {
+#embed "winograd.cl" suffix(, 0)
+};
 
 #define ENTRY(identifier) {#identifier, identifier##_text}
 
 static const kernel_source sources[] = {
-    ENTRY(augment), ENTRY(dropout), ENTRY(optimizer), ENTRY(pooling), ENTRY(softmax),
+    ENTRY(augment),   ENTRY(convolution), ENTRY(dropout), ENTRY(fully_connected), ENTRY(gemm),
+    ENTRY(optimizer), ENTRY(pooling),     ENTRY(softmax), ENTRY(winograd),
 };
 
 const kernel_source *kernel_source_list(void) { return sources; }

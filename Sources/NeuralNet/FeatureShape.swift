@@ -1,0 +1,40 @@
+/// The shape of one image's activations: height × width × channels, kept as NHWC.
+public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
+    public let height: Int
+    public let width: Int
+    public let channels: Int
+    private let channelMultiple: Int
+
+    public init(height: Int, width: Int, channels: Int) {
+        self.init(height: height, width: width, channels: channels, channelMultiple: 16)
+    }
+
+    private init(height: Int, width: Int, channels: Int, channelMultiple: Int) {
+        self.height = height
+        self.width = width
+        self.channels = channels
+        self.channelMultiple = channelMultiple
+    }
+
+    /// A photograph of `size` × `size` pixels.
+    public static func image(size: Int) -> FeatureShape {
+        FeatureShape(height: size, width: size, channels: 3, channelMultiple: 4)
+    }
+
+    /// The shape after 2×2 pooling.
+    var pooled: FeatureShape {
+        FeatureShape(height: height / 2, width: width / 2, channels: channels, channelMultiple: channelMultiple)
+    }
+
+    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes past `channels` hold zeros, and keep
+    /// them by themselves: their weights and gradients are zero too.
+    public var storedChannels: Int { (channels + channelMultiple - 1) / channelMultiple * channelMultiple }
+
+    /// Floats of one image as stored.
+    public var storedCount: Int { height * width * storedChannels }
+
+    /// Numbers of one image that mean something.
+    public var count: Int { height * width * channels }
+
+    public var description: String { "\(height)×\(width)×\(channels)" }
+}

@@ -1,0 +1,217 @@
+import Compute
+import Foundation
+import Randomness
+
+/// The layers in order, with the memory they work in: one arena of weights, the activations, two buffers for the gradients of activations, and
+/// one scratch buffer. Data goes one way; nobody calls back up.
+public final class Network {
+    /// What is chosen when a network is made.
+    public struct Options: Sendable {
+        /// Images of the largest pass.
+        public var maximumBatch: Int
+        /// Whether backward will be called: keeps every activation, and allocates the buffers for gradients.
+        public var training: Bool
+        /// Probability with which dropout zeroes an element.
+        public var dropout: Double
+        /// The algorithm of every convolution, or nil for the default of each.
+        public var convolution: ConvolutionAlgorithm?
+
+        public init(maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithm? = nil) {
+            self.maximumBatch = maximumBatch
+            self.training = training
+            self.dropout = dropout
+            self.convolution = convolution
+        }
+    }
+
+    public let architecture: Architecture
+    public let device: Device
+    public let options: Options
+    public let inputShape: FeatureShape
+    public let classes: Int
+    public let layers: [any Layer]
+    public let parameters: [Parameter]
+    public let weights: ParameterArena
+    /// The network's input, `[batch][size][size][4]`, to be filled before `forward`.
+    public var input: Buffer { activations[0] }
+    /// Class scores, `[batch][classes rounded up to 16]`.
+    public var logits: Buffer { activations[layers.count] }
+    /// Where the gradient of the logits is put before `backward`.
+    public let logitsGradient: Buffer?
+
+    private let activations: [Buffer]
+    private let spareGradient: Buffer?
+
+    /// Builds the network and allocates its memory; the weights are zero until `initialize` or `load`.
+    ///
+    /// - Throws: `NetworkError` where the image is too small for the poolings, `ComputeError` where the device has too little memory.
+    public init(_ architecture: Architecture, imageSize: Int, classes: Int, options: Options, device: Device) throws {
+        self.architecture = architecture
+        self.device = device
+        self.options = options
+        self.classes = classes
+        inputShape = .image(size: imageSize)
+        let layers = try Network.layers(architecture, input: inputShape, classes: classes, options: options, device: device)
+        self.layers = layers
+        parameters = layers.flatMap(\.parameters)
+        weights = try ParameterArena(parameters, device: device)
+        try weights.clear()
+
+        let batch = options.maximumBatch
+        var activations = [try Buffer(device, floatCount: batch * inputShape.storedCount)]
+        // Without backward an activation is dead once the next layer has run: two buffers are enough.
+        let largest = layers.map(\.outputShape.storedCount).max() ?? 0
+        let spare = options.training ? [] : [try Buffer(device, floatCount: batch * largest), try Buffer(device, floatCount: batch * largest)]
+        for layer in layers {
+            let previous = activations[activations.count - 1]
+            if layer.isInPlace {
+                activations.append(previous)
+            } else if options.training {
+                activations.append(try Buffer(device, floatCount: batch * layer.outputShape.storedCount))
+            } else {
+                activations.append(previous === spare[0] ? spare[1] : spare[0])
+            }
+        }
+        self.activations = activations
+        logitsGradient = options.training ? try Buffer(device, floatCount: batch * largest) : nil
+        spareGradient = options.training ? try Buffer(device, floatCount: batch * largest) : nil
+
+        let scratch = layers.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
+        let workspace = scratch > 0 ? try Buffer(device, byteCount: scratch) : nil
+        for layer in layers { try layer.prepare(weights: layer.parameters.map { weights[$0] }, workspace: workspace, maximumBatch: batch) }
+    }
+
+    private static func layers(
+        _ architecture: Architecture, input: FeatureShape, classes: Int, options: Options, device: Device
+    ) throws -> [any Layer] {
+        var layers: [any Layer] = []
+        var shape = input
+        var parameterCount = 0
+        // Indices as torchvision counts: each ReLU and each dropout is a module of its own there.
+        var feature = 0
+        var classifier = 0
+        func parameters(_ prefix: String, _ weight: Parameter.Layout, bias: Int) -> (Parameter, Parameter) {
+            defer { parameterCount += 2 }
+            return (
+                Parameter(name: prefix + ".weight", layout: weight, index: parameterCount),
+                Parameter(name: prefix + ".bias", layout: .bias(count: bias), index: parameterCount + 1)
+            )
+        }
+        func fullyConnected(_ units: Int, relu: Bool) throws {
+            let (weight, bias) = parameters("classifier.\(classifier)", .fullyConnected(units: units, input: shape), bias: units)
+            layers.append(try FullyConnected(input: shape, units: units, relu: relu, weight: weight, bias: bias, device: device))
+            shape = FeatureShape(height: 1, width: 1, channels: units)
+        }
+        for token in architecture.tokens {
+            switch token {
+            case .convolution(let filters):
+                let (weight, bias) = parameters(
+                    "features.\(feature)", .convolution(filters: filters, input: shape), bias: filters)
+                layers.append(
+                    try Convolution(
+                        input: shape, filters: filters, weight: weight, bias: bias, algorithm: options.convolution,
+                        keepsTransformedWeights: !options.training, device: device))
+                feature += 2
+            case .maxPooling:
+                guard shape.height >= 2, shape.width >= 2 else {
+                    throw NetworkError(
+                        "model: '\(architecture)' has more poolings (M) than an image of \(input.height)×\(input.width) allows; "
+                            + "a larger --image-size or fewer M would do")
+                }
+                layers.append(try MaxPooling(input: shape, device: device))
+                feature += 1
+            case .fullyConnected(let units):
+                try fullyConnected(units, relu: true)
+                layers.append(
+                    try Dropout(
+                        shape: FeatureShape(height: 1, width: 1, channels: units), rate: options.dropout, layerIndex: layers.count,
+                        device: device))
+                classifier += 3
+            }
+            if let last = layers.last { shape = last.outputShape }
+        }
+        try fullyConnected(classes, relu: false)
+        return layers
+    }
+
+    /// He's normal initialisation (He et al. 2015): deviation √(2 / inputs) for weights, zero for biases. The same on every device.
+    public func initialize(seed: UInt64) throws {
+        for parameter in parameters { try initialize(parameter, seed: seed) }
+        weightsChanged()
+    }
+
+    /// Initialises one parameter as `initialize(seed:)` does.
+    public func initialize(_ parameter: Parameter, seed: UInt64) throws {
+        var values = [Float](repeating: 0, count: parameter.count)
+        if parameter.decays {
+            let deviation = (2 / Float(parameter.fanIn)).squareRoot()
+            let chunk = 1 << 16
+            let total = values.count
+            values.withUnsafeMutableBufferPointer { buffer in
+                let target = UncheckedPointer(buffer.baseAddress)
+                DispatchQueue.concurrentPerform(iterations: (total + chunk - 1) / chunk) { part in
+                    var random = Philox(seed: seed, purpose: .initialisation, step: UInt64(parameter.index), index: UInt32(part))
+                    for place in stride(from: part * chunk, to: min(total, (part + 1) * chunk), by: 2) {
+                        let pair = random.normalPair()
+                        target.pointer?[place] = pair.0 * deviation
+                        if place + 1 < total { target.pointer?[place + 1] = pair.1 * deviation }
+                    }
+                }
+            }
+        }
+        try load(parameter, values)
+    }
+
+    /// Sets a parameter from numbers in torchvision's order.
+    public func load(_ parameter: Parameter, _ values: [Float]) throws {
+        try weights[parameter].write(parameter.stored(values))
+        weightsChanged()
+    }
+
+    /// A parameter's numbers in torchvision's order.
+    public func export(_ parameter: Parameter) throws -> [Float] {
+        parameter.exported(try weights[parameter].read(parameter.storedCount))
+    }
+
+    /// To be called after weights were written: transformed copies are made anew.
+    public func weightsChanged() {
+        for layer in layers { layer.weightsChanged() }
+    }
+
+    /// logits ← network(input)
+    public func forward(_ pass: Pass) throws {
+        for (index, layer) in layers.enumerated() {
+            device.profile?.label = "\(index) \(layer.name) forward"
+            try layer.forward(input: activations[index], output: activations[index + 1], pass: pass)
+        }
+    }
+
+    /// From `logitsGradient` to `gradients`, which is overwritten; needs the activations of the last `forward`.
+    ///
+    /// - Parameter gradientReady: called from the last layer to the first, as soon as a parameter's gradient is queued.
+    public func backward(_ pass: Pass, gradients: ParameterArena, gradientReady: (Parameter) throws -> Void = { _ in }) throws {
+        guard var gradient = logitsGradient, var spare = spareGradient else {
+            throw NetworkError("backward of a network that was made for inference")
+        }
+        // Below the first parameter nobody needs a gradient.
+        let lowest = layers.firstIndex { !$0.parameters.isEmpty } ?? 0
+        for (index, layer) in layers.enumerated().reversed() where index >= lowest {
+            device.profile?.label = "\(index) \(layer.name) backward"
+            try layer.backward(
+                input: activations[index], output: activations[index + 1], outputGradient: gradient,
+                inputGradient: index == lowest ? nil : layer.isInPlace ? gradient : spare,
+                parameterGradients: layer.parameters.map { gradients[$0] }, pass: pass)
+            for parameter in layer.parameters { try gradientReady(parameter) }
+            if !layer.isInPlace { swap(&gradient, &spare) }
+        }
+    }
+}
+
+/// A pointer that the threads of one `concurrentPerform` share, each writing a part of its own.
+private struct UncheckedPointer: @unchecked Sendable {
+    let pointer: UnsafeMutablePointer<Float>?
+
+    init(_ pointer: UnsafeMutablePointer<Float>?) {
+        self.pointer = pointer
+    }
+}

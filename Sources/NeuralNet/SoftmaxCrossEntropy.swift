@@ -1,0 +1,75 @@
+import Compute
+
+/// Softmax and cross-entropy at the end of a network, with the counts that tell how it does.
+public final class SoftmaxCrossEntropy {
+    /// What the host reads of a mini-batch: sums over its images, each times its weight.
+    public struct Totals: Sendable, Equatable {
+        public var loss: Float
+        public var top1: Float
+        public var top5: Float
+        public var weight: Float
+    }
+
+    /// What is known of one image.
+    public struct Row: Sendable, Equatable {
+        public let loss: Float
+        public let top1: Float
+        public let top5: Float
+        /// The class with the highest score.
+        public let predicted: Int
+    }
+
+    private let classes: Int
+    private let stride: Int
+    private let statistics: Buffer
+    private let totals: Buffer
+    private let slots: Int
+    private let lossKernel: Kernel
+    private let softmaxKernel: Kernel
+    private let sumKernel: Kernel
+
+    /// - Parameter slots: mini-batches whose totals are kept, so that the host can read them late.
+    public init(device: Device, classes: Int, maximumBatch: Int, slots: Int = 4) throws {
+        self.classes = classes
+        self.slots = slots
+        stride = Parameter(name: "", layout: .bias(count: classes), index: 0).storedCount
+        statistics = try Buffer(device, floatCount: maximumBatch * 4)
+        totals = try Buffer(device, floatCount: slots * 4)
+        lossKernel = try device.kernel("softmax", "softmax_cross_entropy")
+        softmaxKernel = try device.kernel("softmax", "softmax_forward")
+        sumKernel = try device.kernel("softmax", "sum_statistics")
+    }
+
+    /// The loss of each row, and the gradient of `scale` · Σ weight · loss.
+    ///
+    /// - Parameters:
+    ///   - logits: `[batch][classes rounded up to 16]`
+    ///   - labels, weights: of the whole mini-batch; `pass.firstImage` is the place of row 0 in them
+    ///   - step: its totals are kept until `slots` steps later; several passes of one step add up
+    public func forwardBackward(
+        logits: Buffer, labels: Buffer, weights: Buffer, gradient: Buffer, scale: Float, step: Int, addsToStep: Bool, pass: Pass
+    ) throws {
+        try lossKernel.launch(
+            [pass.batch], local: [1], logits, labels, weights, gradient, statistics, pass.batch, classes, stride, pass.firstImage, scale)
+        try sumKernel.launch(
+            [1], local: [1], statistics, weights, totals, pass.batch, pass.firstImage, step % slots, addsToStep ? 1 : 0)
+    }
+
+    /// Posteriors of each row, `[batch][classes rounded up to 16]`.
+    public func softmax(logits: Buffer, probabilities: Buffer, batch: Int) throws {
+        try softmaxKernel.launch([batch], local: [1], logits, probabilities, batch, classes, stride)
+    }
+
+    /// Starts to read the totals of a step into `target` (four floats).
+    public func readTotals(step: Int, into target: UnsafeMutableRawBufferPointer) throws -> Event {
+        try totals.read(into: target, byteOffset: step % slots * 16)
+    }
+
+    /// The rows of the last pass.
+    public func readRows(_ count: Int) throws -> [Row] {
+        let values: [Float] = try statistics.read(count * 4)
+        return (0..<count).map { row in
+            Row(loss: values[4 * row], top1: values[4 * row + 1], top5: values[4 * row + 2], predicted: Int(values[4 * row + 3]))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+import Compute
+
+/// Constants that suit a device and change no result's meaning: sizes of register tiles and of chunks.
+///
+/// They are fixed by the device's own description, never by its number of cores or by a race, so a device always adds in the same order.
+public struct Tuning: Sendable, Equatable {
+    public struct Winograd: Sendable, Equatable {
+        var tileGroup = 12
+        var multiplyRows = 6
+        var multiplyBlocks = 8
+        var weightsRows = 4
+        /// Bytes of transformed tiles in forward and backward-data, and in backward-weights.
+        var dataChunkBytes = 8 << 20
+        var weightsChunkBytes = 16 << 20
+
+        func constants(outputTile: Int) -> [String: Int] {
+            [
+                "OUTPUT_TILE": outputTile, "TILE_GROUP": tileGroup, "MULTIPLY_ROWS": multiplyRows, "MULTIPLY_BLOCKS": multiplyBlocks,
+                "WEIGHTS_ROWS": weightsRows,
+            ]
+        }
+    }
+
+    public struct GEMM: Sendable, Equatable {
+        var vector = 8
+        var rows = 6
+        var depthBlock = 512
+        /// Most rows and panels that one work-item takes, and the items that a product is cut into where it is large enough.
+        var rowsPerItem = 192
+        var panelsPerItem = 16
+        var items = 64
+
+        var constants: [String: Int] { ["VECTOR": vector, "ROWS": rows, "DEPTH_BLOCK": depthBlock] }
+    }
+
+    public struct Convolution: Sendable, Equatable {
+        var vector = 8
+        var weightChannels = 4
+        var pixelsPerItem = 192
+        var panelsPerItem = 16
+        /// Bytes of activations and gradients that one slot of the weights' gradient sums, and of all slots together.
+        var slotBytes = 512 << 10
+        var slotsBytes = 16 << 20
+        /// Bytes of windows that `im2col` lays out at a time.
+        var columnsBytes = 4 << 20
+
+        var constants: [String: Int] { ["VECTOR": vector, "WEIGHT_CHANNELS": weightChannels] }
+    }
+
+    public struct FullyConnected: Sendable, Equatable {
+        var vector = 8
+        var panels = 1
+
+        var constants: [String: Int] { ["VECTOR": vector, "PANELS": panels] }
+    }
+
+    public var winograd = Winograd()
+    public var gemm = GEMM()
+    public var convolution = Convolution()
+    public var fullyConnected = FullyConnected()
+
+    public init(for device: DeviceDescription) {
+        if device.floatVectorWidth >= 16 {
+            gemm.vector = 16
+            convolution.vector = 16
+            convolution.weightChannels = 8
+            fullyConnected.vector = 16
+            fullyConnected.panels = 4
+        }
+    }
+}

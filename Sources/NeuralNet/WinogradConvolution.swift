@@ -1,0 +1,163 @@
+import Compute
+
+/// Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016): the host walks over chunks of tiles, small enough that what is transformed stays in
+/// the last-level cache. `winograd.cl` says how the numbers lie.
+final class WinogradConvolution: ConvolutionMethod {
+    let takesMask = true
+    private let input: FeatureShape
+    private let output: FeatureShape
+    private let outputTile: Int
+    private let tuning: Tuning.Winograd
+    private let keepsTransformedWeights: Bool
+    private var keptWeights: Buffer?
+    private var keptWeightsAreCurrent = false
+    private var scratch: [Buffer] = []
+
+    private let transformWeights: Kernel
+    private let transformWeightsTransposed: Kernel
+    private let transformInput: Kernel
+    private let transformGradient: Kernel
+    private let multiply: Kernel
+    private let transformOutput: Kernel
+    private let multiplyWeights: Kernel
+    private let reduceBias: Kernel
+    private let transformWeightsGradient: Kernel
+
+    /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from call to call (four times the
+    ///   filters' size): for inference. A training step uses them once.
+    init(input: FeatureShape, output: FeatureShape, outputTile: Int, keepsTransformedWeights: Bool, device: Device) throws {
+        self.input = input
+        self.output = output
+        self.outputTile = outputTile
+        self.keepsTransformedWeights = keepsTransformedWeights
+        tuning = Tuning(for: device.description).winograd
+        let constants = tuning.constants(outputTile: outputTile)
+        func kernel(_ name: String) throws -> Kernel { try device.kernel("winograd", "winograd_" + name, constants: constants) }
+        transformWeights = try kernel("transform_weights")
+        transformWeightsTransposed = try kernel("transform_weights_transposed")
+        transformInput = try kernel("transform_input")
+        transformGradient = try kernel("transform_gradient")
+        multiply = try kernel("multiply")
+        transformOutput = try kernel("transform_output")
+        multiplyWeights = try kernel("multiply_weights")
+        reduceBias = try kernel("reduce_bias")
+        transformWeightsGradient = try kernel("transform_weights_gradient")
+        if keepsTransformedWeights { keptWeights = try Buffer(device, floatCount: transformedWeightCount) }
+    }
+
+    // MARK: - Sizes
+
+    private var positions: Int { (outputTile + 2) * (outputTile + 2) }
+    private var channels: Int { input.storedChannels }
+    private var filters: Int { output.storedChannels }
+    private var transformedWeightCount: Int { positions * channels * filters }
+
+    private func tileCount(batch: Int) -> Int {
+        batch * ((input.height + outputTile - 1) / outputTile) * ((input.width + outputTile - 1) / outputTile)
+    }
+
+    /// Tiles of one chunk: as many as keep both transformed tensors within `bytes`, spread evenly over the chunks.
+    private func chunk(tiles: Int, bytes: Int) -> Int {
+        let group = tuning.tileGroup
+        let most = max(2 * group, bytes / (positions * 4 * (channels + filters)))
+        let chunks = (tiles + most - 1) / most
+        return ((tiles + chunks - 1) / chunks + group - 1) / group * group
+    }
+
+    private func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
+
+    /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two transformed tensors.
+    private func parts(maximumBatch: Int) -> [Int] {
+        let tiles = tileCount(batch: maximumBatch)
+        let dataRows = chunk(tiles: tiles, bytes: tuning.dataChunkBytes)
+        let weightRows = chunk(tiles: tiles, bytes: tuning.weightsChunkBytes)
+        let wide = max(channels, filters)
+        return [
+            transformedWeightCount,
+            max(planes(wide, rows: dataRows), planes(channels, rows: weightRows)),
+            max(planes(wide, rows: dataRows), planes(filters, rows: weightRows) + filters * weightRows + 16),
+        ]
+    }
+
+    private func bytes(_ floats: Int) -> Int { (floats * 4 + 4095) / 4096 * 4096 }
+
+    func workspaceByteCount(maximumBatch: Int) -> Int {
+        parts(maximumBatch: maximumBatch).reduce(0) { $0 + bytes($1) }
+    }
+
+    func prepare(workspace: Buffer?, maximumBatch: Int) throws {
+        guard let workspace else { return }
+        var offset = 0
+        scratch = try parts(maximumBatch: maximumBatch).map { floats in
+            defer { offset += bytes(floats) }
+            return try workspace.slice(byteOffset: offset, byteCount: floats * 4)
+        }
+    }
+
+    func weightsChanged() { keptWeightsAreCurrent = false }
+
+    // MARK: - Passes
+
+    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+        let transformed = keptWeights ?? scratch[0]
+        if keptWeights == nil || !keptWeightsAreCurrent {
+            try transformWeights.launch([channels, filters / 16], local: [16, 1], weights, transformed, channels, filters)
+            keptWeightsAreCurrent = true
+        }
+        try convolve(
+            from: input, channels: channels, mask: nil, weights: transformed, bias: bias, to: output, filters: filters, batch: batch)
+    }
+
+    func backwardData(outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int) throws {
+        try transformWeightsTransposed.launch([filters, channels / 16], local: [16, 1], weights, scratch[0], channels, filters)
+        try convolve(
+            from: outputGradient, channels: filters, mask: mask, weights: scratch[0], bias: nil, to: inputGradient, filters: channels,
+            batch: batch)
+    }
+
+    /// Forward and backward-data are the same sum with other weights; bias and ReLU come with the bias.
+    private func convolve(
+        from source: Buffer, channels: Int, mask: Buffer?, weights: Buffer, bias: Buffer?, to target: Buffer, filters: Int, batch: Int
+    ) throws {
+        let tiles = tileCount(batch: batch)
+        let chunk = chunk(tiles: tiles, bytes: tuning.dataChunkBytes)
+        let group = tuning.tileGroup
+        for first in stride(from: 0, to: tiles, by: chunk) {
+            let count = min(chunk, tiles - first)
+            let rows = (count + group - 1) / group * group
+            try transformInput.launch(
+                [rows, channels / 16], local: [group, 1], source, mask ?? source, scratch[1], input.height, input.width, channels, first, count,
+                mask == nil ? 0 : 1)
+            let rowsPerItem = tuning.multiplyRows * tuning.multiplyBlocks
+            try multiply.launch(
+                [(rows + rowsPerItem - 1) / rowsPerItem, filters / 16, positions], local: [1, 1, 1], scratch[1], weights, scratch[2], channels,
+                filters, rows)
+            try transformOutput.launch(
+                [rows, filters / 16], local: [group, 1], scratch[2], bias ?? weights, target, input.height, input.width, filters, first, count,
+                bias == nil ? 0 : 1, bias == nil ? 0 : 1)
+        }
+    }
+
+    func backwardWeights(
+        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer, biasGradient: Buffer, batch: Int
+    ) throws {
+        let tiles = tileCount(batch: batch)
+        let chunk = chunk(tiles: tiles, bytes: tuning.weightsChunkBytes)
+        let group = tuning.tileGroup
+        for first in stride(from: 0, to: tiles, by: chunk) {
+            let count = min(chunk, tiles - first)
+            let rows = (count + group - 1) / group * group
+            let accumulate = first == 0 ? 0 : 1
+            try transformInput.launch(
+                [rows, channels / 16], local: [group, 1], source, source, scratch[1], input.height, input.width, channels, first, count, 0)
+            try transformGradient.launch(
+                [rows, filters / 16], local: [group, 1], outputGradient, mask ?? outputGradient, scratch[2], input.height, input.width, filters,
+                first, count, mask == nil ? 0 : 1)
+            try multiplyWeights.launch(
+                [channels / tuning.weightsRows, filters / 16, positions], local: [1, 1, 1], scratch[1], scratch[2], scratch[0], channels, filters,
+                rows, accumulate)
+            try reduceBias.launch([filters / 16], local: [1], scratch[2], biasGradient, filters, rows, accumulate)
+        }
+        try transformWeightsGradient.launch([channels, filters / 16], local: [16, 1], scratch[0], weightGradient, channels, filters)
+    }
+}
