@@ -69,8 +69,8 @@ typedef float8 vector;
             b += b_row;                                                                                                                   \
         }                                                                                                                                 \
         _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                                                                \
-            if (r >= rows) break;                                                                                                         \
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) {                                                      \
+                if (r >= rows) continue;                                                                                                  \
                 global float *target = c + j / VECTORS_PER_PANEL * c_panel + r * c_row + j % VECTORS_PER_PANEL * VECTOR;                  \
                 vector value = sum[r][j];                                                                                                 \
                 if (flags & ACCUMULATE) value += LOAD(target);                                                                            \
