@@ -147,10 +147,11 @@ public final class Network {
             let deviation = (2 / Float(parameter.fanIn)).squareRoot()
             let chunk = 1 << 16
             let total = values.count
+            let stream = UInt64(parameter.index)
             values.withUnsafeMutableBufferPointer { buffer in
                 let target = UncheckedPointer(buffer.baseAddress)
                 DispatchQueue.concurrentPerform(iterations: (total + chunk - 1) / chunk) { part in
-                    var random = Philox(seed: seed, purpose: .initialisation, step: UInt64(parameter.index), index: UInt32(part))
+                    var random = Philox(seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
                     for place in stride(from: part * chunk, to: min(total, (part + 1) * chunk), by: 2) {
                         let pair = random.normalPair()
                         target.pointer?[place] = pair.0 * deviation
