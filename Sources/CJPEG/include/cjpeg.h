@@ -1,1 +1,50 @@
 #pragma once
+// Decoding and encoding JPEG from and to memory. libjpeg reports errors by longjmp, which may not cross Swift frames: it stays inside cjpeg.c.
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum cjpeg_status {
+    CJPEG_OK = 0,
+    CJPEG_NOT_JPEG,      // does not begin with a start-of-image marker
+    CJPEG_TRUNCATED,     // the data ends before the pixels do
+    CJPEG_DAMAGED,       // the data is there but wrong
+    CJPEG_TOO_LARGE,     // the header claims more than the limits given
+    CJPEG_UNSUPPORTED,   // lossless, 12-bit, two components …
+    CJPEG_OUT_OF_MEMORY,
+};
+
+enum cjpeg_colour { CJPEG_GREY = 0, CJPEG_RGB, CJPEG_YCC, CJPEG_CMYK, CJPEG_YCCK };
+
+typedef struct cjpeg_decoder cjpeg_decoder;
+
+typedef struct cjpeg_header {
+    uint32_t width, height;  // as stored, before the orientation is applied
+    int components;
+    int orientation;  // EXIF, 1…8; 1 where there is none or it makes no sense
+} cjpeg_header;
+
+/// NULL when there is no memory. A decoder serves one thread and any number of images, one after another.
+cjpeg_decoder *cjpeg_decoder_create(void);
+void cjpeg_decoder_destroy(cjpeg_decoder *decoder);
+
+/// Reads the header. `bytes` must stay until the last row is read. Nothing of the image's size is allocated before the limits are checked.
+enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count, uint64_t maximum_pixels,
+                                     uint32_t maximum_side, cjpeg_header *header);
+
+/// Starts decoding at scale_num/8 of the size; tells the size of what will come.
+enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width, uint32_t *height);
+
+/// The next `rows` rows as RGB, 3 bytes a pixel, `stride` bytes from row to row. Fails at the first warning that means missing pixels.
+enum cjpeg_status cjpeg_decoder_read(cjpeg_decoder *decoder, uint8_t *pixels, size_t stride, uint32_t rows);
+
+/// libjpeg's own words for the last status that was not CJPEG_OK.
+const char *cjpeg_decoder_message(const cjpeg_decoder *decoder);
+
+/// How many of libjpeg's warnings, harmless ones included, the image that was opened last has raised.
+int cjpeg_decoder_warnings(const cjpeg_decoder *decoder);
+
+/// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). `output` is to be freed by cjpeg_free.
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int quality,
+                               bool progressive, uint8_t **output, size_t *output_count, char message[200]);
+void cjpeg_free(uint8_t *output);

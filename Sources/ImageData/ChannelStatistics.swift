@@ -1,0 +1,88 @@
+import Foundation
+import Synchronization
+
+/// Mean and deviation of red, green and blue on the scale 0…1, over all pixels of the resized images.
+public struct ChannelStatistics: Sendable, Equatable {
+    /// Three numbers each.
+    public let mean: [Double]
+    public let deviation: [Double]
+    /// Images that were read.
+    public let imageCount: Int
+    /// Images that could not be read, in the set's order.
+    public let failures: [ImageError]
+}
+
+extension ImageSet {
+    /// Reads every image of the set at `shortSide` and measures it. The sums are whole numbers, so the result does not depend on `workers`.
+    ///
+    /// A channel without any variation gets deviation 1 (one may divide by it); a set without any readable image mean 0.
+    public func channelStatistics(shortSide: Int, workers: Int) -> ChannelStatistics {
+        struct Sums {
+            var sum = SIMD4<UInt64>()
+            var squares = SIMD4<UInt64>()
+            var pixels: UInt64 = 0
+            var images = 0
+            var failures: [(index: Int, error: ImageError)] = []
+        }
+        final class Total: Sendable {
+            let sums = Mutex(Sums())
+        }
+        let total = Total()
+        // Runs of files for each worker: a reader's buffers and the lock are then worth it.
+        let run = 32
+        runWorkers(workers, count: (count + run - 1) / run) { _, item in
+            var sums = Sums()
+            let buffer = PixelBuffer()
+            do throws(ImageError) {
+                let reader = try ImageReader()
+                for index in item * run..<min(count, (item + 1) * run) {
+                    do throws(ImageError) {
+                        let size = try reader.read(path: absolutePath(index), shortSide: shortSide, into: buffer)
+                        let pixels = size.width * size.height
+                        add(buffer.bytes, pixels: pixels, &sums.sum, &sums.squares)
+                        sums.pixels += UInt64(pixels)
+                        sums.images += 1
+                    } catch {
+                        sums.failures.append((index, error))
+                    }
+                }
+            } catch {
+                sums.failures.append((item * run, error))
+            }
+            total.sums.withLock { all in
+                all.sum &+= sums.sum
+                all.squares &+= sums.squares
+                all.pixels += sums.pixels
+                all.images += sums.images
+                all.failures += sums.failures
+            }
+        }
+        let sums = total.sums.withLock { $0 }
+        let pixelCount = Double(max(1, sums.pixels))
+        var mean: [Double] = []
+        var deviation: [Double] = []
+        for channel in 0..<3 {
+            let average = Double(sums.sum[channel]) / pixelCount
+            let variance = max(0, Double(sums.squares[channel]) / pixelCount - average * average)
+            mean.append(average / 255)
+            deviation.append(variance > 0 ? variance.squareRoot() / 255 : 1)
+        }
+        return ChannelStatistics(
+            mean: mean, deviation: deviation, imageCount: sums.images,
+            failures: sums.failures.sorted { $0.index < $1.index }.map(\.error))
+    }
+}
+
+private func add(_ bytes: UnsafePointer<UInt8>, pixels: Int, _ sum: inout SIMD4<UInt64>, _ squares: inout SIMD4<UInt64>) {
+    for channel in 0..<3 {
+        var first: UInt64 = 0
+        var second: UInt64 = 0
+        for pixel in 0..<pixels {
+            let value = UInt32(bytes[3 * pixel + channel])
+            first &+= UInt64(value)
+            second &+= UInt64(value &* value)
+        }
+        sum[channel] &+= first
+        squares[channel] &+= second
+    }
+}

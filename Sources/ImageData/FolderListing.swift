@@ -1,0 +1,89 @@
+import Foundation
+
+/// The names in one folder, sorted by their bytes (which for UTF-8 is the order of Unicode scalars), hidden ones left out.
+struct FolderListing {
+    var folders: [String] = []
+    var images: [String] = []
+    /// Files that are neither folders nor end in .jpg or .jpeg.
+    var otherCount = 0
+
+    /// Asks for a file's status only where the directory entry does not tell its type, so a million files need no million calls.
+    init(path: String) throws(DatasetError) {
+        guard let directory = opendir(path) else { throw Self.error(path) }
+        defer { closedir(directory) }
+        var folderNames = Names()
+        var imageNames = Names()
+        while true {
+            errno = 0
+            guard let entry = readdir(directory) else {
+                if errno != 0 { throw Self.error(path) }
+                break
+            }
+            let type = Int(entry.pointee.d_type)
+            guard let offset = MemoryLayout<dirent>.offset(of: \.d_name) else { break }
+            let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: UInt8.self)
+            let count = strlen(UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self))
+            if count == 0 || name[0] == UInt8(ascii: ".") { continue }
+            if type == DT_REG || !Self.isFolder(type, path, name, count) {
+                if Self.isJPEG(name, count) { imageNames.append(name, count) } else { otherCount += 1 }
+            } else {
+                folderNames.append(name, count)
+            }
+        }
+        folders = folderNames.sorted()
+        images = imageNames.sorted()
+    }
+
+    private static func isFolder(_ type: Int, _ path: String, _ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+        if type == DT_DIR { return true }
+        guard type == DT_LNK || type == DT_UNKNOWN else { return false }
+        var status = stat()
+        let full = path + "/" + String(decoding: UnsafeBufferPointer(start: name, count: count), as: UTF8.self)
+        return stat(full, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// `.jpg` or `.jpeg` in any case, with something before it.
+    private static func isJPEG(_ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+        func ends(_ suffix: StaticString) -> Bool {
+            let length = suffix.utf8CodeUnitCount
+            guard count > length else { return false }
+            // Bit 5 makes ASCII letters lower case; the dot has it already.
+            return (0..<length).allSatisfy { name[count - length + $0] | 0x20 == suffix.utf8Start[$0] }
+        }
+        return ends(".jpg") || ends(".jpeg")
+    }
+
+    private static func error(_ path: String) -> DatasetError {
+        switch errno {
+        case ENOENT:
+            DatasetError(.missingFolder, "\(path): no such folder; give the folder that holds one folder of JPEG files for each class")
+        case ENOTDIR: DatasetError(.notAFolder, "\(path): not a folder; give the folder that holds one folder of JPEG files for each class")
+        case EACCES, EPERM: DatasetError(.noPermission, "\(path): no permission to list this folder; change its mode with chmod")
+        default: DatasetError(.unreadable, "\(path): cannot be listed: \(String(cString: strerror(errno)))")
+        }
+    }
+}
+
+/// Names as bytes, one behind the other: sorting strings one by one takes several times longer.
+private struct Names {
+    private var bytes: [UInt8] = []
+    private var starts: [Int] = [0]
+
+    mutating func append(_ name: UnsafePointer<UInt8>, _ count: Int) {
+        bytes.append(contentsOf: UnsafeBufferPointer(start: name, count: count))
+        starts.append(bytes.count)
+    }
+
+    func sorted() -> [String] {
+        bytes.withUnsafeBufferPointer { bytes in
+            guard let base = bytes.baseAddress else { return [] }
+            let order = (0..<starts.count - 1).sorted { left, right in
+                let leftCount = starts[left + 1] - starts[left]
+                let rightCount = starts[right + 1] - starts[right]
+                let order = memcmp(base + starts[left], base + starts[right], min(leftCount, rightCount))
+                return order == 0 ? leftCount < rightCount : order < 0
+            }
+            return order.map { String(decoding: bytes[starts[$0]..<starts[$0 + 1]], as: UTF8.self) }
+        }
+    }
+}

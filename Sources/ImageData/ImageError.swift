@@ -1,0 +1,49 @@
+/// Why one image file cannot be used. Its description names the file, what was found and what to do.
+public struct ImageError: Error, Equatable, CustomStringConvertible {
+    public enum Kind: String, Sendable, CaseIterable {
+        case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge, unsupported
+    }
+
+    public let kind: Kind
+    /// The file's path as the caller gave it.
+    public let file: String
+    /// What was found, in few words; may be empty.
+    public let detail: String
+
+    public init(_ kind: Kind, file: String, detail: String = "") {
+        self.kind = kind
+        self.file = file
+        self.detail = detail
+    }
+
+    public var description: String {
+        let found = detail.isEmpty ? "" : " (\(detail))"
+        return switch kind {
+        case .missing: "\(file): no such file; check the path"
+        case .noPermission: "\(file): no permission to read it; change its mode with chmod or remove it"
+        case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
+        case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"
+        case .notJPEG: "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in .jpg or .jpeg"
+        case .truncated: "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
+        case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
+        case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
+        case .unsupported: "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive JPEG"
+        }
+    }
+}
+
+/// Why a folder of images, a plan or an output folder cannot be used.
+public struct DatasetError: Error, Equatable, CustomStringConvertible {
+    public enum Kind: Sendable, CaseIterable {
+        case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass, emptyClass, unknownClass
+        case badOption, outputExists, cannotWrite
+    }
+
+    public let kind: Kind
+    public let description: String
+
+    public init(_ kind: Kind, _ description: String) {
+        self.kind = kind
+        self.description = description
+    }
+}

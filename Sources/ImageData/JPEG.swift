@@ -1,0 +1,172 @@
+import CJPEG
+import Foundation
+
+/// What a file may claim before memory is spent on it.
+enum ImageLimits {
+    /// 100 megapixels: 300 MB decoded.
+    static let pixels = 100_000_000
+    /// libjpeg's own limit.
+    static let side = 65_500
+    /// Bytes of a file.
+    static let fileBytes = 1 << 30
+}
+
+/// Decodes a JPEG file's bytes to an upright RGB picture: grey, CMYK and YCCK are converted, EXIF orientation is applied.
+///
+/// - Parameters:
+///   - shortSide: when given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, its shorter side never below this.
+///   - name: how errors name the file.
+/// - Throws: `ImageError`: empty, not a JPEG, truncated, damaged, too large, unsupported.
+public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws(ImageError) -> DecodedImage {
+    let decoder = try JPEGDecoder()
+    // typed throws do not pass through the standard library's rethrowing closures
+    let result = bytes.withUnsafeBytes { raw in
+        Result { () throws(ImageError) in try decoder.decode(raw, shortSide: shortSide, name: name) }
+    }
+    let size = try result.get()
+    return DecodedImage(
+        width: size.width, height: size.height,
+        pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
+}
+
+/// Reads and decodes one file as the loader does: decoded, turned upright, its shorter side resized to `shortSide`.
+/// - Throws: `ImageError`.
+public func loadImage(path: String, shortSide: Int) throws(ImageError) -> DecodedImage {
+    let reader = try ImageReader()
+    let buffer = PixelBuffer()
+    let size = try reader.read(path: path, shortSide: shortSide, into: buffer)
+    return DecodedImage(
+        width: size.width, height: size.height,
+        pixels: Array(UnsafeBufferPointer(start: buffer.bytes, count: 3 * size.width * size.height)))
+}
+
+/// How the samples stand in a JPEG file.
+enum JPEGColour: UInt32 {
+    case grey, rgb, ycc, cmyk, ycck
+    var channels: Int { self == .grey ? 1 : self == .cmyk || self == .ycck ? 4 : 3 }
+}
+
+/// Encodes an RGB picture as a JPEG file with chroma at half size.
+/// - Parameter quality: 1…100, libjpeg's scale.
+/// - Throws: `ImageError` where a side is above 65,500 or memory is short.
+public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageError) -> [UInt8] {
+    try encodeJPEG(image.pixels, width: image.width, height: image.height, stored: .ycc, quality: quality)
+}
+
+/// CMYK samples are written as they are given (libjpeg marks them as Adobe's, so 255 means no ink).
+func encodeJPEG(
+    _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, quality: Int, progressive: Bool = false
+) throws(ImageError) -> [UInt8] {
+    precondition(pixels.count == width * height * stored.channels, "pixels do not match the size")
+    var output: UnsafeMutablePointer<UInt8>?
+    var count = 0
+    var message = [CChar](repeating: 0, count: 200)
+    let status = cjpeg_encode(
+        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(min(max(quality, 1), 100)), progressive,
+        &output, &count, &message)
+    defer { cjpeg_free(output) }
+    guard status == CJPEG_OK, let output else { throw JPEGDecoder.error(status, file: "image to be written", detail: text(message)) }
+    return Array(UnsafeBufferPointer(start: output, count: count))
+}
+
+private func text(_ message: [CChar]) -> String {
+    String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// Decodes picture after picture, with libjpeg's state and the output kept between them. For one thread.
+final class JPEGDecoder {
+    private let decoder: OpaquePointer
+    private var decoded = PixelBuffer()
+    private var turned = PixelBuffer()
+
+    init() throws(ImageError) {
+        guard let created = cjpeg_decoder_create() else { throw ImageError(.unreadable, file: "libjpeg", detail: "out of memory") }
+        decoder = created
+    }
+
+    deinit { cjpeg_decoder_destroy(decoder) }
+
+    /// The picture decoded last: RGB, upright; valid until the next `decode`.
+    var pixels: UnsafeMutablePointer<UInt8> { decoded.bytes }
+
+    /// libjpeg's warnings about the picture decoded last; the harmless ones do not stop it.
+    var warnings: Int { Int(cjpeg_decoder_warnings(decoder)) }
+
+    /// Returns the size of the upright picture in `pixels`.
+    func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String) throws(ImageError) -> (width: Int, height: Int) {
+        guard let base = bytes.baseAddress, !bytes.isEmpty else { throw ImageError(.empty, file: name) }
+        var header = cjpeg_header()
+        try check(
+            cjpeg_decoder_open(decoder, base, bytes.count, UInt64(ImageLimits.pixels), UInt32(ImageLimits.side), &header), name)
+        var width: UInt32 = 0
+        var height: UInt32 = 0
+        let numerator = Self.scaleNumerator(short: Int(min(header.width, header.height)), target: shortSide)
+        try check(cjpeg_decoder_start(decoder, Int32(numerator), &width, &height), name)
+        let size = (width: Int(width), height: Int(height))
+        decoded.reserve(3 * size.width * size.height)
+        try check(cjpeg_decoder_read(decoder, decoded.bytes, 3 * size.width, height), name)
+        guard header.orientation != 1 else { return size }
+        turned.reserve(3 * size.width * size.height)
+        let upright = turnUpright(decoded.bytes, width: size.width, height: size.height, orientation: Int(header.orientation), turned.bytes)
+        swap(&decoded, &turned)
+        return upright
+    }
+
+    /// Eighths of the size to decode at. libjpeg has vector code for 1/1, 1/2 and 1/4 only: 5/8 or 6/8 would take longer than 1/1.
+    static func scaleNumerator(short: Int, target: Int?) -> Int {
+        guard let target else { return 8 }
+        return [1, 2, 4].first { (short * $0 + 7) / 8 >= target } ?? 8
+    }
+
+    private func check(_ status: cjpeg_status, _ name: String) throws(ImageError) {
+        guard status != CJPEG_OK else { return }
+        throw Self.error(status, file: name, detail: String(cString: cjpeg_decoder_message(decoder)))
+    }
+
+    static func error(_ status: cjpeg_status, file: String, detail: String) -> ImageError {
+        let kind: ImageError.Kind =
+            switch status {
+            case CJPEG_NOT_JPEG: .notJPEG
+            case CJPEG_TRUNCATED: .truncated
+            case CJPEG_TOO_LARGE: .tooLarge
+            case CJPEG_UNSUPPORTED: .unsupported
+            case CJPEG_OUT_OF_MEMORY: .unreadable
+            default: .damaged
+            }
+        let limit = kind == .tooLarge ? "; the limit is \(ImageLimits.pixels / 1_000_000) megapixels and a side of \(ImageLimits.side)" : ""
+        return ImageError(kind, file: file, detail: detail + limit)
+    }
+}
+
+/// Undoes an EXIF orientation (2…8): writes the upright picture into `target`, returns its size.
+func turnUpright(
+    _ source: UnsafePointer<UInt8>, width: Int, height: Int, orientation: Int, _ target: UnsafeMutablePointer<UInt8>
+) -> (width: Int, height: Int) {
+    // Where the source's first pixel goes, and the steps in the target (in pixels) for one pixel right and one row down in the source.
+    let (newWidth, newHeight) = orientation >= 5 ? (height, width) : (width, height)
+    let lastColumn = newWidth - 1
+    let lastRow = (newHeight - 1) * newWidth
+    let (start, right, down) =
+        switch orientation {
+        case 2: (lastColumn, -1, newWidth)
+        case 3: (lastRow + lastColumn, -1, -newWidth)
+        case 4: (lastRow, 1, -newWidth)
+        case 5: (0, newWidth, 1)
+        case 6: (lastColumn, newWidth, -1)
+        case 7: (lastRow + lastColumn, -newWidth, -1)
+        case 8: (lastRow, -newWidth, 1)
+        default: (0, 1, newWidth)
+        }
+    for y in 0..<height {
+        var from = source + 3 * y * width
+        var to = target + 3 * (start + y * down)
+        for _ in 0..<width {
+            to[0] = from[0]
+            to[1] = from[1]
+            to[2] = from[2]
+            from += 3
+            to += 3 * right
+        }
+    }
+    return (newWidth, newHeight)
+}

@@ -1,0 +1,142 @@
+import Foundation
+
+/// Antialiased resizing of RGB bytes: separable, with a triangle filter as wide as one output pixel's step in the source
+/// (bilinear when enlarging, a weighted mean when reducing: the definition Pillow calls BILINEAR).
+///
+/// Float sums in a fixed order and one rounding at the end, half to even: the same bytes on every machine.
+/// Keeps its tables and rows between calls: one instance a thread.
+final class Resizer {
+    /// For each output position the first source position and its weights, all padded with zeros to `taps` weights.
+    private struct Axis {
+        let from: Int
+        let to: Int
+        let taps: Int
+        let first: [Int]
+        let count: [Int]
+        let weights: [Float]
+
+        init(from: Int, to: Int) {
+            let scale = Double(from) / Double(to)
+            let support = max(1, scale)
+            let taps = min(from, 2 * Int(support.rounded(.up)) + 1)
+            var first: [Int] = []
+            var count: [Int] = []
+            var weights = [Float](repeating: 0, count: to * taps)
+            first.reserveCapacity(to)
+            count.reserveCapacity(to)
+            for position in 0..<to {
+                let centre = (Double(position) + 0.5) * scale
+                let start = max(0, Int((centre - support + 0.5).rounded(.down)))
+                let end = min(from, Int((centre + support + 0.5).rounded(.down)), start + taps)
+                var sum = 0.0
+                for source in start..<end { sum += max(0, 1 - abs(Double(source) + 0.5 - centre) / support) }
+                for source in start..<end {
+                    weights[position * taps + source - start] = Float(max(0, 1 - abs(Double(source) + 0.5 - centre) / support) / sum)
+                }
+                first.append(start)
+                count.append(end - start)
+            }
+            (self.from, self.to, self.taps, self.first, self.count, self.weights) = (from, to, taps, first, count, weights)
+        }
+    }
+
+    private var horizontal = Axis(from: 1, to: 1)
+    private var vertical = Axis(from: 1, to: 1)
+    private var rows = UnsafeMutablePointer<Float>.allocate(capacity: 1)
+    private var rowsCapacity = 1
+
+    init() {}
+
+    deinit { rows.deallocate() }
+
+    /// The size of a picture whose shorter side becomes `shortSide`; the longer side keeps the proportion, rounded.
+    static func size(width: Int, height: Int, shortSide: Int) -> (width: Int, height: Int) {
+        let short = min(width, height)
+        let long = (max(width, height) * shortSide + short / 2) / short
+        return width <= height ? (shortSide, long) : (long, shortSide)
+    }
+
+    /// Writes `3 * newWidth * newHeight` bytes.
+    func resize(
+        _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>, newWidth: Int, newHeight: Int
+    ) {
+        if width == newWidth && height == newHeight {
+            target.update(from: source, count: 3 * width * height)
+            return
+        }
+        if horizontal.from != width || horizontal.to != newWidth { horizontal = Axis(from: width, to: newWidth) }
+        if vertical.from != height || vertical.to != newHeight { vertical = Axis(from: height, to: newHeight) }
+
+        // A ring of source rows as floats, each converted once, and behind it the row that is their weighted sum.
+        // Rows are padded to whole vectors, and the last pixel's vector of four reads one float past it.
+        let stride = (3 * width + 1 + 15) / 16 * 16
+        let ring = vertical.taps
+        let needed = (ring + 1) * stride
+        if needed > rowsCapacity {
+            rows.deallocate()
+            rows = .allocate(capacity: needed)
+            rowsCapacity = needed
+        }
+        rows.update(repeating: 0, count: needed)
+        let sums = rows + ring * stride
+        var converted = 0
+        vertical.weights.withUnsafeBufferPointer { verticalWeights in
+            horizontal.weights.withUnsafeBufferPointer { horizontalWeights in
+                for y in 0..<newHeight {
+                    let start = vertical.first[y]
+                    let count = vertical.count[y]
+                    while converted < start + count {
+                        Self.convert(source + converted * 3 * width, count: 3 * width, into: rows + converted % ring * stride)
+                        converted += 1
+                    }
+                    sum(verticalWeights, at: y * ring, start: start, count: count, stride: stride, into: sums)
+                    shrink(sums, horizontalWeights, into: target + y * 3 * newWidth)
+                }
+            }
+        }
+    }
+
+    @inline(__always)
+    private static func convert(_ bytes: UnsafePointer<UInt8>, count: Int, into row: UnsafeMutablePointer<Float>) {
+        for index in 0..<count { row[index] = Float(bytes[index]) }
+    }
+
+    private func sum(
+        _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int, into sums: UnsafeMutablePointer<Float>
+    ) {
+        let ring = vertical.taps
+        let base = UnsafeRawPointer(rows)
+        let target = UnsafeMutableRawPointer(sums)
+        var column = 0
+        while column < stride {
+            var total = SIMD16<Float>()
+            for tap in 0..<count {
+                let at = ((start + tap) % ring * stride + column) * 4
+                total += base.loadUnaligned(fromByteOffset: at, as: SIMD16<Float>.self) * weights[offset + tap]
+            }
+            target.storeBytes(of: total, toByteOffset: column * 4, as: SIMD16<Float>.self)
+            column += 16
+        }
+    }
+
+    private func shrink(_ row: UnsafePointer<Float>, _ weights: UnsafeBufferPointer<Float>, into target: UnsafeMutablePointer<UInt8>) {
+        let base = UnsafeRawPointer(row)
+        let taps = horizontal.taps
+        horizontal.first.withUnsafeBufferPointer { first in
+            horizontal.count.withUnsafeBufferPointer { count in
+                for x in 0..<first.count {
+                    let at = first[x] * 12
+                    var total = SIMD4<Float>()
+                    for tap in 0..<count[x] {
+                        total += base.loadUnaligned(fromByteOffset: at + tap * 12, as: SIMD4<Float>.self) * weights[x * taps + tap]
+                    }
+                    // Adding 2^23 rounds to a whole number that then is the lowest bits of the float.
+                    let whole = unsafeBitCast(total + 8_388_608, to: SIMD4<UInt32>.self)
+                    target[3 * x] = UInt8(truncatingIfNeeded: whole.x)
+                    target[3 * x + 1] = UInt8(truncatingIfNeeded: whole.y)
+                    target[3 * x + 2] = UInt8(truncatingIfNeeded: whole.z)
+                }
+            }
+        }
+    }
+}

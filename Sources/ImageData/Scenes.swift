@@ -1,0 +1,279 @@
+import Foundation
+import Randomness
+import Synchronization
+
+/// The demo set: pictures drawn by rule, ten classes of shapes with textures on cluttered backgrounds.
+///
+/// Place, size, turn and all colours are drawn independently of the class, so mean colour and position tell nothing and a linear classifier
+/// on pixels fails, while edges and textures tell a ConvNet enough.
+public enum Scenes {
+    /// Most classes that can be drawn.
+    public static let classNames = [
+        "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover", "arrow", "bullseye",
+    ]
+
+    /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments alone.
+    public static func draw(label: Int, index: Int, size: Int, seed: UInt64) -> DecodedImage {
+        var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
+        var canvas = Canvas(size: size)
+        paintBackground(&canvas, &random)
+        paintObject(&canvas, &random, label: label)
+        return canvas.encoded(&random)
+    }
+
+    /// Writes `count` pictures as JPEG files into `path/train/CLASS/` (four fifths) and `path/val/CLASS/` (one fifth).
+    ///
+    /// All is written under another name beside `path` and renamed when whole, so `path` never holds half a set.
+    /// - Parameters:
+    ///   - path: must not exist, or be an empty folder.
+    ///   - size: side of the square pictures in pixels, 16…4096.
+    ///   - classes: 2…10.
+    ///   - progress: called with the number of files written so far, on any thread.
+    /// - Throws: `DatasetError`.
+    public static func write(
+        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64, workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+        progress: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws(DatasetError) {
+        guard (2...classNames.count).contains(classes) else {
+            throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
+        }
+        guard (16...4096).contains(size) else { throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels") }
+        guard count >= 5 * classes else {
+            throw DatasetError(
+                .badOption, "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, so that each class has one to validate")
+        }
+        var path = path
+        while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
+        try requireEmpty(path)
+        let target = URL(fileURLWithPath: path)
+        let partial = target.deletingLastPathComponent().path + "/.\(target.lastPathComponent).partial-\(getpid())"
+        let manager = FileManager.default
+        do {
+            for name in classNames.prefix(classes) {
+                for part in ["train", "val"] {
+                    try manager.createDirectory(atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
+                }
+            }
+        } catch {
+            try? manager.removeItem(atPath: partial)
+            throw DatasetError(.cannotWrite, "\(path): cannot be made: \(error.localizedDescription); choose another folder")
+        }
+
+        let outcome = Outcome()
+        runWorkers(workers, count: count) { _, index in
+            if outcome.failure.withLock({ $0 != nil }) { return }
+            let label = index % classes
+            let part = index / classes % 5 == 4 ? "val" : "train"
+            let number = String(index)
+            let padded = String(repeating: "0", count: max(0, 6 - number.count)) + number
+            let file = "\(partial)/\(part)/\(classNames[label])/\(padded).jpg"
+            do {
+                let bytes = try encodeJPEG(draw(label: label, index: index, size: size, seed: seed), quality: 90)
+                try Data(bytes).write(to: URL(fileURLWithPath: file))
+                progress(outcome.written.add(1, ordering: .relaxed).newValue)
+            } catch {
+                outcome.failure.withLock { $0 = $0 ?? "\(error)" }
+            }
+        }
+        if let failure = outcome.failure.withLock({ $0 }) {
+            try? manager.removeItem(atPath: partial)
+            throw DatasetError(.cannotWrite, "\(path): cannot be written: \(failure); free some space or choose another folder")
+        }
+        guard rename(partial, path) == 0 else {
+            let reason = String(cString: strerror(errno))
+            try? manager.removeItem(atPath: partial)
+            throw DatasetError(.cannotWrite, "\(path): cannot be put in place: \(reason); choose another folder")
+        }
+    }
+
+    private final class Outcome: Sendable {
+        let written = Atomic<Int>(0)
+        let failure = Mutex<String?>(nil)
+    }
+
+    private static func requireEmpty(_ path: String) throws(DatasetError) {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return }
+        let entries = isFolder.boolValue ? try? FileManager.default.contentsOfDirectory(atPath: path) : nil
+        guard entries?.isEmpty ?? false else {
+            throw DatasetError(.outputExists, "\(path): exists already and is not an empty folder; choose another one or remove it")
+        }
+    }
+
+    // MARK: drawing
+
+    private static func paintBackground(_ canvas: inout Canvas, _ random: inout Philox) {
+        canvas.gradient(from: colour(&random), to: colour(&random), angle: random.uniform(in: 0...(2 * .pi)))
+        for _ in 0..<6 + random.integer(below: 7) {
+            let centre = SIMD2(random.uniform(), random.uniform())
+            let turn = random.uniform(in: 0...(2 * .pi))
+            let opacity = random.uniform(in: 0.3...0.8)
+            let paint = colour(&random)
+            let radius = random.uniform(in: 0.03...0.22)
+            let slimness = random.uniform(in: 0.1...1)
+            let kind = random.integer(below: 3)
+            canvas.paint(centre: centre, reach: radius * 1.5, turn: turn) { point in
+                let distance: Float =
+                    switch kind {
+                    case 0: length(point) - radius * 0.7
+                    case 1: max(abs(point.x) - radius, abs(point.y) - radius * slimness)
+                    default: max(abs(point.x) - radius * 1.4, abs(point.y) - 0.012)
+                    }
+                return (distance, paint, opacity)
+            }
+        }
+    }
+
+    private static func paintObject(_ canvas: inout Canvas, _ random: inout Philox, label: Int) {
+        let radius = random.uniform(in: 0.2...0.375)
+        let centre = SIMD2(random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
+        let turn = random.uniform(in: 0...(2 * .pi))
+        // Two colours of clearly different lightness; which of them is the light one is a coin's throw.
+        var first = colour(&random)
+        var second = colour(&random)
+        let step = random.uniform(in: 0.45...0.75)
+        let low = random.uniform(in: 0.05...(0.95 - step))
+        (first, second) = (withLightness(first, low), withLightness(second, low + step))
+        if random.integer(below: 2) == 1 { swap(&first, &second) }
+        let detail = random.uniform(in: 0.85...1.2)
+        let rim = 0.06 * radius
+        let pixel = canvas.pixel
+        canvas.paint(centre: centre, reach: radius * 1.15, turn: turn) { point in
+            let p = point / radius
+            var distance: Float
+            var secondShare: Float = 0
+            let soft = pixel / radius
+            switch label {
+            case 0:
+                distance = length(p) - 0.95
+                secondShare = edge(wave(p.x, period: 0.42 * detail), soft)
+            case 1:
+                distance = max(abs(p.x), abs(p.y)) - 0.8
+                let cells = wave(p.x, period: 0.62 * detail) * wave(p.y, period: 0.62 * detail)
+                secondShare = edge(cells * 3, soft)
+            case 2:
+                distance = abs(length(p) - 0.72) - 0.2
+            case 3:
+                distance = star(p)
+            case 4:
+                distance = min(max(abs(p.x) - 0.95, abs(p.y) - 0.28), max(abs(p.x) - 0.28, abs(p.y) - 0.95))
+            case 5:
+                distance = triangle(p)
+                let cell = 0.42 * detail
+                let q = SIMD2(p.x - (p.x / cell).rounded() * cell, p.y - (p.y / cell).rounded() * cell)
+                secondShare = edge(length(q) - 0.3 * cell, soft)
+            case 6:
+                distance = max(length(p) - 0.95, 0.72 - length(p - SIMD2(0.45, 0)))
+            case 7:
+                let q = SIMD2(abs(p.x), abs(p.y))
+                distance = length(q - SIMD2(0.46, 0.46)) - 0.46
+            case 8:
+                let shaft = max(abs(p.x + 0.45) - 0.5, abs(p.y) - 0.17)
+                let head = max(-p.x - 0.02, (p.x - 0.95) * 0.62 + abs(p.y) * 0.78)
+                distance = min(shaft, head)
+            default:
+                distance = length(p) - 0.95
+                secondShare = edge(wave(length(p), period: 0.62 * detail), soft)
+            }
+            // A rim in the second colour parts the object from whatever lies behind.
+            let inside = min(max((-distance * radius - rim) / pixel + 0.5, 0), 1)
+            let share = max(secondShare, 1 - inside)
+            return (distance * radius, first + (second - first) * share, 1)
+        }
+    }
+
+    private static func colour(_ random: inout Philox) -> SIMD3<Float> {
+        SIMD3(random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95))
+    }
+
+    /// The colour moved towards black or white until it has this lightness (Rec. 601 luma).
+    private static func withLightness(_ colour: SIMD3<Float>, _ target: Float) -> SIMD3<Float> {
+        let lightness = (colour * SIMD3(0.299, 0.587, 0.114)).sum()
+        if lightness > target { return colour * (target / lightness) }
+        return colour + (1 - colour) * ((target - lightness) / (1 - lightness))
+    }
+
+    private static func length(_ vector: SIMD2<Float>) -> Float { (vector * vector).sum().squareRoot() }
+
+    /// A triangle wave between −period/4 and +period/4: the distance to the nearest border of stripes.
+    private static func wave(_ x: Float, period: Float) -> Float {
+        let phase = x / period - (x / period).rounded(.down)
+        return (abs(phase - 0.5) - 0.25) * period
+    }
+
+    private static func edge(_ distance: Float, _ soft: Float) -> Float { min(max(0.5 - distance / soft, 0), 1) }
+
+    /// A five-pointed star: the distance to the line from a tip to the notch beside it, in the tenth of the turn that both share.
+    private static func star(_ p: SIMD2<Float>) -> Float {
+        let radius = length(p)
+        let fifth = 2 * Float.pi / 5
+        let angle = atan2(p.y, p.x)
+        let folded = abs(angle - (angle / fifth).rounded() * fifth)
+        let q = SIMD2(radius * cos(folded), radius * sin(folded))
+        let tip = SIMD2<Float>(1, 0)
+        let notch = SIMD2<Float>(0.42 * cos(fifth / 2), 0.42 * sin(fifth / 2))
+        let along = notch - tip
+        let normal = SIMD2(along.y, -along.x) / length(along)
+        return ((q - tip) * normal).sum()
+    }
+
+    /// An equilateral triangle.
+    private static func triangle(_ p: SIMD2<Float>) -> Float {
+        max(-p.x, 0.5 * p.x + 0.866 * abs(p.y)) - 0.52
+    }
+}
+
+/// A square picture in linear floats, 0…1; coordinates are in parts of the side.
+private struct Canvas {
+    let size: Int
+    /// One pixel in parts of the side.
+    let pixel: Float
+    private var colours: [SIMD3<Float>]
+
+    init(size: Int) {
+        self.size = size
+        pixel = 1 / Float(size)
+        colours = Array(repeating: SIMD3(), count: size * size)
+    }
+
+    mutating func gradient(from: SIMD3<Float>, to: SIMD3<Float>, angle: Float) {
+        let direction = SIMD2(cos(angle), sin(angle))
+        for y in 0..<size {
+            for x in 0..<size {
+                let point = SIMD2(Float(x), Float(y)) * pixel - 0.5
+                colours[y * size + x] = from + (to - from) * ((point * direction).sum() * 0.7 + 0.5)
+            }
+        }
+    }
+
+    /// Paints what `shape` tells for each point (signed distance, colour, opacity), within `reach` of the centre, borders antialiased.
+    mutating func paint(
+        centre: SIMD2<Float>, reach: Float, turn: Float, _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)
+    ) {
+        let (cosine, sine) = (cos(turn), sin(turn))
+        func span(_ middle: Float) -> Range<Int> {
+            let low = max(0, Int((middle - reach) * Float(size)) - 1)
+            return low..<max(low, min(size, Int((middle + reach) * Float(size)) + 2))
+        }
+        for y in span(centre.y) {
+            for x in span(centre.x) {
+                let offset = (SIMD2(Float(x), Float(y)) + 0.5) * pixel - centre
+                let point = SIMD2(cosine * offset.x + sine * offset.y, cosine * offset.y - sine * offset.x)
+                let (distance, colour, opacity) = shape(point)
+                let cover = min(max(0.5 - distance / pixel, 0), 1) * opacity
+                if cover > 0 { colours[y * size + x] += (colour - colours[y * size + x]) * cover }
+            }
+        }
+    }
+
+    /// Bytes, with a little grain.
+    func encoded(_ random: inout Philox) -> DecodedImage {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(3 * size * size)
+        for colour in colours {
+            let grain = (random.uniform() - 0.5) * 0.08
+            for channel in 0..<3 { bytes.append(UInt8(min(max((colour[channel] + grain) * 255 + 0.5, 0), 255))) }
+        }
+        return DecodedImage(width: size, height: size, pixels: bytes)
+    }
+}

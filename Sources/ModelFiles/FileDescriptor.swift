@@ -1,0 +1,67 @@
+import Foundation
+
+/// An open file, closed when it is let go; reads and writes whole buffers, past interruptions and short counts.
+final class FileDescriptor: Sendable {
+    let path: String
+    private let number: Int32
+
+    /// Opens `path` with the flags of open(2); errors speak of `errorPath` where that is given.
+    init(_ path: String, _ flags: Int32, errorPath: String? = nil) throws {
+        self.path = errorPath ?? path
+        // Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
+        let number = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0o666)
+        guard number >= 0 else { throw ModelFileError.system(self.path, "opening") }
+        self.number = number
+    }
+
+    deinit {
+        close(number)
+    }
+
+    /// The size in bytes. Throws where this is not a regular file.
+    func size() throws -> Int {
+        var status = stat()
+        guard fstat(number, &status) == 0 else { throw ModelFileError.system(path, "reading its size") }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw ModelFileError(path: path, found: "this is not a regular file", expected: "a file", remedy: "Check the path")
+        }
+        return Int(status.st_size)
+    }
+
+    /// Fills `buffer` from `offset` on. Throws where the file ends before.
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+        var done = 0
+        while done < buffer.count {
+            let count = pread(number, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw ModelFileError.system(path, "reading") }
+            guard count > 0 else {
+                throw ModelFileError(
+                    path: path, found: "it ends at byte \(offset + done)", expected: "\(offset + buffer.count) bytes or more",
+                    remedy: "It was cut short or changed while it was read: fetch or write it again")
+            }
+            done += count
+        }
+    }
+
+    /// Writes all of `bytes` at the file's position.
+    func write(_ bytes: UnsafeRawBufferPointer) throws {
+        var done = 0
+        while done < bytes.count {
+            let count = Foundation.write(number, bytes.baseAddress! + done, bytes.count - done)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw ModelFileError.system(path, "writing") }
+            done += count
+        }
+    }
+
+    /// Cuts the file to `size` bytes.
+    func truncate(to size: Int) throws {
+        guard ftruncate(number, off_t(size)) == 0 else { throw ModelFileError.system(path, "cutting it to \(size) bytes") }
+    }
+
+    /// Waits until the content has reached the disk.
+    func synchronize() throws {
+        guard fsync(number) == 0 else { throw ModelFileError.system(path, "writing to the disk") }
+    }
+}

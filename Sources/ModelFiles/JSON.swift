@@ -1,0 +1,258 @@
+/// A JSON value whose objects keep their order.
+///
+/// Read and written by code of our own: Foundation's reader silently keeps one of two equal keys, turns integers into floating point and takes
+/// more than JSON, where a checkpoint's header has to be refused; its writer does not keep the order of keys.
+public enum JSON: Equatable, Sendable {
+    case null
+    case bool(Bool)
+    /// A number written without fraction and exponent.
+    case integer(Int)
+    case number(Double)
+    case string(String)
+    case array([JSON])
+    case object([Member])
+
+    /// A key of an object and what belongs to it.
+    public struct Member: Equatable, Sendable {
+        public var key: String
+        public var value: JSON
+
+        public init(_ key: String, _ value: JSON) {
+            self.key = key
+            self.value = value
+        }
+    }
+
+    /// A single precision number, with the digits that single precision needs (0.1, not 0.10000000149011612).
+    public static func float(_ value: Float) -> JSON {
+        .number(Double(value.description) ?? Double(value))
+    }
+
+    /// The member of an object with this key; nil where there is none or this is not an object.
+    public subscript(key: String) -> JSON? {
+        guard case .object(let members) = self else { return nil }
+        return members.first { $0.key == key }?.value
+    }
+
+    /// The value as JSON on one line, with no spaces. Numbers have the fewest digits that read back to the same value; NaN and infinities, which
+    /// JSON does not know, become null.
+    public var text: String {
+        switch self {
+        case .null: return "null"
+        case .bool(let value): return value ? "true" : "false"
+        case .integer(let value): return String(value)
+        case .number(let value): return value.isFinite ? value.description : "null"
+        case .string(let value): return JSON.quoted(value)
+        case .array(let values): return "[" + values.map(\.text).joined(separator: ",") + "]"
+        case .object(let members):
+            return "{" + members.map { JSON.quoted($0.key) + ":" + $0.value.text }.joined(separator: ",") + "}"
+        }
+    }
+
+    private static func quoted(_ text: String) -> String {
+        var quoted = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": quoted += "\\\""
+            case "\\": quoted += "\\\\"
+            case "\n": quoted += "\\n"
+            case "\r": quoted += "\\r"
+            case "\t": quoted += "\\t"
+            case _ where scalar.value < 0x20 || scalar.value == 0x7F:
+                let digits = String(scalar.value, radix: 16)
+                quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            default: quoted.unicodeScalars.append(scalar)
+            }
+        }
+        return quoted + "\""
+    }
+}
+
+/// What a text has that JSON does not allow, and where.
+public struct JSONError: Error, Equatable, CustomStringConvertible {
+    /// Bytes from the start.
+    public let offset: Int
+    public let message: String
+
+    public var description: String { "byte \(offset): \(message)" }
+}
+
+extension JSON {
+    /// Reads one JSON value by RFC 8259, to the letter, from UTF-8. Equal keys in one object are an error, and so are numbers beyond double
+    /// precision and nesting deeper than 64.
+    ///
+    /// - Throws: `JSONError`.
+    public static func parse(_ bytes: [UInt8]) throws -> JSON {
+        var parser = JSONParser(bytes: bytes)
+        return try parser.document()
+    }
+
+    /// Reads one JSON value from a string, as `parse` of its UTF-8 bytes.
+    public static func parse(_ text: String) throws -> JSON { try parse(Array(text.utf8)) }
+}
+
+private struct JSONParser {
+    let bytes: [UInt8]
+    var position = 0
+    var depth = 0
+
+    mutating func document() throws -> JSON {
+        let value = try self.value()
+        skipSpaces()
+        if position < bytes.count { throw error("text behind the end of the value") }
+        return value
+    }
+
+    func error(_ message: String, at offset: Int? = nil) -> JSONError { JSONError(offset: offset ?? position, message: message) }
+
+    var next: UInt8? { position < bytes.count ? bytes[position] : nil }
+
+    mutating func skipSpaces() {
+        while let byte = next, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { position += 1 }
+    }
+
+    mutating func take(_ byte: Character) -> Bool {
+        guard next == byte.asciiValue else { return false }
+        position += 1
+        return true
+    }
+
+    mutating func value() throws -> JSON {
+        skipSpaces()
+        guard let byte = next else { throw error("the text ends where a value was expected") }
+        switch Character(UnicodeScalar(byte)) {
+        case "{": return try nested { try $0.object() }
+        case "[": return try nested { try $0.array() }
+        case "\"": return .string(try string())
+        case "t": return try literal("true", .bool(true))
+        case "f": return try literal("false", .bool(false))
+        case "n": return try literal("null", .null)
+        case "-", "0"..."9": return try number()
+        default: throw error("a value was expected")
+        }
+    }
+
+    /// Bounds the recursion: a file of a million brackets must not exhaust the stack.
+    mutating func nested(_ body: (inout JSONParser) throws -> JSON) throws -> JSON {
+        guard depth < 64 else { throw error("values are nested deeper than 64") }
+        depth += 1
+        position += 1
+        let value = try body(&self)
+        depth -= 1
+        return value
+    }
+
+    mutating func literal(_ word: String, _ value: JSON) throws -> JSON {
+        guard bytes[position...].starts(with: word.utf8) else { throw error("a value was expected") }
+        position += word.utf8.count
+        return value
+    }
+
+    mutating func object() throws -> JSON {
+        var members: [JSON.Member] = []
+        var keys: Set<String> = []
+        skipSpaces()
+        if take("}") { return .object([]) }
+        repeat {
+            skipSpaces()
+            let start = position
+            guard next == 0x22 else { throw error("a key in quotation marks was expected") }
+            let key = try string()
+            guard keys.insert(key).inserted else { throw error("the key \"\(key)\" is there twice", at: start) }
+            skipSpaces()
+            guard take(":") else { throw error("a colon was expected") }
+            members.append(JSON.Member(key, try value()))
+            skipSpaces()
+        } while take(",")
+        guard take("}") else { throw error("a comma or } was expected") }
+        return .object(members)
+    }
+
+    mutating func array() throws -> JSON {
+        var values: [JSON] = []
+        skipSpaces()
+        if take("]") { return .array([]) }
+        repeat {
+            values.append(try value())
+            skipSpaces()
+        } while take(",")
+        guard take("]") else { throw error("a comma or ] was expected") }
+        return .array(values)
+    }
+
+    mutating func digits() throws {
+        guard let byte = next, (0x30...0x39).contains(byte) else { throw error("a digit was expected") }
+        while let byte = next, (0x30...0x39).contains(byte) { position += 1 }
+    }
+
+    mutating func number() throws -> JSON {
+        let start = position
+        _ = take("-")
+        if !take("0") { try digits() }
+        if let byte = next, (0x30...0x39).contains(byte) { throw error("a number begins with 0") }
+        let endOfInteger = position
+        if take(".") { try digits() }
+        if next == 0x65 || next == 0x45 {
+            position += 1
+            if !take("+") { _ = take("-") }
+            try digits()
+        }
+        let text = String(decoding: bytes[start..<position], as: UTF8.self)
+        if position == endOfInteger, let integer = Int(text), text != "-0" { return .integer(integer) }
+        guard let number = Double(text), number.isFinite else { throw error("the number \(text) is out of range", at: start) }
+        return .number(number)
+    }
+
+    mutating func string() throws -> String {
+        let start = position
+        position += 1
+        var content: [UInt8] = []
+        while true {
+            guard let byte = next else { throw error("the string is not closed", at: start) }
+            position += 1
+            switch byte {
+            case 0x22:
+                guard let string = String(validating: content, as: UTF8.self) else { throw error("the string is not UTF-8", at: start) }
+                return string
+            case 0x5C: try escape(into: &content)
+            case 0..<0x20: throw error("a control character stands in a string", at: position - 1)
+            default: content.append(byte)
+            }
+        }
+    }
+
+    mutating func escape(into content: inout [UInt8]) throws {
+        guard let byte = next else { throw error("the string is not closed") }
+        position += 1
+        switch Character(UnicodeScalar(byte)) {
+        case "\"", "\\", "/": content.append(byte)
+        case "b": content.append(0x08)
+        case "f": content.append(0x0C)
+        case "n": content.append(0x0A)
+        case "r": content.append(0x0D)
+        case "t": content.append(0x09)
+        case "u":
+            let start = position - 2
+            var value = try hexadecimal()
+            if (0xD800..<0xDC00).contains(value), take("\\"), take("u") {
+                let low = try hexadecimal()
+                guard (0xDC00..<0xE000).contains(low) else { throw error("half of a surrogate pair", at: start) }
+                value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
+            }
+            guard let scalar = UnicodeScalar(value) else { throw error("half of a surrogate pair", at: start) }
+            content.append(contentsOf: Array(String(Character(scalar)).utf8))
+        default: throw error("an unknown escape", at: position - 2)
+        }
+    }
+
+    mutating func hexadecimal() throws -> UInt32 {
+        guard position + 4 <= bytes.count else { throw error("four hexadecimal digits were expected") }
+        var value: UInt32 = 0
+        for byte in bytes[position..<position + 4] {
+            guard let digit = Character(UnicodeScalar(byte)).hexDigitValue else { throw error("four hexadecimal digits were expected") }
+            value = value << 4 + UInt32(digit)
+        }
+        position += 4
+        return value
+    }
+}

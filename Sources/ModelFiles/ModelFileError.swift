@@ -1,0 +1,37 @@
+import Foundation
+
+/// A file that cannot be read or written, in words a user can act on.
+public struct ModelFileError: Error, CustomStringConvertible, Equatable {
+    /// The file or folder, as it was named.
+    public let path: String
+    /// What is wrong with it.
+    public let found: String
+    /// What it should be.
+    public let expected: String
+    /// What to do.
+    public let remedy: String
+
+    public init(path: String, found: String, expected: String, remedy: String) {
+        self.path = path
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+    }
+
+    public var description: String { "\(path): \(found); expected \(expected). \(remedy)." }
+
+    /// The error of the system call that has just failed, by `errno`.
+    static func system(_ path: String, _ action: String) -> ModelFileError {
+        let code = errno
+        let remedy =
+            switch code {
+            case ENOENT: "Check the path"
+            case EACCES, EPERM, EROFS: "Check the permissions"
+            case ENOSPC, EDQUOT: "Make room on this disk, or choose a folder on another one"
+            case EFBIG: "Raise the limit on the size of files (ulimit -f)"
+            default: "Check the path and the disk"
+            }
+        return ModelFileError(
+            path: path, found: "\(action) failed: \(String(cString: strerror(code)))", expected: "it to succeed", remedy: remedy)
+    }
+}
