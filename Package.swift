@@ -24,13 +24,13 @@ let package = Package(
         .target(name: "Compute", dependencies: ["COpenCL", "Kernels"], swiftSettings: fast),
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
         .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
-        .target(name: "ModelFiles", swiftSettings: fast),
+        .target(name: "ModelFiles", dependencies: ["NeuralNet"], swiftSettings: fast),
         .target(
-            name: "Training", dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation"], swiftSettings: fast),
+            name: "Training", dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle"], swiftSettings: fast),
         .target(name: "Evaluation", dependencies: ["NeuralNet", "ImageData", "ModelFiles"], swiftSettings: fast),
         .executableTarget(
             name: "trainer",
-            dependencies: ["Training", "Evaluation", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: ["Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
 
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),

@@ -26,10 +26,15 @@ public struct ImageSet: Sendable {
         self.files = files
     }
 
+    /// Photographs by their paths, without labels of their own (all are of class 0).
+    public init(paths: [String], classes: [String]) {
+        self.init(root: "", classes: classes, files: paths.map { ImageFile(path: $0, label: 0) })
+    }
+
     public var count: Int { files.count }
 
     /// Where file `index` lies on disk.
-    public func absolutePath(_ index: Int) -> String { root + "/" + files[index].path }
+    public func absolutePath(_ index: Int) -> String { root.isEmpty ? files[index].path : root + "/" + files[index].path }
 
     /// The same files labelled by another list of classes (a checkpoint's).
     /// - Throws: `DatasetError.unknownClass` where a class that has files is not in the list.

@@ -36,6 +36,8 @@ public final class Network {
     public var input: Buffer { activations[0] }
     /// Class scores, `[batch][classes rounded up to 16]`.
     public var logits: Buffer { activations[layers.count] }
+    /// Floats of one image's class scores as stored: the classes rounded up to 16.
+    public var logitsStride: Int { (classes + 15) / 16 * 16 }
     /// Where the gradient of the logits is put before `backward`.
     public let logitsGradient: Buffer?
 

@@ -68,4 +68,13 @@ public struct Tuning: Sendable, Equatable {
             fullyConnected.panels = 4
         }
     }
+
+    /// Every program that a network can need on this device: files with their constants.
+    public var programs: [(file: String, constants: [String: Int])] {
+        [
+            ("augment", [:]), ("dropout", [:]), ("optimizer", [:]), ("softmax", [:]), ("pooling", ["WIDTH": 4]), ("pooling", ["WIDTH": 8]),
+            ("gemm", gemm.constants), ("convolution", convolution.constants), ("fully_connected", fullyConnected.constants),
+            ("winograd", winograd.constants(outputTile: 2)), ("winograd", winograd.constants(outputTile: 4)),
+        ]
+    }
 }

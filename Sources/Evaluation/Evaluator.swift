@@ -1,0 +1,117 @@
+import Compute
+import Foundation
+import ImageData
+import NeuralNet
+
+/// How a network does on a set of photographs.
+public struct EvaluationResult: Sendable {
+    /// Fractions of 1, and the mean cross-entropy in nats.
+    public let top1: Double
+    public let top5: Double
+    public let loss: Double
+    /// Photographs that were read and counted.
+    public let images: Int
+    /// `[true class][class named]` counts.
+    public let confusion: [[Int]]
+    /// Files that could not be used.
+    public let failures: [ImageError]
+}
+
+/// Runs photographs through a network: the central crop of each.
+public final class Evaluator {
+    private let network: Network
+    private let shortSide: Int
+    private let input: ImageInput
+    private let loss: SoftmaxCrossEntropy
+    private let batches: [DeviceBatch]
+    private let unusedGradient: Buffer
+
+    /// - Parameter shortSide: pixels to which the shorter side of each photograph is brought.
+    public init(network: Network, normalization: Normalization, shortSide: Int) throws {
+        self.network = network
+        self.shortSide = shortSide
+        let batch = network.options.maximumBatch
+        input = try ImageInput(device: network.device, size: network.inputShape.width, normalization: normalization)
+        loss = try SoftmaxCrossEntropy(device: network.device, classes: network.classes, maximumBatch: batch)
+        batches = try (0..<2).map { _ in try DeviceBatch(device: network.device, capacity: batch) }
+        unusedGradient = try network.logitsGradient ?? Buffer(network.device, floatCount: batch * network.logitsStride)
+    }
+
+    /// Counts how often the network is right on `set`, whose labels are indices into the network's classes.
+    ///
+    /// - Parameter progress: called with the number of photographs done.
+    public func evaluate(_ set: ImageSet, workers: Int, progress: (Int) -> Void = { _ in }) throws -> EvaluationResult {
+        var sums = (loss: 0.0, top1: 0.0, top5: 0.0, weight: 0.0)
+        var confusion = [[Int]](repeating: [Int](repeating: 0, count: network.classes), count: network.classes)
+        var failures: [ImageError] = []
+        var done = 0
+        try forEachBatch(of: set, workers: workers) { batch, host in
+            try loss.forwardBackward(
+                logits: network.logits, labels: batch.labels, weights: batch.weights, gradient: unusedGradient, scale: 1, step: 0,
+                addsToStep: false, pass: Pass(batch: host.count, training: false))
+            for (row, statistics) in try loss.readRows(host.count).enumerated() where host.weights[row] > 0 {
+                sums.loss += Double(statistics.loss)
+                sums.top1 += Double(statistics.top1)
+                sums.top5 += Double(statistics.top5)
+                sums.weight += 1
+                confusion[Int(host.labels[row])][statistics.predicted] += 1
+            }
+            failures += host.failures.map(\.error)
+            done += host.count
+            progress(done)
+        }
+        let count = max(1, sums.weight)
+        return EvaluationResult(
+            top1: sums.top1 / count, top5: sums.top5 / count, loss: sums.loss / count, images: Int(sums.weight), confusion: confusion,
+            failures: failures)
+    }
+
+    /// The posteriors of each photograph in `set`'s order, or why it could not be used.
+    public func posteriors(_ set: ImageSet, workers: Int) throws -> [Result<[Float], ImageError>] {
+        var results: [Result<[Float], ImageError>] = []
+        let stride = network.logitsStride
+        try forEachBatch(of: set, workers: workers) { _, host in
+            try loss.softmax(logits: network.logits, probabilities: unusedGradient, batch: host.count)
+            let values: [Float] = try unusedGradient.read(host.count * stride)
+            let failures = Dictionary(uniqueKeysWithValues: host.failures.map { ($0.slot, $0.error) })
+            for row in 0..<host.count {
+                if let error = failures[row] {
+                    results.append(.failure(error))
+                } else {
+                    results.append(.success(Array(values[row * stride..<row * stride + network.classes])))
+                }
+            }
+        }
+        return results
+    }
+
+    /// Calls `body` for each mini-batch once its scores are queued.
+    private func forEachBatch(of set: ImageSet, workers: Int, _ body: (DeviceBatch, HostBatch) throws -> Void) throws {
+        let plan = try EvaluationPlan(count: set.count, batchSize: network.options.maximumBatch)
+        let loader = BatchLoader(set: set, shortSide: shortSide, workers: workers) { plan.batch($0) }
+        defer { loader.stop() }
+        let size = network.inputShape.width
+        while let host = try loader.next() {
+            let batch = batches[host.index % batches.count]
+            try batch.upload(host) { CropParameters.central(width: Int($0.width), height: Int($0.height), size: size) }
+            let pass = Pass(batch: host.count, training: false)
+            try input.load(bytes: batch.bytes, records: batch.records, output: network.input, pass: pass)
+            try network.forward(pass)
+            try body(batch, host)
+        }
+    }
+}
+
+extension DeviceBatch {
+    /// Uploads photographs as the loader hands them over, with the crop that `crop` names for each record.
+    public func upload(_ host: HostBatch, crop: (ImageRecord) -> CropParameters) throws {
+        let records = host.records.map { record in
+            let crop = crop(record)
+            return CropRecord(
+                byteOffset: UInt64(record.offset), width: record.width, height: record.height, x: crop.x, y: crop.y, mirror: crop.mirror != 0)
+        }
+        try upload(
+            pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host, records: records, labels: host.labels,
+            weights: host.weights)
+    }
+}

@@ -1,0 +1,125 @@
+import Compute
+import Foundation
+import NeuralNet
+import Randomness
+
+/// Timings of the parts of a training step, on random data.
+public enum Benchmark {
+    /// A training step's speed.
+    public struct Step: Sendable {
+        /// Of the median step.
+        public let imagesPerSecond: Double
+        /// Seconds of each step that was timed.
+        public let seconds: [Double]
+        public let parameterCount: Int
+        /// The last step's mean loss: random data, so only a sign of life.
+        public let loss: Double
+    }
+
+    /// Times the very step function of `train`: input, forward with dropout, loss, backward, momentum and decay. One step warms up.
+    public static func step(
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int, convolution: ConvolutionAlgorithm?,
+        device: Device
+    ) throws -> Step {
+        let network = try Network(
+            architecture, imageSize: imageSize, classes: classes,
+            options: Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution), device: device)
+        try network.initialize(seed: 1)
+        let training = try TrainingStep(
+            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch, shards: shards,
+            momentum: 0.9, weightDecay: 5e-4, seed: 1)
+        let data = try DeviceBatch(device: device, capacity: batch)
+        try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)
+        let totals = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
+        defer { totals.deallocate() }
+        var seconds: [Double] = []
+        for step in 0...steps {
+            let start = ContinuousClock.now
+            try training.run(data, step: step, learningRate: 0.01)
+            try training.loss.readTotals(step: step, into: totals).wait()
+            if step > 0 { seconds.append((ContinuousClock.now - start).seconds) }
+        }
+        let loss = totals.load(as: SoftmaxCrossEntropy.Totals.self)
+        return Step(
+            imagesPerSecond: Double(batch) / median(seconds), seconds: seconds,
+            parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: Double(loss.loss / loss.weight))
+    }
+
+    private static func upload(to data: DeviceBatch, imageSize: Int, classes: Int, batch: Int) throws {
+        var random = Philox(seed: 1, purpose: .benchmark)
+        let imageBytes = imageSize * imageSize * 3
+        let pixels = RandomBytes(count: batch * imageBytes, using: &random)
+        let records = (0..<batch).map {
+            CropRecord(
+                byteOffset: UInt64($0 * imageBytes), width: Int32(imageSize), height: Int32(imageSize), x: 0, y: 0, mirror: $0 % 2 == 1)
+        }
+        try data.upload(
+            pixels: UnsafeRawBufferPointer(pixels.bytes), owner: pixels, records: records,
+            labels: (0..<batch).map { _ in Int32(random.integer(below: classes)) }, weights: [Float](repeating: 1, count: batch))
+        try data.wait()
+    }
+
+    /// A matrix product's speed.
+    public struct Product: Sendable {
+        /// 10⁹ multiplications and additions a second, of the median run.
+        public let gflops: Double
+        public let seconds: [Double]
+    }
+
+    /// Times C = A · B of `size`³ from row-major matrices, B's packing included.
+    public static func product(size: Int, runs: Int, device: Device) throws -> Product {
+        let product = try MatrixProduct(device: device)
+        let columns = (size + 15) / 16 * 16
+        var random = Philox(seed: 1, purpose: .benchmark)
+        let values = (0..<size * size).map { _ in random.uniform(in: -1...1) }
+        let a = try Buffer(device, values)
+        let b = try Buffer(device, values)
+        let panels = try Buffer(device, floatCount: columns * size)
+        let c = try Buffer(device, floatCount: size * columns)
+        var seconds: [Double] = []
+        for run in 0...runs {
+            let start = ContinuousClock.now
+            try product.pack(b, into: panels, k: size, n: size)
+            try product.multiply(
+                a, aColumns: size, panels, .panels(rows: size), into: c, .rowMajor(columns: columns), m: size, n: columns, k: size)
+            try device.finish()
+            if run > 0 { seconds.append((ContinuousClock.now - start).seconds) }
+        }
+        let operations = 2 * Double(size) * Double(size) * Double(size)
+        return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
+    }
+
+    /// Bytes a second, in 10⁹, of a pass that reads two arrays and writes one, each of `floatCount` floats.
+    public static func bandwidth(floatCount: Int, runs: Int, device: Device) throws -> Double {
+        let sum = try Buffer(device, floatCount: floatCount)
+        let addend = try Buffer(device, floatCount: floatCount)
+        try sum.clear()
+        try addend.clear()
+        let kernel = try device.kernel("optimizer", "gradient_add")
+        var seconds: [Double] = []
+        for run in 0...runs {
+            let start = ContinuousClock.now
+            try kernel.launch([floatCount], local: [256], sum, addend, UInt64(floatCount))
+            try device.finish()
+            if run > 0 { seconds.append((ContinuousClock.now - start).seconds) }
+        }
+        return 12 * Double(floatCount) / median(seconds) * 1e-9
+    }
+
+    static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        return sorted.count % 2 == 1 ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+    }
+}
+
+/// Random pixels that live as long as an upload needs them.
+private final class RandomBytes {
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(count: Int, using random: inout Philox) {
+        bytes = .allocate(byteCount: count, alignment: 4096)
+        for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: random.nextWord() >> 24) }
+    }
+
+    deinit { bytes.deallocate() }
+}

@@ -1,0 +1,30 @@
+import ArgumentParser
+import Compute
+import Foundation
+import Training
+
+struct DevicesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "devices", abstract: "List the OpenCL devices, with their limits and measured speed.")
+
+    func run() throws {
+        for description in try DeviceDescription.all() {
+            print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
+            print("  platform  \(description.platform), driver \(description.driver), vendor \(description.vendor)")
+            print(
+                String(
+                    format: "  memory    %.2f GiB, largest buffer %.2f GiB, local memory %d KiB", gibibytes(description.globalMemory),
+                    gibibytes(description.largestBuffer), description.localMemory >> 10))
+            print(
+                "  limits    \(description.computeUnits) compute units, work-groups up to \(description.largestWorkGroup), "
+                    + "\(description.floatVectorWidth) floats a vector, sub-buffers at multiples of \(description.baseAlignment) bytes")
+            let device = try Device(description)
+            let product = try Benchmark.product(size: 1024, runs: 5, device: device)
+            // Four times what a large last-level cache holds, within what the device can give.
+            let bandwidth = try Benchmark.bandwidth(floatCount: min(32 << 20, description.largestBuffer / 8), runs: 5, device: device)
+            print(String(format: "  measured  %.0f GFLOPS (product of 1024³), %.1f GB/s (add two arrays)", product.gflops, bandwidth))
+        }
+    }
+
+    private func gibibytes(_ bytes: Int) -> Double { Double(bytes) / Double(1 << 30) }
+}

@@ -1,0 +1,43 @@
+import Foundation
+
+/// One line that is drawn over and over on a terminal; nothing where the output is a file, whose readers get the plain lines instead.
+final class ProgressBar {
+    let isTerminal: Bool
+    private var lastDrawn = ContinuousClock.now - .seconds(1)
+    private var isDrawn = false
+
+    init() {
+        isTerminal = isatty(STDERR_FILENO) != 0
+    }
+
+    /// Draws at most ten times a second.
+    func draw(done: Int, of total: Int, _ text: String) {
+        guard isTerminal, ContinuousClock.now - lastDrawn > .milliseconds(100) || done == total else { return }
+        lastDrawn = .now
+        let width = 24
+        let filled = total > 0 ? min(width, done * width / total) : 0
+        let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+        let line = String("\(bar) \(text)".prefix(columns - 1))
+        FileHandle.standardError.write(Data("\r\u{1B}[2K\(line)".utf8))
+        isDrawn = true
+    }
+
+    /// Takes the bar away, so that a line can be printed.
+    func clear() {
+        if isDrawn { FileHandle.standardError.write(Data("\r\u{1B}[2K".utf8)) }
+        isDrawn = false
+    }
+
+    private var columns: Int {
+        var size = winsize()
+        return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 20 ? Int(size.ws_col) : 80
+    }
+
+    /// 75 → "1:15"
+    static func duration(_ seconds: Double) -> String {
+        guard seconds.isFinite, seconds >= 0 else { return "–" }
+        let whole = Int(seconds.rounded())
+        return whole >= 3600
+            ? String(format: "%d:%02d:%02d", whole / 3600, whole / 60 % 60, whole % 60) : String(format: "%d:%02d", whole / 60, whole % 60)
+    }
+}

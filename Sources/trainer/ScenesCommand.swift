@@ -1,0 +1,27 @@
+import ArgumentParser
+import ImageData
+
+struct ScenesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "scenes", abstract: "Draw the demo set: textured shapes on cluttered backgrounds, as JPEG files in class folders.")
+
+    @Option(help: "Folder to write, which must not exist.")
+    var out: String
+
+    @Option(help: "Pictures in all; four fifths go to train/, one fifth to val/.")
+    var count = 2500
+
+    @Option(help: "Side of a picture in pixels.")
+    var size = 96
+
+    @Option(help: "Number of classes, at most \(Scenes.classNames.count).")
+    var classes = 10
+
+    @Option(help: "Seed of the drawing.")
+    var seed: UInt64 = 1
+
+    func run() throws {
+        try Scenes.write(to: out, count: count, size: size, classes: classes, seed: seed)
+        print("\(count) pictures of \(classes) classes in \(out)")
+    }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Foundation
+import ImageData
+import Training
+
+/// The program's version, for `--version` and the run's log.
+let programVersion = "0.1.0"
+
+struct TrainerCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "trainer",
+        abstract: "Trains convolutional networks on folders of photographs, on any OpenCL device.",
+        discussion: """
+            Exit status: 0 done; 1 the work failed; 2 the command line is wrong; 128 + n ended by signal n.
+            """,
+        version: programVersion,
+        subcommands: [
+            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, ScenesCommand.self, CheckGradientsCommand.self, BenchCommand.self,
+            DevicesCommand.self, KernelsCommand.self,
+        ],
+        defaultSubcommand: TrainCommand.self)
+}
+
+/// How a command ends when it fails.
+enum Failure {
+    /// Prints what went wrong, and returns the exit status.
+    static func report(_ error: any Error) -> Int32 {
+        if isParserError(error) {
+            let status = TrainerCommand.exitCode(for: error)
+            let message = TrainerCommand.fullMessage(for: error)
+            if status.isSuccess {
+                print(message)
+                return 0
+            }
+            FileHandle.standardError.write(Data((message + "\n").utf8))
+            return 2
+        }
+        FileHandle.standardError.write(Data("error: \(error)\n".utf8))
+        switch error {
+        case let error as TrainingError where error.isUsage: return 2
+        case let error as DatasetError where error.kind == .badOption: return 2
+        default: return 1
+        }
+    }
+
+    /// The parser's own errors know how to print usage; all others describe themselves.
+    private static func isParserError(_ error: any Error) -> Bool {
+        error is CleanExit || error is ValidationError || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
+    }
+}

@@ -1,0 +1,53 @@
+import Evaluation
+import Foundation
+import Training
+
+/// Shows a run: a progress bar on a terminal, plain lines elsewhere.
+final class TrainingConsole {
+    private let bar = ProgressBar()
+    private var epochStart = (seconds: 0.0, step: 0)
+    private var recentLoss: Double?
+
+    func show(_ event: TrainingEvent) {
+        switch event {
+        case .note(let text):
+            bar.clear()
+            print(text)
+        case .step(let step): show(step)
+        case .validation(let done, let total):
+            bar.draw(done: done, of: total, "validating \(done)/\(total)")
+        case .epoch(let epoch):
+            bar.clear()
+            epochStart = (epoch.seconds, epoch.step)
+            print(
+                "epoch \(epoch.epoch): validation \(TrainingConsole.accuracy(epoch.validation)), "
+                    + String(format: "%.0f images/s, data wait %.1f %%, ", epoch.imagesPerSecond, epoch.dataWait * 100)
+                    + String(format: "loader %.1f ms CPU a step, ", epoch.loaderSecondsPerStep * 1000)
+                    + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : ""))
+            for failure in epoch.validation.failures.prefix(5) { print("  left out: \(failure)") }
+        }
+    }
+
+    private func show(_ step: StepReport) {
+        // A mean over about twenty steps: one step's loss jumps too much to be read.
+        let loss = recentLoss.map { 0.95 * $0 + 0.05 * step.loss } ?? step.loss
+        recentLoss = loss
+        let perStep = (step.seconds - epochStart.seconds) / Double(max(1, step.step - epochStart.step))
+        let left = perStep * Double(step.totalSteps - step.step)
+        let text =
+            "epoch \(step.epoch)/\(step.epochs) step \(step.step)/\(step.totalSteps) "
+            + String(format: "loss %.3f top-1 %.0f %% %.0f images/s, ", loss, step.top1 * 100, step.imagesPerSecond)
+            + ProgressBar.duration(left) + " left"
+        if bar.isTerminal {
+            bar.draw(done: step.step, of: step.totalSteps, text)
+        } else if step.step == 1 || step.step % max(1, step.totalSteps / step.epochs / 4) == 0 {
+            print(text)
+        }
+    }
+
+    /// "top-1 91.2 %, top-5 99.0 %, loss 0.31"; top-5 says nothing of fewer than six classes.
+    static func accuracy(_ result: EvaluationResult) -> String {
+        let top5 = result.confusion.count > 5 ? ", top-5 \(percent(result.top5))" : ""
+        return "top-1 \(percent(result.top1))\(top5), loss " + String(format: "%.4f", result.loss)
+    }
+}
