@@ -73,7 +73,7 @@ public struct Philox: RandomNumberGenerator, Sendable {
 
     /// Uniform in 0..<bound, without the standard library's rejection loop, so that each draw takes exactly one word.
     public mutating func integer(below bound: Int) -> Int {
-        Int(UInt64(nextWord()) * UInt64(bound) >> 32)
+        Int((UInt64(nextWord()) * UInt64(bound)) >> 32)
     }
 
     /// An order of 0..<count, by Fisher and Yates.
