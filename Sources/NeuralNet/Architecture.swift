@@ -35,7 +35,8 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
             if specification.isEmpty { throw NetworkError("model: the specification is empty; \(known)") }
         }
         var tokens: [Token] = []
-        for token in specification.split(separator: ",", omittingEmptySubsequences: false) {
+        // The linear classifier has no tokens at all.
+        for token in specification.isEmpty ? [] : specification.split(separator: ",", omittingEmptySubsequences: false) {
             let number = token.first == "F" ? token.dropFirst() : token[...]
             if token == "M" {
                 tokens.append(.maxPooling)
