@@ -178,7 +178,7 @@ public final class SafetensorsFile: Sendable {
     /// Reads a tensor of another type than `F32` in pieces, so that it takes no second tensor's memory.
     private func convert(_ name: String, _ tensor: Tensor, into floats: UnsafeMutableBufferPointer<Float>) throws {
         let elementSize = tensor.type == "F64" ? 8 : 2
-        let piece = 1 << 18
+        let piece = max(1, min(1 << 18, floats.count))
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: piece * elementSize, alignment: 8)
         defer { bytes.deallocate() }
         for start in stride(from: 0, to: floats.count, by: piece) {
