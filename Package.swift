@@ -26,11 +26,15 @@ let package = Package(
         .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
         .target(name: "ModelFiles", dependencies: ["NeuralNet"], swiftSettings: fast),
         .target(
-            name: "Training", dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle"], swiftSettings: fast),
+            name: "Training", dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle"],
+            swiftSettings: fast),
         .target(name: "Evaluation", dependencies: ["NeuralNet", "ImageData", "ModelFiles"], swiftSettings: fast),
         .executableTarget(
             name: "trainer",
-            dependencies: ["Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            dependencies: [
+                "Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             swiftSettings: strict),
 
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),

@@ -88,7 +88,8 @@ public final class Program {
 
     private static func binary(of program: cl_program) -> [UInt8]? {
         var size = 0
-        guard clGetProgramInfo(program, cl_program_info(CL_PROGRAM_BINARY_SIZES), MemoryLayout<Int>.size, &size, nil) == CL_SUCCESS, size > 0
+        guard clGetProgramInfo(program, cl_program_info(CL_PROGRAM_BINARY_SIZES), MemoryLayout<Int>.size, &size, nil) == CL_SUCCESS,
+            size > 0
         else { return nil }
         var bytes = [UInt8](repeating: 0, count: size)
         let code = bytes.withUnsafeMutableBufferPointer { buffer in

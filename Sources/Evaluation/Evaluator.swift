@@ -108,7 +108,8 @@ extension DeviceBatch {
         let records = host.records.map { record in
             let crop = crop(record)
             return CropRecord(
-                byteOffset: UInt64(record.offset), width: record.width, height: record.height, x: crop.x, y: crop.y, mirror: crop.mirror != 0)
+                byteOffset: UInt64(record.offset), width: record.width, height: record.height, x: crop.x, y: crop.y,
+                mirror: crop.mirror != 0)
         }
         try upload(
             pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host, records: records, labels: host.labels,

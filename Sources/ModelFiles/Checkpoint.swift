@@ -39,7 +39,8 @@ public struct Checkpoint: Sendable {
     /// The network of this checkpoint, with its weights.
     public func network(options: Network.Options, device: Device) throws -> Network {
         let network = try Network(
-            description.architecture, imageSize: description.imageSize, classes: description.classes.count, options: options, device: device)
+            description.architecture, imageSize: description.imageSize, classes: description.classes.count, options: options, device: device
+        )
         for parameter in network.parameters { try load(parameter, into: network) }
         return network
     }

@@ -55,7 +55,8 @@ public struct ModelDescription: Sendable, Equatable {
         }
         func wrong(_ key: String, _ expected: String) throws -> ModelFileError {
             ModelFileError(
-                path: file.path, found: "the metadata's '\(key)' is '\(try text(key))'", expected: expected, remedy: "Give another checkpoint")
+                path: file.path, found: "the metadata's '\(key)' is '\(try text(key))'", expected: expected,
+                remedy: "Give another checkpoint")
         }
         func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
             guard let value = Int(try text(key)), range.contains(value) else {
@@ -99,7 +100,8 @@ public struct ModelDescription: Sendable, Equatable {
     /// side of 256, ImageNet's mean and deviation, classes by number.
     private init(inferring file: SafetensorsFile) throws {
         let foreign = ModelFileError(
-            path: file.path, found: "neither metadata of `trainer train` nor the names of torchvision's VGG (features.0.weight, classifier.0.weight …)",
+            path: file.path,
+            found: "neither metadata of `trainer train` nor the names of torchvision's VGG (features.0.weight, classifier.0.weight …)",
             expected: "a checkpoint of this program, or a torchvision VGG without batch normalisation",
             remedy: "Save the model as safetensors with torchvision's names")
         func indices(_ prefix: String) -> [Int] {

@@ -26,7 +26,8 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
     ///
     /// - Throws: `NetworkError` naming the token that is not understood.
     public init(parsing text: String) throws {
-        let known = "expected a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a comma list of "
+        let known =
+            "expected a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a comma list of "
             + "n (a 3×3 convolution with n filters), M (2×2 max-pooling) and Fn (fully connected with n units), such as 32,M,64,M,F128"
         if let entry = Architecture.named.first(where: { $0.name == text.lowercased() }) {
             specification = entry.specification

@@ -49,7 +49,8 @@ public final class Convolution: Layer {
     public var name: String { "conv \(inputShape.channels)→\(outputShape.channels)" }
 
     init(
-        input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithm: ConvolutionAlgorithm?, keepsTransformedWeights: Bool,
+        input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithm: ConvolutionAlgorithm?,
+        keepsTransformedWeights: Bool,
         device: Device
     ) throws {
         inputShape = input
@@ -62,7 +63,8 @@ public final class Convolution: Layer {
         case .im2col: method = try Im2colConvolution(input: input, output: outputShape, device: device)
         case .winograd2, .winograd4:
             method = try WinogradConvolution(
-                input: input, output: outputShape, outputTile: chosen == .winograd2 ? 2 : 4, keepsTransformedWeights: keepsTransformedWeights,
+                input: input, output: outputShape, outputTile: chosen == .winograd2 ? 2 : 4,
+                keepsTransformedWeights: keepsTransformedWeights,
                 device: device)
         }
         mask = try ReLUBackward(shape: outputShape, device: device)

@@ -56,7 +56,8 @@ final class DirectConvolution: ConvolutionMethod {
         if isImage {
             try launch(batch: batch, outputs: output.storedChannels) { range, pixels, panels in
                 try forwardImage.launch(
-                    range, local: [1, 1], source, weights, bias, zeros, target, batch, input.height, input.width, output.storedChannels, pixels,
+                    range, local: [1, 1], source, weights, bias, zeros, target, batch, input.height, input.width, output.storedChannels,
+                    pixels,
                     panels, flags)
             }
         } else {
@@ -104,8 +105,10 @@ final class DirectConvolution: ConvolutionMethod {
                     rowsPerSlot, input.height, input.width, output.storedChannels, accumulate)
             } else {
                 try weightsKernel.launch(
-                    [3 * input.storedChannels / tuning.weightChannels, output.storedChannels / tuning.vector, count], local: [1, 1, 1], source,
-                    outputGradient, scratch, first, last, rowsPerSlot, input.height, input.width, input.storedChannels, output.storedChannels,
+                    [3 * input.storedChannels / tuning.weightChannels, output.storedChannels / tuning.vector, count], local: [1, 1, 1],
+                    source,
+                    outputGradient, scratch, first, last, rowsPerSlot, input.height, input.width, input.storedChannels,
+                    output.storedChannels,
                     accumulate)
             }
         }

@@ -55,7 +55,8 @@ public final class FullyConnected: Layer {
             .panels(rows: inputs), m: inputs, n: outputs, k: pass.batch)
         if let inputGradient {
             try backwardData.launch(
-                [(inputs / 16 + panelsPerItem - 1) / panelsPerItem], local: [1], outputGradient, weights[0], inputGradient, pass.batch, inputs,
+                [(inputs / 16 + panelsPerItem - 1) / panelsPerItem], local: [1], outputGradient, weights[0], inputGradient, pass.batch,
+                inputs,
                 outputs)
         }
     }

@@ -52,7 +52,8 @@ public final class ImageInput {
         let mean = normalization.mean
         let scale = normalization.deviation.map { 1 / (255 * $0) }
         try kernel.launch(
-            [size, size, pass.batch], local: [min(size, 64), 1, 1], bytes, records, output, size, pass.batch, pass.firstImage, mean[0], mean[1],
+            [size, size, pass.batch], local: [min(size, 64), 1, 1], bytes, records, output, size, pass.batch, pass.firstImage, mean[0],
+            mean[1],
             mean[2], scale[0], scale[1], scale[2])
     }
 }

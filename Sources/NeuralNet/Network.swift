@@ -63,7 +63,8 @@ public final class Network {
         var activations = [try Buffer(device, floatCount: batch * inputShape.storedCount)]
         // Without backward an activation is dead once the next layer has run: two buffers are enough.
         let largest = layers.map(\.outputShape.storedCount).max() ?? 0
-        let spare = options.training ? [] : [try Buffer(device, floatCount: batch * largest), try Buffer(device, floatCount: batch * largest)]
+        let spare =
+            options.training ? [] : [try Buffer(device, floatCount: batch * largest), try Buffer(device, floatCount: batch * largest)]
         for layer in layers {
             let previous = activations[activations.count - 1]
             if layer.isInPlace {

@@ -126,14 +126,17 @@ final class WinogradConvolution: ConvolutionMethod {
             let count = min(chunk, tiles - first)
             let rows = (count + group - 1) / group * group
             try transformInput.launch(
-                [rows, channels / 16], local: [group, 1], source, mask ?? source, scratch[1], input.height, input.width, channels, first, count,
+                [rows, channels / 16], local: [group, 1], source, mask ?? source, scratch[1], input.height, input.width, channels, first,
+                count,
                 mask == nil ? 0 : 1)
             let rowsPerItem = tuning.multiplyRows * tuning.multiplyBlocks
             try multiply.launch(
-                [(rows + rowsPerItem - 1) / rowsPerItem, filters / 16, positions], local: [1, 1, 1], scratch[1], weights, scratch[2], channels,
+                [(rows + rowsPerItem - 1) / rowsPerItem, filters / 16, positions], local: [1, 1, 1], scratch[1], weights, scratch[2],
+                channels,
                 filters, rows)
             try transformOutput.launch(
-                [rows, filters / 16], local: [group, 1], scratch[2], bias ?? weights, target, input.height, input.width, filters, first, count,
+                [rows, filters / 16], local: [group, 1], scratch[2], bias ?? weights, target, input.height, input.width, filters, first,
+                count,
                 bias == nil ? 0 : 1, bias == nil ? 0 : 1)
         }
     }
@@ -151,10 +154,12 @@ final class WinogradConvolution: ConvolutionMethod {
             try transformInput.launch(
                 [rows, channels / 16], local: [group, 1], source, source, scratch[1], input.height, input.width, channels, first, count, 0)
             try transformGradient.launch(
-                [rows, filters / 16], local: [group, 1], outputGradient, mask ?? outputGradient, scratch[2], input.height, input.width, filters,
+                [rows, filters / 16], local: [group, 1], outputGradient, mask ?? outputGradient, scratch[2], input.height, input.width,
+                filters,
                 first, count, mask == nil ? 0 : 1)
             try multiplyWeights.launch(
-                [channels / tuning.weightsRows, filters / 16, positions], local: [1, 1, 1], scratch[1], scratch[2], scratch[0], channels, filters,
+                [channels / tuning.weightsRows, filters / 16, positions], local: [1, 1, 1], scratch[1], scratch[2], scratch[0], channels,
+                filters,
                 rows, accumulate)
             try reduceBias.launch([filters / 16], local: [1], scratch[2], biasGradient, filters, rows, accumulate)
         }

@@ -26,7 +26,8 @@ public enum Benchmark {
             options: Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution), device: device)
         try network.initialize(seed: 1)
         let training = try TrainingStep(
-            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch, shards: shards,
+            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
+            shards: shards,
             momentum: 0.9, weightDecay: 5e-4, seed: 1)
         let data = try DeviceBatch(device: device, capacity: batch)
         try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)

@@ -57,7 +57,8 @@ public struct GradientCheck: Sendable {
         try network.forward(pass)
         guard let logitsGradient = network.logitsGradient else { throw NetworkError("a network without memory for gradients") }
         try loss.forwardBackward(
-            logits: network.logits, labels: Buffer(device, labels.map { Int32($0) }), weights: Buffer(device, [Float](repeating: 1, count: batch)),
+            logits: network.logits, labels: Buffer(device, labels.map { Int32($0) }),
+            weights: Buffer(device, [Float](repeating: 1, count: batch)),
             gradient: logitsGradient, scale: 1 / Float(batch), step: 0, addsToStep: false, pass: pass)
         try network.backward(pass, gradients: gradients)
 

@@ -108,7 +108,8 @@ public final class Trainer {
         let device = device
         deviceBatches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: options.batch) }
         learningRate = LearningRate(
-            schedule: options.schedule, peak: options.learningRate, warmupSteps: Int((options.warmupEpochs * Double(plan.batchCount)).rounded()),
+            schedule: options.schedule, peak: options.learningRate,
+            warmupSteps: Int((options.warmupEpochs * Double(plan.batchCount)).rounded()),
             totalSteps: plan.batchCount * options.epochs)
 
         folder = try RunFolder.create(options.output)
@@ -158,7 +159,8 @@ public final class Trainer {
     @discardableResult
     public func run() throws -> EpochReport? {
         let plans = PlanSequence(
-            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, stepsPerEpoch: stepsPerEpoch,
+            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed,
+            stepsPerEpoch: stepsPerEpoch,
             epochs: options.epochs)
         let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) { plans.batch($0) }
         defer { loader.stop() }

@@ -44,7 +44,8 @@ public struct TrainingOptions: Sendable, Equatable {
         }
         try require(imageSize >= 2 && imageSize <= 4096, "image-size", imageSize, "2 to 4096 pixels")
         if let shortSide {
-            try require(shortSide >= imageSize && shortSide <= 8192, "short-side", shortSide, "the image size (\(imageSize)) to 8192 pixels")
+            try require(
+                shortSide >= imageSize && shortSide <= 8192, "short-side", shortSide, "the image size (\(imageSize)) to 8192 pixels")
         }
         try require(batch >= 1 && batch <= 65_536, "batch", batch, "1 to 65536 images")
         try require(

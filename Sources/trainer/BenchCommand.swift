@@ -36,7 +36,8 @@ struct BenchGEMM: ParsableCommand {
         if let json {
             try writeJSON(
                 .object([
-                    .init("gflops", .number(result.gflops)), .init("size", .integer(size)), .init("device", .string(device.description.name)),
+                    .init("gflops", .number(result.gflops)), .init("size", .integer(size)),
+                    .init("device", .string(device.description.name)),
                     .init("seconds", .array(result.seconds.map { .number($0) })),
                 ]), to: json)
         }
@@ -83,7 +84,8 @@ struct BenchStep: ParsableCommand {
                     .init("images_per_second", .number(result.imagesPerSecond)), .init("device", .string(device.description.name)),
                     .init("model", .string(architecture.description)), .init("batch", .integer(network.batch)),
                     .init("image_size", .integer(network.imageSize)), .init("parameters", .integer(result.parameterCount)),
-                    .init("device_bytes", .integer(device.peakAllocatedBytes)), .init("seconds", .array(result.seconds.map { .number($0) })),
+                    .init("device_bytes", .integer(device.peakAllocatedBytes)),
+                    .init("seconds", .array(result.seconds.map { .number($0) })),
                 ]), to: json)
         }
     }

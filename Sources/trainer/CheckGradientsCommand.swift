@@ -39,7 +39,10 @@ struct CheckGradientsCommand: ParsableCommand {
                 row.parameter.padding(toLength: 22, withPad: " ", startingAt: 0)
                     + String(format: "%+.6e  %+.6e  %.1e   %d", row.device, row.oracle, row.error, row.kinks))
         }
-        print(String(format: "largest error %.1e (at most %.0e), %d of %d rows left out for kinks", check.largestError, GradientCheck.tolerance, check.excluded, check.rows.count))
+        print(
+            String(
+                format: "largest error %.1e (at most %.0e), %d of %d rows left out for kinks", check.largestError, GradientCheck.tolerance,
+                check.excluded, check.rows.count))
         // Not a number fails too.
         guard check.largestError <= GradientCheck.tolerance else {
             throw TrainingError("check-gradients: the device's gradients of '\(architecture)' do not agree with the oracle's")

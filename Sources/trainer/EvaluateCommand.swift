@@ -33,7 +33,9 @@ struct EvaluateCommand: ParsableCommand {
     func validate() throws {
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
-        guard valFraction > 0, valFraction < 1 else { throw ValidationError("--val-fraction \(valFraction): expected a share between 0 and 1") }
+        guard valFraction > 0, valFraction < 1 else {
+            throw ValidationError("--val-fraction \(valFraction): expected a share between 0 and 1")
+        }
     }
 
     func run() throws {
@@ -41,7 +43,8 @@ struct EvaluateCommand: ParsableCommand {
         let device = try device.open()
         let description = checkpoint.description
         let set = try Dataset.load(root: data, validationFraction: valFraction).validation.relabelled(classes: description.classes)
-        let network = try checkpoint.network(options: Network.Options(maximumBatch: min(batch, max(1, set.count)), training: false), device: device)
+        let network = try checkpoint.network(
+            options: Network.Options(maximumBatch: min(batch, max(1, set.count)), training: false), device: device)
         let evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)
         let bar = ProgressBar()
         let result = try evaluator.evaluate(set, workers: workers) { bar.draw(done: $0, of: set.count, "\($0)/\(set.count) images") }

@@ -22,7 +22,9 @@ struct TrainCommand: ParsableCommand {
     @Option(help: "Side of the network's input in pixels.")
     var imageSize = TrainCommand.defaults.imageSize
 
-    @Option(help: "Pixels to which the shorter side is brought. Default: 8/7 of the image size, or the image size where the photographs have it.")
+    @Option(
+        help:
+            "Pixels to which the shorter side is brought. Default: 8/7 of the image size, or the image size where the photographs have it.")
     var shortSide: Int?
 
     @Option(help: "Images of a mini-batch.")
