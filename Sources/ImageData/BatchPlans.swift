@@ -22,7 +22,8 @@ public struct EpochPlan: Sendable {
         batchCount = partSize / (batchSize / shards)
         guard batchCount > 0 else {
             throw DatasetError(
-                .badOption, "a batch of \(batchSize) is larger than the training set of \(count) images; choose a batch of at most \(count)")
+                .badOption, "a batch of \(batchSize) is larger than the training set of \(count) images; choose a batch of at most \(count)"
+            )
         }
         self.batchSize = batchSize
         self.shards = shards

@@ -115,7 +115,8 @@ public struct Dataset: Sendable {
                 let others = listing.otherCount + listing.folders.count
                 throw DatasetError(
                     .emptyClass,
-                    "\(place)/\(name): an empty class, no .jpg or .jpeg file in it (\(others) other entries); add some or remove the folder")
+                    "\(place)/\(name): an empty class, no .jpg or .jpeg file in it (\(others) other entries); add some or remove the folder"
+                )
             }
             files += listing.images.map { ImageFile(path: prefix + name + "/" + $0, label: label) }
         }

@@ -40,7 +40,8 @@ public final class HostBatch: @unchecked Sendable {
 
     public var count: Int { records.count }
 
-    init(index: Int, slab: Slab, pool: SlabPool, byteCount: Int, records: [ImageRecord], labels: [Int32], weights: [Float],
+    init(
+        index: Int, slab: Slab, pool: SlabPool, byteCount: Int, records: [ImageRecord], labels: [Int32], weights: [Float],
         failures: [BatchFailure], samples: [Int]
     ) {
         self.index = index

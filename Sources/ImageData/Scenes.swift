@@ -31,8 +31,8 @@ public enum Scenes {
     ///   - progress: called with the number of files written so far, on any thread.
     /// - Throws: `DatasetError`.
     public static func write(
-        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64, workers: Int = ProcessInfo.processInfo.activeProcessorCount,
-        progress: @escaping @Sendable (Int) -> Void = { _ in }
+        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
+        workers: Int = ProcessInfo.processInfo.activeProcessorCount, progress: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws(DatasetError) {
         guard (2...classNames.count).contains(classes) else {
             throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
@@ -40,7 +40,7 @@ public enum Scenes {
         guard (16...4096).contains(size) else { throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels") }
         guard count >= 5 * classes else {
             throw DatasetError(
-                .badOption, "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, so that each class has one to validate")
+                .badOption, "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate")
         }
         var path = path
         while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
