@@ -6,7 +6,8 @@ import Foundation
 /// Float sums in a fixed order and one rounding at the end, half to even: the same bytes on every machine.
 /// Keeps its tables and rows between calls: one instance a thread.
 final class Resizer {
-    /// For each output position the first source position and its weights, all padded with zeros to `taps` weights.
+    /// For each output position the first source position and its weights. All have `taps` weights, zeros behind the last one needed: a loop
+    /// of the same length everywhere is predicted, one of two to four turns is not and takes twice as long.
     private struct Axis {
         let from: Int
         let to: Int
@@ -18,23 +19,21 @@ final class Resizer {
         init(from: Int, to: Int) {
             let scale = Double(from) / Double(to)
             let support = max(1, scale)
-            let taps = min(from, 2 * Int(support.rounded(.up)) + 1)
             var first: [Int] = []
             var count: [Int] = []
-            var weights = [Float](repeating: 0, count: to * taps)
-            first.reserveCapacity(to)
-            count.reserveCapacity(to)
             for position in 0..<to {
                 let centre = (Double(position) + 0.5) * scale
                 let start = max(0, Int((centre - support + 0.5).rounded(.down)))
-                let end = min(from, Int((centre + support + 0.5).rounded(.down)), start + taps)
-                var sum = 0.0
-                for source in start..<end { sum += max(0, 1 - abs(Double(source) + 0.5 - centre) / support) }
-                for source in start..<end {
-                    weights[position * taps + source - start] = Float(max(0, 1 - abs(Double(source) + 0.5 - centre) / support) / sum)
-                }
                 first.append(start)
-                count.append(end - start)
+                count.append(min(from, Int((centre + support + 0.5).rounded(.down))) - start)
+            }
+            let taps = count.max() ?? 1
+            var weights = [Float](repeating: 0, count: to * taps)
+            for position in 0..<to {
+                let centre = (Double(position) + 0.5) * scale
+                let heights = (0..<count[position]).map { max(0, 1 - abs(Double(first[position] + $0) + 0.5 - centre) / support) }
+                let sum = heights.reduce(0, +)
+                for (tap, height) in heights.enumerated() { weights[position * taps + tap] = Float(height / sum) }
             }
             (self.from, self.to, self.taps, self.first, self.count, self.weights) = (from, to, taps, first, count, weights)
         }
@@ -68,8 +67,8 @@ final class Resizer {
         if vertical.from != height || vertical.to != newHeight { vertical = Axis(from: height, to: newHeight) }
 
         // A ring of source rows as floats, each converted once, and behind it the row that is their weighted sum.
-        // Rows are padded to whole vectors, and the last pixel's vector of four reads one float past it.
-        let stride = (3 * width + 1 + 15) / 16 * 16
+        // Rows are padded with zeros: the last pixels' taps read past the end, and a pixel's vector of four one float further.
+        let stride = (3 * (width + horizontal.taps) + 1 + 15) / 16 * 16
         let ring = vertical.taps
         let needed = (ring + 1) * stride
         if needed > rowsCapacity {
@@ -105,17 +104,16 @@ final class Resizer {
         _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int, into sums: UnsafeMutablePointer<Float>
     ) {
         let ring = vertical.taps
-        let base = UnsafeRawPointer(rows)
         let target = UnsafeMutableRawPointer(sums)
-        var column = 0
-        while column < stride {
-            var total = SIMD16<Float>()
-            for tap in 0..<count {
-                let at = ((start + tap) % ring * stride + column) * 4
-                total += base.loadUnaligned(fromByteOffset: at, as: SIMD16<Float>.self) * weights[offset + tap]
+        withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: ring) { sources in
+            for tap in 0..<count { sources[tap] = UnsafeRawPointer(rows + (start + tap) % ring * stride) }
+            for at in Swift.stride(from: 0, to: stride * 4, by: 64) {
+                var total = SIMD16<Float>()
+                for tap in 0..<count {
+                    total += sources[tap].loadUnaligned(fromByteOffset: at, as: SIMD16<Float>.self) * weights[offset + tap]
+                }
+                target.storeBytes(of: total, toByteOffset: at, as: SIMD16<Float>.self)
             }
-            target.storeBytes(of: total, toByteOffset: column * 4, as: SIMD16<Float>.self)
-            column += 16
         }
     }
 
@@ -123,19 +121,17 @@ final class Resizer {
         let base = UnsafeRawPointer(row)
         let taps = horizontal.taps
         horizontal.first.withUnsafeBufferPointer { first in
-            horizontal.count.withUnsafeBufferPointer { count in
-                for x in 0..<first.count {
-                    let at = first[x] * 12
-                    var total = SIMD4<Float>()
-                    for tap in 0..<count[x] {
-                        total += base.loadUnaligned(fromByteOffset: at + tap * 12, as: SIMD4<Float>.self) * weights[x * taps + tap]
-                    }
-                    // Adding 2^23 rounds to a whole number that then is the lowest bits of the float.
-                    let whole = unsafeBitCast(total + 8_388_608, to: SIMD4<UInt32>.self)
-                    target[3 * x] = UInt8(truncatingIfNeeded: whole.x)
-                    target[3 * x + 1] = UInt8(truncatingIfNeeded: whole.y)
-                    target[3 * x + 2] = UInt8(truncatingIfNeeded: whole.z)
+            for x in 0..<first.count {
+                let at = first[x] * 12
+                var total = SIMD4<Float>()
+                for tap in 0..<taps {
+                    total += base.loadUnaligned(fromByteOffset: at + tap * 12, as: SIMD4<Float>.self) * weights[x * taps + tap]
                 }
+                // Adding 2^23 rounds to a whole number that then is the lowest bits of the float.
+                let whole = unsafeBitCast(total + 8_388_608, to: SIMD4<UInt32>.self)
+                target[3 * x] = UInt8(truncatingIfNeeded: whole.x)
+                target[3 * x + 1] = UInt8(truncatingIfNeeded: whole.y)
+                target[3 * x + 2] = UInt8(truncatingIfNeeded: whole.z)
             }
         }
     }

@@ -32,8 +32,7 @@ public enum Scenes {
     /// - Throws: `DatasetError`.
     public static func write(
         to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
-        workers: Int = ProcessInfo.processInfo.activeProcessorCount,
-        progress: @escaping @Sendable (Int) -> Void = { _ in }
+        workers: Int = ProcessInfo.processInfo.activeProcessorCount, progress: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws(DatasetError) {
         guard (2...classNames.count).contains(classes) else {
             throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
@@ -41,8 +40,7 @@ public enum Scenes {
         guard (16...4096).contains(size) else { throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels") }
         guard count >= 5 * classes else {
             throw DatasetError(
-                .badOption,
-                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, so that each class has one to validate")
+                .badOption, "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate")
         }
         var path = path
         while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
@@ -127,16 +125,12 @@ public enum Scenes {
     }
 
     private static func paintObject(_ canvas: inout Canvas, _ random: inout Philox, label: Int) {
-        let radius = random.uniform(in: 0.2...0.375)
+        let radius = random.uniform(in: 0.25...0.375)
         let centre = SIMD2(random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
         let turn = random.uniform(in: 0...(2 * .pi))
-        // Two colours of clearly different lightness; which of them is the light one is a coin's throw.
-        var first = colour(&random)
-        var second = colour(&random)
-        let step = random.uniform(in: 0.45...0.75)
-        let low = random.uniform(in: 0.05...(0.95 - step))
-        (first, second) = (withLightness(first, low), withLightness(second, low + step))
-        if random.integer(below: 2) == 1 { swap(&first, &second) }
+        // Any two hues, but always a light body with dark marks: a small net learns the textures within minutes.
+        let first = withLightness(colour(&random), random.uniform(in: 0.65...0.95))
+        let second = withLightness(colour(&random), random.uniform(in: 0.05...0.25))
         let detail = random.uniform(in: 0.85...1.2)
         let rim = 0.06 * radius
         let pixel = canvas.pixel
@@ -154,21 +148,25 @@ public enum Scenes {
                 let cells = wave(p.x, period: 0.62 * detail) * wave(p.y, period: 0.62 * detail)
                 secondShare = edge(cells * 3, soft)
             case 2:
-                distance = abs(length(p) - 0.72) - 0.2
+                distance = abs(length(p) - 0.67) - 0.28
+                // a lifebelt's quarters
+                secondShare = edge(min(abs(p.x), abs(p.y)) - 0.12, soft)
             case 3:
                 distance = star(p)
+                secondShare = edge(length(p) - 0.22, soft)
             case 4:
-                distance = min(max(abs(p.x) - 0.95, abs(p.y) - 0.28), max(abs(p.x) - 0.28, abs(p.y) - 0.95))
+                distance = min(max(abs(p.x) - 0.95, abs(p.y) - 0.3), max(abs(p.x) - 0.3, abs(p.y) - 0.95))
             case 5:
                 distance = triangle(p)
                 let cell = 0.42 * detail
                 let q = SIMD2(p.x - (p.x / cell).rounded() * cell, p.y - (p.y / cell).rounded() * cell)
                 secondShare = edge(length(q) - 0.3 * cell, soft)
             case 6:
-                distance = max(length(p) - 0.95, 0.72 - length(p - SIMD2(0.45, 0)))
+                distance = max(length(p) - 0.95, 0.7 - length(p - SIMD2(0.5, 0)))
             case 7:
                 let q = SIMD2(abs(p.x), abs(p.y))
                 distance = length(q - SIMD2(0.46, 0.46)) - 0.46
+                secondShare = edge(length(q - SIMD2(0.46, 0.46)) - 0.2, soft)
             case 8:
                 let shaft = max(abs(p.x + 0.45) - 0.5, abs(p.y) - 0.17)
                 let head = max(-p.x - 0.02, (p.x - 0.95) * 0.62 + abs(p.y) * 0.78)
@@ -273,7 +271,7 @@ private struct Canvas {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(3 * size * size)
         for colour in colours {
-            let grain = (random.uniform() - 0.5) * 0.08
+            let grain = (random.uniform() - 0.5) * 0.06
             for channel in 0..<3 { bytes.append(UInt8(min(max((colour[channel] + grain) * 255 + 0.5, 0), 255))) }
         }
         return DecodedImage(width: size, height: size, pixels: bytes)

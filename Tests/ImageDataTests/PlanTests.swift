@@ -1,0 +1,111 @@
+import Testing
+
+@testable import ImageData
+
+@Suite struct PlanTests {
+    @Test func plainShuffle() throws {
+        let plan = try EpochPlan(count: 103, batchSize: 10, seed: 3, epoch: 0)
+        #expect(plan.batchCount == 10)
+        let drawn = (0..<10).flatMap { plan.batch($0) ?? [] }
+        #expect(drawn.count == 100 && Set(drawn).count == 100 && drawn.allSatisfy { (0..<103).contains($0) })
+        #expect(plan.batch(10) == nil && plan.batch(-1) == nil)
+        #expect(drawn != drawn.sorted())
+        #expect(try EpochPlan(count: 103, batchSize: 10, seed: 3, epoch: 0).parts == plan.parts)
+        #expect(try EpochPlan(count: 103, batchSize: 10, seed: 3, epoch: 1).parts != plan.parts)
+        #expect(try EpochPlan(count: 103, batchSize: 10, seed: 4, epoch: 0).parts != plan.parts)
+    }
+
+    @Test(arguments: [2, 4, 8]) func shardsAreFixedParts(shards: Int) throws {
+        let first = try EpochPlan(count: 107, batchSize: 16, shards: shards, seed: 3, epoch: 0)
+        let second = try EpochPlan(count: 107, batchSize: 16, shards: shards, seed: 3, epoch: 1)
+        #expect(first.parts.map(Set.init) == second.parts.map(Set.init))
+        #expect(first.parts != second.parts)
+        #expect(first.parts.allSatisfy { $0.count == 107 / shards })
+        #expect(Set(first.parts.joined()).count == 107 / shards * shards)
+        for index in 0..<first.batchCount {
+            let batch = try #require(first.batch(index))
+            let share = 16 / shards
+            for shard in 0..<shards {
+                let mine = Array(batch[shard * share..<(shard + 1) * share])
+                #expect(first.batch(index, shard: shard) == mine)
+                #expect(Set(mine).isSubset(of: Set(first.parts[shard])))
+            }
+        }
+        #expect(first.batch(0, shard: shards) == nil)
+    }
+
+    /// Every position is as likely to be drawn first as any other.
+    @Test func shuffleIsEven() throws {
+        var counts = [Int](repeating: 0, count: 8)
+        for epoch in 0..<4000 { counts[try #require(EpochPlan(count: 8, batchSize: 8, seed: 1, epoch: epoch).batch(0))[0]] += 1 }
+        // 500 expected, five standard deviations are 105
+        #expect(counts.allSatisfy { (395...605).contains($0) }, "\(counts)")
+    }
+
+    @Test func badPlans() {
+        for (count, batch, shards) in [(10, 0, 1), (10, 11, 1), (10, 4, 3), (10, 4, 0), (0, 1, 1), (7, 8, 2)] {
+            let error = #expect(throws: DatasetError.self) {
+                try EpochPlan(count: count, batchSize: batch, shards: shards, seed: 1, epoch: 0)
+            }
+            #expect(error?.kind == .badOption)
+        }
+        #expect(throws: DatasetError.self) { try EvaluationPlan(count: 3, batchSize: 0) }
+    }
+
+    @Test func evaluationTakesEveryFileInOrder() throws {
+        let plan = try EvaluationPlan(count: 10, batchSize: 4)
+        #expect((0..<plan.batchCount).map { plan.batch($0) } == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]])
+        #expect(plan.batch(3) == nil)
+    }
+}
+
+@Suite struct CropParametersTests {
+    @Test func central() {
+        #expect(CropParameters.central(width: 96, height: 72, size: 64) == CropParameters(x: 16, y: 4, mirror: 0))
+        #expect(CropParameters.central(width: 3, height: 64, size: 64) == CropParameters(x: -31, y: 0, mirror: 0))
+        #expect(
+            CropParameters.draw(.none, width: 96, height: 72, size: 64, seed: 1, epoch: 5, sample: 9)
+                == CropParameters(x: 16, y: 4, mirror: 0))
+    }
+
+    @Test func layout() {
+        #expect(MemoryLayout<CropParameters>.size == 12 && MemoryLayout<CropParameters>.stride == 12)
+        #expect(MemoryLayout<ImageRecord>.size == 16 && MemoryLayout<ImageRecord>.offset(of: \.width) == 8)
+    }
+
+    /// All offsets that exist are drawn, evenly, and none beside them; half of the crops are mirrored.
+    @Test(arguments: [
+        (70, 67, 64, 0..<7, 0..<4), (32, 32, 32, -4..<5, -4..<5), (36, 32, 32, -4..<9, -4..<5), (1, 1, 32, -16..<(-15), -16..<(-15)),
+    ])
+    func range(width: Int, height: Int, size: Int, xs: Range<Int>, ys: Range<Int>) {
+        var seenX: [Int32: Int] = [:]
+        var seenY: [Int32: Int] = [:]
+        var mirrored = 0
+        let count = 4000
+        for sample in 0..<count {
+            let crop = CropParameters.draw(.standard, width: width, height: height, size: size, seed: 1, epoch: 2, sample: sample)
+            seenX[crop.x, default: 0] += 1
+            seenY[crop.y, default: 0] += 1
+            mirrored += Int(crop.mirror)
+        }
+        // five standard deviations of a fair draw
+        func isEven(_ seen: [Int32: Int], _ range: Range<Int>) -> Bool {
+            let share = Double(count) / Double(range.count)
+            return Set(seen.keys) == Set(range.map { Int32($0) })
+                && seen.values.allSatisfy { abs(Double($0) - share) <= 5 * share.squareRoot() }
+        }
+        #expect(isEven(seenX, xs), "\(seenX)")
+        #expect(isEven(seenY, ys), "\(seenY)")
+        #expect(abs(mirrored - count / 2) < 160, "\(mirrored)")
+    }
+
+    @Test func dependsOnEveryKey() {
+        func crops(seed: UInt64, epoch: Int) -> [CropParameters] {
+            (0..<50).map { CropParameters.draw(.standard, width: 90, height: 90, size: 64, seed: seed, epoch: epoch, sample: $0) }
+        }
+        let first = crops(seed: 1, epoch: 0)
+        #expect(first == crops(seed: 1, epoch: 0))
+        #expect(first != crops(seed: 2, epoch: 0))
+        #expect(first != crops(seed: 1, epoch: 1))
+    }
+}

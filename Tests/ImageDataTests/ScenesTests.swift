@@ -1,0 +1,73 @@
+import Foundation
+import Testing
+
+@testable import ImageData
+
+@Suite struct ScenesTests {
+    @Test func writesASetThatLoads() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path + "/scenes"
+        try Scenes.write(to: path, count: 103, size: 32, classes: 10, seed: 1, workers: 3)
+        let dataset = try Dataset.load(root: path)
+        #expect(dataset.classes == Scenes.classNames.sorted())
+        #expect(dataset.training.count == 83 && dataset.validation.count == 20)
+        #expect(dataset.ignoredFileCount == 0)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["scenes"])
+        let picture = try loadImage(path: dataset.training.absolutePath(0), shortSide: 32)
+        #expect(picture.width == 32 && picture.height == 32)
+        // another time, by another number of threads: the same bytes
+        try Scenes.write(to: folder.path + "/again", count: 103, size: 32, classes: 10, seed: 1, workers: 1)
+        for file in dataset.training.files {
+            #expect(
+                try Data(contentsOf: URL(fileURLWithPath: path + "/" + file.path))
+                    == Data(contentsOf: URL(fileURLWithPath: folder.path + "/again/" + file.path)))
+        }
+    }
+
+    @Test func picturesDiffer() {
+        let first = Scenes.draw(label: 0, index: 0, size: 32, seed: 1)
+        #expect(first == Scenes.draw(label: 0, index: 0, size: 32, seed: 1))
+        #expect(first != Scenes.draw(label: 0, index: 10, size: 32, seed: 1))
+        #expect(first != Scenes.draw(label: 0, index: 0, size: 32, seed: 2))
+    }
+
+    /// The same scene with another class differs where the object is and nowhere else, so the background tells nothing of the class.
+    @Test(arguments: 0..<10) func onlyTheObjectTellsTheClass(label: Int) {
+        let size = 64
+        for index in 0..<5 {
+            let one = Scenes.draw(label: label, index: index, size: size, seed: 1)
+            let other = Scenes.draw(label: (label + 1) % 10, index: index, size: size, seed: 1)
+            let changed = (0..<size * size).filter { one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3] }
+            // an object fits a square of 75 % of the side and its border
+            let columns = changed.map { $0 % size }
+            #expect(changed.count > 40)
+            #expect((columns.max() ?? 0) - (columns.min() ?? 0) <= size * 7 / 8)
+        }
+    }
+
+    @Test func emptyFolderMayBeFilled() throws {
+        let folder = try TemporaryFolder()
+        try folder.folder("here")
+        try Scenes.write(to: folder.path + "/here/", count: 10, size: 16, classes: 2, seed: 1)
+        #expect(try Dataset.load(root: folder.path + "/here").classes == ["checkered-square", "striped-disc"])
+    }
+
+    @Test func mistakes() throws {
+        let folder = try TemporaryFolder()
+        func kind(to name: String, count: Int = 50, size: Int = 16, classes: Int = 10) -> DatasetError.Kind? {
+            #expect(throws: DatasetError.self) {
+                try Scenes.write(to: folder.path + "/" + name, count: count, size: size, classes: classes, seed: 1)
+            }?.kind
+        }
+        try folder.write([1], "full/file")
+        try folder.write([1], "file")
+        #expect(kind(to: "full") == .outputExists)
+        #expect(kind(to: "file") == .outputExists)
+        #expect(kind(to: "new", count: 49) == .badOption)
+        #expect(kind(to: "new", size: 15) == .badOption)
+        #expect(kind(to: "new", classes: 1) == .badOption)
+        #expect(kind(to: "new", classes: 11) == .badOption)
+        #expect(kind(to: "file/below") == .cannotWrite)
+        #expect(try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path)) == ["full", "file"])
+    }
+}
