@@ -176,51 +176,63 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_flip_weig
 }
 
 // Adds to sum[kx][c] the products of one pixel for kx_first ≤ kx < kx_last; `x` points at the pixel's left neighbour.
-#define ADD_PIXEL(tile_channels, kx_first, kx_last, x, channels, dy)                                                                       \
-    {                                                                                                                                     \
-        const vector gradient = LOAD(dy);                                                                                                 \
-        _Pragma("unroll") for (int kx = kx_first; kx < kx_last; kx++) {                                                                   \
-            _Pragma("unroll") for (int c = 0; c < tile_channels; c++) sum[kx][c] += (x)[kx * (channels) + c] * gradient;                  \
-        }                                                                                                                                 \
+#define ADD_PIXEL(tile_channels, vectors, kx_first, kx_last, x, dy)                                                                        \
+    {                                                                                                                                      \
+        vector gradient[vectors];                                                                                                          \
+        _Pragma("unroll") for (int j = 0; j < vectors; j++) gradient[j] = LOAD((dy) + j * VECTOR);                                         \
+        _Pragma("unroll") for (int kx = kx_first; kx < kx_last; kx++) {                                                                    \
+            _Pragma("unroll") for (int c = 0; c < tile_channels; c++) {                                                                    \
+                const vector value = (x)[kx * channels + c];                                                                               \
+                _Pragma("unroll") for (int j = 0; j < vectors; j++) sum[kx][c][j] += value * gradient[j];                                  \
+            }                                                                                                                              \
+        }                                                                                                                                  \
     }
 
-// Defines the work of one item of a backward-weights kernel: image rows first_row ≤ row < last_row (counted through the batch).
-#define DEFINE_WEIGHT_TILE(name, tile_channels)                                                                                            \
-    static inline __attribute__((always_inline)) void name(                                                                               \
-        global const float *x, global const float *dy, global float *slot, const int first_row, const int last_row, const int height,     \
-        const int width, const int channels, const int outputs, const int ky, const int channel, const int output,                        \
-        const int accumulate) {                                                                                                           \
-        vector sum[3][tile_channels];                                                                                                     \
-        _Pragma("unroll") for (int kx = 0; kx < 3; kx++) {                                                                                \
-            _Pragma("unroll") for (int c = 0; c < tile_channels; c++) sum[kx][c] = 0;                                                     \
-        }                                                                                                                                 \
-        for (int row = first_row; row < last_row; row++) {                                                                                \
-            if ((uint)(row % height + ky - 1) >= (uint)height) continue;                                                                  \
-            global const float *gradients = dy + (size_t)row * width * outputs + output;                                                  \
-            global const float *neighbours = x + ((long)(row + ky - 1) * width - 1) * channels + channel;                                 \
-            if (width == 1) {                                                                                                             \
-                ADD_PIXEL(tile_channels, 1, 2, neighbours, channels, gradients)                                                                          \
-                continue;                                                                                                                 \
-            }                                                                                                                             \
-            ADD_PIXEL(tile_channels, 1, 3, neighbours, channels, gradients)                                                                              \
-            for (int column = 2; column < width; column++) {                                                                              \
-                gradients += outputs;                                                                                                     \
-                neighbours += channels;                                                                                                   \
-                ADD_PIXEL(tile_channels, 0, 3, neighbours, channels, gradients)                                                                          \
-            }                                                                                                                             \
-            ADD_PIXEL(tile_channels, 0, 2, neighbours + channels, channels, gradients + outputs)                                                         \
-        }                                                                                                                                 \
-        global float *target = slot + ((size_t)(output / 16 * 9 + ky * 3) * channels + channel) * 16 + output % 16;                       \
-        _Pragma("unroll") for (int kx = 0; kx < 3; kx++) {                                                                                \
-            _Pragma("unroll") for (int c = 0; c < tile_channels; c++) {                                                                   \
-                global float *place = target + (kx * channels + c) * 16;                                                                  \
-                STORE(accumulate ? sum[kx][c] + LOAD(place) : sum[kx][c], place);                                                         \
-            }                                                                                                                             \
-        }                                                                                                                                 \
+// Defines the work of one item of a backward-weights kernel: image rows first_row ≤ row < last_row (counted through the batch), one ky, three kx,
+// tile_channels inputs from `channel` on and vectors·VECTOR outputs from `output` on.
+#define DEFINE_WEIGHT_TILE(name, tile_channels, vectors)                                                                                   \
+    static inline __attribute__((always_inline)) void name(                                                                                \
+        global const float *x, global const float *dy, global float *slot, const int first_row, const int last_row, const int height,      \
+        const int width, const int channels, const int outputs, const int ky, const int channel, const int output, const int accumulate) { \
+        vector sum[3][tile_channels][vectors];                                                                                             \
+        _Pragma("unroll") for (int kx = 0; kx < 3; kx++) {                                                                                 \
+            _Pragma("unroll") for (int c = 0; c < tile_channels; c++) {                                                                    \
+                _Pragma("unroll") for (int j = 0; j < vectors; j++) sum[kx][c][j] = 0;                                                     \
+            }                                                                                                                              \
+        }                                                                                                                                  \
+        for (int row = first_row; row < last_row; row++) {                                                                                 \
+            if ((uint)(row % height + ky - 1) >= (uint)height) continue;                                                                   \
+            global const float *gradients = dy + (size_t)row * width * outputs + output;                                                   \
+            global const float *neighbours = x + ((long)(row + ky - 1) * width - 1) * channels + channel;                                  \
+            if (width == 1) {                                                                                                              \
+                ADD_PIXEL(tile_channels, vectors, 1, 2, neighbours, gradients)                                                             \
+                continue;                                                                                                                  \
+            }                                                                                                                              \
+            ADD_PIXEL(tile_channels, vectors, 1, 3, neighbours, gradients)                                                                 \
+            for (int column = 2; column < width; column++) {                                                                               \
+                gradients += outputs;                                                                                                      \
+                neighbours += channels;                                                                                                    \
+                ADD_PIXEL(tile_channels, vectors, 0, 3, neighbours, gradients)                                                             \
+            }                                                                                                                              \
+            ADD_PIXEL(tile_channels, vectors, 0, 2, neighbours + channels, gradients + outputs)                                            \
+        }                                                                                                                                  \
+        _Pragma("unroll") for (int j = 0; j < vectors; j++) {                                                                              \
+            const int o = output + j * VECTOR;                                                                                             \
+            global float *target = slot + ((size_t)(o / 16 * 9 + ky * 3) * channels + channel) * 16 + o % 16;                              \
+            _Pragma("unroll") for (int kx = 0; kx < 3; kx++) {                                                                             \
+                _Pragma("unroll") for (int c = 0; c < tile_channels; c++) {                                                                \
+                    global float *place = target + (kx * channels + c) * 16;                                                               \
+                    STORE(accumulate ? sum[kx][c][j] + LOAD(place) : sum[kx][c][j], place);                                                \
+                }                                                                                                                          \
+            }                                                                                                                              \
+        }                                                                                                                                  \
     }
 
-DEFINE_WEIGHT_TILE(weight_tile, WEIGHT_CHANNELS)
-DEFINE_WEIGHT_TILE(image_weight_tile, 3)
+DEFINE_WEIGHT_TILE(weight_tile, WEIGHT_CHANNELS, 1)
+DEFINE_WEIGHT_TILE(image_weight_tile, 3, 1)
+#if VECTOR == 16
+DEFINE_WEIGHT_TILE(wide_image_weight_tile, 3, 2)
+#endif
 
 // The weights' gradient, from x[batch][height][width][inputs] and the output's gradient dy[batch][height][width][outputs]; inputs a multiple of 16.
 // Image rows (batch·height of them) first_row + s·rows_per_slot … up to rows_per_slot of them, and before last_row, are summed to
@@ -236,16 +248,25 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
 }
 
 // The same for images, x[batch][height][width][4]: the fourth lane's gradient is zero.
-// global (3, outputs/VECTOR, ceil((last_row − first_row) / rows_per_slot)), local (1, 1, 1).
+// global (3, ceil(outputs / 32), ceil((last_row − first_row) / rows_per_slot)), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_weights_image(
     global const float *restrict x, global const float *restrict dy, global float *restrict slots, const int first_row, const int last_row,
     const int rows_per_slot, const int height, const int width, const int outputs, const int accumulate) {
-    const int ky = get_global_id(0), output = get_global_id(1) * VECTOR;
-    const int slot_first = first_row + (int)get_global_id(2) * rows_per_slot;
+    const int ky = get_global_id(0), first_output = get_global_id(1) * 32, last_output = min(outputs, first_output + 32);
+    const int slot_first = first_row + (int)get_global_id(2) * rows_per_slot, slot_last = min(last_row, slot_first + rows_per_slot);
     global float *slot = slots + get_global_id(2) * outputs * 36;
-    image_weight_tile(x, dy, slot, slot_first, min(last_row, slot_first + rows_per_slot), height, width, 4, outputs, ky, 0, output, accumulate);
-    const vector zero = 0;
-    for (int kx = 0; kx < 3; kx++) STORE(zero, slot + ((output / 16 * 9 + ky * 3 + kx) * 4 + 3) * 16 + output % 16);
+    int output = first_output;
+#if VECTOR == 16
+    if (output + 32 == last_output) {
+        wide_image_weight_tile(x, dy, slot, slot_first, slot_last, height, width, 4, outputs, ky, 0, output, accumulate);
+        output += 32;
+    }
+#endif
+    for (; output < last_output; output += VECTOR)
+        image_weight_tile(x, dy, slot, slot_first, slot_last, height, width, 4, outputs, ky, 0, output, accumulate);
+    const float16 zero = 0;
+    for (int panel = first_output / 16; panel < last_output / 16; panel++)
+        for (int kx = 0; kx < 3; kx++) vstore16(zero, 0, slot + ((panel * 9 + ky * 3 + kx) * 4 + 3) * 16);
 }
 
 // result[i] = slots[0][i] + slots[1][i] + …, i < count, count a multiple of 16.
