@@ -1,14 +1,16 @@
-// Fully connected layer, backward-data, for devices that run a work-item on a CPU core. The other two passes are matrix products of gemm.cl:
-//   forward           Y[batch][outputs] = X · W + bias: `gemm` (B = W: b_panel_stride = 16·inputs, b_row_stride = 16; flags add the bias, ReLU)
+// Fully connected layer, backward-data, for devices that run a work-item on a CPU core. The other two passes are matrix products of
+// gemm.cl:
+//   forward           Y[batch][outputs] = X · W + bias: `gemm` (B = W: b_panel_stride = 16·inputs, b_row_stride = 16; flags: bias, ReLU)
 //   backward-weights  dW = Xᵀ · dY: `gemm_transposed` (B = dY row-major: b_panel_stride = 16, b_row_stride = outputs; C in panels:
 //                     c_panel_stride = 16·inputs, c_row_stride = 16)
 // and the bias' gradient is `bias_backward` and `reduce_slots` of convolution.cl with pixels = batch.
 //
 // Layouts. X[batch][inputs], Y[batch][outputs]; weights in panels [outputs/16][inputs][16]; inputs and outputs are multiples of 16.
 //
-// Backward-data, dX = dY · Wᵀ, needs panels of Wᵀ. A work-item owns PANELS·16 inputs and the whole batch: it transposes DEPTH_BLOCK outputs of its
-// weights at a time, 16 × 16 values in registers, to local memory (a group is one item, so there is no barrier), and multiplies the rows of dY by them.
-// So the weights are read once, in runs of PANELS·1 KB, and no transposed copy of them is ever stored. Sums run over the outputs in ascending order.
+// Backward-data, dX = dY · Wᵀ, needs panels of Wᵀ. A work-item owns PANELS·16 inputs and the whole batch: it transposes DEPTH_BLOCK outputs
+// of its weights at a time, 16 × 16 values in registers, to local memory (a group is one item, so there is no barrier), and multiplies the
+// rows of dY by them. So the weights are read once, in runs of PANELS·1 KB, and no transposed copy of them is ever stored. Sums run over
+// the outputs in ascending order.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16      (8: AVX2, 16: AVX-512)
@@ -33,7 +35,6 @@
 #define VECTORS_PER_PANEL 1
 typedef float16 vector;
 #define LOAD(pointer) vload16(0, pointer)
-#define STORE(value, pointer) vstore16(value, 0, pointer)
 #define INTERLEAVE_LOW(a, b)                                                                                                              \
     (vector)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3, a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
 #define INTERLEAVE_HIGH(a, b)                                                                                                             \
@@ -42,10 +43,13 @@ typedef float16 vector;
 #define VECTORS_PER_PANEL 2
 typedef float8 vector;
 #define LOAD(pointer) vload8(0, pointer)
-#define STORE(value, pointer) vstore8(value, 0, pointer)
 #define INTERLEAVE_LOW(a, b) (vector)(a.s0, b.s0, a.s1, b.s1, a.s2, b.s2, a.s3, b.s3)
 #define INTERLEAVE_HIGH(a, b) (vector)(a.s4, b.s4, a.s5, b.s5, a.s6, b.s6, a.s7, b.s7)
 #endif
+
+// A vector at any address of a float: some runtimes' `vstore16` is four stores.
+typedef vector unaligned_vector __attribute__((aligned(4)));
+#define STORE(space, value, pointer) *(space unaligned_vector *)(pointer) = (value)
 
 // Transposes VECTOR × VECTOR values, rows of both 16 floats apart: log2(VECTOR) rounds, each interleaving row i with row i + VECTOR/2.
 static inline __attribute__((always_inline)) void transpose_block(global const float *source, local float *target) {
@@ -58,7 +62,7 @@ static inline __attribute__((always_inline)) void transpose_block(global const f
         }
         _Pragma("unroll") for (int i = 0; i < VECTOR; i++) row[i] = next[i];
     }
-    _Pragma("unroll") for (int i = 0; i < VECTOR; i++) STORE(row[i], target + i * 16);
+    _Pragma("unroll") for (int i = 0; i < VECTOR; i++) STORE(local, row[i], target + i * 16);
 }
 
 // dx[batch][inputs] = dy[batch][outputs] · Wᵀ. global (ceil(inputs/16 / PANELS)), local (1).
@@ -100,7 +104,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backw
                 _Pragma("unroll") for (int j = 0; j < PANELS * VECTORS_PER_PANEL; j++) {
                     if (first + r >= batch || j / VECTORS_PER_PANEL >= panels) continue;
                     global float *target = dx + (size_t)(first + r) * inputs + first_panel * 16 + j * VECTOR;
-                    STORE(start > 0 ? sum[r][j] + LOAD(target) : sum[r][j], target);
+                    STORE(global, start > 0 ? sum[r][j] + LOAD(target) : sum[r][j], target);
                 }
             }
         }

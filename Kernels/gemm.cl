@@ -5,8 +5,8 @@
 //   B and C: element (row, n) at (n/16)·panel_stride + row·row_stride + n%16. So panels [N/16][rows][16] have panel_stride = 16·rows and
 //   row_stride = 16, and a row-major matrix has panel_stride = 16 and row_stride = its row length.
 //
-// One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of DEPTH_BLOCK, and a block into tiles of
-// ROWS × PANELS·16 sums held in registers. Each sum runs over k in ascending order, block by block, whatever the launch geometry.
+// One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of DEPTH_BLOCK, and a block into
+// tiles of ROWS × PANELS·16 sums held in registers. Each sum runs over k in ascending order, block by block, whatever the launch geometry.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16                             (8: AVX2, 16: AVX-512)
@@ -31,13 +31,15 @@
 #define VECTORS_PER_PANEL 1
 typedef float16 vector;
 #define LOAD(pointer) vload16(0, pointer)
-#define STORE(value, pointer) vstore16(value, 0, pointer)
 #else
 #define VECTORS_PER_PANEL 2
 typedef float8 vector;
 #define LOAD(pointer) vload8(0, pointer)
-#define STORE(value, pointer) vstore8(value, 0, pointer)
 #endif
+
+// A vector at any address of a float: some runtimes' `vstore16` is four stores.
+typedef vector unaligned_vector __attribute__((aligned(4)));
+#define STORE(value, pointer) *(global unaligned_vector *)(pointer) = (value)
 
 // Bits of the `flags` argument.
 #define ACCUMULATE 1
@@ -108,8 +110,8 @@ static inline __attribute__((always_inline)) void multiply(
                     wide_tile(a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel, c_row, last_row - row,
                               depth, block_flags);
                 else
-                    narrow_tile(a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel, c_row, last_row - row,
-                                depth, block_flags);
+                    narrow_tile(a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel, c_row,
+                                last_row - row, depth, block_flags);
             }
             panel += wide ? PANELS : 1;
         }
@@ -127,7 +129,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(
              flags);
 }
 
-// C = Aᵀ · B with A stored as [K][M], row length lda; else as `gemm`. global (ceil(m / rows_per_item), ceil(n/16 / panels_per_item)), local (1, 1).
+// C = Aᵀ · B with A stored as [K][M], row length lda; else as `gemm`. global (ceil(m / rows_per_item), ceil(n/16 / panels_per_item)), local
+// (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_transposed(
     global const float *restrict a, global const float *restrict b, global const float *restrict bias, global float *restrict c,
     const int m, const int n, const int k, const int lda, const int b_panel_stride, const int b_row_stride, const int c_panel_stride,
@@ -146,7 +149,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b(
     global float *target = panels + (size_t)column * k + (size_t)first * 16;
     for (int row = first; row < last; row++, source += ldb, target += 16) {
         if (columns == 16)
-            vstore16(vload16(0, source), 0, target);
+            for (int j = 0; j < 16; j += VECTOR) STORE(LOAD(source + j), target + j);
         else
             for (int j = 0; j < 16; j++) target[j] = j < columns ? source[j] : 0;
     }
