@@ -101,7 +101,7 @@ final class DirectConvolution: ConvolutionMethod {
             let accumulate = first == 0 ? 0 : 1
             if isImage {
                 try weightsImage.launch(
-                    [3, output.storedChannels / tuning.vector, count], local: [1, 1, 1], source, outputGradient, scratch, first, last,
+                    [3, (output.storedChannels + 31) / 32, count], local: [1, 1, 1], source, outputGradient, scratch, first, last,
                     rowsPerSlot, input.height, input.width, output.storedChannels, accumulate)
             } else {
                 try weightsKernel.launch(
