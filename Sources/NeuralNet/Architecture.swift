@@ -15,7 +15,7 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
 
     /// Specifications that have names. `deepimage` is the paper's table 2, `scaling` the network of its figures 2–4.
     public static let named: [(name: String, specification: String)] = [
-        ("mini", "32,M,64,M,128,M,128,M,F128"),
+        ("mini", "32,M,64,M,128,M,128,M,F256"),
         ("linear", ""),
         ("scaling", "64,M,128,M,256,256,M,512,512,M,512,512,M,F4096,F4096"),
         ("vgg16", "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F4096,F4096"),

@@ -13,7 +13,7 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Pixels to which a photograph's shorter side is brought; nil: 8/7 of `imageSize`, or `imageSize` where the photographs have that size.
     public var shortSide: Int?
     /// Images of a mini-batch.
-    public var batch = 64
+    public var batch = 32
     public var shards = 1
     public var epochs = 12
     /// auto, cpu, gpu or opencl:N
@@ -21,7 +21,7 @@ public struct TrainingOptions: Sendable, Equatable {
     /// The run's folder; it must not exist.
     public var output = ""
     /// The rate after the warm-up.
-    public var learningRate = 0.05
+    public var learningRate = 0.03
     public var schedule = LearningRateSchedule.cosine
     public var warmupEpochs = 1.0
     public var momentum = 0.9
