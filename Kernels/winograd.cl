@@ -1,12 +1,14 @@
 // Winograd convolution 3×3, stride 1, padding 1: forward, backward-data and backward-weights, for channels in multiples of 16.
 //
-// Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). An output tile of OUTPUT_TILE² pixels comes from an
-// input tile of INPUT_TILE² = (OUTPUT_TILE + 2)² pixels:  Y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A.  The sum over channels is one matrix product for each
-// of the INPUT_TILE² positions, with 4 (OUTPUT_TILE 4) or 2.25 (OUTPUT_TILE 2) times fewer multiplications than the direct sum.
-// F(4) interpolates at 0, ±1/√2, ±√2, ∞: the squares ½ and 2 are exact, and the error is a quarter of that of the usual 0, ±1, ±2, ∞.
+// Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). An output tile of OUTPUT_TILE² pixels comes
+// from an input tile of INPUT_TILE² = (OUTPUT_TILE + 2)² pixels: Y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A. The sum over channels is one matrix
+// product for each of the INPUT_TILE² positions, with 4 (OUTPUT_TILE 4) or 2.25 (OUTPUT_TILE 2) times fewer multiplications than the direct
+// sum. F(4) interpolates at 0, ±1/√2, ±√2, ∞: the squares ½ and 2 are exact, and the error is a quarter of that of the usual 0, ±1, ±2, ∞.
 //
-// The host walks over chunks of tiles (tile = (image·tileRows + tileRow)·tileColumns + tileColumn, tileRows = ⌈height / OUTPUT_TILE⌉), sized so that
-// the transformed tiles stay in the last-level cache. `rows` is the chunk's tile count rounded up to TILE_GROUP; the rows added are zero.
+// Tile (image·tileRows + tileRow)·tileColumns + tileColumn, tileRows = ⌈height / OUTPUT_TILE⌉, covers output rows from tileRow·OUTPUT_TILE;
+// tiles may overhang the image. The host walks over chunks of about 256 tiles (576 for OUTPUT_TILE 2), so that the transformed tiles stay in
+// the last-level cache while each transformed filter read serves many tiles. `rows` is the chunk's tile count rounded up to TILE_GROUP; the
+// rows added are zero.
 //   activations  [N][height][width][channels], channels a multiple of 16
 //   parameters   [K/16][3][3][C][16]                    position (ky, kx, c) of filter k at panel k/16, lane k%16
 //   U, dU        [INPUT_TILE²][K/16][C][16]             transformed filters (backward-data: [INPUT_TILE²][C/16][K][16], turned by 180°)
@@ -17,17 +19,22 @@
 // Backward-weights: per chunk transform_input (x), transform_gradient (dY), multiply_weights, reduce_bias; transform_weights_gradient at the end.
 // All sums run in an order fixed by the shape and the chunk size alone.
 //
-// Tuning macros:
-//   OUTPUT_TILE  4 or 2: the algorithm.
-//   TILE_GROUP   tiles a work-group transforms; a multiple of MULTIPLY_ROWS.
-//   MULTIPLY_ROWS, MULTIPLY_BLOCKS  `multiply`: rows of the register tile (by 16 columns), and row blocks a work-item takes one after the other.
+// `winograd_convolve` runs transform_input, multiply and transform_output in one launch, with the same bits. It is the faster one while
+// inputChannels·outputChannels ≤ 128², where all that a block of tiles needs stays in a core's own cache; above, the transformed filters
+// would be read too often.
+//
+// Tuning macros. The defaults suit 16 vector registers of 8 floats (AVX2); with 32 registers (AVX-512): 8, 8, 8, 16, 16.
+//   OUTPUT_TILE     4 or 2: the algorithm.
+//   TILE_GROUP      tiles a work-group transforms; a multiple of MULTIPLY_ROWS.
+//   MULTIPLY_ROWS   `multiply`: rows of the register tile (by 16 columns).
+//   MULTIPLY_BLOCKS `multiply`: row blocks a work-item takes one after the other.
 //   BLOCK_ROWS      `convolve`: tiles in flight; a multiple of MULTIPLY_ROWS.
 //   WEIGHTS_ROWS    `multiply_weights`: rows of the register tile (by 16 columns); divides 16.
 #ifndef OUTPUT_TILE
 #define OUTPUT_TILE 4
 #endif
 #ifndef TILE_GROUP
-#define TILE_GROUP 12
+#define TILE_GROUP 6
 #endif
 #ifndef MULTIPLY_ROWS
 #define MULTIPLY_ROWS 6
@@ -36,7 +43,7 @@
 #define MULTIPLY_BLOCKS 8
 #endif
 #ifndef BLOCK_ROWS
-#define BLOCK_ROWS 24
+#define BLOCK_ROWS 18
 #endif
 #ifndef WEIGHTS_ROWS
 #define WEIGHTS_ROWS 4
@@ -318,7 +325,8 @@ void winograd_transform_gradient(global const float *gradient, global const floa
 // M = V U for every position. A work-item: MULTIPLY_BLOCKS times MULTIPLY_ROWS rows of 16 output channels, the panel of U staying in the cache.
 // Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉, outputChannels/16, POSITIONS), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void winograd_multiply(global const float *input, global const float *weights, global float *output, int inputChannels, int outputChannels, int rows) {
+void winograd_multiply(global const float *input, global const float *weights, global float *output, int inputChannels, int outputChannels,
+                       int rows) {
     const int panel = get_global_id(1), position = get_global_id(2);
     const int first = get_global_id(0) * MULTIPLY_ROWS * MULTIPLY_BLOCKS, end = min(first + MULTIPLY_ROWS * MULTIPLY_BLOCKS, rows);
     input += position * plane_size(inputChannels, rows);
@@ -363,7 +371,8 @@ void winograd_convolve(global const float *x, global const float *mask, global c
             for (int position = 0; position < POSITIONS; position++) {
                 global const float *u = weights + ((size_t)position * (outputChannels / 16) + panel) * inputChannels * 16;
                 for (int row = 0; row < BLOCK_ROWS; row += MULTIPLY_ROWS)
-                    multiply_tile(input + position * plane + row * 16, BLOCK_ROWS * 16, u, product + position * productPlane + row * 16, inputChannels);
+                    multiply_tile(input + position * plane + row * 16, BLOCK_ROWS * 16, u, product + position * productPlane + row * 16,
+                                  inputChannels);
             }
             const float16 offset = biased ? *(global const float16 *)(bias + panel * 16) : (float16)0.0f;
             for (int row = 0; row < min(BLOCK_ROWS, tiles - firstTile); row++) {
