@@ -1,12 +1,14 @@
 // Winograd convolution 3×3, stride 1, padding 1: forward, backward-data and backward-weights, for channels in multiples of 16.
 //
-// Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). An output tile of OUTPUT_TILE² pixels comes from an
-// input tile of INPUT_TILE² = (OUTPUT_TILE + 2)² pixels:  Y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A.  The sum over channels is one matrix product for each
-// of the INPUT_TILE² positions, with 4 (OUTPUT_TILE 4) or 2.25 (OUTPUT_TILE 2) times fewer multiplications than the direct sum.
-// F(4) interpolates at 0, ±1/√2, ±√2, ∞: the squares ½ and 2 are exact, and the error is a quarter of that of the usual 0, ±1, ±2, ∞.
+// Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). An output tile of OUTPUT_TILE² pixels comes
+// from an input tile of INPUT_TILE² = (OUTPUT_TILE + 2)² pixels: Y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A. The sum over channels is one matrix
+// product for each of the INPUT_TILE² positions, with 4 (OUTPUT_TILE 4) or 2.25 (OUTPUT_TILE 2) times fewer multiplications than the direct
+// sum. F(4) interpolates at 0, ±1/√2, ±√2, ∞: the squares ½ and 2 are exact, and the error is a quarter of that of the usual 0, ±1, ±2, ∞.
 //
-// The host walks over chunks of tiles (tile = (image·tileRows + tileRow)·tileColumns + tileColumn, tileRows = ⌈height / OUTPUT_TILE⌉), sized so that
-// the transformed tiles stay in the last-level cache. `rows` is the chunk's tile count rounded up to TILE_GROUP; the rows added are zero.
+// Tile (image·tileRows + tileRow)·tileColumns + tileColumn, tileRows = ⌈height / OUTPUT_TILE⌉, covers output rows from tileRow·OUTPUT_TILE;
+// tiles may overhang the image. The host walks over chunks of about 256 tiles (576 for OUTPUT_TILE 2), so that the transformed tiles stay in
+// the last-level cache while each transformed filter read serves many tiles. `rows` is the chunk's tile count rounded up to TILE_GROUP; the
+// rows added are zero.
 //   activations  [N][height][width][channels], channels a multiple of 16
 //   parameters   [K/16][3][3][C][16]                    position (ky, kx, c) of filter k at panel k/16, lane k%16
 //   U, dU        [INPUT_TILE²][K/16][C][16]             transformed filters (backward-data: [INPUT_TILE²][C/16][K][16], turned by 180°)
@@ -17,22 +19,31 @@
 // Backward-weights: per chunk transform_input (x), transform_gradient (dY), multiply_weights, reduce_bias; transform_weights_gradient at the end.
 // All sums run in an order fixed by the shape and the chunk size alone.
 //
-// Tuning macros:
-//   OUTPUT_TILE  4 or 2: the algorithm.
-//   TILE_GROUP   tiles a work-group transforms; a multiple of MULTIPLY_ROWS.
-//   MULTIPLY_ROWS, MULTIPLY_BLOCKS  `multiply`: rows of the register tile (by 16 columns), and row blocks a work-item takes one after the other.
+// `winograd_convolve` runs transform_input, multiply and transform_output in one launch, with the same bits. It is the faster one while
+// inputChannels·outputChannels ≤ 128², where all that a block of tiles needs stays in a core's own cache; above, the transformed filters
+// would be read too often.
+//
+// Tuning macros. The defaults suit 16 vector registers of 8 floats (AVX2); with 32 registers (AVX-512): 8, 8, 8, 16, 16.
+//   OUTPUT_TILE     4 or 2: the algorithm.
+//   TILE_GROUP      tiles a work-group transforms; a multiple of MULTIPLY_ROWS.
+//   MULTIPLY_ROWS   `multiply`: rows of the register tile (by 16 columns).
+//   MULTIPLY_BLOCKS `multiply`: row blocks a work-item takes one after the other.
+//   BLOCK_ROWS      `convolve`: tiles in flight; a multiple of MULTIPLY_ROWS.
 //   WEIGHTS_ROWS    `multiply_weights`: rows of the register tile (by 16 columns); divides 16.
 #ifndef OUTPUT_TILE
 #define OUTPUT_TILE 4
 #endif
 #ifndef TILE_GROUP
-#define TILE_GROUP 12
+#define TILE_GROUP 6
 #endif
 #ifndef MULTIPLY_ROWS
 #define MULTIPLY_ROWS 6
 #endif
 #ifndef MULTIPLY_BLOCKS
 #define MULTIPLY_BLOCKS 8
+#endif
+#ifndef BLOCK_ROWS
+#define BLOCK_ROWS 18
 #endif
 #ifndef WEIGHTS_ROWS
 #define WEIGHTS_ROWS 4
@@ -178,21 +189,23 @@ void winograd_transform_weights_transposed(global const float *weights, global f
     store_transformed_weights(w, transformed + ((size_t)panel * outputChannels + filter) * 16, (size_t)inputChannels * outputChannels);
 }
 
-// V = Bᵀ x B. A work-item: one tile of 16 channels. Global (rows, channels/16), local (TILE_GROUP, 1).
-// With `masked` 1 an element of x counts only where that of `mask` (same shape) is above 0: the gradient of a ReLU whose output is `mask`.
-// Tiles from `firstTile` on; rows from `tileCount` on become zero. Without a mask pass x for it.
-kernel __attribute__((reqd_work_group_size(TILE_GROUP, 1, 1)))
-void winograd_transform_input(global const float *x, global const float *mask, global float *transformed, int height, int width, int channels,
-                              int firstTile, int tileCount, int masked) {
-    const int row = get_global_id(0), panel = get_global_id(1), rows = get_global_size(0);
-    const int tileRows = (height + OUTPUT_TILE - 1) / OUTPUT_TILE, tileColumns = (width + OUTPUT_TILE - 1) / OUTPUT_TILE;
-    const int tile = firstTile + row, image = tile / (tileRows * tileColumns);
-    const int top = tile / tileColumns % tileRows * OUTPUT_TILE - 1, left = tile % tileColumns * OUTPUT_TILE - 1;
-    const bool used = row < tileCount;
-    const long origin = (((long)image * height + top) * width + left) * channels + panel * 16;
-    const size_t plane = plane_size(channels, rows);
-    global float *target = transformed + ((size_t)panel * rows + row) * 16;
+// Where a tile lies: its image and the first row and column of its output.
+typedef struct {
+    int image, top, left;
+} place;
 
+place place_of_tile(int tile, int height, int width) {
+    const int tileRows = (height + OUTPUT_TILE - 1) / OUTPUT_TILE, tileColumns = (width + OUTPUT_TILE - 1) / OUTPUT_TILE;
+    const int line = tile / tileColumns;
+    const place result = {line / tileRows, line % tileRows * OUTPUT_TILE, (tile - line * tileColumns) * OUTPUT_TILE};
+    return result;
+}
+
+// Stores at `target`, a position every `plane` floats, Bᵀ x B of the tile whose output starts at `at`; zero if it is not `used`.
+void transform_input_tile(global const float *x, global const float *mask, global float *target, size_t plane, int height, int width, int channels,
+                          int panel, place at, bool used, bool masked) {
+    const int top = at.top - 1, left = at.left - 1;
+    const long origin = (((long)at.image * height + top) * width + left) * channels + panel * 16;
     float16 columns[POSITIONS], line[INPUT_TILE];
 #pragma unroll
     for (int j = 0; j < INPUT_TILE; j++) {
@@ -216,28 +229,82 @@ void winograd_transform_input(global const float *x, global const float *mask, g
     }
 }
 
-// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of 16 channels. Global (rows, channels/16),
-// local (TILE_GROUP, 1). `mask`, `masked`, `firstTile` and `tileCount` as in `winograd_transform_input`.
-kernel __attribute__((reqd_work_group_size(TILE_GROUP, 1, 1)))
+// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels. `a` is the first row in its first panel, the panels are
+// `panelStride` floats apart; `b` is a panel of U.
+void multiply_tile(global const float *a, size_t panelStride, global const float *b, global float *product, int depth) {
+    float16 sum[MULTIPLY_ROWS];
+#pragma unroll
+    for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] = 0.0f;
+    for (int block = 0; block < depth; block += 16) {
+#pragma unroll 4
+        for (int c = 0; c < 16; c++) {
+            const float16 line = *(global const float16 *)(b + c * 16);
+#pragma unroll
+            for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] += a[i * 16 + c] * line;
+        }
+        a += panelStride;
+        b += 256;
+    }
+#pragma unroll
+    for (int i = 0; i < MULTIPLY_ROWS; i++) *(global float16 *)(product + i * 16) = sum[i];
+}
+
+// Stores in y the tile Aᵀ M A + offset, M read at `source`, a position every `plane` floats; values below `lowest` become `lowest`.
+void transform_output_tile(global const float *source, size_t plane, float16 offset, float16 lowest, global float *y, int height, int width,
+                           int channels, int panel, place at) {
+    global float *target = y + (((size_t)at.image * height + at.top) * width + at.left) * channels + panel * 16;
+    float16 columns[OUTPUT_TILE * INPUT_TILE], line[INPUT_TILE], result[OUTPUT_TILE];
+#pragma unroll
+    for (int j = 0; j < INPUT_TILE; j++) {
+#pragma unroll
+        for (int i = 0; i < INPUT_TILE; i++) line[i] = *(global const float16 *)(source + (i * INPUT_TILE + j) * plane);
+        output_transform(line, 1, columns + j, INPUT_TILE);
+    }
+#pragma unroll
+    for (int i = 0; i < OUTPUT_TILE; i++) {
+        output_transform(columns + i * INPUT_TILE, 1, result, 1);
+        if (at.top + i < height) {
+#pragma unroll
+            for (int j = 0; j < OUTPUT_TILE; j++) {
+                // Not fmax: a NaN must stay one.
+                const float16 value = result[j] + offset;
+                if (at.left + j < width) *(global float16 *)(target + ((size_t)i * width + j) * channels) = value < lowest ? lowest : value;
+            }
+        }
+    }
+}
+
+// V = Bᵀ x B. A work-item: one tile of 16 channels. Global (channels/16, rows), local (1, TILE_GROUP).
+// With `masked` 1 an element of x counts only where that of `mask` (same shape) is above 0: the gradient of a ReLU whose output is `mask`.
+// Tiles from `firstTile` on; rows from `tileCount` on become zero. Without a mask pass x for it.
+kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1)))
+void winograd_transform_input(global const float *x, global const float *mask, global float *transformed, int height, int width, int channels,
+                              int firstTile, int tileCount, int masked) {
+    const int panel = get_global_id(0), row = get_global_id(1), rows = get_global_size(1);
+    transform_input_tile(x, mask, transformed + ((size_t)panel * rows + row) * 16, plane_size(channels, rows), height, width, channels, panel,
+                         place_of_tile(firstTile + row, height, width), row < tileCount, masked);
+}
+
+// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of 16 channels. Global (channels/16, rows),
+// local (1, TILE_GROUP). `mask`, `masked`, `firstTile` and `tileCount` as in `winograd_transform_input`.
+kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1)))
 void winograd_transform_gradient(global const float *gradient, global const float *mask, global float *transformed, int height, int width,
                                  int channels, int firstTile, int tileCount, int masked) {
-    const int row = get_global_id(0), panel = get_global_id(1), rows = get_global_size(0);
-    const int tileRows = (height + OUTPUT_TILE - 1) / OUTPUT_TILE, tileColumns = (width + OUTPUT_TILE - 1) / OUTPUT_TILE;
-    const int tile = firstTile + row, image = tile / (tileRows * tileColumns);
-    const int top = tile / tileColumns % tileRows * OUTPUT_TILE, left = tile % tileColumns * OUTPUT_TILE;
+    const int panel = get_global_id(0), row = get_global_id(1), rows = get_global_size(1);
+    const place at = place_of_tile(firstTile + row, height, width);
     const bool used = row < tileCount;
-    const long origin = (((long)image * height + top) * width + left) * channels + panel * 16;
+    const long origin = (((long)at.image * height + at.top) * width + at.left) * channels + panel * 16;
     const size_t plane = plane_size(channels, rows);
     global float *target = transformed + ((size_t)panel * rows + row) * 16;
 
     float16 columns[INPUT_TILE * OUTPUT_TILE], line[INPUT_TILE], sum = 0.0f;
 #pragma unroll
     for (int j = 0; j < OUTPUT_TILE; j++) {
-        const bool columnInside = used && left + j < width;
+        const bool columnInside = used && at.left + j < width;
 #pragma unroll
         for (int i = 0; i < OUTPUT_TILE; i++) {
             line[i] = 0.0f;
-            if (columnInside && top + i < height) {
+            if (columnInside && at.top + i < height) {
                 const long offset = origin + ((long)i * width + j) * channels;
                 line[i] = *(global const float16 *)(gradient + offset);
                 if (masked) line[i] = select((float16)0.0f, line[i], *(global const float16 *)(mask + offset) > 0.0f);
@@ -258,63 +325,59 @@ void winograd_transform_gradient(global const float *gradient, global const floa
 // M = V U for every position. A work-item: MULTIPLY_BLOCKS times MULTIPLY_ROWS rows of 16 output channels, the panel of U staying in the cache.
 // Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉, outputChannels/16, POSITIONS), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void winograd_multiply(global const float *input, global const float *weights, global float *output, int inputChannels, int outputChannels, int rows) {
+void winograd_multiply(global const float *input, global const float *weights, global float *output, int inputChannels, int outputChannels,
+                       int rows) {
     const int panel = get_global_id(1), position = get_global_id(2);
     const int first = get_global_id(0) * MULTIPLY_ROWS * MULTIPLY_BLOCKS, end = min(first + MULTIPLY_ROWS * MULTIPLY_BLOCKS, rows);
     input += position * plane_size(inputChannels, rows);
     weights += ((size_t)position * (outputChannels / 16) + panel) * inputChannels * 16;
     output += position * plane_size(outputChannels, rows) + (size_t)panel * rows * 16;
-    for (int row = first; row < end; row += MULTIPLY_ROWS) {
-        float16 sum[MULTIPLY_ROWS];
-#pragma unroll
-        for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] = 0.0f;
-        for (int block = 0; block < inputChannels; block += 16) {
-            global const float *a = input + ((size_t)block * rows + row * 16);
-            global const float *b = weights + block * 16;
-#pragma unroll 4
-            for (int c = 0; c < 16; c++) {
-                const float16 line = *(global const float16 *)(b + c * 16);
-#pragma unroll
-                for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] += a[i * 16 + c] * line;
-            }
-        }
-#pragma unroll
-        for (int i = 0; i < MULTIPLY_ROWS; i++) *(global float16 *)(output + (row + i) * 16) = sum[i];
-    }
+    for (int row = first; row < end; row += MULTIPLY_ROWS)
+        multiply_tile(input + row * 16, (size_t)rows * 16, weights, output + row * 16, inputChannels);
 }
 
 // Y = Aᵀ M A, plus the bias if `biased` is 1, then ReLU if `rectified` is 1. A work-item: one tile of 16 channels.
-// Global (rows, channels/16), local (TILE_GROUP, 1). Without a bias pass any buffer for it.
-kernel __attribute__((reqd_work_group_size(TILE_GROUP, 1, 1)))
+// Global (channels/16, rows), local (1, TILE_GROUP). Without a bias pass any buffer for it.
+kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1)))
 void winograd_transform_output(global const float *transformed, global const float *bias, global float *y, int height, int width, int channels,
                                int firstTile, int tileCount, int biased, int rectified) {
-    const int row = get_global_id(0), panel = get_global_id(1), rows = get_global_size(0);
+    const int panel = get_global_id(0), row = get_global_id(1), rows = get_global_size(1);
     if (row >= tileCount) return;
-    const int tileRows = (height + OUTPUT_TILE - 1) / OUTPUT_TILE, tileColumns = (width + OUTPUT_TILE - 1) / OUTPUT_TILE;
-    const int tile = firstTile + row, image = tile / (tileRows * tileColumns);
-    const int top = tile / tileColumns % tileRows * OUTPUT_TILE, left = tile % tileColumns * OUTPUT_TILE;
-    const size_t plane = plane_size(channels, rows);
-    global const float *source = transformed + ((size_t)panel * rows + row) * 16;
-    global float *target = y + (((size_t)image * height + top) * width + left) * channels + panel * 16;
-
-    float16 columns[OUTPUT_TILE * INPUT_TILE], line[INPUT_TILE], result[OUTPUT_TILE];
-#pragma unroll
-    for (int j = 0; j < INPUT_TILE; j++) {
-#pragma unroll
-        for (int i = 0; i < INPUT_TILE; i++) line[i] = *(global const float16 *)(source + (i * INPUT_TILE + j) * plane);
-        output_transform(line, 1, columns + j, INPUT_TILE);
-    }
     const float16 offset = biased ? *(global const float16 *)(bias + panel * 16) : (float16)0.0f;
-    const float16 lowest = rectified ? 0.0f : -INFINITY;
-#pragma unroll
-    for (int i = 0; i < OUTPUT_TILE; i++) {
-        output_transform(columns + i * INPUT_TILE, 1, result, 1);
-        if (top + i < height) {
-#pragma unroll
-            for (int j = 0; j < OUTPUT_TILE; j++) {
-                // Not fmax: a NaN must stay one.
-                const float16 value = result[j] + offset;
-                if (left + j < width) *(global float16 *)(target + ((size_t)i * width + j) * channels) = value < lowest ? lowest : value;
+    transform_output_tile(transformed + ((size_t)panel * rows + row) * 16, plane_size(channels, rows), offset, rectified ? 0.0f : -INFINITY, y,
+                          height, width, channels, panel, place_of_tile(firstTile + row, height, width));
+}
+
+// Forward or backward-data in one launch, for few channels: V of BLOCK_ROWS tiles and M of 16 output channels stay in a core's own cache.
+// A work-item: blocks of BLOCK_ROWS tiles, one after the other, through one slot of `workspace`; a slot has
+// POSITIONS·(plane(inputChannels, BLOCK_ROWS) + plane(16, BLOCK_ROWS)) floats. Global (slots), local (1). Flags as in the single steps.
+kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void winograd_convolve(global const float *x, global const float *mask, global const float *weights, global const float *bias, global float *y,
+                       global float *workspace, int height, int width, int inputChannels, int outputChannels, int tiles, int masked, int biased,
+                       int rectified) {
+    const size_t plane = plane_size(inputChannels, BLOCK_ROWS), productPlane = plane_size(16, BLOCK_ROWS);
+    global float *input = workspace + get_global_id(0) * POSITIONS * (plane + productPlane), *product = input + POSITIONS * plane;
+    const int blocks = (tiles + BLOCK_ROWS - 1) / BLOCK_ROWS, slots = get_global_size(0), share = (blocks + slots - 1) / slots;
+    const int first = get_global_id(0) * share, end = min(first + share, blocks);
+    for (int block = first; block < end; block++) {
+        const int firstTile = block * BLOCK_ROWS;
+        for (int panel = 0; panel < inputChannels / 16; panel++) {
+            for (int row = 0; row < BLOCK_ROWS; row++) {
+                transform_input_tile(x, mask, input + (panel * BLOCK_ROWS + row) * 16, plane, height, width, inputChannels, panel,
+                                     place_of_tile(firstTile + row, height, width), firstTile + row < tiles, masked);
+            }
+        }
+        for (int panel = 0; panel < outputChannels / 16; panel++) {
+            for (int position = 0; position < POSITIONS; position++) {
+                global const float *u = weights + ((size_t)position * (outputChannels / 16) + panel) * inputChannels * 16;
+                for (int row = 0; row < BLOCK_ROWS; row += MULTIPLY_ROWS)
+                    multiply_tile(input + position * plane + row * 16, BLOCK_ROWS * 16, u, product + position * productPlane + row * 16,
+                                  inputChannels);
+            }
+            const float16 offset = biased ? *(global const float16 *)(bias + panel * 16) : (float16)0.0f;
+            for (int row = 0; row < min(BLOCK_ROWS, tiles - firstTile); row++) {
+                transform_output_tile(product + row * 16, productPlane, offset, rectified ? 0.0f : -INFINITY, y, height, width, outputChannels,
+                                      panel, place_of_tile(firstTile + row, height, width));
             }
         }
     }
