@@ -5,18 +5,21 @@ import Compute
 /// They are fixed by the device's own description, never by its number of cores or by a race, so a device always adds in the same order.
 public struct Tuning: Sendable, Equatable {
     public struct Winograd: Sendable, Equatable {
-        var tileGroup = 12
+        var tileGroup = 6
         var multiplyRows = 6
         var multiplyBlocks = 8
+        var blockRows = 18
         var weightsRows = 4
-        /// Bytes of transformed tiles in forward and backward-data, and in backward-weights.
-        var dataChunkBytes = 8 << 20
-        var weightsChunkBytes = 16 << 20
+        /// Channels times filters up to which forward and backward-data run in one launch.
+        var largestProductAtOnce = 128 * 128
+
+        /// Most tiles of a chunk.
+        func chunkTiles(outputTile: Int) -> Int { outputTile == 4 ? 256 : 576 }
 
         func constants(outputTile: Int) -> [String: Int] {
             [
                 "OUTPUT_TILE": outputTile, "TILE_GROUP": tileGroup, "MULTIPLY_ROWS": multiplyRows, "MULTIPLY_BLOCKS": multiplyBlocks,
-                "WEIGHTS_ROWS": weightsRows,
+                "BLOCK_ROWS": blockRows, "WEIGHTS_ROWS": weightsRows,
             ]
         }
     }
@@ -61,6 +64,7 @@ public struct Tuning: Sendable, Equatable {
 
     public init(for device: DeviceDescription) {
         if device.floatVectorWidth >= 16 {
+            winograd = Winograd(tileGroup: 8, multiplyRows: 8, multiplyBlocks: 8, blockRows: 16, weightsRows: 16)
             gemm.vector = 16
             convolution.vector = 16
             convolution.weightChannels = 8

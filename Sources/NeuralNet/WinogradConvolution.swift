@@ -19,6 +19,7 @@ final class WinogradConvolution: ConvolutionMethod {
     private let transformGradient: Kernel
     private let multiply: Kernel
     private let transformOutput: Kernel
+    private let convolveAtOnce: Kernel
     private let multiplyWeights: Kernel
     private let reduceBias: Kernel
     private let transformWeightsGradient: Kernel
@@ -39,6 +40,7 @@ final class WinogradConvolution: ConvolutionMethod {
         transformGradient = try kernel("transform_gradient")
         multiply = try kernel("multiply")
         transformOutput = try kernel("transform_output")
+        convolveAtOnce = try kernel("convolve")
         multiplyWeights = try kernel("multiply_weights")
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
@@ -56,26 +58,33 @@ final class WinogradConvolution: ConvolutionMethod {
         batch * ((input.height + outputTile - 1) / outputTile) * ((input.width + outputTile - 1) / outputTile)
     }
 
-    /// Tiles of one chunk: as many as keep both transformed tensors within `bytes`, spread evenly over the chunks.
-    private func chunk(tiles: Int, bytes: Int) -> Int {
+    /// Tiles of one chunk: at most so many that all that is transformed stays in the last-level cache, spread evenly over the chunks.
+    private func chunk(tiles: Int) -> Int {
         let group = tuning.tileGroup
-        let most = max(2 * group, bytes / (positions * 4 * (channels + filters)))
+        let most = tuning.chunkTiles(outputTile: outputTile)
         let chunks = (tiles + most - 1) / most
         return ((tiles + chunks - 1) / chunks + group - 1) / group * group
     }
+
+    /// Forward and backward-data in one launch, where what a block of tiles needs fits a core's own cache.
+    private var runsAtOnce: Bool { channels * filters <= tuning.largestProductAtOnce }
+
+    /// Blocks in flight of the one launch: a constant, so that the workspace does not depend on the number of cores.
+    private func slots(tiles: Int) -> Int { min(32, (tiles + tuning.blockRows - 1) / tuning.blockRows) }
 
     private func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
 
     /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two transformed tensors.
     private func parts(maximumBatch: Int) -> [Int] {
         let tiles = tileCount(batch: maximumBatch)
-        let dataRows = chunk(tiles: tiles, bytes: tuning.dataChunkBytes)
-        let weightRows = chunk(tiles: tiles, bytes: tuning.weightsChunkBytes)
+        // A smaller batch may have larger chunks than a larger one, never larger than this.
+        let rows = chunk(tiles: min(tiles, tuning.chunkTiles(outputTile: outputTile)))
         let wide = max(channels, filters)
+        let block = planes(wide, rows: tuning.blockRows) + planes(16, rows: tuning.blockRows)
         return [
             transformedWeightCount,
-            max(planes(wide, rows: dataRows), planes(channels, rows: weightRows)),
-            max(planes(wide, rows: dataRows), planes(filters, rows: weightRows) + filters * weightRows + 16),
+            max(planes(wide, rows: rows), runsAtOnce ? slots(tiles: tiles) * block : 0),
+            planes(wide, rows: rows) + filters * rows + 16,
         ]
     }
 
@@ -120,13 +129,20 @@ final class WinogradConvolution: ConvolutionMethod {
         from source: Buffer, channels: Int, mask: Buffer?, weights: Buffer, bias: Buffer?, to target: Buffer, filters: Int, batch: Int
     ) throws {
         let tiles = tileCount(batch: batch)
-        let chunk = chunk(tiles: tiles, bytes: tuning.dataChunkBytes)
+        let biased = bias == nil ? 0 : 1
+        if runsAtOnce {
+            try convolveAtOnce.launch(
+                [slots(tiles: tiles)], local: [1], source, mask ?? source, weights, bias ?? weights, target, scratch[1], input.height,
+                input.width, channels, filters, tiles, mask == nil ? 0 : 1, biased, biased)
+            return
+        }
+        let chunk = chunk(tiles: tiles)
         let group = tuning.tileGroup
         for first in stride(from: 0, to: tiles, by: chunk) {
             let count = min(chunk, tiles - first)
             let rows = (count + group - 1) / group * group
             try transformInput.launch(
-                [rows, channels / 16], local: [group, 1], source, mask ?? source, scratch[1], input.height, input.width, channels, first,
+                [channels / 16, rows], local: [1, group], source, mask ?? source, scratch[1], input.height, input.width, channels, first,
                 count,
                 mask == nil ? 0 : 1)
             let rowsPerItem = tuning.multiplyRows * tuning.multiplyBlocks
@@ -135,9 +151,9 @@ final class WinogradConvolution: ConvolutionMethod {
                 channels,
                 filters, rows)
             try transformOutput.launch(
-                [rows, filters / 16], local: [group, 1], scratch[2], bias ?? weights, target, input.height, input.width, filters, first,
+                [filters / 16, rows], local: [1, group], scratch[2], bias ?? weights, target, input.height, input.width, filters, first,
                 count,
-                bias == nil ? 0 : 1, bias == nil ? 0 : 1)
+                biased, biased)
         }
     }
 
@@ -145,16 +161,16 @@ final class WinogradConvolution: ConvolutionMethod {
         input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
         let tiles = tileCount(batch: batch)
-        let chunk = chunk(tiles: tiles, bytes: tuning.weightsChunkBytes)
+        let chunk = chunk(tiles: tiles)
         let group = tuning.tileGroup
         for first in stride(from: 0, to: tiles, by: chunk) {
             let count = min(chunk, tiles - first)
             let rows = (count + group - 1) / group * group
             let accumulate = first == 0 ? 0 : 1
             try transformInput.launch(
-                [rows, channels / 16], local: [group, 1], source, source, scratch[1], input.height, input.width, channels, first, count, 0)
+                [channels / 16, rows], local: [1, group], source, source, scratch[1], input.height, input.width, channels, first, count, 0)
             try transformGradient.launch(
-                [rows, filters / 16], local: [group, 1], outputGradient, mask ?? outputGradient, scratch[2], input.height, input.width,
+                [filters / 16, rows], local: [1, group], outputGradient, mask ?? outputGradient, scratch[2], input.height, input.width,
                 filters,
                 first, count, mask == nil ? 0 : 1)
             try multiplyWeights.launch(
