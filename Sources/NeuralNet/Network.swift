@@ -118,7 +118,7 @@ public final class Network {
             case .maxPooling:
                 guard shape.height >= 2, shape.width >= 2 else {
                     throw NetworkError(
-                        "model: '\(architecture)' has more poolings (M) than an image of \(input.height)×\(input.width) allows; "
+                        "'\(architecture)' has more poolings (M) than an image of \(input.height)×\(input.width) allows; "
                             + "a larger --image-size or fewer M would do")
                 }
                 layers.append(try MaxPooling(input: shape, device: device))

@@ -113,6 +113,7 @@ public final class Trainer {
             totalSteps: plan.batchCount * options.epochs)
 
         folder = try RunFolder.create(options.output)
+        try folder.writeConfiguration(options)
         metrics = try JSONLinesFile(folder.metricsPath)
         try logStart(version: version)
         report(

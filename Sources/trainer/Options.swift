@@ -49,13 +49,11 @@ struct NetworkOptions: ParsableArguments {
         do {
             return try Architecture(parsing: model)
         } catch let error as NetworkError {
-            throw ValidationError(error.description)
+            throw ValidationError("--model \(model): \(error)")
         }
     }
 }
 
-extension LearningRateSchedule: ExpressibleByArgument {}
-extension Augmentation: ExpressibleByArgument {}
 extension ConvolutionAlgorithm: ExpressibleByArgument {}
 
 /// Writes a JSON value to a file, whole or not at all.
