@@ -1,4 +1,5 @@
 import Foundation
+import ImageData
 import ModelFiles
 
 /// A run's folder: `metrics.jsonl`, and `checkpoints/step-N/` with the links `last` and `best`.
@@ -10,12 +11,12 @@ public struct RunFolder: Sendable {
     /// - Throws: `TrainingError`
     public static func create(_ path: String) throws -> RunFolder {
         guard !FileManager.default.fileExists(atPath: path) else {
-            throw TrainingError("\(path): this folder exists, and a run is never overwritten; give another --out or remove it")
+            throw TrainingError("\(path): this exists already, and a run is never overwritten; give another --out or remove it")
         }
         do {
             try FileManager.default.createDirectory(atPath: path + "/checkpoints", withIntermediateDirectories: true)
         } catch {
-            throw TrainingError("\(path): cannot make the run's folder (\(error.localizedDescription)); give another --out")
+            throw TrainingError("\(path): cannot make the run's folder (\(error.reason)); give another --out")
         }
         return RunFolder(path: path)
     }

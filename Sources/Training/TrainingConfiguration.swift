@@ -1,4 +1,5 @@
 import Foundation
+import ImageData
 import ModelFiles
 import Yams
 
@@ -92,7 +93,7 @@ public struct TrainingConfiguration: Sendable {
         } catch let error as TrainingError {
             throw error
         } catch {
-            throw .usage("--config \(path): cannot be read (\(error.localizedDescription)); check its permissions")
+            throw .usage("--config \(path): cannot be read (\(error.reason)); check its permissions")
         }
     }
 
