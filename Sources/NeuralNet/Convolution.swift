@@ -1,7 +1,7 @@
 import Compute
 
 /// How a convolution is computed.
-public enum ConvolutionAlgorithm: String, CaseIterable, Codable, Sendable {
+public enum ConvolutionAlgorithm: String, CaseIterable, Sendable {
     /// Sums over the 3×3 window where the pixels lie; takes every shape.
     case direct
     /// Lays each window out as a row and multiplies matrices; takes every shape.

@@ -23,11 +23,14 @@ public struct TrainingConfiguration: Sendable {
     /// A file larger than this is not a configuration.
     private static let longestFile = 1 << 16
 
-    public private(set) var options = TrainingOptions()
+    public private(set) var options: TrainingOptions
     /// Where the file sets an option that no flag has set since: `file:line:column`.
     private var places: [String: String] = [:]
 
-    public init() {}
+    /// - Parameter options: those that hold where neither a file nor a flag says otherwise
+    public init(_ options: TrainingOptions = TrainingOptions()) {
+        self.options = options
+    }
 
     /// Takes over what a YAML file says: a mapping of the names of `TrainingOption.all` to values. Relative paths in it are meant from the working
     /// folder, as on the command line.

@@ -54,6 +54,17 @@ public struct TrainingOption: Sendable {
             "val-fraction", \.validationFraction, "Share of the photographs held out for validation where the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
         option("convolution", \.convolution, "Algorithm of the convolutions. Default: the fastest for each layer."),
+        option(
+            "checkpoint-every", \.checkpointEvery, "Steps from checkpoint to checkpoint, beside those at each epoch's end.",
+            between(1, 1_000_000_000, "steps")),
+        option("keep", \.keep, "Newest checkpoints that are kept, beside the best.", between(1, 1_000_000, "checkpoints")),
+        option(
+            "clip-norm", \.clipNorm, "Largest norm of a step's gradient; a longer one is scaled down to it. Default: no clipping.",
+            expect("a number above 0") { $0 > 0 }),
+        option(
+            "init", \.initialModel, "A .safetensors file or a run to begin from: takes its normalisation, and its weights where layers fit."),
+        option("freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."),
+        option("max-bad", \.maximumBad, "Photographs that may be unusable before the run stops: a share of all, or a number."),
     ]
 
     /// The option of this name; nil where there is none.
@@ -189,6 +200,13 @@ extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == S
 extension LearningRateSchedule: OptionValue {}
 extension Augmentation: OptionValue {}
 extension ConvolutionAlgorithm: OptionValue {}
+extension Freezing: OptionValue {}
+
+extension BadFileLimit: OptionValue {
+    static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
+}
 
 extension String {
     fileprivate var capitalisedFirst: String { prefix(1).uppercased() + dropFirst() }

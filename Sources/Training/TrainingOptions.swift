@@ -33,6 +33,18 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Share of the files held out where the folder has no `val`.
     public var validationFraction = 0.1
     public var convolution: ConvolutionAlgorithm?
+    /// Steps from checkpoint to checkpoint, beside those at each epoch's end; nil: only these.
+    public var checkpointEvery: Int?
+    /// Newest checkpoints that are kept, beside the best.
+    public var keep = 3
+    /// The largest norm of a step's gradient; nil: any.
+    public var clipNorm: Double?
+    /// A .safetensors file or a run whose weights are the beginning, where they fit.
+    public var initialModel: String?
+    /// Layers that are left as they are.
+    public var freeze = Freezing.none
+    /// Photographs that may be unusable.
+    public var maximumBad = BadFileLimit.onePercent
 
     public init() {}
 
@@ -61,6 +73,8 @@ public struct TrainingOptions: Sendable, Equatable {
         case "model":
             guard let architecture = try? Architecture(parsing: model), architecture.smallestImage > imageSize else { return nil }
             return "its poolings need images of \(architecture.smallestImage) pixels or more, and the image size is \(imageSize)"
+        case "freeze":
+            return freeze == .none || initialModel != nil ? nil : "expected --init too: these layers would never learn anything"
         default:
             return nil
         }

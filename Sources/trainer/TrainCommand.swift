@@ -36,12 +36,21 @@ struct TrainCommand: ParsableCommand {
     @Option("workers") var workers: Setting?
     @Option("val-fraction") var valFraction: Setting?
     @Option("convolution") var convolution: Setting?
+    @Option("checkpoint-every") var checkpointEvery: Setting?
+    @Option("keep") var keep: Setting?
+    @Option("clip-norm") var clipNorm: Setting?
+    @Option("init") var `init`: Setting?
+    @Option("freeze") var freeze: Setting?
+    @Option("max-bad") var maxBad: Setting?
+
+    @Option(help: "Go on with the run in this folder, to the very bits that it would have had; all other options come from it.")
+    var resume: String?
 
     typealias Setting = TrainingConfiguration.Setting
 
     /// The options that a configuration and the flags make, checked.
     private func options() throws -> TrainingOptions {
-        var configuration = TrainingConfiguration()
+        var configuration = try TrainingConfiguration(resume.map { try Trainer.options(ofRun: $0) } ?? TrainingOptions())
         if let config { try configuration.read(config) }
         for child in Mirror(reflecting: self).children {
             if let setting = (child.value as? Option<Setting?>)?.wrappedValue { configuration.apply(setting) }
@@ -49,7 +58,10 @@ struct TrainCommand: ParsableCommand {
         try configuration.validate()
         var options = configuration.options
         if options.data.isEmpty { options.data = DemoSet.path }
-        if options.output.isEmpty {
+        if let resume {
+            guard out == nil else { throw ValidationError("--out: --resume \(resume) goes on in the run's own folder; leave --out away") }
+            options.output = resume
+        } else if options.output.isEmpty {
             let name = options.model
             options.output = RunFolder.unused(named: name.allSatisfy { $0.isLetter || $0.isNumber } ? name : "custom")
         }
@@ -60,10 +72,14 @@ struct TrainCommand: ParsableCommand {
         let options = try options()
         if options.data == DemoSet.path { try DemoSet.drawWhereMissing() }
         let console = TrainingConsole()
-        let trainer = try Trainer(options, version: programVersion) { console.show($0) }
+        let trainer = try Trainer(options, resuming: resume != nil, version: programVersion) { console.show($0) }
         let last = try trainer.run()
         print("run: \(options.output)")
-        if let last { print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)") }
+        if let last {
+            print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
+        } else {
+            print("all \(options.epochs) epochs were done before")
+        }
         print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)")
     }
 }
