@@ -26,7 +26,8 @@ let package = Package(
         .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
         .target(name: "ModelFiles", dependencies: ["NeuralNet"], swiftSettings: fast),
         .target(
-            name: "Training", dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle"],
+            name: "Training",
+            dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle", "Yams"],
             swiftSettings: fast),
         .target(name: "Evaluation", dependencies: ["NeuralNet", "ImageData", "ModelFiles"], swiftSettings: fast),
         .executableTarget(
@@ -43,7 +44,7 @@ let package = Package(
         .testTarget(name: "ImageDataTests", dependencies: ["ImageData"], swiftSettings: strict),
         .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
         .testTarget(name: "TrainingTests", dependencies: ["Training"], swiftSettings: strict),
-        .testTarget(name: "CommandLineTests", swiftSettings: strict),
+        .testTarget(name: "CommandLineTests", dependencies: ["trainer", "ModelFiles", "ImageData"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu2x

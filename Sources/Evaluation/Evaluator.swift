@@ -40,7 +40,7 @@ public final class Evaluator {
     /// Counts how often the network is right on `set`, whose labels are indices into the network's classes.
     ///
     /// - Parameter progress: called with the number of photographs done.
-    public func evaluate(_ set: ImageSet, workers: Int, progress: (Int) -> Void = { _ in }) throws -> EvaluationResult {
+    public func evaluate(_ set: ImageSet, workers: Int, progress: (Int) throws -> Void = { _ in }) throws -> EvaluationResult {
         var sums = (loss: 0.0, top1: 0.0, top5: 0.0, weight: 0.0)
         var confusion = [[Int]](repeating: [Int](repeating: 0, count: network.classes), count: network.classes)
         var failures: [ImageError] = []
@@ -58,7 +58,7 @@ public final class Evaluator {
             }
             failures += host.failures.map(\.error)
             done += host.count
-            progress(done)
+            try progress(done)
         }
         let count = max(1, sums.weight)
         return EvaluationResult(

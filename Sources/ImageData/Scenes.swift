@@ -56,7 +56,7 @@ public enum Scenes {
             }
         } catch {
             try? manager.removeItem(atPath: partial)
-            throw DatasetError(.cannotWrite, "\(path): cannot be made: \(error.localizedDescription); choose another folder")
+            throw DatasetError(.cannotWrite, "\(path): cannot be made: \(error.reason); choose another folder")
         }
 
         let outcome = Outcome()

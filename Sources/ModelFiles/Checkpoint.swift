@@ -41,21 +41,16 @@ public struct Checkpoint: Sendable {
         let network = try Network(
             description.architecture, imageSize: description.imageSize, classes: description.classes.count, options: options, device: device
         )
-        for parameter in network.parameters { try load(parameter, into: network) }
+        try load(into: network)
         return network
     }
 
-    private func load(_ parameter: Parameter, into network: Network) throws {
-        guard let tensor = file.tensors[parameter.name] else {
-            throw ModelFileError(
-                path: path, found: "no tensor '\(parameter.name)'", expected: "every layer of '\(description.architecture)'",
-                remedy: "Give another checkpoint")
-        }
-        guard tensor.shape == parameter.shape else {
-            throw ModelFileError(
-                path: path, found: "'\(parameter.name)' of shape \(tensor.shape)",
-                expected: "\(parameter.shape), as '\(description.architecture)' has it", remedy: "Give another checkpoint")
-        }
+    /// Sets a parameter where the file has it by this name and shape.
+    ///
+    /// - Returns: whether it did.
+    /// - Throws: `ModelFileError` where numbers of it are not finite.
+    public func loadWhereItFits(_ parameter: Parameter, into network: Network) throws -> Bool {
+        guard let tensor = file.tensors[parameter.name], tensor.shape == parameter.shape else { return false }
         let values = try file.floats(parameter.name)
         if let place = values.firstIndex(where: { !$0.isFinite }) {
             throw ModelFileError(
@@ -63,14 +58,36 @@ public struct Checkpoint: Sendable {
                 remedy: "The run that wrote it has diverged; give an earlier checkpoint")
         }
         try network.load(parameter, values)
+        return true
+    }
+
+    /// Sets all weights of a network.
+    ///
+    /// - Throws: `ModelFileError` where one is missing, has another shape or is not finite.
+    public func load(into network: Network) throws {
+        for parameter in network.parameters where try !loadWhereItFits(parameter, into: network) {
+            let found = file.tensors[parameter.name].map { "'\(parameter.name)' of shape \($0.shape)" } ?? "no tensor '\(parameter.name)'"
+            throw ModelFileError(
+                path: path, found: found, expected: "every layer of '\(network.architecture)', this one of shape \(parameter.shape)",
+                remedy: "Give another checkpoint")
+        }
+    }
+
+    /// A network that is not to be kept: numbers of this parameter are not finite.
+    public struct NotFinite: Error {
+        public let parameter: String
     }
 
     /// Writes a network's weights, whole or not at all; the same weights and description give the same bytes.
+    ///
+    /// - Throws: `NotFinite`, and `ModelFileError` where the file cannot be written.
     public static func write(_ network: Network, _ description: ModelDescription, to path: String) throws {
         let parameters = Dictionary(uniqueKeysWithValues: network.parameters.map { ($0.name, $0) })
         try SafetensorsFile.write(path, shapes: parameters.mapValues(\.shape), metadata: description.metadata) { name in
             guard let parameter = parameters[name] else { return [] }
-            return try network.export(parameter)
+            let values = try network.export(parameter)
+            guard values.allSatisfy(\.isFinite) else { throw NotFinite(parameter: name) }
+            return values
         }
     }
 }

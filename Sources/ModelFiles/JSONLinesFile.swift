@@ -29,7 +29,13 @@ public final class JSONLinesFile {
     }
 
     /// Waits until all lines have reached the disk.
-    public func synchronize() throws { try file.synchronize() }
+    ///
+    /// - Returns: the log's size in bytes.
+    @discardableResult
+    public func synchronize() throws -> Int {
+        try file.synchronize()
+        return try file.size()
+    }
 
     /// Cuts a log back to the last line whose "step" is `step` or less; without such a line, to the lines at its beginning that have no step.
     ///

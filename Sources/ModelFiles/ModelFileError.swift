@@ -6,7 +6,7 @@ public struct ModelFileError: Error, CustomStringConvertible, Equatable {
     public let path: String
     /// What is wrong with it.
     public let found: String
-    /// What it should be.
+    /// What it should be; empty where that goes without saying.
     public let expected: String
     /// What to do.
     public let remedy: String
@@ -18,7 +18,7 @@ public struct ModelFileError: Error, CustomStringConvertible, Equatable {
         self.remedy = remedy
     }
 
-    public var description: String { "\(path): \(found); expected \(expected). \(remedy)." }
+    public var description: String { path + ": " + found + (expected.isEmpty ? "" : "; expected \(expected)") + ". \(remedy)." }
 
     /// The error of the system call that has just failed, by `errno`.
     static func system(_ path: String, _ action: String) -> ModelFileError {
@@ -32,6 +32,6 @@ public struct ModelFileError: Error, CustomStringConvertible, Equatable {
             default: "Check the path and the disk"
             }
         return ModelFileError(
-            path: path, found: "\(action) failed: \(String(cString: strerror(code)))", expected: "it to succeed", remedy: remedy)
+            path: path, found: "\(action) failed: \(String(cString: strerror(code)))", expected: "", remedy: remedy)
     }
 }

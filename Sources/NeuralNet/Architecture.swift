@@ -33,7 +33,7 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
             specification = entry.specification
         } else {
             specification = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmed }.joined(separator: ",")
-            if specification.isEmpty { throw NetworkError("model: the specification is empty; \(known)") }
+            if specification.isEmpty { throw NetworkError("the specification is empty; \(known)") }
         }
         var tokens: [Token] = []
         // The linear classifier has no tokens at all.
@@ -44,16 +44,19 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
             } else if let count = Int(number), (1...65_536).contains(count), number.allSatisfy(\.isNumber) {
                 tokens.append(token.first == "F" ? .fullyConnected(units: count) : .convolution(filters: count))
             } else {
-                throw NetworkError("model: unknown token '\(token)' in '\(text)'; \(known)")
+                throw NetworkError("unknown token '\(token)' in '\(text)'; \(known)")
             }
             if case .fullyConnected? = tokens.dropLast().last {
                 guard case .fullyConnected? = tokens.last else {
-                    throw NetworkError("model: '\(token)' follows a fully connected layer in '\(text)'; after the first F only F may stand")
+                    throw NetworkError("'\(token)' follows a fully connected layer in '\(text)'; after the first F only F may stand")
                 }
             }
         }
         self.tokens = tokens
     }
+
+    /// Pixels of a side that the poolings need: each halves it.
+    public var smallestImage: Int { 1 << min(tokens.count { $0 == .maxPooling }, 62) }
 
     public var description: String { specification.isEmpty ? "linear" : specification }
 }

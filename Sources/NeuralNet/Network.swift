@@ -15,12 +15,17 @@ public final class Network {
         public var dropout: Double
         /// The algorithm of every convolution, or nil for the default of each.
         public var convolution: ConvolutionAlgorithm?
+        /// Whether the convolutions are left as they are: backward stops above them.
+        public var freezesFeatures: Bool
 
-        public init(maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithm? = nil) {
+        public init(
+            maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithm? = nil, freezesFeatures: Bool = false
+        ) {
             self.maximumBatch = maximumBatch
             self.training = training
             self.dropout = dropout
             self.convolution = convolution
+            self.freezesFeatures = freezesFeatures
         }
     }
 
@@ -31,6 +36,8 @@ public final class Network {
     public let classes: Int
     public let layers: [any Layer]
     public let parameters: [Parameter]
+    /// The parameters that backward makes gradients for: all, or those behind frozen layers.
+    public let trainedParameters: [Parameter]
     public let weights: ParameterArena
     /// The network's input, `[batch][size][size][4]`, to be filled before `forward`.
     public var input: Buffer { activations[0] }
@@ -41,6 +48,8 @@ public final class Network {
     /// Where the gradient of the logits is put before `backward`.
     public let logitsGradient: Buffer?
 
+    /// The first layer with parameters to learn: below it nobody needs a gradient.
+    private let lowestTrained: Int
     private let activations: [Buffer]
     private let spareGradient: Buffer?
 
@@ -56,6 +65,8 @@ public final class Network {
         let layers = try Network.layers(architecture, input: inputShape, classes: classes, options: options, device: device)
         self.layers = layers
         parameters = layers.flatMap(\.parameters)
+        lowestTrained = layers.firstIndex { !$0.parameters.isEmpty && !(options.freezesFeatures && $0 is Convolution) } ?? 0
+        trainedParameters = layers[lowestTrained...].flatMap(\.parameters)
         weights = try ParameterArena(parameters, device: device)
         try weights.clear()
 
@@ -118,7 +129,7 @@ public final class Network {
             case .maxPooling:
                 guard shape.height >= 2, shape.width >= 2 else {
                     throw NetworkError(
-                        "model: '\(architecture)' has more poolings (M) than an image of \(input.height)×\(input.width) allows; "
+                        "'\(architecture)' has more poolings (M) than an image of \(input.height)×\(input.width) allows; "
                             + "a larger --image-size or fewer M would do")
                 }
                 layers.append(try MaxPooling(input: shape, device: device))
@@ -197,17 +208,44 @@ public final class Network {
         guard var gradient = logitsGradient, var spare = spareGradient else {
             throw NetworkError("backward of a network that was made for inference")
         }
-        // Below the first parameter nobody needs a gradient.
-        let lowest = layers.firstIndex { !$0.parameters.isEmpty } ?? 0
-        for (index, layer) in layers.enumerated().reversed() where index >= lowest {
+        for (index, layer) in layers.enumerated().reversed() where index >= lowestTrained {
             device.profile?.label = "\(index) \(layer.name) backward"
             try layer.backward(
                 input: activations[index], output: activations[index + 1], outputGradient: gradient,
-                inputGradient: index == lowest ? nil : layer.isInPlace ? gradient : spare,
+                inputGradient: index == lowestTrained ? nil : layer.isInPlace ? gradient : spare,
                 parameterGradients: layer.parameters.map { gradients[$0] }, pass: pass)
             for parameter in layer.parameters { try gradientReady(parameter) }
             if !layer.isInPlace { swap(&gradient, &spare) }
         }
+    }
+}
+
+extension Network {
+    /// What first holds a number that is not finite, in the order in which the last `forward` came by: a layer's weights or its output. Needs a
+    /// network made for training; reads every activation, so it is for the search after a failure.
+    public func firstNotFinite(_ pass: Pass) throws -> String? {
+        func isFinite(_ buffer: Buffer, _ floatCount: Int) throws -> Bool {
+            let piece = 1 << 20
+            var values = [Float](repeating: 0, count: min(piece, floatCount))
+            for start in stride(from: 0, to: floatCount, by: piece) {
+                let count = min(piece, floatCount - start)
+                try values.withUnsafeMutableBytes {
+                    try buffer.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<(count * 4)]), byteOffset: start * 4).wait()
+                }
+                if !values[..<count].allSatisfy(\.isFinite) { return false }
+            }
+            return true
+        }
+        if try !isFinite(input, pass.batch * inputShape.storedCount) { return "the network's input" }
+        for (index, layer) in layers.enumerated() {
+            for parameter in layer.parameters where try !isFinite(weights[parameter], parameter.storedCount) {
+                return "\(parameter.name), weights of layer \(index + 1) (\(layer.name))"
+            }
+            if try !isFinite(activations[index + 1], pass.batch * layer.outputShape.storedCount) {
+                return "the output of layer \(index + 1) (\(layer.name))"
+            }
+        }
+        return nil
     }
 }
 

@@ -6,12 +6,17 @@ import Compute
 public final class ParameterArena {
     public let slabs: [Buffer]
     private let slices: [Buffer]
+    /// The first parameter's place in the network.
+    private let firstIndex: Int
 
-    /// - Parameter allocate: makes a slab of so many bytes; a way to place gradients in memory that others can see.
+    /// - Parameters:
+    ///   - parameters: neighbours in the network, in its order
+    ///   - allocate: makes a slab of so many bytes; a way to place gradients in memory that others can see.
     public init(_ parameters: [Parameter], device: Device, allocate: (Int) throws -> Buffer) throws {
         let places = ParameterArena.places(parameters.map(\.storedCount), device: device.description)
         let slabs = try places.slabSizes.map(allocate)
         self.slabs = slabs
+        firstIndex = parameters.first?.index ?? 0
         slices = try zip(places.starts, parameters).map { start, parameter in
             try slabs[start.slab].slice(byteOffset: start.byteOffset, byteCount: parameter.storedCount * 4)
         }
@@ -21,7 +26,7 @@ public final class ParameterArena {
         try self.init(parameters, device: device) { try Buffer(device, byteCount: $0) }
     }
 
-    public subscript(parameter: Parameter) -> Buffer { slices[parameter.index] }
+    public subscript(parameter: Parameter) -> Buffer { slices[parameter.index - firstIndex] }
 
     /// Zeros everywhere, the lanes between parameters too.
     public func clear() throws {

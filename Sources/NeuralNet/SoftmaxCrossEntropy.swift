@@ -22,8 +22,8 @@ public final class SoftmaxCrossEntropy {
     private let classes: Int
     private let stride: Int
     private let statistics: Buffer
-    private let totals: Buffer
-    private let slots: Int
+    let totals: Buffer
+    let slots: Int
     private let lossKernel: Kernel
     private let softmaxKernel: Kernel
     private let sumKernel: Kernel

@@ -1,24 +1,61 @@
 import Foundation
+import ImageData
 import ModelFiles
 
-/// A run's folder: `metrics.jsonl`, and `checkpoints/step-N/` with the links `last` and `best`.
-public struct RunFolder: Sendable {
+/// A run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last` and `best`.
+///
+/// A checkpoint is filled under another name and renamed when all of it is on the disk: whatever is called `step-N` is whole.
+public final class RunFolder {
     public let path: String
+    private let lock: Int32
 
     /// Makes the folder; an existing one is refused, a run is never overwritten.
     ///
     /// - Throws: `TrainingError`
     public static func create(_ path: String) throws -> RunFolder {
         guard !FileManager.default.fileExists(atPath: path) else {
-            throw TrainingError("\(path): this folder exists, and a run is never overwritten; give another --out or remove it")
+            throw TrainingError(
+                "\(path): this exists already, and a run is never overwritten; go on with it (trainer --resume \(path)), give another --out or "
+                    + "remove it")
         }
         do {
             try FileManager.default.createDirectory(atPath: path + "/checkpoints", withIntermediateDirectories: true)
         } catch {
-            throw TrainingError("\(path): cannot make the run's folder (\(error.localizedDescription)); give another --out")
+            throw TrainingError("\(path): cannot make the run's folder (\(error.reason)); give another --out")
         }
-        return RunFolder(path: path)
+        return try RunFolder(locking: path)
     }
+
+    /// Opens the folder of a run to go on with it, and removes what killed writes have left.
+    ///
+    /// - Throws: `TrainingError` where there is none, or a process is at work in it.
+    public static func open(_ path: String) throws -> RunFolder {
+        guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
+            throw TrainingError("\(path): no run's folder, it has no checkpoints/ in it; check the path of --resume")
+        }
+        let folder = try RunFolder(locking: path)
+        for place in [path, path + "/checkpoints"] + checkpointSteps(path).map({ checkpointPath(path, step: $0) }) {
+            for name in try FileManager.default.contentsOfDirectory(atPath: place) where isLeftover(name) {
+                try FileManager.default.removeItem(atPath: place + "/" + name)
+            }
+        }
+        return folder
+    }
+
+    private static func isLeftover(_ name: String) -> Bool { name.hasPrefix(".partial-") || name.hasPrefix(".step-") }
+
+    private init(locking path: String) throws {
+        self.path = path
+        // The system lets go of the lock when the process ends, however it ends.
+        lock = Foundation.open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+        guard lock >= 0 else { throw TrainingError("\(path): cannot write in the run's folder (\(String(cString: strerror(errno))))") }
+        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            close(lock)
+            throw TrainingError("\(path): another process trains in this folder; wait for it or stop it")
+        }
+    }
+
+    deinit { close(lock) }
 
     /// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
     public static func unused(named name: String) -> String {
@@ -28,11 +65,33 @@ public struct RunFolder: Sendable {
     }
 
     public var metricsPath: String { path + "/metrics.jsonl" }
-    public func checkpointPath(step: Int) -> String { path + "/checkpoints/step-\(step)" }
+    public var badFilesPath: String { path + "/bad-files.txt" }
+    public func checkpointPath(step: Int) -> String { RunFolder.checkpointPath(path, step: step) }
+
+    private static func checkpointPath(_ run: String, step: Int) -> String { run + "/checkpoints/step-\(step)" }
+
+    // MARK: - Checkpoints
+
+    /// The steps of the run's whole checkpoints, in rising order.
+    static func checkpointSteps(_ run: String) -> [Int] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: run + "/checkpoints")) ?? []
+        return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.filter { step in
+            TrainingState.files.allSatisfy { FileManager.default.fileExists(atPath: checkpointPath(run, step: step) + "/" + $0) }
+        }.sorted()
+    }
+
+    /// The newest whole checkpoint, whether or not the link `last` points at it.
+    ///
+    /// - Throws: `TrainingError` where there is none.
+    static func newestCheckpoint(_ run: String) throws -> String {
+        guard let step = checkpointSteps(run).last else {
+            throw TrainingError("\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first")
+        }
+        return checkpointPath(run, step: step)
+    }
 
     /// Fills `checkpoints/step-N` under another name and renames it when whole.
     func writeCheckpoint(step: Int, _ body: (String) throws -> Void) throws {
-        let final = checkpointPath(step: step)
         let temporary = path + "/checkpoints/.step-\(step).partial"
         let files = FileManager.default
         try? files.removeItem(atPath: temporary)
@@ -40,8 +99,8 @@ public struct RunFolder: Sendable {
             try files.createDirectory(atPath: temporary, withIntermediateDirectories: true)
             try body(temporary)
             try AtomicFile.synchronizeFolder(temporary)
-            try? files.removeItem(atPath: final)
-            try files.moveItem(atPath: temporary, toPath: final)
+            if files.fileExists(atPath: checkpointPath(step: step)) { try removeCheckpoint(step: step) }
+            try files.moveItem(atPath: temporary, toPath: checkpointPath(step: step))
             try AtomicFile.synchronizeFolder(path + "/checkpoints")
         } catch {
             try? files.removeItem(atPath: temporary)
@@ -52,5 +111,18 @@ public struct RunFolder: Sendable {
     /// Points `last` or `best` at the checkpoint of a step.
     func link(_ name: String, step: Int) throws {
         try AtomicFile.link(path + "/checkpoints/" + name, to: "step-\(step)")
+    }
+
+    /// Removes all checkpoints but the newest `count` and the best.
+    func prune(keep count: Int, best: Int?) throws {
+        for step in RunFolder.checkpointSteps(path).dropLast(count) where step != best { try removeCheckpoint(step: step) }
+    }
+
+    private func removeCheckpoint(step: Int) throws {
+        // Renamed first: a folder that is half removed must not look like a checkpoint.
+        let doomed = path + "/checkpoints/.step-\(step).removed"
+        try? FileManager.default.removeItem(atPath: doomed)
+        try FileManager.default.moveItem(atPath: checkpointPath(step: step), toPath: doomed)
+        try FileManager.default.removeItem(atPath: doomed)
     }
 }

@@ -4,49 +4,6 @@ import Foundation
 import ImageData
 import ModelFiles
 import NeuralNet
-import Synchronization
-
-/// What a run tells while it goes on.
-public enum TrainingEvent: Sendable {
-    /// One line about the set, the network or the device.
-    case note(String)
-    case step(StepReport)
-    case validation(done: Int, of: Int)
-    case epoch(EpochReport)
-}
-
-/// One finished step.
-public struct StepReport: Sendable {
-    public let epoch: Int
-    public let epochs: Int
-    public let step: Int
-    public let totalSteps: Int
-    /// Means over the mini-batch.
-    public let loss: Double
-    public let top1: Double
-    public let top5: Double
-    public let learningRate: Double
-    public let imagesPerSecond: Double
-    /// Share of the step's time spent waiting for photographs.
-    public let dataWait: Double
-    /// CPU seconds that the loader's threads have taken for the step.
-    public let loaderSeconds: Double
-    /// Since the run's start.
-    public let seconds: Double
-}
-
-/// One finished epoch.
-public struct EpochReport: Sendable {
-    public let epoch: Int
-    public let step: Int
-    public let validation: EvaluationResult
-    public let isBest: Bool
-    /// Over the epoch's steps, validation left out.
-    public let imagesPerSecond: Double
-    public let dataWait: Double
-    public let loaderSecondsPerStep: Double
-    public let seconds: Double
-}
 
 /// A run of training: from a folder of photographs to checkpoints.
 public final class Trainer {
@@ -55,71 +12,132 @@ public final class Trainer {
     private let dataset: Dataset
     private let folder: RunFolder
     private let metrics: JSONLinesFile
-    private let start: ContinuousClock.Instant
+    private let badFiles: BadFiles
     private let report: (TrainingEvent) -> Void
+    private let start: ContinuousClock.Instant
+    private let secondsBefore: Double
 
     private let network: Network
     private let training: TrainingStep
     private let evaluator: Evaluator
     private let deviceBatches: [DeviceBatch]
+    private let stepsPerEpoch: Int
     private var description: ModelDescription
     private var learningRate: LearningRate
-    private let stepsPerEpoch: Int
-    private var best: (top1: Double, loss: Double)?
+    private var state: TrainingState
 
-    /// Reads the set, opens the device and builds the network; nothing is written before all of this has worked.
+    /// The options of a run that was begun before.
+    ///
+    /// - Throws: `TrainingError` where there is none, or nothing to go on from.
+    public static func options(ofRun run: String) throws -> TrainingOptions {
+        var options = try TrainingState.read(RunFolder.newestCheckpoint(run)).options
+        options.output = run
+        return options
+    }
+
+    /// Begins a run, or goes on with the one in `options.output`. Nothing is written before the set, the device and the network are found good.
     ///
     /// - Parameters:
-    ///   - version: of the program, for the log
+    ///   - resuming: go on from the run's newest checkpoint, with the options that it has; some, such as `workers`, may differ
+    ///   - version: of the program
     ///   - report: called on the caller's thread
-    public init(_ options: TrainingOptions, version: String, report: @escaping (TrainingEvent) -> Void) throws {
+    /// - Throws: a sentence for a person.
+    public init(_ options: TrainingOptions, resuming: Bool = false, version: String, report: @escaping (TrainingEvent) -> Void) throws {
         start = .now
         try options.validate()
         self.options = options
         self.report = report
+        let opened = resuming ? try RunFolder.open(options.output) : nil
+        let checkpoint = try opened.map { try RunFolder.newestCheckpoint($0.path) }
+        let saved = try checkpoint.map { try TrainingState.read($0) }
+        try saved?.requireSameOptions(options)
+
         device = try Device.open(DeviceSelector(parsing: options.device))
         dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
-        let classes = dataset.classes.count
         if dataset.ignoredFileCount > 0 {
             report(.note("\(dataset.ignoredFileCount) files are not .jpg or .jpeg and were left alone"))
         }
-        let plan = try EpochPlan(
-            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, epoch: 1)
-        stepsPerEpoch = plan.batchCount
-
-        let architecture = try Architecture(parsing: options.model)
+        stepsPerEpoch = try EpochPlan(
+            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, epoch: 1
+        ).batchCount
         network = try Network(
-            architecture, imageSize: options.imageSize, classes: classes,
+            Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
             options: Network.Options(
-                maximumBatch: options.batch / options.shards, training: true, dropout: options.dropout, convolution: options.convolution),
+                maximumBatch: options.batch / options.shards, training: true, dropout: options.dropout, convolution: options.convolution,
+                freezesFeatures: options.freeze == .features),
             device: device)
-        try network.initialize(seed: options.seed)
+        let fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)
+        try saved?.requireSame(as: fresh)
+        state = saved ?? fresh
+        state.options = options
+        secondsBefore = state.seconds
 
-        let shortSide = options.shortSide ?? Trainer.defaultShortSide(dataset.training, imageSize: options.imageSize)
-        let statistics = dataset.training.statisticsSample().channelStatistics(shortSide: shortSide, workers: options.workers)
-        let normalization = Normalization(mean: statistics.mean.map { Float($0) }, deviation: statistics.deviation.map { Float($0) })
-        description = ModelDescription(
-            architecture: architecture, classes: dataset.classes, imageSize: options.imageSize, shortSide: shortSide,
-            normalization: normalization, seed: options.seed)
+        var unreadable: [ImageError] = []
+        if let checkpoint {
+            let model = try Checkpoint(checkpoint + "/model.safetensors")
+            try model.load(into: network)
+            description = model.description
+        } else {
+            (description, unreadable) = try Trainer.begin(options, dataset: dataset, network: network, report: report)
+        }
         training = try TrainingStep(
-            network: network, normalization: normalization, batch: options.batch, shards: options.shards, momentum: Float(options.momentum),
-            weightDecay: Float(options.weightDecay), seed: options.seed)
-        evaluator = try Evaluator(network: network, normalization: normalization, shortSide: shortSide)
+            network: network, normalization: description.normalization, batch: options.batch, shards: options.shards,
+            momentum: Float(options.momentum), weightDecay: Float(options.weightDecay), clipNorm: options.clipNorm.map { Float($0) },
+            seed: options.seed)
+        if let checkpoint { try TrainingState.readVelocities(training.optimizer, checkpoint) }
+        evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)
         let device = device
         deviceBatches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: options.batch) }
         learningRate = LearningRate(
-            schedule: options.schedule, peak: options.learningRate,
-            warmupSteps: Int((options.warmupEpochs * Double(plan.batchCount)).rounded()),
-            totalSteps: plan.batchCount * options.epochs)
+            schedule: options.schedule, peak: options.learningRate, warmupSteps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()),
+            totalSteps: stepsPerEpoch * options.epochs)
+        learningRate.plateau = state.plateau
 
-        folder = try RunFolder.create(options.output)
+        folder = try opened ?? RunFolder.create(options.output)
+        badFiles = BadFiles(
+            limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count, path: folder.badFilesPath)
+        if resuming { try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount) }
         metrics = try JSONLinesFile(folder.metricsPath)
-        try logStart(version: version)
         report(
             .note(
-                "\(dataset.training.count) training and \(dataset.validation.count) validation images of \(classes) classes, "
-                    + "short side \(shortSide), crops of \(options.imageSize)"))
-        report(.note("\(architecture), \(network.parameters.reduce(0) { $0 + $1.count }) parameters, on \(device.description.name)"))
+                "\(dataset.training.count) training and \(dataset.validation.count) validation images of \(dataset.classes.count) classes, "
+                    + "short side \(description.shortSide), crops of \(options.imageSize)"))
+        report(
+            .note(
+                "\(network.architecture), \(network.parameters.reduce(0) { $0 + $1.count }) parameters, on \(device.description.name)"))
+        if resuming {
+            // A kill may have come between a checkpoint and its links.
+            try folder.link("last", step: state.step)
+            if let best = state.best { try folder.link("best", step: best.step) }
+            report(.resumed(step: state.step, seconds: state.seconds))
+        } else {
+            try folder.writeConfiguration(options)
+            try noteBadFiles(unreadable)
+            try logStart(version: version)
+            // Whenever the process ends from here on, there is something to resume; and a full disk shows now, not in the night.
+            try writeCheckpoint(step: 0)
+        }
+    }
+
+    /// The weights of a new run, and its model's description with the normalisation: another model's, or the statistics of the photographs.
+    private static func begin(
+        _ options: TrainingOptions, dataset: Dataset, network: Network, report: (TrainingEvent) -> Void
+    ) throws -> (ModelDescription, unreadable: [ImageError]) {
+        try network.initialize(seed: options.seed)
+        var description = ModelDescription(
+            architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
+            shortSide: options.shortSide ?? defaultShortSide(dataset.training, imageSize: options.imageSize),
+            normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]), seed: options.seed)
+        if let path = options.initialModel {
+            let initial = try InitialModel(path)
+            report(.note(try initial.load(into: network, classes: dataset.classes)))
+            description.normalization = initial.checkpoint.description.normalization
+            return (description, [])
+        }
+        let statistics = dataset.training.statisticsSample().channelStatistics(shortSide: description.shortSide, workers: options.workers)
+        description.normalization = Normalization(
+            mean: statistics.mean.map { Float($0) }, deviation: statistics.deviation.map { Float($0) })
+        return (description, statistics.failures)
     }
 
     /// 8/7 of the crop, as 256 is to 224; but photographs that have the crop's size already are left as they are, and padded instead.
@@ -134,7 +152,7 @@ public final class Trainer {
         return !sides.isEmpty && sides.allSatisfy { $0 == imageSize } ? imageSize : (imageSize * 8 + 3) / 7
     }
 
-    private var secondsSinceStart: Double { (ContinuousClock.now - start).seconds }
+    private var secondsSinceStart: Double { secondsBefore + (ContinuousClock.now - start).seconds }
 
     private func logStart(version: String) throws {
         let information = device.description
@@ -153,21 +171,25 @@ public final class Trainer {
         ])
     }
 
-    /// Trains to the end, validating and writing a checkpoint after each epoch.
+    /// Trains to the end: a checkpoint now and then, and after each epoch, which is then validated.
     ///
-    /// - Returns: the last epoch's report.
+    /// - Returns: the last epoch's report; nil where all epochs were done before.
+    /// - Throws: `TrainingInterrupted` after SIGINT or SIGTERM; `TrainingError` where the loss is not finite or too many photographs are bad;
+    ///   errors of files and of the device.
     @discardableResult
     public func run() throws -> EpochReport? {
+        Interruption.install()
         let plans = PlanSequence(
-            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed,
-            stepsPerEpoch: stepsPerEpoch,
+            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, stepsPerEpoch: stepsPerEpoch,
             epochs: options.epochs)
-        let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) { plans.batch($0) }
+        let first = state.step
+        let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) { plans.batch(first + $0) }
         defer { loader.stop() }
         var last: EpochReport?
-        for epoch in 1...options.epochs {
-            let steps = try runEpoch(epoch, loader: loader)
-            last = try finishEpoch(epoch, steps)
+        while state.validatedEpochs < options.epochs {
+            let epoch = state.validatedEpochs + 1
+            let sums = try runSteps(of: epoch, loader: loader)
+            last = try validate(epoch, sums)
         }
         return last
     }
@@ -192,28 +214,41 @@ public final class Trainer {
         var steps = 0
     }
 
-    /// Queues each step and reads its totals one step late, so that the device never waits for the host.
-    private func runEpoch(_ epoch: Int, loader: BatchLoader) throws -> EpochSums {
+    /// Runs an epoch's steps from where the run is, with a checkpoint at the end. Queues each step and reads its totals one step late, so that the
+    /// device never waits for the host.
+    private func runSteps(of epoch: Int, loader: BatchLoader) throws -> EpochSums {
         var sums = EpochSums()
         var pending: [PendingStep] = []
-        defer { for step in pending { step.totals.deallocate() } }
+        defer {
+            for step in pending {
+                try? step.event.wait()
+                step.totals.deallocate()
+            }
+        }
         var lastReport = ContinuousClock.now
         func finishOldest() throws {
-            let oldest = pending.removeFirst()
-            defer { oldest.totals.deallocate() }
+            guard let oldest = pending.first else { return }
             try oldest.event.wait()
+            pending.removeFirst()
+            defer { oldest.totals.deallocate() }
             let now = ContinuousClock.now
             let seconds = (now - lastReport).seconds
             lastReport = now
             sums.seconds += seconds
             try finishStep(oldest, epoch: epoch, seconds: seconds)
         }
-        for index in (epoch - 1) * stepsPerEpoch..<epoch * stepsPerEpoch {
+        func finishAll() throws {
+            while !pending.isEmpty { try finishOldest() }
+        }
+        let end = epoch * stepsPerEpoch
+        if state.step == end { return sums }
+        for index in state.step..<end {
             let waitBefore = loader.waitSeconds
             let workBefore = loader.workerSeconds
             guard let host = try loader.next() else {
                 throw TrainingError("the photographs ended at step \(index + 1) of epoch \(epoch): a mistake in the program")
             }
+            try noteBadFiles(host.failures.map(\.error))
             let rate = learningRate.rate(step: index)
             try queue(host, step: index, epoch: epoch, rate: rate)
             let totals = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
@@ -227,9 +262,27 @@ public final class Trainer {
             pending.append(
                 PendingStep(step: index, totals: totals, event: event, learningRate: rate, waitSeconds: wait, loaderSeconds: work))
             if pending.count > 1 { try finishOldest() }
+            let done = index + 1
+            let isDue = options.checkpointEvery.map { done % $0 == 0 } ?? false
+            if done < end, isDue || Interruption.signal != nil {
+                try finishAll()
+                try writeCheckpoint(step: done)
+                if let signal = Interruption.signal { throw interrupted(signal) }
+                // Writing is no part of the next step.
+                lastReport = .now
+            }
         }
-        while !pending.isEmpty { try finishOldest() }
+        try finishAll()
+        try writeCheckpoint(step: end)
         return sums
+    }
+
+    private func interrupted(_ signal: Int32) -> TrainingInterrupted {
+        TrainingInterrupted(signal: signal, step: state.step, run: folder.path)
+    }
+
+    private func noteBadFiles(_ errors: [ImageError]) throws {
+        for line in try badFiles.record(errors) { report(.note("left out: \(line)")) }
     }
 
     private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {
@@ -246,6 +299,7 @@ public final class Trainer {
 
     private func finishStep(_ pending: PendingStep, epoch: Int, seconds: Double) throws {
         let totals = pending.totals.load(as: SoftmaxCrossEntropy.Totals.self)
+        guard totals.loss.isFinite else { throw try divergence(step: pending.step, rate: pending.learningRate) }
         let weight = Double(max(totals.weight, 1))
         let step = StepReport(
             epoch: epoch, epochs: options.epochs, step: pending.step + 1, totalSteps: stepsPerEpoch * options.epochs,
@@ -263,70 +317,78 @@ public final class Trainer {
         report(.step(step))
     }
 
-    // MARK: - Epochs
+    /// What there is to say of a step whose loss is not finite. The device has changed no weight since.
+    private func divergence(step: Int, rate: Double) throws -> TrainingError {
+        let place = try training.firstNotFinite(deviceBatches[step % deviceBatches.count], step: step)
+        return diverged(
+            "step \(step + 1): the loss is not finite at learning rate \(String(format: "%.3g", rate)); "
+                + (place.map { "the first that is not finite is \($0)" } ?? "every layer's output is finite, so it is the gradient that is too large"))
+    }
 
-    private func finishEpoch(_ epoch: Int, _ sums: EpochSums) throws -> EpochReport {
-        let step = epoch * stepsPerEpoch
+    private func diverged(_ what: String) -> TrainingError {
+        TrainingError(
+            "\(what). Nothing of it was saved; the last good checkpoint is \(folder.checkpointPath(step: state.step)). Try a new run with a lower "
+                + "--learning-rate (\(String(format: "%.2g", options.learningRate / 10))), a longer --warmup-epochs or --clip-norm 1"
+                + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
+    }
+
+    // MARK: - Epochs and checkpoints
+
+    private func validate(_ epoch: Int, _ sums: EpochSums) throws -> EpochReport {
         let total = dataset.validation.count
         let began = ContinuousClock.now
-        let result = try evaluator.evaluate(dataset.validation, workers: options.workers) { report(.validation(done: $0, of: total)) }
+        let result = try evaluator.evaluate(dataset.validation, workers: options.workers) {
+            report(.validation(done: $0, of: total))
+            // The epoch's checkpoint is written already; validation is done again when the run goes on.
+            if let signal = Interruption.signal { throw interrupted(signal) }
+        }
+        try noteBadFiles(result.failures)
         try metrics.append([
-            .init("event", .string("validate")), .init("epoch", .integer(epoch)), .init("step", .integer(step)),
+            .init("event", .string("validate")), .init("epoch", .integer(epoch)), .init("step", .integer(state.step)),
             .init("loss", .number(result.loss)), .init("top1", .number(result.top1)), .init("top5", .number(result.top5)),
             .init("seconds", .rounded((ContinuousClock.now - began).seconds)),
         ])
         learningRate.observe(validationLoss: result.loss)
+        let isBest = state.best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
+        if isBest { state.best = TrainingState.Best(top1: result.top1, loss: result.loss, step: state.step) }
+        state.plateau = learningRate.plateau
+        state.validatedEpochs = epoch
+        try measureProgress(&state)
+        try state.write(folder.checkpointPath(step: state.step))
+        if isBest { try folder.link("best", step: state.step) }
 
-        description.epoch = epoch
-        description.step = step
-        try folder.writeCheckpoint(step: step) { path in
-            try Checkpoint.write(network, description, to: path + "/model.safetensors")
-        }
-        try folder.link("last", step: step)
-        let isBest = best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
-        if isBest {
-            best = (result.top1, result.loss)
-            try folder.link("best", step: step)
-        }
         let finished = EpochReport(
-            epoch: epoch, step: step, validation: result, isBest: isBest,
-            imagesPerSecond: Double(sums.steps * options.batch) / sums.seconds, dataWait: sums.waitSeconds / sums.seconds,
+            epoch: epoch, step: state.step, validation: result, isBest: isBest,
+            imagesPerSecond: Double(sums.steps * options.batch) / max(sums.seconds, 1e-9), dataWait: sums.waitSeconds / max(sums.seconds, 1e-9),
             loaderSecondsPerStep: sums.loaderSeconds / Double(max(1, sums.steps)), seconds: secondsSinceStart)
         report(.epoch(finished))
         return finished
     }
-}
 
-/// The mini-batches of all epochs, one after the other: the loader asks for them ahead, so that no epoch begins with an empty queue.
-private final class PlanSequence: Sendable {
-    private let count: Int
-    private let batchSize: Int
-    private let shards: Int
-    private let seed: UInt64
-    private let stepsPerEpoch: Int
-    private let epochs: Int
-    private let current = Mutex<(epoch: Int, plan: EpochPlan)?>(nil)
-
-    init(count: Int, batchSize: Int, shards: Int, seed: UInt64, stepsPerEpoch: Int, epochs: Int) {
-        self.count = count
-        self.batchSize = batchSize
-        self.shards = shards
-        self.seed = seed
-        self.stepsPerEpoch = stepsPerEpoch
-        self.epochs = epochs
+    private func writeCheckpoint(step: Int) throws {
+        description.epoch = step / stepsPerEpoch
+        description.step = step
+        var next = state
+        next.step = step
+        try measureProgress(&next)
+        do {
+            try folder.writeCheckpoint(step: step) { path in
+                try Checkpoint.write(network, description, to: path + "/model.safetensors")
+                try TrainingState.writeVelocities(training.optimizer, path)
+                try next.write(path)
+            }
+        } catch let error as Checkpoint.NotFinite {
+            throw diverged("after step \(step) \(error.parameter) is not finite")
+        }
+        state = next
+        try folder.link("last", step: step)
+        try folder.prune(keep: options.keep, best: state.best?.step)
     }
 
-    /// The positions of the mini-batch of step `step`, counted from 0 over all epochs.
-    func batch(_ step: Int) -> [Int]? {
-        let epoch = step / stepsPerEpoch + 1
-        guard epoch <= epochs else { return nil }
-        return current.withLock { current in
-            if current?.epoch != epoch {
-                current =
-                    (try? EpochPlan(count: count, batchSize: batchSize, shards: shards, seed: seed, epoch: epoch)).map { (epoch, $0) }
-            }
-            return current?.plan.batch(step % stepsPerEpoch)
-        }
+    /// Notes how long the log is, once it is on the disk, and the time.
+    private func measureProgress(_ state: inout TrainingState) throws {
+        state.metricsByteCount = try metrics.synchronize()
+        state.seconds = secondsSinceStart
     }
 }
 

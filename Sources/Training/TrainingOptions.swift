@@ -1,8 +1,7 @@
-import Compute
 import ImageData
 import NeuralNet
 
-/// Every option of `train`, with its default.
+/// Every option of `train`, with its default. `TrainingOption.all` names each of them and says what it may be.
 public struct TrainingOptions: Sendable, Equatable {
     /// Folder of labelled photographs.
     public var data = ""
@@ -34,33 +33,51 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Share of the files held out where the folder has no `val`.
     public var validationFraction = 0.1
     public var convolution: ConvolutionAlgorithm?
+    /// Steps from checkpoint to checkpoint, beside those at each epoch's end; nil: only these.
+    public var checkpointEvery: Int?
+    /// Newest checkpoints that are kept, beside the best.
+    public var keep = 3
+    /// The largest norm of a step's gradient; nil: any.
+    public var clipNorm: Double?
+    /// A .safetensors file or a run whose weights are the beginning, where they fit.
+    public var initialModel: String?
+    /// Layers that are left as they are.
+    public var freeze = Freezing.none
+    /// Photographs that may be unusable.
+    public var maximumBad = BadFileLimit.onePercent
 
     public init() {}
 
     /// - Throws: `TrainingError` naming the option, what it is and what it may be.
-    public func validate() throws {
-        func require(_ condition: Bool, _ option: String, _ value: Any, _ expected: String) throws {
-            if !condition { throw TrainingError.usage("--\(option) \(value): expected \(expected)") }
+    public func validate() throws(TrainingError) {
+        try validate { "--\($0) \($1)" }
+    }
+
+    /// - Parameter naming: how a message names an option and its value.
+    func validate(naming: (_ option: String, _ value: String) -> String) throws(TrainingError) {
+        for option in TrainingOption.all {
+            if let problem = option.problem(self) ?? conflict(option.name) {
+                throw .usage("\(naming(option.name, option.text(self) ?? "")): \(problem)")
+            }
         }
-        try require(imageSize >= 2 && imageSize <= 4096, "image-size", imageSize, "2 to 4096 pixels")
-        if let shortSide {
-            try require(
-                shortSide >= imageSize && shortSide <= 8192, "short-side", shortSide, "the image size (\(imageSize)) to 8192 pixels")
+    }
+
+    /// What an option must be because of another one; nil where they go together.
+    private func conflict(_ option: String) -> String? {
+        switch option {
+        case "short-side":
+            guard let shortSide, shortSide < imageSize else { return nil }
+            return "expected the image size (\(imageSize)) or more"
+        case "shards":
+            return batch % shards == 0 ? nil : "expected a power of two that divides the batch of \(batch)"
+        case "model":
+            guard let architecture = try? Architecture(parsing: model), architecture.smallestImage > imageSize else { return nil }
+            return "its poolings need images of \(architecture.smallestImage) pixels or more, and the image size is \(imageSize)"
+        case "freeze":
+            return freeze == .none || initialModel != nil ? nil : "expected --init too: these layers would never learn anything"
+        default:
+            return nil
         }
-        try require(batch >= 1 && batch <= 65_536, "batch", batch, "1 to 65536 images")
-        try require(
-            shards >= 1 && shards & (shards - 1) == 0 && batch % shards == 0, "shards", shards,
-            "a power of two that divides the batch of \(batch)")
-        try require(epochs >= 1, "epochs", epochs, "1 or more")
-        try require(learningRate > 0 && learningRate.isFinite, "learning-rate", learningRate, "a number above 0")
-        try require(warmupEpochs >= 0 && warmupEpochs.isFinite, "warmup-epochs", warmupEpochs, "0 or more")
-        try require((0..<1).contains(momentum), "momentum", momentum, "0 up to but not 1")
-        try require(weightDecay >= 0 && weightDecay.isFinite, "weight-decay", weightDecay, "0 or more")
-        try require((0..<1).contains(dropout), "dropout", dropout, "0 up to but not 1")
-        try require(workers >= 1 && workers <= 256, "workers", workers, "1 to 256 threads")
-        try require(validationFraction > 0 && validationFraction < 1, "val-fraction", validationFraction, "a share between 0 and 1")
-        _ = try Architecture(parsing: model)
-        _ = try DeviceSelector(parsing: device)
     }
 }
 

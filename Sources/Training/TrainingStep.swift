@@ -22,7 +22,7 @@ public final class TrainingStep {
     ///   - network: made for training, with `maximumBatch` = batch / shards
     ///   - batch: images of a mini-batch; `shards` is a power of two that divides it
     public init(
-        network: Network, normalization: Normalization, batch: Int, shards: Int, momentum: Float, weightDecay: Float, seed: UInt64
+        network: Network, normalization: Normalization, batch: Int, shards: Int, momentum: Float, weightDecay: Float, clipNorm: Float? = nil, seed: UInt64
     ) throws {
         guard shards > 0, shards & (shards - 1) == 0, batch % shards == 0, network.options.maximumBatch == batch / shards else {
             throw NetworkError("--shards \(shards): expected a power of two that divides --batch \(batch)")
@@ -34,33 +34,58 @@ public final class TrainingStep {
         input = try ImageInput(device: network.device, size: network.inputShape.width, normalization: normalization)
         loss = try SoftmaxCrossEntropy(device: network.device, classes: network.classes, maximumBatch: batch / shards)
         optimizer = try StochasticGradientDescent(
-            network.parameters, momentum: momentum, weightDecay: weightDecay, device: network.device)
-        sums = try (0...shards.trailingZeroBitCount).map { _ in try ParameterArena(network.parameters, device: network.device) }
+            network.trainedParameters, momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm, device: network.device)
+        sums = try (0...shards.trailingZeroBitCount).map { _ in try ParameterArena(network.trainedParameters, device: network.device) }
         addition = try network.device.kernel("optimizer", "gradient_add")
     }
 
     /// Queues one whole step; nothing here waits for the device.
-    public func run(_ batchOnDevice: DeviceBatch, step: Int, learningRate: Float) throws {
-        let size = batch / shards
+    ///
+    /// - Parameter gradientReady: called from the last layer to the first, once a parameter's gradient of the whole mini-batch is queued.
+    public func run(
+        _ batchOnDevice: DeviceBatch, step: Int, learningRate: Float, gradientReady: (Parameter) throws -> Void = { _ in }
+    ) throws {
         for shard in 0..<shards {
-            let pass = Pass(batch: size, training: true, seed: seed, step: UInt64(step), firstImage: shard * size)
-            network.device.profile?.label = "input"
-            try input.load(bytes: batchOnDevice.bytes, records: batchOnDevice.records, output: network.input, pass: pass)
-            try network.forward(pass)
+            let pass = pass(step: step, shard: shard)
+            try forward(batchOnDevice, pass)
             guard let logitsGradient = network.logitsGradient else { return }
             network.device.profile?.label = "loss"
             // Divided by the whole batch, bad images included: then a shard's gradient does not depend on what is in the others.
             try loss.forwardBackward(
                 logits: network.logits, labels: batchOnDevice.labels, weights: batchOnDevice.weights, gradient: logitsGradient,
                 scale: 1 / Float(batch), step: step, addsToStep: shard > 0, pass: pass)
-            try network.backward(pass, gradients: sums[shard.nonzeroBitCount]) { try merge($0, shard: shard) }
+            try network.backward(pass, gradients: sums[shard.nonzeroBitCount]) { parameter in
+                try merge(parameter, shard: shard)
+                if shard == shards - 1 { try gradientReady(parameter) }
+            }
         }
         network.device.profile?.label = "update"
-        for parameter in network.parameters {
+        try optimizer.beginStep(step, loss: loss, gradients: gradients)
+        for parameter in network.trainedParameters {
             try optimizer.step(
                 parameter, weights: network.weights[parameter], gradient: gradients[parameter], learningRate: learningRate)
         }
         network.weightsChanged()
+    }
+
+    private func pass(step: Int, shard: Int) -> Pass {
+        Pass(batch: batch / shards, training: true, seed: seed, step: UInt64(step), firstImage: shard * (batch / shards))
+    }
+
+    private func forward(_ batchOnDevice: DeviceBatch, _ pass: Pass) throws {
+        network.device.profile?.label = "input"
+        try input.load(bytes: batchOnDevice.bytes, records: batchOnDevice.records, output: network.input, pass: pass)
+        try network.forward(pass)
+    }
+
+    /// Runs a step's forward again and searches for what is not finite in it; for a step that has failed, whose weights are still there.
+    public func firstNotFinite(_ batchOnDevice: DeviceBatch, step: Int) throws -> String? {
+        for shard in 0..<shards {
+            let pass = pass(step: step, shard: shard)
+            try forward(batchOnDevice, pass)
+            if let place = try network.firstNotFinite(pass) { return place }
+        }
+        return nil
     }
 
     /// The mini-batch's gradient, after the last shard.

@@ -21,8 +21,7 @@ struct BenchGEMM: ParsableCommand {
 
     @OptionGroup var device: DeviceOptions
 
-    @Option(help: "Write the numbers to this file.")
-    var json: String?
+    @OptionGroup var output: JSONOptions
 
     func validate() throws {
         guard (1...16_384).contains(size) else { throw ValidationError("--size \(size): expected 1 to 16384") }
@@ -33,14 +32,12 @@ struct BenchGEMM: ParsableCommand {
         let device = try device.open()
         let result = try Benchmark.product(size: size, runs: steps, device: device)
         print(String(format: "%d³: %.1f GFLOPS on %@", size, result.gflops, device.description.name as NSString))
-        if let json {
-            try writeJSON(
-                .object([
-                    .init("gflops", .number(result.gflops)), .init("size", .integer(size)),
-                    .init("device", .string(device.description.name)),
-                    .init("seconds", .array(result.seconds.map { .number($0) })),
-                ]), to: json)
-        }
+        try output.write(
+            .object([
+                .init("gflops", .number(result.gflops)), .init("size", .integer(size)),
+                .init("device", .string(device.description.name)),
+                .init("seconds", .array(result.seconds.map { .number($0) })),
+            ]))
     }
 }
 
@@ -61,15 +58,17 @@ struct BenchStep: ParsableCommand {
 
     @OptionGroup var device: DeviceOptions
 
-    @Option(help: "Write the numbers to this file.")
-    var json: String?
+    @OptionGroup var output: JSONOptions
 
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
+        guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
+            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
+        }
     }
 
     func run() throws {
-        let architecture = try NetworkOptions.architecture(network.model)
+        let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let device = try device.open()
         let result = try Benchmark.step(
             architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
@@ -78,15 +77,13 @@ struct BenchStep: ParsableCommand {
             String(
                 format: "%.2f images/s on %@ (%d parameters, loss %.3f, %.2f GB of device memory)", result.imagesPerSecond,
                 device.description.name as NSString, result.parameterCount, result.loss, Double(device.peakAllocatedBytes) * 1e-9))
-        if let json {
-            try writeJSON(
-                .object([
-                    .init("images_per_second", .number(result.imagesPerSecond)), .init("device", .string(device.description.name)),
-                    .init("model", .string(architecture.description)), .init("batch", .integer(network.batch)),
-                    .init("image_size", .integer(network.imageSize)), .init("parameters", .integer(result.parameterCount)),
-                    .init("device_bytes", .integer(device.peakAllocatedBytes)),
-                    .init("seconds", .array(result.seconds.map { .number($0) })),
-                ]), to: json)
-        }
+        try output.write(
+            .object([
+                .init("images_per_second", .number(result.imagesPerSecond)), .init("device", .string(device.description.name)),
+                .init("model", .string(architecture.description)), .init("batch", .integer(network.batch)),
+                .init("image_size", .integer(network.imageSize)), .init("parameters", .integer(result.parameterCount)),
+                .init("device_bytes", .integer(device.peakAllocatedBytes)),
+                .init("seconds", .array(result.seconds.map { .number($0) })),
+            ]))
     }
 }

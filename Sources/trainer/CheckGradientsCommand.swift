@@ -29,8 +29,14 @@ struct CheckGradientsCommand: ParsableCommand {
 
     @OptionGroup var device: DeviceOptions
 
+    func validate() throws {
+        guard (1...4096).contains(imageSize) else { throw ValidationError("--image-size \(imageSize): expected 1 to 4096 pixels") }
+        guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
+        guard (2...1_000_000).contains(classes) else { throw ValidationError("--classes \(classes): expected 2 or more") }
+    }
+
     func run() throws {
-        let architecture = try NetworkOptions.architecture(model)
+        let architecture = try NetworkOptions.architecture(model, imageSize: imageSize)
         let check = try GradientCheck(
             architecture, imageSize: imageSize, classes: classes, batch: batch, seed: seed, convolution: convolution, device: device.open())
         print("parameter              device         oracle         error     kinks")

@@ -27,8 +27,7 @@ struct EvaluateCommand: ParsableCommand {
     @Option(help: "Threads that read photographs.")
     var workers = 2
 
-    @Option(help: "Write the numbers to this file.")
-    var json: String?
+    @OptionGroup var output: JSONOptions
 
     func validate() throws {
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
@@ -53,15 +52,11 @@ struct EvaluateCommand: ParsableCommand {
         guard result.images > 0 else { throw EvaluationError("\(data): none of the \(set.count) photographs could be read") }
         print("\(result.images) images: \(TrainingConsole.accuracy(result))")
         ConfusionTable(classes: description.classes, counts: result.confusion).print()
-        if let json {
-            try writeJSON(
-                .object([
-                    .init("top1", .number(result.top1)), .init("top5", .number(result.top5)), .init("loss", .number(result.loss)),
-                    .init("images", .integer(result.images)),
-                    .init("confusion", .array(result.confusion.map { .array($0.map { .integer($0) }) })),
-                    .init("classes", .array(description.classes.map { .string($0) })),
-                ]), to: json)
-        }
+        try output.write(
+            .object([
+                .init("top1", .number(result.top1)), .init("top5", .number(result.top5)), .init("loss", .number(result.loss)),
+                .init("images", .integer(result.images)),
+            ]))
     }
 }
 

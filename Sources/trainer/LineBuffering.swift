@@ -5,3 +5,8 @@
 func useLineBuffering() {
     setvbuf(stdout, nil, _IOLBF, 0)
 }
+
+/// Lets a write past the limit on the size of files (ulimit -f) fail with an error that can be told, rather than end the process.
+func reportFullFiles() {
+    signal(SIGXFSZ, SIG_IGN)
+}

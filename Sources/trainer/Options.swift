@@ -45,22 +45,49 @@ struct NetworkOptions: ParsableArguments {
     }
 
     /// Reads a name or a list; a mistake in it is one of the command line.
-    static func architecture(_ model: String) throws -> Architecture {
+    static func architecture(_ model: String, imageSize: Int) throws -> Architecture {
+        let architecture: Architecture
         do {
-            return try Architecture(parsing: model)
+            architecture = try Architecture(parsing: model)
         } catch let error as NetworkError {
-            throw ValidationError(error.description)
+            throw ValidationError("--model \(model): \(error)")
         }
+        guard architecture.smallestImage <= imageSize else {
+            throw ValidationError(
+                "--model \(model): its poolings need images of \(architecture.smallestImage) pixels or more, and --image-size is \(imageSize)"
+            )
+        }
+        return architecture
     }
 }
 
-extension LearningRateSchedule: ExpressibleByArgument {}
-extension Augmentation: ExpressibleByArgument {}
 extension ConvolutionAlgorithm: ExpressibleByArgument {}
 
-/// Writes a JSON value to a file, whole or not at all.
-func writeJSON(_ value: JSON, to path: String) throws {
-    try AtomicFile.write(path, Array((value.text + "\n").utf8))
+/// A file for a command's numbers.
+struct JSONOptions: ParsableArguments {
+    @Option(help: "Write the result to this file.")
+    var json: String?
+
+    /// Told before the work rather than after it.
+    func validate() throws {
+        guard let json else { return }
+        var isFolder: ObjCBool = false
+        let folder = json.contains("/") ? URL(fileURLWithPath: json).deletingLastPathComponent().path : "."
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+            throw ValidationError("--json \(json): there is no folder \(folder)")
+        }
+        guard FileManager.default.isWritableFile(atPath: folder) else {
+            throw ValidationError("--json \(json): the folder \(folder) cannot be written")
+        }
+        guard !FileManager.default.fileExists(atPath: json, isDirectory: &isFolder) || !isFolder.boolValue else {
+            throw ValidationError("--json \(json): this is a folder; expected a file's name")
+        }
+    }
+
+    /// Writes the value, whole or not at all, where a file was asked for.
+    func write(_ value: @autoclosure () -> JSON) throws {
+        if let json { try AtomicFile.write(json, Array((value().text + "\n").utf8)) }
+    }
 }
 
 /// 0.9134 → "91.3 %"

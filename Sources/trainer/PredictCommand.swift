@@ -19,8 +19,7 @@ struct PredictCommand: ParsableCommand {
 
     @OptionGroup var device: DeviceOptions
 
-    @Option(help: "Write the lists to this file.")
-    var json: String?
+    @OptionGroup var output: JSONOptions
 
     func validate() throws {
         guard top >= 1 else { throw ValidationError("--top \(top): expected 1 or more") }
@@ -58,7 +57,7 @@ struct PredictCommand: ParsableCommand {
                 objects.append(.object([.init("file", .string(file)), .init("error", .string(error.description))]))
             }
         }
-        if let json { try writeJSON(.array(objects), to: json) }
+        try output.write(.array(objects))
         let failed = results.count { if case .failure = $0 { true } else { false } }
         if failed > 0 { throw EvaluationError("\(failed) of \(images.count) photographs could not be read") }
     }

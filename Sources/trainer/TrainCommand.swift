@@ -13,103 +13,73 @@ struct TrainCommand: ParsableCommand {
             Without --data it trains on the demo set, which it draws first where it is missing.
             """)
 
-    @Option(help: "Folder of labelled photographs. Default: the demo set in \(DemoSet.path).")
-    var data: String?
+    @Option(help: "A YAML file of these options, by their names; flags win over it. Each run's folder has one, config.yaml, without out.")
+    var config: String?
 
-    @Option(help: "A name (mini, linear, scaling, vgg16, deepimage) or a list: n = 3×3 convolution, M = max-pooling, Fn = fully connected.")
-    var model = TrainCommand.defaults.model
+    @Option("data") var data: Setting?
+    @Option("model") var model: Setting?
+    @Option("image-size") var imageSize: Setting?
+    @Option("short-side") var shortSide: Setting?
+    @Option("batch") var batch: Setting?
+    @Option("shards") var shards: Setting?
+    @Option("epochs") var epochs: Setting?
+    @Option("device") var device: Setting?
+    @Option("out") var out: Setting?
+    @Option("learning-rate") var learningRate: Setting?
+    @Option("schedule") var schedule: Setting?
+    @Option("warmup-epochs") var warmupEpochs: Setting?
+    @Option("momentum") var momentum: Setting?
+    @Option("weight-decay") var weightDecay: Setting?
+    @Option("dropout") var dropout: Setting?
+    @Option("augment") var augment: Setting?
+    @Option("seed") var seed: Setting?
+    @Option("workers") var workers: Setting?
+    @Option("val-fraction") var valFraction: Setting?
+    @Option("convolution") var convolution: Setting?
+    @Option("checkpoint-every") var checkpointEvery: Setting?
+    @Option("keep") var keep: Setting?
+    @Option("clip-norm") var clipNorm: Setting?
+    @Option("init") var `init`: Setting?
+    @Option("freeze") var freeze: Setting?
+    @Option("max-bad") var maxBad: Setting?
 
-    @Option(help: "Side of the network's input in pixels.")
-    var imageSize = TrainCommand.defaults.imageSize
+    @Option(help: "Go on with the run in this folder, to the very bits that it would have had; all other options come from it.")
+    var resume: String?
 
-    @Option(
-        help:
-            "Pixels to which the shorter side is brought. Default: 8/7 of the image size, or the image size where the photographs have it.")
-    var shortSide: Int?
+    typealias Setting = TrainingConfiguration.Setting
 
-    @Option(help: "Images of a mini-batch.")
-    var batch = TrainCommand.defaults.batch
-
-    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
-    var shards = TrainCommand.defaults.shards
-
-    @Option(help: "Passes over the training set.")
-    var epochs = TrainCommand.defaults.epochs
-
-    @OptionGroup var device: DeviceOptions
-
-    @Option(help: "The run's folder, which must not exist. Default: runs/MODEL-N.")
-    var out: String?
-
-    @Option(help: "Learning rate after the warm-up.")
-    var learningRate = TrainCommand.defaults.learningRate
-
-    @Option(help: "How the rate goes on: constant, step (÷10 at each third), plateau (÷10 when validation stalls) or cosine.")
-    var schedule = TrainCommand.defaults.schedule
-
-    @Option(help: "Epochs over which the rate rises to its peak.")
-    var warmupEpochs = TrainCommand.defaults.warmupEpochs
-
-    @Option(help: "Momentum of stochastic gradient descent.")
-    var momentum = TrainCommand.defaults.momentum
-
-    @Option(help: "Weight decay; it leaves biases alone.")
-    var weightDecay = TrainCommand.defaults.weightDecay
-
-    @Option(help: "Probability with which a hidden fully connected unit is dropped.")
-    var dropout = TrainCommand.defaults.dropout
-
-    @Option(help: "none (central crop) or standard (random crop and mirror).")
-    var augment = TrainCommand.defaults.augmentation
-
-    @Option(help: "Seed of all that is random.")
-    var seed = TrainCommand.defaults.seed
-
-    @Option(help: "Threads that read photographs.")
-    var workers = TrainCommand.defaults.workers
-
-    @Option(help: "Share of the photographs held out for validation where the folder has no val/.")
-    var valFraction = TrainCommand.defaults.validationFraction
-
-    @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4. Default: the fastest for each layer.")
-    var convolution: ConvolutionAlgorithm?
-
-    private static let defaults = TrainingOptions()
-
-    private func options() -> TrainingOptions {
-        var options = TrainingOptions()
-        options.data = data ?? DemoSet.path
-        options.model = model
-        options.imageSize = imageSize
-        options.shortSide = shortSide
-        options.batch = batch
-        options.shards = shards
-        options.epochs = epochs
-        options.device = device.device
-        options.output = out ?? RunFolder.unused(named: model.allSatisfy { $0.isLetter || $0.isNumber } ? model : "custom")
-        options.learningRate = learningRate
-        options.schedule = schedule
-        options.warmupEpochs = warmupEpochs
-        options.momentum = momentum
-        options.weightDecay = weightDecay
-        options.dropout = dropout
-        options.augmentation = augment
-        options.seed = seed
-        options.workers = workers
-        options.validationFraction = valFraction
-        options.convolution = convolution
+    /// The options that a configuration and the flags make, checked.
+    private func options() throws -> TrainingOptions {
+        var configuration = try TrainingConfiguration(resume.map { try Trainer.options(ofRun: $0) } ?? TrainingOptions())
+        if let config { try configuration.read(config) }
+        for child in Mirror(reflecting: self).children {
+            if let setting = (child.value as? Option<Setting?>)?.wrappedValue { configuration.apply(setting) }
+        }
+        try configuration.validate()
+        var options = configuration.options
+        if options.data.isEmpty { options.data = DemoSet.path }
+        if let resume {
+            guard out == nil else { throw ValidationError("--out: --resume \(resume) goes on in the run's own folder; leave --out away") }
+            options.output = resume
+        } else if options.output.isEmpty {
+            let name = options.model
+            options.output = RunFolder.unused(named: name.allSatisfy { $0.isLetter || $0.isNumber } ? name : "custom")
+        }
         return options
     }
 
     func run() throws {
-        let options = options()
-        try options.validate()
-        if data == nil { try DemoSet.drawWhereMissing() }
+        let options = try options()
+        if options.data == DemoSet.path { try DemoSet.drawWhereMissing() }
         let console = TrainingConsole()
-        let trainer = try Trainer(options, version: programVersion) { console.show($0) }
+        let trainer = try Trainer(options, resuming: resume != nil, version: programVersion) { console.show($0) }
         let last = try trainer.run()
         print("run: \(options.output)")
-        if let last { print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)") }
+        if let last {
+            print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
+        } else {
+            print("all \(options.epochs) epochs were done before")
+        }
         print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)")
     }
 }
@@ -122,5 +92,12 @@ enum DemoSet {
         if FileManager.default.fileExists(atPath: path) { return }
         print("drawing the demo set in \(path)/")
         try Scenes.write(to: path, count: 2500, size: 96, seed: 1)
+    }
+}
+
+extension Option where Value == TrainCommand.Setting? {
+    /// The flag of an option that `TrainingOption.all` describes; its property has the same name.
+    init(_ option: String) {
+        self.init(help: TrainingOption.named(option).map { ArgumentHelp(stringLiteral: $0.help) }) { try TrainCommand.Setting(option, $0) }
     }
 }

@@ -35,6 +35,10 @@ enum Failure {
             FileHandle.standardError.write(Data((message + "\n").utf8))
             return 2
         }
+        if let stop = error as? TrainingInterrupted {
+            print(stop)
+            return 128 + stop.signal
+        }
         FileHandle.standardError.write(Data("error: \(error)\n".utf8))
         switch error {
         case let error as TrainingError where error.isUsage: return 2

@@ -13,6 +13,9 @@ final class TrainingConsole {
         case .note(let text):
             bar.clear()
             print(text)
+        case .resumed(let step, let seconds):
+            epochStart = (seconds, step)
+            print("going on after step \(step)")
         case .step(let step): show(step)
         case .validation(let done, let total):
             bar.draw(done: done, of: total, "validating \(done)/\(total)")

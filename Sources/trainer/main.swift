@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 
 useLineBuffering()
+reportFullFiles()
 do {
     var command = try TrainerCommand.parseAsRoot()
     try command.run()

@@ -1,0 +1,35 @@
+import ImageData
+import Synchronization
+
+/// The mini-batches of all epochs, one after the other: the loader asks for them ahead, so that no epoch begins with an empty queue.
+final class PlanSequence: Sendable {
+    private let count: Int
+    private let batchSize: Int
+    private let shards: Int
+    private let seed: UInt64
+    private let stepsPerEpoch: Int
+    private let epochs: Int
+    private let current = Mutex<(epoch: Int, plan: EpochPlan)?>(nil)
+
+    init(count: Int, batchSize: Int, shards: Int, seed: UInt64, stepsPerEpoch: Int, epochs: Int) {
+        self.count = count
+        self.batchSize = batchSize
+        self.shards = shards
+        self.seed = seed
+        self.stepsPerEpoch = stepsPerEpoch
+        self.epochs = epochs
+    }
+
+    /// The positions of the mini-batch of step `step`, counted from 0 over all epochs.
+    func batch(_ step: Int) -> [Int]? {
+        let epoch = step / stepsPerEpoch + 1
+        guard epoch <= epochs else { return nil }
+        return current.withLock { current in
+            if current?.epoch != epoch {
+                current =
+                    (try? EpochPlan(count: count, batchSize: batchSize, shards: shards, seed: seed, epoch: epoch)).map { (epoch, $0) }
+            }
+            return current?.plan.batch(step % stepsPerEpoch)
+        }
+    }
+}

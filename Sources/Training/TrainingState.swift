@@ -1,0 +1,162 @@
+import Compute
+import Foundation
+import ImageData
+import ModelFiles
+import NeuralNet
+
+/// What a run has to know beside weights and velocities to go on as if it had never stopped: `state.json` of a checkpoint.
+///
+/// All randomness is counted by (seed, epoch, step), so no generator has a state to be kept.
+struct TrainingState: Codable, Equatable {
+    /// The epoch that has validated best.
+    struct Best: Codable, Equatable {
+        var top1: Double
+        var loss: Double
+        var step: Int
+    }
+
+    // What the run's bits depend on, fixed before step 1.
+    var version: String
+    var options: TrainingOptions
+    var device: String
+    /// A hash of the set's files: their names, classes and sizes.
+    var data: String
+    /// Of each convolution.
+    var algorithms: [String]
+
+    // How far it has come.
+    var step = 0
+    var validatedEpochs = 0
+    var plateau = LearningRate.Plateau()
+    var best: Best?
+    /// The length of `metrics.jsonl` at this moment.
+    var metricsByteCount = 0
+    var seconds = 0.0
+
+    /// The state of a run before its first step.
+    init(version: String, options: TrainingOptions, device: Device, dataset: Dataset, network: Network) {
+        self.version = version
+        self.options = options
+        self.device = "\(device.description.name), \(device.description.platform) \(device.description.driver)"
+        data = dataset.fingerprint
+        algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithm.rawValue }
+    }
+
+    /// The files of a checkpoint.
+    static let files = ["model.safetensors", "optimizer.safetensors", "state.json"]
+
+    // MARK: - Files
+
+    static func read(_ checkpoint: String) throws -> TrainingState {
+        let path = checkpoint + "/state.json"
+        do {
+            let decoder = JSONDecoder()
+            decoder.nonConformingFloatDecodingStrategy = .convertFromString(positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+            return try decoder.decode(TrainingState.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        } catch {
+            throw TrainingError(
+                "\(path): not the state of a run of this version of the program (\(error)); remove \(checkpoint) to go on from the one before")
+        }
+    }
+
+    func write(_ checkpoint: String) throws {
+        try AtomicFile.write(checkpoint + "/state.json", Array(TrainingState.encode(self)))
+    }
+
+    private static func encode(_ value: some Encodable) throws -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return try encoder.encode(value)
+    }
+
+    /// The optimiser's velocities, laid out as the weights in `model.safetensors`; the bits are the device's own.
+    static func writeVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
+        let parameters = Dictionary(uniqueKeysWithValues: optimizer.parameters.map { ($0.name, $0) })
+        try SafetensorsFile.write(checkpoint + "/optimizer.safetensors", shapes: parameters.mapValues(\.shape)) { name in
+            guard let parameter = parameters[name] else { return [] }
+            return parameter.exported(try optimizer.velocities[parameter].read(parameter.storedCount))
+        }
+    }
+
+    static func readVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
+        let file = try SafetensorsFile.read(checkpoint + "/optimizer.safetensors")
+        for parameter in optimizer.parameters {
+            guard file.tensors[parameter.name]?.shape == parameter.shape else {
+                throw TrainingError("\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove \(checkpoint)")
+            }
+            try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
+        }
+    }
+
+    // MARK: - What must not change
+
+    /// Options that leave the result as it is.
+    private static let changeable = ["data", "device", "out", "workers", "checkpoint-every", "keep", "max-bad"]
+
+    /// - Throws: `TrainingError` naming each option that would change the result, with both values.
+    func requireSameOptions(_ given: TrainingOptions) throws {
+        let conflicts = TrainingOption.all.compactMap { option -> String? in
+            let (own, other) = (option.text(options), option.text(given))
+            if own == other || TrainingState.changeable.contains(option.name) { return nil }
+            return "--\(option.name) \(other ?? "left open") (the run has \(own ?? "it left open"))"
+        }
+        guard conflicts.isEmpty else {
+            throw TrainingError.usage(
+                "--resume: \(conflicts.joined(separator: ", ")) would change the result; leave that out, or start a new run. "
+                    + "May change: --workers, --checkpoint-every, --keep, --max-bad, --data (to the same files in another place)")
+        }
+    }
+
+    /// - Throws: `TrainingError` naming what is not as it was when the run began.
+    func requireSame(as now: TrainingState) throws {
+        func require(_ what: String, _ then: String, _ now: String, _ remedy: String) throws {
+            guard then == now else {
+                throw TrainingError("--resume: \(what) was \(then) and is \(now) now, so the result would not be the same; \(remedy)")
+            }
+        }
+        try require("the device", device, now.device, "resume on the first one, or train a new run from this one with --init")
+        try require("the program's version", version, now.version, "resume with that version, or train a new run from this one with --init")
+        try require(
+            "the photographs' fingerprint (names, classes, sizes)", data, now.data,
+            "files were added, removed or changed in \(now.options.data): restore them, or train a new run from this one with --init")
+        try require(
+            "the convolutions' algorithm", algorithms.joined(separator: ","), now.algorithms.joined(separator: ","),
+            "train a new run from this one with --init")
+    }
+}
+
+/// By the names and in the words of the command line.
+extension TrainingOptions: Codable {
+    public init(from decoder: any Decoder) throws {
+        self.init()
+        for (name, text) in try decoder.singleValueContainer().decode([String: String].self) {
+            guard let option = TrainingOption.named(name) else { throw TrainingError("there is no option '\(name)'") }
+            if let problem = option.set(text, in: &self) { throw TrainingError("option \(name) is '\(text)'; \(problem)") }
+        }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(Dictionary(uniqueKeysWithValues: TrainingOption.all.compactMap { o in o.text(self).map { (o.name, $0) } }))
+    }
+}
+
+extension Dataset {
+    /// A hash of every file's path below the root, class and size, in order: sets with the same files have the same one.
+    var fingerprint: String {
+        // FNV-1a, 64 bits: it need only notice accidents.
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        func add(_ bytes: some Sequence<UInt8>) { for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 } }
+        for set in [training, validation] {
+            for index in 0..<set.count {
+                let file = set.files[index]
+                var status = stat()
+                let size = stat(set.absolutePath(index), &status) == 0 ? Int(status.st_size) : -1
+                add("\(file.path)\n\(classes[file.label])\n\(size)\n".utf8)
+            }
+            add([0])
+        }
+        return String(hash, radix: 16)
+    }
+}
