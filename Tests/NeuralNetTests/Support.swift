@@ -1,25 +1,33 @@
-import Compute
 import Foundation
 import NeuralNet
 import Oracle
 import Randomness
 import Testing
 
-/// Every device here. Suites take it as their argument, so a second OpenCL runtime is tested by being visible.
-let testDevices = (try? DeviceDescription.all()) ?? []
+@testable import Compute
+
+/// Every device here, once for each vector width that kernels are written for: a machine with registers of 16 floats also tests what one with 8 will
+/// run. Suites take it as their argument, so a second OpenCL runtime is tested by being visible.
+let testDevices = ((try? DeviceDescription.all()) ?? []).flatMap { description in
+    [8, 16].map { width in
+        var variant = description
+        variant.floatVectorWidth = width
+        return variant
+    }
+}
 
 extension DeviceDescription: CustomTestStringConvertible {
-    public var testDescription: String { "opencl:\(number) \(name)" }
+    public var testDescription: String { "opencl:\(number) \(name), vectors of \(floatVectorWidth)" }
 }
 
 /// The suites that use devices: one test at a time, on devices that are opened once, since opening one loads all its programs.
 @Suite(.serialized) enum OnDevices {
-    nonisolated(unsafe) private static var opened: [Int: Device] = [:]
+    nonisolated(unsafe) private static var opened: [String: Device] = [:]
 
     static func open(_ description: DeviceDescription) throws -> Device {
-        if let device = opened[description.number] { return device }
+        if let device = opened[description.testDescription] { return device }
         let device = try Device(description)
-        opened[description.number] = device
+        opened[description.testDescription] = device
         return device
     }
 
