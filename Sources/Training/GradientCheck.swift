@@ -25,7 +25,7 @@ public struct GradientCheck: Sendable {
     /// Rows that were left out for their kinks.
     public var excluded: Int { rows.count { $0.kinks > 0 } }
     /// float32 rounds at 6e-8; sums of some hundred terms through a few layers take twenty times that, Winograd's transforms five times more. Measured
-    /// errors are below 1e-6, while a wrong gradient shows as 1e-2 and more.
+    /// errors are below 2e-6, while a wrong gradient shows as 1e-2 and more.
     public static let tolerance = 1e-5
 
     /// Runs one batch of random images through the network and back.
