@@ -20,7 +20,7 @@ extension OnDevices {
         @Test(arguments: testDevices, [2, 7, 16, 37])
         func lossGradientAndRanks(description: DeviceDescription, classes: Int) throws {
             let device = try open(description)
-            let rows = 9, first = 4
+            let rows = 9, first = 3
             var numbers = TestNumbers(classes)
             // Whole numbers, so that scores tie, and a row of large ones.
             var scores = numbers.integers(rows * classes, below: 7).map { Float($0) - 3 }
