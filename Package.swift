@@ -39,8 +39,10 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
+        .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
         .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),
-        .testTarget(name: "NeuralNetTests", dependencies: ["NeuralNet", "Oracle"], swiftSettings: strict),
+        .testTarget(
+            name: "NeuralNetTests", dependencies: ["NeuralNet", "Training", "Compute", "Oracle", "Randomness"], swiftSettings: fast),
         .testTarget(name: "ImageDataTests", dependencies: ["ImageData"], swiftSettings: strict),
         .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
         .testTarget(name: "TrainingTests", dependencies: ["Training"], swiftSettings: strict),

@@ -15,7 +15,14 @@ static float2 row_norm(const global float *scores, const int classes) {
     return (float2)(largest, sum);
 }
 
-// Loss, ranks and the gradient of scale · Σ weight · loss. A tie is won by the lower class.
+// Whether score i comes before score j. A tie is won by the lower class, and what is not a number comes last: a network that has broken down is
+// not right.
+static int precedes(const global float *scores, const int i, const int j) {
+    const float a = scores[i], b = scores[j];
+    return a > b || (isnan(b) && !isnan(a)) || ((a == b || (isnan(a) && isnan(b))) && i < j);
+}
+
+// Loss, ranks and the gradient of scale · Σ weight · loss.
 kernel void softmax_cross_entropy(const global float *restrict logits, const global int *restrict labels,
                                   const global float *restrict weights, global float *restrict gradient,
                                   global float4 *restrict statistics, const int rows, const int classes, const int stride,
@@ -30,13 +37,13 @@ kernel void softmax_cross_entropy(const global float *restrict logits, const glo
     const float own = scores[label];
     int rank = 0, best = 0;
     for (int i = 0; i < classes; i++) {
-        rank += (scores[i] > own) || (scores[i] == own && i < label);
-        best = scores[i] > scores[best] ? i : best;
-        target[i] = weight * scale * (exp(scores[i] - norm.x) / norm.y - (i == label ? 1.0f : 0.0f));
+        rank += precedes(scores, i, label);
+        best = precedes(scores, i, best) ? i : best;
+        // A weight of 0 must silence a row whose scores are not finite too.
+        target[i] = weight == 0 ? 0 : weight * scale * (exp(scores[i] - norm.x) / norm.y - (i == label ? 1.0f : 0.0f));
     }
     for (int i = classes; i < stride; i++) target[i] = 0;
     const float loss = log(norm.y) - (own - norm.x);
-    // A weight of 0 must silence a row whose scores are not finite too.
     statistics[row] = weight == 0 ? (float4)(0, 0, 0, best)
                                   : (float4)(weight * loss, rank < 1 ? weight : 0, rank < 5 ? weight : 0, best);
 }

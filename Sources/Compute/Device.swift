@@ -11,6 +11,7 @@ public final class Device {
     let device: cl_device_id
     /// Times each launch where the device was opened for profiling.
     public let profile: Profile?
+    private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
     /// Bytes of buffers alive now: OpenCL runtimes on CPUs do not enforce the device's total, so we keep our own account.
@@ -21,8 +22,14 @@ public final class Device {
     /// Opens the device.
     ///
     /// - Parameter profiling: whether each launch is timed by the device's clock (for `trainer bench`; costs a little on each launch).
-    public init(_ description: DeviceDescription, profiling: Bool = false) throws {
+    public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
+        try self.init(description, profiling: profiling, cacheDirectory: ProgramCache.defaultDirectory)
+    }
+
+    /// Opens the device with its compiled programs kept in a folder of their own.
+    init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
         self.description = description
+        self.cacheDirectory = cacheDirectory
         device = description.handle.pointer
         var code: cl_int = 0
         var handle: cl_device_id? = device
@@ -71,7 +78,7 @@ public final class Device {
     public func program(_ file: String, constants: [String: Int] = [:]) throws -> Program {
         let key = Program.Key(file: file, constants: constants)
         if let program = programs[key] { return program }
-        let program = try Program(key, context: context, device: device, description: description)
+        let program = try Program(key, context: context, device: device, description: description, cacheDirectory: cacheDirectory)
         programs[key] = program
         return program
     }

@@ -23,7 +23,7 @@ public struct DeviceDescription: Sendable {
     /// Bytes to which a sub-buffer's start must be aligned.
     public let baseAlignment: Int
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
-    public let floatVectorWidth: Int
+    public internal(set) var floatVectorWidth: Int
 
     let platformHandle: Handle
     let handle: Handle

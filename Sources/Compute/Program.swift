@@ -16,6 +16,8 @@ public final class Program {
 
     let handle: cl_program
     let file: String
+    /// Whether the disk's cache had it.
+    let isFromCache: Bool
 
     /// Names of all embedded files.
     public static var files: [String] {
@@ -27,16 +29,18 @@ public final class Program {
         return Dictionary(uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
     }()
 
-    init(_ key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription) throws {
+    init(_ key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription, cacheDirectory: String) throws {
         guard let source = Program.sources[key.file] else {
             throw ComputeError("no kernel file named \(key.file); embedded are \(Program.files.joined(separator: ", "))")
         }
         file = key.file
-        let cache = ProgramCache(key: key, source: source, description: description)
+        let cache = ProgramCache(key: key, source: source, description: description, directory: cacheDirectory)
         if let binary = cache.load(), let program = Program.build(binary: binary, context: context, device: device) {
             handle = program
+            isFromCache = true
             return
         }
+        isFromCache = false
         handle = try Program.build(source: source, key: key, context: context, device: device, description: description)
         if let binary = Program.binary(of: handle) { cache.store(binary) }
     }
@@ -104,35 +108,47 @@ public final class Program {
 /// Compiled programs on disk, by source, options, device and driver. A cache that cannot be read or written only costs time.
 struct ProgramCache {
     private let identity: [UInt8]
+    private let directory: String
     private let path: String
 
-    init(key: Program.Key, source: String, description: DeviceDescription) {
+    init(key: Program.Key, source: String, description: DeviceDescription, directory: String) {
         let parts = [description.platform, description.name, description.driver, key.file, key.options, source]
         identity = Array(parts.joined(separator: "\u{0}").utf8) + [0]
-        // FNV-1a; the whole identity stands in the file too, so a collision is only a miss.
-        let hash = identity.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-        let name = String(hash, radix: 16)
-        path = ProgramCache.directory + "/" + key.file + "-" + String(repeating: "0", count: 16 - name.count) + name
+        // The whole identity stands in the file too, so a collision of names is only a miss.
+        let name = String(ProgramCache.hash(identity), radix: 16)
+        self.directory = directory
+        path = directory + "/" + key.file + "-" + String(repeating: "0", count: 16 - name.count) + name
     }
 
     /// `DEEP_IMAGE_CACHE`, or `deep-image` in the user's cache folder.
-    static var directory: String {
+    static var defaultDirectory: String {
         let environment = ProcessInfo.processInfo.environment
         if let directory = environment["DEEP_IMAGE_CACHE"], !directory.isEmpty { return directory }
         if let caches = environment["XDG_CACHE_HOME"], !caches.isEmpty { return caches + "/deep-image" }
         return NSHomeDirectory() + "/.cache/deep-image"
     }
 
+    /// FNV-1a.
+    private static func hash(_ bytes: [UInt8]) -> UInt64 {
+        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    }
+
+    private static func checksum(_ binary: [UInt8]) -> [UInt8] {
+        let hash = hash(binary)
+        return (0..<8).map { UInt8(truncatingIfNeeded: hash >> (8 * $0)) }
+    }
+
+    /// The file is identity, checksum, binary: a runtime may not notice that a binary is damaged, and compute nonsense with it.
     func load() -> [UInt8]? {
-        guard let data = FileManager.default.contents(atPath: path), data.count > identity.count,
-            data.prefix(identity.count).elementsEqual(identity)
-        else { return nil }
-        return Array(data.dropFirst(identity.count))
+        guard let data = FileManager.default.contents(atPath: path), data.starts(with: identity) else { return nil }
+        let rest = [UInt8](data.dropFirst(identity.count))
+        let binary = Array(rest.dropFirst(8))
+        return rest.starts(with: ProgramCache.checksum(binary)) ? binary : nil
     }
 
     func store(_ binary: [UInt8]) {
-        try? FileManager.default.createDirectory(atPath: ProgramCache.directory, withIntermediateDirectories: true)
+        try? FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         // Written whole under another name and renamed, so that a process beside this one never reads half a file.
-        try? Data(identity + binary).write(to: URL(fileURLWithPath: path), options: .atomic)
+        try? Data(identity + ProgramCache.checksum(binary) + binary).write(to: URL(fileURLWithPath: path), options: .atomic)
     }
 }

@@ -95,7 +95,8 @@ public final class Network {
         for layer in layers { try layer.prepare(weights: layer.parameters.map { weights[$0] }, workspace: workspace, maximumBatch: batch) }
     }
 
-    private static func layers(
+    /// The layers without the memory they will work in: names, shapes and counts are known from here on.
+    static func layers(
         _ architecture: Architecture, input: FeatureShape, classes: Int, options: Options, device: Device
     ) throws -> [any Layer] {
         var layers: [any Layer] = []

@@ -1,0 +1,73 @@
+import Compute
+import Testing
+
+@Suite(.serialized) struct BufferTests {
+    @Test(arguments: testDevices)
+    func holdsWhatWasWritten(description: DeviceDescription) throws {
+        let device = try Device(description)
+        let values = (0..<1001).map { Float($0) }
+        let buffer = try Buffer(device, values)
+        #expect(buffer.byteCount == 4004)
+        #expect(try buffer.read(1001) == values)
+        try buffer.write([Float(-1)])
+        #expect(try buffer.read(3) == [Float(-1), 1, 2])
+        var part = [Float](repeating: 0, count: 5)
+        try part.withUnsafeMutableBytes { try buffer.read(into: $0, byteOffset: 400).wait() }
+        #expect(part == [100, 101, 102, 103, 104])
+        let copy = try Buffer(device, floatCount: 1002)
+        try copy.clear()
+        try copy.copy(from: buffer)
+        #expect(try copy.read(1002) == [-1] + values.dropFirst() + [0])
+        let none: [Float] = try Buffer(device, [Float]()).read(0)
+        #expect(none.isEmpty)
+    }
+
+    @Test(arguments: testDevices)
+    func slicesShareTheirMemory(description: DeviceDescription) throws {
+        let device = try Device(description)
+        let step = max(128, device.description.baseAlignment)
+        var whole: Buffer? = try Buffer(device, byteCount: 3 * step)
+        try whole?.clear()
+        let middle = try #require(try whole?.slice(byteOffset: step, byteCount: step))
+        try middle.write([UInt8](repeating: 7, count: step))
+        let bytes: [UInt8] = try #require(try whole?.read(3 * step))
+        #expect(bytes == [UInt8](repeating: 0, count: step) + [UInt8](repeating: 7, count: step) + [UInt8](repeating: 0, count: step))
+        try middle.clear()
+        #expect(try whole?.read(3 * step) == [UInt8](repeating: 0, count: 3 * step))
+        // The slice keeps the whole alive, and is not counted again.
+        #expect(device.allocatedBytes == 3 * step)
+        whole = nil
+        #expect(device.allocatedBytes == 3 * step)
+        try middle.write([UInt8](repeating: 9, count: step))
+        #expect(try middle.read(step) == [UInt8](repeating: 9, count: step))
+    }
+
+    @Test(arguments: testDevices)
+    func sliceOutsideIsAnError(description: DeviceDescription) throws {
+        let device = try Device(description)
+        let buffer = try Buffer(device, byteCount: 4096)
+        let said = message { _ = try buffer.slice(byteOffset: 2048, byteCount: 4096) }
+        #expect(said.contains("2048..<6144") && said.contains("4096"))
+    }
+
+    @Test(arguments: testDevices)
+    func memoryIsCounted(description: DeviceDescription) throws {
+        let device = try Device(description)
+        do {
+            let first = try Buffer(device, byteCount: 1000)
+            let second = try Buffer(device, floatCount: 10)
+            #expect(device.allocatedBytes == first.byteCount + second.byteCount)
+        }
+        #expect(device.allocatedBytes == 0 && device.peakAllocatedBytes == 1040)
+    }
+
+    @Test(arguments: testDevices)
+    func tooLargeABufferSaysWhatToDo(description: DeviceDescription) throws {
+        let device = try Device(description)
+        let size = description.largestBuffer + 1
+        let said = message { _ = try Buffer(device, byteCount: size) }
+        #expect(said.contains("\(size) bytes") && said.contains(description.name) && said.contains("\(description.largestBuffer)"))
+        #expect(said.contains("--batch") && said.contains("--shards"))
+        #expect(device.allocatedBytes == 0)
+    }
+}

@@ -1,0 +1,237 @@
+import Compute
+import Oracle
+import Testing
+
+@testable import NeuralNet
+
+extension OnDevices {
+    @Suite struct ConvolutionTests {
+        /// A layer's three passes on the device, as they are read back.
+        private struct Passes {
+            var output: [Float]
+            var inputGradient: [Float]?
+            var weightGradient: [Float]
+            var biasGradient: [Float]
+        }
+
+        /// A layer with its data, on both sides.
+        private struct Case {
+            let input: FeatureShape
+            let filters: Int
+            let batch: Int
+            let images, weights, bias: [Float]
+            private(set) var outputGradient: [Float]
+
+            init(_ input: FeatureShape, filters: Int, batch: Int, seed: Int) {
+                self.input = input
+                self.filters = filters
+                self.batch = batch
+                var numbers = TestNumbers(seed)
+                images = numbers.floats(batch * input.count)
+                weights = numbers.floats(filters * input.channels * 9)
+                bias = numbers.floats(filters)
+                outputGradient = numbers.floats(batch * input.height * input.width * filters)
+            }
+
+            var output: FeatureShape { FeatureShape(height: input.height, width: input.width, channels: filters) }
+            var label: String { "\(batch) of \(input) (stored \(input.storedChannels)) → \(filters)" }
+
+            /// No gradient where rounding could turn the output's sign, so that every algorithm has the same mask.
+            mutating func silenceKinks(_ output: [Double]) {
+                for (index, value) in output.enumerated() where value < 1e-2 { outputGradient[index] = 0 }
+            }
+
+            func exactOutput() -> [Double] {
+                Oracle.reluForward(
+                    Oracle.convolutionForward(
+                        images.doubles, shape: input.oracle(batch: batch), weights: weights.doubles, bias: bias.doubles, filters: filters))
+            }
+        }
+
+        private func tolerance(_ algorithm: ConvolutionAlgorithm) -> Double { algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum }
+
+        private func run(_ example: Case, _ algorithm: ConvolutionAlgorithm, on device: Device, maximumBatch: Int? = nil) throws -> Passes {
+            let weight = Parameter(name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0)
+            let bias = Parameter(name: "bias", layout: .bias(count: example.filters), index: 1)
+            let layer = try Convolution(
+                input: example.input, filters: example.filters, weight: weight, bias: bias, algorithm: algorithm, keepsTransformedWeights: false,
+                device: device)
+            let fits = example.input.storedChannels % 16 == 0
+            #expect(layer.algorithm == (fits || algorithm == .im2col ? algorithm : .direct), "\(example.label)")
+            #expect(layer.outputShape == example.output)
+            let batch = example.batch
+            let maximum = maximumBatch ?? batch
+            let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: maximum) / 4)
+            try layer.prepare(
+                weights: [Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias))], workspace: workspace.buffer,
+                maximumBatch: maximum)
+            let pass = Pass(batch: batch, training: true)
+            let input = try Buffer(device, example.input.stored(example.images))
+            let output = try Guarded(device, count: batch * example.output.storedCount)
+            try layer.forward(input: input, output: output.buffer, pass: pass)
+            // The first layer's input needs no gradient.
+            let inputGradient = fits ? try Guarded(device, count: batch * example.input.storedCount) : nil
+            let weightGradient = try Guarded(device, count: weight.storedCount)
+            let biasGradient = try Guarded(device, count: bias.storedCount)
+            let outputGradient = try Guarded(device, example.output.stored(example.outputGradient))
+            try layer.backward(
+                input: input, output: output.buffer, outputGradient: outputGradient.buffer, inputGradient: inputGradient?.buffer,
+                parameterGradients: [weightGradient.buffer, biasGradient.buffer], pass: pass)
+            _ = try workspace.values()
+            _ = try outputGradient.values()
+            return Passes(
+                output: example.output.unstored(try output.values()),
+                inputGradient: try inputGradient.map { example.input.unstored(try $0.values()) },
+                weightGradient: weight.checkedExport(try weightGradient.values()), biasGradient: bias.checkedExport(try biasGradient.values()))
+        }
+
+        /// The exact results of a layer whose output has the given signs. The device's own do for a single run: a ReLU at its kink is no error of
+        /// backward.
+        private func exact(_ example: Case, output: [Double], signs: [Double]) -> (output: [Double], input: [Double], weights: [Double], bias: [Double]) {
+            let gradient = Oracle.reluBackward(output: signs, outputGradient: example.outputGradient.doubles)
+            let shape = example.input.oracle(batch: example.batch)
+            let input =
+                example.input.storedChannels == 4
+                ? [] : Oracle.convolutionBackwardData(gradient, shape: shape, weights: example.weights.doubles, filters: example.filters)
+            let parameters = Oracle.convolutionBackwardWeights(
+                example.images.doubles, shape: shape, outputGradient: gradient, filters: example.filters)
+            return (output, input, parameters.weights, parameters.bias)
+        }
+
+        private func compare(
+            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]), label: String, tolerance: Double,
+            sourceLocation: SourceLocation = #_sourceLocation
+        ) {
+            #expect(relativeError(passes.output, exact.output) < tolerance, "forward, \(label)", sourceLocation: sourceLocation)
+            if let inputGradient = passes.inputGradient {
+                #expect(relativeError(inputGradient, exact.input) < tolerance, "backward-data, \(label)", sourceLocation: sourceLocation)
+            }
+            #expect(relativeError(passes.weightGradient, exact.weights) < tolerance, "backward-weights, \(label)", sourceLocation: sourceLocation)
+            #expect(relativeError(passes.biasGradient, exact.bias) < Tolerance.sum, "bias, \(label)", sourceLocation: sourceLocation)
+        }
+
+        private func check(
+            _ example: Case, _ algorithm: ConvolutionAlgorithm, on device: Device, maximumBatch: Int? = nil,
+            sourceLocation: SourceLocation = #_sourceLocation
+        ) throws {
+            let passes = try run(example, algorithm, on: device, maximumBatch: maximumBatch)
+            let exact = exact(example, output: example.exactOutput(), signs: passes.output.doubles)
+            compare(passes, exact, label: "\(algorithm), \(example.label)", tolerance: tolerance(algorithm), sourceLocation: sourceLocation)
+        }
+
+        /// Channels that fill no panel, one or several; maps from a single pixel to several tiles, odd and even, narrow and flat.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
+        func oddShapes(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+            let device = try open(description)
+            var seed = 0
+            for (channels, filters) in [(5, 20), (16, 16), (20, 48), (48, 5), (1, 1)] {
+                for (height, width) in [(1, 1), (1, 7), (7, 1), (2, 2), (2, 5), (3, 3), (5, 3), (13, 7), (13, 13)] {
+                    for batch in [1, 3] {
+                        seed += 1
+                        let example = Case(
+                            FeatureShape(height: height, width: width, channels: channels), filters: filters, batch: batch, seed: seed)
+                        try check(example, algorithm, on: device)
+                    }
+                }
+            }
+        }
+
+        /// The image layer, and one whose input is a pooled image: four stored channels. Winograd leaves them to `direct`, which `run` asserts.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
+        func images(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+            let device = try open(description)
+            for (size, filters, batch) in [(1, 16, 1), (2, 5, 3), (3, 20, 1), (5, 48, 3), (13, 16, 3), (7, 64, 1)] {
+                for input in [FeatureShape.image(size: size), FeatureShape.image(size: 2 * size + 1).pooled] {
+                    #expect(input.storedChannels == 4)
+                    let example = Case(input, filters: filters, batch: batch, seed: size)
+                    try check(example, algorithm, on: device)
+                }
+            }
+        }
+
+        /// A pass smaller than the largest uses the same memory.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
+        func smallBatchInMemoryForALargeOne(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+            let example = Case(FeatureShape(height: 9, width: 6, channels: 20), filters: 33, batch: 2, seed: 77)
+            try check(example, algorithm, on: open(description), maximumBatch: 37)
+        }
+
+        @Test func everyShapeHasAnAlgorithm() {
+            let image = FeatureShape.image(size: 8)
+            let map = FeatureShape(height: 8, width: 8, channels: 20)
+            let small = FeatureShape(height: 2, width: 2, channels: 20)
+            for wanted in ConvolutionAlgorithm.allCases { #expect(Convolution.algorithm(wanted: wanted, input: map) == wanted) }
+            #expect(Convolution.algorithm(wanted: .winograd2, input: image) == .direct)
+            #expect(Convolution.algorithm(wanted: .winograd4, input: image) == .direct)
+            #expect(Convolution.algorithm(wanted: .im2col, input: image) == .im2col)
+            #expect(Convolution.algorithm(wanted: nil, input: image) == .direct)
+            #expect([.winograd2, .winograd4].contains(Convolution.algorithm(wanted: nil, input: map)))
+            #expect(Convolution.algorithm(wanted: nil, input: small) != .winograd4)
+        }
+
+        /// Accuracy where it matters: shapes of VGG's layers.
+        @Test(arguments: testDevices, [(64, 28, 1), (128, 14, 2)])
+        func accuracyOnVGGShapes(description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int)) throws {
+            let device = try open(description)
+            var example = Case(
+                FeatureShape(height: shape.size, width: shape.size, channels: shape.channels), filters: shape.channels, batch: shape.batch,
+                seed: shape.size)
+            let output = example.exactOutput()
+            example.silenceKinks(output)
+            let exact = exact(example, output: output, signs: output)
+            for algorithm in ConvolutionAlgorithm.allCases {
+                compare(
+                    try run(example, algorithm, on: device), exact, label: "\(algorithm), \(example.label)", tolerance: tolerance(algorithm))
+            }
+        }
+
+        /// Work in many chunks, launches and slots: too long for the oracle, so the algorithms are compared with each other.
+        @Test(arguments: testDevices, [(16, 176, 1), (256, 14, 10), (64, 29, 9)])
+        func manyChunks(description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int)) throws {
+            let device = try open(description)
+            var example = Case(
+                FeatureShape(height: shape.size, width: shape.size, channels: shape.channels), filters: shape.channels, batch: shape.batch,
+                seed: shape.size)
+            example.silenceKinks(try run(example, .direct, on: device).output.doubles)
+            let direct = try run(example, .direct, on: device)
+            let reference = (
+                direct.output.doubles, direct.inputGradient?.doubles ?? [], direct.weightGradient.doubles, direct.biasGradient.doubles
+            )
+            for algorithm in ConvolutionAlgorithm.allCases where algorithm != .direct {
+                // Both sides have their error.
+                compare(
+                    try run(example, algorithm, on: device), reference, label: "\(algorithm), \(example.label)",
+                    tolerance: tolerance(algorithm) + Tolerance.sum)
+            }
+        }
+
+        /// For inference the transformed weights are kept, until they are said to have changed.
+        @Test(arguments: testDevices, [ConvolutionAlgorithm.winograd2, .winograd4])
+        func keptWeightsFollowChanges(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+            let device = try open(description)
+            let shape = FeatureShape(height: 5, width: 6, channels: 16)
+            let weight = Parameter(name: "weight", layout: .convolution(filters: 16, input: shape), index: 0)
+            let bias = Parameter(name: "bias", layout: .bias(count: 16), index: 1)
+            let layer = try Convolution(
+                input: shape, filters: 16, weight: weight, bias: bias, algorithm: algorithm, keepsTransformedWeights: true, device: device)
+            let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: 1))
+            let weights = try Buffer(device, floatCount: weight.storedCount)
+            try layer.prepare(weights: [weights, Buffer(device, bias.stored([Float](repeating: 0.1, count: 16)))], workspace: workspace, maximumBatch: 1)
+            let output = try Guarded(device, count: shape.storedCount)
+            for seed in 1...2 {
+                var numbers = TestNumbers(seed)
+                let images = numbers.floats(shape.count), values = numbers.floats(weight.count)
+                try weights.write(weight.stored(values))
+                layer.weightsChanged()
+                for _ in 0..<2 {
+                    try layer.forward(input: Buffer(device, images), output: output.buffer, pass: Pass(batch: 1, training: false))
+                    let exact = Oracle.reluForward(
+                        Oracle.convolutionForward(
+                            images.doubles, shape: shape.oracle(batch: 1), weights: values.doubles, bias: [Double](repeating: Double(Float(0.1)), count: 16),
+                            filters: 16))
+                    #expect(relativeError(try output.values(), exact) < tolerance(algorithm))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+import Compute
+import Foundation
+import Randomness
+import Testing
+import Training
+
+@testable import NeuralNet
+
+extension OnDevices {
+    /// The same bits: from the same seed, from parts of a mini-batch, and from any number of a CPU's threads.
+    @Suite struct DeterminismTests {
+        private let imageSize = 9
+        private let classes = 6
+
+        private func network(batch: Int, algorithm: ConvolutionAlgorithm?, device: Device) throws -> Network {
+            let network = try Network(
+                Architecture(parsing: "16,20,M,18,F33"), imageSize: imageSize, classes: classes,
+                options: .init(maximumBatch: batch, training: true, convolution: algorithm), device: device)
+            try network.initialize(seed: 1)
+            return network
+        }
+
+        /// Random photographs, a little larger than the network's input.
+        private func batch(_ count: Int, device: Device) throws -> DeviceBatch {
+            var numbers = TestNumbers(3)
+            let side = imageSize + 2
+            let data = try DeviceBatch(device: device, capacity: count)
+            let pixels = Pixels(numbers.integers(count * side * side * 3, below: 256).map { UInt8($0) })
+            let records = (0..<count).map {
+                CropRecord(
+                    byteOffset: UInt64($0 * side * side * 3), width: Int32(side), height: Int32(side), x: Int32($0 % 3), y: Int32($0 % 4 - 1),
+                    mirror: $0 % 2 == 0)
+            }
+            try pixels.bytes.withUnsafeBytes {
+                try data.upload(
+                    pixels: $0, owner: pixels, records: records, labels: numbers.integers(count, below: classes).map { Int32($0) },
+                    weights: (0..<count).map { $0 == 5 ? 0 : 1 })
+                try data.wait()
+            }
+            return data
+        }
+
+        private final class Pixels {
+            let bytes: [UInt8]
+            init(_ bytes: [UInt8]) { self.bytes = bytes }
+        }
+
+        private let normalization = Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.25, 0.3])
+
+        private func bits(_ arena: ParameterArena, _ network: Network) throws -> [[UInt32]] {
+            try network.parameters.map { try arena[$0].read($0.storedCount) }
+        }
+
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
+        func sameSeedSameBits(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+            let device = try open(description)
+            func train(seed: UInt64) throws -> [[UInt32]] {
+                let network = try network(batch: 8, algorithm: algorithm, device: device)
+                let step = try TrainingStep(
+                    network: network, normalization: normalization, batch: 8, shards: 1, momentum: 0.9, weightDecay: 1e-3, seed: seed)
+                let data = try batch(8, device: device)
+                for number in 0..<3 { try step.run(data, step: number, learningRate: 0.05) }
+                return try bits(network.weights, network) + bits(step.optimizer.velocities, network)
+            }
+            let first = try train(seed: 1)
+            #expect(try train(seed: 1) == first)
+            // Other dropout masks.
+            #expect(try train(seed: 2) != first)
+            // What was compared are numbers that have moved.
+            #expect(first.joined().allSatisfy { Float(bitPattern: $0).isFinite })
+            let start = try network(batch: 8, algorithm: algorithm, device: device)
+            #expect(try zip(bits(start.weights, start), first).allSatisfy { $0 != $1 })
+        }
+
+        /// Four shards of 16 in `TrainingStep` are four batches of 16, added here on the host in the same tree.
+        @Test(arguments: testDevices, [2, 4, 8])
+        func shardsAreAccumulatedBatches(description: DeviceDescription, shards: Int) throws {
+            let device = try open(description)
+            let (total, size) = (16 * shards, 16)
+            let data = try batch(total, device: device)
+            let network = try network(batch: size, algorithm: nil, device: device)
+            let step = try TrainingStep(
+                network: network, normalization: normalization, batch: total, shards: shards, momentum: 0.9, weightDecay: 1e-3, seed: 7)
+
+            let input = try ImageInput(device: device, size: imageSize, normalization: normalization)
+            let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: size)
+            let arena = try ParameterArena(network.parameters, device: device)
+            var parts: [[[Float]]] = []
+            for shard in 0..<shards {
+                let pass = Pass(batch: size, training: true, seed: 7, step: 2, firstImage: shard * size)
+                try input.load(bytes: data.bytes, records: data.records, output: network.input, pass: pass)
+                try network.forward(pass)
+                try loss.forwardBackward(
+                    logits: network.logits, labels: data.labels, weights: data.weights, gradient: #require(network.logitsGradient),
+                    scale: 1 / Float(total), step: 0, addsToStep: shard > 0, pass: pass)
+                try network.backward(pass, gradients: arena)
+                parts.append(try network.parameters.map { try arena[$0].read($0.storedCount) })
+            }
+            #expect(parts[0] != parts[1])
+            while parts.count > 1 {
+                parts = stride(from: 0, to: parts.count, by: 2).map { left in
+                    zip(parts[left], parts[left + 1]).map { zip($0, $1).map { $0 + $1 } }
+                }
+            }
+            try step.run(data, step: 2, learningRate: 0.05)
+            let sums = try bits(step.gradients, network)
+            #expect(sums == parts[0].map { $0.map(\.bitPattern) })
+            var totals = SoftmaxCrossEntropy.Totals(loss: 0, top1: 0, top5: 0, weight: 0)
+            try withUnsafeMutableBytes(of: &totals) { try step.loss.readTotals(step: 2, into: $0).wait() }
+            #expect(totals.weight == Float(total - 1))
+            var expected = totals
+            try withUnsafeMutableBytes(of: &expected) { try loss.readTotals(step: 0, into: $0).wait() }
+            #expect(totals == expected)
+        }
+
+        /// Trains twice in processes of their own, with one and with two of pocl's threads: every byte of what they write is the same.
+        @Test(.enabled(if: testDevices.contains { $0.platform == "Portable Computing Language" }), arguments: ConvolutionAlgorithm.allCases)
+        func anyNumberOfThreads(algorithm: ConvolutionAlgorithm) throws {
+            let trainer = try #require(Trainer.path, "the trainer was not built beside the tests")
+            let folder = NSTemporaryDirectory() + "determinism-\(UUID().uuidString)"
+            defer { try? FileManager.default.removeItem(atPath: folder) }
+            let number = try #require(testDevices.first { $0.platform == "Portable Computing Language" }).number
+            try Trainer.run(trainer, ["scenes", "--out", folder + "/scenes", "--count", "120", "--size", "24", "--classes", "3"])
+            var models: [Data] = []
+            for threads in ["1", "2"] {
+                let arguments = [
+                    "train", "--data", folder + "/scenes", "--model", "16,20,M,F40", "--image-size", "21", "--batch", "32", "--shards", "2",
+                    "--epochs", "1", "--device", "opencl:\(number)", "--convolution", algorithm.rawValue, "--out", folder + "/" + threads,
+                ]
+                try Trainer.run(trainer, arguments, environment: ["POCL_MAX_PTHREAD_COUNT": threads])
+                let model = URL(fileURLWithPath: folder + "/" + threads + "/checkpoints/last/model.safetensors")
+                models.append(try Data(contentsOf: model))
+            }
+            #expect(models[0].count > 4 * 20 * 100 * 40 && models[0] == models[1])
+        }
+    }
+}
+
+/// The program itself, in a process of its own.
+private enum Trainer {
+    /// It lies beside the test bundle.
+    static var path: String? {
+        let places = CommandLine.arguments.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path + "/trainer" }
+        return places.first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+
+    static func run(_ path: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        let output = Pipe()
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+        let text = try output.fileHandleForReading.readToEnd() ?? Data()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0, "\(String(decoding: text, as: UTF8.self))")
+    }
+}

@@ -1,0 +1,69 @@
+import Compute
+import Testing
+
+@testable import NeuralNet
+
+@Suite struct ParameterTests {
+    static let layouts: [Parameter.Layout] = [
+        .convolution(filters: 20, input: FeatureShape.image(size: 4)),
+        .convolution(filters: 5, input: FeatureShape(height: 2, width: 2, channels: 17)),
+        .convolution(filters: 48, input: FeatureShape(height: 2, width: 2, channels: 16)),
+        .fullyConnected(units: 7, input: FeatureShape.image(size: 3)),
+        .fullyConnected(units: 33, input: FeatureShape(height: 3, width: 2, channels: 20)),
+        .bias(count: 21),
+    ]
+
+    /// Each of torchvision's numbers has one place, and all other places hold zeros.
+    @Test(arguments: layouts)
+    func roundTrip(layout: Parameter.Layout) {
+        let parameter = Parameter(name: "p", layout: layout, index: 0)
+        let values = (0..<parameter.count).map { Float($0 + 1) }
+        let stored = parameter.stored(values)
+        #expect(stored.count == parameter.storedCount && stored.count % 16 == 0)
+        #expect(parameter.exported(stored) == values)
+        #expect(stored.filter { $0 != 0 }.sorted() == values)
+    }
+
+    @Test func placesAreThoseOfTheLayout() {
+        let convolution = Parameter(
+            name: "c", layout: .convolution(filters: 20, input: FeatureShape(height: 1, width: 1, channels: 17)), index: 0)
+        #expect(convolution.shape == [20, 17, 3, 3])
+        // Filter 18, channel 5, row 2, column 1: panel 1, lane 2, of 32 stored channels.
+        var values = [Float](repeating: 0, count: convolution.count)
+        values[((18 * 17 + 5) * 3 + 2) * 3 + 1] = 1
+        #expect(convolution.stored(values).firstIndex(of: 1) == (((1 * 3 + 2) * 3 + 1) * 32 + 5) * 16 + 2)
+
+        let connected = Parameter(
+            name: "f", layout: .fullyConnected(units: 20, input: FeatureShape(height: 2, width: 3, channels: 5)), index: 0)
+        #expect(connected.shape == [20, 30])
+        // Unit 18, channel 4, row 1, column 2: torchvision's input (4 · 2 + 1) · 3 + 2, ours (1 · 3 + 2) · 16 + 4.
+        values = [Float](repeating: 0, count: connected.count)
+        values[18 * 30 + (4 * 2 + 1) * 3 + 2] = 1
+        #expect(connected.stored(values).firstIndex(of: 1) == (1 * 96 + (1 * 3 + 2) * 16 + 4) * 16 + 2)
+    }
+
+    @Test func decayAndInputs() {
+        let bias = Parameter(name: "b", layout: .bias(count: 3), index: 0)
+        let convolution = Parameter(name: "c", layout: .convolution(filters: 2, input: .image(size: 8)), index: 0)
+        let connected = Parameter(name: "f", layout: .fullyConnected(units: 2, input: .image(size: 2)), index: 0)
+        #expect(!bias.decays && convolution.decays && connected.decays)
+        #expect(convolution.fanIn == 27 && connected.fanIn == 12)
+    }
+}
+
+@Suite struct ParameterArenaTests {
+    @Test(arguments: testDevices)
+    func slabsStayBelowTheLargestBuffer(description: DeviceDescription) {
+        let alignment = max(128, description.baseAlignment)
+        let half = description.largestBuffer / 4 / 2 + 1000
+        let places = ParameterArena.places([5, half, 16, half, half, 1], device: description)
+        #expect(places.starts.map(\.slab) == [0, 0, 0, 1, 2, 2])
+        #expect(places.starts.allSatisfy { $0.byteOffset % alignment == 0 })
+        #expect(places.starts.map(\.byteOffset)[..<2] == [0, alignment] && places.starts[3].byteOffset == 0)
+        #expect(places.slabSizes.allSatisfy { $0 <= description.largestBuffer })
+        for (start, count) in zip(places.starts, [5, half, 16, half, half, 1]) {
+            #expect(start.byteOffset + 4 * count <= places.slabSizes[start.slab])
+        }
+        #expect(ParameterArena.places([], device: description).slabSizes.isEmpty)
+    }
+}
