@@ -114,6 +114,9 @@ struct CommandLineTests {
 
     // MARK: - Devices
 
+    /// A folder without a single driver's file in it.
+    private static let noDrivers = ["OCL_ICD_VENDORS": "/proc/self/fdinfo"]
+
     @Test(arguments: [
         Mistake("no such number", train("--device", "opencl:99"), status: 1, "--device opencl:99: no such device here; there is opencl:0"),
         Mistake("no such name", train("--device", "fast"), status: 2, "'fast' is invalid for '--device", "auto, cpu, gpu or opencl:N"),
@@ -122,10 +125,10 @@ struct CommandLineTests {
             "auto, cpu, gpu or opencl:N"),
         Mistake(
             "no OpenCL", train(), status: 1, "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd`",
-            environment: ["OCL_ICD_VENDORS": "/proc/self/fdinfo"]),
+            environment: noDrivers),
         Mistake(
             "no OpenCL to list", ["devices"], status: 1, "no OpenCL device found; install",
-            environment: ["OCL_ICD_VENDORS": "/proc/self/fdinfo"]),
+            environment: noDrivers),
     ])
     func badDevice(_ mistake: Mistake) throws { try expect(mistake) }
 
@@ -193,8 +196,9 @@ struct CommandLineTests {
         let version = try place.run(["--version"])
         #expect(version.status == 0)
         #expect(version.output.split(separator: ".").count == 3)
-        // Measured at 0.02 s; four other processes may share the machine's cores.
-        #expect(help.seconds < 1 && version.seconds < 1)
+        // Measured at 0.02 s; the best of three, as other tests share the machine's cores.
+        let seconds = try (0..<3).map { _ in try place.run(["--help"]).seconds }
+        #expect((seconds.min() ?? 1) < 0.2, "\(seconds)")
     }
 
     @Test func evaluateWritesItsNumbers() throws {
