@@ -41,9 +41,9 @@ public func loadImage(path: String, shortSide: Int) throws(ImageError) -> Decode
 }
 
 /// How the samples stand in a JPEG file.
-enum JPEGColour: UInt32 {
+package enum JPEGColour: UInt32, CaseIterable {
     case grey, rgb, ycc, cmyk, ycck
-    var channels: Int { self == .grey ? 1 : self == .cmyk || self == .ycck ? 4 : 3 }
+    package var channels: Int { self == .grey ? 1 : self == .cmyk || self == .ycck ? 4 : 3 }
 }
 
 /// Encodes an RGB picture as a JPEG file with chroma at half size.
@@ -54,7 +54,7 @@ public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageErr
 }
 
 /// CMYK samples are written as they are given (libjpeg marks them as Adobe's, so 255 means no ink).
-func encodeJPEG(
+package func encodeJPEG(
     _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, quality: Int, progressive: Bool = false
 ) throws(ImageError) -> [UInt8] {
     precondition(pixels.count == width * height * stored.channels, "pixels do not match the size")

@@ -39,6 +39,8 @@ public struct ModelDescription: Sendable, Equatable {
         ]
     }
 
+    private static let imageSizes = 1...16_384
+
     /// Reads the metadata, or, where a file has none, what its tensors tell.
     init(_ file: SafetensorsFile) throws {
         guard file.metadata["model"] != nil else {
@@ -87,8 +89,11 @@ public struct ModelDescription: Sendable, Equatable {
             guard case .string(let name) = $0 else { throw try wrong("classes", "a list of names") }
             return name
         }
-        imageSize = try integer("image_size", 1...16_384)
-        shortSide = try integer("short_side", 1...16_384)
+        imageSize = try integer("image_size", ModelDescription.imageSizes)
+        guard imageSize >= architecture.smallestImage else {
+            throw try wrong("image_size", "\(architecture.smallestImage) or more, as the poolings of '\(architecture)' need")
+        }
+        shortSide = try integer("short_side", ModelDescription.imageSizes)
         normalization = Normalization(mean: try three("mean"), deviation: try three("deviation"))
         epoch = try integer("epoch", 0...Int.max)
         step = try integer("step", 0...Int.max)
@@ -108,7 +113,7 @@ public struct ModelDescription: Sendable, Equatable {
             file.tensors.keys.compactMap { name in
                 guard name.hasPrefix(prefix + "."), name.hasSuffix(".weight") else { return nil }
                 return Int(name.dropFirst(prefix.count + 1).dropLast(7))
-            }.sorted()
+            }.filter { (0..<1000).contains($0) }.sorted()
         }
         var tokens: [String] = []
         let features = indices("features")
@@ -124,18 +129,22 @@ public struct ModelDescription: Sendable, Equatable {
         }
         let classifier = indices("classifier")
         let shapes = classifier.compactMap { file.tensors["classifier.\($0).weight"]?.shape }
-        guard let last = shapes.last, shapes.allSatisfy({ $0.count == 2 }), last[0] >= 2, !features.isEmpty else { throw foreign }
+        guard let last = shapes.last, shapes.allSatisfy({ $0.count == 2 }), (2...1_000_000).contains(last[0]), !features.isEmpty else {
+            throw foreign
+        }
         tokens += shapes.dropLast().map { "F\($0[0])" }
-        let channels = file.tensors["features.\(features[features.count - 1]).weight"]?.shape[0] ?? 1
-        let area = shapes[0][1] / max(1, channels)
-        let side = Int(Double(area).squareRoot().rounded())
-        guard side > 0, side * side * channels == shapes[0][1] else { throw foreign }
         do {
             architecture = try Architecture(parsing: tokens.joined(separator: ","))
         } catch {
             throw foreign
         }
-        imageSize = side << tokens.count { $0 == "M" }
+        // A tensor without elements may claim sizes near the largest integer, so nothing is multiplied before it is bounded.
+        let channels = file.tensors["features.\(features[features.count - 1]).weight"]?.shape[0] ?? 1
+        let side = Int(Double(shapes[0][1] / channels).squareRoot().rounded())
+        guard side >= 1, side <= ModelDescription.imageSizes.upperBound / architecture.smallestImage,
+            side * side * channels == shapes[0][1]
+        else { throw foreign }
+        imageSize = side * architecture.smallestImage
         shortSide = (imageSize * 8 + 3) / 7
         classes = (0..<last[0]).map { "class \($0)" }
         normalization = Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])

@@ -19,7 +19,8 @@ public final class Network {
         public var freezesFeatures: Bool
 
         public init(
-            maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithm? = nil, freezesFeatures: Bool = false
+            maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithm? = nil,
+            freezesFeatures: Bool = false
         ) {
             self.maximumBatch = maximumBatch
             self.training = training

@@ -1,6 +1,6 @@
 /// What a stream of random numbers is for: streams of different purposes never meet.
 public enum Purpose: UInt32, Sendable {
-    case initialisation = 1, shuffle, augmentation, dropout, scenes, shards, benchmark
+    case initialisation = 1, shuffle, augmentation, dropout, scenes, shards, benchmark, fuzzing
 }
 
 /// Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).

@@ -85,7 +85,8 @@ public final class RunFolder {
     /// - Throws: `TrainingError` where there is none.
     static func newestCheckpoint(_ run: String) throws -> String {
         guard let step = checkpointSteps(run).last else {
-            throw TrainingError("\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first")
+            throw TrainingError(
+                "\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first")
         }
         return checkpointPath(run, step: step)
     }

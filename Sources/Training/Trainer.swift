@@ -89,7 +89,8 @@ public final class Trainer {
         let device = device
         deviceBatches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: options.batch) }
         learningRate = LearningRate(
-            schedule: options.schedule, peak: options.learningRate, warmupSteps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()),
+            schedule: options.schedule, peak: options.learningRate,
+            warmupSteps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()),
             totalSteps: stepsPerEpoch * options.epochs)
         learningRate.plateau = state.plateau
 
@@ -180,10 +181,13 @@ public final class Trainer {
     public func run() throws -> EpochReport? {
         Interruption.install()
         let plans = PlanSequence(
-            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, stepsPerEpoch: stepsPerEpoch,
+            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed,
+            stepsPerEpoch: stepsPerEpoch,
             epochs: options.epochs)
         let first = state.step
-        let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) { plans.batch(first + $0) }
+        let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) {
+            plans.batch(first + $0)
+        }
         defer { loader.stop() }
         var last: EpochReport?
         while state.validatedEpochs < options.epochs {
@@ -322,7 +326,8 @@ public final class Trainer {
         let place = try training.firstNotFinite(deviceBatches[step % deviceBatches.count], step: step)
         return diverged(
             "step \(step + 1): the loss is not finite at learning rate \(String(format: "%.3g", rate)); "
-                + (place.map { "the first that is not finite is \($0)" } ?? "every layer's output is finite, so it is the gradient that is too large"))
+                + (place.map { "the first that is not finite is \($0)" }
+                    ?? "every layer's output is finite, so it is the gradient that is too large"))
     }
 
     private func diverged(_ what: String) -> TrainingError {
@@ -359,7 +364,8 @@ public final class Trainer {
 
         let finished = EpochReport(
             epoch: epoch, step: state.step, validation: result, isBest: isBest,
-            imagesPerSecond: Double(sums.steps * options.batch) / max(sums.seconds, 1e-9), dataWait: sums.waitSeconds / max(sums.seconds, 1e-9),
+            imagesPerSecond: Double(sums.steps * options.batch) / max(sums.seconds, 1e-9),
+            dataWait: sums.waitSeconds / max(sums.seconds, 1e-9),
             loaderSecondsPerStep: sums.loaderSeconds / Double(max(1, sums.steps)), seconds: secondsSinceStart)
         report(.epoch(finished))
         return finished

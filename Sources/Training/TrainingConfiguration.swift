@@ -41,7 +41,7 @@ public struct TrainingConfiguration: Sendable {
     }
 
     /// - Parameter path: how messages name the file.
-    mutating func read(_ bytes: [UInt8], path: String) throws(TrainingError) {
+    package mutating func read(_ bytes: [UInt8], path: String) throws(TrainingError) {
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw .usage("\(path): this is not UTF-8 text; expected a configuration in YAML")
         }

@@ -62,7 +62,8 @@ public struct TrainingOption: Sendable {
             "clip-norm", \.clipNorm, "Largest norm of a step's gradient; a longer one is scaled down to it. Default: no clipping.",
             expect("a number above 0") { $0 > 0 }),
         option(
-            "init", \.initialModel, "A .safetensors file or a run to begin from: takes its normalisation, and its weights where layers fit."),
+            "init", \.initialModel, "A .safetensors file or a run to begin from: takes its normalisation, and its weights where layers fit."
+        ),
         option("freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."),
         option("max-bad", \.maximumBad, "Photographs that may be unusable before the run stops: a share of all, or a number."),
     ]

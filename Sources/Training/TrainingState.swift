@@ -55,7 +55,8 @@ struct TrainingState: Codable, Equatable {
             return try decoder.decode(TrainingState.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
         } catch {
             throw TrainingError(
-                "\(path): not the state of a run of this version of the program (\(error)); remove \(checkpoint) to go on from the one before")
+                "\(path): not the state of a run of this version of the program (\(error)); remove \(checkpoint) to go on from the one before"
+            )
         }
     }
 

@@ -22,7 +22,8 @@ public final class TrainingStep {
     ///   - network: made for training, with `maximumBatch` = batch / shards
     ///   - batch: images of a mini-batch; `shards` is a power of two that divides it
     public init(
-        network: Network, normalization: Normalization, batch: Int, shards: Int, momentum: Float, weightDecay: Float, clipNorm: Float? = nil, seed: UInt64
+        network: Network, normalization: Normalization, batch: Int, shards: Int, momentum: Float, weightDecay: Float,
+        clipNorm: Float? = nil, seed: UInt64
     ) throws {
         guard shards > 0, shards & (shards - 1) == 0, batch % shards == 0, network.options.maximumBatch == batch / shards else {
             throw NetworkError("--shards \(shards): expected a power of two that divides --batch \(batch)")

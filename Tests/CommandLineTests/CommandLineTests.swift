@@ -1,1 +1,269 @@
+import Foundation
+import ModelFiles
 import Testing
+
+/// One mistake, what the program must say about it, and how it must end: 2 where the command line or a configuration is wrong by itself, 1 where
+/// the work cannot be done.
+struct Mistake: CustomTestStringConvertible, Sendable {
+    let name: String
+    let arguments: [String]
+    let status: Int32
+    let message: [String]
+    var environment: [String: String] = [:]
+
+    init(_ name: String, _ arguments: [String], status: Int32, _ message: String..., environment: [String: String] = [:]) {
+        self.name = name
+        self.arguments = arguments
+        self.status = status
+        self.message = message
+        self.environment = environment
+    }
+
+    var testDescription: String { name }
+}
+
+/// `train` on the small set, with `arguments` behind the others, so that they win.
+private func train(_ arguments: String...) -> [String] { ["train", "--data", "set", "--out", "never"] + Workplace.small + arguments }
+
+@Suite(.serialized)
+struct CommandLineTests {
+    let place: Workplace
+
+    init() throws {
+        place = try Workplace.shared.get()
+    }
+
+    private func expect(_ mistake: Mistake) throws {
+        let result = try place.run(mistake.arguments, environment: mistake.environment)
+        #expect(result.status == mistake.status, "\(result.errors)")
+        let lines = result.errors.split(separator: "\n").filter { !$0.hasPrefix("Help:") && !$0.hasPrefix("Usage:") }
+        let message = lines.joined(separator: " ")
+        for part in mistake.message { #expect(message.contains(part), "'\(part)' is not in: \(message)") }
+        // A sentence, not a number of OpenCL's or of Foundation's, and not a trap.
+        for part in ["OpenCL error", "CL_", "NSCocoa", "Fatal error", "Backtrace"] { #expect(!message.contains(part), "\(message)") }
+        #expect(!place.exists("never"), "a run that cannot start leaves no folder")
+    }
+
+    // MARK: - Options
+
+    @Test(arguments: [
+        Mistake("batch 0", train("--batch", "0"), status: 2, "'0' is invalid for '--batch", "expected 1 to 65536 images"),
+        Mistake("batch of letters", train("--batch", "many"), status: 2, "'many' is invalid for '--batch", "expected a whole number"),
+        Mistake("batch larger than the set", train("--batch", "49"), status: 2, "batch of 49", "training set of 48 images", "at most 48"),
+        Mistake("image size 1", train("--image-size", "1"), status: 2, "'1' is invalid for '--image-size", "expected 2 to 4096 pixels"),
+        Mistake("unknown token", train("--model", "32,X,F16"), status: 2, "unknown token 'X' in '32,X,F16'", "M (2×2 max-pooling)"),
+        Mistake("empty specification", train("--model", ""), status: 2, "--model", "the specification is empty"),
+        Mistake("convolution behind F", train("--model", "F16,32"), status: 2, "'32' follows a fully connected layer"),
+        Mistake(
+            "more poolings than the image allows", train("--model", "16,M,M,M,M,M"), status: 2, "--model 16,M,M,M,M,M",
+            "poolings need images of 32 pixels or more", "the image size is 16"),
+        Mistake("shards", train("--shards", "3"), status: 2, "'3' is invalid for '--shards", "expected a power of two"),
+        Mistake("shards and batch", train("--shards", "16"), status: 2, "--shards 16", "divides the batch of 8"),
+        Mistake("short side", train("--short-side", "8"), status: 2, "--short-side 8", "the image size (16) or more"),
+        Mistake("learning rate 0", train("--learning-rate", "0"), status: 2, "--learning-rate", "expected a number above 0"),
+        Mistake("learning rate nan", train("--learning-rate", "nan"), status: 2, "--learning-rate", "expected a number"),
+        Mistake("momentum 1", train("--momentum", "1"), status: 2, "--momentum", "0 or more and below 1"),
+        Mistake("dropout 1", train("--dropout", "1"), status: 2, "--dropout", "0 or more and below 1"),
+        Mistake("schedule", train("--schedule", "linear"), status: 2, "--schedule", "one of constant, step, plateau, cosine"),
+        Mistake("workers 0", train("--workers", "0"), status: 2, "--workers", "1 to 256 threads"),
+        Mistake("validation fraction", train("--val-fraction", "1"), status: 2, "--val-fraction", "a share between 0 and 1"),
+        Mistake("unknown flag", train("--lerning-rate", "1"), status: 2, "Unknown option '--lerning-rate'", "'--learning-rate'"),
+        Mistake("unknown command", ["trian"], status: 2, "Unexpected argument 'trian'"),
+        Mistake("no checkpoint", ["evaluate", "--data", "set"], status: 2, "Missing expected argument '--checkpoint"),
+        Mistake("no photograph", ["predict", "--checkpoint", "run"], status: 2, "Missing expected argument '<images>"),
+        Mistake("top 0", ["predict", "--checkpoint", "run", "--top", "0", "a.jpg"], status: 2, "--top 0", "1 or more"),
+        Mistake("gradients of no image", ["check-gradients", "--batch", "0"], status: 2, "--batch 0", "1 to 65536"),
+        Mistake("gradients of no class", ["check-gradients", "--classes", "0"], status: 2, "--classes 0", "2 or more"),
+        Mistake("gradients of no pixel", ["check-gradients", "--image-size", "0"], status: 2, "--image-size 0", "1 to 4096"),
+        Mistake("poolings of bench", ["bench", "step", "--model", "M,M", "--image-size", "2"], status: 2, "need images of 4 pixels"),
+        Mistake("shards of bench", ["bench", "step", "--shards", "3"], status: 2, "--shards 3", "a power of two"),
+        Mistake("size of bench", ["bench", "gemm", "--size", "0"], status: 2, "--size 0", "1 to 16384"),
+        Mistake("too many classes", ["scenes", "--out", "never", "--classes", "99"], status: 2, "99 classes", "2 to 10"),
+        Mistake("too few pictures", ["scenes", "--out", "never", "--count", "3"], status: 2, "3 pictures", "at least 50"),
+    ])
+    func badOption(_ mistake: Mistake) throws { try expect(mistake) }
+
+    // MARK: - Photographs
+
+    @Test(arguments: [
+        Mistake("missing folder", train("--data", "nowhere"), status: 1, "nowhere: no such folder"),
+        Mistake("a file", train("--data", "states/file"), status: 1, "states/file: not a folder"),
+        Mistake("no class folders", train("--data", "states/no-classes"), status: 1, "states/no-classes: no class folders"),
+        Mistake("one class", train("--data", "states/one-class"), status: 1, "states/one-class: only one class folder, “a”"),
+        Mistake("empty class", train("--data", "states/empty-class"), status: 1, "states/empty-class/b: an empty class"),
+        Mistake(
+            "val has a class that train lacks", train("--data", "states/other-val"), status: 1, "states/other-val/val: class “c” is not in",
+            "rename it, or add its training images"),
+        Mistake(
+            "a class that the model lacks", ["evaluate", "--checkpoint", "run", "--data", "states/other-classes"], status: 1,
+            "is not among the model's 3 classes", "“ring”"),
+    ])
+    func badPhotographs(_ mistake: Mistake) throws {
+        let picture = try place.bytes(place.photograph("ring"))
+        for name in [
+            "one-class/a/1.jpg", "empty-class/a/1.jpg", "other-val/train/a/1.jpg", "other-val/train/b/1.jpg", "other-val/val/c/1.jpg",
+            "other-classes/train/a/1.jpg", "other-classes/train/b/1.jpg", "other-classes/val/a/1.jpg",
+        ] {
+            _ = try place.file("states/" + name, picture)
+        }
+        _ = try place.file("states/no-classes/notes.txt", "nothing")
+        _ = try place.file("states/empty-class/b/notes.txt", "nothing")
+        _ = try place.file("states/file", "nothing")
+        try expect(mistake)
+    }
+
+    // MARK: - Devices
+
+    /// A folder without a single driver's file in it.
+    private static let noDrivers = ["OCL_ICD_VENDORS": "/proc/self/fdinfo"]
+
+    @Test(arguments: [
+        Mistake("no such number", train("--device", "opencl:99"), status: 1, "--device opencl:99: no such device here; there is opencl:0"),
+        Mistake("no such name", train("--device", "fast"), status: 2, "'fast' is invalid for '--device", "auto, cpu, gpu or opencl:N"),
+        Mistake(
+            "no such name in predict", ["predict", "--checkpoint", "run", "--device", "fast", "a.jpg"], status: 2, "--device fast",
+            "auto, cpu, gpu or opencl:N"),
+        Mistake(
+            "no OpenCL", train(), status: 1, "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd`",
+            environment: noDrivers),
+        Mistake(
+            "no OpenCL to list", ["devices"], status: 1, "no OpenCL device found; install",
+            environment: noDrivers),
+    ])
+    func badDevice(_ mistake: Mistake) throws { try expect(mistake) }
+
+    @Test func noGPU() throws {
+        // A machine with a GPU has nothing to complain about.
+        guard try !place.run(["devices"]).output.contains("  gpu  ") else { return }
+        try expect(Mistake("no GPU", train("--device", "gpu"), status: 1, "--device gpu: no such device here; there is opencl:0 (cpu"))
+    }
+
+    // MARK: - The output folder
+
+    @Test(arguments: [
+        Mistake("it exists", train("--out", "run"), status: 1, "run: this exists already, and a run is never overwritten", "another --out"),
+        Mistake(
+            "it is below a file", train("--out", "/dev/null/x"), status: 1, "/dev/null/x: cannot make", "Not a directory", "another --out"),
+        Mistake("the set exists", ["scenes", "--out", "set"], status: 1, "set: exists already"),
+        Mistake("the set is below a file", ["scenes", "--out", "/dev/null/x"], status: 1, "/dev/null/x: cannot be made: Not a directory"),
+        Mistake(
+            "JSON to a missing folder", ["evaluate", "--checkpoint", "run", "--data", "set", "--json", "no/where.json"], status: 2,
+            "--json no/where.json: there is no folder"),
+        Mistake(
+            "JSON to a folder", ["predict", "--checkpoint", "run", "--json", "set", "a.jpg"], status: 2, "--json set: this is a folder"),
+        Mistake(
+            "JSON below a file", ["bench", "gemm", "--json", "/dev/null/x"], status: 2, "--json /dev/null/x: there is no folder /dev/null"),
+    ])
+    func badOutput(_ mistake: Mistake) throws { try expect(mistake) }
+
+    @Test func fullDiskAtTheFirstCheckpoint() throws {
+        // 32 KB: less than the model.
+        let result = try place.run(["train", "--data", "set", "--out", "full"] + Workplace.small, fileBlocks: 64)
+        #expect(result.status == 1)
+        #expect(result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
+        #expect(result.errors.contains("ulimit -f"))
+        let left = try FileManager.default.subpathsOfDirectory(atPath: place.path + "/full")
+        #expect(!left.contains { $0.hasSuffix(".safetensors") || $0.contains("partial") }, "\(left)")
+    }
+
+    @Test func fullDiskInTheMiddleLeavesTheLastCheckpoint() throws {
+        // A model of a few hundred bytes and a log that outgrows 16 KB after ten epochs or so.
+        let tiny = ["--model", "linear", "--image-size", "2", "--short-side", "2", "--batch", "8", "--data", "set"]
+        // Once without the limit, so that the kernels are compiled: the compiler's files are larger.
+        try #require(try place.run(["train", "--epochs", "1", "--out", "small"] + tiny).status == 0)
+        let result = try place.run(["train", "--epochs", "100", "--out", "middle"] + tiny, fileBlocks: 32)
+        #expect(result.status == 1)
+        #expect(result.errors.contains("middle/metrics.jsonl: writing failed: File too large"), "\(result.errors)")
+        let evaluation = try place.run(["evaluate", "--checkpoint", "middle", "--data", "set"])
+        #expect(evaluation.status == 0, "\(evaluation.errors)")
+        // The log ends with a whole line.
+        let log = try place.bytes("middle/metrics.jsonl")
+        #expect(log.last == UInt8(ascii: "\n"))
+        #expect(log.count <= 16384)
+    }
+
+    // MARK: - What works
+
+    @Test func helpAndVersionAreQuick() throws {
+        let help = try place.run(["--help"])
+        #expect(help.status == 0)
+        // The help is wrapped at the terminal's width.
+        let text = help.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        #expect(text.contains("Exit status: 0 done; 1 the work failed; 2 the command line is wrong; 128 + n ended by signal n."))
+        for command in ["train", "evaluate", "predict", "scenes", "check-gradients", "bench", "devices"] {
+            #expect(help.output.contains("  \(command) "), "\(command) is not in the help")
+        }
+        let version = try place.run(["--version"])
+        #expect(version.status == 0)
+        #expect(version.output.split(separator: ".").count == 3)
+        // Measured at 0.02 s; the best of three, as other tests share the machine's cores.
+        let seconds = try (0..<3).map { _ in try place.run(["--help"]).seconds }
+        #expect((seconds.min() ?? 1) < 0.2, "\(seconds)")
+    }
+
+    @Test func evaluateWritesItsNumbers() throws {
+        let result = try place.run(["evaluate", "--checkpoint", "run", "--data", "set", "--json", "evaluation.json"])
+        #expect(result.status == 0, "\(result.errors)")
+        guard case .object(let members) = try JSON.parse(place.bytes("evaluation.json")) else {
+            Issue.record("not an object")
+            return
+        }
+        #expect(members.map(\.key) == ["top1", "top5", "loss", "images"])
+        #expect(members.last?.value == .integer(12))
+        for key in ["top1", "top5"] { #expect((0...1).contains(number(members.first { $0.key == key }?.value))) }
+        // Three classes: each answer is among the five best. The log of 3 is the loss of one who knows nothing; a run of six steps is near it.
+        #expect(number(members[1].value) == 1)
+        #expect((0.1..<10).contains(number(members[2].value)))
+    }
+
+    @Test func predictNamesWhatItCannotRead() throws {
+        let photograph = try place.photograph("ring")
+        let damaged = try place.file("states/damaged.jpg", Array(try place.bytes(photograph).prefix(400)))
+        let result = try place.run(["predict", "--checkpoint", "run", photograph, damaged, "nothing.jpg", "--json", "answers.json"])
+        #expect(result.status == 1)
+        #expect(result.errors.contains("2 of 3 photographs could not be read"))
+        guard case .array(let answers) = try JSON.parse(place.bytes("answers.json")), answers.count == 3 else {
+            Issue.record("not a list of three")
+            return
+        }
+        #expect(keys(answers[0]) == ["file", "top"])
+        #expect(answers[0]["file"] == .string(photograph))
+        guard case .array(let best)? = answers[0]["top"], best.count == 3 else {
+            Issue.record("not a list of the three classes")
+            return
+        }
+        for entry in best { #expect(keys(entry) == ["class", "probability"]) }
+        let probabilities = best.map { number($0["probability"]) }
+        #expect(probabilities == probabilities.sorted(by: >))
+        // Single precision's rounding of three numbers.
+        #expect(abs(probabilities.reduce(0, +) - 1) < 1e-6)
+        for (answer, name) in zip(answers[1...], [damaged, "nothing.jpg"]) {
+            #expect(keys(answer) == ["file", "error"])
+            #expect(answer["file"] == .string(name))
+            guard case .string(let error)? = answer["error"] else {
+                Issue.record("no error")
+                continue
+            }
+            #expect(error.hasPrefix(name + ": "))
+        }
+    }
+
+    @Test func predictEndsWellWhereAllCanBeRead() throws {
+        let result = try place.run(["predict", "--checkpoint", "run", "--top", "1", place.photograph("ring")])
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(result.output.split(separator: "\n").count == 2)
+    }
+
+    private func keys(_ value: JSON) -> [String] {
+        guard case .object(let members) = value else { return [] }
+        return members.map(\.key)
+    }
+
+    private func number(_ value: JSON?) -> Double {
+        switch value {
+        case .integer(let value): Double(value)
+        case .number(let value): value
+        default: .nan
+        }
+    }
+}

@@ -1,0 +1,271 @@
+import Foundation
+import ImageData
+import ModelFiles
+import Randomness
+import Training
+
+/// A reader, the inputs it is tried with, and what must be true of its answers.
+protocol Target: Sendable {
+    /// The bytes of input `index`, a function of its arguments alone.
+    func input(seed: UInt64, index: UInt64) -> [UInt8]
+    /// Reads an input.
+    ///
+    /// - Returns: whether it was accepted; false where it was refused with an error of the reader's own type.
+    /// - Throws: `Finding`, and whatever else the reader should not have thrown.
+    func check(_ bytes: [UInt8]) throws -> Bool
+}
+
+/// An answer that contradicts itself.
+struct Finding: Error, CustomStringConvertible {
+    let description: String
+}
+
+let targets: [String: any Target] = [
+    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(), "abort": AbortTarget(),
+]
+
+/// Ends the process at one input in a thousand or so: what the watching process must see.
+struct AbortTarget: Target {
+    func input(seed: UInt64, index: UInt64) -> [UInt8] {
+        var random = Philox(seed: seed, purpose: .fuzzing, step: index)
+        return [UInt8(random.integer(below: 256)), UInt8(random.integer(below: 4))]
+    }
+
+    func check(_ bytes: [UInt8]) throws -> Bool {
+        if bytes == [7, 3] { abort() }
+        return true
+    }
+}
+
+/// A file without a name that never reaches a disk where there is memory for files: thousands are written each second.
+final class MemoryFile: Sendable {
+    private let descriptor: Int32
+    var path: String { "/proc/self/fd/\(descriptor)" }
+
+    init() {
+        let folder = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NSTemporaryDirectory()
+        let name = "\(folder)/fuzz-\(UUID().uuidString)"
+        descriptor = open(name, O_RDWR | O_CREAT | O_EXCL, 0o600)
+        unlink(name)
+    }
+
+    deinit { close(descriptor) }
+
+    func write(_ bytes: [UInt8]) {
+        ftruncate(descriptor, 0)
+        pwrite(descriptor, bytes, bytes.count, 0)
+    }
+}
+
+// MARK: - Checkpoints
+
+struct SafetensorsTarget: Target {
+    private let file = MemoryFile()
+
+    private static let ours = """
+        {"__metadata__":{"model":"4,M,F3","classes":"[\\"a\\",\\"b\\"]","image_size":"4","short_side":"5","mean":"[0.5,0.5,0.5]",\
+        "deviation":"[0.25,0.25,0.25]","epoch":"1","step":"10","seed":"1"},\
+        "classifier.0.bias":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},\
+        "features.0.bias":{"dtype":"F16","shape":[4],"data_offsets":[12,20]},\
+        "features.0.weight":{"dtype":"F64","shape":[2,2],"data_offsets":[20,52]}}
+        """
+
+    func input(seed: UInt64, index: UInt64) -> [UInt8] {
+        var mutation = Mutation(
+            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            words: [
+                "{", "}", "[", "]", "\"", ",", ":", "\\u0000", "\\ud800", "null", "true", "BF16", "U8", "data_offsets", "__metadata__",
+                "1e5",
+            ])
+        var header: [UInt8]
+        var data: [UInt8]
+        if mutation.oneIn(2) {
+            header = Array(SafetensorsTarget.ours.utf8)
+            data = (0..<52).map { UInt8($0 * 5) }
+        } else {
+            (header, data) = foreign(&mutation)
+        }
+        if !mutation.oneIn(3) { mutation.apply(to: &header, other: Array(SafetensorsTarget.ours.utf8)) }
+        if mutation.oneIn(8) { mutation.apply(to: &data, other: header) }
+        let claimed = mutation.oneIn(16) ? UInt64(mutation.random.nextWord()) << UInt64(mutation.number(below: 33)) : UInt64(header.count)
+        return (0..<8).map { UInt8(truncatingIfNeeded: claimed >> (8 * $0)) } + header + data
+    }
+
+    /// A file in itself right, with torchvision's names and shapes that are nearly right: what the inference of a specification believes.
+    private func foreign(_ mutation: inout Mutation) -> ([UInt8], [UInt8]) {
+        let large = [0, 1, 2, 3, 7, 64, 4096, 65_536, 1 << 31, 1 << 61, Int.max]
+        func size(_ usual: Int) -> Int { mutation.oneIn(4) ? mutation.choose(large) : usual }
+        var shapes: [(String, [Int])] = []
+        var index = 0
+        for _ in 0..<1 + mutation.number(below: mutation.oneIn(50) ? 80 : 3) {
+            shapes.append(("features.\(index).weight", [size(2), size(2), 3, 3]))
+            index += 2 + mutation.number(below: 2)
+        }
+        for layer in 0..<1 + mutation.number(below: 2) { shapes.append(("classifier.\(layer * 3).weight", [size(2), size(2)])) }
+        var offset = 0
+        var entries: [String] = []
+        for (name, shape) in shapes {
+            // Sizes that multiply to more than a file holds stand in tensors of no elements alone.
+            var shape = shape
+            let count = shape.reduce(1.0) { $0 * Double($1) }
+            if count > 4096 { shape[mutation.number(below: 2)] = 0 }
+            let bytes = shape.contains(0) ? 0 : shape.reduce(4, *)
+            guard bytes <= 16_384 else { continue }
+            entries.append("\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(offset),\(offset + bytes)]}")
+            offset += bytes
+        }
+        return (Array("{\(entries.joined(separator: ","))}".utf8), [UInt8](repeating: 0x3C, count: offset))
+    }
+
+    func check(_ bytes: [UInt8]) throws -> Bool {
+        file.write(bytes)
+        let opened: SafetensorsFile
+        do {
+            opened = try SafetensorsFile.read(file.path)
+        } catch is ModelFileError {
+            return false
+        }
+        for (name, tensor) in opened.tensors {
+            do {
+                let count = try opened.floats(name).count
+                guard count == tensor.count else { throw Finding(description: "\(name): \(count) elements, \(tensor.count) in its shape") }
+            } catch is ModelFileError {
+                // of a type that is not read
+            }
+        }
+        do {
+            let description = try Checkpoint(file.path).description
+            guard description.classes.count >= 2, description.imageSize >= 1, description.shortSide >= 1, description.imageSize <= 16_384,
+                description.imageSize >= description.architecture.smallestImage, description.normalization.deviation.allSatisfy({ $0 > 0 })
+            else { throw Finding(description: "\(description)") }
+        } catch is ModelFileError {
+            return false
+        }
+        return true
+    }
+}
+
+// MARK: - Configurations
+
+struct ConfigurationTarget: Target {
+    private static let texts = [
+        TrainingConfiguration.text(TrainingOptions()),
+        "# what I use\nmodel: 32,M,F16   # small\nbatch: 128\n'epochs': 3\nshort-side: ~\ndata: >\n  /photographs\n  of birds\n",
+        "{batch: 8, model: \"8,M\", learning-rate: 5e-2}", "%YAML 1.1\n---\n!!map\nseed: &s 18446744073709551615\nworkers: *s\n...\n",
+    ]
+
+    func input(seed: UInt64, index: UInt64) -> [UInt8] {
+        var mutation = Mutation(
+            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            words: [
+                "[", "{", "- ", "? ", ": ", "&a ", "*a", "!!int ", "!x ", "|\n", ">\n", "'", "\"", "\\x", "\\u0000", "# ", "---\n", "...\n",
+                "%TAG ! !\n",
+                "\t", "\n", "\r", "\u{85}", "\u{2028}", "\u{FEFF}", "null", "~", ".inf", ".nan", "<<: ", "batch: ", "data: ", "0x10",
+                "1_000", "1:30",
+            ])
+        var bytes = Array(mutation.choose(ConfigurationTarget.texts).utf8)
+        let other = Array(mutation.choose(ConfigurationTarget.texts).utf8)
+        mutation.apply(to: &bytes, other: other)
+        if mutation.oneIn(100) {
+            // Depth and width: what exhausts a stack, or the time.
+            let piece = Array(mutation.choose(["[", "{a: ", "- ", "? ", "[*a,*a],", "\"\\", "a: &a [*a]\n", "&a", "!", "'"]).utf8)
+            bytes += (0..<mutation.number(below: 60_000) / piece.count).flatMap { _ in piece }
+        }
+        return bytes
+    }
+
+    func check(_ bytes: [UInt8]) throws -> Bool {
+        var read = TrainingConfiguration()
+        do throws(TrainingError) {
+            try read.read(bytes, path: "configuration")
+            try read.validate()
+        } catch {
+            guard error.isUsage, error.description.hasPrefix("configuration:") else { throw Finding(description: "\(error)") }
+            return false
+        }
+        // What is written must be read back to the same.
+        var again = TrainingConfiguration()
+        try again.read(Array(TrainingConfiguration.text(read.options).utf8), path: "again")
+        var expected = read.options
+        expected.output = ""
+        guard again.options == expected else { throw Finding(description: "\(again.options) was written as \(expected)") }
+        return true
+    }
+}
+
+// MARK: - Photographs
+
+struct JPEGTarget: Target {
+    private let file = MemoryFile()
+    private let seeds: [[UInt8]]
+
+    init() {
+        var random = Philox(seed: 1, purpose: .fuzzing)
+        var seeds: [[UInt8]] = []
+        for stored in JPEGColour.allCases {
+            for (width, height) in [(16, 16), (37, 21)] {
+                let pixels = (0..<width * height * stored.channels).map { UInt8(($0 * 7 + random.integer(below: 64)) & 255) }
+                for progressive in [false, true] {
+                    guard
+                        let bytes = try? encodeJPEG(
+                            pixels, width: width, height: height, stored: stored, quality: 75, progressive: progressive)
+                    else { continue }
+                    seeds.append(bytes)
+                    seeds.append(Array(bytes[..<2]) + JPEGTarget.orientation(random.integer(below: 10)) + bytes[2...])
+                }
+            }
+        }
+        self.seeds = seeds
+    }
+
+    /// An EXIF segment of one entry, in either order of bytes.
+    private static func orientation(_ value: Int) -> [UInt8] {
+        let big: [UInt8] = [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, UInt8(value), 0, 0, 0, 0, 0, 0]
+        let little: [UInt8] = [0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, UInt8(value), 0, 0, 0, 0, 0, 0, 0]
+        return [0xFF, 0xE1, 0, 34] + Array("Exif\0\0".utf8) + (value % 2 == 0 ? big : little)
+    }
+
+    func input(seed: UInt64, index: UInt64) -> [UInt8] {
+        var mutation = Mutation(
+            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            words: [
+                "\u{FF}\u{D8}", "\u{FF}\u{D9}", "\u{FF}\u{DA}", "\u{FF}\u{C4}", "\u{FF}\u{DD}\0\u{4}\0\u{1}", "Exif\0\0MM\0*", "Adobe",
+                "JFIF",
+            ])
+        var bytes = mutation.choose(seeds)
+        let other = mutation.choose(seeds)
+        mutation.apply(to: &bytes, other: other)
+        if mutation.oneIn(3) { header(&bytes, &mutation) }
+        return bytes
+    }
+
+    /// Damages what follows a marker: tables, sizes, components, scans.
+    private func header(_ bytes: inout [UInt8], _ mutation: inout Mutation) {
+        let markers = bytes.indices.dropLast(24).filter { bytes[$0] == 0xFF && bytes[$0 + 1] >= 0xC0 && bytes[$0 + 1] != 0xFF }
+        guard !markers.isEmpty else { return }
+        let place = mutation.choose(markers) + 1 + mutation.number(below: 20)
+        bytes[place] = mutation.oneIn(2) ? UInt8(mutation.number(below: 256)) : mutation.choose([0, 1, 2, 4, 0x11, 0x22, 0x44, 0xFF])
+    }
+
+    func check(_ bytes: [UInt8]) throws -> Bool {
+        let first: DecodedImage
+        do throws(ImageError) {
+            first = try decodeJPEG(bytes)
+        } catch {
+            return false
+        }
+        guard first.width > 0, first.height > 0, first.pixels.count == 3 * first.width * first.height else {
+            throw Finding(description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
+        }
+        // Memory that nobody has written would differ.
+        let second = try decodeJPEG(bytes)
+        guard second.pixels == first.pixels else { throw Finding(description: "decoding twice gives different pixels") }
+        file.write(bytes)
+        // A strip that would grow too large is refused here, which is right.
+        guard let resized = try? loadImage(path: file.path, shortSide: 9) else { return false }
+        guard min(resized.width, resized.height) == 9 else {
+            throw Finding(description: "\(resized.width) × \(resized.height) pixels for a short side of 9")
+        }
+        return true
+    }
+}
