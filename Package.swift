@@ -43,7 +43,8 @@ let package = Package(
         .testTarget(name: "NeuralNetTests", dependencies: ["NeuralNet", "Oracle"], swiftSettings: strict),
         .testTarget(name: "ImageDataTests", dependencies: ["ImageData"], swiftSettings: strict),
         .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
-        .testTarget(name: "TrainingTests", dependencies: ["Training"], swiftSettings: strict),
+        .testTarget(
+            name: "TrainingTests", dependencies: ["trainer", "Training", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"], swiftSettings: strict),
         .testTarget(name: "CommandLineTests", dependencies: ["trainer", "ModelFiles", "ImageData"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],

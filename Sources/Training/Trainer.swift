@@ -186,10 +186,16 @@ public final class Trainer {
         let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) { plans.batch(first + $0) }
         defer { loader.stop() }
         var last: EpochReport?
-        while state.validatedEpochs < options.epochs {
-            let epoch = state.validatedEpochs + 1
-            let sums = try runSteps(of: epoch, loader: loader)
-            last = try validate(epoch, sums)
+        do {
+            while state.validatedEpochs < options.epochs {
+                let epoch = state.validatedEpochs + 1
+                let sums = try runSteps(of: epoch, loader: loader)
+                last = try validate(epoch, sums)
+            }
+        } catch let error as ModelFileError {
+            report(
+                .note("the last whole checkpoint is \(folder.checkpointPath(step: state.step)); go on with: trainer --resume \(folder.path)"))
+            throw error
         }
         return last
     }
