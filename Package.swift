@@ -51,8 +51,10 @@ let package = Package(
             name: "NeuralNetTests", dependencies: ["NeuralNet", "Training", "Compute", "Oracle", "Randomness"], swiftSettings: fast),
         .testTarget(name: "ImageDataTests", dependencies: ["ImageData"], swiftSettings: strict),
         .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
-        .testTarget(name: "TrainingTests", dependencies: ["Training"], swiftSettings: strict),
-        .testTarget(name: "CommandLineTests", dependencies: ["trainer", "fuzz", "ModelFiles"], swiftSettings: strict),
+        .testTarget(
+            name: "TrainingTests",
+            dependencies: ["trainer", "Training", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"], swiftSettings: strict),
+        .testTarget(name: "CommandLineTests", dependencies: ["trainer", "fuzz", "ModelFiles", "ImageData"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu2x

@@ -25,6 +25,11 @@ enum Interruption {
             }
             action.sa_flags = SA_RESTART
             sigaction(number, &action, nil)
+            // Whoever started the program may have had it blocked, and that is inherited.
+            var set = sigset_t()
+            sigemptyset(&set)
+            sigaddset(&set, number)
+            pthread_sigmask(SIG_UNBLOCK, &set, nil)
         }
         // A file's limit and a closed pipe are errors to be told, not to die of.
         Foundation.signal(SIGXFSZ, SIG_IGN)

@@ -190,10 +190,16 @@ public final class Trainer {
         }
         defer { loader.stop() }
         var last: EpochReport?
-        while state.validatedEpochs < options.epochs {
-            let epoch = state.validatedEpochs + 1
-            let sums = try runSteps(of: epoch, loader: loader)
-            last = try validate(epoch, sums)
+        do {
+            while state.validatedEpochs < options.epochs {
+                let epoch = state.validatedEpochs + 1
+                let sums = try runSteps(of: epoch, loader: loader)
+                last = try validate(epoch, sums)
+            }
+        } catch let error as ModelFileError {
+            report(
+                .note("the last whole checkpoint is \(folder.checkpointPath(step: state.step)); go on with: trainer --resume \(folder.path)"))
+            throw error
         }
         return last
     }

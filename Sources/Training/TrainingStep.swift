@@ -89,6 +89,9 @@ public final class TrainingStep {
         return nil
     }
 
+    /// Bytes of device memory for gradients: one arena, and log2 `shards` more.
+    public var gradientByteCount: Int { sums.flatMap(\.slabs).reduce(0) { $0 + $1.byteCount } }
+
     /// The mini-batch's gradient, after the last shard.
     public var gradients: ParameterArena { sums[0] }
 
