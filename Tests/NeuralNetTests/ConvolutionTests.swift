@@ -48,13 +48,16 @@ extension OnDevices {
             }
         }
 
-        private func tolerance(_ algorithm: ConvolutionAlgorithm) -> Double { algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum }
+        private func tolerance(_ algorithm: ConvolutionAlgorithm) -> Double {
+            algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum
+        }
 
         private func run(_ example: Case, _ algorithm: ConvolutionAlgorithm, on device: Device, maximumBatch: Int? = nil) throws -> Passes {
             let weight = Parameter(name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0)
             let bias = Parameter(name: "bias", layout: .bias(count: example.filters), index: 1)
             let layer = try Convolution(
-                input: example.input, filters: example.filters, weight: weight, bias: bias, algorithm: algorithm, keepsTransformedWeights: false,
+                input: example.input, filters: example.filters, weight: weight, bias: bias, algorithm: algorithm,
+                keepsTransformedWeights: false,
                 device: device)
             let fits = example.input.storedChannels % 16 == 0
             #expect(layer.algorithm == (fits || algorithm == .im2col ? algorithm : .direct), "\(example.label)")
@@ -63,7 +66,8 @@ extension OnDevices {
             let maximum = maximumBatch ?? batch
             let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: maximum) / 4)
             try layer.prepare(
-                weights: [Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias))], workspace: workspace.buffer,
+                weights: [Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias))],
+                workspace: workspace.buffer,
                 maximumBatch: maximum)
             let pass = Pass(batch: batch, training: true)
             let input = try Buffer(device, example.input.stored(example.images))
@@ -82,12 +86,15 @@ extension OnDevices {
             return Passes(
                 output: example.output.unstored(try output.values()),
                 inputGradient: try inputGradient.map { example.input.unstored(try $0.values()) },
-                weightGradient: weight.checkedExport(try weightGradient.values()), biasGradient: bias.checkedExport(try biasGradient.values()))
+                weightGradient: weight.checkedExport(try weightGradient.values()),
+                biasGradient: bias.checkedExport(try biasGradient.values()))
         }
 
         /// The exact results of a layer whose output has the given signs. The device's own do for a single run: a ReLU at its kink is no error of
         /// backward.
-        private func exact(_ example: Case, output: [Double], signs: [Double]) -> (output: [Double], input: [Double], weights: [Double], bias: [Double]) {
+        private func exact(_ example: Case, output: [Double], signs: [Double]) -> (
+            output: [Double], input: [Double], weights: [Double], bias: [Double]
+        ) {
             let gradient = Oracle.reluBackward(output: signs, outputGradient: example.outputGradient.doubles)
             let shape = example.input.oracle(batch: example.batch)
             let input =
@@ -99,14 +106,17 @@ extension OnDevices {
         }
 
         private func compare(
-            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]), label: String, tolerance: Double,
+            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]), label: String,
+            tolerance: Double,
             sourceLocation: SourceLocation = #_sourceLocation
         ) {
             #expect(relativeError(passes.output, exact.output) < tolerance, "forward, \(label)", sourceLocation: sourceLocation)
             if let inputGradient = passes.inputGradient {
                 #expect(relativeError(inputGradient, exact.input) < tolerance, "backward-data, \(label)", sourceLocation: sourceLocation)
             }
-            #expect(relativeError(passes.weightGradient, exact.weights) < tolerance, "backward-weights, \(label)", sourceLocation: sourceLocation)
+            #expect(
+                relativeError(passes.weightGradient, exact.weights) < tolerance, "backward-weights, \(label)",
+                sourceLocation: sourceLocation)
             #expect(relativeError(passes.biasGradient, exact.bias) < Tolerance.sum, "bias, \(label)", sourceLocation: sourceLocation)
         }
 
@@ -181,7 +191,8 @@ extension OnDevices {
             let exact = exact(example, output: output, signs: output)
             for algorithm in ConvolutionAlgorithm.allCases {
                 compare(
-                    try run(example, algorithm, on: device), exact, label: "\(algorithm), \(example.label)", tolerance: tolerance(algorithm))
+                    try run(example, algorithm, on: device), exact, label: "\(algorithm), \(example.label)", tolerance: tolerance(algorithm)
+                )
             }
         }
 
@@ -216,7 +227,8 @@ extension OnDevices {
                 input: shape, filters: 16, weight: weight, bias: bias, algorithm: algorithm, keepsTransformedWeights: true, device: device)
             let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: 1))
             let weights = try Buffer(device, floatCount: weight.storedCount)
-            try layer.prepare(weights: [weights, Buffer(device, bias.stored([Float](repeating: 0.1, count: 16)))], workspace: workspace, maximumBatch: 1)
+            try layer.prepare(
+                weights: [weights, Buffer(device, bias.stored([Float](repeating: 0.1, count: 16)))], workspace: workspace, maximumBatch: 1)
             let output = try Guarded(device, count: shape.storedCount)
             for seed in 1...2 {
                 var numbers = TestNumbers(seed)
@@ -227,7 +239,8 @@ extension OnDevices {
                     try layer.forward(input: Buffer(device, images), output: output.buffer, pass: Pass(batch: 1, training: false))
                     let exact = Oracle.reluForward(
                         Oracle.convolutionForward(
-                            images.doubles, shape: shape.oracle(batch: 1), weights: values.doubles, bias: [Double](repeating: Double(Float(0.1)), count: 16),
+                            images.doubles, shape: shape.oracle(batch: 1), weights: values.doubles,
+                            bias: [Double](repeating: Double(Float(0.1)), count: 16),
                             filters: 16))
                     #expect(relativeError(try output.values(), exact) < tolerance(algorithm))
                 }

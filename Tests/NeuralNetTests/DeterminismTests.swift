@@ -28,7 +28,8 @@ extension OnDevices {
             let pixels = Pixels(numbers.integers(count * side * side * 3, below: 256).map { UInt8($0) })
             let records = (0..<count).map {
                 CropRecord(
-                    byteOffset: UInt64($0 * side * side * 3), width: Int32(side), height: Int32(side), x: Int32($0 % 3), y: Int32($0 % 4 - 1),
+                    byteOffset: UInt64($0 * side * side * 3), width: Int32(side), height: Int32(side), x: Int32($0 % 3),
+                    y: Int32($0 % 4 - 1),
                     mirror: $0 % 2 == 0)
             }
             try pixels.bytes.withUnsafeBytes {

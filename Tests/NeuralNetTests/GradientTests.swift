@@ -17,7 +17,8 @@ extension OnDevices {
 
         /// Odd maps, one channel, several panels, a pooling on the image, fully connected layers alone, a linear classifier.
         static let nets = [
-            Net(model: "5,20,M,17,F33,F7", imageSize: 9, classes: 6, batch: 3), Net(model: "M,16,1,M,20", imageSize: 13, classes: 3, batch: 2),
+            Net(model: "5,20,M,17,F33,F7", imageSize: 9, classes: 6, batch: 3),
+            Net(model: "M,16,1,M,20", imageSize: 13, classes: 3, batch: 2),
             Net(model: "F40,F9", imageSize: 5, classes: 17, batch: 5), Net(model: "linear", imageSize: 6, classes: 10, batch: 1),
         ]
 
@@ -107,7 +108,8 @@ extension OnDevices {
             let images = image.stored(numbers.floats(2 * image.count))
             for training in [true, false] {
                 let network = try Network(
-                    architecture, imageSize: 7, classes: 5, options: .init(maximumBatch: 3, training: training, dropout: 0.5), device: device)
+                    architecture, imageSize: 7, classes: 5, options: .init(maximumBatch: 3, training: training, dropout: 0.5),
+                    device: device)
                 try network.initialize(seed: 2)
                 for _ in 0..<2 {
                     try network.input.write(images)

@@ -24,7 +24,8 @@ extension OnDevices {
             }
             let records = cases.map { place, corner, mirror in
                 CropRecord(
-                    byteOffset: UInt64(offsets[place]), width: Int32(sizes[place].width), height: Int32(sizes[place].height), x: Int32(corner.x),
+                    byteOffset: UInt64(offsets[place]), width: Int32(sizes[place].width), height: Int32(sizes[place].height),
+                    x: Int32(corner.x),
                     y: Int32(corner.y), mirror: mirror)
             }
             let input = try ImageInput(device: device, size: size, normalization: Normalization(mean: mean, deviation: deviation))
@@ -36,7 +37,8 @@ extension OnDevices {
                 pass: Pass(batch: batch, training: true, firstImage: first))
             let exact = cases[first...].flatMap { place, corner, mirror -> [Double] in
                 Oracle.cropMirrorNormalize(
-                    photographs[place], height: sizes[place].height, width: sizes[place].width, top: corner.y, left: corner.x, cropHeight: size,
+                    photographs[place], height: sizes[place].height, width: sizes[place].width, top: corner.y, left: corner.x,
+                    cropHeight: size,
                     cropWidth: size, mirror: mirror, mean: mean.doubles, deviation: deviation.doubles)
             }
             let values = FeatureShape.image(size: size).unstored(try output.values())

@@ -12,7 +12,8 @@ extension OnDevices {
 
         /// A single element; sizes that no tile divides; several items by rows and by panels; a depth of more than one block.
         static let sizes = [
-            Size(m: 1, n: 16, k: 1), Size(m: 7, n: 48, k: 13), Size(m: 403, n: 80, k: 5), Size(m: 3, n: 336, k: 37), Size(m: 13, n: 112, k: 1061),
+            Size(m: 1, n: 16, k: 1), Size(m: 7, n: 48, k: 13), Size(m: 403, n: 80, k: 5), Size(m: 3, n: 336, k: 37),
+            Size(m: 13, n: 112, k: 1061),
         ]
 
         /// Every option, A as it is and transposed, B and C in panels and row by row with gaps between the rows.
@@ -36,7 +37,8 @@ extension OnDevices {
                             let start = options.contains(.accumulate) ? before : [Float](repeating: .nan, count: m * n)
                             let c = try Guarded(device, cInPanels ? panels(start, rows: m, columns: n) : rows(start, columns: n, gap: 16))
                             try product.multiply(
-                                aBuffer, aColumns: rowLength, transposed: transposed, bBuffer, bInPanels ? .panels(rows: k) : .rowMajor(columns: n + 16),
+                                aBuffer, aColumns: rowLength, transposed: transposed, bBuffer,
+                                bInPanels ? .panels(rows: k) : .rowMajor(columns: n + 16),
                                 bias: options.contains(.bias) ? biasBuffer : nil, into: c.buffer,
                                 cInPanels ? .panels(rows: m) : .rowMajor(columns: n + 16), m: m, n: n, k: k, options: options)
                             let values = try c.values()
@@ -68,7 +70,8 @@ extension OnDevices {
                 for transposed in [false, true] {
                     let packed = try Guarded(device, count: k * columns)
                     try product.pack(
-                        Buffer(device, transposed ? transpose(b, rows: k, columns: n) : b), transposed: transposed, into: packed.buffer, k: k, n: n)
+                        Buffer(device, transposed ? transpose(b, rows: k, columns: n) : b), transposed: transposed, into: packed.buffer,
+                        k: k, n: n)
                     #expect(try packed.values() == expected, "\(k)×\(n), transposed \(transposed)")
                 }
             }

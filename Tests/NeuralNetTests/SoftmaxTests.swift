@@ -62,7 +62,8 @@ extension OnDevices {
             let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: 5)
             let gradient = try Guarded(device, count: 5 * 16)
             let rows: [[Float]] = [
-                [Float](repeating: .nan, count: 6), [.infinity, -.infinity, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5], [Float](repeating: .nan, count: 6),
+                [Float](repeating: .nan, count: 6), [.infinity, -.infinity, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5],
+                [Float](repeating: .nan, count: 6),
                 [.nan, 1, 2, 3, 4, 5],
             ]
             try loss.forwardBackward(

@@ -29,7 +29,8 @@ struct TrainingStepTests {
                 options: Network.Options(maximumBatch: batch / shards, training: true, freezesFeatures: freezes), device: device)
             try network.initialize(seed: 3)
             training = try TrainingStep(
-                network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch, shards: shards,
+                network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
+                shards: shards,
                 momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
             data = try DeviceBatch(device: device, capacity: batch)
             try upload(0..<batch)
@@ -38,7 +39,8 @@ struct TrainingStepTests {
         /// Images by their numbers: what an image is does not depend on the batch it is in.
         func upload(_ images: Range<Int>, weight: Float = 1) throws {
             let bytes = TrainingStepTests.size * TrainingStepTests.size * 3
-            let pixels = Pixels(images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) } })
+            let pixels = Pixels(
+                images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) } })
             let side = Int32(TrainingStepTests.size)
             try data.upload(
                 pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
@@ -88,16 +90,21 @@ struct TrainingStepTests {
             let side = TrainingStepTests.size
             let bytes = side * side * 3
             let images = 0..<64
-            let pixels = Pixels(images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) } })
+            let pixels = Pixels(
+                images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) } })
             try single.data.upload(
                 pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
-                records: images.map { CropRecord(byteOffset: UInt64($0 * bytes), width: Int32(side), height: Int32(side), x: 0, y: 0, mirror: false) },
+                records: images.map {
+                    CropRecord(byteOffset: UInt64($0 * bytes), width: Int32(side), height: Int32(side), x: 0, y: 0, mirror: false)
+                },
                 labels: images.map { Int32($0 % TrainingStepTests.classes) }, weights: images.map { $0 / 16 == quarter ? 1 : 0 })
             try single.training.run(single.data, step: 0, learningRate: 0)
             parts.append(try single.gradients)
         }
         let sums = parts[0].indices.map { parameter in
-            parts[0][parameter].indices.map { (parts[0][parameter][$0] + parts[1][parameter][$0]) + (parts[2][parameter][$0] + parts[3][parameter][$0]) }
+            parts[0][parameter].indices.map {
+                (parts[0][parameter][$0] + parts[1][parameter][$0]) + (parts[2][parameter][$0] + parts[3][parameter][$0])
+            }
         }
         #expect(try whole.gradients == sums)
         #expect(sums[0].contains { $0 != 0 })
