@@ -84,6 +84,9 @@ public final class RunFolder {
     ///
     /// - Throws: `TrainingError` where there is none.
     static func newestCheckpoint(_ run: String) throws -> String {
+        guard FileManager.default.fileExists(atPath: run) else {
+            throw TrainingError("\(run): no such folder; give the folder of a run, as --out named it")
+        }
         guard let step = checkpointSteps(run).last else {
             throw TrainingError(
                 "\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first")

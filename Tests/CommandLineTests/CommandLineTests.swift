@@ -67,6 +67,11 @@ struct CommandLineTests {
         Mistake("schedule", train("--schedule", "linear"), status: 2, "--schedule", "one of constant, step, plateau, cosine"),
         Mistake("workers 0", train("--workers", "0"), status: 2, "--workers", "1 to 256 threads"),
         Mistake("validation fraction", train("--val-fraction", "1"), status: 2, "--val-fraction", "a share between 0 and 1"),
+        Mistake("bad files", train("--max-bad", "many"), status: 2, "'many' is invalid for '--max-bad", "a share such as 1%"),
+        Mistake("frozen at random", train("--freeze", "features"), status: 2, "--freeze features", "expected --init too"),
+        Mistake("clip at 0", train("--clip-norm", "0"), status: 2, "'0' is invalid for '--clip-norm", "a number above 0"),
+        Mistake("keep 0", train("--keep", "0"), status: 2, "'0' is invalid for '--keep", "1 to 1000000 checkpoints"),
+        Mistake("no steps", train("--checkpoint-every", "0"), status: 2, "'0' is invalid for '--checkpoint-every", "steps"),
         Mistake("unknown flag", train("--lerning-rate", "1"), status: 2, "Unknown option '--lerning-rate'", "'--learning-rate'"),
         Mistake("unknown command", ["trian"], status: 2, "Unexpected argument 'trian'"),
         Mistake("no checkpoint", ["evaluate", "--data", "set"], status: 2, "Missing expected argument '--checkpoint"),
@@ -144,6 +149,9 @@ struct CommandLineTests {
         Mistake("it exists", train("--out", "run"), status: 1, "run: this exists already, and a run is never overwritten", "another --out"),
         Mistake(
             "it is below a file", train("--out", "/dev/null/x"), status: 1, "/dev/null/x: cannot make", "Not a directory", "another --out"),
+        Mistake("nothing to begin from", train("--init", "nowhere"), status: 1, "nowhere: no such file or folder"),
+        Mistake("nothing to resume", ["--resume", "nowhere"], status: 1, "nowhere: no such folder"),
+        Mistake("not a run", ["--resume", "set"], status: 1, "set: no whole checkpoint to go on from"),
         Mistake("the set exists", ["scenes", "--out", "set"], status: 1, "set: exists already"),
         Mistake("the set is below a file", ["scenes", "--out", "/dev/null/x"], status: 1, "/dev/null/x: cannot be made: Not a directory"),
         Mistake(
