@@ -198,7 +198,8 @@ public final class Trainer {
             }
         } catch let error as ModelFileError {
             report(
-                .note("the last whole checkpoint is \(folder.checkpointPath(step: state.step)); go on with: trainer --resume \(folder.path)"))
+                .note(
+                    "the last whole checkpoint is \(folder.checkpointPath(step: state.step)); go on with: trainer --resume \(folder.path)"))
             throw error
         }
         return last

@@ -85,7 +85,10 @@ struct BadRunTests {
     @Test func divergenceNamesStepRateAndLayer() throws {
         let result = try place.train("--out", "run", "--learning-rate", "1e30", "--warmup-epochs", "0")
         #expect(result.status == 1)
-        #expect(result.errors.contains(/step [2-6]: the loss is not finite at learning rate [0-9.]+e\+(29|30); the first that is not finite is/), "\(result.errors)")
+        #expect(
+            result.errors.contains(
+                /step [2-6]: the loss is not finite at learning rate [0-9.]+e\+(29|30); the first that is not finite is/),
+            "\(result.errors)")
         #expect(result.errors.contains(/layer [1-9] \((conv|fc|pool|dropout)/), "\(result.errors)")
         #expect(try place.names("run/checkpoints") == ["last", "step-0"])
     }
@@ -96,14 +99,17 @@ struct BadRunTests {
         try #require(place.train("--out", "first", "--seed", "5").status == 0)
         try FileManager.default.removeItem(atPath: place.file("set/train/ring"))
         try FileManager.default.removeItem(atPath: place.file("set/val/ring"))
-        let result = try place.train("--out", "second", "--init", "first", "--freeze", "features", "--epochs", "1", "--checkpoint-every", "1")
+        let result = try place.train(
+            "--out", "second", "--init", "first", "--freeze", "features", "--epochs", "1", "--checkpoint-every", "1")
         try #require(result.status == 0, "\(result.errors)")
         #expect(
             result.output.contains(
                 "took features.0.weight, features.0.bias, classifier.0.weight, classifier.0.bias and its normalisation; initialised "
                     + "classifier.3.weight, classifier.3.bias"), "\(result.output)")
         // The convolution's bytes are those of the first run; the classifier has learnt, and the velocities are its alone.
-        func tensor(_ run: String, _ name: String, _ file: String = "model") throws -> [Float]? { try place.tensor("\(run)/checkpoints/last/\(file).safetensors", name) }
+        func tensor(_ run: String, _ name: String, _ file: String = "model") throws -> [Float]? {
+            try place.tensor("\(run)/checkpoints/last/\(file).safetensors", name)
+        }
         #expect(try tensor("second", "features.0.weight") == tensor("first", "features.0.weight"))
         #expect(try tensor("second", "classifier.0.weight") != tensor("first", "classifier.0.weight"))
         #expect(try tensor("second", "features.0.weight", "optimizer") == nil)

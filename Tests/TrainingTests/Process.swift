@@ -11,7 +11,8 @@ final class Workplace {
 
     /// A small run's options; a test's own follow them and win.
     static let small = [
-        "--data", "set", "--model", "16,M,F16", "--image-size", "16", "--batch", "8", "--epochs", "2", "--learning-rate", "0.02", "--device", "cpu",
+        "--data", "set", "--model", "16,M,F16", "--image-size", "16", "--batch", "8", "--epochs", "2", "--learning-rate", "0.02",
+        "--device", "cpu",
     ]
 
     let path: String

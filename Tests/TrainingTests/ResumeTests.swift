@@ -53,19 +53,26 @@ struct ResumeTests {
         try #require(result.status == 0, "\(result.errors)")
         #expect(result.output.contains("going on after step 8"), "\(result.output)")
         #expect(try place.bytes("run" + model) == place.bytes("whole" + model))
-        #expect(try place.bytes("run/checkpoints/last/optimizer.safetensors") == place.bytes("whole/checkpoints/last/optimizer.safetensors"))
+        #expect(
+            try place.bytes("run/checkpoints/last/optimizer.safetensors") == place.bytes("whole/checkpoints/last/optimizer.safetensors"))
         #expect(try place.untimedLog("run") == place.untimedLog("whole"))
-        let left = try place.names("run/checkpoints").filter { $0.hasPrefix(".") } + place.names("run/checkpoints/step-8").filter { $0.hasPrefix(".") }
+        let left =
+            try place.names("run/checkpoints").filter { $0.hasPrefix(".") }
+            + place.names("run/checkpoints/step-8").filter { $0.hasPrefix(".") }
         #expect(left == [])
     }
 
     @Test(arguments: ["plateau", "step"])
     func scheduleIsResumed(_ schedule: String) throws {
-        let options = ["--schedule", schedule, "--epochs", "5", "--keep", "9", "--learning-rate", "0.000001", "--shards", "2", "--clip-norm", "0.5"]
+        let options = [
+            "--schedule", schedule, "--epochs", "5", "--keep", "9", "--learning-rate", "0.000001", "--shards", "2", "--clip-norm", "0.5",
+        ]
         let whole = try place.run(Workplace.small + options + ["--out", "whole"])
         try #require(whole.status == 0, "\(whole.errors)")
         let names = try place.names("whole/checkpoints").filter { $0.hasPrefix("step-") }
-        for name in names where name != "step-18" && name != "step-0" { try FileManager.default.removeItem(atPath: place.file("whole/checkpoints/" + name)) }
+        for name in names where name != "step-18" && name != "step-0" {
+            try FileManager.default.removeItem(atPath: place.file("whole/checkpoints/" + name))
+        }
         _ = try place.run(Workplace.small + options + ["--out", "twin"])
         #expect(try place.run("--resume", "whole").status == 0)
         #expect(try place.bytes("whole" + model) == place.bytes("twin" + model))
@@ -77,7 +84,9 @@ struct ResumeTests {
         let before = try place.bytes("run" + model)
         let refused = try place.run("--resume", "run", "--seed", "7", "--batch", "4", "--epochs", "3", "--model", "linear")
         #expect(refused.status == 2)
-        for part in ["--seed 7 (the run has 1)", "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)", "--model linear (the run has 16,M,F16)"] {
+        for part in [
+            "--seed 7 (the run has 1)", "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)", "--model linear (the run has 16,M,F16)",
+        ] {
             #expect(refused.errors.contains(part), "\(refused.errors)")
         }
         let other = try place.run("--resume", "run", "--out", "elsewhere")
@@ -120,9 +129,9 @@ struct ResumeTests {
 
     @Test(arguments: [SIGINT, SIGTERM])
     func signalsWriteACheckpoint(_ signal: Int32) throws {
-        let whole = try place.train("--out", "whole", "--epochs", "40")
+        let whole = try place.train("--out", "whole", "--epochs", "16")
         try #require(whole.status == 0)
-        let stopped = try place.run(Workplace.small + ["--out", "run", "--epochs", "40"]) { process in
+        let stopped = try place.run(Workplace.small + ["--out", "run", "--epochs", "16"]) { process in
             place.await("run/checkpoints/step-6")
             kill(process, signal)
         }
@@ -164,7 +173,6 @@ struct ResumeTests {
         }
         #expect([130, 143].contains(result.status))
         #expect(!result.output.contains("stopped by"), "\(result.output)")
-        #expect(try place.run("--resume", "run", "--workers", "1").status != 1)
     }
 
     @Test func fileSizeLimitKeepsTheLastCheckpoint() throws {
@@ -181,7 +189,9 @@ struct ResumeTests {
         for step in [12, 18, 24] { try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)")) }
         result = try place.run(["--resume", "run"], fileBlocks: size / 1024)
         #expect(result.status == 1 && result.errors.contains("step-12.partial/model.safetensors"), "\(result.errors)")
-        #expect(result.output.contains("the last whole checkpoint is run/checkpoints/step-6; go on with: trainer --resume run"), "\(result.output)")
+        #expect(
+            result.output.contains("the last whole checkpoint is run/checkpoints/step-6; go on with: trainer --resume run"),
+            "\(result.output)")
         #expect(try place.names("run/checkpoints").filter { $0.hasPrefix(".") } == [])
         #expect(try place.run("--resume", "run").status == 0)
         #expect(try place.bytes("run" + model) == place.bytes("whole" + model))
