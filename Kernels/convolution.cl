@@ -95,7 +95,7 @@ typedef struct {
                 vector value = sum[r][j];                                                                                                 \
                 if (ky_first > 0) value += LOAD(target);                                                                                  \
                 if (flags & ADD_BIAS) value += LOAD(bias + j * VECTOR);                                                                   \
-                if (flags & RELU) value = max(value, 0.0f);                                                                               \
+                if (flags & RELU) value = value < 0.0f ? (vector)0.0f : value; /* not max: a NaN must stay one */                         \
                 STORE(value, target);                                                                                                     \
             }                                                                                                                             \
         }                                                                                                                                 \

@@ -77,7 +77,7 @@ typedef vector unaligned_vector __attribute__((aligned(4)));
                 vector value = sum[r][j];                                                                                                 \
                 if (flags & ACCUMULATE) value += LOAD(target);                                                                            \
                 if (flags & ADD_BIAS) value += LOAD(bias + j * VECTOR);                                                                   \
-                if (flags & RELU) value = max(value, 0.0f);                                                                               \
+                if (flags & RELU) value = value < 0.0f ? (vector)0.0f : value; /* not max: a NaN must stay one */                         \
                 STORE(value, target);                                                                                                     \
             }                                                                                                                             \
         }                                                                                                                                 \

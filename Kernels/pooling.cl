@@ -15,6 +15,9 @@
 #define LOAD(pointer) JOIN(vload, WIDTH)(0, pointer)
 #define STORE(value, pointer) JOIN(vstore, WIDTH)(value, 0, pointer)
 
+// Not fmax: a NaN must stay one, or a network that has diverged would not show it.
+static VECTOR larger(const VECTOR a, const VECTOR b) { return select(a, b, (a < b) | isnan(b)); }
+
 kernel void max_pool_forward(const global float *restrict input, global float *restrict output, const int batch, const int height,
                              const int width, const int channels) {
     const int outputHeight = height / 2, outputWidth = width / 2;
@@ -23,9 +26,9 @@ kernel void max_pool_forward(const global float *restrict input, global float *r
     const int image = row / outputHeight, y = row % outputHeight;
     const size_t line = (size_t)width * channels;
     const global float *window = input + ((size_t)image * height + 2 * y) * line + (size_t)2 * x * channels + channel;
-    const VECTOR top = fmax(LOAD(window), LOAD(window + channels));
-    const VECTOR bottom = fmax(LOAD(window + line), LOAD(window + line + channels));
-    STORE(fmax(top, bottom), output + ((size_t)row * outputWidth + x) * channels + channel);
+    const VECTOR top = larger(LOAD(window), LOAD(window + channels));
+    const VECTOR bottom = larger(LOAD(window + line), LOAD(window + line + channels));
+    STORE(larger(top, bottom), output + ((size_t)row * outputWidth + x) * channels + channel);
 }
 
 // The gradient goes to the window's first maximum in the order of reading; the window is read again instead of keeping its index.

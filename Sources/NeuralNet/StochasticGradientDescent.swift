@@ -11,7 +11,7 @@ public final class StochasticGradientDescent {
     /// One velocity for each weight; part of what a run must keep to be resumed.
     public let velocities: ParameterArena
     /// What gradients are multiplied by: stays on the device, so that nobody waits for the norm.
-    private let scale: Buffer
+    let scale: Buffer
     private let partialSums: Buffer
     private let partialCount: Int
     private let update: Kernel

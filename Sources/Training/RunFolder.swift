@@ -30,9 +30,7 @@ public final class RunFolder {
     ///
     /// - Throws: `TrainingError` where there is none, or a process is at work in it.
     public static func open(_ path: String) throws -> RunFolder {
-        guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
-            throw TrainingError("\(path): no run's folder, it has no checkpoints/ in it; check the path of --resume")
-        }
+        try requireRun(path)
         let folder = try RunFolder(locking: path)
         for place in [path, path + "/checkpoints"] + checkpointSteps(path).map({ checkpointPath(path, step: $0) }) {
             for name in try FileManager.default.contentsOfDirectory(atPath: place) where isLeftover(name) {
@@ -40,6 +38,12 @@ public final class RunFolder {
             }
         }
         return folder
+    }
+
+    private static func requireRun(_ path: String) throws {
+        guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
+            throw TrainingError("\(path): no run's folder, it has no checkpoints/ in it; check the path of --resume")
+        }
     }
 
     private static func isLeftover(_ name: String) -> Bool { name.hasPrefix(".partial-") || name.hasPrefix(".step-") }
@@ -84,9 +88,7 @@ public final class RunFolder {
     ///
     /// - Throws: `TrainingError` where there is none.
     static func newestCheckpoint(_ run: String) throws -> String {
-        guard FileManager.default.fileExists(atPath: run) else {
-            throw TrainingError("\(run): no such folder; give the folder of a run, as --out named it")
-        }
+        try requireRun(run)
         guard let step = checkpointSteps(run).last else {
             throw TrainingError(
                 "\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first")

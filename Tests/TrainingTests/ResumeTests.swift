@@ -129,9 +129,9 @@ struct ResumeTests {
 
     @Test(arguments: [SIGINT, SIGTERM])
     func signalsWriteACheckpoint(_ signal: Int32) throws {
-        let whole = try place.train("--out", "whole", "--epochs", "40")
+        let whole = try place.train("--out", "whole", "--epochs", "16")
         try #require(whole.status == 0)
-        let stopped = try place.run(Workplace.small + ["--out", "run", "--epochs", "40"]) { process in
+        let stopped = try place.run(Workplace.small + ["--out", "run", "--epochs", "16"]) { process in
             place.await("run/checkpoints/step-6")
             kill(process, signal)
         }
@@ -173,7 +173,6 @@ struct ResumeTests {
         }
         #expect([130, 143].contains(result.status))
         #expect(!result.output.contains("stopped by"), "\(result.output)")
-        #expect(try place.run("--resume", "run", "--workers", "1").status != 1)
     }
 
     @Test func fileSizeLimitKeepsTheLastCheckpoint() throws {
