@@ -28,18 +28,21 @@ import Testing
         let step = max(128, device.description.baseAlignment)
         var whole: Buffer? = try Buffer(device, byteCount: 3 * step)
         try whole?.clear()
-        let middle = try #require(try whole?.slice(byteOffset: step, byteCount: step))
-        try middle.write([UInt8](repeating: 7, count: step))
+        var slice: Buffer? = try whole?.slice(byteOffset: step, byteCount: step)
+        let middle = { try #require(slice) }
+        try middle().write([UInt8](repeating: 7, count: step))
         let bytes: [UInt8] = try #require(try whole?.read(3 * step))
         #expect(bytes == [UInt8](repeating: 0, count: step) + [UInt8](repeating: 7, count: step) + [UInt8](repeating: 0, count: step))
-        try middle.clear()
+        try middle().clear()
         #expect(try whole?.read(3 * step) == [UInt8](repeating: 0, count: 3 * step))
         // The slice keeps the whole alive, and is not counted again.
         #expect(device.allocatedBytes == 3 * step)
         whole = nil
         #expect(device.allocatedBytes == 3 * step)
-        try middle.write([UInt8](repeating: 9, count: step))
-        #expect(try middle.read(step) == [UInt8](repeating: 9, count: step))
+        try middle().write([UInt8](repeating: 9, count: step))
+        #expect(try middle().read(step) == [UInt8](repeating: 9, count: step))
+        slice = nil
+        #expect(device.allocatedBytes == 0)
     }
 
     @Test(arguments: testDevices)

@@ -97,6 +97,35 @@ extension OnDevices {
             }
         }
 
+        /// Frozen convolutions take no gradient, and those above them are the same bits.
+        @Test(arguments: testDevices)
+        func frozenConvolutions(description: DeviceDescription) throws {
+            let device = try open(description)
+            let architecture = try Architecture(parsing: "16,M,20,F33,F18")
+            var numbers = TestNumbers(6)
+            let image = FeatureShape.image(size: 6)
+            let images = image.stored(numbers.floats(3 * image.count))
+            let scores = try Buffer(device, FeatureShape(height: 1, width: 1, channels: 5).stored(numbers.floats(15)))
+            func gradients(freezes: Bool) throws -> [String: [Float]] {
+                let network = try Network(
+                    architecture, imageSize: 6, classes: 5,
+                    options: .init(maximumBatch: 3, training: true, dropout: 0, freezesFeatures: freezes), device: device)
+                try network.initialize(seed: 2)
+                try network.input.write(images)
+                let arena = try ParameterArena(network.trainedParameters, device: device)
+                let pass = Pass(batch: 3, training: true)
+                try network.forward(pass)
+                try #require(network.logitsGradient).copy(from: scores)
+                try network.backward(pass, gradients: arena)
+                return try Dictionary(
+                    uniqueKeysWithValues: network.trainedParameters.map { ($0.name, try arena[$0].read($0.storedCount)) })
+            }
+            let all = try gradients(freezes: false)
+            let frozen = try gradients(freezes: true)
+            #expect(all.count == 10 && frozen.keys.sorted() == all.keys.filter { $0.hasPrefix("classifier") }.sorted())
+            for (name, values) in frozen { #expect(values == all[name] && values.contains { $0 != 0 }, "\(name)") }
+        }
+
         /// A network for inference keeps two activations and its transformed weights, and gives the logits of one for training without dropout.
         @Test(arguments: testDevices)
         func inferenceAgreesWithTraining(description: DeviceDescription) throws {

@@ -6,36 +6,124 @@ import Testing
 
 extension OnDevices {
     @Suite struct OptimizerTests {
-        @Test(arguments: testDevices)
-        func followsPyTorchsFormula(description: DeviceDescription) throws {
-            let device = try open(description)
-            let shape = FeatureShape(height: 2, width: 3, channels: 20)
-            let parameters = [
-                Parameter(name: "weight", layout: .fullyConnected(units: 19, input: shape), index: 0),
-                Parameter(name: "bias", layout: .bias(count: 19), index: 1),
-            ]
-            let optimizer = try StochasticGradientDescent(parameters, momentum: 0.9, weightDecay: 0.25, device: device)
-            var numbers = TestNumbers(1)
-            for parameter in parameters {
-                let start = numbers.floats(parameter.count)
-                var weights = start.doubles
-                var velocity = [Double](repeating: 0, count: parameter.count)
-                let buffer = try Guarded(device, parameter.stored(start))
-                for step in 1...3 {
-                    let gradient = numbers.floats(parameter.count)
-                    let scale = step == 2 ? 0.5 : 1.0
-                    try optimizer.scale.write([Float(scale)])
-                    try optimizer.step(
-                        parameter, weights: buffer.buffer, gradient: Buffer(device, parameter.stored(gradient)), learningRate: 0.1)
-                    // Decay on weights alone. float32's 0.1 and 0.9 are not quite those of the oracle: a part in 10⁷.
-                    Oracle.sgd(
-                        weights: &weights, velocity: &velocity, gradient: gradient.doubles.map { $0 * scale }, learningRate: 0.1, momentum: 0.9,
-                        weightDecay: parameter.name == "bias" ? 0 : 0.25)
-                    #expect(relativeError(parameter.checkedExport(try buffer.values()), weights) < Tolerance.elementwise)
-                    let velocities: [Float] = try optimizer.velocities[parameter].read(parameter.storedCount)
-                    #expect(relativeError(parameter.checkedExport(velocities), velocity) < Tolerance.elementwise)
+        static let shape = FeatureShape(height: 2, width: 30, channels: 20)
+        /// One longer than a chunk of the norm's sum, and one shorter.
+        let parameters = [
+            Parameter(name: "weight", layout: .fullyConnected(units: 19, input: shape), index: 0),
+            Parameter(name: "bias", layout: .bias(count: 19), index: 1),
+        ]
+
+        /// The optimiser's side and the oracle's, step by step.
+        private final class Comparison {
+            let device: Device
+            let parameters: [Parameter]
+            let optimizer: StochasticGradientDescent
+            let loss: SoftmaxCrossEntropy
+            let weights: [Guarded]
+            let gradients: ParameterArena
+            var exactWeights: [[Double]]
+            var exactVelocities: [[Double]]
+
+            init(_ parameters: [Parameter], clipNorm: Float?, device: Device) throws {
+                self.device = device
+                self.parameters = parameters
+                optimizer = try StochasticGradientDescent(parameters, momentum: 0.9, weightDecay: 0.25, clipNorm: clipNorm, device: device)
+                loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 1)
+                gradients = try ParameterArena(parameters, device: device)
+                var numbers = TestNumbers(1)
+                let start = parameters.map { numbers.floats($0.count) }
+                weights = try zip(parameters, start).map { try Guarded(device, $0.stored($1)) }
+                exactWeights = start.map(\.doubles)
+                exactVelocities = start.map { [Double](repeating: 0, count: $0.count) }
+            }
+
+            /// One step on the device.
+            func step(_ number: Int, _ values: [[Float]], score: Float = 0) throws {
+                for (parameter, values) in zip(parameters, values) { try gradients[parameter].write(parameter.stored(values)) }
+                let logits = try Buffer(device, [score] + [Float](repeating: 0, count: 15))
+                try loss.forwardBackward(
+                    logits: logits, labels: Buffer(device, [Int32(1)]), weights: Buffer(device, [Float(1)]),
+                    gradient: Buffer(device, floatCount: 16), scale: 1, step: number, addsToStep: false,
+                    pass: Pass(batch: 1, training: true))
+                try optimizer.beginStep(number, loss: loss, gradients: gradients)
+                for (parameter, weights) in zip(parameters, weights) {
+                    try optimizer.step(parameter, weights: weights.buffer, gradient: gradients[parameter], learningRate: 0.1)
                 }
             }
+
+            /// The same step in double precision: decay on weights alone.
+            func exactStep(_ values: [[Float]], scale: Double = 1) {
+                for index in parameters.indices {
+                    Oracle.sgd(
+                        weights: &exactWeights[index], velocity: &exactVelocities[index],
+                        gradient: values[index].doubles.map { $0 * scale },
+                        learningRate: 0.1, momentum: 0.9, weightDecay: parameters[index].name == "bias" ? 0 : 0.25)
+                }
+            }
+
+            func compare(sourceLocation: SourceLocation = #_sourceLocation) throws {
+                for (index, parameter) in parameters.enumerated() {
+                    let values = parameter.checkedExport(try weights[index].values())
+                    #expect(relativeError(values, exactWeights[index]) < Tolerance.elementwise, sourceLocation: sourceLocation)
+                    let velocities: [Float] = try optimizer.velocities[parameter].read(parameter.storedCount)
+                    #expect(
+                        relativeError(parameter.checkedExport(velocities), exactVelocities[index]) < Tolerance.elementwise,
+                        sourceLocation: sourceLocation)
+                }
+            }
+        }
+
+        private func norm(_ values: [[Float]]) -> Double { values.joined().reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() }
+
+        @Test(arguments: testDevices)
+        func followsPyTorchsFormula(description: DeviceDescription) throws {
+            let comparison = try Comparison(parameters, clipNorm: nil, device: open(description))
+            var numbers = TestNumbers(2)
+            for step in 0..<3 {
+                let values = parameters.map { numbers.floats($0.count) }
+                try comparison.step(step, values)
+                comparison.exactStep(values)
+                try comparison.compare()
+            }
+        }
+
+        /// All gradients together are scaled down to the norm where they are longer, and left alone where they are not.
+        @Test(arguments: testDevices)
+        func clipping(description: DeviceDescription) throws {
+            let limit = 20.0
+            let comparison = try Comparison(parameters, clipNorm: Float(limit), device: open(description))
+            var numbers = TestNumbers(3)
+            for (step, size) in [Float(1), 0.1, 30].enumerated() {
+                let values = parameters.map { numbers.floats($0.count, in: -size...size) }
+                let scale = min(1, limit / norm(values))
+                #expect((scale < 1) == (size >= 1))
+                try comparison.step(step, values)
+                comparison.exactStep(values, scale: scale)
+                try comparison.compare()
+            }
+        }
+
+        /// The weights that led to a loss or norm that is not finite stay, and every later loss tells.
+        @Test(arguments: testDevices, [true, false])
+        func stopsWhereItIsNotFinite(description: DeviceDescription, byLoss: Bool) throws {
+            let comparison = try Comparison(parameters, clipNorm: 1e30, device: open(description))
+            var numbers = TestNumbers(4)
+            let values = parameters.map { numbers.floats($0.count) }
+            func loss(_ step: Int) throws -> Float {
+                var totals = SoftmaxCrossEntropy.Totals(loss: 0, top1: 0, top5: 0, weight: 0)
+                try withUnsafeMutableBytes(of: &totals) { try comparison.loss.readTotals(step: step, into: $0).wait() }
+                return totals.loss
+            }
+            try comparison.step(0, values)
+            comparison.exactStep(values)
+            #expect(try loss(0).isFinite)
+            var broken = values
+            if !byLoss { broken[1][3] = .infinity }
+            try comparison.step(1, broken, score: byLoss ? .nan : 0)
+            #expect(try loss(1).isNaN)
+            try comparison.step(2, values)
+            #expect(try loss(2).isNaN)
+            try comparison.compare()
         }
 
         @Test(arguments: testDevices)

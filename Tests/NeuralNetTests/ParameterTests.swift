@@ -36,10 +36,10 @@ import Testing
         let connected = Parameter(
             name: "f", layout: .fullyConnected(units: 20, input: FeatureShape(height: 2, width: 3, channels: 5)), index: 0)
         #expect(connected.shape == [20, 30])
-        // Unit 18, channel 4, row 1, column 2: torchvision's input (4 · 2 + 1) · 3 + 2, ours (1 · 3 + 2) · 16 + 4.
+        // Unit 18, channel 3, row 1, column 0: torchvision's input (3 · 2 + 1) · 3, ours 1 · 3 · 16 + 3.
         values = [Float](repeating: 0, count: connected.count)
-        values[18 * 30 + (4 * 2 + 1) * 3 + 2] = 1
-        #expect(connected.stored(values).firstIndex(of: 1) == (1 * 96 + (1 * 3 + 2) * 16 + 4) * 16 + 2)
+        values[18 * 30 + (3 * 2 + 1) * 3] = 1
+        #expect(connected.stored(values).firstIndex(of: 1) == (1 * 96 + 1 * 3 * 16 + 3) * 16 + 2)
     }
 
     @Test func decayAndInputs() {

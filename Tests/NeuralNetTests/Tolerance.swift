@@ -9,7 +9,7 @@ enum Tolerance {
     static let sum = 2e-5
     /// F(4×4): its transforms multiply by up to 2.5 and cancel again, which takes one more digit.
     static let winograd4 = 1e-4
-    /// A handful of roundings for each element, no sums: update, normalisation.
+    /// A handful of roundings for each element: update (with a factor from a norm, which rounding touches less), normalisation.
     static let elementwise = 1e-6
     /// exp and log may be wrong by three units in the last place, of arguments up to 20 that are themselves rounded: 20 · 6e-8 + 4e-7.
     static let softmax = 2e-6
