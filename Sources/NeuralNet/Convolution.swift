@@ -46,7 +46,9 @@ public final class Convolution: Layer {
     private let mask: ReLUBackward
     private var weights: [Buffer] = []
 
-    public var name: String { "conv \(inputShape.channels)→\(outputShape.channels)" }
+    public var name: String { Convolution.name(input: inputShape, output: outputShape) }
+
+    static func name(input: FeatureShape, output: FeatureShape) -> String { "conv \(input.channels)→\(output.channels)" }
 
     init(
         input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithm: ConvolutionAlgorithm?,

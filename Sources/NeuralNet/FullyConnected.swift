@@ -14,7 +14,9 @@ public final class FullyConnected: Layer {
     private let panelsPerItem: Int
     private var weights: [Buffer] = []
 
-    public var name: String { "fc \(inputShape.count)→\(outputShape.channels)" }
+    public var name: String { FullyConnected.name(input: inputShape, output: outputShape) }
+
+    static func name(input: FeatureShape, output: FeatureShape) -> String { "fc \(input.count)→\(output.channels)" }
 
     init(input: FeatureShape, units: Int, relu: Bool, weight: Parameter, bias: Parameter, device: Device) throws {
         inputShape = input
@@ -30,7 +32,13 @@ public final class FullyConnected: Layer {
         backwardData = try device.kernel("fully_connected", "fully_connected_backward_data", constants: tuning.constants)
     }
 
-    public func workspaceByteCount(maximumBatch: Int) -> Int { reluBackward.workspaceByteCount(maximumBatch: maximumBatch) }
+    public func workspaceByteCount(maximumBatch: Int) -> Int {
+        FullyConnected.workspaceByteCount(input: inputShape, output: outputShape, maximumBatch: maximumBatch)
+    }
+
+    static func workspaceByteCount(input: FeatureShape, output: FeatureShape, maximumBatch: Int) -> Int {
+        ReLUBackward.workspaceByteCount(output, maximumBatch: maximumBatch)
+    }
 
     public func prepare(weights: [Buffer], workspace: Buffer?, maximumBatch: Int) throws {
         self.weights = weights
