@@ -36,9 +36,14 @@ public final class TrainingStep {
         loss = try SoftmaxCrossEntropy(device: network.device, classes: network.classes, maximumBatch: batch / shards)
         optimizer = try StochasticGradientDescent(
             network.trainedParameters, momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm, device: network.device)
-        sums = try (0...shards.trailingZeroBitCount).map { _ in try ParameterArena(network.trainedParameters, device: network.device) }
+        sums = try (0..<TrainingStep.gradientArenas(shards: shards)).map { _ in
+            try ParameterArena(network.trainedParameters, device: network.device)
+        }
         addition = try network.device.kernel("optimizer", "gradient_add")
     }
+
+    /// Arenas of gradients that the tree of `shards` needs at once: log₂ of them, and one.
+    static func gradientArenas(shards: Int) -> Int { shards.trailingZeroBitCount + 1 }
 
     /// Queues one whole step; nothing here waits for the device.
     ///
