@@ -124,6 +124,8 @@ final class DirectConvolution: ConvolutionMethod {
                     accumulate)
             }
         }
-        try reduction.add(scratch, count: min(slots, (rows + sizes.rowsPerSlot - 1) / sizes.rowsPerSlot), into: weightGradient, floatCount: sizes.weightCount)
+        try reduction.add(
+            scratch, count: min(slots, (rows + sizes.rowsPerSlot - 1) / sizes.rowsPerSlot), into: weightGradient,
+            floatCount: sizes.weightCount)
     }
 }

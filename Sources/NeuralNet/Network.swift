@@ -71,7 +71,7 @@ public final class Network {
                     input: layer.input, filters: layer.output.channels, weight: layer.parameters[0], bias: layer.parameters[1],
                     algorithm: algorithm, keepsTransformedWeights: !options.training, device: device)
             case .maxPooling: try MaxPooling(input: layer.input, device: device)
-            case .fullyConnected(let relu): 
+            case .fullyConnected(let relu):
                 try FullyConnected(
                     input: layer.input, units: layer.output.channels, relu: relu, weight: layer.parameters[0], bias: layer.parameters[1],
                     device: device)
@@ -140,10 +140,13 @@ public final class Network {
         for layer in layers { layer.weightsChanged() }
     }
 
+    /// What a layer's launches are filed under in a profile.
+    public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
+
     /// logits ← network(input)
     public func forward(_ pass: Pass) throws {
         for (index, layer) in layers.enumerated() {
-            device.profile?.label = "\(index) \(layer.name) forward"
+            device.profile?.begin(Network.profileLabel(index, layer.name), pass: LayerPass.forward.rawValue)
             try layer.forward(input: activations[index], output: activations[index + 1], pass: pass)
         }
     }
@@ -156,7 +159,9 @@ public final class Network {
             throw NetworkError("backward of a network that was made for inference")
         }
         for (index, layer) in layers.enumerated().reversed() where index >= lowestTrained {
-            device.profile?.label = "\(index) \(layer.name) backward"
+            // Layers with parameters say themselves where backward-weights ends.
+            let first = layer.parameters.isEmpty ? LayerPass.backwardData : .backwardWeights
+            device.profile?.begin(Network.profileLabel(index, layer.name), pass: first.rawValue)
             try layer.backward(
                 input: activations[index], output: activations[index + 1], outputGradient: gradient,
                 inputGradient: index == lowestTrained ? nil : layer.isInPlace ? gradient : spare,

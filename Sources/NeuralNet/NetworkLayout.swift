@@ -35,6 +35,41 @@ public struct LayerLayout {
         return false
     }
 
+    /// How a pass is computed, for people.
+    public var algorithm: String {
+        switch kind {
+        case .convolution(let algorithm): algorithm.rawValue
+        case .fullyConnected: "gemm"
+        case .maxPooling, .dropout: ""
+        }
+    }
+
+    /// Multiplications and additions of any one pass, as the plain sums have them, whatever the algorithm saves.
+    public func operations(batch: Int) -> Double {
+        let perImage =
+            switch kind {
+            case .convolution: 18.0 * Double(input.channels) * Double(output.count)
+            case .fullyConnected: 2.0 * Double(input.count) * Double(output.count)
+            case .maxPooling, .dropout: 0.0
+            }
+        return perImage * Double(batch)
+    }
+
+    /// Bytes of the tensors that a pass reads and writes, each counted once.
+    public func bytes(_ pass: LayerPass, batch: Int) -> Double {
+        let inputs = Double(input.storedCount * batch)
+        let outputs = Double(output.storedCount * batch)
+        let weights = parameters.reduce(0) { $0 + Double($1.storedCount) }
+        let floats =
+            switch (kind, pass) {
+            case (.dropout, _): 2 * inputs
+            case (.maxPooling, .backwardData): 2 * inputs + 2 * outputs
+            case (.convolution, .backwardData), (.convolution, .backwardWeights): inputs + 2 * outputs + weights
+            default: inputs + outputs + weights
+            }
+        return 4 * floats
+    }
+
     /// Bytes of scratch memory, shared with the other layers.
     func workspaceByteCount(maximumBatch: Int, tuning: Tuning) -> Int {
         switch kind {

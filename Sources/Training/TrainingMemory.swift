@@ -40,7 +40,8 @@ public struct TrainingMemory {
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: options.shards,
             convolution: options.convolution, freezesFeatures: options.freeze == .features,
-            input: .photographs(shortSide: options.shortSide ?? TrainingMemory.usualShortSide(imageSize: options.imageSize)), device: device)
+            input: .photographs(shortSide: options.shortSide ?? TrainingMemory.usualShortSide(imageSize: options.imageSize)), device: device
+        )
     }
 
     /// What a run without --short-side takes for photographs.
@@ -89,7 +90,9 @@ public struct TrainingMemory {
     /// The table that `trainer plan` prints, and `train` where the memory is too small.
     public func table(batch: Int) throws -> String {
         let plan = try plan(batch: batch)
-        var lines = ["device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(shards) shard\(shards == 1 ? "" : "s")"]
+        var lines = [
+            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(shards) shard\(shards == 1 ? "" : "s")"
+        ]
         func row(_ name: String, _ bytes: Int, _ note: String = "") {
             let amount = MemorySize.text(bytes)
             let padding = { (text: String, width: Int) in String(repeating: " ", count: max(1, width - text.count)) }

@@ -40,7 +40,8 @@ public struct TrainingOption: Sendable {
             "device", \.device, "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).",
             expect("auto, cpu, gpu or opencl:N with a number from `trainer devices`") { (try? DeviceSelector(parsing: $0)) != nil }),
         option(
-            "device-memory", \.deviceMemory, "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
+            "device-memory", \.deviceMemory, "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."
+        ),
         option("out", \.output, "The run's folder, which must not exist. Default: runs/MODEL-N."),
         option("learning-rate", \.learningRate, "Learning rate after the warm-up.", expect("a number above 0") { $0 > 0 }),
         option("schedule", \.schedule, "How the rate goes on: step (÷10 at each third), plateau (÷10 when validation stalls)."),

@@ -18,8 +18,7 @@ struct PlanCommand: ParsableCommand {
 
     @OptionGroup var device: DeviceOptions
 
-    @Option(help: "Write the numbers to this file.")
-    var json: String?
+    @OptionGroup var output: JSONOptions
 
     func validate() throws {
         guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
@@ -28,14 +27,14 @@ struct PlanCommand: ParsableCommand {
     }
 
     func run() throws {
-        let architecture = try NetworkOptions.architecture(network.model)
+        let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let memory = TrainingMemory(
             architecture, imageSize: network.imageSize, classes: network.classes, shards: shards, convolution: convolution,
             input: .photographs(shortSide: TrainingMemory.usualShortSide(imageSize: network.imageSize)), device: try device.description())
         print(try memory.table(batch: network.batch))
-        guard let json else { return }
         let plan = try memory.plan(batch: network.batch)
-        try writeJSON(
+        let largestBatch = try memory.largestBatch()
+        try output.write(
             .object([
                 .init("device", .string(plan.deviceName)), .init("device_memory", .integer(plan.deviceMemory)),
                 .init("device_largest_buffer", .integer(plan.deviceLargestBuffer)), .init("model", .string(architecture.description)),
@@ -48,7 +47,7 @@ struct PlanCommand: ParsableCommand {
                             .init(String($0.rawValue.map { $0.isLetter ? $0 : "_" }), .integer(plan[$0]))
                         })),
                 .init("total", .integer(plan.total)), .init("largest_buffer", .integer(plan.largest.byteCount)),
-                .init("fits", .bool(plan.fits)), .init("largest_batch", try memory.largestBatch().map { .integer($0) } ?? .null),
-            ]), to: json)
+                .init("fits", .bool(plan.fits)), .init("largest_batch", largestBatch.map { .integer($0) } ?? .null),
+            ]))
     }
 }

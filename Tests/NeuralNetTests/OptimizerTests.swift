@@ -29,7 +29,8 @@ extension OnDevices {
                         parameter, weights: buffer.buffer, gradient: Buffer(device, parameter.stored(gradient)), learningRate: 0.1)
                     // Decay on weights alone. float32's 0.1 and 0.9 are not quite those of the oracle: a part in 10⁷.
                     Oracle.sgd(
-                        weights: &weights, velocity: &velocity, gradient: gradient.doubles.map { $0 * scale }, learningRate: 0.1, momentum: 0.9,
+                        weights: &weights, velocity: &velocity, gradient: gradient.doubles.map { $0 * scale }, learningRate: 0.1,
+                        momentum: 0.9,
                         weightDecay: parameter.name == "bias" ? 0 : 0.25)
                     #expect(relativeError(parameter.checkedExport(try buffer.values()), weights) < Tolerance.elementwise)
                     let velocities: [Float] = try optimizer.velocities[parameter].read(parameter.storedCount)
