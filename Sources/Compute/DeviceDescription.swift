@@ -14,9 +14,9 @@ public struct DeviceDescription: Sendable {
     public let kind: Kind
     public let computeUnits: Int
     /// Bytes of global memory, as the device reports them.
-    public private(set) var globalMemory: Int
+    public internal(set) var globalMemory: Int
     /// Bytes of the largest single buffer.
-    public private(set) var largestBuffer: Int
+    public internal(set) var largestBuffer: Int
     /// Bytes of local memory of one work-group.
     public let localMemory: Int
     public let largestWorkGroup: Int
