@@ -54,6 +54,7 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: ["trainer", "Training", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"], swiftSettings: strict),
+        .testTarget(name: "PlanTests", dependencies: ["Training", "NeuralNet", "Compute"], swiftSettings: strict),
         .testTarget(name: "CommandLineTests", dependencies: ["trainer", "fuzz", "ModelFiles", "ImageData"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],

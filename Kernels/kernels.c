@@ -21,6 +21,9 @@ TEXT(gemm) = {
 TEXT(optimizer) = {
 #embed "optimizer.cl" suffix(, 0)
 };
+TEXT(peak) = {
+#embed "peak.cl" suffix(, 0)
+};
 TEXT(pooling) = {
 #embed "pooling.cl" suffix(, 0)
 };
@@ -34,8 +37,8 @@ TEXT(winograd) = {
 #define ENTRY(identifier) {#identifier, identifier##_text}
 
 static const kernel_source sources[] = {
-    ENTRY(augment),   ENTRY(convolution), ENTRY(dropout), ENTRY(fully_connected), ENTRY(gemm),
-    ENTRY(optimizer), ENTRY(pooling),     ENTRY(softmax), ENTRY(winograd),
+    ENTRY(augment), ENTRY(convolution), ENTRY(dropout), ENTRY(fully_connected), ENTRY(gemm),
+    ENTRY(optimizer), ENTRY(peak), ENTRY(pooling), ENTRY(softmax), ENTRY(winograd),
 };
 
 const kernel_source *kernel_source_list(void) { return sources; }

@@ -54,8 +54,11 @@ public final class Device {
     }
 
     /// Opens the device that a selector names.
-    public static func open(_ selector: DeviceSelector, profiling: Bool = false) throws -> Device {
-        try Device(selector.select(from: DeviceDescription.all()), profiling: profiling)
+    ///
+    /// - Parameter memory: bytes; the device is then taken for one that has no more.
+    public static func open(_ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil) throws -> Device {
+        let description = try selector.select(from: DeviceDescription.all())
+        return try Device(memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
     }
 
     /// Waits until everything launched has run. Never part of a training step.

@@ -14,9 +14,9 @@ public struct DeviceDescription: Sendable {
     public let kind: Kind
     public let computeUnits: Int
     /// Bytes of global memory, as the device reports them.
-    public let globalMemory: Int
+    public internal(set) var globalMemory: Int
     /// Bytes of the largest single buffer.
-    public let largestBuffer: Int
+    public internal(set) var largestBuffer: Int
     /// Bytes of local memory of one work-group.
     public let localMemory: Int
     public let largestWorkGroup: Int
@@ -59,6 +59,15 @@ public struct DeviceDescription: Sendable {
         }
         guard !devices.isEmpty else { throw ComputeError.noDevice }
         return devices
+    }
+
+    /// The same device as if it had no more than `bytes` of memory, and a largest buffer smaller in proportion.
+    public func limited(toMemory bytes: Int) -> DeviceDescription {
+        guard bytes < globalMemory else { return self }
+        var smaller = self
+        smaller.largestBuffer = Int(Double(largestBuffer) * (Double(bytes) / Double(globalMemory)))
+        smaller.globalMemory = bytes
+        return smaller
     }
 
     init(number: Int, platform: cl_platform_id, device: cl_device_id) throws {

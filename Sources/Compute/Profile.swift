@@ -1,21 +1,29 @@
 import COpenCL
 
-/// The device's own timing of each launch, under the label that was set when it was queued.
+/// The device's own timing of each launch, under the label and pass that were set when it was queued.
 public final class Profile {
-    /// The seconds of one kernel's launches under one label.
+    /// The seconds of one kernel's launches under one label and pass.
     public struct Entry {
         public let label: String
+        public let pass: String
         public let kernel: String
         public let seconds: Double
         public let launches: Int
     }
 
-    /// What the launches from now on belong to, such as a layer and a pass.
-    public var label = ""
-    private var pending: [(event: cl_event, label: String, kernel: String)] = []
+    /// What the launches from now on belong to, such as a layer, and which part of its work they are.
+    public private(set) var label = ""
+    public var pass = ""
+    private var pending: [(event: cl_event, label: String, pass: String, kernel: String)] = []
+
+    /// What the launches from now on belong to.
+    public func begin(_ label: String, pass: String = "") {
+        self.label = label
+        self.pass = pass
+    }
 
     func record(_ event: cl_event, kernel: String) {
-        pending.append((event, label, kernel))
+        pending.append((event, label, pass, kernel))
     }
 
     func releaseEvents() {
@@ -23,7 +31,7 @@ public final class Profile {
         pending = []
     }
 
-    /// The time of everything recorded since the last call, by label and kernel in order of first launch; waits for the device.
+    /// The time of everything recorded since the last call, by label, pass and kernel in order of first launch; waits for the device.
     public func collect() throws -> [Entry] {
         defer { releaseEvents() }
         var order: [[String]] = []
@@ -40,11 +48,14 @@ public final class Profile {
             try check(
                 clGetEventProfilingInfo(item.event, cl_profiling_info(CL_PROFILING_COMMAND_END), size, &end, nil),
                 "timing kernel \(item.kernel)")
-            let key = [item.label, item.kernel]
+            let key = [item.label, item.pass, item.kernel]
             if sums[key] == nil { order.append(key) }
             let sum = sums[key] ?? (0, 0)
             sums[key] = (sum.seconds + Double(end - start) * 1e-9, sum.launches + 1)
         }
-        return order.map { Entry(label: $0[0], kernel: $0[1], seconds: sums[$0]?.seconds ?? 0, launches: sums[$0]?.launches ?? 0) }
+        return order.map { key in
+            let sum = sums[key] ?? (0, 0)
+            return Entry(label: key[0], pass: key[1], kernel: key[2], seconds: sum.seconds, launches: sum.launches)
+        }
     }
 }

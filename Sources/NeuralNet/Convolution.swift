@@ -44,9 +44,12 @@ public final class Convolution: Layer {
     public let algorithm: ConvolutionAlgorithm
     private let method: any ConvolutionMethod
     private let mask: ReLUBackward
+    private let device: Device
     private var weights: [Buffer] = []
 
-    public var name: String { "conv \(inputShape.channels)→\(outputShape.channels)" }
+    public var name: String { Convolution.name(input: inputShape, output: outputShape) }
+
+    static func name(input: FeatureShape, output: FeatureShape) -> String { "conv \(input.channels)→\(output.channels)" }
 
     init(
         input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithm: ConvolutionAlgorithm?,
@@ -56,6 +59,7 @@ public final class Convolution: Layer {
         inputShape = input
         outputShape = FeatureShape(height: input.height, width: input.width, channels: filters)
         parameters = [weight, bias]
+        self.device = device
         let chosen = Convolution.algorithm(wanted: algorithm, input: input)
         self.algorithm = chosen
         switch chosen {
@@ -109,6 +113,7 @@ public final class Convolution: Layer {
             input: input, outputGradient: outputGradient, mask: fused, weightGradient: parameterGradients[0],
             biasGradient: parameterGradients[1], batch: pass.batch)
         if let inputGradient {
+            device.profile?.pass = LayerPass.backwardData.rawValue
             try method.backwardData(
                 outputGradient: outputGradient, mask: fused, weights: weights[0], inputGradient: inputGradient, batch: pass.batch)
         }

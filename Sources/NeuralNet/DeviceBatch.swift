@@ -18,11 +18,20 @@ public final class DeviceBatch {
     public init(device: Device, capacity: Int) throws {
         self.device = device
         bytes = try Buffer(device, byteCount: 1)
-        records = try Buffer(device, byteCount: capacity * MemoryLayout<CropRecord>.stride)
-        labels = try Buffer(device, byteCount: capacity * 4)
-        weights = try Buffer(device, byteCount: capacity * 4)
+        let sizes = DeviceBatch.byteCounts(capacity: capacity, pixelBytes: 0)
+        records = try Buffer(device, byteCount: sizes[1])
+        labels = try Buffer(device, byteCount: sizes[2])
+        weights = try Buffer(device, byteCount: sizes[3])
         staging = .allocate(byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8), alignment: 64)
     }
+
+    /// Bytes of the buffers for pixels, records, labels and weights, once `pixelBytes` of pixels have been uploaded.
+    public static func byteCounts(capacity: Int, pixelBytes: Int) -> [Int] {
+        [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride, capacity * 4, capacity * 4]
+    }
+
+    /// A little more than asked, so that batches of about the same size do not grow it again and again.
+    private static func pixelCapacity(_ bytes: Int) -> Int { bytes + bytes / 4 }
 
     deinit {
         // An upload that is under way still reads this memory; an error here has been reported by the call that caused it.
@@ -36,8 +45,9 @@ public final class DeviceBatch {
     public func upload(pixels: UnsafeRawBufferPointer, owner: AnyObject, records: [CropRecord], labels: [Int32], weights: [Float]) throws {
         try wait()
         if pixels.count > bytes.byteCount {
-            // A little more than asked, so that batches of about the same size do not grow it again and again.
-            bytes = try Buffer(device, byteCount: pixels.count + pixels.count / 4)
+            // Two steps, so that the old memory is given back before the new is taken.
+            bytes = try Buffer(device, byteCount: 1)
+            bytes = try Buffer(device, byteCount: DeviceBatch.pixelCapacity(pixels.count))
         }
         self.owner = owner
         uploads.append(try bytes.write(pixels))

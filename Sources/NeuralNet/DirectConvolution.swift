@@ -2,10 +2,38 @@ import Compute
 
 /// The convolution summed where the pixels lie (`convolution.cl`); takes every shape.
 final class DirectConvolution: ConvolutionMethod {
+    /// What is known before any memory is taken.
+    struct Sizes {
+        let input: FeatureShape
+        let output: FeatureShape
+        let tuning: Tuning.Convolution
+
+        /// Floats of zeros that stand for the pixels outside.
+        var zerosCount: Int { max(input.storedChannels, output.storedChannels) }
+
+        var weightCount: Int { 9 * input.storedChannels * output.storedChannels }
+
+        /// Image rows that one slot of the weights' gradient sums: as many as keep both tensors' rows in a core's cache.
+        var rowsPerSlot: Int {
+            max(1, tuning.slotBytes / (4 * input.width * (input.storedChannels + output.storedChannels)))
+        }
+
+        /// Slots of one launch; more rows than they take are added by the launches that follow.
+        func slotCount(batch: Int) -> Int {
+            let slots = (batch * input.height + rowsPerSlot - 1) / rowsPerSlot
+            return max(1, min(slots, tuning.slotsBytes / (4 * weightCount)))
+        }
+
+        func workspaceByteCount(maximumBatch: Int) -> Int {
+            max(weightCount, slotCount(batch: maximumBatch) * weightCount) * 4
+        }
+    }
+
     let takesMask = false
-    private let input: FeatureShape
-    private let output: FeatureShape
-    private let tuning: Tuning.Convolution
+    private let sizes: Sizes
+    private var input: FeatureShape { sizes.input }
+    private var output: FeatureShape { sizes.output }
+    private var tuning: Tuning.Convolution { sizes.tuning }
     private let zeros: Buffer
     private let forwardKernel: Kernel
     private let forwardImage: Kernel
@@ -16,36 +44,20 @@ final class DirectConvolution: ConvolutionMethod {
     private var scratch: Buffer?
 
     init(input: FeatureShape, output: FeatureShape, device: Device) throws {
-        self.input = input
-        self.output = output
-        tuning = Tuning(for: device.description).convolution
-        let constants = tuning.constants
+        sizes = Sizes(input: input, output: output, tuning: Tuning(for: device.description).convolution)
+        let constants = sizes.tuning.constants
         forwardKernel = try device.kernel("convolution", "convolution_forward", constants: constants)
         forwardImage = try device.kernel("convolution", "convolution_forward_image", constants: constants)
         flipWeights = try device.kernel("convolution", "convolution_flip_weights", constants: constants)
         weightsKernel = try device.kernel("convolution", "convolution_backward_weights", constants: constants)
         weightsImage = try device.kernel("convolution", "convolution_backward_weights_image", constants: constants)
         reduction = try SlotReduction(device: device)
-        zeros = try Buffer(device, [Float](repeating: 0, count: max(input.storedChannels, output.storedChannels)))
+        zeros = try Buffer(device, [Float](repeating: 0, count: sizes.zerosCount))
     }
 
     private var isImage: Bool { input.storedChannels == 4 }
-    private var weightCount: Int { 9 * input.storedChannels * output.storedChannels }
 
-    /// Image rows that one slot of the weights' gradient sums: as many as keep both tensors' rows in a core's cache.
-    private var rowsPerSlot: Int {
-        max(1, tuning.slotBytes / (4 * input.width * (input.storedChannels + output.storedChannels)))
-    }
-
-    /// Slots of one launch; more rows than they take are added by the launches that follow.
-    private func slotCount(batch: Int) -> Int {
-        let slots = (batch * input.height + rowsPerSlot - 1) / rowsPerSlot
-        return max(1, min(slots, tuning.slotsBytes / (4 * weightCount)))
-    }
-
-    func workspaceByteCount(maximumBatch: Int) -> Int {
-        max(weightCount, slotCount(batch: maximumBatch) * weightCount) * 4
-    }
+    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws { scratch = workspace }
 
@@ -93,25 +105,27 @@ final class DirectConvolution: ConvolutionMethod {
     ) throws {
         guard let scratch else { return }
         let rows = batch * input.height
-        let slots = slotCount(batch: batch)
-        let rowsPerLaunch = slots * rowsPerSlot
+        let slots = sizes.slotCount(batch: batch)
+        let rowsPerLaunch = slots * sizes.rowsPerSlot
         for first in stride(from: 0, to: rows, by: rowsPerLaunch) {
             let last = min(rows, first + rowsPerLaunch)
-            let count = (last - first + rowsPerSlot - 1) / rowsPerSlot
+            let count = (last - first + sizes.rowsPerSlot - 1) / sizes.rowsPerSlot
             let accumulate = first == 0 ? 0 : 1
             if isImage {
                 try weightsImage.launch(
                     [3, (output.storedChannels + 31) / 32, count], local: [1, 1, 1], source, outputGradient, scratch, first, last,
-                    rowsPerSlot, input.height, input.width, output.storedChannels, accumulate)
+                    sizes.rowsPerSlot, input.height, input.width, output.storedChannels, accumulate)
             } else {
                 try weightsKernel.launch(
                     [3 * input.storedChannels / tuning.weightChannels, output.storedChannels / tuning.vector, count], local: [1, 1, 1],
                     source,
-                    outputGradient, scratch, first, last, rowsPerSlot, input.height, input.width, input.storedChannels,
+                    outputGradient, scratch, first, last, sizes.rowsPerSlot, input.height, input.width, input.storedChannels,
                     output.storedChannels,
                     accumulate)
             }
         }
-        try reduction.add(scratch, count: min(slots, (rows + rowsPerSlot - 1) / rowsPerSlot), into: weightGradient, floatCount: weightCount)
+        try reduction.add(
+            scratch, count: min(slots, (rows + sizes.rowsPerSlot - 1) / sizes.rowsPerSlot), into: weightGradient,
+            floatCount: sizes.weightCount)
     }
 }

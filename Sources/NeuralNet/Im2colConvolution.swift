@@ -2,10 +2,31 @@ import Compute
 
 /// The convolution as a matrix product over windows laid out as rows, chunk by chunk (`im2col` of `convolution.cl`, and `gemm.cl`); takes every shape.
 final class Im2colConvolution: ConvolutionMethod {
+    /// What is known before any memory is taken.
+    struct Sizes {
+        let input: FeatureShape
+        let output: FeatureShape
+        let tuning: Tuning.Convolution
+
+        var weightCount: Int { 9 * input.storedChannels * output.storedChannels }
+        var flippedBytes: Int { (weightCount * 4 + 4095) / 4096 * 4096 }
+
+        /// Pixels of one chunk, for rows of 9 · `channels`: a multiple of 64, so that a chunk of the output starts where a sub-buffer may.
+        func chunk(pixels: Int, channels: Int) -> Int {
+            min(pixels, max(64, tuning.columnsBytes / (36 * channels) / 64 * 64))
+        }
+
+        func workspaceByteCount(maximumBatch: Int) -> Int {
+            let pixels = maximumBatch * input.height * input.width
+            return flippedBytes
+                + [input, output].map { chunk(pixels: pixels, channels: $0.storedChannels) * 36 * $0.storedChannels }.reduce(0, max)
+        }
+    }
+
     let takesMask = false
-    private let input: FeatureShape
-    private let output: FeatureShape
-    private let tuning: Tuning.Convolution
+    private let sizes: Sizes
+    private var input: FeatureShape { sizes.input }
+    private var output: FeatureShape { sizes.output }
     private let layOut: Kernel
     private let flipWeights: Kernel
     private let product: MatrixProduct
@@ -13,32 +34,19 @@ final class Im2colConvolution: ConvolutionMethod {
     private var columns: Buffer?
 
     init(input: FeatureShape, output: FeatureShape, device: Device) throws {
-        self.input = input
-        self.output = output
-        tuning = Tuning(for: device.description).convolution
+        let tuning = Tuning(for: device.description).convolution
+        sizes = Sizes(input: input, output: output, tuning: tuning)
         layOut = try device.kernel("convolution", "im2col", constants: tuning.constants)
         flipWeights = try device.kernel("convolution", "convolution_flip_weights", constants: tuning.constants)
         product = try MatrixProduct(device: device)
     }
 
-    private var weightCount: Int { 9 * input.storedChannels * output.storedChannels }
-    private var flippedBytes: Int { (weightCount * 4 + 4095) / 4096 * 4096 }
-
-    /// Pixels of one chunk, for rows of 9 · `channels`: a multiple of 64, so that a chunk of the output starts where a sub-buffer may.
-    private func chunk(pixels: Int, channels: Int) -> Int {
-        min(pixels, max(64, tuning.columnsBytes / (36 * channels) / 64 * 64))
-    }
-
-    func workspaceByteCount(maximumBatch: Int) -> Int {
-        let pixels = maximumBatch * input.height * input.width
-        return flippedBytes
-            + [input, output].map { chunk(pixels: pixels, channels: $0.storedChannels) * 36 * $0.storedChannels }.reduce(0, max)
-    }
+    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
-        flipped = try workspace?.slice(byteOffset: 0, byteCount: flippedBytes)
+        flipped = try workspace?.slice(byteOffset: 0, byteCount: sizes.flippedBytes)
         columns = try workspace?.slice(
-            byteOffset: flippedBytes, byteCount: workspaceByteCount(maximumBatch: maximumBatch) - flippedBytes)
+            byteOffset: sizes.flippedBytes, byteCount: workspaceByteCount(maximumBatch: maximumBatch) - sizes.flippedBytes)
     }
 
     func weightsChanged() {}
@@ -47,7 +55,7 @@ final class Im2colConvolution: ConvolutionMethod {
     private func forEachChunk(of source: Buffer, channels: Int, batch: Int, _ body: (Buffer, Int, Int) throws -> Void) throws {
         guard let columns else { return }
         let pixels = batch * input.height * input.width
-        let chunk = chunk(pixels: pixels, channels: channels)
+        let chunk = sizes.chunk(pixels: pixels, channels: channels)
         for first in stride(from: 0, to: pixels, by: chunk) {
             let count = min(chunk, pixels - first)
             try layOut.launch(

@@ -21,6 +21,13 @@ public struct Pass: Sendable {
     }
 }
 
+/// What a layer does in a step; the names stand in profiles.
+public enum LayerPass: String, CaseIterable, Sendable {
+    case forward
+    case backwardWeights = "backward-weights"
+    case backwardData = "backward-data"
+}
+
 /// One layer: a forward and the backward that mirrors it, written out. Networks are sequences, so there is no graph.
 ///
 /// Activations are float32 NHWC `[batch][height][width][storedChannels]`.

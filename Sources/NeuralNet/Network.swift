@@ -63,91 +63,36 @@ public final class Network {
         self.options = options
         self.classes = classes
         inputShape = .image(size: imageSize)
-        let layers = try Network.layers(architecture, input: inputShape, classes: classes, options: options, device: device)
-        self.layers = layers
-        parameters = layers.flatMap(\.parameters)
-        lowestTrained = layers.firstIndex { !$0.parameters.isEmpty && !(options.freezesFeatures && $0 is Convolution) } ?? 0
-        trainedParameters = layers[lowestTrained...].flatMap(\.parameters)
+        let layout = try NetworkLayout(architecture, imageSize: imageSize, classes: classes, options: options, device: device.description)
+        layers = try layout.layers.enumerated().map { index, layer in
+            switch layer.kind {
+            case .convolution(let algorithm):
+                try Convolution(
+                    input: layer.input, filters: layer.output.channels, weight: layer.parameters[0], bias: layer.parameters[1],
+                    algorithm: algorithm, keepsTransformedWeights: !options.training, device: device)
+            case .maxPooling: try MaxPooling(input: layer.input, device: device)
+            case .fullyConnected(let relu):
+                try FullyConnected(
+                    input: layer.input, units: layer.output.channels, relu: relu, weight: layer.parameters[0], bias: layer.parameters[1],
+                    device: device)
+            case .dropout: try Dropout(shape: layer.input, rate: options.dropout, layerIndex: index, device: device)
+            }
+        }
+        parameters = layout.parameters
+        lowestTrained = layout.lowestTrained
+        trainedParameters = layout.trainedParameters
         weights = try ParameterArena(parameters, device: device)
         try weights.clear()
 
-        let batch = options.maximumBatch
-        var activations = [try Buffer(device, floatCount: batch * inputShape.storedCount)]
-        // Without backward an activation is dead once the next layer has run: two buffers are enough.
-        let largest = layers.map(\.outputShape.storedCount).max() ?? 0
-        let spare =
-            options.training ? [] : [try Buffer(device, floatCount: batch * largest), try Buffer(device, floatCount: batch * largest)]
+        let buffers = try layout.activationCounts.map { try Buffer(device, floatCount: $0) }
+        activations = layout.activationPlaces.map { buffers[$0] }
+        let gradients = try layout.activationGradientCounts.map { try Buffer(device, floatCount: $0) }
+        logitsGradient = gradients.first
+        spareGradient = gradients.last
+        let workspace = layout.workspaceByteCount > 0 ? try Buffer(device, byteCount: layout.workspaceByteCount) : nil
         for layer in layers {
-            let previous = activations[activations.count - 1]
-            if layer.isInPlace {
-                activations.append(previous)
-            } else if options.training {
-                activations.append(try Buffer(device, floatCount: batch * layer.outputShape.storedCount))
-            } else {
-                activations.append(previous === spare[0] ? spare[1] : spare[0])
-            }
+            try layer.prepare(weights: layer.parameters.map { weights[$0] }, workspace: workspace, maximumBatch: options.maximumBatch)
         }
-        self.activations = activations
-        logitsGradient = options.training ? try Buffer(device, floatCount: batch * largest) : nil
-        spareGradient = options.training ? try Buffer(device, floatCount: batch * largest) : nil
-
-        let scratch = layers.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
-        let workspace = scratch > 0 ? try Buffer(device, byteCount: scratch) : nil
-        for layer in layers { try layer.prepare(weights: layer.parameters.map { weights[$0] }, workspace: workspace, maximumBatch: batch) }
-    }
-
-    /// The layers without the memory they will work in: names, shapes and counts are known from here on.
-    static func layers(
-        _ architecture: Architecture, input: FeatureShape, classes: Int, options: Options, device: Device
-    ) throws -> [any Layer] {
-        var layers: [any Layer] = []
-        var shape = input
-        var parameterCount = 0
-        // Indices as torchvision counts: each ReLU and each dropout is a module of its own there.
-        var feature = 0
-        var classifier = 0
-        func parameters(_ prefix: String, _ weight: Parameter.Layout, bias: Int) -> (Parameter, Parameter) {
-            defer { parameterCount += 2 }
-            return (
-                Parameter(name: prefix + ".weight", layout: weight, index: parameterCount),
-                Parameter(name: prefix + ".bias", layout: .bias(count: bias), index: parameterCount + 1)
-            )
-        }
-        func fullyConnected(_ units: Int, relu: Bool) throws {
-            let (weight, bias) = parameters("classifier.\(classifier)", .fullyConnected(units: units, input: shape), bias: units)
-            layers.append(try FullyConnected(input: shape, units: units, relu: relu, weight: weight, bias: bias, device: device))
-            shape = FeatureShape(height: 1, width: 1, channels: units)
-        }
-        for token in architecture.tokens {
-            switch token {
-            case .convolution(let filters):
-                let (weight, bias) = parameters(
-                    "features.\(feature)", .convolution(filters: filters, input: shape), bias: filters)
-                layers.append(
-                    try Convolution(
-                        input: shape, filters: filters, weight: weight, bias: bias, algorithm: options.convolution,
-                        keepsTransformedWeights: !options.training, device: device))
-                feature += 2
-            case .maxPooling:
-                guard shape.height >= 2, shape.width >= 2 else {
-                    throw NetworkError(
-                        "'\(architecture)' has more poolings (M) than an image of \(input.height)×\(input.width) allows; "
-                            + "a larger --image-size or fewer M would do")
-                }
-                layers.append(try MaxPooling(input: shape, device: device))
-                feature += 1
-            case .fullyConnected(let units):
-                try fullyConnected(units, relu: true)
-                layers.append(
-                    try Dropout(
-                        shape: FeatureShape(height: 1, width: 1, channels: units), rate: options.dropout, layerIndex: layers.count,
-                        device: device))
-                classifier += 3
-            }
-            if let last = layers.last { shape = last.outputShape }
-        }
-        try fullyConnected(classes, relu: false)
-        return layers
     }
 
     /// He's normal initialisation (He et al. 2015): deviation √(2 / inputs) for weights, zero for biases. The same on every device.
@@ -195,10 +140,13 @@ public final class Network {
         for layer in layers { layer.weightsChanged() }
     }
 
+    /// What a layer's launches are filed under in a profile.
+    public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
+
     /// logits ← network(input)
     public func forward(_ pass: Pass) throws {
         for (index, layer) in layers.enumerated() {
-            device.profile?.label = "\(index) \(layer.name) forward"
+            device.profile?.begin(Network.profileLabel(index, layer.name), pass: LayerPass.forward.rawValue)
             try layer.forward(input: activations[index], output: activations[index + 1], pass: pass)
         }
     }
@@ -211,7 +159,9 @@ public final class Network {
             throw NetworkError("backward of a network that was made for inference")
         }
         for (index, layer) in layers.enumerated().reversed() where index >= lowestTrained {
-            device.profile?.label = "\(index) \(layer.name) backward"
+            // Layers with parameters say themselves where backward-weights ends.
+            let first = layer.parameters.isEmpty ? LayerPass.backwardData : .backwardWeights
+            device.profile?.begin(Network.profileLabel(index, layer.name), pass: first.rawValue)
             try layer.backward(
                 input: activations[index], output: activations[index + 1], outputGradient: gradient,
                 inputGradient: index == lowestTrained ? nil : layer.isInPlace ? gradient : spare,

@@ -33,6 +33,11 @@ public final class ParameterArena {
         for slab in slabs { try slab.clear() }
     }
 
+    /// Bytes of each slab of an arena for `parameters`.
+    public static func slabSizes(_ parameters: [Parameter], device: DeviceDescription) -> [Int] {
+        places(parameters.map(\.storedCount), device: device).slabSizes
+    }
+
     /// Where each array of `floatCounts` floats lies, and the bytes of each slab.
     static func places(_ floatCounts: [Int], device: DeviceDescription) -> (starts: [(slab: Int, byteOffset: Int)], slabSizes: [Int]) {
         let alignment = max(128, device.baseAlignment)

@@ -22,7 +22,9 @@ final class ReLUBackward {
         return (pixels + pixelsPerSlot(pixels) - 1) / pixelsPerSlot(pixels)
     }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int {
+    func workspaceByteCount(maximumBatch: Int) -> Int { ReLUBackward.workspaceByteCount(shape, maximumBatch: maximumBatch) }
+
+    static func workspaceByteCount(_ shape: FeatureShape, maximumBatch: Int) -> Int {
         // A smaller batch may have more slots than a larger one, never more than 257.
         min(257, maximumBatch * shape.height * shape.width) * shape.storedChannels * 4
     }

@@ -33,12 +33,16 @@ public final class SoftmaxCrossEntropy {
         self.classes = classes
         self.slots = slots
         stride = Parameter(name: "", layout: .bias(count: classes), index: 0).storedCount
-        statistics = try Buffer(device, floatCount: maximumBatch * 4)
-        totals = try Buffer(device, floatCount: slots * 4)
+        let sizes = SoftmaxCrossEntropy.byteCounts(maximumBatch: maximumBatch, slots: slots)
+        statistics = try Buffer(device, byteCount: sizes[0])
+        totals = try Buffer(device, byteCount: sizes[1])
         lossKernel = try device.kernel("softmax", "softmax_cross_entropy")
         softmaxKernel = try device.kernel("softmax", "softmax_forward")
         sumKernel = try device.kernel("softmax", "sum_statistics")
     }
+
+    /// Bytes of the rows' statistics and of the totals.
+    public static func byteCounts(maximumBatch: Int, slots: Int = 4) -> [Int] { [maximumBatch * 16, slots * 16] }
 
     /// The loss of each row, and the gradient of `scale` · Σ weight · loss.
     ///

@@ -25,7 +25,8 @@ public struct Tuning: Sendable, Equatable {
     }
 
     public struct GEMM: Sendable, Equatable {
-        var vector = 8
+        /// Floats in a register.
+        public internal(set) var vector = 8
         var rows = 6
         var depthBlock = 512
         /// Most rows and panels that one work-item takes, and the items that a product is cut into where it is large enough.
@@ -52,9 +53,10 @@ public struct Tuning: Sendable, Equatable {
 
     public struct FullyConnected: Sendable, Equatable {
         var vector = 8
-        var panels = 1
+        /// Inputs of one work-item in backward-data: long runs of weights, and enough items for many cores.
+        var inputsPerItem = 192
 
-        var constants: [String: Int] { ["VECTOR": vector, "PANELS": panels] }
+        var constants: [String: Int] { ["VECTOR": vector] }
     }
 
     public var winograd = Winograd()
@@ -69,14 +71,17 @@ public struct Tuning: Sendable, Equatable {
             convolution.vector = 16
             convolution.weightChannels = 8
             fullyConnected.vector = 16
-            fullyConnected.panels = 4
         }
     }
+
+    /// For `peak.cl`.
+    public var peakConstants: [String: Int] { ["VECTOR": gemm.vector] }
 
     /// Every program that a network can need on this device: files with their constants.
     public var programs: [(file: String, constants: [String: Int])] {
         [
-            ("augment", [:]), ("dropout", [:]), ("optimizer", [:]), ("softmax", [:]), ("pooling", ["WIDTH": 4]), ("pooling", ["WIDTH": 8]),
+            ("augment", [:]), ("dropout", [:]), ("optimizer", [:]), ("peak", peakConstants), ("softmax", [:]), ("pooling", ["WIDTH": 4]),
+            ("pooling", ["WIDTH": 8]),
             ("gemm", gemm.constants), ("convolution", convolution.constants), ("fully_connected", fullyConnected.constants),
             ("winograd", winograd.constants(outputTile: 2)), ("winograd", winograd.constants(outputTile: 4)),
         ]

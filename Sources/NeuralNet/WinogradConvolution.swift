@@ -3,11 +3,64 @@ import Compute
 /// Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016): the host walks over chunks of tiles, small enough that what is transformed stays in
 /// the last-level cache. `winograd.cl` says how the numbers lie.
 final class WinogradConvolution: ConvolutionMethod {
+    /// What is known before any memory is taken.
+    struct Sizes {
+        let input: FeatureShape
+        let output: FeatureShape
+        let outputTile: Int
+        let tuning: Tuning.Winograd
+
+        var positions: Int { (outputTile + 2) * (outputTile + 2) }
+        var channels: Int { input.storedChannels }
+        var filters: Int { output.storedChannels }
+        var transformedWeightCount: Int { positions * channels * filters }
+
+        func tileCount(batch: Int) -> Int {
+            batch * ((input.height + outputTile - 1) / outputTile) * ((input.width + outputTile - 1) / outputTile)
+        }
+
+        /// Tiles of one chunk: at most so many that all that is transformed stays in the last-level cache, spread evenly over the chunks.
+        func chunk(tiles: Int) -> Int {
+            let group = tuning.tileGroup
+            let most = tuning.chunkTiles(outputTile: outputTile)
+            let chunks = (tiles + most - 1) / most
+            return ((tiles + chunks - 1) / chunks + group - 1) / group * group
+        }
+
+        /// Forward and backward-data in one launch, where what a block of tiles needs fits a core's own cache.
+        var runsAtOnce: Bool { channels * filters <= tuning.largestProductAtOnce }
+
+        /// Blocks in flight of the one launch: a constant, so that the workspace does not depend on the number of cores.
+        func slots(tiles: Int) -> Int { min(32, (tiles + tuning.blockRows - 1) / tuning.blockRows) }
+
+        func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
+
+        /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two transformed tensors.
+        func parts(maximumBatch: Int) -> [Int] {
+            let tiles = tileCount(batch: maximumBatch)
+            // A smaller batch may have larger chunks than a larger one, never larger than this.
+            let rows = chunk(tiles: min(tiles, tuning.chunkTiles(outputTile: outputTile)))
+            let wide = max(channels, filters)
+            let block = planes(wide, rows: tuning.blockRows) + planes(16, rows: tuning.blockRows)
+            return [
+                transformedWeightCount,
+                max(planes(wide, rows: rows), runsAtOnce ? slots(tiles: tiles) * block : 0),
+                planes(wide, rows: rows) + filters * rows + 16,
+            ]
+        }
+
+        func bytes(_ floats: Int) -> Int { (floats * 4 + 4095) / 4096 * 4096 }
+
+        func workspaceByteCount(maximumBatch: Int) -> Int {
+            parts(maximumBatch: maximumBatch).reduce(0) { $0 + bytes($1) }
+        }
+    }
+
     let takesMask = true
-    private let input: FeatureShape
-    private let output: FeatureShape
-    private let outputTile: Int
-    private let tuning: Tuning.Winograd
+    private let sizes: Sizes
+    private var input: FeatureShape { sizes.input }
+    private var output: FeatureShape { sizes.output }
+    private var tuning: Tuning.Winograd { sizes.tuning }
     private let keepsTransformedWeights: Bool
     private var keptWeights: Buffer?
     private var keptWeightsAreCurrent = false
@@ -27,12 +80,9 @@ final class WinogradConvolution: ConvolutionMethod {
     /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from call to call (four times the
     ///   filters' size): for inference. A training step uses them once.
     init(input: FeatureShape, output: FeatureShape, outputTile: Int, keepsTransformedWeights: Bool, device: Device) throws {
-        self.input = input
-        self.output = output
-        self.outputTile = outputTile
+        sizes = Sizes(input: input, output: output, outputTile: outputTile, tuning: Tuning(for: device.description).winograd)
         self.keepsTransformedWeights = keepsTransformedWeights
-        tuning = Tuning(for: device.description).winograd
-        let constants = tuning.constants(outputTile: outputTile)
+        let constants = sizes.tuning.constants(outputTile: outputTile)
         func kernel(_ name: String) throws -> Kernel { try device.kernel("winograd", "winograd_" + name, constants: constants) }
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
@@ -44,61 +94,20 @@ final class WinogradConvolution: ConvolutionMethod {
         multiplyWeights = try kernel("multiply_weights")
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
-        if keepsTransformedWeights { keptWeights = try Buffer(device, floatCount: transformedWeightCount) }
+        if keepsTransformedWeights { keptWeights = try Buffer(device, floatCount: sizes.transformedWeightCount) }
     }
 
-    // MARK: - Sizes
+    private var positions: Int { sizes.positions }
+    private var channels: Int { sizes.channels }
+    private var filters: Int { sizes.filters }
 
-    private var positions: Int { (outputTile + 2) * (outputTile + 2) }
-    private var channels: Int { input.storedChannels }
-    private var filters: Int { output.storedChannels }
-    private var transformedWeightCount: Int { positions * channels * filters }
-
-    private func tileCount(batch: Int) -> Int {
-        batch * ((input.height + outputTile - 1) / outputTile) * ((input.width + outputTile - 1) / outputTile)
-    }
-
-    /// Tiles of one chunk: at most so many that all that is transformed stays in the last-level cache, spread evenly over the chunks.
-    private func chunk(tiles: Int) -> Int {
-        let group = tuning.tileGroup
-        let most = tuning.chunkTiles(outputTile: outputTile)
-        let chunks = (tiles + most - 1) / most
-        return ((tiles + chunks - 1) / chunks + group - 1) / group * group
-    }
-
-    /// Forward and backward-data in one launch, where what a block of tiles needs fits a core's own cache.
-    private var runsAtOnce: Bool { channels * filters <= tuning.largestProductAtOnce }
-
-    /// Blocks in flight of the one launch: a constant, so that the workspace does not depend on the number of cores.
-    private func slots(tiles: Int) -> Int { min(32, (tiles + tuning.blockRows - 1) / tuning.blockRows) }
-
-    private func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
-
-    /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two transformed tensors.
-    private func parts(maximumBatch: Int) -> [Int] {
-        let tiles = tileCount(batch: maximumBatch)
-        // A smaller batch may have larger chunks than a larger one, never larger than this.
-        let rows = chunk(tiles: min(tiles, tuning.chunkTiles(outputTile: outputTile)))
-        let wide = max(channels, filters)
-        let block = planes(wide, rows: tuning.blockRows) + planes(16, rows: tuning.blockRows)
-        return [
-            transformedWeightCount,
-            max(planes(wide, rows: rows), runsAtOnce ? slots(tiles: tiles) * block : 0),
-            planes(wide, rows: rows) + filters * rows + 16,
-        ]
-    }
-
-    private func bytes(_ floats: Int) -> Int { (floats * 4 + 4095) / 4096 * 4096 }
-
-    func workspaceByteCount(maximumBatch: Int) -> Int {
-        parts(maximumBatch: maximumBatch).reduce(0) { $0 + bytes($1) }
-    }
+    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
         guard let workspace else { return }
         var offset = 0
-        scratch = try parts(maximumBatch: maximumBatch).map { floats in
-            defer { offset += bytes(floats) }
+        scratch = try sizes.parts(maximumBatch: maximumBatch).map { floats in
+            defer { offset += sizes.bytes(floats) }
             return try workspace.slice(byteOffset: offset, byteCount: floats * 4)
         }
     }
@@ -128,15 +137,15 @@ final class WinogradConvolution: ConvolutionMethod {
     private func convolve(
         from source: Buffer, channels: Int, mask: Buffer?, weights: Buffer, bias: Buffer?, to target: Buffer, filters: Int, batch: Int
     ) throws {
-        let tiles = tileCount(batch: batch)
+        let tiles = sizes.tileCount(batch: batch)
         let biased = bias == nil ? 0 : 1
-        if runsAtOnce {
+        if sizes.runsAtOnce {
             try convolveAtOnce.launch(
-                [slots(tiles: tiles)], local: [1], source, mask ?? source, weights, bias ?? weights, target, scratch[1], input.height,
+                [sizes.slots(tiles: tiles)], local: [1], source, mask ?? source, weights, bias ?? weights, target, scratch[1], input.height,
                 input.width, channels, filters, tiles, mask == nil ? 0 : 1, biased, biased)
             return
         }
-        let chunk = chunk(tiles: tiles)
+        let chunk = sizes.chunk(tiles: tiles)
         let group = tuning.tileGroup
         for first in stride(from: 0, to: tiles, by: chunk) {
             let count = min(chunk, tiles - first)
@@ -160,8 +169,8 @@ final class WinogradConvolution: ConvolutionMethod {
     func backwardWeights(
         input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
-        let tiles = tileCount(batch: batch)
-        let chunk = chunk(tiles: tiles)
+        let tiles = sizes.tileCount(batch: batch)
+        let chunk = sizes.chunk(tiles: tiles)
         let group = tuning.tileGroup
         for first in stride(from: 0, to: tiles, by: chunk) {
             let count = min(chunk, tiles - first)

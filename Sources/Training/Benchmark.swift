@@ -12,8 +12,8 @@ public enum Benchmark {
         /// Seconds of each step that was timed.
         public let seconds: [Double]
         public let parameterCount: Int
-        /// The last step's mean loss: random data, so only a sign of life.
-        public let loss: Double
+        /// The last step's mean loss: random data, so only a sign of life. Nil for inference.
+        public let loss: Double?
     }
 
     /// Times the very step function of `train`: input, forward with dropout, loss, backward, momentum and decay. One step warms up.
@@ -46,7 +46,70 @@ public enum Benchmark {
             parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: Double(loss.loss / loss.weight))
     }
 
-    private static func upload(to data: DeviceBatch, imageSize: Int, classes: Int, batch: Int) throws {
+    /// Times forward passes of a network made for inference, the images' way from bytes to input included. One pass warms up.
+    public static func inference(
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, runs: Int, convolution: ConvolutionAlgorithm?,
+        device: Device
+    ) throws -> Step {
+        let network = try Network(
+            architecture, imageSize: imageSize, classes: classes,
+            options: Network.Options(maximumBatch: batch, training: false, convolution: convolution), device: device)
+        try network.initialize(seed: 1)
+        let input = try ImageInput(
+            device: device, size: imageSize, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]))
+        let data = try DeviceBatch(device: device, capacity: batch)
+        try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)
+        let pass = Pass(batch: batch, training: false)
+        var seconds: [Double] = []
+        for run in 0...runs {
+            let start = ContinuousClock.now
+            try input.load(bytes: data.bytes, records: data.records, output: network.input, pass: pass)
+            try network.forward(pass)
+            _ = try network.logits.read(batch * network.logitsStride, as: Float.self)
+            if run > 0 { seconds.append((ContinuousClock.now - start).seconds) }
+        }
+        return Step(
+            imagesPerSecond: Double(batch) / median(seconds), seconds: seconds,
+            parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: nil)
+    }
+
+    /// Seconds of each pass of one fully connected layer, run by run, by the device's clock; backward-weights includes the bias. One run warms up.
+    ///
+    /// - Parameter device: opened for profiling
+    public static func fullyConnected(
+        inputs: Int, outputs: Int, batch: Int, runs: Int, device: Device
+    ) throws -> [(pass: LayerPass, seconds: [Double])] {
+        guard let profile = device.profile else { throw TrainingError("a layer's times need a device that was opened for profiling") }
+        let layer = try FullyConnected(inputs: inputs, outputs: outputs, device: device)
+        var random = Philox(seed: 1, purpose: .benchmark)
+        func buffer(_ count: Int) throws -> Buffer {
+            try Buffer(device, (0..<count).map { _ in random.uniform(in: -1...1) })
+        }
+        let input = try buffer(batch * layer.inputShape.storedCount)
+        let output = try buffer(batch * layer.outputShape.storedCount)
+        let outputGradient = try buffer(batch * layer.outputShape.storedCount)
+        let inputGradient = try buffer(batch * layer.inputShape.storedCount)
+        let weights = try layer.parameters.map { try buffer($0.storedCount) }
+        let gradients = try layer.parameters.map { try buffer($0.storedCount) }
+        let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: batch))
+        try layer.prepare(weights: weights, workspace: workspace, maximumBatch: batch)
+        var seconds: [LayerPass: [Double]] = [:]
+        let pass = Pass(batch: batch, training: true)
+        for run in 0...runs {
+            profile.begin("", pass: LayerPass.forward.rawValue)
+            try layer.forward(input: input, output: output, pass: pass)
+            profile.begin("", pass: LayerPass.backwardWeights.rawValue)
+            try layer.backward(
+                input: input, output: output, outputGradient: outputGradient, inputGradient: inputGradient, parameterGradients: gradients,
+                pass: pass)
+            var sums: [String: Double] = [:]
+            for entry in try profile.collect() { sums[entry.pass, default: 0] += entry.seconds }
+            for pass in LayerPass.allCases where run > 0 { seconds[pass, default: []].append(sums[pass.rawValue] ?? 0) }
+        }
+        return LayerPass.allCases.map { ($0, seconds[$0] ?? []) }
+    }
+
+    static func upload(to data: DeviceBatch, imageSize: Int, classes: Int, batch: Int) throws {
         var random = Philox(seed: 1, purpose: .benchmark)
         let imageBytes = imageSize * imageSize * 3
         let pixels = RandomBytes(count: batch * imageBytes, using: &random)
@@ -107,7 +170,8 @@ public enum Benchmark {
         return 12 * Double(floatCount) / median(seconds) * 1e-9
     }
 
-    static func median(_ values: [Double]) -> Double {
+    /// The middle of the values, or the mean of the two in the middle.
+    public static func median(_ values: [Double]) -> Double {
         let sorted = values.sorted()
         return sorted.count % 2 == 1 ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
     }

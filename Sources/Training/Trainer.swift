@@ -52,7 +52,7 @@ public final class Trainer {
         let saved = try checkpoint.map { try TrainingState.read($0) }
         try saved?.requireSameOptions(options)
 
-        device = try Device.open(DeviceSelector(parsing: options.device))
+        device = try Device.open(DeviceSelector(parsing: options.device), memory: options.deviceMemory?.bytes)
         dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
         if dataset.ignoredFileCount > 0 {
             report(.note("\(dataset.ignoredFileCount) files are not .jpg or .jpeg and were left alone"))
@@ -60,6 +60,7 @@ public final class Trainer {
         stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, epoch: 1
         ).batchCount
+        try TrainingMemory(options, classes: dataset.classes.count, device: device.description).requireFit(batch: options.batch)
         network = try Network(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
             options: Network.Options(

@@ -39,6 +39,9 @@ public struct TrainingOption: Sendable {
         option(
             "device", \.device, "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).",
             expect("auto, cpu, gpu or opencl:N with a number from `trainer devices`") { (try? DeviceSelector(parsing: $0)) != nil }),
+        option(
+            "device-memory", \.deviceMemory, "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."
+        ),
         option("out", \.output, "The run's folder, which must not exist. Default: runs/MODEL-N."),
         option("learning-rate", \.learningRate, "Learning rate after the warm-up.", expect("a number above 0") { $0 > 0 }),
         option("schedule", \.schedule, "How the rate goes on: step (÷10 at each third), plateau (÷10 when validation stalls)."),
@@ -207,6 +210,12 @@ extension BadFileLimit: OptionValue {
     static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
     init?(optionText: String) { self.init(rawValue: optionText) }
     var optionText: String { rawValue }
+}
+
+extension MemorySize: OptionValue {
+    static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
+    init?(optionText: String) { self.init(parsing: optionText) }
+    var optionText: String { text }
 }
 
 extension String {

@@ -1,3 +1,4 @@
+import Compute
 import ImageData
 import NeuralNet
 
@@ -17,6 +18,8 @@ public struct TrainingOptions: Sendable, Equatable {
     public var epochs = 12
     /// auto, cpu, gpu or opencl:N
     public var device = "auto"
+    /// The memory that the device is taken to have, where it has more; nil: what it has.
+    public var deviceMemory: MemorySize?
     /// The run's folder; it must not exist.
     public var output = ""
     /// The rate after the warm-up.

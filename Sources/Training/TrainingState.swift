@@ -93,7 +93,7 @@ struct TrainingState: Codable, Equatable {
     // MARK: - What must not change
 
     /// Options that leave the result as it is.
-    private static let changeable = ["data", "device", "out", "workers", "checkpoint-every", "keep", "max-bad"]
+    private static let changeable = ["data", "device", "device-memory", "out", "workers", "checkpoint-every", "keep", "max-bad"]
 
     /// - Throws: `TrainingError` naming each option that would change the result, with both values.
     func requireSameOptions(_ given: TrainingOptions) throws {

@@ -36,9 +36,14 @@ public final class TrainingStep {
         loss = try SoftmaxCrossEntropy(device: network.device, classes: network.classes, maximumBatch: batch / shards)
         optimizer = try StochasticGradientDescent(
             network.trainedParameters, momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm, device: network.device)
-        sums = try (0...shards.trailingZeroBitCount).map { _ in try ParameterArena(network.trainedParameters, device: network.device) }
+        sums = try (0..<TrainingStep.gradientArenas(shards: shards)).map { _ in
+            try ParameterArena(network.trainedParameters, device: network.device)
+        }
         addition = try network.device.kernel("optimizer", "gradient_add")
     }
+
+    /// Arenas of gradients that the tree of `shards` needs at once: log₂ of them, and one.
+    static func gradientArenas(shards: Int) -> Int { shards.trailingZeroBitCount + 1 }
 
     /// Queues one whole step; nothing here waits for the device.
     ///
@@ -50,7 +55,7 @@ public final class TrainingStep {
             let pass = pass(step: step, shard: shard)
             try forward(batchOnDevice, pass)
             guard let logitsGradient = network.logitsGradient else { return }
-            network.device.profile?.label = "loss"
+            network.device.profile?.begin("loss")
             // Divided by the whole batch, bad images included: then a shard's gradient does not depend on what is in the others.
             try loss.forwardBackward(
                 logits: network.logits, labels: batchOnDevice.labels, weights: batchOnDevice.weights, gradient: logitsGradient,
@@ -60,7 +65,7 @@ public final class TrainingStep {
                 if shard == shards - 1 { try gradientReady(parameter) }
             }
         }
-        network.device.profile?.label = "update"
+        network.device.profile?.begin("update")
         try optimizer.beginStep(step, loss: loss, gradients: gradients)
         for parameter in network.trainedParameters {
             try optimizer.step(
@@ -74,7 +79,7 @@ public final class TrainingStep {
     }
 
     private func forward(_ batchOnDevice: DeviceBatch, _ pass: Pass) throws {
-        network.device.profile?.label = "input"
+        network.device.profile?.begin("input")
         try input.load(bytes: batchOnDevice.bytes, records: batchOnDevice.records, output: network.input, pass: pass)
         try network.forward(pass)
     }
@@ -97,6 +102,7 @@ public final class TrainingStep {
 
     /// Adds a shard's gradient to the sums to its left that are complete with it.
     private func merge(_ parameter: Parameter, shard: Int) throws {
+        network.device.profile?.begin("sum of shards")
         var top = shard.nonzeroBitCount
         for _ in 0..<(shard + 1).trailingZeroBitCount where top > 0 {
             try addition.launch(

@@ -6,7 +6,8 @@ import Training
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "bench", abstract: "Time parts of training on random data.", subcommands: [BenchGEMM.self, BenchStep.self])
+        commandName: "bench", abstract: "Time parts of training on random data.",
+        subcommands: [BenchGEMM.self, BenchStep.self, BenchLayers.self, BenchFullyConnected.self])
 }
 
 struct BenchGEMM: ParsableCommand {
@@ -53,6 +54,9 @@ struct BenchStep: ParsableCommand {
     @Option(help: "Timed steps, after one that warms up; the median counts.")
     var steps = 5
 
+    @Flag(help: "Only forward, in a network made for inference.")
+    var inference = false
+
     @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4.")
     var convolution: ConvolutionAlgorithm?
 
@@ -65,18 +69,25 @@ struct BenchStep: ParsableCommand {
         guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
             throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
         }
+        guard !inference || shards == 1 else { throw ValidationError("--shards \(shards): --inference has none") }
     }
 
     func run() throws {
         let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let device = try device.open()
-        let result = try Benchmark.step(
-            architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
-            convolution: convolution, device: device)
+        let result =
+            inference
+            ? try Benchmark.inference(
+                architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, runs: steps,
+                convolution: convolution, device: device)
+            : try Benchmark.step(
+                architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
+                convolution: convolution, device: device)
         print(
             String(
-                format: "%.2f images/s on %@ (%d parameters, loss %.3f, %.2f GB of device memory)", result.imagesPerSecond,
-                device.description.name as NSString, result.parameterCount, result.loss, Double(device.peakAllocatedBytes) * 1e-9))
+                format: "%.2f images/s on %@ (%d parameters, %@%.2f GB of device memory)", result.imagesPerSecond,
+                device.description.name as NSString, result.parameterCount,
+                (result.loss.map { String(format: "loss %.3f, ", $0) } ?? "") as NSString, Double(device.peakAllocatedBytes) * 1e-9))
         try output.write(
             .object([
                 .init("images_per_second", .number(result.imagesPerSecond)), .init("device", .string(device.description.name)),
@@ -85,5 +96,152 @@ struct BenchStep: ParsableCommand {
                 .init("device_bytes", .integer(device.peakAllocatedBytes)),
                 .init("seconds", .array(result.seconds.map { .number($0) })),
             ]))
+    }
+}
+
+struct BenchLayers: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "layers", abstract: "Tell where the time of a training step goes: each layer and pass, and the step as a whole.",
+        discussion: """
+            GFLOPS count what the plain sums need, so a faster algorithm may pass 100 % of the peak, which is what multiply-adds on registers \
+            alone reach. GB/s count each tensor read or written once, against adding two large arrays.
+            """)
+
+    @OptionGroup var network: NetworkOptions
+
+    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
+    var shards = 1
+
+    @Option(help: "Timed steps, after one that warms up; the median counts.")
+    var steps = 5
+
+    @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4.")
+    var convolution: ConvolutionAlgorithm?
+
+    @Option(help: "Folder of labelled photographs to train on, to see the wait for data. Default: random images in memory.")
+    var data: String?
+
+    @Option(help: "Threads that read photographs.")
+    var workers = 2
+
+    @OptionGroup var device: DeviceOptions
+
+    @OptionGroup var output: JSONOptions
+
+    func validate() throws {
+        guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
+        guard workers >= 1 else { throw ValidationError("--workers \(workers): expected 1 or more") }
+        guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
+            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
+        }
+    }
+
+    func run() throws {
+        let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
+        let device = try device.open(profiling: true)
+        let result = try LayerBenchmark(
+            architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
+            convolution: convolution, data: data, workers: workers, device: device)
+        show(result, on: device.description.name)
+        try output.write(
+            .object([
+                .init("device", .string(device.description.name)), .init("model", .string(architecture.description)),
+                .init("batch", .integer(network.batch)), .init("image_size", .integer(network.imageSize)),
+                .init("peak_gflops", .number(result.peakGFLOPS)),
+                .init("peak_gigabytes_per_second", .number(result.peakGigabytesPerSecond)),
+                .init("step_seconds", .number(result.stepSeconds)), .init("queueing_seconds", .number(result.queueingSeconds)),
+                .init("launches", .integer(result.launches)),
+                .init("parts", .object(result.parts.map { .init($0.name, .number($0.seconds)) })),
+                .init(
+                    "rows",
+                    .array(
+                        result.rows.map { row in
+                            .object([
+                                .init("label", .string(row.label)), .init("pass", .string(row.pass)),
+                                .init("algorithm", .string(row.algorithm)), .init("seconds", .number(row.seconds)),
+                                .init("launches", .integer(row.launches)), .init("gflops", .number(row.gflops)),
+                                .init("share_of_peak", .number(row.gflops / result.peakGFLOPS)),
+                                .init("gigabytes_per_second", .number(row.gigabytesPerSecond)),
+                                .init("share_of_bandwidth", .number(row.gigabytesPerSecond / result.peakGigabytesPerSecond)),
+                            ])
+                        })),
+            ]))
+    }
+
+    private func show(_ result: LayerBenchmark, on device: String) {
+        func column(_ text: String, _ width: Int, right: Bool = true) -> String {
+            let padding = String(repeating: " ", count: max(0, width - text.count))
+            return right ? padding + text : text + padding
+        }
+        func line(_ cells: [String]) {
+            let widths = [22, 17, 10, 9, 9, 9, 8, 9]
+            print(zip(cells, widths).enumerated().map { column($1.0, $1.1, right: $0 > 2) }.joined(separator: " "))
+        }
+        line(["layer", "pass", "algorithm", "ms", "GFLOPS", "of peak", "GB/s", "of peak"])
+        for row in result.rows {
+            line([
+                row.label, row.pass, row.algorithm, String(format: "%.3f", row.seconds * 1e3),
+                row.operations > 0 ? String(format: "%.1f", row.gflops) : "",
+                row.operations > 0 ? percent(row.gflops / result.peakGFLOPS) : "",
+                row.bytes > 0 ? String(format: "%.1f", row.gigabytesPerSecond) : "",
+                row.bytes > 0 ? percent(row.gigabytesPerSecond / result.peakGigabytesPerSecond) : "",
+            ])
+        }
+        print(
+            String(
+                format: "peak of %@: %.0f GFLOPS (multiply-adds on registers), %.1f GB/s (adding two arrays)", device as NSString,
+                result.peakGFLOPS, result.peakGigabytesPerSecond))
+        print(
+            String(
+                format: "step: %.1f ms, %.2f images/s; %d launches, which took the host %.2f ms (%@) to bind and queue",
+                result.stepSeconds * 1e3,
+                Double(network.batch) / result.stepSeconds, result.launches, result.queueingSeconds * 1e3,
+                percent(result.queueingSeconds / result.stepSeconds) as NSString))
+        for part in result.parts {
+            print(
+                "  " + column(part.name, 30, right: false) + column(String(format: "%.2f ms", part.seconds * 1e3), 12)
+                    + column(percent(part.seconds / result.stepSeconds), 9))
+        }
+    }
+}
+
+struct BenchFullyConnected: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fully-connected", abstract: "Time the three passes of one fully connected layer.")
+
+    @Option(help: "Inputs of the layer.")
+    var inputs = 4096
+
+    @Option(help: "Units of the layer.")
+    var outputs = 4096
+
+    @Option(help: "Images of a mini-batch.")
+    var batch = 64
+
+    @Option(help: "Timed runs, after one that warms up; the median counts.")
+    var steps = 7
+
+    @OptionGroup var device: DeviceOptions
+
+    @OptionGroup var output: JSONOptions
+
+    func validate() throws {
+        for (name, value) in [("inputs", inputs), ("outputs", outputs), ("batch", batch)] {
+            guard (1...65_536).contains(value) else { throw ValidationError("--\(name) \(value): expected 1 to 65536") }
+        }
+        guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
+    }
+
+    func run() throws {
+        let device = try device.open(profiling: true)
+        let result = try Benchmark.fullyConnected(inputs: inputs, outputs: outputs, batch: batch, runs: steps, device: device)
+        for (pass, seconds) in result {
+            let gflops = 2e-9 * Double(batch) * Double(inputs) * Double(outputs) / Benchmark.median(seconds)
+            print("\(pass.rawValue): \(String(format: "%.2f ms, %.1f GFLOPS", Benchmark.median(seconds) * 1e3, gflops))")
+        }
+        try output.write(
+            .object(
+                [.init("device", .string(device.description.name))]
+                    + result.map { .init($0.pass.rawValue, .array($0.seconds.map { .number($0) })) }))
     }
 }

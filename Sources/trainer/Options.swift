@@ -11,8 +11,24 @@ struct DeviceOptions: ParsableArguments {
     @Option(help: "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
     var device = "auto"
 
+    @Option(
+        help: "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes).",
+        transform: {
+            guard let memory = MemorySize(parsing: $0) else {
+                throw ValidationError("expected an amount such as 512M, 1.5G or a number of bytes")
+            }
+            return memory
+        })
+    var deviceMemory: MemorySize?
+
     func open(profiling: Bool = false) throws -> Device {
-        try Device.open(selector(), profiling: profiling)
+        try Device.open(selector(), profiling: profiling, memory: deviceMemory?.bytes)
+    }
+
+    /// The device without opening it.
+    func description() throws -> DeviceDescription {
+        let description = try selector().select(from: DeviceDescription.all())
+        return deviceMemory.map { description.limited(toMemory: $0.bytes) } ?? description
     }
 
     func selector() throws -> DeviceSelector {

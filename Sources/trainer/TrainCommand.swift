@@ -24,6 +24,7 @@ struct TrainCommand: ParsableCommand {
     @Option("shards") var shards: Setting?
     @Option("epochs") var epochs: Setting?
     @Option("device") var device: Setting?
+    @Option("device-memory") var deviceMemory: Setting?
     @Option("out") var out: Setting?
     @Option("learning-rate") var learningRate: Setting?
     @Option("schedule") var schedule: Setting?

@@ -44,12 +44,10 @@ import Testing
 extension OnDevices {
     @Suite struct NetworkTests {
         private func parameters(_ model: String, imageSize: Int, classes: Int) throws -> [Parameter] {
-            let device = try open(try #require(testDevices.first))
-            let layers = try Network.layers(
-                Architecture(parsing: model), input: .image(size: imageSize), classes: classes,
-                options: .init(maximumBatch: 1, training: true),
-                device: device)
-            return layers.flatMap(\.parameters)
+            return try NetworkLayout(
+                Architecture(parsing: model), imageSize: imageSize, classes: classes, options: .init(maximumBatch: 1, training: true),
+                device: try #require(testDevices.first)
+            ).parameters
         }
 
         /// The listing of torchvision's `vgg16().state_dict()`.

@@ -1,0 +1,34 @@
+// The arithmetic that a device can do at most: nothing but multiply-adds on registers, as the yardstick of `trainer bench layers`.
+//
+// Tuning macros:
+//   VECTOR  floats in a register, 8 or 16
+//   SUMS    vectors in flight: more than the latency of a multiply-add times those begun in a cycle, and they fit the registers
+
+#ifndef VECTOR
+#define VECTOR 8
+#endif
+#ifndef SUMS
+#define SUMS 12
+#endif
+
+#if VECTOR == 16
+typedef float16 vector;
+#define STORE(value, pointer) vstore16(value, 0, pointer)
+#else
+typedef float8 vector;
+#define STORE(value, pointer) vstore8(value, 0, pointer)
+#endif
+
+// A work-item: `iterations` · SUMS · VECTOR multiply-adds; result [items][VECTOR] keeps the compiler from leaving them out.
+// Global (items), local (1).
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void multiply_add(global float *restrict result, const int iterations,
+                                                                         const float factor) {
+    vector sum[SUMS];
+    _Pragma("unroll") for (int j = 0; j < SUMS; j++) sum[j] = (float)(get_global_id(0) + j);
+    for (int i = 0; i < iterations; i++) {
+        _Pragma("unroll") for (int j = 0; j < SUMS; j++) sum[j] = sum[j] * factor + 1.0f;
+    }
+    vector total = 0;
+    _Pragma("unroll") for (int j = 0; j < SUMS; j++) total += sum[j];
+    STORE(total, result + get_global_id(0) * VECTOR);
+}

@@ -1,0 +1,54 @@
+import Compute
+
+/// The device memory that some work takes, by kind, added up without allocating anything.
+public struct MemoryPlan: Sendable, Equatable {
+    /// What memory is for.
+    public enum Kind: String, CaseIterable, Sendable {
+        case weights, gradients, momentum, activations
+        case activationGradients = "gradients of activations"
+        case workspace
+        case batches = "mini-batches"
+        case cachedData = "cached data"
+    }
+
+    /// Bytes of each buffer, by kind.
+    public private(set) var buffers: [Kind: [Int]] = [:]
+    /// The device that the plan is for.
+    public let deviceName: String
+    /// Bytes that the device has in all, and the most it allows in one buffer.
+    public let deviceMemory: Int
+    public let deviceLargestBuffer: Int
+
+    /// A plan of nothing yet.
+    public init(device: DeviceDescription) {
+        deviceName = device.name
+        deviceMemory = device.globalMemory
+        deviceLargestBuffer = device.largestBuffer
+    }
+
+    public mutating func add(_ kind: Kind, _ byteCounts: [Int]) {
+        // A buffer of nothing still takes a byte.
+        buffers[kind, default: []] += byteCounts.map { max($0, 1) }
+    }
+
+    /// Adds what `Network` allocates.
+    public mutating func add(_ layout: NetworkLayout, device: DeviceDescription) {
+        add(.weights, ParameterArena.slabSizes(layout.parameters, device: device))
+        add(.weights, layout.layerByteCounts)
+        add(.activations, layout.activationCounts.map { 4 * $0 })
+        add(.activationGradients, layout.activationGradientCounts.map { 4 * $0 })
+        if layout.workspaceByteCount > 0 { add(.workspace, [layout.workspaceByteCount]) }
+    }
+
+    /// Bytes of one kind.
+    public subscript(kind: Kind) -> Int { (buffers[kind] ?? []).reduce(0, +) }
+
+    public var total: Int { Kind.allCases.reduce(0) { $0 + self[$1] } }
+
+    /// The largest single buffer, and what it is for.
+    public var largest: (kind: Kind, byteCount: Int) {
+        Kind.allCases.map { ($0, buffers[$0]?.max() ?? 0) }.max { $0.1 < $1.1 } ?? (.weights, 0)
+    }
+
+    public var fits: Bool { total <= deviceMemory && largest.byteCount <= deviceLargestBuffer }
+}

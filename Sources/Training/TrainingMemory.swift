@@ -1,0 +1,121 @@
+import Compute
+import Foundation
+import NeuralNet
+
+/// Plans the device memory of training, from the very functions by which it is allocated.
+public struct TrainingMemory {
+    /// Mini-batches on the device at once.
+    public enum Input: Sendable {
+        /// One, of images as large as the network's input: `trainer bench`.
+        case benchmark
+        /// Two for training and two for validation, of photographs with this shorter side and three quarters as high as wide: `trainer train`.
+        case photographs(shortSide: Int)
+    }
+
+    public let architecture: Architecture
+    public let imageSize: Int
+    public let classes: Int
+    public let shards: Int
+    public let convolution: ConvolutionAlgorithm?
+    public let freezesFeatures: Bool
+    public let input: Input
+    public let device: DeviceDescription
+
+    public init(
+        _ architecture: Architecture, imageSize: Int, classes: Int, shards: Int = 1, convolution: ConvolutionAlgorithm? = nil,
+        freezesFeatures: Bool = false, input: Input, device: DeviceDescription
+    ) {
+        self.architecture = architecture
+        self.imageSize = imageSize
+        self.classes = classes
+        self.shards = shards
+        self.convolution = convolution
+        self.freezesFeatures = freezesFeatures
+        self.input = input
+        self.device = device
+    }
+
+    /// The memory of a run with these options.
+    public init(_ options: TrainingOptions, classes: Int, device: DeviceDescription) throws {
+        try self.init(
+            Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: options.shards,
+            convolution: options.convolution, freezesFeatures: options.freeze == .features,
+            input: .photographs(shortSide: options.shortSide ?? TrainingMemory.usualShortSide(imageSize: options.imageSize)), device: device
+        )
+    }
+
+    /// What a run without --short-side takes for photographs.
+    public static func usualShortSide(imageSize: Int) -> Int { (imageSize * 8 + 3) / 7 }
+
+    /// The memory of a step over `batch` images.
+    ///
+    /// - Throws: `NetworkError` where the image is too small for the poolings.
+    public func plan(batch: Int) throws -> MemoryPlan {
+        let shard = batch / shards
+        let layout = try NetworkLayout(
+            architecture, imageSize: imageSize, classes: classes,
+            options: Network.Options(maximumBatch: shard, training: true, convolution: convolution, freezesFeatures: freezesFeatures),
+            device: device)
+        var plan = MemoryPlan(device: device)
+        plan.add(layout, device: device)
+        let arena = ParameterArena.slabSizes(layout.trainedParameters, device: device)
+        for _ in 0..<TrainingStep.gradientArenas(shards: shards) { plan.add(.gradients, arena) }
+        plan.add(.momentum, arena)
+        plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
+        switch input {
+        case .benchmark:
+            plan.add(.batches, DeviceBatch.byteCounts(capacity: batch, pixelBytes: batch * imageSize * imageSize * 3))
+        case .photographs(let shortSide):
+            let photograph = shortSide * (shortSide * 4 / 3) * 3
+            for capacity in [batch, batch, shard, shard] {
+                plan.add(.batches, DeviceBatch.byteCounts(capacity: capacity, pixelBytes: capacity * photograph))
+            }
+            plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
+        }
+        return plan
+    }
+
+    /// The largest batch that fits the device, a multiple of `shards` up to 65 536; nil where not even the smallest does.
+    public func largestBatch() throws -> Int? {
+        // Every buffer grows with the batch or stays, so what fits is a range from 1 on.
+        var fitting = 0
+        var tooLarge = 65_536 / shards + 1
+        while tooLarge - fitting > 1 {
+            let middle = (fitting + tooLarge) / 2
+            if try plan(batch: middle * shards).fits { fitting = middle } else { tooLarge = middle }
+        }
+        return fitting > 0 ? fitting * shards : nil
+    }
+
+    /// The table that `trainer plan` prints, and `train` where the memory is too small.
+    public func table(batch: Int) throws -> String {
+        let plan = try plan(batch: batch)
+        var lines = [
+            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(shards) shard\(shards == 1 ? "" : "s")"
+        ]
+        func row(_ name: String, _ bytes: Int, _ note: String = "") {
+            let amount = MemorySize.text(bytes)
+            let padding = { (text: String, width: Int) in String(repeating: " ", count: max(1, width - text.count)) }
+            lines.append("  " + name + padding(name, 28) + padding(amount, 10) + amount + note)
+        }
+        for kind in MemoryPlan.Kind.allCases { row(kind.rawValue, plan[kind]) }
+        row("total", plan.total, " of \(MemorySize.text(plan.deviceMemory))\(plan.total > plan.deviceMemory ? ": too much" : "")")
+        row(
+            "largest buffer", plan.largest.byteCount,
+            " (\(plan.largest.kind.rawValue)) of \(MemorySize.text(plan.deviceLargestBuffer))"
+                + (plan.largest.byteCount > plan.deviceLargestBuffer ? ": too much" : ""))
+        lines.append((plan.fits ? "fits " : "does not fit ") + plan.deviceName)
+        if let largest = try largestBatch() {
+            lines.append("largest batch that fits: \(largest)" + (largest == 65_536 / shards * shards ? " or more" : ""))
+        } else {
+            lines.append("no batch fits" + (shards > 1 ? "; fewer --shards need less memory for gradients" : ""))
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    /// Throws the table where a step over `batch` images does not fit the device.
+    public func requireFit(batch: Int) throws {
+        guard try !plan(batch: batch).fits else { return }
+        throw TrainingError("the network does not fit the device; try a smaller --batch, or more --shards\n" + (try table(batch: batch)))
+    }
+}

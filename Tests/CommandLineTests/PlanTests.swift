@@ -1,0 +1,41 @@
+import Foundation
+import Testing
+
+/// Memory that does not suffice is told before the work begins.
+@Suite struct PlanTests {
+    private let folder = FileManager.default.temporaryDirectory.path
+
+    @Test func planPrintsATableAndTheLargestBatch() throws {
+        let arguments = ["plan", "--model", "deepimage", "--batch", "4", "--image-size", "224", "--classes", "1000"]
+        let result = try Program.run(arguments + ["--device-memory", "2G"], in: folder)
+        #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+        for part in ["weights", "gradients", "momentum", "activations", "workspace", "cached data", "of 2.15 GB: too much", "does not fit"] {
+            #expect(result.output.contains(part), "\(part) in \(result.output)")
+        }
+        // A net that fits anywhere says which batch would.
+        let small = try Program.run(["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"], in: folder)
+        #expect(small.output.contains("largest batch that fits:"), "\(small.output)")
+    }
+
+    @Test func trainFailsBeforeItReadsPhotographs() throws {
+        let place = try Workplace.shared.get()
+        let output = place.path + "/too-large"
+        let result = try Program.run(
+            ["train", "--data", place.path + "/scenes", "--model", "deepimage", "--image-size", "224", "--device-memory", "1G", "--out", output],
+            in: place.path)
+        #expect(result.status == 1)
+        #expect(result.errors.contains("does not fit") && result.errors.contains("gradients of activations"), "\(result.errors)")
+        // One second on a machine that is not busy; other tests run beside this one.
+        #expect(result.seconds < 5)
+        #expect(!FileManager.default.fileExists(atPath: output))
+    }
+
+    @Test(arguments: ["1X", "0", "-1G"])
+    func notAnAmount(text: String) throws {
+        for command in [["plan"], ["train"]] {
+            let result = try Program.run(command + ["--device-memory=\(text)"], in: folder)
+            #expect(result.status == 2)
+            #expect(result.errors.contains("device-memory") && result.errors.contains("512M"), "\(result.errors)")
+        }
+    }
+}
