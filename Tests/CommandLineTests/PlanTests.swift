@@ -21,7 +21,7 @@ import Testing
         let place = try Workplace.shared.get()
         let output = place.path + "/too-large"
         let result = try Program.run(
-            ["train", "--data", place.path + "/scenes", "--model", "deepimage", "--image-size", "224", "--device-memory", "1G", "--out", output],
+            ["train", "--data", place.path + "/set", "--model", "deepimage", "--image-size", "224", "--device-memory", "1G", "--out", output],
             in: place.path)
         #expect(result.status == 1)
         #expect(result.errors.contains("does not fit") && result.errors.contains("gradients of activations"), "\(result.errors)")
