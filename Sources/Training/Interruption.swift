@@ -31,8 +31,7 @@ enum Interruption {
             sigaddset(&set, number)
             pthread_sigmask(SIG_UNBLOCK, &set, nil)
         }
-        // A file's limit and a closed pipe are errors to be told, not to die of.
-        Foundation.signal(SIGXFSZ, SIG_IGN)
+        // A reader of our lines who has left (a pager, head) must not end the run.
         Foundation.signal(SIGPIPE, SIG_IGN)
     }
 
