@@ -12,7 +12,7 @@ public final class Profile {
     }
 
     /// What the launches from now on belong to, such as a layer, and which part of its work they are.
-    public private(set) var label = ""
+    public var label = ""
     public var pass = ""
     private var pending: [(event: cl_event, label: String, pass: String, kernel: String)] = []
 
