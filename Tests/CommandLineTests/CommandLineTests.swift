@@ -150,8 +150,8 @@ struct CommandLineTests {
         Mistake(
             "it is below a file", train("--out", "/dev/null/x"), status: 1, "/dev/null/x: cannot make", "Not a directory", "another --out"),
         Mistake("nothing to begin from", train("--init", "nowhere"), status: 1, "nowhere: no such file or folder"),
-        Mistake("nothing to resume", ["--resume", "nowhere"], status: 1, "nowhere: no such folder"),
-        Mistake("not a run", ["--resume", "set"], status: 1, "set: no whole checkpoint to go on from"),
+        Mistake("nothing to resume", ["--resume", "nowhere"], status: 1, "nowhere: no run's folder"),
+        Mistake("not a run", ["--resume", "set"], status: 1, "set: no run's folder"),
         Mistake("the set exists", ["scenes", "--out", "set"], status: 1, "set: exists already"),
         Mistake("the set is below a file", ["scenes", "--out", "/dev/null/x"], status: 1, "/dev/null/x: cannot be made: Not a directory"),
         Mistake(

@@ -93,7 +93,8 @@ import Training
 
     @Test func nothingFitsADeviceSmallerThanTheWeights() throws {
         let memory = try TrainingMemory(
-            Architecture(parsing: "F2000,F2000"), imageSize: 16, classes: 3, input: .benchmark, device: description.limited(toMemory: 1 << 20))
+            Architecture(parsing: "F2000,F2000"), imageSize: 16, classes: 3, input: .benchmark,
+            device: description.limited(toMemory: 1 << 20))
         #expect(try memory.largestBatch() == nil)
         #expect(try memory.table(batch: 1).contains("no batch fits"))
     }
