@@ -12,6 +12,14 @@ public enum ConvolutionAlgorithm: String, CaseIterable, Sendable {
     case winograd4
 }
 
+/// An algorithm for all convolutions, or each layer's default.
+public enum ConvolutionChoice: String, CaseIterable, Sendable {
+    case auto, direct, im2col, winograd2, winograd4
+
+    /// The algorithm named; nil for `auto`.
+    public var algorithm: ConvolutionAlgorithm? { ConvolutionAlgorithm(rawValue: rawValue) }
+}
+
 /// One algorithm for one layer. All tensors are float32 as `Layer` and `Parameter` lay them out.
 protocol ConvolutionMethod: AnyObject {
     /// Bytes of scratch memory; alive only during a call.

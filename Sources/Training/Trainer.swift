@@ -64,7 +64,8 @@ public final class Trainer {
         network = try Network(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
             options: Network.Options(
-                maximumBatch: options.batch / options.shards, training: true, dropout: options.dropout, convolution: options.convolution,
+                maximumBatch: options.batch / options.shards, training: true, dropout: options.dropout,
+                convolution: options.convolution.algorithm,
                 freezesFeatures: options.freeze == .features),
             device: device)
         let fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)

@@ -39,7 +39,7 @@ public struct TrainingMemory {
     public init(_ options: TrainingOptions, classes: Int, device: DeviceDescription) throws {
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: options.shards,
-            convolution: options.convolution, freezesFeatures: options.freeze == .features,
+            convolution: options.convolution.algorithm, freezesFeatures: options.freeze == .features,
             input: .photographs(shortSide: options.shortSide ?? TrainingMemory.usualShortSide(imageSize: options.imageSize)), device: device
         )
     }

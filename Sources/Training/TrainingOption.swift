@@ -56,7 +56,7 @@ public struct TrainingOption: Sendable {
         option(
             "val-fraction", \.validationFraction, "Share of the photographs held out for validation where the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
-        option("convolution", \.convolution, "Algorithm of the convolutions. Default: the fastest for each layer."),
+        option("convolution", \.convolution, "Algorithm of the convolutions; auto is the fastest for each layer."),
         option(
             "checkpoint-every", \.checkpointEvery, "Steps from checkpoint to checkpoint, beside those at each epoch's end.",
             between(1, 1_000_000_000, "steps")),
@@ -203,7 +203,7 @@ extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == S
 
 extension LearningRateSchedule: OptionValue {}
 extension Augmentation: OptionValue {}
-extension ConvolutionAlgorithm: OptionValue {}
+extension ConvolutionChoice: OptionValue {}
 extension Freezing: OptionValue {}
 
 extension BadFileLimit: OptionValue {

@@ -35,7 +35,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var workers = 2
     /// Share of the files held out where the folder has no `val`.
     public var validationFraction = 0.1
-    public var convolution: ConvolutionAlgorithm?
+    public var convolution = ConvolutionChoice.auto
     /// Steps from checkpoint to checkpoint, beside those at each epoch's end; nil: only these.
     public var checkpointEvery: Int?
     /// Newest checkpoints that are kept, beside the best.

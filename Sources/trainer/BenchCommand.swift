@@ -57,8 +57,8 @@ struct BenchStep: ParsableCommand {
     @Flag(help: "Only forward, in a network made for inference.")
     var inference = false
 
-    @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4.")
-    var convolution: ConvolutionAlgorithm?
+    @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
+    var convolution = ConvolutionChoice.auto
 
     @OptionGroup var device: DeviceOptions
 
@@ -79,10 +79,10 @@ struct BenchStep: ParsableCommand {
             inference
             ? try Benchmark.inference(
                 architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, runs: steps,
-                convolution: convolution, device: device)
+                convolution: convolution.algorithm, device: device)
             : try Benchmark.step(
                 architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
-                convolution: convolution, device: device)
+                convolution: convolution.algorithm, device: device)
         print(
             String(
                 format: "%.2f images/s on %@ (%d parameters, %@%.2f GB of device memory)", result.imagesPerSecond,
@@ -115,8 +115,8 @@ struct BenchLayers: ParsableCommand {
     @Option(help: "Timed steps, after one that warms up; the median counts.")
     var steps = 5
 
-    @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4.")
-    var convolution: ConvolutionAlgorithm?
+    @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
+    var convolution = ConvolutionChoice.auto
 
     @Option(help: "Folder of labelled photographs to train on, to see the wait for data. Default: random images in memory.")
     var data: String?
@@ -141,7 +141,7 @@ struct BenchLayers: ParsableCommand {
         let device = try device.open(profiling: true)
         let result = try LayerBenchmark(
             architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
-            convolution: convolution, data: data, workers: workers, device: device)
+            convolution: convolution.algorithm, data: data, workers: workers, device: device)
         show(result, on: device.description.name)
         try output.write(
             .object([

@@ -24,8 +24,8 @@ struct CheckGradientsCommand: ParsableCommand {
     @Option(help: "Seed of weights, images and directions.")
     var seed: UInt64 = 1
 
-    @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4.")
-    var convolution: ConvolutionAlgorithm?
+    @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
+    var convolution = ConvolutionChoice.auto
 
     @OptionGroup var device: DeviceOptions
 
@@ -38,7 +38,8 @@ struct CheckGradientsCommand: ParsableCommand {
     func run() throws {
         let architecture = try NetworkOptions.architecture(model, imageSize: imageSize)
         let check = try GradientCheck(
-            architecture, imageSize: imageSize, classes: classes, batch: batch, seed: seed, convolution: convolution, device: device.open())
+            architecture, imageSize: imageSize, classes: classes, batch: batch, seed: seed, convolution: convolution.algorithm,
+            device: device.open())
         print("parameter              device         oracle         error     kinks")
         for row in check.rows {
             print(

@@ -77,7 +77,7 @@ struct NetworkOptions: ParsableArguments {
     }
 }
 
-extension ConvolutionAlgorithm: ExpressibleByArgument {}
+extension ConvolutionChoice: ExpressibleByArgument {}
 
 /// A file for a command's numbers.
 struct JSONOptions: ParsableArguments {

@@ -13,8 +13,11 @@ struct PlanCommand: ParsableCommand {
     @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
     var shards = 1
 
-    @Option(help: "Algorithm of the convolutions: direct, im2col, winograd2 or winograd4. Default: the fastest for each layer.")
-    var convolution: ConvolutionAlgorithm?
+    @Option(
+        help:
+            "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4. Default: the fastest for each layer."
+    )
+    var convolution = ConvolutionChoice.auto
 
     @OptionGroup var device: DeviceOptions
 
@@ -29,7 +32,7 @@ struct PlanCommand: ParsableCommand {
     func run() throws {
         let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let memory = TrainingMemory(
-            architecture, imageSize: network.imageSize, classes: network.classes, shards: shards, convolution: convolution,
+            architecture, imageSize: network.imageSize, classes: network.classes, shards: shards, convolution: convolution.algorithm,
             input: .photographs(shortSide: TrainingMemory.usualShortSide(imageSize: network.imageSize)), device: try device.description())
         print(try memory.table(batch: network.batch))
         let plan = try memory.plan(batch: network.batch)
