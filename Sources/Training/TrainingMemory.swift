@@ -116,6 +116,7 @@ public struct TrainingMemory {
     /// Throws the table where a step over `batch` images does not fit the device.
     public func requireFit(batch: Int) throws {
         guard try !plan(batch: batch).fits else { return }
-        throw TrainingError("the network does not fit the device; try a smaller --batch, or more --shards\n" + (try table(batch: batch)))
+        let advice = try largestBatch() == nil ? "a smaller --model or --image-size" : "a smaller --batch, or more --shards"
+        throw TrainingError("the network does not fit the device; try \(advice)\n" + (try table(batch: batch)))
     }
 }
