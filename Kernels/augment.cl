@@ -1,34 +1,132 @@
-// From photographs' bytes to the network's input: crop, mirror, normalise.
+// From photographs' bytes to the network's input in one pass: crop, warp, colour cast, vignette, normalise.
 //
-// bytes: RGB, interleaved, rows without gaps; records, of the whole mini-batch, {byte offset, width, height, crop x, crop y, mirror}, as in Swift's `CropRecord`;
-// `first` is the record of the first image made.
-// output [batch][size][size][4] float32 NHWC, the fourth lane 0. Pixels outside the photograph become 0, the mean colour.
-// A work-item makes one pixel. Launch: global (size, size, batch), local (min(size, 64), 1, 1).
+// bytes, cache0…cache3: RGB, interleaved, rows without gaps, one readable byte behind the last; records, of the whole mini-batch: where each photograph
+// lies and what is done to it, as in Swift's `CropRecord`; `first` is the record of the first image made.
+// output [batch][size][size][4] float32 NHWC, the fourth lane 0.
+// A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected (docs/augmentation.md has the formulas).
+// A work-item makes the pixels of a row whose columns are its first index plus multiples of the range: GPUs launch a work-item a pixel,
+// CPUs one a row. Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
+// BLOCK (1 or 8): pixels of a warp whose places are computed together: 8 on CPUs, with a row a work-item.
+
+#ifndef BLOCK
+#define BLOCK 1
+#endif
 
 typedef struct {
     ulong offset;
     int width, height;
     int x, y;
     int mirror;
-    int unused;
+    int source;                    // 0: bytes, 1…4: cache0…cache3
+    int effects;                   // 0: a plain crop
+    int left, top, right, bottom;  // the window that effects may read: columns left ..< right
+    float xx, xy, yx, yy;          // output to source, about the crop's centre
+    float lens;                    // of a squared distance in pixels
+    float vignetteStart, vignetteSlope, vignetteStrength;
+    float castRed, castGreen, castBlue;
 } crop_record;
 
-kernel void crop_mirror_normalize(const global uchar *restrict bytes, const global crop_record *restrict records,
-                                  global float4 *restrict output, const int size, const int batch, const int first,
-                                  const float meanRed,
-                                  const float meanGreen, const float meanBlue, const float scaleRed, const float scaleGreen,
-                                  const float scaleBlue) {
-    const int column = get_global_id(0), row = get_global_id(1), image = get_global_id(2);
-    if (column >= size || row >= size || image >= batch) return;
-    const crop_record record = records[first + image];
-    const int x = record.x + (record.mirror ? size - 1 - column : column), y = record.y + row;
-    float4 value = (float4)(0.0f);
-    if (x >= 0 && x < record.width && y >= 0 && y < record.height) {
-        const global uchar *pixel = bytes + record.offset + 3 * ((size_t)y * record.width + x);
-        // Division by 255 comes last in one multiplication with 1 / (255 · deviation).
-        value.x = ((float)pixel[0] - 255.0f * meanRed) * scaleRed;
-        value.y = ((float)pixel[1] - 255.0f * meanGreen) * scaleGreen;
-        value.z = ((float)pixel[2] - 255.0f * meanBlue) * scaleBlue;
+#if BLOCK == 8
+typedef float8 floats;
+typedef int8 ints;
+#define FLOATS(x) convert_float8(x)
+#define INTS(x) convert_int8(x)
+#define PUT(value, array) vstore8(value, 0, array)
+#define STEPS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#else
+typedef float floats;
+typedef int ints;
+#define FLOATS(x) convert_float(x)
+#define INTS(x) convert_int(x)
+#define PUT(value, array) (array)[0] = (value)
+#define STEPS 0
+#endif
+
+// The window's edge is a mirror just outside its last pixel; what lies farther out than one reflection reaches takes the edge's pixel.
+static ints reflect(ints i, const int low, const int high) {
+    i = max(i, 2 * low - 1 - i);
+    i = min(i, 2 * high - 1 - i);
+    return clamp(i, (ints)low, (ints)(high - 1));
+}
+
+static ints whole(const floats x) {
+    const ints i = INTS(x);
+    return select(i, i - 1, FLOATS(i) > x);
+}
+
+static float4 pixel_at(const global uchar *pixels, const int offset) { return convert_float4(vload4(0, pixels + offset)); }
+
+kernel void crop_warp_normalize(const global uchar *restrict bytes, const global uchar *restrict cache0, const global uchar *restrict cache1,
+                                const global uchar *restrict cache2, const global uchar *restrict cache3,
+                                const global crop_record *restrict records, global float4 *restrict output, const int size,
+                                const int batch, const int first, const float meanRed, const float meanGreen, const float meanBlue,
+                                const float scaleRed, const float scaleGreen, const float scaleBlue) {
+    const int row = get_global_id(1), image = get_global_id(2);
+    if (row >= size || image >= batch) return;
+    const global crop_record *record = records + first + image;
+    const int source = record->source;
+    const global uchar *pixels =
+        (source == 0 ? bytes : source == 1 ? cache0 : source == 2 ? cache1 : source == 3 ? cache2 : cache3) + record->offset;
+    const int width = record->width, height = record->height, effects = record->effects;
+    const float4 mean = (float4)(meanRed, meanGreen, meanBlue, 0.0f);
+    // Division by 255 comes last in one multiplication with 1 / (255 · deviation); the fourth lane's scale of 0 drops the byte behind the pixel.
+    const float4 scale = (float4)(scaleRed, scaleGreen, scaleBlue, 0.0f);
+    global float4 *target = output + ((size_t)image * size + row) * size;
+    const int begin = get_global_id(0), step = get_global_size(0);
+
+    if (effects == 0) {
+        const int y = record->y + row;
+        if (y < 0 || y >= height) {
+            for (int column = begin; column < size; column += step) target[column] = (float4)(0.0f);
+            return;
+        }
+        const global uchar *line = pixels + 3 * (size_t)y * width;
+        const int direction = record->mirror ? -1 : 1;
+        const int start = record->x + (record->mirror ? size - 1 : 0);
+        for (int column = begin; column < size; column += step) {
+            const int x = start + direction * column;
+            float4 value = (float4)(0.0f);
+            if (x >= 0 && x < width) value = (pixel_at(line, 3 * x) - 255.0f * mean) * scale;
+            target[column] = value;
+        }
+        return;
     }
-    output[((size_t)image * size + row) * size + column] = value;
+
+    const int left = record->left, top = record->top, right = record->right, bottom = record->bottom;
+    const float middle = 0.5f * (float)size - 0.5f;
+    const float centreX = (float)record->x + middle, centreY = (float)record->y + middle;
+    const float xx = record->xx, yx = record->yx, lens = record->lens;
+    const float v = (float)row - middle;
+    const float startX = record->xy * v, startY = record->yy * v;
+    const float4 cast = (float4)(record->castRed, record->castGreen, record->castBlue, 0.0f);
+    const float strength = record->vignetteStrength, slope = record->vignetteSlope, start = record->vignetteStart * slope;
+    // 1 at the corners
+    const float unit = slope / (middle + 0.5f) * 0.70710678f;
+    for (int column = begin * BLOCK; column < size; column += step * BLOCK) {
+        const floats u = FLOATS(column + STEPS) - middle;
+        const floats qx = xx * u + startX, qy = yx * u + startY;
+        const floats bend = 1.0f + lens * (qx * qx + qy * qy);
+        const floats sx = centreX + qx * bend, sy = centreY + qy * bend;
+        const ints x = whole(sx), y = whole(sy);
+        const ints x0 = 3 * reflect(x, left, right), x1 = 3 * reflect(x + 1, left, right);
+        const ints y0 = 3 * width * reflect(y, top, bottom), y1 = 3 * width * reflect(y + 1, top, bottom);
+        const floats t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
+        int a[BLOCK], b[BLOCK], c[BLOCK], d[BLOCK];
+        float shareX[BLOCK], shareY[BLOCK], light[BLOCK];
+        PUT(y0 + x0, a);
+        PUT(y0 + x1, b);
+        PUT(y1 + x0, c);
+        PUT(y1 + x1, d);
+        PUT(sx - FLOATS(x), shareX);
+        PUT(sy - FLOATS(y), shareY);
+        PUT(1.0f - strength * (t * t * (3.0f - 2.0f * t)), light);
+        const int count = min(BLOCK, size - column);
+        for (int i = 0; i < count; i++) {
+            const float4 upperLeft = pixel_at(pixels, a[i]), lowerLeft = pixel_at(pixels, c[i]);
+            const float4 upper = upperLeft + (pixel_at(pixels, b[i]) - upperLeft) * shareX[i];
+            const float4 lower = lowerLeft + (pixel_at(pixels, d[i]) - lowerLeft) * shareX[i];
+            const float4 value = clamp(upper + (lower - upper) * shareY[i] + cast, 0.0f, 255.0f) * light[i];
+            target[column + i] = (value - 255.0f * mean) * scale;
+        }
+    }
 }
