@@ -44,6 +44,7 @@ let package = Package(
             ],
             swiftSettings: fast),
 
+        .testTarget(name: "AugmentationTests", dependencies: ["Evaluation", "Oracle", "Randomness"], swiftSettings: strict),
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
         .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
         .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),

@@ -115,6 +115,17 @@ public final class Buffer {
     }
 }
 
+extension Buffer {
+    /// Copies a range of `source` to `offset` in this buffer, in the order of the queue.
+    public func copy(from source: Buffer, sourceOffset: Int, byteCount: Int, to offset: Int) throws {
+        precondition(sourceOffset + byteCount <= source.byteCount && offset + byteCount <= self.byteCount)
+        guard byteCount > 0 else { return }
+        try check(
+            clEnqueueCopyBuffer(device.queue, source.handle, handle, sourceOffset, offset, byteCount, 0, nil, nil),
+            "copying \(byteCount) bytes on \(device.description.name)")
+    }
+}
+
 /// A copy that was started; the host may wait for it.
 public final class Event {
     private let handle: cl_event?

@@ -35,3 +35,36 @@ extension CropRecord {
         (castRed, castGreen, castBlue) = (Float(parameters.cast.x), Float(parameters.cast.y), Float(parameters.cast.z))
     }
 }
+
+extension DeviceBatch {
+    /// Uploads photographs as the loader hands them over, with what `parameters` names for each size and position in the set.
+    ///
+    /// - Parameters:
+    ///   - size: side of the crops in pixels.
+    ///   - cache: gets the photographs that it has room for, and has those that the loader left out.
+    public func upload(
+        _ host: HostBatch, size: Int, cache: ImageCache? = nil,
+        parameters: (_ width: Int, _ height: Int, _ sample: Int) -> AugmentationParameters
+    ) throws {
+        let records = zip(host.records, host.samples).map { record, sample in
+            // A photograph that was read all the same is used as it came: its bytes are the same.
+            if let entry = cache?[sample], record.width == 0 {
+                return CropRecord(
+                    parameters(Int(entry.width), Int(entry.height), sample), byteOffset: entry.byteOffset, width: entry.width,
+                    height: entry.height, source: entry.source, size: size)
+            }
+            return CropRecord(
+                parameters(Int(record.width), Int(record.height), sample), byteOffset: UInt64(record.offset), width: record.width,
+                height: record.height, size: size)
+        }
+        try upload(
+            pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host, records: records, labels: host.labels,
+            weights: host.weights)
+        guard let cache else { return }
+        for (slot, record) in host.records.enumerated() where record.width > 0 && host.weights[slot] > 0 {
+            try cache.insert(
+                host.samples[slot], from: bytes, byteOffset: Int(record.offset), width: record.width, height: record.height)
+        }
+        self.cache = cache.slabs
+    }
+}

@@ -93,26 +93,13 @@ public final class Evaluator {
         let size = network.inputShape.width
         while let host = try loader.next() {
             let batch = batches[host.index % batches.count]
-            try batch.upload(host) { CropParameters.central(width: Int($0.width), height: Int($0.height), size: size) }
+            try batch.upload(host, size: size) { width, height, _ in
+                AugmentationParameters.central(width: width, height: height, size: size)
+            }
             let pass = Pass(batch: host.count, training: false)
             try input.load(bytes: batch.bytes, records: batch.records, output: network.input, pass: pass)
             try network.forward(pass)
             try body(batch, host)
         }
-    }
-}
-
-extension DeviceBatch {
-    /// Uploads photographs as the loader hands them over, with the crop that `crop` names for each record.
-    public func upload(_ host: HostBatch, crop: (ImageRecord) -> CropParameters) throws {
-        let records = host.records.map { record in
-            let crop = crop(record)
-            return CropRecord(
-                byteOffset: UInt64(record.offset), width: record.width, height: record.height, x: crop.x, y: crop.y,
-                mirror: crop.mirror != 0)
-        }
-        try upload(
-            pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host, records: records, labels: host.labels,
-            weights: host.weights)
     }
 }

@@ -151,7 +151,8 @@ public struct Augmentation: Sendable, Equatable {
             if !numbers[0].isEmpty {
                 guard kind != .mirror, let range = Double(numbers[0]), (0...kind.limit).contains(range) else {
                     throw Self.mistake(
-                        text, kind == .mirror ? "\(item): expected mirror=@PROBABILITY" : "\(item): expected a range from 0 to \(kind.limit)")
+                        text,
+                        kind == .mirror ? "\(item): expected mirror=@PROBABILITY" : "\(item): expected a range from 0 to \(kind.limit)")
                 }
                 self[kind].range = range
             }
@@ -166,8 +167,10 @@ public struct Augmentation: Sendable, Equatable {
     }
 
     private static func unknown(_ item: String, in text: String) -> DatasetError {
-        mistake(text, "\(item): expected literal, crop=…, vignette-start=… or KIND=RANGE@PROBABILITY with a kind of "
-            + names(Kind.allCases.map(\.rawValue)))
+        mistake(
+            text,
+            "\(item): expected literal, crop=…, vignette-start=… or KIND=RANGE@PROBABILITY with a kind of "
+                + names(Kind.allCases.map(\.rawValue)))
     }
 
     private static func mistake(_ text: String, _ problem: String) -> DatasetError {
@@ -192,7 +195,9 @@ extension Augmentation: RawRepresentable, CaseIterable {
         var items = [preset.rawValue]
         for kind in Kind.allCases where self[kind] != base[kind] {
             let range = self[kind].range == base[kind].range ? "" : Self.text(self[kind].range)
-            items.append("\(kind.rawValue)=\(range)" + (self[kind].probability == base[kind].probability ? "" : "@\(Self.text(self[kind].probability))"))
+            items.append(
+                "\(kind.rawValue)=\(range)"
+                    + (self[kind].probability == base[kind].probability ? "" : "@\(Self.text(self[kind].probability))"))
         }
         if vignetteStart != base.vignetteStart {
             items.append("vignette-start=\(Self.text(vignetteStart.lowerBound)):\(Self.text(vignetteStart.upperBound))")

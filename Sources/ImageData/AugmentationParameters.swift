@@ -66,7 +66,7 @@ public struct AugmentationParameters: Sendable, Equatable {
         if augmentation.cropsAtRandom { (drawn.x, drawn.y) = (x, y) }
         drawn.isLiteral = augmentation.isLiteral
 
-        func happens(_ kind: Augmentation.Kind) -> Bool { Double(random.uniform()) < augmentation[kind].probability }
+        func happens(_ kind: Augmentation.Kind) -> Bool { Double(random.uniform()) >= 1 - augmentation[kind].probability }
         /// 1…steps, or 0 where the kind does not happen.
         func steps(_ kind: Augmentation.Kind) -> Int {
             let applies = happens(kind)

@@ -13,12 +13,14 @@ public final class BatchLoader: Sendable {
     ///   - shortSide: what the shorter side of every image becomes.
     ///   - workers: threads that read; at least 1.
     ///   - prefetch: batches read ahead; at least 1.
+    ///   - isCached: whether an image is at hand already: then its record is of size 0, and its file is not read. Asked when its batch is planned.
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's threads, once for each number,
     ///     in order.
     public init(
-        set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3, batches: @escaping @Sendable (Int) -> [Int]?
+        set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3, isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
+        batches: @escaping @Sendable (Int) -> [Int]?
     ) {
-        shared = LoaderState(set: set, shortSide: max(1, shortSide), prefetch: max(1, prefetch), plan: batches)
+        shared = LoaderState(set: set, shortSide: max(1, shortSide), prefetch: max(1, prefetch), isCached: isCached, plan: batches)
         shared.start(max(1, workers))
     }
 
@@ -51,11 +53,13 @@ private final class LoaderState: @unchecked Sendable {
         var slots: [PixelBuffer] = []
         var sizes: [(width: Int, height: Int)] = []
         var errors: [ImageError?] = []
+        var isCached: [Bool] = []
     }
 
     private let set: ImageSet
     private let shortSide: Int
     private let prefetch: Int
+    private let isCached: @Sendable (Int) -> Bool
     private let plan: @Sendable (Int) -> [Int]?
     private let pool: SlabPool
 
@@ -71,10 +75,13 @@ private final class LoaderState: @unchecked Sendable {
     private var workerSeconds = 0.0
     private var waitSeconds = 0.0
 
-    init(set: ImageSet, shortSide: Int, prefetch: Int, plan: @escaping @Sendable (Int) -> [Int]?) {
+    init(
+        set: ImageSet, shortSide: Int, prefetch: Int, isCached: @escaping @Sendable (Int) -> Bool, plan: @escaping @Sendable (Int) -> [Int]?
+    ) {
         self.set = set
         self.shortSide = shortSide
         self.prefetch = prefetch
+        self.isCached = isCached
         self.plan = plan
         // those read ahead, the one being filled and the one in use
         pool = SlabPool(limit: prefetch + 2)
@@ -177,6 +184,7 @@ private final class LoaderState: @unchecked Sendable {
         condition.unlock()
         let samples = plan(index)
         let wrong = samples?.first { !set.files.indices.contains($0) }
+        let cached = wrong == nil ? samples?.map(isCached) ?? [] : []
         condition.lock()
         isPlanning = false
         nextIndex += 1
@@ -197,11 +205,13 @@ private final class LoaderState: @unchecked Sendable {
         while pending.slots.count < samples.count { pending.slots.append(PixelBuffer(capacity: 3 * shortSide * shortSide)) }
         pending.sizes = Array(repeating: (0, 0), count: samples.count)
         pending.errors = Array(repeating: nil, count: samples.count)
+        pending.isCached = cached
         if samples.isEmpty { pending.finished = assemble(pending) }
         queue.append(pending)
     }
 
     private func read(_ slot: Int, of pending: Pending, with reader: ImageReader) {
+        if pending.isCached[slot] { return }
         let buffer = pending.slots[slot]
         var size = (width: shortSide, height: shortSide)
         var failed: ImageError?

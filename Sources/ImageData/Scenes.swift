@@ -12,12 +12,27 @@ public enum Scenes {
         "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover", "arrow", "bullseye",
     ]
 
+    /// How large the objects are.
+    public enum ObjectScale: String, Sendable, CaseIterable {
+        /// Half to three quarters of the picture's side.
+        case normal
+        /// A quarter to three eighths: what a larger network input is for.
+        case small
+
+        fileprivate var radius: ClosedRange<Float> { self == .normal ? 0.25...0.375 : 0.125...0.1875 }
+    }
+
     /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments alone.
-    public static func draw(label: Int, index: Int, size: Int, seed: UInt64) -> DecodedImage {
+    /// - Parameter isHard: the same scene under harder conditions: turned, through a lens that bends lines, in coloured and dim light that falls
+    ///   off to the corners.
+    public static func draw(
+        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal, isHard: Bool = false
+    ) -> DecodedImage {
         var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
-        var canvas = Canvas(size: size)
+        var conditions = Philox(seed: seed, purpose: .scenes, step: UInt64(index), index: 1)
+        var canvas = Canvas(size: size, conditions: isHard ? Conditions(&conditions) : nil)
         paintBackground(&canvas, &random)
-        paintObject(&canvas, &random, label: label)
+        paintObject(&canvas, &random, label: label, radii: objectScale.radius)
         return canvas.encoded(&random)
     }
 
@@ -28,11 +43,13 @@ public enum Scenes {
     ///   - path: must not exist, or be an empty folder.
     ///   - size: side of the square pictures in pixels, 16…4096.
     ///   - classes: 2…10.
+    ///   - hardValidation: the pictures in `val` are drawn under harder conditions: a test set that training has not seen the like of.
     ///   - progress: called with the number of files written so far, on any thread.
     /// - Throws: `DatasetError`.
     public static func write(
-        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
-        workers: Int = ProcessInfo.processInfo.activeProcessorCount, progress: @escaping @Sendable (Int) -> Void = { _ in }
+        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64, objectScale: ObjectScale = .normal,
+        hardValidation: Bool = false, workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+        progress: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws(DatasetError) {
         guard (2...classNames.count).contains(classes) else {
             throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
@@ -68,7 +85,9 @@ public enum Scenes {
             let padded = String(repeating: "0", count: max(0, 6 - number.count)) + number
             let file = "\(partial)/\(part)/\(classNames[label])/\(padded).jpg"
             do {
-                let bytes = try encodeJPEG(draw(label: label, index: index, size: size, seed: seed), quality: 90)
+                let picture = draw(
+                    label: label, index: index, size: size, seed: seed, objectScale: objectScale, isHard: hardValidation && part == "val")
+                let bytes = try encodeJPEG(picture, quality: 90)
                 try Data(bytes).write(to: URL(fileURLWithPath: file))
                 progress(outcome.written.add(1, ordering: .relaxed).newValue)
             } catch {
@@ -124,8 +143,8 @@ public enum Scenes {
         }
     }
 
-    private static func paintObject(_ canvas: inout Canvas, _ random: inout Philox, label: Int) {
-        let radius = random.uniform(in: 0.25...0.375)
+    private static func paintObject(_ canvas: inout Canvas, _ random: inout Philox, label: Int, radii: ClosedRange<Float>) {
+        let radius = random.uniform(in: radii)
         let centre = SIMD2(random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
         let turn = random.uniform(in: 0...(2 * .pi))
         // Any two hues, but always a light body with dark marks: a small net learns the textures within minutes.
@@ -223,15 +242,49 @@ public enum Scenes {
     }
 }
 
+/// What makes a picture of the same scene harder. It is part of the drawing, by other formulas than the augmentation of training images.
+private struct Conditions {
+    private let turn: (cosine: Float, sine: Float)
+    /// Above 0 barrel, below 0 pincushion (division model).
+    private let bend: Float
+    private let light: SIMD3<Float>
+    private let fallOff: Float
+
+    init(_ random: inout Philox) {
+        let angle = random.uniform(in: 0.1...0.45) * (random.integer(below: 2) == 0 ? -1 : 1)
+        turn = (cos(angle), sin(angle))
+        bend = random.uniform(in: -0.6...0.6)
+        let exposure = random.uniform(in: 0.45...0.85)
+        light = exposure * SIMD3(random.uniform(in: 0.75...1.3), random.uniform(in: 0.8...1.2), random.uniform(in: 0.75...1.3))
+        fallOff = random.uniform(in: 0.2...1.2)
+    }
+
+    /// The place in the scene that is seen at a place of the picture; both in parts of the side.
+    func place(_ seen: SIMD2<Float>) -> SIMD2<Float> {
+        let p = seen - 0.5
+        let bent = p / (1 - bend * (p * p).sum())
+        return SIMD2(turn.cosine * bent.x + turn.sine * bent.y, turn.cosine * bent.y - turn.sine * bent.x) + 0.5
+    }
+
+    /// The colour that the camera records: cos⁴ fall-off of a lens, and the light.
+    func lit(_ colour: SIMD3<Float>, at seen: SIMD2<Float>) -> SIMD3<Float> {
+        let p = seen - 0.5
+        let cosine = 1 / (1 + fallOff * (p * p).sum())
+        return colour * light * (cosine * cosine)
+    }
+}
+
 /// A square picture in linear floats, 0…1; coordinates are in parts of the side.
 private struct Canvas {
     let size: Int
     /// One pixel in parts of the side.
     let pixel: Float
     private var colours: [SIMD3<Float>]
+    private let conditions: Conditions?
 
-    init(size: Int) {
+    init(size: Int, conditions: Conditions? = nil) {
         self.size = size
+        self.conditions = conditions
         pixel = 1 / Float(size)
         colours = Array(repeating: SIMD3(), count: size * size)
     }
@@ -240,7 +293,8 @@ private struct Canvas {
         let direction = SIMD2(cos(angle), sin(angle))
         for y in 0..<size {
             for x in 0..<size {
-                let point = SIMD2(Float(x), Float(y)) * pixel - 0.5
+                let seen = SIMD2(Float(x), Float(y)) * pixel
+                let point = (conditions?.place(seen) ?? seen) - 0.5
                 colours[y * size + x] = from + (to - from) * ((point * direction).sum() * 0.7 + 0.5)
             }
         }
@@ -252,12 +306,14 @@ private struct Canvas {
     ) {
         let (cosine, sine) = (cos(turn), sin(turn))
         func span(_ middle: Float) -> Range<Int> {
+            if conditions != nil { return 0..<size }
             let low = max(0, Int((middle - reach) * Float(size)) - 1)
             return low..<max(low, min(size, Int((middle + reach) * Float(size)) + 2))
         }
         for y in span(centre.y) {
             for x in span(centre.x) {
-                let offset = (SIMD2(Float(x), Float(y)) + 0.5) * pixel - centre
+                let seen = (SIMD2(Float(x), Float(y)) + 0.5) * pixel
+                let offset = (conditions?.place(seen) ?? seen) - centre
                 let point = SIMD2(cosine * offset.x + sine * offset.y, cosine * offset.y - sine * offset.x)
                 let (distance, colour, opacity) = shape(point)
                 let cover = min(max(0.5 - distance / pixel, 0), 1) * opacity
@@ -270,7 +326,9 @@ private struct Canvas {
     func encoded(_ random: inout Philox) -> DecodedImage {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(3 * size * size)
-        for colour in colours {
+        for (index, drawn) in colours.enumerated() {
+            let seen = SIMD2(Float(index % size), Float(index / size)) * pixel
+            let colour = conditions?.lit(drawn, at: seen) ?? drawn
             let grain = (random.uniform() - 0.5) * 0.06
             for channel in 0..<3 { bytes.append(UInt8(min(max((colour[channel] + grain) * 255 + 0.5, 0), 255))) }
         }

@@ -7,6 +7,8 @@ import Compute
 public final class DeviceBatch {
     private let device: Device
     public private(set) var bytes: Buffer
+    /// Buffers that records of other sources than 0 lie in.
+    public var cache: [Buffer] = []
     public let records: Buffer
     public let labels: Buffer
     public let weights: Buffer
@@ -17,7 +19,7 @@ public final class DeviceBatch {
     /// - Parameter capacity: images of the largest mini-batch.
     public init(device: Device, capacity: Int) throws {
         self.device = device
-        bytes = try Buffer(device, byteCount: 1)
+        bytes = try Buffer(device, byteCount: DeviceBatch.slack)
         let sizes = DeviceBatch.byteCounts(capacity: capacity, pixelBytes: 0)
         records = try Buffer(device, byteCount: sizes[1])
         labels = try Buffer(device, byteCount: sizes[2])
@@ -31,7 +33,10 @@ public final class DeviceBatch {
     }
 
     /// A little more than asked, so that batches of about the same size do not grow it again and again.
-    private static func pixelCapacity(_ bytes: Int) -> Int { bytes + bytes / 4 }
+    private static func pixelCapacity(_ bytes: Int) -> Int { bytes + bytes / 4 + slack }
+
+    /// Behind the last pixel, which is read as four bytes.
+    private static let slack = 4
 
     deinit {
         // An upload that is under way still reads this memory; an error here has been reported by the call that caused it.
@@ -44,9 +49,9 @@ public final class DeviceBatch {
     /// - Parameter owner: keeps the memory behind `pixels` alive; let go when the upload is waited for.
     public func upload(pixels: UnsafeRawBufferPointer, owner: AnyObject, records: [CropRecord], labels: [Int32], weights: [Float]) throws {
         try wait()
-        if pixels.count > bytes.byteCount {
+        if pixels.count + DeviceBatch.slack > bytes.byteCount {
             // Two steps, so that the old memory is given back before the new is taken.
-            bytes = try Buffer(device, byteCount: 1)
+            bytes = try Buffer(device, byteCount: DeviceBatch.slack)
             bytes = try Buffer(device, byteCount: DeviceBatch.pixelCapacity(pixels.count))
         }
         self.owner = owner

@@ -19,6 +19,8 @@ public final class Trainer {
 
     private let network: Network
     private let training: TrainingStep
+    private let augmentation: Augmentation
+    private let cache: ImageCache
     private let evaluator: Evaluator
     private let deviceBatches: [DeviceBatch]
     private let stepsPerEpoch: Int
@@ -53,6 +55,7 @@ public final class Trainer {
         try saved?.requireSameOptions(options)
 
         device = try Device.open(DeviceSelector(parsing: options.device), memory: options.deviceMemory?.bytes)
+        augmentation = options.augmentation.scaled(by: options.augmentStrength)
         dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
         if dataset.ignoredFileCount > 0 {
             report(.note("\(dataset.ignoredFileCount) files are not .jpg or .jpeg and were left alone"))
@@ -90,6 +93,7 @@ public final class Trainer {
         evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)
         let device = device
         deviceBatches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: options.batch) }
+        cache = ImageCache(device: device, capacity: options.cache.capacity(on: device), count: dataset.training.count)
         learningRate = LearningRate(
             schedule: options.schedule, peak: options.learningRate,
             warmupSteps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()),
@@ -170,7 +174,9 @@ public final class Trainer {
             .init("learning_rate", .number(options.learningRate)), .init("schedule", .string(options.schedule.rawValue)),
             .init("warmup_epochs", .number(options.warmupEpochs)), .init("momentum", .number(options.momentum)),
             .init("weight_decay", .number(options.weightDecay)), .init("dropout", .number(options.dropout)),
-            .init("augment", .string(options.augmentation.rawValue)), .init("workers", .integer(options.workers)),
+            .init("augment", .string(options.augmentation.rawValue)),
+            .init("augment_strength", .number(options.augmentStrength)), .init("cache", .string(options.cache.rawValue)),
+            .init("workers", .integer(options.workers)),
         ])
     }
 
@@ -187,15 +193,17 @@ public final class Trainer {
             stepsPerEpoch: stepsPerEpoch,
             epochs: options.epochs)
         let first = state.step
-        let loader = BatchLoader(set: dataset.training, shortSide: description.shortSide, workers: options.workers) {
-            plans.batch(first + $0)
-        }
+        let loader = BatchLoader(
+            set: dataset.training, shortSide: description.shortSide, workers: options.workers,
+            isCached: { [index = cache.index] in index.contains($0) }
+        ) { plans.batch(first + $0) }
         defer { loader.stop() }
         var last: EpochReport?
         do {
             while state.validatedEpochs < options.epochs {
                 let epoch = state.validatedEpochs + 1
                 let sums = try runSteps(of: epoch, loader: loader)
+                if last == nil { try reportCache() }
                 last = try validate(epoch, sums)
             }
         } catch let error as ModelFileError {
@@ -300,12 +308,9 @@ public final class Trainer {
 
     private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {
         let batch = deviceBatches[step % deviceBatches.count]
-        var slot = 0
-        try batch.upload(host) { record in
-            defer { slot += 1 }
-            return CropParameters.draw(
-                options.augmentation, width: Int(record.width), height: Int(record.height), size: options.imageSize, seed: options.seed,
-                epoch: epoch, sample: host.samples[slot])
+        try batch.upload(host, size: options.imageSize, cache: cache) { width, height, sample in
+            AugmentationParameters.draw(
+                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed, epoch: epoch, sample: sample)
         }
         try training.run(batch, step: step, learningRate: Float(rate))
     }
@@ -347,6 +352,19 @@ public final class Trainer {
     }
 
     // MARK: - Epochs and checkpoints
+
+    /// What share of the set the first epoch has put on the device.
+    private func reportCache() throws {
+        guard cache.capacity > 0 else { return }
+        try metrics.append([
+            .init("event", .string("cache")), .init("images", .integer(cache.cachedCount)), .init("share", .rounded(cache.share)),
+            .init("bytes", .integer(cache.allocatedBytes)),
+        ])
+        report(
+            .note(
+                "cache: \(cache.cachedCount) of \(dataset.training.count) training images stay on the device, "
+                    + String(format: "%.1f MB (--cache)", Double(cache.allocatedBytes) * 1e-6)))
+    }
 
     private func validate(_ epoch: Int, _ sums: EpochSums) throws -> EpochReport {
         let total = dataset.validation.count

@@ -50,7 +50,14 @@ public struct TrainingOption: Sendable {
         option("momentum", \.momentum, "Momentum of stochastic gradient descent.", share),
         option("weight-decay", \.weightDecay, "Weight decay; it leaves biases alone.", expect("0 or more") { $0 >= 0 }),
         option("dropout", \.dropout, "Probability with which a hidden fully connected unit is dropped.", share),
-        option("augment", \.augmentation, "How training images are varied: none (central crop), standard (random crop and mirror)."),
+        option(
+            "augment", \.augmentation,
+            "How training images are varied: none (central crop), standard (random crop and mirror) or paper, with changes such as "
+                + "paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer augment`)."),
+        option("augment-strength", \.augmentStrength, "Scales the ranges of the augmentation.", between(0, 10, "times the ranges")),
+        option(
+            "cache", \.cache,
+            "Device memory for decoded photographs, which from the second epoch need no decoding: auto, off or bytes such as 800M or 4G."),
         option("seed", \.seed, "Seed of all that is random."),
         option("workers", \.workers, "Threads that read photographs.", between(1, 256, "threads")),
         option(
@@ -202,7 +209,24 @@ extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == S
 }
 
 extension LearningRateSchedule: OptionValue {}
-extension Augmentation: OptionValue {}
+
+extension Augmentation: OptionValue {
+    static var expected: String {
+        "none, standard or paper, and changes behind commas: KIND=RANGE@PROBABILITY with a kind of "
+            + Kind.allCases.map(\.rawValue).joined(separator: ", ") + "; vignette-start=LOW:HIGH, crop=random, crop=central, literal"
+    }
+    static var isText: Bool { true }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
+}
+
+extension CacheSize: OptionValue {
+    static var expected: String { "auto, off or bytes such as 800M or 4G" }
+    static var isText: Bool { true }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
+}
+
 extension ConvolutionChoice: OptionValue {}
 extension Freezing: OptionValue {}
 

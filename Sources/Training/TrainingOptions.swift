@@ -30,6 +30,10 @@ public struct TrainingOptions: Sendable, Equatable {
     public var weightDecay = 5e-4
     public var dropout = 0.5
     public var augmentation = Augmentation.standard
+    /// How much of the device's memory decoded photographs may take.
+    public var cache = CacheSize.auto
+    /// Scales the augmentation's ranges.
+    public var augmentStrength = 1.0
     public var seed: UInt64 = 1
     /// Threads that read and decode photographs.
     public var workers = 2

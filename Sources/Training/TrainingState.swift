@@ -93,7 +93,7 @@ struct TrainingState: Codable, Equatable {
     // MARK: - What must not change
 
     /// Options that leave the result as it is.
-    private static let changeable = ["data", "device", "device-memory", "out", "workers", "checkpoint-every", "keep", "max-bad"]
+    private static let changeable = ["data", "device", "device-memory", "out", "workers", "checkpoint-every", "keep", "max-bad", "cache"]
 
     /// - Throws: `TrainingError` naming each option that would change the result, with both values.
     func requireSameOptions(_ given: TrainingOptions) throws {
@@ -105,7 +105,7 @@ struct TrainingState: Codable, Equatable {
         guard conflicts.isEmpty else {
             throw TrainingError.usage(
                 "--resume: \(conflicts.joined(separator: ", ")) would change the result; leave that out, or start a new run. "
-                    + "May change: --workers, --checkpoint-every, --keep, --max-bad, --data (to the same files in another place)")
+                    + "May change: --workers, --checkpoint-every, --keep, --max-bad, --cache, --data (to the same files in another place)")
         }
     }
 

@@ -80,7 +80,8 @@ public final class TrainingStep {
 
     private func forward(_ batchOnDevice: DeviceBatch, _ pass: Pass) throws {
         network.device.profile?.begin("input")
-        try input.load(bytes: batchOnDevice.bytes, records: batchOnDevice.records, output: network.input, pass: pass)
+        try input.load(
+            bytes: batchOnDevice.bytes, cache: batchOnDevice.cache, records: batchOnDevice.records, output: network.input, pass: pass)
         try network.forward(pass)
     }
 

@@ -77,6 +77,8 @@ struct NetworkOptions: ParsableArguments {
     }
 }
 
+extension Augmentation: ExpressibleByArgument {}
+extension Scenes.ObjectScale: ExpressibleByArgument {}
 extension ConvolutionChoice: ExpressibleByArgument {}
 
 /// A file for a command's numbers.

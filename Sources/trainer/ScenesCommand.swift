@@ -20,8 +20,15 @@ struct ScenesCommand: ParsableCommand {
     @Option(help: "Seed of the drawing.")
     var seed: UInt64 = 1
 
+    @Option(help: "How large the objects are: normal or small (half of it).")
+    var objectScale = Scenes.ObjectScale.normal
+
+    @Flag(help: "Draw the pictures in val/ under harder conditions: turned, bent by a lens, in dim and coloured light.")
+    var hard = false
+
     func run() throws {
-        try Scenes.write(to: out, count: count, size: size, classes: classes, seed: seed)
+        try Scenes.write(
+            to: out, count: count, size: size, classes: classes, seed: seed, objectScale: objectScale, hardValidation: hard)
         print("\(count) pictures of \(classes) classes in \(out)")
     }
 }

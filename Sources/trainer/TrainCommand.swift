@@ -33,6 +33,8 @@ struct TrainCommand: ParsableCommand {
     @Option("weight-decay") var weightDecay: Setting?
     @Option("dropout") var dropout: Setting?
     @Option("augment") var augment: Setting?
+    @Option("augment-strength") var augmentStrength: Setting?
+    @Option("cache") var cache: Setting?
     @Option("seed") var seed: Setting?
     @Option("workers") var workers: Setting?
     @Option("val-fraction") var valFraction: Setting?

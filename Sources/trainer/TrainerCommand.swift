@@ -15,8 +15,8 @@ struct TrainerCommand: ParsableCommand {
             """,
         version: programVersion,
         subcommands: [
-            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, ScenesCommand.self, CheckGradientsCommand.self, BenchCommand.self,
-            PlanCommand.self,
+            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, ScenesCommand.self, AugmentCommand.self,
+            CheckGradientsCommand.self, BenchCommand.self, PlanCommand.self,
             DevicesCommand.self, KernelsCommand.self,
         ],
         defaultSubcommand: TrainCommand.self)

@@ -45,6 +45,45 @@ import Testing
         }
     }
 
+    /// The hard set has the same training pictures; its validation pictures show the same scenes darker, and none is as it was.
+    @Test func hardSetDiffersInValidationAlone() throws {
+        let folder = try TemporaryFolder()
+        try Scenes.write(to: folder.path + "/plain", count: 50, size: 32, classes: 5, seed: 3)
+        try Scenes.write(to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3, hardValidation: true)
+        let plain = try Dataset.load(root: folder.path + "/plain")
+        let hard = try Dataset.load(root: folder.path + "/hard")
+        func bytes(_ set: ImageSet, _ index: Int) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: set.absolutePath(index))) }
+        #expect(plain.training.files == hard.training.files && plain.validation.files == hard.validation.files)
+        for index in 0..<plain.training.count { #expect(try bytes(plain.training, index) == bytes(hard.training, index)) }
+        for index in 0..<plain.validation.count { #expect(try bytes(plain.validation, index) != bytes(hard.validation, index)) }
+    }
+
+    @Test func hardConditionsDarken() {
+        func mean(_ picture: DecodedImage) -> Double { Double(picture.pixels.reduce(0) { $0 + Int($1) }) / Double(picture.pixels.count) }
+        let pairs = (0..<20).map { index in
+            (
+                mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1)),
+                mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1, isHard: true))
+            )
+        }
+        // exposure is at most 0.85 and light at most 1.3, fall-off never brightens: on average clearly darker
+        #expect(pairs.map(\.1).reduce(0, +) < 0.8 * pairs.map(\.0).reduce(0, +))
+    }
+
+    /// The small objects change at most a quarter of what the normal ones do, by area.
+    @Test func smallObjectsAreSmall() {
+        func changed(_ scale: Scenes.ObjectScale) -> Int {
+            (0..<10).map { index in
+                let one = Scenes.draw(label: 2, index: index, size: 64, seed: 1, objectScale: scale)
+                let other = Scenes.draw(label: 9, index: index, size: 64, seed: 1, objectScale: scale)
+                return (0..<64 * 64).filter { one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3] }.count
+            }.reduce(0, +)
+        }
+        let (small, normal) = (changed(.small), changed(.normal))
+        // a quarter by the radii; the soft border adds some
+        #expect(small > 0 && Double(small) < 0.35 * Double(normal), "\(small) and \(normal)")
+    }
+
     @Test func emptyFolderMayBeFilled() throws {
         let folder = try TemporaryFolder()
         try folder.folder("here")

@@ -1,0 +1,77 @@
+import Foundation
+
+extension Oracle {
+    /// What is done to one image: docs/augmentation.md in numbers.
+    public struct ImageChange: Sendable {
+        /// The crop's corner in the image.
+        public var left = 0, top = 0
+        public var mirror = false
+        /// Above 0 barrel, below 0 pincushion.
+        public var lens = 0.0
+        public var horizontalStretch = 1.0, verticalStretch = 1.0
+        /// Degrees, clockwise.
+        public var rotation = 0.0
+        public var cast = [0.0, 0, 0]
+        public var vignetteStart = 0.0, vignetteStrength = 0.0
+        /// Reads pixels of the crop alone.
+        public var isLiteral = false
+
+        public init() {}
+    }
+
+    /// Crops, warps, colours and normalises an RGB image of bytes, [height][width][3].
+    ///
+    /// - Returns: [size][size][3]. Each step is done on its own, on places measured in half sides of the crop from its centre.
+    public static func augment(
+        _ image: [UInt8], height: Int, width: Int, size: Int, _ change: ImageChange, mean: [Double], deviation: [Double]
+    ) -> [Double] {
+        precondition(image.count == height * width * 3 && mean.count == 3 && deviation.count == 3)
+        let columns = change.isLiteral ? max(0, change.left)..<min(width, change.left + size) : 0..<width
+        let rows = change.isLiteral ? max(0, change.top)..<min(height, change.top + size) : 0..<height
+        let half = Double(size) / 2
+        let angle = change.rotation * .pi / 180
+        var output = [Double](repeating: 0, count: size * size * 3)
+        for row in 0..<size {
+            for column in 0..<size {
+                let outputX = (Double(column) + 0.5 - half) / half
+                let outputY = (Double(row) + 0.5 - half) / half
+                var (x, y) = (change.mirror ? -outputX : outputX, outputY)
+                (x, y) = (cos(angle) * x + sin(angle) * y, cos(angle) * y - sin(angle) * x)
+                (x, y) = (x / change.horizontalStretch, y / change.verticalStretch)
+                let bend = 1 + change.lens * (x * x + y * y)
+                let sourceX = Double(change.left) + half + half * bend * x - 0.5
+                let sourceY = Double(change.top) + half + half * bend * y - 0.5
+                let distance = ((outputX * outputX + outputY * outputY) / 2).squareRoot()
+                let t = min(max((distance - change.vignetteStart) / (1 - change.vignetteStart), 0), 1)
+                let light = 1 - change.vignetteStrength * (3 * t * t - 2 * t * t * t)
+                for c in 0..<3 {
+                    var value = bilinear(image, width: width, columns: columns, rows: rows, x: sourceX, y: sourceY, channel: c)
+                    value = min(max(value + change.cast[c], 0), 255) * light
+                    output[(row * size + column) * 3 + c] = (value / 255 - mean[c]) / deviation[c]
+                }
+            }
+        }
+        return output
+    }
+
+    /// The weighted mean of the four pixels around a place; pixels outside `columns` × `rows` are those inside, reflected once at the edge, and
+    /// the edge's where that does not suffice.
+    private static func bilinear(
+        _ image: [UInt8], width: Int, columns: Range<Int>, rows: Range<Int>, x: Double, y: Double, channel: Int
+    ) -> Double {
+        func reflected(_ index: Int, _ range: Range<Int>) -> Int {
+            var index = index
+            if index < range.lowerBound { index = range.lowerBound + (range.lowerBound - 1 - index) }
+            if index >= range.upperBound { index = range.upperBound - 1 - (index - range.upperBound) }
+            return min(max(index, range.lowerBound), range.upperBound - 1)
+        }
+        var sum = 0.0
+        for (row, rowWeight) in [(Int(floor(y)), 1 - (y - floor(y))), (Int(floor(y)) + 1, y - floor(y))] {
+            for (column, columnWeight) in [(Int(floor(x)), 1 - (x - floor(x))), (Int(floor(x)) + 1, x - floor(x))] {
+                let at = reflected(row, rows) * width + reflected(column, columns)
+                sum += rowWeight * columnWeight * Double(image[3 * at + channel])
+            }
+        }
+        return sum
+    }
+}
