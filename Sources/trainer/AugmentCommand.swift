@@ -41,8 +41,7 @@ struct AugmentCommand: ParsableCommand {
     @Flag(help: "Print table 1 of the paper: its numbers and those of the configured ranges.")
     var counts = false
 
-    @Option(help: "With --counts, write the numbers to this file.")
-    var json: String?
+    @OptionGroup var json: JSONOptions
 
     @Option(help: "none, standard or paper, and changes such as paper,rotation=15,cast=30@0.25.")
     var augment = Augmentation.paper
@@ -123,8 +122,7 @@ struct AugmentCommand: ParsableCommand {
                 row.name.padding(toLength: 17, withPad: " ", startingAt: 0) + cell("\(row.paper)", 8) + cell("\(row.ours)", 10)
                     + "  \(row.formula)")
         }
-        guard let json else { return }
-        try writeJSON(
+        try json.write(
             .object([
                 .init("augment", .string(augmentation.rawValue)),
                 .init(
@@ -136,6 +134,6 @@ struct AugmentCommand: ParsableCommand {
                                 .init("from", .string($0.formula)),
                             ])
                         })),
-            ]), to: json)
+            ]))
     }
 }

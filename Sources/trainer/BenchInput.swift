@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import ImageData
+import ModelFiles
 import Training
 
 struct BenchInput: ParsableCommand {
@@ -33,8 +34,7 @@ struct BenchInput: ParsableCommand {
 
     @OptionGroup var device: DeviceOptions
 
-    @Option(help: "Write the numbers to this file.")
-    var json: String?
+    @OptionGroup var json: JSONOptions
 
     func validate() throws {
         guard (2...4096).contains(imageSize) else { throw ValidationError("--image-size \(imageSize): expected 2 to 4096 pixels") }
@@ -60,8 +60,7 @@ struct BenchInput: ParsableCommand {
                     pass.name.padding(toLength: 34, withPad: " ", startingAt: 0) as NSString, pass.median, pass.rates.min() ?? 0,
                     pass.rates.max() ?? 0))
         }
-        guard let json else { return }
-        try writeJSON(
+        try json.write(
             .object(
                 result.map { pass in
                     .init(
@@ -69,6 +68,6 @@ struct BenchInput: ParsableCommand {
                         .object([
                             .init("images_per_second", .number(pass.median)), .init("rounds", .array(pass.rates.map { .number($0) })),
                         ]))
-                } + [.init("device", .string(device.description.name)), .init("workers", .integer(workers))]), to: json)
+                } + [.init("device", .string(device.description.name)), .init("workers", .integer(workers))]))
     }
 }
