@@ -16,7 +16,7 @@ extension OnDevices {
             var numbers = TestNumbers(1)
             let photographs = sizes.map { size in numbers.integers(size.height * size.width * 3, below: 256).map { UInt8($0) } }
             let offsets = sizes.indices.map { place in 5 + photographs[..<place].reduce(0) { $0 + $1.count } }
-            let slab = [UInt8](repeating: 99, count: 5) + photographs.joined()
+            let slab = [UInt8](repeating: 99, count: 5) + photographs.joined() + [99]
             let mean: [Float] = [0.5, 0.4, 0.25], deviation: [Float] = [0.25, 0.2, 0.3]
             var cases: [(place: Int, corner: (x: Int, y: Int), mirror: Bool)] = []
             for place in sizes.indices {
