@@ -6,6 +6,11 @@
 // A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected (docs/augmentation.md has the formulas).
 // A work-item makes the pixels of a row whose columns are its first index plus multiples of the range: GPUs launch a work-item a pixel,
 // CPUs one a row. Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
+// BLOCK (1 or 8): pixels of a warp whose places are computed together: 8 on CPUs, with a row a work-item.
+
+#ifndef BLOCK
+#define BLOCK 1
+#endif
 
 typedef struct {
     ulong offset;
@@ -21,14 +26,35 @@ typedef struct {
     float castRed, castGreen, castBlue;
 } crop_record;
 
+#if BLOCK == 8
+typedef float8 floats;
+typedef int8 ints;
+#define FLOATS(x) convert_float8(x)
+#define INTS(x) convert_int8(x)
+#define PUT(value, array) vstore8(value, 0, array)
+#define STEPS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#else
+typedef float floats;
+typedef int ints;
+#define FLOATS(x) convert_float(x)
+#define INTS(x) convert_int(x)
+#define PUT(value, array) (array)[0] = (value)
+#define STEPS 0
+#endif
+
 // The window's edge is a mirror just outside its last pixel; what lies farther out than one reflection reaches takes the edge's pixel.
-static int reflect(int i, const int low, const int high) {
-    if (i < low) i = 2 * low - 1 - i;
-    if (i >= high) i = 2 * high - 1 - i;
-    return clamp(i, low, high - 1);
+static ints reflect(ints i, const int low, const int high) {
+    i = max(i, 2 * low - 1 - i);
+    i = min(i, 2 * high - 1 - i);
+    return clamp(i, (ints)low, (ints)(high - 1));
 }
 
-static float4 pixel_at(const global uchar *pixels, const size_t offset) { return convert_float4(vload4(0, pixels + offset)); }
+static ints whole(const floats x) {
+    const ints i = INTS(x);
+    return select(i, i - 1, FLOATS(i) > x);
+}
+
+static float4 pixel_at(const global uchar *pixels, const int offset) { return convert_float4(vload4(0, pixels + offset)); }
 
 kernel void crop_warp_normalize(const global uchar *restrict bytes, const global uchar *restrict cache0, const global uchar *restrict cache1,
                                 const global uchar *restrict cache2, const global uchar *restrict cache3,
@@ -60,7 +86,7 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
         for (int column = begin; column < size; column += step) {
             const int x = start + direction * column;
             float4 value = (float4)(0.0f);
-            if (x >= 0 && x < width) value = (pixel_at(line, 3 * (size_t)x) - 255.0f * mean) * scale;
+            if (x >= 0 && x < width) value = (pixel_at(line, 3 * x) - 255.0f * mean) * scale;
             target[column] = value;
         }
         return;
@@ -76,31 +102,31 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
     const float strength = record->vignetteStrength, slope = record->vignetteSlope, start = record->vignetteStart * slope;
     // 1 at the corners
     const float unit = slope / (middle + 0.5f) * 0.70710678f;
-    for (int column = begin; column < size; column += step) {
-        const float u = (float)column - middle;
-        const float qx = xx * u + startX, qy = yx * u + startY;
-        const float bend = 1.0f + lens * (qx * qx + qy * qy);
-        const float sx = centreX + qx * bend, sy = centreY + qy * bend;
-        const float wholeX = floor(sx), wholeY = floor(sy);
-        int x = (int)wholeX, y = (int)wholeY;
-        int right1 = x + 1, below = y + 1;
-        if (x < left || right1 >= right || y < top || below >= bottom) {
-            x = reflect(x, left, right);
-            right1 = reflect(right1, left, right);
-            y = reflect(y, top, bottom);
-            below = reflect(below, top, bottom);
+    for (int column = begin * BLOCK; column < size; column += step * BLOCK) {
+        const floats u = FLOATS(column + STEPS) - middle;
+        const floats qx = xx * u + startX, qy = yx * u + startY;
+        const floats bend = 1.0f + lens * (qx * qx + qy * qy);
+        const floats sx = centreX + qx * bend, sy = centreY + qy * bend;
+        const ints x = whole(sx), y = whole(sy);
+        const ints x0 = 3 * reflect(x, left, right), x1 = 3 * reflect(x + 1, left, right);
+        const ints y0 = 3 * width * reflect(y, top, bottom), y1 = 3 * width * reflect(y + 1, top, bottom);
+        const floats t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
+        int a[BLOCK], b[BLOCK], c[BLOCK], d[BLOCK];
+        float shareX[BLOCK], shareY[BLOCK], light[BLOCK];
+        PUT(y0 + x0, a);
+        PUT(y0 + x1, b);
+        PUT(y1 + x0, c);
+        PUT(y1 + x1, d);
+        PUT(sx - FLOATS(x), shareX);
+        PUT(sy - FLOATS(y), shareY);
+        PUT(1.0f - strength * (t * t * (3.0f - 2.0f * t)), light);
+        const int count = min(BLOCK, size - column);
+        for (int i = 0; i < count; i++) {
+            const float4 upperLeft = pixel_at(pixels, a[i]), lowerLeft = pixel_at(pixels, c[i]);
+            const float4 upper = upperLeft + (pixel_at(pixels, b[i]) - upperLeft) * shareX[i];
+            const float4 lower = lowerLeft + (pixel_at(pixels, d[i]) - lowerLeft) * shareX[i];
+            const float4 value = clamp(upper + (lower - upper) * shareY[i] + cast, 0.0f, 255.0f) * light[i];
+            target[column + i] = (value - 255.0f * mean) * scale;
         }
-        const global uchar *upper = pixels + 3 * (size_t)y * width, *lower = pixels + 3 * (size_t)below * width;
-        const float shareX = sx - wholeX, shareY = sy - wholeY;
-        const float4 a = pixel_at(upper, 3 * x), b = pixel_at(upper, 3 * right1);
-        const float4 c = pixel_at(lower, 3 * x), d = pixel_at(lower, 3 * right1);
-        const float4 above = a + (b - a) * shareX, under = c + (d - c) * shareX;
-        float4 value = above + (under - above) * shareY;
-        value = clamp(value + cast, 0.0f, 255.0f);
-        if (strength > 0.0f) {
-            const float t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
-            value *= 1.0f - strength * (t * t * (3.0f - 2.0f * t));
-        }
-        target[column] = (value - 255.0f * mean) * scale;
     }
 }

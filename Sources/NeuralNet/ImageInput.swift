@@ -72,7 +72,7 @@ public final class ImageInput {
 
     /// - Parameter size: side of the network's input in pixels.
     public init(device: Device, size: Int, normalization: Normalization) throws {
-        kernel = try device.kernel("augment", "crop_warp_normalize")
+        kernel = try device.kernel("augment", "crop_warp_normalize", constants: Tuning(for: device.description).augment)
         self.size = size
         self.normalization = normalization
         columns = device.description.kind == .cpu ? 1 : size

@@ -63,8 +63,11 @@ public struct Tuning: Sendable, Equatable {
     public var gemm = GEMM()
     public var convolution = Convolution()
     public var fullyConnected = FullyConnected()
+    /// Of the kernel that makes the network's input: pixels whose places in the photograph are computed together, by a CPU's vectors.
+    var augment = ["BLOCK": 1]
 
     public init(for device: DeviceDescription) {
+        if device.kind == .cpu { augment["BLOCK"] = 8 }
         if device.floatVectorWidth >= 16 {
             winograd = Winograd(tileGroup: 8, multiplyRows: 8, multiplyBlocks: 8, blockRows: 16, weightsRows: 16)
             gemm.vector = 16
@@ -80,7 +83,7 @@ public struct Tuning: Sendable, Equatable {
     /// Every program that a network can need on this device: files with their constants.
     public var programs: [(file: String, constants: [String: Int])] {
         [
-            ("augment", [:]), ("dropout", [:]), ("optimizer", [:]), ("peak", peakConstants), ("softmax", [:]), ("pooling", ["WIDTH": 4]),
+            ("augment", augment), ("dropout", [:]), ("optimizer", [:]), ("peak", peakConstants), ("softmax", [:]), ("pooling", ["WIDTH": 4]),
             ("pooling", ["WIDTH": 8]),
             ("gemm", gemm.constants), ("convolution", convolution.constants), ("fully_connected", fullyConnected.constants),
             ("winograd", winograd.constants(outputTile: 2)), ("winograd", winograd.constants(outputTile: 4)),
