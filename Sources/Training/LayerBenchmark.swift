@@ -99,7 +99,9 @@ public struct LayerBenchmark: Sendable {
             let start = ContinuousClock.now
             if let loader, let host = try loader.next() {
                 waits.append((ContinuousClock.now - start).seconds)
-                try deviceBatch.upload(host) { CropParameters.central(width: Int($0.width), height: Int($0.height), size: imageSize) }
+                try deviceBatch.upload(host, size: imageSize) { width, height, _ in
+                    AugmentationParameters.central(width: width, height: height, size: imageSize)
+                }
             }
             let queueing = threadSeconds()
             try training.run(deviceBatch, step: step, learningRate: 0.01)
