@@ -10,6 +10,7 @@ public enum Scenes {
     /// Most classes that can be drawn.
     public static let classNames = [
         "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover", "arrow", "bullseye",
+        "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
     ]
 
     /// How large the objects are.
@@ -42,7 +43,7 @@ public enum Scenes {
     /// - Parameters:
     ///   - path: must not exist, or be an empty folder.
     ///   - size: side of the square pictures in pixels, 16…4096.
-    ///   - classes: 2…10.
+    ///   - classes: 2…14; the set that demos use has the first ten.
     ///   - hardValidation: the pictures in `val` are drawn under harder conditions: a test set that training has not seen the like of.
     ///   - progress: called with the number of files written so far, on any thread.
     /// - Throws: `DatasetError`.
@@ -190,9 +191,19 @@ public enum Scenes {
                 let shaft = max(abs(p.x + 0.45) - 0.5, abs(p.y) - 0.17)
                 let head = max(-p.x - 0.02, (p.x - 0.95) * 0.62 + abs(p.y) * 0.78)
                 distance = min(shaft, head)
-            default:
+            case 9:
                 distance = length(p) - 0.95
                 secondShare = edge(wave(length(p), period: 0.62 * detail), soft)
+            case 10:
+                distance = abs(max(abs(p.x), abs(p.y)) - 0.58) - 0.24
+            case 11:
+                distance = max(abs(p.y) - 0.9, (abs(p.x) - abs(p.y) - 0.06) * 0.7)
+            case 12:
+                distance = length(p) - 0.95
+                secondShare = edge(sin(atan2(p.y, p.x) * 5) * length(p) * 0.3, soft)
+            default:
+                distance = (abs(p.x) + abs(p.y) - 1.05) * 0.7
+                secondShare = edge(wave(p.y, period: 0.42 * detail), soft)
             }
             // A rim in the second colour parts the object from whatever lies behind.
             let inside = min(max((-distance * radius - rim) / pixel + 0.5, 0), 1)

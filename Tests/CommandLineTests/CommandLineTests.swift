@@ -83,7 +83,7 @@ struct CommandLineTests {
         Mistake("poolings of bench", ["bench", "step", "--model", "M,M", "--image-size", "2"], status: 2, "need images of 4 pixels"),
         Mistake("shards of bench", ["bench", "step", "--shards", "3"], status: 2, "--shards 3", "a power of two"),
         Mistake("size of bench", ["bench", "gemm", "--size", "0"], status: 2, "--size 0", "1 to 16384"),
-        Mistake("too many classes", ["scenes", "--out", "never", "--classes", "99"], status: 2, "99 classes", "2 to 10"),
+        Mistake("too many classes", ["scenes", "--out", "never", "--classes", "99"], status: 2, "99 classes", "2 to 14"),
         Mistake("too few pictures", ["scenes", "--out", "never", "--count", "3"], status: 2, "3 pictures", "at least 50"),
     ])
     func badOption(_ mistake: Mistake) throws { try expect(mistake) }
