@@ -43,7 +43,7 @@ protocol ConvolutionMethod: AnyObject {
     func weightsChanged()
 }
 
-/// 3×3 convolution, stride 1, padding 1, with bias and ReLU. Forward and backward may each use another algorithm.
+/// 3×3 convolution, stride 1, padding 1, with bias and ReLU. One algorithm serves all of its passes.
 public final class Convolution: Layer {
     public let inputShape: FeatureShape
     public let outputShape: FeatureShape

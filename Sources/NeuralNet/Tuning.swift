@@ -54,7 +54,7 @@ public struct Tuning: Sendable, Equatable {
     public struct FullyConnected: Sendable, Equatable {
         var vector = 8
         /// Inputs of one work-item in backward-data: long runs of weights, and enough items for many cores.
-        var inputsPerItem = 192
+        var inputsPerItem = 128
 
         var constants: [String: Int] { ["VECTOR": vector] }
     }

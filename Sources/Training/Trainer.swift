@@ -73,6 +73,7 @@ public final class Trainer {
             device: device)
         let fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)
         try saved?.requireSame(as: fresh)
+        if let checkpoint { try saved?.requirePossible(stepsPerEpoch: stepsPerEpoch, checkpoint: checkpoint) }
         state = saved ?? fresh
         state.options = options
         secondsBefore = state.seconds
@@ -163,21 +164,14 @@ public final class Trainer {
 
     private func logStart(version: String) throws {
         let information = device.description
-        try metrics.append([
-            .init("event", .string("start")), .init("version", .string(version)), .init("device", .string(information.name)),
-            .init("driver", .string("\(information.platform) \(information.driver)")), .init("seed", .integer(Int(clamping: options.seed))),
-            .init("data", .string(options.data)), .init("model", .string(description.architecture.description)),
-            .init("classes", .integer(dataset.classes.count)), .init("training_images", .integer(dataset.training.count)),
-            .init("validation_images", .integer(dataset.validation.count)), .init("image_size", .integer(description.imageSize)),
-            .init("short_side", .integer(description.shortSide)), .init("batch", .integer(options.batch)),
-            .init("shards", .integer(options.shards)), .init("epochs", .integer(options.epochs)),
-            .init("learning_rate", .number(options.learningRate)), .init("schedule", .string(options.schedule.rawValue)),
-            .init("warmup_epochs", .number(options.warmupEpochs)), .init("momentum", .number(options.momentum)),
-            .init("weight_decay", .number(options.weightDecay)), .init("dropout", .number(options.dropout)),
-            .init("augment", .string(options.augmentation.rawValue)),
-            .init("augment_strength", .number(options.augmentStrength)), .init("cache", .string(options.cache.rawValue)),
-            .init("workers", .integer(options.workers)),
-        ])
+        try metrics.append(
+            [
+                .init("event", .string("start")), .init("version", .string(version)), .init("device", .string(information.name)),
+                .init("driver", .string("\(information.platform) \(information.driver)")),
+                .init("model", .string(description.architecture.description)),
+                .init("classes", .integer(dataset.classes.count)), .init("training_images", .integer(dataset.training.count)),
+                .init("validation_images", .integer(dataset.validation.count)), .init("short_side", .integer(description.shortSide)),
+            ] + TrainingOption.all.filter { !["model", "short-side", "device", "out"].contains($0.name) }.map { $0.member(options) })
     }
 
     /// Trains to the end: a checkpoint now and then, and after each epoch, which is then validated.

@@ -20,6 +20,8 @@ public struct TrainingMemory {
     public let freezesFeatures: Bool
     public let input: Input
     public let device: DeviceDescription
+    /// Bytes that the cache of decoded photographs was given; `auto` takes of what is left and is not counted.
+    public private(set) var cachedBytes = 0
 
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, shards: Int = 1, convolution: ConvolutionAlgorithm? = nil,
@@ -42,6 +44,7 @@ public struct TrainingMemory {
             convolution: options.convolution.algorithm, freezesFeatures: options.freeze == .features,
             input: .photographs(shortSide: options.shortSide ?? TrainingMemory.usualShortSide(imageSize: options.imageSize)), device: device
         )
+        if case .bytes(let count) = options.cache { cachedBytes = count }
     }
 
     /// What a run without --short-side takes for photographs.
@@ -61,6 +64,12 @@ public struct TrainingMemory {
         let arena = ParameterArena.slabSizes(layout.trainedParameters, device: device)
         for _ in 0..<TrainingStep.gradientArenas(shards: shards) { plan.add(.gradients, arena) }
         plan.add(.momentum, arena)
+        // The cache cuts what it is given into slabs below the largest buffer, as many as the kernel takes.
+        var rest = cachedBytes
+        for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
+            plan.add(.cachedData, [min(rest, device.largestBuffer)])
+            rest -= device.largestBuffer
+        }
         plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
         switch input {
         case .benchmark:

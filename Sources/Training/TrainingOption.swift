@@ -1,5 +1,6 @@
 import Compute
 import ImageData
+import ModelFiles
 import NeuralNet
 
 /// One option of `train`: what its flag, its line in a configuration and its check have in common.
@@ -77,6 +78,13 @@ public struct TrainingOption: Sendable {
         option("freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."),
         option("max-bad", \.maximumBad, "Photographs that may be unusable before the run stops: a share of all, or a number."),
     ]
+
+    /// The value for the log, under the option's name with underscores.
+    func member(_ options: TrainingOptions) -> JSON.Member {
+        let value = text(options)
+        let number = isText ? nil : value.flatMap { Int($0).map { .integer($0) } ?? Double($0).map { JSON.number($0) } }
+        return JSON.Member(name.replacing("-", with: "_"), number ?? value.map { .string($0) } ?? .null)
+    }
 
     /// The option of this name; nil where there is none.
     public static func named(_ name: String) -> TrainingOption? { all.first { $0.name == name } }

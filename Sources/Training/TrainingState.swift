@@ -60,6 +60,21 @@ struct TrainingState: Codable, Equatable {
         }
     }
 
+    /// Whether a run of `stepsPerEpoch` can have come to this state.
+    ///
+    /// - Throws: `TrainingError` where the file has been changed by hand, or by a fault of the disk.
+    func requirePossible(stepsPerEpoch: Int, checkpoint: String) throws {
+        let epochs = 0...options.epochs
+        guard epochs.contains(validatedEpochs), step >= validatedEpochs * stepsPerEpoch,
+            step - validatedEpochs * stepsPerEpoch <= stepsPerEpoch,
+            step <= options.epochs * stepsPerEpoch, metricsByteCount >= 0, best.map({ $0.step >= 0 && $0.step <= step }) ?? true
+        else {
+            throw TrainingError(
+                "\(checkpoint)/state.json: step \(step) after \(validatedEpochs) validated epochs of \(stepsPerEpoch) steps cannot be; "
+                    + "remove \(checkpoint) to go on from the one before")
+        }
+    }
+
     func write(_ checkpoint: String) throws {
         try AtomicFile.write(checkpoint + "/state.json", Array(TrainingState.encode(self)))
     }

@@ -4,6 +4,7 @@ import Foundation
 import ImageData
 import ModelFiles
 import NeuralNet
+import Training
 
 struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,8 +17,8 @@ struct EvaluateCommand: ParsableCommand {
     @Option(help: "Folder of labelled photographs, as for `train`.")
     var data: String
 
-    @Option(help: "Share of the photographs held out where the folder has no val/; as in training.")
-    var valFraction = 0.1
+    @Option(help: "Share of the photographs held out where the folder has no val/. Default: the run's, else 0.1.")
+    var valFraction: Double?
 
     @Option(help: "Images of a mini-batch.")
     var batch = 64
@@ -32,16 +33,18 @@ struct EvaluateCommand: ParsableCommand {
     func validate() throws {
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
-        guard valFraction > 0, valFraction < 1 else {
+        if let valFraction, !(valFraction > 0 && valFraction < 1) {
             throw ValidationError("--val-fraction \(valFraction): expected a share between 0 and 1")
         }
     }
 
     func run() throws {
+        // What a run held out is what it has not learnt from.
+        let heldOut = valFraction ?? (try? Trainer.options(ofRun: checkpoint))?.validationFraction ?? TrainingOptions().validationFraction
         let checkpoint = try Checkpoint(checkpoint)
         let device = try device.open()
         let description = checkpoint.description
-        let set = try Dataset.load(root: data, validationFraction: valFraction).validation.relabelled(classes: description.classes)
+        let set = try Dataset.load(root: data, validationFraction: heldOut).validation.relabelled(classes: description.classes)
         let network = try checkpoint.network(
             options: Network.Options(maximumBatch: min(batch, max(1, set.count)), training: false), device: device)
         let evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)

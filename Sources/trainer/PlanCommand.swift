@@ -15,7 +15,7 @@ struct PlanCommand: ParsableCommand {
 
     @Option(
         help:
-            "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4. Default: the fastest for each layer."
+            "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4."
     )
     var convolution = ConvolutionChoice.auto
 

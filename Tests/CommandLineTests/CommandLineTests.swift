@@ -206,6 +206,36 @@ struct CommandLineTests {
         #expect(version.output.split(separator: ".").count == 3)
     }
 
+    /// A state that no run can have come to is told, and nothing traps.
+    @Test(arguments: [
+        ("step", "-6"), ("step", "3000"), ("validatedEpochs", "-1"), ("validatedEpochs", "1000000000000"), ("metricsByteCount", "-5"),
+    ])
+    func impossibleState(key: String, value: String) throws {
+        let run = "tampered-\(key)\(value)"
+        try FileManager.default.copyItem(atPath: place.path + "/run", toPath: place.path + "/" + run)
+        let folder = try FileManager.default.destinationOfSymbolicLink(atPath: place.path + "/" + run + "/checkpoints/last")
+        let path = "\(run)/checkpoints/\(folder)/state.json"
+        let text = String(decoding: try place.bytes(path), as: UTF8.self)
+        let changed = text.replacing(try Regex("\"\(key)\" : [0-9]+,?(?=\n  \"|\n})"), with: "\"\(key)\" : \(value),")
+        try #require(changed != text)
+        _ = try place.file(path, changed)
+        let result = try place.run(["--resume", run])
+        #expect(result.status == 1, "\(result)")
+        #expect(result.errors.contains("state.json") && result.errors.contains("cannot be"), "\(result.errors)")
+    }
+
+    /// Without --val-fraction a run is measured on what it held out itself.
+    @Test func evaluateHoldsOutWhatTheRunDid() throws {
+        for fraction in ["0.3", "0.5"] {
+            let run = "held-out-\(fraction)"
+            let trained = try place.run(["train", "--data", "set/train", "--val-fraction", fraction, "--out", run] + Workplace.small)
+            #expect(trained.status == 0, "\(trained)")
+            let own = try place.run(["evaluate", "--checkpoint", run, "--data", "set/train"])
+            let named = try place.run(["evaluate", "--checkpoint", run, "--data", "set/train", "--val-fraction", fraction])
+            #expect(own.output == named.output && own.output.contains("images"), "\(own) \(named)")
+        }
+    }
+
     @Test func evaluateWritesItsNumbers() throws {
         let result = try place.run(["evaluate", "--checkpoint", "run", "--data", "set", "--json", "evaluation.json"])
         #expect(result.status == 0, "\(result.errors)")

@@ -32,6 +32,15 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: output))
     }
 
+    /// A cache that was given a size counts; more than the device has is refused before anything is read.
+    @Test func cacheIsPlanned() throws {
+        let place = try Workplace.shared.get()
+        let result = try place.run(["train", "--data", "set", "--cache", "1000G", "--out", "too-large-a-cache"] + Workplace.small)
+        #expect(result.status == 1)
+        #expect(result.errors.contains("does not fit") && result.errors.contains("cached data"), "\(result.errors)")
+        #expect(!place.exists("too-large-a-cache"))
+    }
+
     @Test(arguments: ["1X", "0", "-1G"])
     func notAnAmount(text: String) throws {
         for command in [["plan"], ["train"]] {
