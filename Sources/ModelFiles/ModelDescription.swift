@@ -29,6 +29,9 @@ public struct ModelDescription: Sendable, Equatable {
         self.seed = seed
     }
 
+    /// 8/7 of the crop, as 256 is to 224: the shorter side where nothing else is asked for.
+    public static func usualShortSide(imageSize: Int) -> Int { (imageSize * 8 + 3) / 7 }
+
     /// The metadata of `model.safetensors`: nothing of time, host or device, so equal runs give equal bytes.
     var metadata: [String: String] {
         func list(_ values: [Float]) -> String { JSON.array(values.map { .float($0) }).text }
@@ -145,7 +148,7 @@ public struct ModelDescription: Sendable, Equatable {
             side * side * channels == shapes[0][1]
         else { throw foreign }
         imageSize = side * architecture.smallestImage
-        shortSide = (imageSize * 8 + 3) / 7
+        shortSide = ModelDescription.usualShortSide(imageSize: imageSize)
         classes = (0..<last[0]).map { "class \($0)" }
         normalization = Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
         epoch = 0

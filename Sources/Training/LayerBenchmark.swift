@@ -2,6 +2,7 @@ import Compute
 import Evaluation
 import Foundation
 import ImageData
+import ModelFiles
 import NeuralNet
 
 /// Where the time of a training step goes: each layer's passes by the device's own clock, and the whole step by the host's.
@@ -77,7 +78,7 @@ public struct LayerBenchmark: Sendable {
         let deviceBatch = try DeviceBatch(device: device, capacity: batch)
         let loader = set.map { set in
             let count = set.training.count
-            return BatchLoader(set: set.training, shortSide: TrainingMemory.usualShortSide(imageSize: imageSize), workers: workers) {
+            return BatchLoader(set: set.training, shortSide: ModelDescription.usualShortSide(imageSize: imageSize), workers: workers) {
                 index in
                 (0..<batch).map { (index * batch + $0) % count }
             }

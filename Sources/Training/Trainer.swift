@@ -157,7 +157,7 @@ public final class Trainer {
             else { return nil }
             return min(image.width, image.height)
         }
-        return !sides.isEmpty && sides.allSatisfy { $0 == imageSize } ? imageSize : (imageSize * 8 + 3) / 7
+        return !sides.isEmpty && sides.allSatisfy { $0 == imageSize } ? imageSize : ModelDescription.usualShortSide(imageSize: imageSize)
     }
 
     private var secondsSinceStart: Double { secondsBefore + (ContinuousClock.now - start).seconds }

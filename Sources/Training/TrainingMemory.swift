@@ -1,4 +1,5 @@
 import Compute
+import ModelFiles
 import Foundation
 import NeuralNet
 
@@ -42,13 +43,11 @@ public struct TrainingMemory {
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: options.shards,
             convolution: options.convolution.algorithm, freezesFeatures: options.freeze == .features,
-            input: .photographs(shortSide: options.shortSide ?? TrainingMemory.usualShortSide(imageSize: options.imageSize)), device: device
+            input: .photographs(shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
+            device: device
         )
         if case .bytes(let count) = options.cache { cachedBytes = count }
     }
-
-    /// What a run without --short-side takes for photographs.
-    public static func usualShortSide(imageSize: Int) -> Int { (imageSize * 8 + 3) / 7 }
 
     /// The memory of a step over `batch` images.
     ///

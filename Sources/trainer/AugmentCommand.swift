@@ -84,7 +84,7 @@ struct AugmentCommand: ParsableCommand {
         augmentation.isLiteral = augmentation.isLiteral || literal
         if counts { try showCounts(augmentation) }
         guard let out else { return }
-        let shortSide = shortSide ?? (imageSize * 8 + 3) / 7
+        let shortSide = shortSide ?? ModelDescription.usualShortSide(imageSize: imageSize)
         let view = try AugmentationView(device: device.open(), size: imageSize)
         let sheet: DecodedImage
         if let replay, let data {

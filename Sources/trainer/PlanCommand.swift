@@ -33,7 +33,7 @@ struct PlanCommand: ParsableCommand {
         let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let memory = TrainingMemory(
             architecture, imageSize: network.imageSize, classes: network.classes, shards: shards, convolution: convolution.algorithm,
-            input: .photographs(shortSide: TrainingMemory.usualShortSide(imageSize: network.imageSize)), device: try device.description())
+            input: .photographs(shortSide: ModelDescription.usualShortSide(imageSize: network.imageSize)), device: try device.description())
         print(try memory.table(batch: network.batch))
         let plan = try memory.plan(batch: network.batch)
         let largestBatch = try memory.largestBatch()
