@@ -171,7 +171,7 @@ public final class Trainer {
                 .init("model", .string(description.architecture.description)),
                 .init("classes", .integer(dataset.classes.count)), .init("training_images", .integer(dataset.training.count)),
                 .init("validation_images", .integer(dataset.validation.count)), .init("short_side", .integer(description.shortSide)),
-            ] + TrainingOption.all.filter { !["model", "short-side", "device", "out"].contains($0.name) }.map { $0.member(options) })
+            ] + TrainingOption.all.filter { !["model", "short-side", "device", "out"].contains($0.name) }.compactMap { $0.member(options) })
     }
 
     /// Trains to the end: a checkpoint now and then, and after each epoch, which is then validated.

@@ -79,11 +79,11 @@ public struct TrainingOption: Sendable {
         option("max-bad", \.maximumBad, "Photographs that may be unusable before the run stops: a share of all, or a number."),
     ]
 
-    /// The value for the log, under the option's name with underscores.
-    func member(_ options: TrainingOptions) -> JSON.Member {
-        let value = text(options)
-        let number = isText ? nil : value.flatMap { Int($0).map { .integer($0) } ?? Double($0).map { JSON.number($0) } }
-        return JSON.Member(name.replacing("-", with: "_"), number ?? value.map { .string($0) } ?? .null)
+    /// The value for the log, under the option's name with underscores; nil where it is left open.
+    func member(_ options: TrainingOptions) -> JSON.Member? {
+        guard let value = text(options) else { return nil }
+        let number = isText ? nil : Int(value).map { .integer($0) } ?? Double(value).map { JSON.number($0) }
+        return JSON.Member(name.replacing("-", with: "_"), number ?? .string(value))
     }
 
     /// The option of this name; nil where there is none.
