@@ -23,6 +23,8 @@ struct TrainingState: Codable, Equatable {
     var data: String
     /// Of each convolution.
     var algorithms: [String]
+    /// The constants that fix the order in which the kernels add.
+    var tuning: String
 
     // How far it has come.
     var step = 0
@@ -39,6 +41,7 @@ struct TrainingState: Codable, Equatable {
         self.options = options
         self.device = "\(device.description.name), \(device.description.platform) \(device.description.driver)"
         data = dataset.fingerprint
+        tuning = "\(Tuning(for: device.description))"
         algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithm.rawValue }
     }
 
@@ -139,6 +142,7 @@ struct TrainingState: Codable, Equatable {
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","), now.algorithms.joined(separator: ","),
             "train a new run from this one with --init")
+        try require("the kernels' tuning", tuning, now.tuning, "train a new run from this one with --init")
     }
 }
 
