@@ -82,8 +82,8 @@ public final class Convolution: Layer {
         mask = try ReLUBackward(shape: outputShape, device: device)
     }
 
-    /// The algorithm wanted where it takes the shape, else `direct`, which takes all. By default F(4×4), but F(2×2) where a map is smaller than
-    /// a tile of four and most of the work would fall outside.
+    /// The algorithm wanted where it takes the shape, else `direct`, which takes all. By default F(4×4), but F(2×2) on maps smaller than 3,
+    /// where most of a tile of four would fall outside.
     static func algorithm(wanted: ConvolutionAlgorithm?, input: FeatureShape) -> ConvolutionAlgorithm {
         let winogradFits = input.storedChannels % 16 == 0
         let automatic: ConvolutionAlgorithm = min(input.height, input.width) < 3 ? .winograd2 : .winograd4
