@@ -17,6 +17,7 @@ let package = Package(
         .systemLibrary(name: "COpenCL", pkgConfig: "OpenCL", providers: [.apt(["ocl-icd-opencl-dev", "opencl-headers"])]),
         .systemLibrary(name: "CLibJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
         .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]),
+        .target(name: "CMPI", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])], linkerSettings: [.linkedLibrary("dl")]),
         .target(name: "Kernels", path: "Kernels", cSettings: [.unsafeFlags(["-std=c23", "-Wall", "-Wextra", "-Werror"])]),
 
         .target(name: "Randomness", swiftSettings: fast),
@@ -25,15 +26,16 @@ let package = Package(
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
         .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
         .target(name: "ModelFiles", dependencies: ["NeuralNet"], swiftSettings: fast),
+        .target(name: "Collectives", dependencies: ["CMPI"], swiftSettings: fast),
         .target(
             name: "Training",
-            dependencies: ["NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle", "Yams"],
+            dependencies: ["Collectives", "NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle", "Yams"],
             swiftSettings: fast),
         .target(name: "Evaluation", dependencies: ["NeuralNet", "ImageData", "ModelFiles"], swiftSettings: fast),
         .executableTarget(
             name: "trainer",
             dependencies: [
-                "Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet",
+                "Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet", "Collectives",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -45,6 +47,7 @@ let package = Package(
             swiftSettings: fast),
 
         .testTarget(name: "AugmentationTests", dependencies: ["Evaluation", "Oracle", "Randomness"], swiftSettings: strict),
+        .testTarget(name: "CollectivesTests", dependencies: ["Collectives"], swiftSettings: fast),
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
         .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
         .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),

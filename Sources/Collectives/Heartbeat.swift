@@ -1,0 +1,79 @@
+import CMPI
+import Foundation
+import Synchronization
+
+/// A thread that tells the other ranks every half second that this one is alive, and ends the job when one of them has been silent for too long.
+///
+/// It runs beside everything else, so a long compilation, a validation or a checkpoint keeps the heart beating; a process that is stopped or
+/// whose node is gone does not. Whoever waits for a peer needs no deadline of its own.
+final class Heartbeat: Sendable {
+    private static let interval = 0.5
+    private let isStopping = Atomic(false)
+    private let isStopped = Atomic(false)
+
+    /// - Parameter timeout: seconds of silence after which a rank is given up
+    init(rank: Int, size: Int, comm: cmpi_comm?, timeout: Double) {
+        let channel = Channel(comm: comm)
+        let thread = Thread { [self] in
+            run(rank: rank, size: size, channel: channel, timeout: timeout)
+            isStopped.store(true, ordering: .releasing)
+        }
+        thread.name = "heartbeat"
+        thread.start()
+    }
+
+    func stop() {
+        isStopping.store(true, ordering: .releasing)
+        while !isStopped.load(ordering: .acquiring) { usleep(1000) }
+    }
+
+    private struct Channel: @unchecked Sendable {
+        let comm: cmpi_comm?
+    }
+
+    private func run(rank: Int, size: Int, channel: Channel, timeout: Double) {
+        let peers = (0..<size).filter { $0 != rank }
+        var outgoing = [cmpi_request?](repeating: nil, count: size)
+        var incoming = [cmpi_request?](repeating: nil, count: size)
+        let beat = UnsafeMutablePointer<UInt8>.allocate(capacity: size + 1)
+        beat.initialize(repeating: 0, count: size + 1)
+        defer { beat.deallocate() }
+        // Silence is counted in this thread's own rounds: time in which this process itself was stopped is nobody's silence.
+        var silence = [Double](repeating: 0, count: size)
+        for peer in peers { _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, channel.comm, &incoming[peer]) }
+        while !isStopping.load(ordering: .acquiring) {
+            for peer in peers {
+                if outgoing[peer] != nil {
+                    var done: Int32 = 0
+                    if cmpi_test(&outgoing[peer], &done) != 0 || done == 0 { continue }
+                    outgoing[peer] = nil
+                }
+                _ = cmpi_send(beat + size, 1, Int32(peer), 1, channel.comm, &outgoing[peer])
+            }
+            for peer in peers {
+                silence[peer] += Heartbeat.interval
+                var done: Int32 = 1
+                while cmpi_test(&incoming[peer], &done) == 0, done != 0 {
+                    silence[peer] = 0
+                    _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, channel.comm, &incoming[peer])
+                }
+            }
+            let lost = peers.filter { silence[$0] >= timeout }
+            if !lost.isEmpty { giveUp(rank: rank, lost: lost, timeout: timeout) }
+            // Short naps, so that the end of the job need not wait for this thread.
+            for _ in 0..<10 where !isStopping.load(ordering: .acquiring) { usleep(UInt32(Heartbeat.interval * 1e5)) }
+        }
+        for peer in peers { _ = cmpi_cancel(&incoming[peer]) }
+    }
+
+    private func giveUp(rank: Int, lost: [Int], timeout: Double) -> Never {
+        let names = lost.map(String.init).joined(separator: ", ")
+        FileHandle.standardError.write(
+            Data(
+                ("rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) seconds: its process is stopped, or its "
+                    + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n").utf8))
+        // The others notice within a round of each other; each says so before the first of them ends the job.
+        usleep(1_500_000)
+        MPICommunicator.abort(status: 1)
+    }
+}

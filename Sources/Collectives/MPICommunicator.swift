@@ -1,0 +1,283 @@
+import CMPI
+import Foundation
+
+/// The ranks of a job that mpirun (or Slurm's srun) has started, over Open MPI.
+public final class MPICommunicator: Communicator {
+    public let rank: Int
+    public let size: Int
+    public let nodes: [[Int]]
+    /// Messages of `gather`.
+    private let control: cmpi_comm?
+    private var heartbeat: Heartbeat?
+
+    /// How many ranks the launcher has started, as its variables say; 1 where there was none. Needs no MPI.
+    public static var launchedRanks: Int { number(["OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_NTASKS_MPI"]) ?? 1 }
+
+    /// This process's place among them.
+    public static var launchedRank: Int { number(["OMPI_COMM_WORLD_RANK", "PMIX_RANK"]) ?? 0 }
+
+    private static func number(_ variables: [String]) -> Int? {
+        variables.lazy.compactMap { ProcessInfo.processInfo.environment[$0].flatMap { Int($0) } }.first
+    }
+
+    /// Joins the job. Once a process.
+    ///
+    /// - Parameter peerTimeout: seconds after which a silent rank ends the job
+    /// - Throws: `CollectiveError` where there is no Open MPI, or it fails
+    public init(peerTimeout: Double) throws {
+        if let problem = cmpi_open() {
+            throw CollectiveError(
+                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be used here (\(String(cString: problem))); "
+                    + "install openmpi-bin and libopenmpi-dev on every node, or start without mpirun")
+        }
+        var isThreaded: Int32 = 0
+        try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
+        guard isThreaded != 0 else { throw CollectiveError("this MPI was built without support for threads (MPI_THREAD_MULTIPLE)") }
+        var rank: Int32 = 0
+        var size: Int32 = 0
+        try mpiCheck(cmpi_rank(cmpi_world(), &rank), "asking MPI for the rank")
+        try mpiCheck(cmpi_size(cmpi_world(), &size), "asking MPI for the number of ranks")
+        self.rank = Int(rank)
+        self.size = Int(size)
+        var node: cmpi_comm?
+        try mpiCheck(cmpi_split_node(cmpi_world(), &node), "asking MPI for the ranks of this node")
+        var control: cmpi_comm?
+        try mpiCheck(cmpi_split(cmpi_world(), 0, rank, &control), "opening a channel between the ranks")
+        self.control = control
+        var beats: cmpi_comm?
+        try mpiCheck(cmpi_split(cmpi_world(), 0, rank, &beats), "opening a channel between the ranks")
+        // The lowest rank of a node names it.
+        var first = Int32(0)
+        try mpiCheck(cmpi_rank(node, &first), "asking MPI for the place in this node")
+        let local = Int(first)
+        let worldRank = Int(rank)
+        let places = try MPICommunicator.gather(
+            [Int64(local), Int64(MPICommunicator.hostHash)].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: control)
+        let hosts = places.map { $0.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 8, as: Int64.self) } }
+        var order: [Int64] = []
+        for host in hosts where !order.contains(host) { order.append(host) }
+        nodes = order.map { host in hosts.indices.filter { hosts[$0] == host } }
+        heartbeat = Heartbeat(rank: worldRank, size: Int(size), comm: beats, timeout: peerTimeout)
+    }
+
+    /// Of the machine's name.
+    private static var hostHash: Int64 {
+        Int64(bitPattern: ProcessInfo.processInfo.hostName.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+    }
+
+    /// This process's place among the ranks of its node, and their number.
+    public var placeInNode: (index: Int, count: Int) {
+        let node = nodes.first { $0.contains(rank) } ?? [rank]
+        return (node.firstIndex(of: rank) ?? 0, node.count)
+    }
+
+    public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] {
+        try MPICommunicator.gather(bytes, rank: rank, size: size, comm: control)
+    }
+
+    private static func gather(_ bytes: [UInt8], rank: Int, size: Int, comm: cmpi_comm?) throws -> [[UInt8]] {
+        // Lengths first, then what they announce.
+        let lengths = try exchange([Int64(bytes.count)].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
+        let counts = lengths.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+        return try exchange(bytes, counts, rank, comm, tag: 2)
+    }
+
+    private static func exchange(_ bytes: [UInt8], _ counts: [Int], _ rank: Int, _ comm: cmpi_comm?, tag: Int32) throws -> [[UInt8]] {
+        let own = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, bytes.count), alignment: 16)
+        own.copyBytes(from: bytes)
+        let buffers = counts.map { UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, $0), alignment: 16) }
+        defer {
+            own.deallocate()
+            for buffer in buffers { buffer.deallocate() }
+        }
+        var requests: [cmpi_request?] = []
+        for peer in counts.indices where peer != rank {
+            var request: cmpi_request?
+            try mpiCheck(
+                cmpi_receive(buffers[peer].baseAddress, Int32(counts[peer]), Int32(peer), tag, comm, &request), "receiving from rank \(peer)")
+            requests.append(request)
+            request = nil
+            try mpiCheck(cmpi_send(own.baseAddress, Int32(bytes.count), Int32(peer), tag, comm, &request), "sending to rank \(peer)")
+            requests.append(request)
+        }
+        var backoff = Backoff()
+        for index in requests.indices {
+            var done: Int32 = 0
+            while done == 0 {
+                try mpiCheck(cmpi_test(&requests[index], &done), "exchanging bytes between the ranks")
+                if done == 0 { backoff.pause() }
+            }
+        }
+        return counts.indices.map { $0 == rank ? bytes : Array(buffers[$0].prefix(counts[$0])) }
+    }
+
+    public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport {
+        guard let member = group.firstIndex(of: rank) else { throw CollectiveError("rank \(rank) is not in its own group \(group)") }
+        var comm: cmpi_comm?
+        try mpiCheck(cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm), "opening a channel between ranks \(group)")
+        if kind == .sendrecv { return MPIMessages(comm: comm, byteCount: byteCount) }
+        try requireSharedMemory(byteCount)
+        return try MPIWindow(comm: comm, isShared: kind == .shared, member: member, count: group.count, byteCount: byteCount, channels: channels)
+        { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
+    }
+
+    /// Windows of ranks on one node lie in /dev/shm. A write to a full one ends a process without a word.
+    private func requireSharedMemory(_ byteCount: Int) throws {
+        var status = statvfs()
+        let needs = try gather([Int64(byteCount)].withUnsafeBytes { Array($0) }).map { $0.withUnsafeBytes { $0.loadUnaligned(as: Int64.self) } }
+        guard let node = nodes.first(where: { $0.contains(rank) }), statvfs("/dev/shm", &status) == 0 else { return }
+        let needed = node.reduce(0) { $0 + Int(needs[$1]) }
+        let free = Int(status.f_bavail) * Int(status.f_frsize)
+        guard needed <= free else {
+            throw CollectiveError(
+                "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks need \(needed >> 20) MiB; make it larger "
+                    + "(mount -o remount,size=… /dev/shm, or --shm-size of a container), use fewer ranks a node, or --transport sendrecv")
+        }
+    }
+
+    /// Leaves the job in order. Nothing of MPI may be used afterwards.
+    public func finish() throws {
+        _ = try gather([])
+        heartbeat?.stop()
+        heartbeat = nil
+        try mpiCheck(cmpi_finalize(), "leaving MPI")
+    }
+
+    /// Ends all ranks of the job.
+    public static func abort(status: Int32) -> Never {
+        cmpi_abort(status)
+        exit(status)
+    }
+}
+
+func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
+    guard code != 0 else { return }
+    var text = [CChar](repeating: 0, count: 256)
+    cmpi_error(code, &text)
+    throw CollectiveError("\(action()): \(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))")
+}
+
+/// One-sided windows, or memory that a node's ranks share. A message's number is written behind the block, on a line of 64 bytes for each channel
+/// and sender.
+private final class MPIWindow: Transport {
+    let memory: UnsafeMutableRawPointer
+    private var window: cmpi_window?
+    private let isShared: Bool
+    private let member: Int
+    private let count: Int
+    private let numbers: Int
+    /// Bytes from the window's base to the block, on each rank.
+    private let origins: [Int]
+    private var peers: [UnsafeMutableRawPointer] = []
+
+    init(
+        comm: cmpi_comm?, isShared: Bool, member: Int, count: Int, byteCount: Int, channels: Int, gather: ([UInt8]) throws -> [[UInt8]]
+    ) throws {
+        self.isShared = isShared
+        self.member = member
+        self.count = count
+        numbers = (byteCount + 63) / 64 * 64
+        let size = numbers + channels * count * 64 + 4096
+        var base: UnsafeMutableRawPointer?
+        try mpiCheck(
+            isShared ? cmpi_window_allocate_shared(size, comm, &base, &window) : cmpi_window_allocate(size, comm, &base, &window),
+            "opening a window of \(size) bytes to the other ranks")
+        guard let base else { throw CollectiveError("MPI gave a window of \(size) bytes no memory") }
+        memory = base.alignedUp(toMultipleOf: 4096)
+        (memory + numbers).initializeMemory(as: UInt8.self, repeating: 0, count: channels * count * 64)
+        let origin = Int64(memory - base)
+        origins = try gather([origin].withUnsafeBytes { Array($0) }).map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+        if isShared {
+            peers = try (0..<count).map { peer in
+                var place: UnsafeMutableRawPointer?
+                try mpiCheck(cmpi_window_shared_memory(window, Int32(peer), &place), "finding the memory of a rank of this node")
+                guard let place else { throw CollectiveError("MPI does not say where the memory of a rank of this node is") }
+                return place + origins[peer]
+            }
+        }
+    }
+
+    deinit { if window != nil { _ = cmpi_window_free(&window) } }
+
+    func memory(of peer: Int) -> UnsafeMutableRawPointer? { isShared ? peers[peer] : nil }
+
+    func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
+        guard let base = bytes.baseAddress else { return }
+        if isShared {
+            (peers[peer] + offset).copyMemory(from: base, byteCount: bytes.count)
+        } else {
+            try mpiCheck(cmpi_put(base, Int32(bytes.count), Int32(peer), origins[peer] + offset, window), "putting to another rank")
+        }
+    }
+
+    private func place(_ channel: Int, _ sender: Int) -> Int { numbers + (channel * count + sender) * 64 }
+
+    func signal(_ peer: Int, channel: Int, number: UInt64) throws {
+        if isShared { return cmpi_store_release(peers[peer] + place(channel, member), number) }
+        try mpiCheck(cmpi_flush(Int32(peer), window), "putting to another rank")
+        var number = number
+        try mpiCheck(cmpi_put_number(&number, Int32(peer), origins[peer] + place(channel, member), window), "signalling another rank")
+        try mpiCheck(cmpi_flush(Int32(peer), window), "signalling another rank")
+    }
+
+    func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {}
+
+    func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
+        if cmpi_load_acquire(memory + place(channel, peer)) >= number {
+            if !isShared { try mpiCheck(cmpi_synchronize(window), "receiving from another rank") }
+            return true
+        }
+        if !isShared { try mpiCheck(cmpi_synchronize(window), "receiving from another rank") }
+        return false
+    }
+
+    func isQuiet(channel: Int) throws -> Bool { true }
+}
+
+/// Plain messages; a channel is a tag.
+private final class MPIMessages: Transport {
+    let memory: UnsafeMutableRawPointer
+    private let comm: cmpi_comm?
+    private var receives: [Int: [cmpi_request?]] = [:]
+    private var sends: [Int: [cmpi_request?]] = [:]
+
+    init(comm: cmpi_comm?, byteCount: Int) {
+        self.comm = comm
+        memory = .allocate(byteCount: byteCount, alignment: 4096)
+    }
+
+    deinit { memory.deallocate() }
+
+    func memory(of peer: Int) -> UnsafeMutableRawPointer? { nil }
+
+    func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
+        var request: cmpi_request?
+        try mpiCheck(cmpi_send(bytes.baseAddress, Int32(bytes.count), Int32(peer), Int32(channel), comm, &request), "sending to another rank")
+        sends[channel, default: []].append(request)
+    }
+
+    func signal(_ peer: Int, channel: Int, number: UInt64) throws {}
+
+    private func key(_ channel: Int, _ peer: Int) -> Int { channel << 20 | peer }
+
+    func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
+        var request: cmpi_request?
+        try mpiCheck(
+            cmpi_receive(memory + offset, Int32(byteCount), Int32(peer), Int32(channel), comm, &request), "receiving from another rank")
+        receives[key(channel, peer), default: []].append(request)
+    }
+
+    func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool { try areDone(&receives[key(channel, peer), default: []]) }
+
+    func isQuiet(channel: Int) throws -> Bool { try areDone(&sends[channel, default: []]) }
+
+    private func areDone(_ requests: inout [cmpi_request?]) throws -> Bool {
+        while !requests.isEmpty {
+            var done: Int32 = 0
+            try mpiCheck(cmpi_test(&requests[requests.count - 1], &done), "exchanging messages between the ranks")
+            if done == 0 { return false }
+            requests.removeLast()
+        }
+        return true
+    }
+}

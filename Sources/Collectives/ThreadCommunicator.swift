@@ -1,0 +1,188 @@
+import CMPI
+import Foundation
+
+/// Ranks that are threads of one process: for everything that MPI itself is not the point of.
+public final class ThreadCommunicator: Communicator, @unchecked Sendable {
+    public let rank: Int
+    public let size: Int
+    public let nodes: [[Int]]
+    private let hub: Hub
+    private var gathers = 0
+    private var transports = 0
+
+    private init(rank: Int, size: Int, hub: Hub) {
+        self.rank = rank
+        self.size = size
+        self.hub = hub
+        nodes = [Array(0..<size)]
+    }
+
+    /// Runs `body` as each of `size` ranks, on threads of their own, and waits for all.
+    ///
+    /// - Throws: the first error; the ranks that wait for the one that threw it end as well.
+    public static func run(_ size: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> Void) throws {
+        let hub = Hub(size: size)
+        let group = DispatchGroup()
+        for rank in 0..<size {
+            group.enter()
+            let thread = Thread {
+                do {
+                    try body(ThreadCommunicator(rank: rank, size: size, hub: hub))
+                } catch {
+                    hub.fail(error)
+                }
+                group.leave()
+            }
+            thread.stackSize = 8 << 20
+            thread.start()
+        }
+        group.wait()
+        if let error = hub.failure { throw error }
+    }
+
+    public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] {
+        gathers += 1
+        return try hub.gather(bytes, rank: rank, call: gathers)
+    }
+
+    public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport {
+        transports += 1
+        guard let member = group.firstIndex(of: rank) else { throw CollectiveError("rank \(rank) is not in its own group \(group)") }
+        let block = try hub.block(transports, group: group, member: member, byteCount: byteCount, channels: channels)
+        // Nobody writes into a block that is not there yet.
+        _ = try gather([])
+        return ThreadTransport(kind: kind, member: member, block: block, hub: hub)
+    }
+
+    /// What the threads share.
+    fileprivate final class Hub: @unchecked Sendable {
+        private let size: Int
+        private let condition = NSCondition()
+        private var gathered: [Int: [Int: [UInt8]]] = [:]
+        private var blocks: [String: Block] = [:]
+        private(set) var failure: (any Error)?
+
+        init(size: Int) {
+            self.size = size
+        }
+
+        func fail(_ error: any Error) {
+            condition.withLock {
+                if failure == nil { failure = error }
+                condition.broadcast()
+            }
+        }
+
+        /// Ends a rank that waits for one that has failed.
+        func check() throws {
+            if condition.withLock({ failure != nil }) { throw CollectiveError("another rank failed") }
+        }
+
+        func gather(_ bytes: [UInt8], rank: Int, call: Int) throws -> [[UInt8]] {
+            try condition.withLock {
+                gathered[call, default: [:]][rank] = bytes
+                condition.broadcast()
+                while gathered[call]?.count != size {
+                    guard failure == nil else { throw CollectiveError("another rank failed") }
+                    condition.wait()
+                }
+                return (0..<size).map { gathered[call]?[$0] ?? [] }
+            }
+        }
+
+        func block(_ call: Int, group: [Int], member: Int, byteCount: Int, channels: Int) throws -> Block {
+            condition.withLock {
+                let key = "\(call) \(group)"
+                let block = blocks[key] ?? Block(members: group.count, channels: channels)
+                blocks[key] = block
+                block.memory[member] = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 4096)
+                return block
+            }
+        }
+    }
+
+    /// A group's memory and its messages' numbers.
+    fileprivate final class Block: @unchecked Sendable {
+        var memory: [UnsafeMutableRawPointer?]
+        let members: Int
+        /// `[receiver][channel][sender]`, a number each.
+        let numbers: UnsafeMutablePointer<UInt64>
+        let channels: Int
+        private let lock = NSLock()
+        private var messages: [Int: [[UInt8]]] = [:]
+
+        init(members: Int, channels: Int) {
+            self.members = members
+            self.channels = channels
+            memory = Array(repeating: nil, count: members)
+            numbers = .allocate(capacity: members * members * channels)
+            numbers.initialize(repeating: 0, count: members * members * channels)
+        }
+
+        deinit {
+            for pointer in memory { pointer?.deallocate() }
+            numbers.deallocate()
+        }
+
+        func place(_ receiver: Int, _ channel: Int, _ sender: Int) -> Int { (receiver * channels + channel) * members + sender }
+
+        func post(_ bytes: [UInt8], place: Int) { lock.withLock { messages[place, default: []].append(bytes) } }
+
+        func take(place: Int) -> [UInt8]? {
+            lock.withLock { messages[place]?.isEmpty == false ? messages[place]?.removeFirst() : nil }
+        }
+    }
+
+    private final class ThreadTransport: Transport {
+        private let kind: TransportKind
+        private let member: Int
+        private let block: Block
+        private let hub: Hub
+        /// Pieces that are to come, by channel and sender.
+        private var expected: [Int: [(offset: Int, byteCount: Int)]] = [:]
+        let memory: UnsafeMutableRawPointer
+
+        init(kind: TransportKind, member: Int, block: Block, hub: Hub) {
+            self.kind = kind
+            self.member = member
+            self.block = block
+            self.hub = hub
+            memory = block.memory[member] ?? UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1)
+        }
+
+        func memory(of peer: Int) -> UnsafeMutableRawPointer? { kind == .shared ? block.memory[peer] : nil }
+
+        func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
+            if kind == .sendrecv {
+                block.post(Array(bytes), place: block.place(peer, channel, member))
+            } else if let base = bytes.baseAddress {
+                block.memory[peer]?.advanced(by: offset).copyMemory(from: base, byteCount: bytes.count)
+            }
+        }
+
+        func signal(_ peer: Int, channel: Int, number: UInt64) throws {
+            if kind != .sendrecv { cmpi_store_release(block.numbers + block.place(peer, channel, member), number) }
+        }
+
+        func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
+            if kind == .sendrecv { expected[block.place(member, channel, peer), default: []].append((offset, byteCount)) }
+        }
+
+        func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
+            try hub.check()
+            let place = block.place(member, channel, peer)
+            guard kind == .sendrecv else { return cmpi_load_acquire(block.numbers + place) >= number }
+            while let next = expected[place]?.first {
+                guard let bytes = block.take(place: place) else { return false }
+                guard bytes.count == next.byteCount else {
+                    throw CollectiveError("a message of \(bytes.count) bytes where \(next.byteCount) were expected")
+                }
+                bytes.withUnsafeBytes { if let base = $0.baseAddress { (memory + next.offset).copyMemory(from: base, byteCount: $0.count) } }
+                expected[place]?.removeFirst()
+            }
+            return true
+        }
+
+        func isQuiet(channel: Int) throws -> Bool { true }
+    }
+}
