@@ -59,10 +59,12 @@ public struct CollectiveError: Error, CustomStringConvertible, Equatable {
 }
 
 /// Waits a little, and longer the longer nothing has come: a rank that waits often shares its core with the one that it waits for.
-struct Backoff {
+public struct Backoff {
     private var count = 0
 
-    mutating func pause() {
+    public init() {}
+
+    public mutating func pause() {
         count += 1
         if count < 50 { sched_yield() } else { usleep(count < 2000 ? 20 : 200) }
     }

@@ -71,7 +71,8 @@ final class Heartbeat: Sendable {
         FileHandle.standardError.write(
             Data(
                 ("rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) seconds: its process is stopped, or its "
-                    + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n").utf8))
+                    + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n")
+                    .utf8))
         // The others notice within a round of each other; each says so before the first of them ends the job.
         usleep(1_500_000)
         MPICommunicator.abort(status: 1)

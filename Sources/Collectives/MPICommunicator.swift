@@ -2,7 +2,7 @@ import CMPI
 import Foundation
 
 /// The ranks of a job that mpirun (or Slurm's srun) has started, over Open MPI.
-public final class MPICommunicator: Communicator {
+public final class MPICommunicator: Communicator, @unchecked Sendable {
     public let rank: Int
     public let size: Int
     public let nodes: [[Int]]
@@ -62,7 +62,10 @@ public final class MPICommunicator: Communicator {
 
     /// Of the machine's name.
     private static var hostHash: Int64 {
-        Int64(bitPattern: ProcessInfo.processInfo.hostName.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 })
+        Int64(
+            bitPattern: ProcessInfo.processInfo.hostName.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) {
+                ($0 ^ UInt64($1)) &* 0x100_0000_01B3
+            })
     }
 
     /// This process's place among the ranks of its node, and their number.
@@ -94,7 +97,8 @@ public final class MPICommunicator: Communicator {
         for peer in counts.indices where peer != rank {
             var request: cmpi_request?
             try mpiCheck(
-                cmpi_receive(buffers[peer].baseAddress, Int32(counts[peer]), Int32(peer), tag, comm, &request), "receiving from rank \(peer)")
+                cmpi_receive(buffers[peer].baseAddress, Int32(counts[peer]), Int32(peer), tag, comm, &request),
+                "receiving from rank \(peer)")
             requests.append(request)
             request = nil
             try mpiCheck(cmpi_send(own.baseAddress, Int32(bytes.count), Int32(peer), tag, comm, &request), "sending to rank \(peer)")
@@ -117,14 +121,17 @@ public final class MPICommunicator: Communicator {
         try mpiCheck(cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm), "opening a channel between ranks \(group)")
         if kind == .sendrecv { return MPIMessages(comm: comm, byteCount: byteCount) }
         try requireSharedMemory(byteCount)
-        return try MPIWindow(comm: comm, isShared: kind == .shared, member: member, count: group.count, byteCount: byteCount, channels: channels)
-        { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
+        return try MPIWindow(
+            comm: comm, isShared: kind == .shared, member: member, count: group.count, byteCount: byteCount, channels: channels
+        ) { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
     }
 
     /// Windows of ranks on one node lie in /dev/shm. A write to a full one ends a process without a word.
     private func requireSharedMemory(_ byteCount: Int) throws {
         var status = statvfs()
-        let needs = try gather([Int64(byteCount)].withUnsafeBytes { Array($0) }).map { $0.withUnsafeBytes { $0.loadUnaligned(as: Int64.self) } }
+        let needs = try gather([Int64(byteCount)].withUnsafeBytes { Array($0) }).map {
+            $0.withUnsafeBytes { $0.loadUnaligned(as: Int64.self) }
+        }
         guard let node = nodes.first(where: { $0.contains(rank) }), statvfs("/dev/shm", &status) == 0 else { return }
         let needed = node.reduce(0) { $0 + Int(needs[$1]) }
         let free = Int(status.f_bavail) * Int(status.f_frsize)
@@ -252,7 +259,8 @@ private final class MPIMessages: Transport {
 
     func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
         var request: cmpi_request?
-        try mpiCheck(cmpi_send(bytes.baseAddress, Int32(bytes.count), Int32(peer), Int32(channel), comm, &request), "sending to another rank")
+        try mpiCheck(
+            cmpi_send(bytes.baseAddress, Int32(bytes.count), Int32(peer), Int32(channel), comm, &request), "sending to another rank")
         sends[channel, default: []].append(request)
     }
 

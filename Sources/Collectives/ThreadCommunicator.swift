@@ -177,7 +177,9 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
                 guard bytes.count == next.byteCount else {
                     throw CollectiveError("a message of \(bytes.count) bytes where \(next.byteCount) were expected")
                 }
-                bytes.withUnsafeBytes { if let base = $0.baseAddress { (memory + next.offset).copyMemory(from: base, byteCount: $0.count) } }
+                bytes.withUnsafeBytes {
+                    if let base = $0.baseAddress { (memory + next.offset).copyMemory(from: base, byteCount: $0.count) }
+                }
                 expected[place]?.removeFirst()
             }
             return true

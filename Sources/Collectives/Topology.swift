@@ -39,7 +39,8 @@ public struct Topology: Sendable {
             groups = [ranks]
             self.spans = spans.flatMap { $0 }
         } else {
-            throw CollectiveError("--shards \(shards) cannot be cut over \(ranks.count) ranks: expected a power of two, at least one shard a rank")
+            throw CollectiveError(
+                "--shards \(shards) cannot be cut over \(ranks.count) ranks: expected a power of two, at least one shard a rank")
         }
         let isOneMachine = realNodes.count == 1
         let flatOverNodes = groups.count == 1 && !isOneMachine

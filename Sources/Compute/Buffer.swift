@@ -26,6 +26,22 @@ public final class Buffer {
         device.account(byteCount)
     }
 
+    /// Device memory that is the host's own: the device works in it in place where it can. The host looks at it between `map` and `unmap` alone.
+    ///
+    /// - Parameter hostMemory: at a multiple of 4096 bytes, which all runtimes take; outlives the buffer
+    public init(_ device: Device, hostMemory: UnsafeMutableRawPointer, byteCount: Int) throws {
+        var code: cl_int = 0
+        let flags = cl_mem_flags(CL_MEM_READ_WRITE) | cl_mem_flags(CL_MEM_USE_HOST_PTR)
+        guard let handle = clCreateBuffer(device.context, flags, byteCount, hostMemory, &code) else {
+            throw ComputeError("giving \(byteCount) bytes of the host's memory to \(device.description.name)", code: code)
+        }
+        self.device = device
+        self.byteCount = byteCount
+        self.handle = handle
+        parent = nil
+        device.account(byteCount)
+    }
+
     /// Allocates room for `floatCount` floats.
     public convenience init(_ device: Device, floatCount: Int) throws {
         try self.init(device, byteCount: floatCount * 4)
@@ -126,6 +142,26 @@ extension Buffer {
     }
 }
 
+extension Buffer {
+    /// Gives a range of a buffer over host memory to the host, once the event is complete, until `unmap`.
+    public func map(byteOffset: Int, byteCount: Int) throws -> (pointer: UnsafeMutableRawPointer, event: Event) {
+        var code: cl_int = 0
+        var event: cl_event?
+        let flags = cl_map_flags(CL_MAP_READ) | cl_map_flags(CL_MAP_WRITE)
+        let pointer = clEnqueueMapBuffer(
+            device.queue, handle, cl_bool(CL_FALSE), flags, byteOffset, byteCount, 0, nil, &event, &code)
+        try check(code, "showing \(byteCount) bytes of \(device.description.name) to the host")
+        guard let pointer else { throw ComputeError("showing \(byteCount) bytes of \(device.description.name) to the host", code: code) }
+        return (pointer, Event(event))
+    }
+
+    /// Gives a mapped range back to the device, in the order of the queue.
+    public func unmap(_ pointer: UnsafeMutableRawPointer) throws {
+        try check(
+            clEnqueueUnmapMemObject(device.queue, handle, pointer, 0, nil, nil), "giving memory back to \(device.description.name)")
+    }
+}
+
 /// A copy that was started; the host may wait for it.
 public final class Event {
     private let handle: cl_event?
@@ -136,6 +172,15 @@ public final class Event {
 
     deinit {
         if let handle { clReleaseEvent(handle) }
+    }
+
+    /// Whether the copy is done, or has failed (which `wait` then says). Does not wait; any thread may ask.
+    public var isComplete: Bool {
+        guard let handle else { return true }
+        var status = cl_int(CL_QUEUED)
+        return clGetEventInfo(handle, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), MemoryLayout<cl_int>.size, &status, nil)
+            != CL_SUCCESS
+            || status <= CL_COMPLETE
     }
 
     /// Waits until the copy is done.

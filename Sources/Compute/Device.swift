@@ -1,4 +1,5 @@
 import COpenCL
+import Glibc
 
 /// One OpenCL device with its context, one in-order queue and its compiled programs.
 ///
@@ -55,9 +56,13 @@ public final class Device {
 
     /// Opens the device that a selector names.
     ///
-    /// - Parameter memory: bytes; the device is then taken for one that has no more.
-    public static func open(_ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil) throws -> Device {
-        let description = try selector.select(from: DeviceDescription.all())
+    /// - Parameters:
+    ///   - memory: bytes; the device is then taken for one that has no more.
+    ///   - place: this process's place among the ranks of its node, and their number
+    public static func open(
+        _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil, place: (index: Int, count: Int) = (0, 1)
+    ) throws -> Device {
+        let description = try selector.assign(DeviceDescription.all(), ranks: place.count)[place.index]
         return try Device(memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
     }
 
@@ -69,6 +74,20 @@ public final class Device {
     /// Starts what was launched, without waiting.
     public func flush() throws {
         try check(clFlush(queue), "starting work on \(description.name)")
+    }
+
+    /// Seconds by which the host's monotonic clock is ahead of the device's; of a device that was opened for profiling. Waits for the device.
+    public func clockOffset() throws -> Double {
+        let buffer = try Buffer(self, byteCount: 4)
+        var zero: UInt8 = 0
+        var event: cl_event?
+        try check(clEnqueueFillBuffer(queue, buffer.handle, &zero, 1, 0, 4, 0, nil, &event), "reading the clock of \(description.name)")
+        guard let event else { return 0 }
+        defer { clReleaseEvent(event) }
+        let end = try Profile.times(event, kernel: "fill").end
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        return Double(now.tv_sec) + Double(now.tv_nsec) * 1e-9 - end
     }
 
     /// A function of an embedded OpenCL C file, compiled with tuning constants; each (file, constants) is compiled once.

@@ -12,7 +12,7 @@ public struct DeviceDescription: Sendable {
     /// The driver's version.
     public let driver: String
     public let kind: Kind
-    public let computeUnits: Int
+    public internal(set) var computeUnits: Int
     /// Bytes of global memory, as the device reports them.
     public internal(set) var globalMemory: Int
     /// Bytes of the largest single buffer.
@@ -21,12 +21,12 @@ public struct DeviceDescription: Sendable {
     public let localMemory: Int
     public let largestWorkGroup: Int
     /// Bytes to which a sub-buffer's start must be aligned.
-    public let baseAlignment: Int
+    public internal(set) var baseAlignment: Int
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
     public internal(set) var floatVectorWidth: Int
 
     let platformHandle: Handle
-    let handle: Handle
+    var handle: Handle
 
     /// OpenCL's ids are plain pointers that any thread may use.
     struct Handle: @unchecked Sendable {
@@ -67,6 +67,32 @@ public struct DeviceDescription: Sendable {
         var smaller = self
         smaller.largestBuffer = Int(Double(largestBuffer) * (Double(bytes) / Double(globalMemory)))
         smaller.globalMemory = bytes
+        return smaller
+    }
+
+    /// The same device as if buffers were no larger, and sub-buffers aligned no finer.
+    public func limited(toLargestBuffer bytes: Int, baseAlignment alignment: Int) -> DeviceDescription {
+        var other = self
+        other.largestBuffer = min(largestBuffer, bytes)
+        other.baseAlignment = max(baseAlignment, alignment)
+        return other
+    }
+
+    /// A part of a CPU device with so many of its compute units; all of it where it has no more.
+    public func limited(toComputeUnits count: Int) throws -> DeviceDescription {
+        guard count < computeUnits else { return self }
+        var properties: [cl_device_partition_property] = [
+            cl_device_partition_property(CL_DEVICE_PARTITION_BY_COUNTS), count,
+            cl_device_partition_property(CL_DEVICE_PARTITION_BY_COUNTS_LIST_END), 0,
+        ]
+        var part: cl_device_id?
+        try check(
+            clCreateSubDevices(handle.pointer, &properties, 1, &part, nil),
+            "taking \(count) of the \(computeUnits) compute units of \(name)")
+        guard let part else { throw ComputeError.noDevice }
+        var smaller = self
+        smaller.handle = Handle(pointer: part)
+        smaller.computeUnits = count
         return smaller
     }
 
@@ -118,10 +144,13 @@ extension ComputeError {
             + "a GPU needs its vendor's OpenCL driver")
 }
 
-/// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`.
+/// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on one node a list of the last.
 public enum DeviceSelector: Equatable, Sendable {
     case auto, cpu, gpu
-    case number(Int)
+    case numbers([Int])
+
+    public static let expected =
+        "auto, cpu, gpu, opencl:N with a number from `trainer devices`, or for several ranks a list such as opencl:0,opencl:1"
 
     public init(parsing text: String) throws {
         switch text {
@@ -129,33 +158,65 @@ public enum DeviceSelector: Equatable, Sendable {
         case "cpu": self = .cpu
         case "gpu": self = .gpu
         default:
-            guard text.hasPrefix("opencl:"), let number = Int(text.dropFirst(7)), number >= 0 else {
-                throw ComputeError("--device \(text): expected auto, cpu, gpu or opencl:N with a number from `trainer devices`")
+            let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
+                part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
             }
-            self = .number(number)
+            guard !numbers.contains(nil) else { throw ComputeError("--device \(text): expected \(DeviceSelector.expected)") }
+            self = .numbers(numbers.compactMap { $0 })
         }
     }
 
     /// The device meant. `auto` is the first GPU, or the first device where there is none.
     public func select(from devices: [DeviceDescription]) throws -> DeviceDescription {
-        func list() -> String {
-            devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
-        }
+        try assign(devices, ranks: 1)[0]
+    }
+
+    /// The device of each of a node's ranks: rank r takes device r of those meant.
+    ///
+    /// Ranks on CPUs go round the devices, and divide their compute units. `cpu` means the devices of one platform: two runtimes are not two CPUs.
+    public func assign(_ devices: [DeviceDescription], ranks: Int) throws -> [DeviceDescription] {
+        let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
+        let gpus = devices.filter { $0.kind == .gpu }
+        let chosen: [DeviceDescription]
+        let text: String
         switch self {
         case .auto:
-            guard let device = devices.first(where: { $0.kind == .gpu }) ?? devices.first else { throw ComputeError.noDevice }
-            return device
-        case .cpu, .gpu:
-            let kind: DeviceDescription.Kind = self == .cpu ? .cpu : .gpu
-            guard let device = devices.first(where: { $0.kind == kind }) else {
-                throw ComputeError("--device \(kind.rawValue): no such device here; there is \(list())")
+            text = "auto"
+            chosen = gpus.isEmpty ? DeviceSelector.ofFirstPlatform(devices) : gpus
+        case .cpu:
+            text = "cpu"
+            chosen = DeviceSelector.ofFirstPlatform(devices.filter { $0.kind == .cpu })
+        case .gpu:
+            text = "gpu"
+            chosen = gpus
+        case .numbers(let numbers):
+            text = numbers.map { "opencl:\($0)" }.joined(separator: ",")
+            chosen = try numbers.map { number in
+                guard devices.indices.contains(number) else {
+                    throw ComputeError("--device opencl:\(number): no such device here; there is \(list)")
+                }
+                return devices[number]
             }
-            return device
-        case .number(let number):
-            guard devices.indices.contains(number) else {
-                throw ComputeError("--device opencl:\(number): no such device here; there is \(list())")
+            guard chosen.count <= ranks else {
+                throw ComputeError(
+                    "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on this node; start one rank a device "
+                        + "(mpirun -n \(chosen.count) trainer …), or name fewer devices")
             }
-            return devices[number]
         }
+        guard !chosen.isEmpty else {
+            throw devices.isEmpty ? ComputeError.noDevice : ComputeError("--device \(text): no such device here; there is \(list)")
+        }
+        guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
+            throw ComputeError(
+                "--device \(text): \(ranks) ranks on this node for \(chosen.count) device\(chosen.count == 1 ? "" : "s"); start one rank a device, "
+                    + "or name one for each rank (opencl:0,opencl:0 shares a device)")
+        }
+        let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
+        let onCPUs = ofRanks.filter { $0.kind == .cpu }.count
+        return try ofRanks.map { onCPUs > 1 && $0.kind == .cpu ? try $0.limited(toComputeUnits: max(1, $0.computeUnits / onCPUs)) : $0 }
+    }
+
+    private static func ofFirstPlatform(_ devices: [DeviceDescription]) -> [DeviceDescription] {
+        devices.filter { $0.platform == devices[0].platform }
     }
 }

@@ -11,6 +11,14 @@ public final class Profile {
         public let launches: Int
     }
 
+    /// One launch, in seconds of the device's clock.
+    public struct Launch {
+        public let label: String
+        public let pass: String
+        public let start: Double
+        public let end: Double
+    }
+
     /// What the launches from now on belong to, such as a layer, and which part of its work they are.
     public var label = ""
     public var pass = ""
@@ -37,25 +45,47 @@ public final class Profile {
         var order: [[String]] = []
         var sums: [[String]: (seconds: Double, launches: Int)] = [:]
         for item in pending {
-            var event: cl_event? = item.event
-            try check(clWaitForEvents(1, &event), "waiting for kernel \(item.kernel)")
-            var start: cl_ulong = 0
-            var end: cl_ulong = 0
-            let size = MemoryLayout<cl_ulong>.size
-            try check(
-                clGetEventProfilingInfo(item.event, cl_profiling_info(CL_PROFILING_COMMAND_START), size, &start, nil),
-                "timing kernel \(item.kernel)")
-            try check(
-                clGetEventProfilingInfo(item.event, cl_profiling_info(CL_PROFILING_COMMAND_END), size, &end, nil),
-                "timing kernel \(item.kernel)")
+            let (start, end) = try Profile.times(item.event, kernel: item.kernel)
             let key = [item.label, item.pass, item.kernel]
             if sums[key] == nil { order.append(key) }
             let sum = sums[key] ?? (0, 0)
-            sums[key] = (sum.seconds + Double(end - start) * 1e-9, sum.launches + 1)
+            sums[key] = (sum.seconds + end - start, sum.launches + 1)
         }
         return order.map { key in
             let sum = sums[key] ?? (0, 0)
             return Entry(label: key[0], pass: key[1], kernel: key[2], seconds: sum.seconds, launches: sum.launches)
         }
+    }
+    /// Seconds of the device's clock; waits for the event.
+    static func times(_ event: cl_event, kernel: String) throws -> (start: Double, end: Double) {
+        var waiting: cl_event? = event
+        try check(clWaitForEvents(1, &waiting), "waiting for kernel \(kernel)")
+        var start: cl_ulong = 0
+        var end: cl_ulong = 0
+        let size = MemoryLayout<cl_ulong>.size
+        try check(
+            clGetEventProfilingInfo(event, cl_profiling_info(CL_PROFILING_COMMAND_START), size, &start, nil), "timing kernel \(kernel)")
+        try check(clGetEventProfilingInfo(event, cl_profiling_info(CL_PROFILING_COMMAND_END), size, &end, nil), "timing kernel \(kernel)")
+        return (Double(start) * 1e-9, Double(end) * 1e-9)
+    }
+
+    /// The launches that have ended since the last call, in their order; does not wait.
+    public func takeEnded() throws -> [Launch] {
+        var launches: [Launch] = []
+        var count = 0
+        for item in pending {
+            var status = cl_int(CL_QUEUED)
+            let size = MemoryLayout<cl_int>.size
+            try check(
+                clGetEventInfo(item.event, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), size, &status, nil),
+                "timing kernel \(item.kernel)")
+            guard status <= CL_COMPLETE else { break }
+            let (start, end) = try Profile.times(item.event, kernel: item.kernel)
+            launches.append(Launch(label: item.label, pass: item.pass, start: start, end: end))
+            clReleaseEvent(item.event)
+            count += 1
+        }
+        pending.removeFirst(count)
+        return launches
     }
 }

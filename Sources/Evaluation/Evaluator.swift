@@ -17,6 +17,29 @@ public struct EvaluationResult: Sendable {
     public let failures: [ImageError]
 }
 
+/// How a network does on one photograph.
+public struct EvaluatedImage: BitwiseCopyable, Sendable {
+    /// Cross-entropy in nats.
+    public let loss: Float
+    public let isTop1: Bool
+    public let isTop5: Bool
+    public let label: Int32
+    /// The class with the highest score.
+    public let predicted: Int32
+}
+
+extension EvaluationResult {
+    /// Added up in the order of the images.
+    public init(_ images: [EvaluatedImage], classes: Int, failures: [ImageError]) {
+        var confusion = [[Int]](repeating: [Int](repeating: 0, count: classes), count: classes)
+        for image in images { confusion[Int(image.label)][Int(image.predicted)] += 1 }
+        let count = Double(max(1, images.count))
+        self.init(
+            top1: Double(images.count(where: \.isTop1)) / count, top5: Double(images.count(where: \.isTop5)) / count,
+            loss: images.reduce(0) { $0 + Double($1.loss) } / count, images: images.count, confusion: confusion, failures: failures)
+    }
+}
+
 /// Runs photographs through a network: the central crop of each.
 public final class Evaluator {
     private let network: Network
@@ -41,29 +64,39 @@ public final class Evaluator {
     ///
     /// - Parameter progress: called with the number of photographs done.
     public func evaluate(_ set: ImageSet, workers: Int, progress: (Int) throws -> Void = { _ in }) throws -> EvaluationResult {
-        var sums = (loss: 0.0, top1: 0.0, top5: 0.0, weight: 0.0)
-        var confusion = [[Int]](repeating: [Int](repeating: 0, count: network.classes), count: network.classes)
+        let (images, failures) = try images(of: set, workers: workers, progress: progress)
+        return EvaluationResult(images, classes: network.classes, failures: failures)
+    }
+
+    /// How the network does on each photograph of `set`, or of one of `count` parts of it, in the set's order; those that could not be used are left out.
+    ///
+    /// Parts are cut between mini-batches, so that every photograph is computed as it would be without.
+    public func images(
+        of set: ImageSet, part: (index: Int, count: Int) = (0, 1), workers: Int, progress: (Int) throws -> Void = { _ in }
+    ) throws -> (images: [EvaluatedImage], failures: [ImageError]) {
+        let batch = network.options.maximumBatch
+        let batches = (set.count + batch - 1) / batch
+        let range = (batches * part.index / part.count * batch)..<min(set.count, batches * (part.index + 1) / part.count * batch)
+        let files = ImageSet(root: set.root, classes: set.classes, files: Array(set.files[range]))
+        var images: [EvaluatedImage] = []
+        images.reserveCapacity(files.count)
         var failures: [ImageError] = []
         var done = 0
-        try forEachBatch(of: set, workers: workers) { batch, host in
+        try forEachBatch(of: files, workers: workers) { batch, host in
             try loss.forwardBackward(
                 logits: network.logits, labels: batch.labels, weights: batch.weights, gradient: unusedGradient, scale: 1, step: 0,
                 addsToStep: false, pass: Pass(batch: host.count, training: false))
             for (row, statistics) in try loss.readRows(host.count).enumerated() where host.weights[row] > 0 {
-                sums.loss += Double(statistics.loss)
-                sums.top1 += Double(statistics.top1)
-                sums.top5 += Double(statistics.top5)
-                sums.weight += 1
-                confusion[Int(host.labels[row])][statistics.predicted] += 1
+                images.append(
+                    EvaluatedImage(
+                        loss: statistics.loss, isTop1: statistics.top1 > 0, isTop5: statistics.top5 > 0, label: host.labels[row],
+                        predicted: Int32(statistics.predicted)))
             }
             failures += host.failures.map(\.error)
             done += host.count
             try progress(done)
         }
-        let count = max(1, sums.weight)
-        return EvaluationResult(
-            top1: sums.top1 / count, top5: sums.top5 / count, loss: sums.loss / count, images: Int(sums.weight), confusion: confusion,
-            failures: failures)
+        return (images, failures)
     }
 
     /// The posteriors of each photograph in `set`'s order, or why it could not be used.

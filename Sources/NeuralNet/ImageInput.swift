@@ -78,7 +78,7 @@ public final class ImageInput {
         columns = device.description.kind == .cpu ? 1 : size
     }
 
-    /// output `[batch][size][size][4]` ← the photographs that `records` names, from `pass.firstImage` on.
+    /// output `[batch][size][size][4]` ← the photographs that `records` names, from `pass.firstRecord` on.
     ///
     /// - Parameters:
     ///   - bytes: has one readable byte behind the last pixel, as `DeviceBatch` sees to.
@@ -92,6 +92,6 @@ public final class ImageInput {
         func slab(_ index: Int) -> Buffer { cache.indices.contains(index) ? cache[index] : bytes }
         try kernel.launch(
             [columns, size, pass.batch], local: [min(columns, 64), 1, 1], bytes, slab(0), slab(1), slab(2), slab(3), records, output, size,
-            pass.batch, pass.firstImage, mean[0], mean[1], mean[2], scale[0], scale[1], scale[2])
+            pass.batch, pass.firstRecord, mean[0], mean[1], mean[2], scale[0], scale[1], scale[2])
     }
 }

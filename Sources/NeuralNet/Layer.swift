@@ -11,13 +11,17 @@ public struct Pass: Sendable {
     public let step: UInt64
     /// The place of this pass's first image in the whole mini-batch.
     public let firstImage: Int
+    /// The place of the first image's record, label and weight in the arrays on the device: those of this rank's part of the mini-batch.
+    public let firstRecord: Int
 
-    public init(batch: Int, training: Bool, seed: UInt64 = 0, step: UInt64 = 0, firstImage: Int = 0) {
+    /// - Parameter firstRecord: nil where the device has the whole mini-batch
+    public init(batch: Int, training: Bool, seed: UInt64 = 0, step: UInt64 = 0, firstImage: Int = 0, firstRecord: Int? = nil) {
         self.batch = batch
         self.training = training
         self.seed = seed
         self.step = step
         self.firstImage = firstImage
+        self.firstRecord = firstRecord ?? firstImage
     }
 }
 

@@ -144,8 +144,11 @@ public final class Network {
     public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
 
     /// logits ← network(input)
-    public func forward(_ pass: Pass) throws {
+    ///
+    /// - Parameter beforeLayer: called before a layer's weights are read
+    public func forward(_ pass: Pass, beforeLayer: (any Layer) throws -> Void = { _ in }) throws {
         for (index, layer) in layers.enumerated() {
+            try beforeLayer(layer)
             device.profile?.begin(Network.profileLabel(index, layer.name), pass: LayerPass.forward.rawValue)
             try layer.forward(input: activations[index], output: activations[index + 1], pass: pass)
         }

@@ -11,9 +11,10 @@ public final class ParameterArena {
 
     /// - Parameters:
     ///   - parameters: neighbours in the network, in its order
+    ///   - layout: the device whose limits the places follow, where that is not `device`: of ranks that exchange gradients all have the same
     ///   - allocate: makes a slab of so many bytes; a way to place gradients in memory that others can see.
-    public init(_ parameters: [Parameter], device: Device, allocate: (Int) throws -> Buffer) throws {
-        let places = ParameterArena.places(parameters.map(\.storedCount), device: device.description)
+    public init(_ parameters: [Parameter], device: Device, layout: DeviceDescription? = nil, allocate: (Int) throws -> Buffer) throws {
+        let places = ParameterArena.places(parameters.map(\.storedCount), device: layout ?? device.description)
         let slabs = try places.slabSizes.map(allocate)
         self.slabs = slabs
         firstIndex = parameters.first?.index ?? 0
@@ -36,6 +37,11 @@ public final class ParameterArena {
     /// Bytes of each slab of an arena for `parameters`.
     public static func slabSizes(_ parameters: [Parameter], device: DeviceDescription) -> [Int] {
         places(parameters.map(\.storedCount), device: device).slabSizes
+    }
+
+    /// Where each parameter's array begins: the slab, and bytes in it.
+    public static func places(_ parameters: [Parameter], device: DeviceDescription) -> [(slab: Int, byteOffset: Int)] {
+        places(parameters.map(\.storedCount), device: device).starts
     }
 
     /// Where each array of `floatCounts` floats lies, and the bytes of each slab.

@@ -48,20 +48,29 @@ public final class SoftmaxCrossEntropy {
     ///
     /// - Parameters:
     ///   - logits: `[batch][classes rounded up to 16]`
-    ///   - labels, weights: of the whole mini-batch; `pass.firstImage` is the place of row 0 in them
+    ///   - labels, weights: `pass.firstRecord` is the place of row 0 in them
     ///   - step: its totals are kept until `slots` steps later; several passes of one step add up
     public func forwardBackward(
         logits: Buffer, labels: Buffer, weights: Buffer, gradient: Buffer, scale: Float, step: Int, addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
-            [pass.batch], local: [1], logits, labels, weights, gradient, statistics, pass.batch, classes, stride, pass.firstImage, scale)
+            [pass.batch], local: [1], logits, labels, weights, gradient, statistics, pass.batch, classes, stride, pass.firstRecord, scale)
         try sumKernel.launch(
-            [1], local: [1], statistics, weights, totals, pass.batch, pass.firstImage, step % slots, addsToStep ? 1 : 0)
+            [1], local: [1], statistics, weights, totals, pass.batch, pass.firstRecord, step % slots, addsToStep ? 1 : 0)
     }
 
     /// Posteriors of each row, `[batch][classes rounded up to 16]`.
     public func softmax(logits: Buffer, probabilities: Buffer, batch: Int) throws {
         try softmaxKernel.launch([batch], local: [1], logits, probabilities, batch, classes, stride)
+    }
+
+    /// Copies a step's totals to the start of `target`, or takes them from there.
+    public func copyTotals(step: Int, to target: Buffer) throws {
+        try target.copy(from: totals, sourceOffset: step % slots * 16, byteCount: 16, to: 0)
+    }
+
+    public func setTotals(step: Int, from source: Buffer) throws {
+        try totals.copy(from: source, sourceOffset: 0, byteCount: 16, to: step % slots * 16)
     }
 
     /// Starts to read the totals of a step into `target` (four floats).

@@ -33,7 +33,8 @@ public struct BadFileLimit: RawRepresentable, Sendable, Equatable {
 final class BadFiles {
     private let limit: BadFileLimit
     private let fileCount: Int
-    private let path: String
+    /// Nil: only the lines are kept, for rank 0 to write.
+    private let path: String?
     private var lines: [String] = []
     private var known: Set<String> = []
     /// Lines that are not in the file yet; the file is made with the first one.
@@ -42,11 +43,11 @@ final class BadFiles {
     /// - Parameters:
     ///   - fileCount: photographs of the whole set
     ///   - path: of the list; one that is there is gone on with
-    init(limit: BadFileLimit, fileCount: Int, path: String) {
+    init(limit: BadFileLimit, fileCount: Int, path: String?) {
         self.limit = limit
         self.fileCount = fileCount
         self.path = path
-        let content = FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let content = path.flatMap { FileManager.default.contents(atPath: $0) }.map { String(decoding: $0, as: UTF8.self) } ?? ""
         for line in content.split(separator: "\n") { _ = add(String(line)) }
         unwritten = 0
     }
@@ -64,19 +65,26 @@ final class BadFiles {
     /// - Throws: `TrainingError` where they are more than the limit now.
     func record(_ errors: [ImageError]) throws -> [String] {
         // A file's name may hold a line's end.
-        let fresh = errors.map { $0.description.replacingOccurrences(of: "\n", with: "\\n") }.filter { add($0) }
+        try record(lines: errors.map { $0.description.replacingOccurrences(of: "\n", with: "\\n") })
+    }
+
+    /// Adds lines that `record` has given, here or on another rank.
+    func record(lines: [String]) throws -> [String] {
+        let fresh = lines.filter { add($0) }
         guard !fresh.isEmpty else { return [] }
         try write()
-        guard lines.count <= limit.allowed(of: fileCount) else {
-            let shown = lines.prefix(5).joined(separator: "\n  ")
+        guard self.lines.count <= limit.allowed(of: fileCount) else {
+            let shown = self.lines.prefix(5).joined(separator: "\n  ")
             throw TrainingError(
-                "\(lines.count) of \(fileCount) photographs cannot be used, more than --max-bad \(limit.rawValue) allows:\n  \(shown)\n"
-                    + "The whole list is \(path); mend or remove the files, or allow more with --max-bad")
+                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than --max-bad \(limit.rawValue) allows:\n  \(shown)\n"
+                    + (path.map { "The whole list is \($0); mend" } ?? "Mend")
+                    + " or remove the files, or allow more with --max-bad")
         }
         return fresh
     }
 
     private func write() throws {
+        guard let path else { return }
         guard let file = fopen(path, "a") else { throw TrainingError("\(path): cannot be written (\(String(cString: strerror(errno))))") }
         fputs(lines.suffix(unwritten).map { $0 + "\n" }.joined(), file)
         guard fclose(file) == 0 else { throw TrainingError("\(path): cannot be written (\(String(cString: strerror(errno))))") }

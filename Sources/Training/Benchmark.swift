@@ -31,19 +31,18 @@ public enum Benchmark {
             momentum: 0.9, weightDecay: 5e-4, seed: 1)
         let data = try DeviceBatch(device: device, capacity: batch)
         try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)
-        let totals = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
-        defer { totals.deallocate() }
+        var loss = 0.0
         var seconds: [Double] = []
         for step in 0...steps {
             let start = ContinuousClock.now
             try training.run(data, step: step, learningRate: 0.01)
-            try training.loss.readTotals(step: step, into: totals).wait()
+            let totals = try training.takeTotals(of: step)
+            loss = Double(totals.loss / totals.weight)
             if step > 0 { seconds.append((ContinuousClock.now - start).seconds) }
         }
-        let loss = totals.load(as: SoftmaxCrossEntropy.Totals.self)
         return Step(
             imagesPerSecond: Double(batch) / median(seconds), seconds: seconds,
-            parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: Double(loss.loss / loss.weight))
+            parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: loss)
     }
 
     /// Times forward passes of a network made for inference, the images' way from bytes to input included. One pass warms up.

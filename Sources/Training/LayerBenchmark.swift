@@ -85,8 +85,6 @@ public struct LayerBenchmark: Sendable {
         }
         defer { loader?.stop() }
         if loader == nil { try Benchmark.upload(to: deviceBatch, imageSize: imageSize, classes: classes, batch: batch) }
-        let totals = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
-        defer { totals.deallocate() }
 
         var walls: [Double] = []
         var waits: [Double] = []
@@ -107,7 +105,7 @@ public struct LayerBenchmark: Sendable {
             let queueing = threadSeconds()
             try training.run(deviceBatch, step: step, learningRate: 0.01)
             queueings.append(threadSeconds() - queueing)
-            try training.loss.readTotals(step: step, into: totals).wait()
+            _ = try training.takeTotals(of: step)
             try device.finish()
             let end = ContinuousClock.now
             let entries = try profile.collect()

@@ -9,18 +9,21 @@ final class PlanSequence: Sendable {
     private let seed: UInt64
     private let stepsPerEpoch: Int
     private let epochs: Int
+    private let span: Range<Int>
     private let current = Mutex<(epoch: Int, plan: EpochPlan)?>(nil)
 
-    init(count: Int, batchSize: Int, shards: Int, seed: UInt64, stepsPerEpoch: Int, epochs: Int) {
+    /// - Parameter span: the shards whose images are wanted
+    init(count: Int, batchSize: Int, shards: Int, seed: UInt64, stepsPerEpoch: Int, epochs: Int, span: Range<Int>) {
         self.count = count
         self.batchSize = batchSize
         self.shards = shards
         self.seed = seed
         self.stepsPerEpoch = stepsPerEpoch
         self.epochs = epochs
+        self.span = span
     }
 
-    /// The positions of the mini-batch of step `step`, counted from 0 over all epochs.
+    /// The positions of the wanted shards' images in the mini-batch of step `step`, counted from 0 over all epochs.
     func batch(_ step: Int) -> [Int]? {
         let epoch = step / stepsPerEpoch + 1
         guard epoch <= epochs else { return nil }
@@ -29,7 +32,9 @@ final class PlanSequence: Sendable {
                 current =
                     (try? EpochPlan(count: count, batchSize: batchSize, shards: shards, seed: seed, epoch: epoch)).map { (epoch, $0) }
             }
-            return current?.plan.batch(step % stepsPerEpoch)
+            guard let plan = current?.plan else { return nil }
+            let parts = span.compactMap { plan.batch(step % stepsPerEpoch, shard: $0) }
+            return parts.count == span.count ? parts.flatMap { $0 } : nil
         }
     }
 }

@@ -1,3 +1,4 @@
+import Collectives
 import Compute
 import Evaluation
 import Foundation
@@ -10,8 +11,17 @@ public final class Trainer {
     private let options: TrainingOptions
     private let device: Device
     private let dataset: Dataset
-    private let folder: RunFolder
-    private let metrics: JSONLinesFile
+    /// This run's ranks; nil where this process trains alone.
+    private let ranks: Ranks?
+    private let exchange: GradientExchange?
+    private let trace: Trace?
+    private let tracePath: String?
+    private let clockOffset: Double
+    /// The shards whose images this rank runs.
+    private let span: ShardSpan
+    /// Both nil on all ranks but the first.
+    private let folder: RunFolder?
+    private let metrics: JSONLinesFile?
     private let badFiles: BadFiles
     private let report: (TrainingEvent) -> Void
     private let start: ContinuousClock.Instant
@@ -27,6 +37,9 @@ public final class Trainer {
     private var description: ModelDescription
     private var learningRate: LearningRate
     private var state: TrainingState
+    /// Bad files that the first rank has not heard of.
+    private var unreported: [String] = []
+    private var exchangeBefore = (underWay: 0.0, awaited: 0.0)
 
     /// The options of a run that was begun before.
     ///
@@ -42,28 +55,61 @@ public final class Trainer {
     /// - Parameters:
     ///   - resuming: go on from the run's newest checkpoint, with the options that it has; some, such as `workers`, may differ
     ///   - version: of the program
-    ///   - report: called on the caller's thread
+    ///   - ranks: the processes that train together, each with a trainer of its own and the same options; nil: this one alone
+    ///   - trace: a file for what the time is spent on
+    ///   - report: called on the caller's thread; on the first rank alone
     /// - Throws: a sentence for a person.
-    public init(_ options: TrainingOptions, resuming: Bool = false, version: String, report: @escaping (TrainingEvent) -> Void) throws {
+    public init(
+        _ options: TrainingOptions, resuming: Bool = false, version: String, ranks: Ranks? = nil, trace tracePath: String? = nil,
+        report: @escaping (TrainingEvent) -> Void
+    ) throws {
         start = .now
         try options.validate()
         self.options = options
+        let isFirst = ranks?.isFirst ?? true
+        let report = isFirst ? report : { _ in }
         self.report = report
-        let opened = resuming ? try RunFolder.open(options.output) : nil
-        let checkpoint = try opened.map { try RunFolder.newestCheckpoint($0.path) }
+        self.ranks = ranks
+        self.tracePath = tracePath
+        let opened = resuming && isFirst ? try RunFolder.open(options.output) : nil
+        let newest = { try resuming ? RunFolder.newestCheckpoint(options.output) : "" }
+        let chosen = try ranks?.fromFirst(newest()) ?? newest()
+        let checkpoint = chosen.isEmpty ? nil : chosen
         let saved = try checkpoint.map { try TrainingState.read($0) }
         try saved?.requireSameOptions(options)
 
-        device = try Device.open(DeviceSelector(parsing: options.device), memory: options.deviceMemory?.bytes)
+        let trace = tracePath.map { _ in Trace() }
+        self.trace = trace
+        let topology = try ranks.map { ranks in
+            try Topology(
+                shards: options.shards, nodes: ranks.communicator.nodes, nodeSize: options.nodeSize, transport: options.transport.kind)
+        }
+        let span = ranks.flatMap { topology?.spans[$0.rank] } ?? ShardSpan(first: 0, count: options.shards)
+        self.span = span
+        device = try Device.open(
+            DeviceSelector(parsing: options.device), profiling: trace != nil, memory: options.deviceMemory?.bytes,
+            place: ranks?.place ?? (0, 1))
+        clockOffset = trace == nil ? 0 : try device.clockOffset()
         augmentation = options.augmentation.scaled(by: options.augmentStrength)
         dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
+        try ranks?.requireSame(
+            [("the program's version", version)]
+                + TrainingOption.all.filter { !TrainingState.ownOfRank.contains($0.name) }.map {
+                    ("--\($0.name)", $0.text(options) ?? "left open")
+                }
+                + [
+                    ("the list of classes", dataset.classes.joined(separator: ", ")),
+                    ("the photographs' fingerprint (names, classes, sizes)", dataset.fingerprint),
+                ])
         if dataset.ignoredFileCount > 0 {
             report(.note("\(dataset.ignoredFileCount) files are not .jpg or .jpeg and were left alone"))
         }
         stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, epoch: 1
         ).batchCount
-        try TrainingMemory(options, classes: dataset.classes.count, device: device.description).requireFit(batch: options.batch)
+        let localBatch = options.batch / options.shards * span.count
+        try TrainingMemory(options, classes: dataset.classes.count, shards: span.count, device: device.description).requireFit(
+            batch: localBatch)
         network = try Network(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
             options: Network.Options(
@@ -86,14 +132,20 @@ public final class Trainer {
         } else {
             (description, unreadable) = try Trainer.begin(options, dataset: dataset, network: network, report: report)
         }
+        let (network, device) = (network, device)
+        exchange = try ranks.flatMap { ranks in
+            try topology.map {
+                try GradientExchange(
+                    network.trainedParameters, device: device, communicator: ranks.communicator, topology: $0, trace: trace)
+            }
+        }
         training = try TrainingStep(
             network: network, normalization: description.normalization, batch: options.batch, shards: options.shards,
             momentum: Float(options.momentum), weightDecay: Float(options.weightDecay), clipNorm: options.clipNorm.map { Float($0) },
-            seed: options.seed)
+            seed: options.seed, exchange: exchange, policy: options.exchange)
         if let checkpoint { try TrainingState.readVelocities(training.optimizer, checkpoint) }
         evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)
-        let device = device
-        deviceBatches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: options.batch) }
+        deviceBatches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: localBatch) }
         cache = ImageCache(device: device, capacity: options.cache.capacity(on: device), count: dataset.training.count)
         learningRate = LearningRate(
             schedule: options.schedule, peak: options.learningRate,
@@ -101,11 +153,11 @@ public final class Trainer {
             totalSteps: stepsPerEpoch * options.epochs)
         learningRate.plateau = state.plateau
 
-        folder = try opened ?? RunFolder.create(options.output)
+        folder = isFirst ? try opened ?? RunFolder.create(options.output) : nil
         badFiles = BadFiles(
-            limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count, path: folder.badFilesPath)
-        if resuming { try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount) }
-        metrics = try JSONLinesFile(folder.metricsPath)
+            limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count, path: folder?.badFilesPath)
+        if resuming, let folder { try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount) }
+        metrics = try folder.map { try JSONLinesFile($0.metricsPath) }
         report(
             .note(
                 "\(dataset.training.count) training and \(dataset.validation.count) validation images of \(dataset.classes.count) classes, "
@@ -113,13 +165,21 @@ public final class Trainer {
         report(
             .note(
                 "\(network.architecture), \(network.parameters.reduce(0) { $0 + $1.count }) parameters, on \(device.description.name)"))
+        if let ranks, let topology, let exchange {
+            report(
+                .note(
+                    "\(topology.description), \(options.shards) shards, \(exchange.description), "
+                        + (options.clipNorm == nil
+                            ? options.exchange.rawValue : "synchronous: --clip-norm needs all gradients before the first update")))
+            try ranks.verifyWeights(network, step: state.step)
+        }
         if resuming {
             // A kill may have come between a checkpoint and its links.
-            try folder.link("last", step: state.step)
-            if let best = state.best { try folder.link("best", step: best.step) }
+            try folder?.link("last", step: state.step)
+            if let best = state.best { try folder?.link("best", step: best.step) }
             report(.resumed(step: state.step, seconds: state.seconds))
         } else {
-            try folder.writeConfiguration(options)
+            try folder?.writeConfiguration(options)
             try noteBadFiles(unreadable)
             try logStart(version: version)
             // Whenever the process ends from here on, there is something to resume; and a full disk shows now, not in the night.
@@ -164,10 +224,10 @@ public final class Trainer {
 
     private func logStart(version: String) throws {
         let information = device.description
-        try metrics.append(
+        try metrics?.append(
             [
                 .init("event", .string("start")), .init("version", .string(version)), .init("device", .string(information.name)),
-                .init("driver", .string("\(information.platform) \(information.driver)")),
+                .init("driver", .string("\(information.platform) \(information.driver)")), .init("ranks", .integer(ranks?.count ?? 1)),
                 .init("model", .string(description.architecture.description)),
                 .init("classes", .integer(dataset.classes.count)), .init("training_images", .integer(dataset.training.count)),
                 .init("validation_images", .integer(dataset.validation.count)), .init("short_side", .integer(description.shortSide)),
@@ -185,7 +245,7 @@ public final class Trainer {
         let plans = PlanSequence(
             count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed,
             stepsPerEpoch: stepsPerEpoch,
-            epochs: options.epochs)
+            epochs: options.epochs, span: span.first..<(span.first + span.count))
         let first = state.step
         let loader = BatchLoader(
             set: dataset.training, shortSide: description.shortSide, workers: options.workers,
@@ -200,10 +260,15 @@ public final class Trainer {
                 if last == nil { reportCache() }
                 last = try validate(epoch, sums)
             }
+            try writeTrace()
+        } catch let stop as TrainingInterrupted {
+            try writeTrace()
+            throw stop
         } catch let error as ModelFileError {
             report(
                 .note(
-                    "the last whole checkpoint is \(folder.checkpointPath(step: state.step)); go on with: trainer --resume \(folder.path)"))
+                    "the last whole checkpoint is step-\(state.step) in \(options.output)/checkpoints; go on with: trainer --resume \(options.output)"
+                ))
             throw error
         }
         return last
@@ -214,8 +279,6 @@ public final class Trainer {
     /// A step whose totals the host has not read yet.
     private struct PendingStep {
         let step: Int
-        let totals: UnsafeMutableRawBufferPointer
-        let event: Event
         let learningRate: Double
         let waitSeconds: Double
         let loaderSeconds: Double
@@ -234,23 +297,17 @@ public final class Trainer {
     private func runSteps(of epoch: Int, loader: BatchLoader) throws -> EpochSums {
         var sums = EpochSums()
         var pending: [PendingStep] = []
-        defer {
-            for step in pending {
-                try? step.event.wait()
-                step.totals.deallocate()
-            }
-        }
         var lastReport = ContinuousClock.now
         func finishOldest() throws {
             guard let oldest = pending.first else { return }
-            try oldest.event.wait()
+            let totals = try training.takeTotals(of: oldest.step)
             pending.removeFirst()
-            defer { oldest.totals.deallocate() }
+            if let trace, let profile = device.profile { trace.add(try profile.takeEnded(), offset: clockOffset) }
             let now = ContinuousClock.now
             let seconds = (now - lastReport).seconds
             lastReport = now
             sums.seconds += seconds
-            try finishStep(oldest, epoch: epoch, seconds: seconds)
+            try finishStep(oldest, totals, epoch: epoch, seconds: seconds)
         }
         func finishAll() throws {
             while !pending.isEmpty { try finishOldest() }
@@ -260,14 +317,14 @@ public final class Trainer {
         for index in state.step..<end {
             let waitBefore = loader.waitSeconds
             let workBefore = loader.workerSeconds
+            let waitBegan = Clock.seconds
             guard let host = try loader.next() else {
                 throw TrainingError("the photographs ended at step \(index + 1) of epoch \(epoch): a mistake in the program")
             }
+            trace?.add("step \(index + 1)", .data, start: waitBegan, end: Clock.seconds)
             try noteBadFiles(host.failures.map(\.error))
             let rate = learningRate.rate(step: index)
             try queue(host, step: index, epoch: epoch, rate: rate)
-            let totals = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
-            let event = try training.loss.readTotals(step: index, into: totals)
             try device.flush()
             let wait = loader.waitSeconds - waitBefore
             let work = loader.workerSeconds - workBefore
@@ -275,14 +332,20 @@ public final class Trainer {
             sums.loaderSeconds += work
             sums.steps += 1
             pending.append(
-                PendingStep(step: index, totals: totals, event: event, learningRate: rate, waitSeconds: wait, loaderSeconds: work))
+                PendingStep(step: index, learningRate: rate, waitSeconds: wait, loaderSeconds: work))
             if pending.count > 1 { try finishOldest() }
             let done = index + 1
+            if let ranks, ranks.verifiesEachStep {
+                try training.finishUpdate()
+                try ranks.verifyWeights(network, step: done)
+            }
             let isDue = options.checkpointEvery.map { done % $0 == 0 } ?? false
-            if done < end, isDue || Interruption.signal != nil {
+            // All ranks stop after the same step: they learn of a signal with a step's totals.
+            let stops = ranks == nil ? Interruption.signal != nil : training.isAskedToStop
+            if done < end, isDue || stops {
                 try finishAll()
                 try writeCheckpoint(step: done)
-                if let signal = Interruption.signal { throw interrupted(signal) }
+                if stops { throw interrupted(Interruption.signal ?? SIGTERM) }
                 // Writing is no part of the next step.
                 lastReport = .now
             }
@@ -293,11 +356,21 @@ public final class Trainer {
     }
 
     private func interrupted(_ signal: Int32) -> TrainingInterrupted {
-        TrainingInterrupted(signal: signal, step: state.step, run: folder.path)
+        TrainingInterrupted(signal: signal, step: state.step, run: options.output)
     }
 
     private func noteBadFiles(_ errors: [ImageError]) throws {
-        for line in try badFiles.record(errors) { report(.note("left out: \(line)")) }
+        let lines = try badFiles.record(errors)
+        unreported += lines
+        for line in lines { report(.note("left out: \(line)")) }
+    }
+
+    /// Tells the first rank of the photographs that the others could not use.
+    private func gatherBadFiles() throws {
+        guard let ranks else { return }
+        let lines = try ranks.gather(unreported.joined(separator: "\n")).flatMap { $0.split(separator: "\n").map(String.init) }
+        unreported = []
+        if ranks.isFirst { for line in try badFiles.record(lines: lines) { report(.note("left out: \(line)")) } }
     }
 
     private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {
@@ -306,11 +379,11 @@ public final class Trainer {
             AugmentationParameters.draw(
                 augmentation, width: width, height: height, size: options.imageSize, seed: options.seed, epoch: epoch, sample: sample)
         }
+        training.asksToStop = Interruption.signal != nil
         try training.run(batch, step: step, learningRate: Float(rate))
     }
 
-    private func finishStep(_ pending: PendingStep, epoch: Int, seconds: Double) throws {
-        let totals = pending.totals.load(as: SoftmaxCrossEntropy.Totals.self)
+    private func finishStep(_ pending: PendingStep, _ totals: SoftmaxCrossEntropy.Totals, epoch: Int, seconds: Double) throws {
         guard totals.loss.isFinite else { throw try divergence(step: pending.step, rate: pending.learningRate) }
         let weight = Double(max(totals.weight, 1))
         let step = StepReport(
@@ -318,7 +391,7 @@ public final class Trainer {
             loss: Double(totals.loss) / weight, top1: Double(totals.top1) / weight, top5: Double(totals.top5) / weight,
             learningRate: pending.learningRate, imagesPerSecond: Double(options.batch) / seconds, dataWait: pending.waitSeconds / seconds,
             loaderSeconds: pending.loaderSeconds, seconds: secondsSinceStart)
-        try metrics.append(
+        try metrics?.append(
             [
                 .init("event", .string("train")), .init("epoch", .integer(epoch)), .init("step", .integer(step.step)),
                 .init("loss", .number(step.loss)), .init("top1", .number(step.top1)), .init("top5", .number(step.top5)),
@@ -331,7 +404,11 @@ public final class Trainer {
 
     /// What there is to say of a step whose loss is not finite. The device has changed no weight since.
     private func divergence(step: Int, rate: Double) throws -> TrainingError {
-        let place = try training.firstNotFinite(deviceBatches[step % deviceBatches.count], step: step)
+        let own = try training.firstNotFinite(deviceBatches[step % deviceBatches.count], step: step)
+        let place =
+            try ranks.map { ranks in
+                try ranks.gather(own ?? "").enumerated().first { !$0.element.isEmpty }.map { "\($0.element) on rank \($0.offset)" }
+            } ?? own
         return diverged(
             "step \(step + 1): the loss is not finite at learning rate \(String(format: "%.3g", rate)); "
                 + (place.map { "the first that is not finite is \($0)" }
@@ -340,7 +417,7 @@ public final class Trainer {
 
     private func diverged(_ what: String) -> TrainingError {
         TrainingError(
-            "\(what). Nothing of it was saved; the last good checkpoint is \(folder.checkpointPath(step: state.step)). Try a new run with a lower "
+            "\(what). Nothing of it was saved; the last good checkpoint is step-\(state.step) in \(options.output)/checkpoints. Try a new run with a lower "
                 + "--learning-rate (\(String(format: "%.2g", options.learningRate / 10))), a longer --warmup-epochs or --clip-norm 1"
                 + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
     }
@@ -353,20 +430,52 @@ public final class Trainer {
         guard cache.capacity > 0 else { return }
         report(
             .note(
-                "cache: \(cache.cachedCount) of \(dataset.training.count) training images "
+                "cache: \(cache.cachedCount) of \(dataset.training.count / options.shards * span.count) training images "
                     + String(format: "(%.0f %%) stay on the device, %.1f MB", 100 * cache.share, Double(cache.allocatedBytes) * 1e-6)))
+    }
+
+    /// What share of the exchange with the other ranks the steps since the last call did not wait for.
+    private func reportExchange() {
+        guard let exchange else { return }
+        let (underWay, awaited) = exchange.seconds
+        let now = (underWay - exchangeBefore.underWay, awaited - exchangeBefore.awaited)
+        exchangeBefore = (underWay, awaited)
+        report(
+            .note(
+                String(
+                    format: "exchange: under way for %.1f s, waited for for %.1f s: %.0f %% hidden", now.0, now.1,
+                    now.0 > 0 ? 100 * max(0, 1 - now.1 / now.0) : 100)))
+    }
+
+    private func writeTrace() throws {
+        guard let trace, let tracePath else { return }
+        try device.finish()
+        if let profile = device.profile { trace.add(try profile.takeEnded(), offset: clockOffset) }
+        let events = trace.events(rank: ranks?.rank ?? 0)
+        let all = try ranks?.communicator.gather(events) ?? [events]
+        if ranks?.isFirst ?? true {
+            try Trace.write(tracePath, all)
+            report(.note("trace: \(tracePath) (open it in https://ui.perfetto.dev)"))
+        }
     }
 
     private func validate(_ epoch: Int, _ sums: EpochSums) throws -> EpochReport {
         let total = dataset.validation.count
         let began = ContinuousClock.now
-        let result = try evaluator.evaluate(dataset.validation, workers: options.workers) {
-            report(.validation(done: $0, of: total))
+        let count = ranks?.count ?? 1
+        let (own, failures) = try evaluator.images(
+            of: dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
+        ) {
+            report(.validation(done: min(total, $0 * count), of: total))
             // The epoch's checkpoint is written already; validation is done again when the run goes on.
             if let signal = Interruption.signal { throw interrupted(signal) }
         }
-        try noteBadFiles(result.failures)
-        try metrics.append([
+        let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own
+        let result = EvaluationResult(images, classes: network.classes, failures: failures)
+        try noteBadFiles(failures)
+        try gatherBadFiles()
+        reportExchange()
+        try metrics?.append([
             .init("event", .string("validate")), .init("epoch", .integer(epoch)), .init("step", .integer(state.step)),
             .init("loss", .number(result.loss)), .init("top1", .number(result.top1)), .init("top5", .number(result.top5)),
             .init("seconds", .rounded((ContinuousClock.now - began).seconds)),
@@ -377,8 +486,10 @@ public final class Trainer {
         state.plateau = learningRate.plateau
         state.validatedEpochs = epoch
         try measureProgress(&state)
-        try state.write(folder.checkpointPath(step: state.step))
-        if isBest { try folder.link("best", step: state.step) }
+        if let folder {
+            try state.write(folder.checkpointPath(step: state.step))
+            if isBest { try folder.link("best", step: state.step) }
+        }
 
         let finished = EpochReport(
             epoch: epoch, step: state.step, validation: result, isBest: isBest,
@@ -390,13 +501,15 @@ public final class Trainer {
     }
 
     private func writeCheckpoint(step: Int) throws {
+        try training.finishUpdate()
+        try ranks?.verifyWeights(network, step: step)
         description.epoch = step / stepsPerEpoch
         description.step = step
         var next = state
         next.step = step
         try measureProgress(&next)
         do {
-            try folder.writeCheckpoint(step: step) { path in
+            try folder?.writeCheckpoint(step: step) { path in
                 try Checkpoint.write(network, description, to: path + "/model.safetensors")
                 try TrainingState.writeVelocities(training.optimizer, path)
                 try next.write(path)
@@ -405,13 +518,13 @@ public final class Trainer {
             throw diverged("after step \(step) \(error.parameter) is not finite")
         }
         state = next
-        try folder.link("last", step: step)
-        try folder.prune(keep: options.keep, best: state.best?.step)
+        try folder?.link("last", step: step)
+        try folder?.prune(keep: options.keep, best: state.best?.step)
     }
 
     /// Notes how long the log is, once it is on the disk, and the time.
     private func measureProgress(_ state: inout TrainingState) throws {
-        state.metricsByteCount = try metrics.synchronize()
+        state.metricsByteCount = try metrics?.synchronize() ?? 0
         state.seconds = secondsSinceStart
     }
 }

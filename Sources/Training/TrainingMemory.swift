@@ -39,9 +39,11 @@ public struct TrainingMemory {
     }
 
     /// The memory of a run with these options.
-    public init(_ options: TrainingOptions, classes: Int, device: DeviceDescription) throws {
+    ///
+    /// - Parameter shards: those of this rank, whose images alone are on the device; nil: all
+    public init(_ options: TrainingOptions, classes: Int, shards: Int? = nil, device: DeviceDescription) throws {
         try self.init(
-            Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: options.shards,
+            Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: shards ?? options.shards,
             convolution: options.convolution.algorithm, freezesFeatures: options.freeze == .features,
             input: .photographs(shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
             device: device

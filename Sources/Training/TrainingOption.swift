@@ -34,12 +34,14 @@ public struct TrainingOption: Sendable {
             between(2, 8192, "pixels")),
         option("batch", \.batch, "Images of a mini-batch.", between(1, 65_536, "images")),
         option(
-            "shards", \.shards, "Parts that a mini-batch is run in: a power of two that divides it.",
+            "shards", \.shards,
+            "Parts that a mini-batch is run in: a power of two that divides it. With several ranks at least one each, and by default so many.",
             expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 }),
         option("epochs", \.epochs, "Passes over the training set.", between(1, 1_000_000, "epochs")),
         option(
-            "device", \.device, "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).",
-            expect("auto, cpu, gpu or opencl:N with a number from `trainer devices`") { (try? DeviceSelector(parsing: $0)) != nil }),
+            "device", \.device,
+            "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); for several ranks also a list.",
+            expect(DeviceSelector.expected) { (try? DeviceSelector(parsing: $0)) != nil }),
         option(
             "device-memory", \.deviceMemory, "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."
         ),
@@ -77,6 +79,17 @@ public struct TrainingOption: Sendable {
         ),
         option("freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."),
         option("max-bad", \.maximumBad, "Photographs that may be unusable before the run stops: a share of all, or a number."),
+        option(
+            "exchange", \.exchange,
+            "When a step waits for the other ranks' gradients: lazy (where a layer's weights are read again), synchronous (at its end). The same bits."
+        ),
+        option(
+            "transport", \.transport,
+            "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows between nodes. The same bits."),
+        option(
+            "node-size", \.nodeSize, "Neighbouring ranks to take for a node. Default: those that share memory.",
+            between(1, 1_000_000, "ranks")),
+        option("peer-timeout", \.peerTimeout, "Seconds of silence after which a rank ends the job.", between(2, 86_400, "seconds")),
     ]
 
     /// The value for the log, under the option's name with underscores; nil where it is left open.
@@ -237,6 +250,8 @@ extension CacheSize: OptionValue {
 
 extension ConvolutionChoice: OptionValue {}
 extension Freezing: OptionValue {}
+extension ExchangePolicy: OptionValue {}
+extension TransportChoice: OptionValue {}
 
 extension BadFileLimit: OptionValue {
     static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }

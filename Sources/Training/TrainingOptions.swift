@@ -52,6 +52,14 @@ public struct TrainingOptions: Sendable, Equatable {
     public var freeze = Freezing.none
     /// Photographs that may be unusable.
     public var maximumBad = BadFileLimit.onePercent
+    /// When a step waits for the other ranks' gradients.
+    public var exchange = ExchangePolicy.lazy
+    /// How gradients get from rank to rank.
+    public var transport = TransportChoice.auto
+    /// Neighbouring ranks that are taken for a node; nil: those that share memory.
+    public var nodeSize: Int?
+    /// Seconds of silence after which a rank ends the job.
+    public var peerTimeout = 30.0
 
     public init() {}
 

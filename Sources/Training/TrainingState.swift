@@ -111,7 +111,13 @@ struct TrainingState: Codable, Equatable {
     // MARK: - What must not change
 
     /// Options that leave the result as it is.
-    private static let changeable = ["data", "device", "device-memory", "out", "workers", "checkpoint-every", "keep", "max-bad", "cache"]
+    private static let changeable = [
+        "data", "device", "device-memory", "out", "workers", "checkpoint-every", "keep", "max-bad", "cache",
+        "exchange", "transport", "node-size", "peer-timeout",
+    ]
+
+    /// Options that each rank may have its own of.
+    static let ownOfRank = ["data", "device", "device-memory", "out", "workers", "cache"]
 
     /// - Throws: `TrainingError` naming each option that would change the result, with both values.
     func requireSameOptions(_ given: TrainingOptions) throws {
@@ -123,7 +129,8 @@ struct TrainingState: Codable, Equatable {
         guard conflicts.isEmpty else {
             throw TrainingError.usage(
                 "--resume: \(conflicts.joined(separator: ", ")) would change the result; leave that out, or start a new run. "
-                    + "May change: --workers, --checkpoint-every, --keep, --max-bad, --cache, --data (to the same files in another place)")
+                    + "May change: " + TrainingState.changeable.filter { $0 != "out" }.map { "--\($0)" }.joined(separator: ", ")
+                    + " (--data to the same files in another place, --device to one of the same model)")
         }
     }
 

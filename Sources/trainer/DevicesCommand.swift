@@ -1,13 +1,22 @@
 import ArgumentParser
+import Collectives
 import Compute
 import Foundation
 import Training
 
-struct DevicesCommand: ParsableCommand {
+struct DevicesCommand: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
         commandName: "devices", abstract: "List the OpenCL devices, with their limits and measured speed.")
 
+    @Flag(help: "Under mpirun: which device each rank would compute on.")
+    var ranks = false
+
+    @Option(help: "With --ranks, as for `trainer train`: \(DeviceSelector.expected).")
+    var device = "auto"
+
     func run() throws {
+        if ranks { return try printRanks() }
+        try Job.requireAlone("devices without --ranks")
         for description in try DeviceDescription.all() {
             print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
             print("  platform  \(description.platform), driver \(description.driver), vendor \(description.vendor)")
@@ -23,6 +32,19 @@ struct DevicesCommand: ParsableCommand {
             // Four times what a large last-level cache holds, within what the device can give.
             let bandwidth = try Benchmark.bandwidth(floatCount: min(32 << 20, description.largestBuffer / 8), runs: 5, device: device)
             print(String(format: "  measured  %.0f GFLOPS (product of 1024³), %.1f GB/s (add two arrays)", product.gflops, bandwidth))
+        }
+    }
+
+    private func printRanks() throws {
+        let selector = try DeviceSelector(parsing: device)
+        let job = try Job.join(peerTimeout: 30)
+        let ranks = job.map { Ranks($0) }
+        let description = try selector.assign(DeviceDescription.all(), ranks: ranks?.place.count ?? 1)[ranks?.place.index ?? 0]
+        let line =
+            "rank \(job?.rank ?? 0)  \(ProcessInfo.processInfo.hostName)  opencl:\(description.number)  \(description.kind.rawValue)  "
+            + "\(description.name), \(description.platform), \(description.computeUnits) compute unit\(description.computeUnits == 1 ? "" : "s")"
+        for other in try job?.gather(Array(line.utf8)) ?? [Array(line.utf8)] where job?.rank ?? 0 == 0 {
+            print(String(decoding: other, as: UTF8.self))
         }
     }
 

@@ -1,10 +1,11 @@
 import ArgumentParser
+import Collectives
 import Foundation
 import ImageData
 import NeuralNet
 import Training
 
-struct TrainCommand: ParsableCommand {
+struct TrainCommand: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
         commandName: "train",
         abstract: "Train a network on a folder of photographs (the default command).",
@@ -45,6 +46,16 @@ struct TrainCommand: ParsableCommand {
     @Option("init") var `init`: Setting?
     @Option("freeze") var freeze: Setting?
     @Option("max-bad") var maxBad: Setting?
+    @Option("exchange") var exchange: Setting?
+    @Option("transport") var transport: Setting?
+    @Option("node-size") var nodeSize: Setting?
+    @Option("peer-timeout") var peerTimeout: Setting?
+
+    @Flag(help: "With several ranks: compare all weights after every step, not at checkpoints alone.")
+    var verifyRanks = false
+
+    @Option(help: "Write what the time is spent on, of every rank, to this file, for https://ui.perfetto.dev.")
+    var trace: String?
 
     @Option(help: "Go on with the run in this folder, to the very bits that it would have had; all other options come from it.")
     var resume: String?
@@ -53,7 +64,9 @@ struct TrainCommand: ParsableCommand {
 
     /// The options that a configuration and the flags make, checked.
     private func options() throws -> TrainingOptions {
-        var configuration = try TrainingConfiguration(resume.map { try Trainer.options(ofRun: $0) } ?? TrainingOptions())
+        var initial = TrainingOptions()
+        initial.shards = ShardTree.defaultShards(ranks: MPICommunicator.launchedRanks)
+        var configuration = try TrainingConfiguration(resume.map { try Trainer.options(ofRun: $0) } ?? initial)
         if let config { try configuration.read(config) }
         for child in Mirror(reflecting: self).children {
             if let setting = (child.value as? Option<Setting?>)?.wrappedValue { configuration.apply(setting) }
@@ -73,10 +86,17 @@ struct TrainCommand: ParsableCommand {
 
     func run() throws {
         let options = try options()
-        if options.data == DemoSet.path { try DemoSet.drawWhereMissing() }
+        let job = try Job.join(peerTimeout: options.peerTimeout)
+        if job?.rank ?? 0 == 0, options.data == DemoSet.path { try DemoSet.drawWhereMissing() }
+        // The others wait for the set.
+        _ = try job?.gather([])
         let console = TrainingConsole()
-        let trainer = try Trainer(options, resuming: resume != nil, version: programVersion) { console.show($0) }
+        let trainer = try Trainer(
+            options, resuming: resume != nil, version: programVersion, ranks: job.map { Ranks($0, verifiesEachStep: verifyRanks) },
+            trace: trace
+        ) { console.show($0) }
         let last = try trainer.run()
+        guard job?.rank ?? 0 == 0 else { return }
         print("run: \(options.output)")
         if let last {
             print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")

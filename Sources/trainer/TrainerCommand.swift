@@ -1,4 +1,5 @@
 import ArgumentParser
+import Collectives
 import Foundation
 import ImageData
 import Training
@@ -22,6 +23,9 @@ struct TrainerCommand: ParsableCommand {
         defaultSubcommand: TrainCommand.self)
 }
 
+/// A command that several ranks run together; all others are one process's.
+protocol RunsOnRanks {}
+
 /// How a command ends when it fails.
 enum Failure {
     /// Prints what went wrong, and returns the exit status.
@@ -40,7 +44,8 @@ enum Failure {
             print(stop)
             return 128 + stop.signal
         }
-        FileHandle.standardError.write(Data("error: \(error)\n".utf8))
+        let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
+        FileHandle.standardError.write(Data("\(rank)error: \(error)\n".utf8))
         switch error {
         case let error as TrainingError where error.isUsage: return 2
         case let error as DatasetError where error.kind == .badOption: return 2

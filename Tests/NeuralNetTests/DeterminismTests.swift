@@ -106,8 +106,7 @@ extension OnDevices {
             try step.run(data, step: 2, learningRate: 0.05)
             let sums = try bits(step.gradients, network)
             #expect(sums == parts[0].map { $0.map(\.bitPattern) })
-            var totals = SoftmaxCrossEntropy.Totals(loss: 0, top1: 0, top5: 0, weight: 0)
-            try withUnsafeMutableBytes(of: &totals) { try step.loss.readTotals(step: 2, into: $0).wait() }
+            let totals = try step.takeTotals(of: 2)
             #expect(totals.weight == Float(total - 1))
             var expected = totals
             try withUnsafeMutableBytes(of: &expected) { try loss.readTotals(step: 0, into: $0).wait() }

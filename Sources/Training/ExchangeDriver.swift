@@ -1,0 +1,116 @@
+import Collectives
+import Compute
+import Foundation
+
+/// Drives a butterfly: begins each bucket when the device has made it, and does its pieces of work, on a thread of its own or on the caller's.
+final class ExchangeDriver: @unchecked Sendable {
+    private let butterfly: Butterfly
+    private let isThreaded: Bool
+    /// Guards all below, and the butterfly.
+    private let condition = NSCondition()
+    /// Buckets that the device has not made yet, in the order in which it will.
+    private var queued: [(bucket: Int, event: Event, prepare: @Sendable () -> Void)] = []
+    private var failure: (any Error)?
+    private var isStopping = false
+    private var isStopped = false
+    private var underWaySince: Double?
+    private var underWay = 0.0
+
+    init(_ butterfly: Butterfly, threaded: Bool) {
+        self.butterfly = butterfly
+        isThreaded = threaded
+        isStopped = !threaded
+        if threaded {
+            let thread = Thread { [self] in
+                run()
+                condition.withLock { isStopped = true }
+            }
+            thread.name = "gradient exchange"
+            thread.start()
+        }
+    }
+
+    func stop() {
+        condition.withLock {
+            isStopping = true
+            condition.broadcast()
+        }
+        while condition.withLock({ !isStopped }) { usleep(1000) }
+    }
+
+    /// Seconds in which at least one bucket was under way.
+    var underWaySeconds: Double { condition.withLock { underWay } }
+
+    /// Adds a bucket once `event` is complete.
+    func queue(_ bucket: Int, _ event: Event, prepare: @escaping @Sendable () -> Void) {
+        condition.withLock {
+            queued.append((bucket, event, prepare))
+            condition.signal()
+        }
+    }
+
+    /// Waits for each of the queued buckets in turn, and does all work that there is at each of these moments. Nothing where a thread does it.
+    func drain() throws {
+        guard !isThreaded else { return }
+        while let next = condition.withLock({ queued.first }) {
+            try next.event.wait()
+            while try condition.withLock({ try pump() }) {}
+        }
+    }
+
+    func wait(_ bucket: Int) throws {
+        var backoff = Backoff()
+        while true {
+            let worked = try condition.withLock { () -> Bool? in
+                if let failure { throw failure }
+                if butterfly.isDone(bucket), !queued.contains(where: { $0.bucket == bucket }) { return nil }
+                return try isThreaded ? false : pump()
+            }
+            guard let worked else { return }
+            if worked { backoff = Backoff() } else { backoff.pause() }
+        }
+    }
+
+    /// Begins what the device has made, and does one piece of work; under the lock.
+    private func pump() throws -> Bool {
+        var worked = false
+        while let next = queued.first, next.event.isComplete {
+            try next.event.wait()
+            queued.removeFirst()
+            next.prepare()
+            if underWaySince == nil { underWaySince = Clock.seconds }
+            butterfly.start(next.bucket)
+            worked = true
+        }
+        if try butterfly.progress() { worked = true }
+        if butterfly.isIdle, let since = underWaySince {
+            underWay += Clock.seconds - since
+            underWaySince = nil
+        }
+        return worked
+    }
+
+    private func run() {
+        var backoff = Backoff()
+        while true {
+            var worked = false
+            let isEnd = condition.withLock { () -> Bool in
+                while !isStopping, failure == nil, queued.isEmpty, butterfly.isIdle { condition.wait() }
+                if isStopping || failure != nil { return true }
+                do { worked = try pump() } catch { failure = error }
+                return false
+            }
+            if isEnd { return }
+            if worked { backoff = Backoff() } else { backoff.pause() }
+        }
+    }
+}
+
+/// Memory of the exchange that is written before its bucket begins.
+struct SharedPointer: @unchecked Sendable {
+    let raw: UnsafeMutableRawPointer
+
+    init(_ raw: UnsafeMutableRawPointer) {
+        self.raw = raw
+    }
+}

@@ -1,0 +1,213 @@
+import Collectives
+import Compute
+import Foundation
+import NeuralNet
+
+/// When the sums of all ranks' gradients are waited for.
+public enum ExchangePolicy: String, Sendable, CaseIterable {
+    /// Before a layer's weights are read again, in the next step ("lazy update", section 3.1 of the paper).
+    case lazy
+    /// At the end of each step.
+    case synchronous
+}
+
+/// The gradients of all ranks, added: begun for a layer as soon as backward has made its gradient, waited for when it is needed.
+///
+/// Gradients lie in memory that the ranks' transport reaches. A CPU device works in it in place; from any other device each bucket is copied there and
+/// back. Buckets follow the layers: neighbours are joined up to 1 MiB, what is larger than 16 MiB is cut, and those of the first layers, which
+/// are made last and needed first, overtake the others.
+///
+/// With a CPU device, whose cores have nothing to spare, the calling thread does the exchange's work, at the layers' borders; for any other device a
+/// thread of its own does it while the device computes.
+public final class GradientExchange {
+    /// The own shards' gradient, and once `settle` has come back all shards'.
+    public let gradients: ParameterArena
+    /// The shards of this rank.
+    public let span: ShardSpan
+    let communicator: any Communicator
+    private let device: Device
+    private let butterfly: Butterfly
+    private let driver: ExchangeDriver
+    private let trace: Trace?
+    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself where the device works in place.
+    private let hostSlabs: [Buffer]
+    private let isInPlace: Bool
+    private let totals: Buffer
+    private let buckets: [Bucket]
+    private let bucketsOf: [[Int]]
+    private let firstParameter: Int
+    /// Parameters of each bucket whose gradients are not made yet.
+    private var missing: [Int]
+    /// Where buckets are that the host has; nil for those that are the device's.
+    private var mapped: [UnsafeMutableRawPointer?]
+    private var awaited = 0.0
+
+    /// Seconds so far in which an exchange was under way, and in which the calling thread waited for one.
+    public var seconds: (underWay: Double, awaited: Double) { (driver.underWaySeconds, awaited) }
+
+    /// A range of a slab. Bucket 0 is the step's totals.
+    private struct Bucket {
+        let slab: Int
+        var bytes: Range<Int>
+        var parameters: [Int]
+    }
+
+    static let smallestBucket = 1 << 20
+    static let largestBucket = 16 << 20
+    /// Floats in front of the first slab: the totals of a step, on a page of their own.
+    private static let totalsFloats = 1024
+
+    /// - Parameters:
+    ///   - parameters: those that are learnt
+    ///   - threaded: whether a thread of its own does the work; nil decides by the device
+    ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
+    public init(
+        _ parameters: [Parameter], device: Device, communicator: any Communicator, topology: Topology, trace: Trace? = nil,
+        threaded: Bool? = nil, inPlace: Bool? = nil
+    ) throws {
+        self.communicator = communicator
+        self.device = device
+        self.trace = trace
+        span = topology.spans[communicator.rank]
+        isInPlace = inPlace ?? (device.description.kind == .cpu)
+        // The same places on every rank, whatever each device's limits are.
+        let limits = try communicator.gather(
+            [Int64(device.description.largestBuffer), Int64(device.description.baseAlignment)].withUnsafeBytes { Array($0) }
+        ).map { bytes in
+            bytes.withUnsafeBytes { (Int($0.loadUnaligned(as: Int64.self)), Int($0.loadUnaligned(fromByteOffset: 8, as: Int64.self))) }
+        }
+        let layout = device.description.limited(
+            toLargestBuffer: limits.map(\.0).min() ?? 0, baseAlignment: limits.map(\.1).max() ?? 0)
+        let sizes = ParameterArena.slabSizes(parameters, device: layout).map { ($0 + 4095) / 4096 * 4096 }
+        var starts = [GradientExchange.totalsFloats]
+        for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
+
+        let places = ParameterArena.places(parameters, device: layout)
+        var buckets = [Bucket(slab: -1, bytes: 0..<64, parameters: [])]
+        var bucketsOf = [[Int]](repeating: [], count: parameters.count)
+        for (index, parameter) in parameters.enumerated() {
+            let start = places[index].byteOffset
+            let end = start + parameter.storedCount * 4
+            if let last = buckets.last, last.slab == places[index].slab, end - last.bytes.lowerBound <= GradientExchange.smallestBucket {
+                buckets[buckets.count - 1].bytes = last.bytes.lowerBound..<end
+                buckets[buckets.count - 1].parameters.append(index)
+                bucketsOf[index].append(buckets.count - 1)
+                continue
+            }
+            for piece in stride(from: start, to: end, by: GradientExchange.largestBucket) {
+                bucketsOf[index].append(buckets.count)
+                buckets.append(
+                    Bucket(slab: places[index].slab, bytes: piece..<min(end, piece + GradientExchange.largestBucket), parameters: [index]))
+            }
+        }
+        self.buckets = buckets
+        self.bucketsOf = bucketsOf
+        firstParameter = parameters.first?.index ?? 0
+        missing = buckets.map(\.parameters.count)
+        mapped = buckets.map { _ in nil }
+
+        let ranges = buckets.map { bucket in
+            let start = bucket.slab < 0 ? 0 : starts[bucket.slab]
+            return (start + bucket.bytes.lowerBound / 4)..<(start + bucket.bytes.upperBound / 4)
+        }
+        let butterfly = try Butterfly(communicator, topology: topology, buckets: ranges, floatCount: starts[starts.count - 1])
+        self.butterfly = butterfly
+        butterfly.observer = trace.map { trace in
+            { bucket, work, start, end in trace.add("\(work), bucket \(bucket)", .exchange, start: start, end: end) }
+        }
+        let values = UnsafeMutableRawPointer(butterfly.values)
+        totals = try Buffer(device, hostMemory: values, byteCount: 4096)
+        let hostSlabs = try sizes.indices.map {
+            try Buffer(device, hostMemory: values + starts[$0] * 4, byteCount: sizes[$0])
+        }
+        self.hostSlabs = hostSlabs
+        var next = 0
+        let inPlace = isInPlace
+        gradients = try ParameterArena(parameters, device: device, layout: layout) { byteCount in
+            defer { next += 1 }
+            return inPlace ? hostSlabs[next] : try Buffer(device, byteCount: byteCount)
+        }
+        driver = ExchangeDriver(butterfly, threaded: threaded ?? (device.description.kind != .cpu))
+    }
+
+    deinit { driver.stop() }
+
+    /// "12 buckets of 0.1 to 16.0 MiB"
+    public var description: String {
+        let sizes = buckets.dropFirst().map { Double($0.bytes.count) / 1_048_576 }
+        return "\(sizes.count) buckets of " + String(format: "%.1f to %.1f MiB", sizes.min() ?? 0, sizes.max() ?? 0)
+    }
+
+    // MARK: - A step
+
+    /// To be called once the totals of this rank's images are queued.
+    ///
+    /// - Parameter flag: added over all ranks beside the totals
+    func startTotals(_ loss: SoftmaxCrossEntropy, step: Int, flag: Bool) throws {
+        try loss.copyTotals(step: step, to: totals)
+        let (pointer, event) = try totals.map(byteOffset: 0, byteCount: 64)
+        mapped[0] = pointer
+        driver.queue(0, event) { [pointer = SharedPointer(pointer)] in
+            pointer.raw.storeBytes(of: flag ? 1 : 0, toByteOffset: 16, as: Float.self)
+        }
+    }
+
+    /// To be called once a parameter's gradient is queued, from the last layer to the first.
+    func start(_ parameter: Parameter) throws {
+        for index in bucketsOf[parameter.index - firstParameter] {
+            missing[index] -= 1
+            guard missing[index] == 0 else { continue }
+            missing[index] = buckets[index].parameters.count
+            let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
+            if !isInPlace {
+                try hostSlabs[slab].copy(
+                    from: gradients.slabs[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count, to: bytes.lowerBound)
+            }
+            let (pointer, event) = try hostSlabs[slab].map(byteOffset: bytes.lowerBound, byteCount: bytes.count)
+            mapped[index] = pointer
+            driver.queue(index, event) {}
+        }
+    }
+
+    /// To be called when a step's backward is queued: with a CPU device, whose layers' borders come now, does what can be done at them.
+    func drain() throws {
+        try device.flush()
+        try driver.drain()
+    }
+
+    /// Waits until the totals of all ranks are there, and puts them in the place of this rank's.
+    ///
+    /// - Returns: whether any rank gave the flag
+    func settleTotals(_ loss: SoftmaxCrossEntropy, step: Int) throws -> Bool {
+        let pointer = try wait(0)
+        let flag = butterfly.values[4] > 0
+        if let pointer { try totals.unmap(pointer) }
+        try loss.setTotals(step: step, from: totals)
+        return flag
+    }
+
+    /// Waits until all ranks' gradients of a parameter are added, and gives them back to the device.
+    func settle(_ parameter: Parameter) throws {
+        for index in bucketsOf[parameter.index - firstParameter] {
+            guard let pointer = try wait(index) else { continue }
+            let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
+            try hostSlabs[slab].unmap(pointer)
+            if !isInPlace {
+                try gradients.slabs[slab].copy(
+                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count, to: bytes.lowerBound)
+            }
+        }
+    }
+
+    /// - Returns: where the bucket was mapped; nil where it had been waited for before
+    private func wait(_ index: Int) throws -> UnsafeMutableRawPointer? {
+        guard let pointer = mapped[index] else { return nil }
+        let start = Clock.seconds
+        try driver.wait(index)
+        let end = Clock.seconds
+        awaited += end - start
+        trace?.add("wait, bucket \(index)", .wait, start: start, end: end)
+        mapped[index] = nil
+        return pointer
+    }
+}

@@ -1,0 +1,100 @@
+import Collectives
+import Compute
+import Foundation
+import NeuralNet
+
+/// The processes that train one network together, seen from one of them.
+public final class Ranks {
+    public let communicator: any Communicator
+    public var rank: Int { communicator.rank }
+    public var count: Int { communicator.size }
+    /// Rank 0 alone writes the run's folder and speaks.
+    public var isFirst: Bool { rank == 0 }
+    /// Whether all weights are compared after every step, not at checkpoints alone.
+    let verifiesEachStep: Bool
+
+    public init(_ communicator: any Communicator, verifiesEachStep: Bool = false) {
+        self.communicator = communicator
+        self.verifiesEachStep = verifiesEachStep
+    }
+
+    /// This process's place among the ranks of its node, and their number.
+    public var place: (index: Int, count: Int) {
+        let node = communicator.nodes.first { $0.contains(rank) } ?? [rank]
+        return (node.firstIndex(of: rank) ?? 0, node.count)
+    }
+
+    /// What every rank says, in their order.
+    func gather(_ text: String) throws -> [String] {
+        try communicator.gather(Array(text.utf8)).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Every rank's values.
+    func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
+        try communicator.gather(values.withUnsafeBytes { Array($0) }).map { bytes in
+            bytes.withUnsafeBytes { raw in
+                (0..<(raw.count / MemoryLayout<Value>.stride)).map {
+                    raw.loadUnaligned(fromByteOffset: $0 * MemoryLayout<Value>.stride, as: Value.self)
+                }
+            }
+        }
+    }
+
+    /// What rank 0 says.
+    func fromFirst(_ text: @autoclosure () throws -> String) throws -> String { try gather(isFirst ? try text() : "")[0] }
+
+    /// - Parameter facts: names and values, the same names on every rank
+    /// - Throws: `TrainingError` naming the first difference, and the ranks.
+    func requireSame(_ facts: [(name: String, value: String)]) throws {
+        let all = try gather(facts.map { "\($0.name)\u{1}\($0.value)" }.joined(separator: "\u{2}")).map { text in
+            text.split(separator: "\u{2}", omittingEmptySubsequences: false).map { fact -> (String, String) in
+                let parts = fact.split(separator: "\u{1}", maxSplits: 1, omittingEmptySubsequences: false)
+                return (String(parts.first ?? ""), String(parts.dropFirst().first ?? ""))
+            }
+        }
+        for (index, fact) in all[0].enumerated() {
+            for (rank, other) in all.enumerated() where !other.indices.contains(index) || other[index] != fact {
+                let found = other.indices.contains(index) ? other[index].1 : "unknown there"
+                throw TrainingError(
+                    "the ranks do not agree: \(fact.0) is \(Ranks.shortened(fact.1)) on rank 0 and \(Ranks.shortened(found)) on rank \(rank); start all "
+                        + "ranks with the same program, options and photographs")
+            }
+        }
+    }
+
+    private static func shortened(_ text: String) -> String { text.isEmpty ? "empty" : text.count > 200 ? "\(text.prefix(200))…" : text }
+
+    /// Compares every weight with the other ranks', by a hash of each parameter's bits.
+    ///
+    /// - Throws: `TrainingError` naming the layer and the ranks.
+    func verifyWeights(_ network: Network, step: Int) throws {
+        let hashes = try network.parameters.map { parameter -> UInt64 in
+            let values: [UInt32] = try network.weights[parameter].read(parameter.storedCount)
+            // FNV-1a by words: it need only notice accidents.
+            return values.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+        }
+        let all = try communicator.gather(hashes.withUnsafeBytes { Array($0) }).map { bytes in
+            bytes.withUnsafeBytes { raw in (0..<(raw.count / 8)).map { raw.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) } }
+        }
+        for (index, parameter) in network.parameters.enumerated() {
+            let values = all.map { $0.indices.contains(index) ? $0[index] : 0 }
+            // The majority is right, and rank 0 where there is none.
+            let usual = Dictionary(grouping: values, by: { $0 }).values.max { $0.count < $1.count }.flatMap(\.first) ?? values[0]
+            let reference = values.filter { $0 == usual }.count * 2 > values.count ? usual : values[0]
+            let odd = values.indices.filter { values[$0] != reference }
+            guard odd.isEmpty else {
+                throw TrainingError(
+                    "after step \(step) the weights of \(parameter.name) are not the same on all ranks: rank "
+                        + odd.map(String.init).joined(separator: ", ")
+                        + " differs; its device or its memory is at fault. Nothing of it was saved")
+            }
+        }
+    }
+}
+
+/// How bytes get from rank to rank: `auto` is shared memory in a node and one-sided windows between nodes.
+public enum TransportChoice: String, Sendable, CaseIterable {
+    case auto, onesided, shared, sendrecv
+
+    var kind: TransportKind? { TransportKind(rawValue: rawValue) }
+}

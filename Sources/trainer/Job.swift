@@ -1,0 +1,37 @@
+import ArgumentParser
+import Collectives
+import Foundation
+import Synchronization
+
+/// The ranks that mpirun has started this process as one of.
+enum Job {
+    private static let joined = Mutex<MPICommunicator?>(nil)
+
+    /// Joins them.
+    ///
+    /// - Returns: nil where this process was started alone
+    static func join(peerTimeout: Double) throws -> MPICommunicator? {
+        guard MPICommunicator.launchedRanks > 1 else { return nil }
+        let communicator = try MPICommunicator(peerTimeout: peerTimeout)
+        joined.withLock { $0 = communicator }
+        return communicator
+    }
+
+    /// Leaves in order, after success or after a stop that all ranks share.
+    static func leave() throws {
+        try joined.withLock { $0 }?.finish()
+        joined.withLock { $0 = nil }
+    }
+
+    /// Ends the whole job where this rank has failed. Comes back where this process is alone.
+    static func abort(status: Int32) {
+        if joined.withLock({ $0 }) != nil { MPICommunicator.abort(status: status) }
+    }
+
+    /// Commands that are one process's work would be done by every rank.
+    static func requireAlone(_ command: String) throws {
+        guard MPICommunicator.launchedRanks <= 1 else {
+            throw ValidationError("\(command) runs in one process; start it without mpirun")
+        }
+    }
+}
