@@ -118,11 +118,19 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport {
         guard let member = group.firstIndex(of: rank) else { throw CollectiveError("rank \(rank) is not in its own group \(group)") }
         var comm: cmpi_comm?
-        try mpiCheck(cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm), "opening a channel between ranks \(group)")
-        if kind == .sendrecv { return MPIMessages(comm: comm, byteCount: byteCount) }
+        if kind == .sendrecv {
+            try mpiCheck(cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm), "opening a channel between ranks \(group)")
+            return MPIMessages(comm: comm, byteCount: byteCount)
+        }
         try requireSharedMemory(byteCount)
+        // Windows are opened by all ranks, or all of a node: Open MPI 4.1 names their files by a number that groups opened side by side share.
+        let node = nodes.first { $0.contains(rank) } ?? [rank]
+        let color = kind == .shared ? node[0] : 0
+        try mpiCheck(cmpi_split(cmpi_world(), Int32(color), Int32(rank), &comm), "opening a channel between the ranks")
+        let peers = kind == .shared ? group.compactMap { node.firstIndex(of: $0) } : group
+        guard peers.count == group.count else { throw CollectiveError("ranks \(group) share no memory") }
         return try MPIWindow(
-            comm: comm, isShared: kind == .shared, member: member, count: group.count, byteCount: byteCount, channels: channels
+            comm: comm, isShared: kind == .shared, member: member, peers: peers.map { Int32($0) }, byteCount: byteCount, channels: channels
         ) { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
     }
 
@@ -175,13 +183,18 @@ private final class MPIWindow: Transport {
     private let numbers: Int
     /// Bytes from the window's base to the block, on each rank.
     private let origins: [Int]
-    private var peers: [UnsafeMutableRawPointer] = []
+    /// The group's members, as the window counts ranks.
+    private let peers: [Int32]
+    /// Where their blocks lie in this process, if they share memory.
+    private var blocks: [UnsafeMutableRawPointer] = []
 
     init(
-        comm: cmpi_comm?, isShared: Bool, member: Int, count: Int, byteCount: Int, channels: Int, gather: ([UInt8]) throws -> [[UInt8]]
+        comm: cmpi_comm?, isShared: Bool, member: Int, peers: [Int32], byteCount: Int, channels: Int, gather: ([UInt8]) throws -> [[UInt8]]
     ) throws {
         self.isShared = isShared
         self.member = member
+        self.peers = peers
+        let count = peers.count
         self.count = count
         numbers = (byteCount + 63) / 64 * 64
         let size = numbers + channels * count * 64 + 4096
@@ -195,9 +208,9 @@ private final class MPIWindow: Transport {
         let origin = Int64(memory - base)
         origins = try gather([origin].withUnsafeBytes { Array($0) }).map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
         if isShared {
-            peers = try (0..<count).map { peer in
+            blocks = try (0..<count).map { peer in
                 var place: UnsafeMutableRawPointer?
-                try mpiCheck(cmpi_window_shared_memory(window, Int32(peer), &place), "finding the memory of a rank of this node")
+                try mpiCheck(cmpi_window_shared_memory(window, peers[peer], &place), "finding the memory of a rank of this node")
                 guard let place else { throw CollectiveError("MPI does not say where the memory of a rank of this node is") }
                 return place + origins[peer]
             }
@@ -206,25 +219,25 @@ private final class MPIWindow: Transport {
 
     deinit { if window != nil { _ = cmpi_window_free(&window) } }
 
-    func memory(of peer: Int) -> UnsafeMutableRawPointer? { isShared ? peers[peer] : nil }
+    func memory(of peer: Int) -> UnsafeMutableRawPointer? { isShared ? blocks[peer] : nil }
 
     func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
         guard let base = bytes.baseAddress else { return }
         if isShared {
-            (peers[peer] + offset).copyMemory(from: base, byteCount: bytes.count)
+            (blocks[peer] + offset).copyMemory(from: base, byteCount: bytes.count)
         } else {
-            try mpiCheck(cmpi_put(base, Int32(bytes.count), Int32(peer), origins[peer] + offset, window), "putting to another rank")
+            try mpiCheck(cmpi_put(base, Int32(bytes.count), peers[peer], origins[peer] + offset, window), "putting to another rank")
         }
     }
 
     private func place(_ channel: Int, _ sender: Int) -> Int { numbers + (channel * count + sender) * 64 }
 
     func signal(_ peer: Int, channel: Int, number: UInt64) throws {
-        if isShared { return cmpi_store_release(peers[peer] + place(channel, member), number) }
-        try mpiCheck(cmpi_flush(Int32(peer), window), "putting to another rank")
+        if isShared { return cmpi_store_release(blocks[peer] + place(channel, member), number) }
+        try mpiCheck(cmpi_flush(peers[peer], window), "putting to another rank")
         var number = number
-        try mpiCheck(cmpi_put_number(&number, Int32(peer), origins[peer] + place(channel, member), window), "signalling another rank")
-        try mpiCheck(cmpi_flush(Int32(peer), window), "signalling another rank")
+        try mpiCheck(cmpi_put_number(&number, peers[peer], origins[peer] + place(channel, member), window), "signalling another rank")
+        try mpiCheck(cmpi_flush(peers[peer], window), "signalling another rank")
     }
 
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {}
