@@ -10,16 +10,16 @@
 #endif
 
 // v ← momentum · v + (gradientScale[0] · g + weightDecay · w);  w ← w − learningRate · v. One pass: each array is read once.
-// A scale that is not a number: nothing is changed.
+// A scale that is not a number: nothing is changed. The fused operations are written out, so that ranks on different runtimes get the same bits.
 kernel void sgd_momentum(global float *restrict weights, const global float *restrict gradients, global float *restrict velocities,
                          const ulong count, const float learningRate, const float momentum, const float weightDecay,
                          const global float *restrict gradientScale) {
     const size_t i = get_global_id(0);
     const float scale = gradientScale[0];
     if (i >= count || isnan(scale)) return;
-    const float velocity = momentum * velocities[i] + (scale * gradients[i] + weightDecay * weights[i]);
+    const float velocity = fma(momentum, velocities[i], fma(scale, gradients[i], weightDecay * weights[i]));
     velocities[i] = velocity;
-    weights[i] -= learningRate * velocity;
+    weights[i] = fma(-learningRate, velocity, weights[i]);
 }
 
 // sum ← sum + addend: one node of the tree in which shards' gradients are added.
@@ -36,7 +36,7 @@ kernel void sum_of_squares(const global float *restrict values, global float *re
     float8 sum = 0;
     for (size_t i = start; i < end; i += 8) {
         const float8 value = vload8(0, values + i);
-        sum += value * value;
+        sum = fma(value, value, sum);
     }
     const float4 half_sum = sum.lo + sum.hi;
     partial[first + get_global_id(0)] = (half_sum.x + half_sum.y) + (half_sum.z + half_sum.w);

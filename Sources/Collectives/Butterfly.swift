@@ -51,6 +51,8 @@ public final class Butterfly {
     private var buckets: [Bucket]
     /// Buckets under way, the most urgent first.
     private var active: [Int] = []
+    /// Told of each bucket whose sums are in their place.
+    public var done: ((_ bucket: Int) -> Void)?
     /// Told of each piece of work: the bucket, what was done, when it began and ended in seconds since the process's clock began.
     public var observer: ((_ bucket: Int, _ work: String, _ start: Double, _ end: Double) -> Void)?
 
@@ -107,7 +109,10 @@ public final class Butterfly {
 
     /// Begins to add a bucket: this rank's values are in their place, and stay untouched until the bucket is done.
     public func start(_ bucket: Int) {
-        guard !buckets[bucket].ranges[0].isEmpty else { return }
+        guard !buckets[bucket].ranges[0].isEmpty else {
+            done?(bucket)
+            return
+        }
         buckets[bucket].number += 1
         buckets[bucket].phase = .send(0)
         let place = active.firstIndex { $0 > bucket } ?? active.endIndex
@@ -129,7 +134,10 @@ public final class Butterfly {
             let began = observer == nil ? 0 : Clock.seconds
             guard let work = try advance(index) else { continue }
             observer?(index, work, began, Clock.seconds)
-            if buckets[index].phase == .idle { active.remove(at: place) }
+            if buckets[index].phase == .idle {
+                active.remove(at: place)
+                done?(index)
+            }
             return true
         }
         return false

@@ -150,6 +150,24 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         }
     }
 
+    /// MPI's own sum over all ranks, to compare with. Waits inside the library.
+    public func allReduce(_ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int) throws {
+        try mpiCheck(cmpi_allreduce_sum(values, sums, Int32(count), cmpi_world()), "MPI_Allreduce")
+    }
+
+    /// The same without waiting inside: `waiting` is called as often as the request is asked for.
+    public func allReduceAsynchronously(
+        _ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int, waiting: () -> Void = {}
+    ) throws {
+        var request: cmpi_request?
+        try mpiCheck(cmpi_iallreduce_sum(values, sums, Int32(count), cmpi_world(), &request), "MPI_Iallreduce")
+        var done: Int32 = 0
+        while done == 0 {
+            try mpiCheck(cmpi_test(&request, &done), "MPI_Iallreduce")
+            if done == 0 { waiting() }
+        }
+    }
+
     /// Leaves the job in order. Nothing of MPI may be used afterwards.
     public func finish() throws {
         _ = try gather([])

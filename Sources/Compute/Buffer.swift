@@ -170,6 +170,9 @@ public final class Event {
         self.handle = handle
     }
 
+    /// An event that is complete.
+    public static var complete: Event { Event(nil) }
+
     deinit {
         if let handle { clReleaseEvent(handle) }
     }

@@ -4,12 +4,15 @@ import Foundation
 
 /// Drives a butterfly: begins each bucket when the device has made it, and does its pieces of work, on a thread of its own or on the caller's.
 final class ExchangeDriver: @unchecked Sendable {
+    /// Used by one thread alone: the driver's own, or the caller's.
     private let butterfly: Butterfly
     private let isThreaded: Bool
-    /// Guards all below, and the butterfly.
+    /// Guards all below; held for moments only, so that the caller never waits for a piece of work.
     private let condition = NSCondition()
     /// Buckets that the device has not made yet, in the order in which it will.
     private var queued: [(bucket: Int, event: Event, prepare: @Sendable () -> Void)] = []
+    /// Buckets that are queued or under way.
+    private var pending: Set<Int> = []
     private var failure: (any Error)?
     private var isStopping = false
     private var isStopped = false
@@ -20,6 +23,10 @@ final class ExchangeDriver: @unchecked Sendable {
         self.butterfly = butterfly
         isThreaded = threaded
         isStopped = !threaded
+        butterfly.done = { [weak self] bucket in
+            guard let self else { return }
+            condition.withLock { _ = pending.remove(bucket) }
+        }
         if threaded {
             let thread = Thread { [self] in
                 run()
@@ -45,6 +52,7 @@ final class ExchangeDriver: @unchecked Sendable {
     func queue(_ bucket: Int, _ event: Event, prepare: @escaping @Sendable () -> Void) {
         condition.withLock {
             queued.append((bucket, event, prepare))
+            pending.insert(bucket)
             condition.signal()
         }
     }
@@ -54,38 +62,41 @@ final class ExchangeDriver: @unchecked Sendable {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
             try next.event.wait()
-            while try condition.withLock({ try pump() }) {}
+            while try pump() {}
         }
     }
 
     func wait(_ bucket: Int) throws {
         var backoff = Backoff()
         while true {
-            let worked = try condition.withLock { () -> Bool? in
+            let isPending = try condition.withLock {
                 if let failure { throw failure }
-                if butterfly.isDone(bucket), !queued.contains(where: { $0.bucket == bucket }) { return nil }
-                return try isThreaded ? false : pump()
+                return pending.contains(bucket)
             }
-            guard let worked else { return }
-            if worked { backoff = Backoff() } else { backoff.pause() }
+            guard isPending else { return }
+            if try !isThreaded && pump() { backoff = Backoff() } else { backoff.pause() }
         }
     }
 
-    /// Begins what the device has made, and does one piece of work; under the lock.
+    /// Begins what the device has made, and does one piece of work.
     private func pump() throws -> Bool {
         var worked = false
-        while let next = queued.first, next.event.isComplete {
+        while let next = condition.withLock({ queued.first }), next.event.isComplete {
             try next.event.wait()
-            queued.removeFirst()
             next.prepare()
-            if underWaySince == nil { underWaySince = Clock.seconds }
+            condition.withLock {
+                queued.removeFirst()
+                if underWaySince == nil { underWaySince = Clock.seconds }
+            }
             butterfly.start(next.bucket)
             worked = true
         }
         if try butterfly.progress() { worked = true }
-        if butterfly.isIdle, let since = underWaySince {
-            underWay += Clock.seconds - since
-            underWaySince = nil
+        if butterfly.isIdle {
+            condition.withLock {
+                if let since = underWaySince { underWay += Clock.seconds - since }
+                underWaySince = nil
+            }
         }
         return worked
     }
@@ -93,15 +104,17 @@ final class ExchangeDriver: @unchecked Sendable {
     private func run() {
         var backoff = Backoff()
         while true {
-            var worked = false
             let isEnd = condition.withLock { () -> Bool in
-                while !isStopping, failure == nil, queued.isEmpty, butterfly.isIdle { condition.wait() }
-                if isStopping || failure != nil { return true }
-                do { worked = try pump() } catch { failure = error }
-                return false
+                while !isStopping, pending.isEmpty { condition.wait() }
+                return isStopping
             }
             if isEnd { return }
-            if worked { backoff = Backoff() } else { backoff.pause() }
+            do {
+                if try pump() { backoff = Backoff() } else { backoff.pause() }
+            } catch {
+                condition.withLock { failure = error }
+                return
+            }
         }
     }
 }

@@ -1,0 +1,197 @@
+import Collectives
+import Compute
+import Foundation
+import NeuralNet
+
+/// Times the exchange of gradients between ranks, without a device: `trainer bench exchange`.
+public struct ExchangeBenchmark {
+    private let communicator: MPICommunicator
+    private let topology: (TransportKind) throws -> Topology
+
+    /// - Parameter nodeSize: as `Topology` takes it
+    public init(_ communicator: MPICommunicator, nodeSize: Int?) {
+        self.communicator = communicator
+        topology = { kind in
+            try Topology(
+                shards: ShardTree.defaultShards(ranks: communicator.size), nodes: communicator.nodes, nodeSize: nodeSize, transport: kind)
+        }
+    }
+
+    /// One way to add arrays of one size.
+    public struct Way {
+        public let name: String
+        public let byteCount: Int
+        /// Seconds of each round, the slowest rank's.
+        public var seconds: [Double] = []
+        /// Ranks and rounds whose sums have other bits than the shards' tree gives.
+        public var differing = 0
+    }
+
+    /// The transports that reach here.
+    private var transports: [TransportKind] { TransportKind.allCases.filter { $0 != .shared || communicator.nodes.count == 1 } }
+
+    /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after one that warms up.
+    public func ways(floatCount: Int, rounds: Int) throws -> [Way] {
+        let bytes = floatCount * 4
+        let buckets = stride(from: 0, to: floatCount, by: GradientExchange.largestBucket / 4).map {
+            $0..<min(floatCount, $0 + GradientExchange.largestBucket / 4)
+        }
+        let butterflies = try transports.map { kind in
+            (kind, try Butterfly(communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount))
+        }
+        let span = try topology(transports[0]).spans
+        let values = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
+        let sums = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
+        defer {
+            values.deallocate()
+            sums.deallocate()
+        }
+        var ways = butterflies.map { Way(name: "butterfly, \($0.0.rawValue)", byteCount: bytes) }
+        ways += ["MPI_Allreduce", "MPI_Iallreduce"].map { Way(name: $0, byteCount: bytes) }
+        for round in 0...rounds {
+            for index in ways.indices {
+                let target = index < butterflies.count ? butterflies[index].1.values : values
+                for place in 0..<floatCount { target[place] = ExchangeBenchmark.value(communicator.rank, place, round) }
+                _ = try communicator.gather([])
+                let start = Clock.seconds
+                if index < butterflies.count {
+                    let butterfly = butterflies[index].1
+                    for bucket in buckets.indices.reversed() { butterfly.start(bucket) }
+                    for bucket in buckets.indices { try butterfly.wait(bucket) }
+                } else if ways[index].name == "MPI_Allreduce" {
+                    try communicator.allReduce(values, into: sums, count: floatCount)
+                } else {
+                    try communicator.allReduceAsynchronously(values, into: sums, count: floatCount)
+                }
+                let seconds = Clock.seconds - start
+                let result = index < butterflies.count ? target : sums
+                let isSame = stride(from: 0, to: floatCount, by: max(1, floatCount / 10_007)).allSatisfy { place in
+                    result[place].bitPattern == ExchangeBenchmark.tree(span, place, round).bitPattern
+                }
+                let all = try gather([seconds, isSame ? 0 : 1])
+                guard round > 0 else { continue }
+                ways[index].seconds.append(all.map { $0[0] }.max() ?? 0)
+                ways[index].differing += Int(all.reduce(0) { $0 + $1[1] })
+            }
+        }
+        return ways
+    }
+
+    private func gather(_ values: [Double]) throws -> [[Double]] { try Ranks(communicator).gather(values) }
+
+    /// Of any size and sign, so that another order of addition gives other bits.
+    private static func value(_ rank: Int, _ place: Int, _ round: Int) -> Float {
+        var bits = UInt64(rank) << 40 ^ UInt64(round) << 32 ^ UInt64(place)
+        bits = (bits ^ bits >> 29) &* 0x9E37_79B9_7F4A_7C15
+        bits = (bits ^ bits >> 32) &* 0xD6E8_FEB8_6659_FD93
+        return Float(Int32(truncatingIfNeeded: bits)) * (bits >> 63 == 0 ? 1 : 0x1p-20)
+    }
+
+    /// What `place` must be: each rank's value in the place of its shards, added as the tree says.
+    private static func tree(_ spans: [ShardSpan], _ place: Int, _ round: Int) -> Float {
+        func sum(_ ranks: Range<Int>) -> Float {
+            if ranks.count == 1 { return value(ranks.lowerBound, place, round) }
+            let (first, last) = (spans[ranks.lowerBound], spans[ranks.upperBound - 1])
+            let middle = (first.first + last.first + last.count) / 2
+            let split = ranks.first { spans[$0].first >= middle } ?? ranks.upperBound
+            return sum(ranks.lowerBound..<split) + sum(split..<ranks.upperBound)
+        }
+        return sum(0..<spans.count)
+    }
+
+    /// How well an exchange hides behind a device that leaves the host idle.
+    public struct StandIn {
+        public let policy: String
+        /// Medians of a step, in seconds: of the device alone, of the exchange alone, and of both.
+        public let compute: Double
+        public let exchange: Double
+        public let step: Double
+        /// The share of the exchange that the step is not longer by.
+        public var hidden: Double { max(0, min(1, 1 - (step - compute) / exchange)) }
+    }
+
+    /// Runs steps in which every layer's backward and forward is a sleep, and its gradient goes to the other ranks in between.
+    ///
+    /// - Parameters:
+    ///   - layout: of the network whose gradients are exchanged
+    ///   - seconds: of a step's compute; a third is forward
+    public func standIn(_ layout: NetworkLayout, seconds: Double, steps: Int) throws -> [StandIn] {
+        let parameters = layout.trainedParameters
+        // Neighbours are joined and large ones cut as `GradientExchange` does it.
+        var buckets: [Range<Int>] = []
+        var bucketsOf: [[Int]] = []
+        var end = 0
+        for parameter in parameters {
+            let start = end
+            end += (parameter.storedCount + 31) / 32 * 32
+            if let last = buckets.last, (end - last.lowerBound) * 4 <= GradientExchange.smallestBucket {
+                buckets[buckets.count - 1] = last.lowerBound..<end
+                bucketsOf.append([buckets.count - 1])
+            } else {
+                let piece = GradientExchange.largestBucket / 4
+                bucketsOf.append(Array(buckets.count..<(buckets.count + (end - start + piece - 1) / piece)))
+                buckets += stride(from: start, to: end, by: piece).map { $0..<min(end, $0 + piece) }
+            }
+        }
+        // A layer's time grows with what it computes, which is a convolution's weights times its pixels.
+        let work = layout.layers.flatMap { layer in
+            layer.parameters.map { $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0 }
+        }
+        let total = work.reduce(0, +)
+        let butterfly = try Butterfly(
+            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided), buckets: buckets, floatCount: end)
+        let driver = ExchangeDriver(butterfly, threaded: true)
+        defer { driver.stop() }
+
+        func sleep(_ share: Double, of seconds: Double) { if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) } }
+        func median(_ body: () throws -> Void) throws -> Double {
+            var times: [Double] = []
+            for step in 0...steps {
+                _ = try communicator.gather([])
+                let start = Clock.seconds
+                try body()
+                let slowest = try gather([Clock.seconds - start]).map { $0[0] }.max() ?? 0
+                if step > 0 { times.append(slowest) }
+            }
+            return times.sorted()[times.count / 2]
+        }
+        func backward(exchanging: Bool, computing: Bool) {
+            // A bucket goes out with its first parameter, which backward comes to last.
+            for index in parameters.indices.reversed() {
+                if computing { sleep(work[index], of: seconds * 2 / 3) }
+                guard exchanging else { continue }
+                for bucket in bucketsOf[index] where index == 0 || !bucketsOf[index - 1].contains(bucket) {
+                    driver.queue(bucket, .complete) {}
+                }
+            }
+        }
+        func waitForAll() throws { for bucket in buckets.indices { try driver.wait(bucket) } }
+        func forward(waiting: Bool) throws {
+            for index in parameters.indices {
+                if waiting { for bucket in bucketsOf[index] { try driver.wait(bucket) } }
+                sleep(work[index], of: seconds / 3)
+            }
+        }
+        let compute = try median {
+            backward(exchanging: false, computing: true)
+            try forward(waiting: false)
+        }
+        let exchange = try median {
+            backward(exchanging: true, computing: false)
+            try waitForAll()
+        }
+        let synchronous = try median {
+            backward(exchanging: true, computing: true)
+            try waitForAll()
+            try forward(waiting: false)
+        }
+        let lazy = try median {
+            backward(exchanging: true, computing: true)
+            try forward(waiting: true)
+        }
+        return [
+            StandIn(policy: "synchronous", compute: compute, exchange: exchange, step: synchronous),
+            StandIn(policy: "lazy", compute: compute, exchange: exchange, step: lazy),
+        ]
+    }
+}
