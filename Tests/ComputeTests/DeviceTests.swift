@@ -6,8 +6,8 @@ import Testing
         #expect(try DeviceSelector(parsing: "auto") == .auto)
         #expect(try DeviceSelector(parsing: "cpu") == .cpu)
         #expect(try DeviceSelector(parsing: "gpu") == .gpu)
-        #expect(try DeviceSelector(parsing: "opencl:0") == .number(0))
-        #expect(try DeviceSelector(parsing: "opencl:12") == .number(12))
+        #expect(try DeviceSelector(parsing: "opencl:0") == .numbers([0]))
+        #expect(try DeviceSelector(parsing: "opencl:12") == .numbers([12]))
     }
 
     @Test(arguments: ["", "CPU", "opencl", "opencl:", "opencl:-1", "opencl:x", "opencl:1.5", "0", "opencl:99999999999999999999"])
@@ -18,7 +18,7 @@ import Testing
 
     @Test func selects() throws {
         let devices = try DeviceDescription.all()
-        for device in devices { #expect(try DeviceSelector.number(device.number).select(from: devices).number == device.number) }
+        for device in devices { #expect(try DeviceSelector.numbers([device.number]).select(from: devices).number == device.number) }
         let gpu = devices.first { $0.kind == .gpu }
         #expect(try DeviceSelector.auto.select(from: devices).number == (gpu ?? devices[0]).number)
         for (selector, kind) in [(DeviceSelector.cpu, DeviceDescription.Kind.cpu), (.gpu, .gpu)] {
@@ -33,7 +33,7 @@ import Testing
 
     @Test func namesWhatThereIs() throws {
         let devices = try DeviceDescription.all()
-        let said = message { _ = try DeviceSelector.number(devices.count).select(from: devices) }
+        let said = message { _ = try DeviceSelector.numbers([devices.count]).select(from: devices) }
         #expect(said.contains("opencl:\(devices.count)"))
         for device in devices { #expect(said.contains("opencl:\(device.number)") && said.contains(device.name)) }
         #expect(message { _ = try DeviceSelector.auto.select(from: []) }.contains("apt-get install pocl-opencl-icd"))

@@ -36,14 +36,21 @@ final class Workplace {
 
     func run(_ arguments: String...) throws -> Result { try run(arguments) }
 
+    /// Runs the trainer as `ranks` ranks of one job; one alone is started without mpirun.
+    func mpirun(_ ranks: Int, _ arguments: [String], whileRunning: (Int32) throws -> Void = { _ in }) throws -> Result {
+        if ranks == 1 { return try run(arguments) }
+        let launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "\(ranks)", Workplace.program]
+        return try run(launcher + arguments, program: "/usr/bin/env", whileRunning: whileRunning)
+    }
+
     /// - Parameters:
     ///   - fileBlocks: the largest file, in blocks of 512 bytes
     ///   - whileRunning: gets the process's number
-    func run(_ arguments: [String], fileBlocks: Int? = nil, whileRunning: (Int32) throws -> Void = { _ in }) throws -> Result {
+    func run(_ arguments: [String], program: String = Workplace.program, fileBlocks: Int? = nil, whileRunning: (Int32) throws -> Void = { _ in }) throws -> Result {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
         let limit = fileBlocks.map { "ulimit -f \($0); " } ?? ""
-        process.arguments = ["-c", limit + "exec \"$0\" \"$@\"", Workplace.program] + arguments
+        process.arguments = ["-c", limit + "exec \"$0\" \"$@\"", program] + arguments
         process.currentDirectoryURL = URL(fileURLWithPath: path)
         let files = ["out", "errors"].map { path + "/.\($0)-\(UUID().uuidString)" }
         for file in files { _ = FileManager.default.createFile(atPath: file, contents: nil) }

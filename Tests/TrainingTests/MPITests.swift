@@ -1,0 +1,110 @@
+import Foundation
+import Testing
+
+private let model = "/checkpoints/last/model.safetensors"
+
+/// Whole runs of several processes under mpirun.
+@Suite(.serialized)
+struct MPITests {
+    let place: Workplace
+    static let options =
+        ["train"] + Workplace.small
+        + ["--model", "16,M,16,F32", "--batch", "16", "--shards", "8", "--dropout", "0.3", "--augment", "standard", "--epochs", "2"]
+
+    init() throws {
+        place = try Workplace()
+    }
+
+    private func train(_ ranks: Int, _ name: String, _ more: [String] = []) throws -> Workplace.Result {
+        try place.mpirun(ranks, MPITests.options + ["--out", name] + more)
+    }
+
+    @Test(.timeLimit(.minutes(5)))
+    func sameBitsOnAnyNumberOfRanks() throws {
+        let alone = try train(1, "alone")
+        try #require(alone.status == 0, "\(alone.errors)")
+        let expected = try place.bytes("alone" + model)
+        let cases: [(Int, [String])] = [
+            (2, []), (3, ["--exchange", "synchronous"]), (4, ["--transport", "onesided"]), (8, ["--transport", "sendrecv"]),
+            (4, ["--node-size", "2", "--verify-ranks"]), (4, ["--node-size", "2", "--transport", "onesided", "--exchange", "synchronous"]),
+            (2, ["--transport", "sendrecv", "--exchange", "synchronous"]), (2, ["--transport", "onesided"]),
+            (6, ["--node-size", "3", "--transport", "sendrecv"]),
+        ]
+        for (index, (ranks, options)) in cases.enumerated() {
+            let result = try train(ranks, "run-\(index)", options)
+            try #require(result.status == 0, "\(ranks) ranks, \(options): \(result.errors)")
+            #expect(try place.bytes("run-\(index)" + model) == expected, "\(ranks) ranks, \(options)")
+            #expect(
+                try accuracies("run-\(index)") == accuracies("alone"), "validation is to be exact on \(ranks) ranks")
+        }
+    }
+
+    /// The lines about validation, without what a clock has measured.
+    private func accuracies(_ run: String) throws -> [Substring] {
+        try place.untimedLog(run).split(separator: "\n").filter { $0.contains(#""event":"validate""#) }
+    }
+
+    @Test func resumesOnAnotherNumberOfRanks() throws {
+        try #require(train(1, "alone", ["--checkpoint-every", "1", "--keep", "9"]).status == 0)
+        try #require(train(4, "run", ["--checkpoint-every", "1", "--keep", "9"]).status == 0)
+        for step in [4, 5, 6] { try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)")) }
+        let resumed = try place.mpirun(2, ["train", "--resume", "run"])
+        #expect(resumed.status == 0 && resumed.output.contains("going on after step 3"), "\(resumed.output) \(resumed.errors)")
+        #expect(try place.bytes("run" + model) == place.bytes("alone" + model))
+    }
+
+    @Test(.timeLimit(.minutes(2)))
+    func aStoppedRankEndsTheJob() throws {
+        let result = try place.mpirun(2, MPITests.options + ["--out", "run", "--epochs", "100000", "--peer-timeout", "2"]) { launcher in
+            place.await("run/checkpoints/step-3")
+            let children = try String(contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)
+            let ranks = children.split(separator: " ").compactMap { Int32($0) }
+            // Either one will do; the other must notice.
+            if let rank = ranks.last { kill(rank, SIGSTOP) }
+        }
+        #expect(result.status != 0)
+        #expect(result.errors.contains(/rank [01]: error: no sign of life from rank [01] for 2 seconds/), "\(result.errors)")
+    }
+
+    @Test func mistakesAreNamedByOneRank() throws {
+        let few = try train(4, "run", ["--shards", "2"])
+        #expect(few.status != 0 && few.errors.contains("--shards 2 on 4 ranks: expected a power of two, at least one shard a rank"), "\(few.errors)")
+        let node = try train(3, "run", ["--node-size", "2"])
+        #expect(node.status != 0 && node.errors.contains("--node-size 2 on 3 ranks"), "\(node.errors)")
+        let missing = try train(2, "run", ["--data", "nowhere"])
+        #expect(missing.status != 0 && missing.errors.contains("nowhere"), "\(missing.errors)")
+        #expect(!place.exists("run"))
+        let alone = try place.mpirun(2, ["plan"])
+        #expect(alone.status == 2 && alone.errors.contains("start it without mpirun"), "\(alone.errors)")
+    }
+
+    @Test func ranksTraceWhatTheyDo() throws {
+        let result = try train(2, "run", ["--trace", "trace.json"])
+        try #require(result.status == 0, "\(result.errors)")
+        let events = try #require(try JSONSerialization.jsonObject(with: place.bytes("trace.json")) as? [[String: Any]])
+        for rank in 0..<2 {
+            let names = Set(events.filter { $0["pid"] as? Int == rank }.compactMap { $0["name"] as? String })
+            for name in ["1 conv 3→16 forward", "update", "send, bucket 1", "add, bucket 1", "wait, bucket 1", "step 1"] {
+                #expect(names.contains(name), "rank \(rank) has \(names.sorted())")
+            }
+        }
+        let spans = events.compactMap { $0["ts"] as? Double }
+        // One clock for host and device: the whole run took seconds.
+        #expect((spans.max() ?? 0) - (spans.min() ?? 0) < 60e6)
+    }
+
+    @Test func ranksShareTheCores() throws {
+        let result = try place.mpirun(2, ["devices", "--ranks", "--device", "cpu"])
+        #expect(result.status == 0, "\(result.errors)")
+        let units = max(1, ProcessInfo.processInfo.activeProcessorCount / 2)
+        let lines = result.output.split(separator: "\n")
+        #expect(lines.count == 2 && lines.allSatisfy { $0.contains(" \(units) compute unit") }, "\(result.output)")
+    }
+
+    @Test func exchangeIsTimedAndItsBitsChecked() throws {
+        let result = try place.mpirun(3, ["bench", "exchange", "--sizes", "4,100K", "--steps", "2"])
+        #expect(result.status == 0, "\(result.errors)")
+        let butterflies = result.output.split(separator: "\n").filter { $0.contains("butterfly") }
+        #expect(butterflies.count == 6 && !butterflies.contains { $0.contains("other bits") }, "\(result.output)")
+    }
+}
