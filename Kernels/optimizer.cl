@@ -48,12 +48,17 @@ kernel void sum_of_squares(const global float *restrict values, global float *re
 // One work-item. Launch: global (1), local (1).
 kernel void gradient_scale(global float4 *restrict totals, const int slot, const global float *restrict partial, const ulong partials,
                            const float largestNorm, global float *restrict gradientScale) {
-    float sum = 0;
+    // Volatile: one CPU runtime would add in an order of its own otherwise.
+    volatile float sum = 0;
     for (ulong i = 0; i < partials; i++) sum += partial[i];
-    const float norm = sqrt(sum);
+    // sqrt and division may be off by a few units in the last place, and each runtime's in its own way: one correction makes all the same.
+    float norm = sqrt(sum);
+    if (norm > 0) norm = fma(fma(-norm, norm, sum), 0.5f / norm, norm);
+    float scale = largestNorm / norm;
+    scale = fma(fma(-scale, norm, largestNorm), 1.0f / norm, scale);
     const bool is_finite = isfinite(sum) && isfinite(totals[slot].x) && !isnan(gradientScale[0]);
     if (is_finite) {
-        gradientScale[0] = norm > largestNorm ? largestNorm / norm : 1.0f;
+        gradientScale[0] = norm > largestNorm ? scale : 1.0f;
     } else {
         gradientScale[0] = NAN;
         totals[slot].x = NAN;

@@ -11,7 +11,10 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     private var heartbeat: Heartbeat?
 
     /// How many ranks the launcher has started, as its variables say; 1 where there was none. Needs no MPI.
-    public static var launchedRanks: Int { number(["OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "SLURM_NTASKS_MPI"]) ?? 1 }
+    public static var launchedRanks: Int {
+        // Slurm sets its own variables in a batch script as well; a rank of srun has PMIx's too.
+        number(["OMPI_COMM_WORLD_SIZE"] + (number(["PMIX_RANK"]) == nil ? [] : ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"])) ?? 1
+    }
 
     /// This process's place among them.
     public static var launchedRank: Int { number(["OMPI_COMM_WORLD_RANK", "PMIX_RANK"]) ?? 0 }
