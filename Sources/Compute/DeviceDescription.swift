@@ -173,7 +173,7 @@ public enum DeviceSelector: Equatable, Sendable {
 
     /// The device of each of a node's ranks: rank r takes device r of those meant.
     ///
-    /// Ranks on CPUs go round the devices, and divide their compute units. `cpu` means the devices of one platform: two runtimes are not two CPUs.
+    /// Ranks that share a device divide its memory. Ranks on CPUs go round the devices, and divide their compute units. `cpu` means the devices of one platform: two runtimes are not two CPUs.
     public func assign(_ devices: [DeviceDescription], ranks: Int) throws -> [DeviceDescription] {
         let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
         let gpus = devices.filter { $0.kind == .gpu }
@@ -213,7 +213,13 @@ public enum DeviceSelector: Equatable, Sendable {
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count
-        return try ofRanks.map { onCPUs > 1 && $0.kind == .cpu ? try $0.limited(toComputeUnits: max(1, $0.computeUnits / onCPUs)) : $0 }
+        return try ofRanks.map { device in
+            // Two runtimes of one CPU share its cores and its memory as well.
+            let sharing = device.kind == .cpu ? onCPUs : ofRanks.filter { $0.number == device.number }.count
+            guard sharing > 1 else { return device }
+            let part = device.kind == .cpu ? try device.limited(toComputeUnits: max(1, device.computeUnits / sharing)) : device
+            return part.limited(toMemory: device.globalMemory / sharing)
+        }
     }
 
     private static func ofFirstPlatform(_ devices: [DeviceDescription]) -> [DeviceDescription] {

@@ -467,8 +467,8 @@ public final class Trainer {
             of: dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
         ) {
             report(.validation(done: min(total, $0 * count), of: total))
-            // The epoch's checkpoint is written already; validation is done again when the run goes on.
-            if let signal = Interruption.signal { throw interrupted(signal) }
+            // The epoch's checkpoint is written already; validation is done again when the run goes on. Several ranks stop together, at a step.
+            if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
         }
         let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own
         let result = EvaluationResult(images, classes: network.classes, failures: failures)

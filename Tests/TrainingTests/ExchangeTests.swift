@@ -15,7 +15,9 @@ struct ExchangeTests {
         let policy: ExchangePolicy
         let threaded: Bool
         let inPlace: Bool
-        var testDescription: String { "\(ranks) ranks, \(policy), \(threaded ? "a thread" : "no thread"), \(inPlace ? "in place" : "copied")" }
+        var testDescription: String {
+            "\(ranks) ranks, \(policy), \(threaded ? "a thread" : "no thread"), \(inPlace ? "in place" : "copied")"
+        }
     }
 
     static let modes = [
@@ -28,7 +30,9 @@ struct ExchangeTests {
     private static let batch = 32
 
     /// A rank's weights after some steps, the totals of each, and the largest number of steps whose flag was seen.
-    private static func train(_ communicator: ThreadCommunicator?, _ mode: Mode?, clipNorm: Float? = nil) throws -> ([[UInt32]], [Float], [Bool]) {
+    private static func train(_ communicator: ThreadCommunicator?, _ mode: Mode?, clipNorm: Float? = nil) throws -> (
+        [[UInt32]], [Float], [Bool]
+    ) {
         // The runtime does not like two contexts being made at once.
         let (device, network) = try setup.withLock {
             let device = try Device.open(DeviceSelector(parsing: "auto"))
@@ -47,7 +51,8 @@ struct ExchangeTests {
         }
         let (training, data, images) = try setup.withLock {
             let training = try TrainingStep(
-                network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch, shards: 4,
+                network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
+                shards: 4,
                 momentum: 0.9, weightDecay: 0.01, clipNorm: clipNorm, seed: 3, exchange: exchange, policy: mode?.policy ?? .lazy)
             let span = exchange?.span ?? ShardSpan(first: 0, count: 4)
             let images = (span.first * batch / 4)..<((span.first + span.count) * batch / 4)
@@ -75,7 +80,9 @@ struct ExchangeTests {
     private static func upload(_ images: Range<Int>, step: Int, to data: DeviceBatch) throws {
         let bytes = 12 * 12 * 3
         let pixels = TrainingStepTests.Pixels(
-            images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: ((image + step * 100) * 7919 + $0) * 2_654_435_761 >> 11) } })
+            images.flatMap { image in
+                (0..<bytes).map { UInt8(truncatingIfNeeded: ((image + step * 100) * 7919 + $0) * 2_654_435_761 >> 11) }
+            })
         try data.upload(
             pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
             records: images.indices.map {
@@ -94,7 +101,9 @@ struct ExchangeTests {
                 throw CollectiveError("totals \(losses) are not those of all images")
             }
             // Seen at the end of step 1, or in the forward pass of step 2.
-            guard flags == [false, mode.policy == .synchronous, mode.policy == .lazy, false] else { throw CollectiveError("flags \(flags)") }
+            guard flags == [false, mode.policy == .synchronous, mode.policy == .lazy, false] else {
+                throw CollectiveError("flags \(flags)")
+            }
         }
     }
 
@@ -114,7 +123,8 @@ struct ExchangeTests {
             try ThreadCommunicator.run(3) { communicator in
                 let network = try ExchangeTests.setup.withLock {
                     let network = try Network(
-                        Architecture(parsing: "16,F16"), imageSize: 8, classes: 3, options: Network.Options(maximumBatch: 1, training: true),
+                        Architecture(parsing: "16,F16"), imageSize: 8, classes: 3,
+                        options: Network.Options(maximumBatch: 1, training: true),
                         device: Device.open(DeviceSelector(parsing: "auto")))
                     try network.initialize(seed: 3)
                     // One bit of one weight.
@@ -130,7 +140,8 @@ struct ExchangeTests {
             Issue.record("nothing was noticed")
         } catch let error as TrainingError {
             #expect(
-                error.description.contains("after step 7 the weights of classifier.0.weight") && error.description.contains("rank 2 differs"),
+                error.description.contains("after step 7 the weights of classifier.0.weight")
+                    && error.description.contains("rank 2 differs"),
                 "\(error)")
         }
     }

@@ -39,6 +39,11 @@ struct MPITests {
         }
     }
 
+    private func ranks(of launcher: Int32) throws -> [Int32] {
+        let children = try String(contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)
+        return children.split(separator: " ").compactMap { Int32($0) }
+    }
+
     /// The lines about validation, without what a clock has measured.
     private func accuracies(_ run: String) throws -> [Substring] {
         try place.untimedLog(run).split(separator: "\n").filter { $0.contains(#""event":"validate""#) }
@@ -57,10 +62,8 @@ struct MPITests {
     func aStoppedRankEndsTheJob() throws {
         let result = try place.mpirun(2, MPITests.options + ["--out", "run", "--epochs", "100000", "--peer-timeout", "2"]) { launcher in
             place.await("run/checkpoints/step-3")
-            let children = try String(contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)
-            let ranks = children.split(separator: " ").compactMap { Int32($0) }
             // Either one will do; the other must notice.
-            if let rank = ranks.last { kill(rank, SIGSTOP) }
+            if let rank = try ranks(of: launcher).last { kill(rank, SIGSTOP) }
         }
         #expect(result.status != 0)
         #expect(result.errors.contains(/rank [01]: error: no sign of life from rank [01] for 2 seconds/), "\(result.errors)")
@@ -68,7 +71,9 @@ struct MPITests {
 
     @Test func mistakesAreNamedByOneRank() throws {
         let few = try train(4, "run", ["--shards", "2"])
-        #expect(few.status != 0 && few.errors.contains("--shards 2 on 4 ranks: expected a power of two, at least one shard a rank"), "\(few.errors)")
+        #expect(
+            few.status != 0 && few.errors.contains("--shards 2 on 4 ranks: expected a power of two, at least one shard a rank"),
+            "\(few.errors)")
         let node = try train(3, "run", ["--node-size", "2"])
         #expect(node.status != 0 && node.errors.contains("--node-size 2 on 3 ranks"), "\(node.errors)")
         let missing = try train(2, "run", ["--data", "nowhere"])
@@ -76,6 +81,34 @@ struct MPITests {
         #expect(!place.exists("run"))
         let alone = try place.mpirun(2, ["plan"])
         #expect(alone.status == 2 && alone.errors.contains("start it without mpirun"), "\(alone.errors)")
+    }
+
+    @Test func aMissingLibraryIsNamed() throws {
+        // Started as a rank, with a libmpi that is none.
+        try FileManager.default.createDirectory(atPath: place.file("broken"), withIntermediateDirectories: true)
+        for name in ["libmpi.so.40", "libmpi.so"] { try Data("none".utf8).write(to: URL(fileURLWithPath: place.file("broken/" + name))) }
+        let result = try place.run(
+            ["OMPI_COMM_WORLD_SIZE=2", "LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + ["--out", "run"],
+            program: "/usr/bin/env")
+        #expect(result.status == 1 && result.errors.contains("Open MPI cannot be used here"), "\(result.errors)")
+        #expect(result.errors.contains("libmpi.so") && !place.exists("run"), "\(result.errors)")
+        // Alone it is never opened.
+        let alone = try place.run(
+            ["LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + ["--out", "run"], program: "/usr/bin/env")
+        #expect(alone.status == 0, "\(alone.errors)")
+    }
+
+    @Test func aSignalStopsAllRanksAtOneStep() throws {
+        let options = MPITests.options + ["--epochs", "400", "--out"]
+        let result = try place.mpirun(3, options + ["run"]) { launcher in
+            place.await("run/checkpoints/step-3")
+            // One rank alone; a whole job's signal comes to all of them.
+            if let rank = try ranks(of: launcher).last { kill(rank, SIGTERM) }
+        }
+        #expect(result.status != 0)
+        let step = try #require(
+            result.output.firstMatch(of: /stopped by SIGTERM after step (\d+); go on with: trainer --resume run/)?.1, "\(result.errors)")
+        #expect(place.exists("run/checkpoints/step-\(step)/state.json"))
     }
 
     @Test func ranksTraceWhatTheyDo() throws {

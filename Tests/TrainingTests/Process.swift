@@ -46,7 +46,9 @@ final class Workplace {
     /// - Parameters:
     ///   - fileBlocks: the largest file, in blocks of 512 bytes
     ///   - whileRunning: gets the process's number
-    func run(_ arguments: [String], program: String = Workplace.program, fileBlocks: Int? = nil, whileRunning: (Int32) throws -> Void = { _ in }) throws -> Result {
+    func run(
+        _ arguments: [String], program: String = Workplace.program, fileBlocks: Int? = nil, whileRunning: (Int32) throws -> Void = { _ in }
+    ) throws -> Result {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
         let limit = fileBlocks.map { "ulimit -f \($0); " } ?? ""
