@@ -60,7 +60,21 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         var order: [Int64] = []
         for host in hosts where !order.contains(host) { order.append(host) }
         nodes = order.map { host in hosts.indices.filter { hosts[$0] == host } }
+        // Once more, so that every rank has every other's memory open.
+        _ = try MPICommunicator.gather([], rank: Int(rank), size: Int(size), comm: control)
+        MPICommunicator.unlinkSharedFiles()
         heartbeat = Heartbeat(rank: worldRank, size: Int(size), comm: beats, timeout: peerTimeout)
+    }
+
+    /// Removes the names of the files in /dev/shm that Open MPI has opened between the ranks, which need them no more: what has no name is gone with the
+    /// last process, however it ends. A job that is aborted leaves some of them behind otherwise.
+    private static func unlinkSharedFiles() {
+        guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
+        let paths = Set(maps.split(separator: "\n").compactMap { line in line.range(of: "/dev/shm/").map { line[$0.lowerBound...] } })
+        // The names of the shared memory of its messages and windows, in versions 4 and 5.
+        for path in paths where ["vader_segment.", "sm_segment.", "osc_"].contains(where: { path.hasPrefix("/dev/shm/" + $0) }) {
+            unlink(String(path))
+        }
     }
 
     /// Of the machine's name.
@@ -132,6 +146,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         try mpiCheck(cmpi_split(cmpi_world(), Int32(color), Int32(rank), &comm), "opening a channel between the ranks")
         let peers = kind == .shared ? group.compactMap { node.firstIndex(of: $0) } : group
         guard peers.count == group.count else { throw CollectiveError("ranks \(group) share no memory") }
+        defer { MPICommunicator.unlinkSharedFiles() }
+        // Its own gather comes after every rank has opened the window's memory.
         return try MPIWindow(
             comm: comm, isShared: kind == .shared, member: member, peers: peers.map { Int32($0) }, byteCount: byteCount, channels: channels
         ) { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
