@@ -1,12 +1,12 @@
 // From photographs' bytes to the network's input in one pass: crop, warp, colour cast, vignette, normalise.
 //
-// bytes, cache0…cache3: RGB, interleaved, rows without gaps, one readable byte behind the last; records, of the whole mini-batch: where each photograph
-// lies and what is done to it, as in Swift's `CropRecord`; `first` is the record of the first image made.
+// bytes, cache0…cache3: RGB, interleaved, rows without gaps, five readable bytes behind the last; records, of the whole mini-batch: where each
+// photograph lies and what is done to it, as in Swift's `CropRecord`; `first` is the record of the first image made.
 // output [batch][size][size][4] float32 NHWC, the fourth lane 0.
 // A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected (docs/augmentation.md has the formulas).
 // A work-item makes the pixels of a row whose columns are its first index plus multiples of the range: GPUs launch a work-item a pixel,
 // CPUs one a row. Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
-// BLOCK (1 or 8): pixels of a warp whose places are computed together: 8 on CPUs, with a row a work-item.
+// BLOCK (1 or 16): pixels of a warp whose places are computed together: 16 on CPUs, with a row a work-item.
 
 #ifndef BLOCK
 #define BLOCK 1
@@ -26,13 +26,13 @@ typedef struct {
     float castRed, castGreen, castBlue;
 } crop_record;
 
-#if BLOCK == 8
-typedef float8 floats;
-typedef int8 ints;
-#define FLOATS(x) convert_float8(x)
-#define INTS(x) convert_int8(x)
-#define PUT(value, array) vstore8(value, 0, array)
-#define STEPS ((int8)(0, 1, 2, 3, 4, 5, 6, 7))
+#if BLOCK == 16
+typedef float16 floats;
+typedef int16 ints;
+#define FLOATS(x) convert_float16(x)
+#define INTS(x) convert_int16(x)
+#define PUT(value, array) vstore16(value, 0, array)
+#define STEPS ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #else
 typedef float floats;
 typedef int ints;
@@ -53,6 +53,16 @@ static ints whole(const floats x) {
     const ints i = INTS(x);
     return select(i, i - 1, FLOATS(i) > x);
 }
+
+// OpenCL's own prefetch does nothing in pocl.
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define FETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer))
+#endif
+#endif
+#ifndef FETCH
+#define FETCH(pointer) prefetch(pointer, 1)
+#endif
 
 static float4 pixel_at(const global uchar *pixels, const int offset) { return convert_float4(vload4(0, pixels + offset)); }
 
@@ -102,30 +112,38 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
     const float strength = record->vignetteStrength, slope = record->vignetteSlope, start = record->vignetteStart * slope;
     // 1 at the corners
     const float unit = slope / (middle + 0.5f) * 0.70710678f;
+    if (BLOCK > 1) {
+        // A turned row crosses many rows of the photograph, which no hardware foresees. Below the lowest that it reads, one a little farther is
+        // fetched ahead, for the rows that come next.
+        const float reach = (startY + fabs(yx) * middle) * (1.0f + lens * (startX * startX + startY * startY));
+        const int y = (int)clamp(centreY + reach + 6.0f, (float)top, (float)(bottom - 1));
+        const global uchar *line = pixels + 3 * ((size_t)y * width + clamp(record->x, left, right - 1));
+        for (int i = 0; i < 3 * size; i += 64) FETCH(line + i);
+    }
     for (int column = begin * BLOCK; column < size; column += step * BLOCK) {
         const floats u = FLOATS(column + STEPS) - middle;
         const floats qx = xx * u + startX, qy = yx * u + startY;
         const floats bend = 1.0f + lens * (qx * qx + qy * qy);
         const floats sx = centreX + qx * bend, sy = centreY + qy * bend;
         const ints x = whole(sx), y = whole(sy);
-        const ints x0 = 3 * reflect(x, left, right), x1 = 3 * reflect(x + 1, left, right);
-        const ints y0 = 3 * width * reflect(y, top, bottom), y1 = 3 * width * reflect(y + 1, top, bottom);
+        const floats partX = sx - FLOATS(x), partY = sy - FLOATS(y);
+        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one first.
+        const ints x0 = reflect(x, left, right), x1 = reflect(x + 1, left, right);
+        const ints y0 = reflect(y, top, bottom), y1 = reflect(y + 1, top, bottom);
         const floats t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
-        int a[BLOCK], b[BLOCK], c[BLOCK], d[BLOCK];
+        int upper[BLOCK], lower[BLOCK];
         float shareX[BLOCK], shareY[BLOCK], light[BLOCK];
-        PUT(y0 + x0, a);
-        PUT(y0 + x1, b);
-        PUT(y1 + x0, c);
-        PUT(y1 + x1, d);
-        PUT(sx - FLOATS(x), shareX);
-        PUT(sy - FLOATS(y), shareY);
+        PUT(3 * (y0 * width + min(x0, x1)), upper);
+        PUT(3 * (y1 * width + min(x0, x1)), lower);
+        PUT(select(select((floats)(0.0f), partX, x1 > x0), 1.0f - partX, x0 > x1), shareX);
+        PUT(partY, shareY);
         PUT(1.0f - strength * (t * t * (3.0f - 2.0f * t)), light);
         const int count = min(BLOCK, size - column);
         for (int i = 0; i < count; i++) {
-            const float4 upperLeft = pixel_at(pixels, a[i]), lowerLeft = pixel_at(pixels, c[i]);
-            const float4 upper = upperLeft + (pixel_at(pixels, b[i]) - upperLeft) * shareX[i];
-            const float4 lower = lowerLeft + (pixel_at(pixels, d[i]) - lowerLeft) * shareX[i];
-            const float4 value = clamp(upper + (lower - upper) * shareY[i] + cast, 0.0f, 255.0f) * light[i];
+            const float8 above = convert_float8(vload8(0, pixels + upper[i])), below = convert_float8(vload8(0, pixels + lower[i]));
+            const float8 both = above + (below - above) * shareY[i];
+            const float4 west = both.s0122, east = both.s3455;
+            const float4 value = clamp(west + (east - west) * shareX[i] + cast, 0.0f, 255.0f) * light[i];
             target[column + i] = (value - 255.0f * mean) * scale;
         }
     }

@@ -25,7 +25,7 @@ public final class AugmentationView {
         }
         let area = size * size
         let output = try Buffer(device, floatCount: area * 4)
-        let bytes = try Buffer(device, image.pixels + [0, 0, 0, 0])
+        let bytes = try Buffer(device, image.pixels + [0, 0, 0, 0, 0])
         return try records.map { record in
             try input.load(bytes: bytes, records: Buffer(device, [record]), output: output, pass: Pass(batch: 1, training: false))
             let values: [Float] = try output.read(area * 4)

@@ -35,8 +35,8 @@ public final class DeviceBatch {
     /// A little more than asked, so that batches of about the same size do not grow it again and again.
     private static func pixelCapacity(_ bytes: Int) -> Int { bytes + bytes / 4 + slack }
 
-    /// Behind the last pixel, which is read as four bytes.
-    private static let slack = 4
+    /// Bytes behind the last pixel, which is read with those of a neighbour: eight at once.
+    private static let slack = 8
 
     deinit {
         // An upload that is under way still reads this memory; an error here has been reported by the call that caused it.

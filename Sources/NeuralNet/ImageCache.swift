@@ -67,8 +67,8 @@ public final class ImageCache {
     /// Queues a copy of a photograph from `bytes` into the cache where there is room; keeps one that is there already.
     public func insert(_ sample: Int, from bytes: Buffer, byteOffset: Int, width: Int32, height: Int32) throws {
         let count = 3 * Int(width) * Int(height)
-        // One byte behind the last pixel is read with it.
-        let needed = (count + 1 + 15) / 16 * 16
+        // Five bytes behind the last pixel are read with it.
+        let needed = (count + 5 + 15) / 16 * 16
         guard !isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else { return }
         try slab.copy(from: bytes, sourceOffset: byteOffset, byteCount: count, to: usedOfSlab)
         entries[sample] = Entry(source: Int32(slabs.count), byteOffset: UInt64(usedOfSlab), width: width, height: height)

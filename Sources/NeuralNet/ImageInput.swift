@@ -81,8 +81,8 @@ public final class ImageInput {
     /// output `[batch][size][size][4]` ← the photographs that `records` names, from `pass.firstRecord` on.
     ///
     /// - Parameters:
-    ///   - bytes: has one readable byte behind the last pixel, as `DeviceBatch` sees to.
-    ///   - cache: at most `cacheSlabs` buffers, with a byte behind the last pixel too.
+    ///   - bytes: has five readable bytes behind the last pixel, as `DeviceBatch` sees to.
+    ///   - cache: at most `cacheSlabs` buffers, with five bytes behind the last pixel too.
     public func load(bytes: Buffer, cache: [Buffer] = [], records: Buffer, output: Buffer, pass: Pass) throws {
         guard cache.count <= ImageInput.cacheSlabs else {
             throw NetworkError("a cache of \(cache.count) slabs: expected at most \(ImageInput.cacheSlabs)")

@@ -67,7 +67,7 @@ public struct Tuning: Sendable, Equatable {
     var augment = ["BLOCK": 1]
 
     public init(for device: DeviceDescription) {
-        if device.kind == .cpu { augment["BLOCK"] = 8 }
+        if device.kind == .cpu { augment["BLOCK"] = 16 }
         if device.floatVectorWidth >= 16 {
             winograd = Winograd(tileGroup: 8, multiplyRows: 8, multiplyBlocks: 8, blockRows: 16, weightsRows: 16)
             gemm.vector = 16

@@ -29,7 +29,7 @@ extension OnDevices {
 
         private func run(_ image: Image, _ records: [CropRecord], size: Int, on device: Device, cache: [Buffer] = []) throws -> [Float] {
             // Bytes in front and behind that must not be read as pixels.
-            let bytes = try Buffer(device, [UInt8](repeating: 255, count: 16) + image.bytes + [255, 255, 255, 255])
+            let bytes = try Buffer(device, [UInt8](repeating: 255, count: 16) + image.bytes + [255, 255, 255, 255, 255])
             let output = try Buffer(device, floatCount: records.count * size * size * 4)
             let input = try ImageInput(device: device, size: size, normalization: Self.normalization)
             try input.load(
