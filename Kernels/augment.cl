@@ -32,6 +32,7 @@ typedef int16 ints;
 #define FLOATS(x) convert_float16(x)
 #define INTS(x) convert_int16(x)
 #define PUT(value, array) vstore16(value, 0, array)
+#define ANY(x) any(x)
 #define STEPS ((int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
 #else
 typedef float floats;
@@ -39,6 +40,7 @@ typedef int ints;
 #define FLOATS(x) convert_float(x)
 #define INTS(x) convert_int(x)
 #define PUT(value, array) (array)[0] = (value)
+#define ANY(x) (x)
 #define STEPS 0
 #endif
 
@@ -78,9 +80,9 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
     const global uchar *pixels =
         (source == 0 ? bytes : source == 1 ? cache0 : source == 2 ? cache1 : source == 3 ? cache2 : cache3) + record->offset;
     const int width = record->width, height = record->height, effects = record->effects;
-    const float4 mean = (float4)(meanRed, meanGreen, meanBlue, 0.0f);
-    // Division by 255 comes last in one multiplication with 1 / (255 · deviation); the fourth lane's scale of 0 drops the byte behind the pixel.
+    // The scale is 1 / (255 · deviation); the fourth lane's 0 drops the byte behind the pixel.
     const float4 scale = (float4)(scaleRed, scaleGreen, scaleBlue, 0.0f);
+    const float4 shift = 255.0f * (float4)(meanRed, meanGreen, meanBlue, 0.0f) * scale;
     global float4 *target = output + ((size_t)image * size + row) * size;
     const int begin = get_global_id(0), step = get_global_size(0);
 
@@ -96,7 +98,7 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
         for (int column = begin; column < size; column += step) {
             const int x = start + direction * column;
             float4 value = (float4)(0.0f);
-            if (x >= 0 && x < width) value = (pixel_at(line, 3 * x) - 255.0f * mean) * scale;
+            if (x >= 0 && x < width) value = pixel_at(line, 3 * x) * scale - shift;
             target[column] = value;
         }
         return;
@@ -127,12 +129,15 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
         const floats sx = centreX + qx * bend, sy = centreY + qy * bend;
         const ints x = whole(sx), y = whole(sy);
         const floats partX = sx - FLOATS(x), partY = sy - FLOATS(y);
-        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one first.
-        const ints x0 = reflect(x, left, right), x1 = reflect(x + 1, left, right);
-        const ints y0 = reflect(y, top, bottom), y1 = reflect(y + 1, top, bottom);
+        ints x0 = x, x1 = x + 1, y0 = y, y1 = y + 1;
+        if (ANY((x < left) | (x1 >= right) | (y < top) | (y1 >= bottom))) {
+            x0 = reflect(x0, left, right), x1 = reflect(x1, left, right);
+            y0 = reflect(y0, top, bottom), y1 = reflect(y1, top, bottom);
+        }
         const floats t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
         int upper[BLOCK], lower[BLOCK];
         float shareX[BLOCK], shareY[BLOCK], light[BLOCK];
+        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one first.
         PUT(3 * (y0 * width + min(x0, x1)), upper);
         PUT(3 * (y1 * width + min(x0, x1)), lower);
         PUT(select(select((floats)(0.0f), partX, x1 > x0), 1.0f - partX, x0 > x1), shareX);
@@ -143,8 +148,8 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
             const float8 above = convert_float8(vload8(0, pixels + upper[i])), below = convert_float8(vload8(0, pixels + lower[i]));
             const float8 both = above + (below - above) * shareY[i];
             const float4 west = both.s0122, east = both.s3455;
-            const float4 value = clamp(west + (east - west) * shareX[i] + cast, 0.0f, 255.0f) * light[i];
-            target[column + i] = (value - 255.0f * mean) * scale;
+            const float4 value = clamp(west + (east - west) * shareX[i] + cast, 0.0f, 255.0f);
+            target[column + i] = value * (light[i] * scale) - shift;
         }
     }
 }

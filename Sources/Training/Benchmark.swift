@@ -1,5 +1,8 @@
 import Compute
+import Evaluation
 import Foundation
+import ImageData
+import ModelFiles
 import NeuralNet
 import Randomness
 
@@ -21,14 +24,8 @@ public enum Benchmark {
         _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int, convolution: ConvolutionAlgorithm?,
         device: Device
     ) throws -> Step {
-        let network = try Network(
-            architecture, imageSize: imageSize, classes: classes,
-            options: Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution), device: device)
-        try network.initialize(seed: 1)
-        let training = try TrainingStep(
-            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
-            shards: shards,
-            momentum: 0.9, weightDecay: 5e-4, seed: 1)
+        let training = try trainingStep(
+            architecture, imageSize: imageSize, classes: classes, batch: batch, shards: shards, convolution: convolution, device: device)
         let data = try DeviceBatch(device: device, capacity: batch)
         try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)
         var loss = 0.0
@@ -42,7 +39,71 @@ public enum Benchmark {
         }
         return Step(
             imagesPerSecond: Double(batch) / median(seconds), seconds: seconds,
-            parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: loss)
+            parameterCount: training.network.parameters.reduce(0) { $0 + $1.count }, loss: loss)
+    }
+
+    /// A network with random weights and its step function.
+    static func trainingStep(
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, convolution: ConvolutionAlgorithm?,
+        device: Device
+    ) throws -> TrainingStep {
+        let network = try Network(
+            architecture, imageSize: imageSize, classes: classes,
+            options: Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution), device: device)
+        try network.initialize(seed: 1)
+        return try TrainingStep(
+            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
+            shards: shards, momentum: 0.9, weightDecay: 5e-4, seed: 1)
+    }
+
+    /// Seconds of steps on photographs from the cache, each pair one step with `none` and one with `augmentation`. One pair warms up.
+    ///
+    /// The photographs are random bytes, 3/4 as high as wide, eight mini-batches of them; what happens to each is drawn anew in every step, as
+    /// `train` does.
+    public static func augmentedSteps(
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, augmentation: Augmentation, pairs: Int,
+        convolution: ConvolutionAlgorithm?, device: Device
+    ) throws -> [(plain: Double, augmented: Double)] {
+        let training = try trainingStep(
+            architecture, imageSize: imageSize, classes: classes, batch: batch, shards: 1, convolution: convolution, device: device)
+        let height = ModelDescription.usualShortSide(imageSize: imageSize)
+        let width = height * 4 / 3
+        let count = 8 * batch
+        var random = Philox(seed: 1, purpose: .benchmark)
+        let pixels = RandomBytes(count: 3 * width * height, using: &random)
+        let photograph = try Buffer(device, byteCount: pixels.bytes.count)
+        try photograph.write(UnsafeRawBufferPointer(pixels.bytes)).wait()
+        let cache = ImageCache(device: device, capacity: count * (pixels.bytes.count + 32), count: count)
+        for sample in 0..<count { try cache.insert(sample, from: photograph, byteOffset: 0, width: Int32(width), height: Int32(height)) }
+        let data = try DeviceBatch(device: device, capacity: batch)
+        data.cache = cache.slabs
+
+        func seconds(_ augmentation: Augmentation, step: Int) throws -> Double {
+            let start = ContinuousClock.now
+            let records = try (0..<batch).map { slot in
+                let sample = (step * batch + slot) % count
+                guard let entry = cache[sample] else { throw TrainingError("the cache has no photograph \(sample) of \(count)") }
+                let parameters = AugmentationParameters.draw(
+                    augmentation, width: width, height: height, size: imageSize, seed: 1, epoch: step, sample: sample)
+                return CropRecord(
+                    parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height, source: entry.source, size: imageSize)
+            }
+            try data.upload(
+                pixels: UnsafeRawBufferPointer(start: nil, count: 0), owner: pixels, records: records,
+                labels: (0..<batch).map { Int32($0 % classes) }, weights: [Float](repeating: 1, count: batch))
+            try training.run(data, step: step, learningRate: 0.001)
+            _ = try training.takeTotals(of: step)
+            return (ContinuousClock.now - start).seconds
+        }
+        var result: [(plain: Double, augmented: Double)] = []
+        for pair in 0...pairs {
+            // The photographs of a pair are the same; which of the two comes first alternates.
+            let plainFirst = pair % 2 == 0
+            let first = try seconds(plainFirst ? .none : augmentation, step: pair)
+            let second = try seconds(plainFirst ? augmentation : .none, step: pair)
+            if pair > 0 { result.append(plainFirst ? (first, second) : (second, first)) }
+        }
+        return result
     }
 
     /// Times forward passes of a network made for inference, the images' way from bytes to input included. One pass warms up.

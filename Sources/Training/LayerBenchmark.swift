@@ -70,11 +70,8 @@ public struct LayerBenchmark: Sendable {
         let classes = set?.classes.count ?? classes
         let options = Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution)
         let layout = try NetworkLayout(architecture, imageSize: imageSize, classes: classes, options: options, device: device.description)
-        let network = try Network(architecture, imageSize: imageSize, classes: classes, options: options, device: device)
-        try network.initialize(seed: 1)
-        let training = try TrainingStep(
-            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
-            shards: shards, momentum: 0.9, weightDecay: 5e-4, seed: 1)
+        let training = try Benchmark.trainingStep(
+            architecture, imageSize: imageSize, classes: classes, batch: batch, shards: shards, convolution: convolution, device: device)
         let deviceBatch = try DeviceBatch(device: device, capacity: batch)
         let loader = set.map { set in
             let count = set.training.count

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Compute
 import Foundation
+import ImageData
 import ModelFiles
 import NeuralNet
 import Training
@@ -57,6 +59,9 @@ struct BenchStep: ParsableCommand {
     @Flag(help: "Only forward, in a network made for inference.")
     var inference = false
 
+    @Option(help: "Time steps on cached photographs, in turn with none and with this augmentation, as in train; tell what it costs.")
+    var augment: Augmentation?
+
     @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
     var convolution = ConvolutionChoice.auto
 
@@ -66,6 +71,9 @@ struct BenchStep: ParsableCommand {
 
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
+        if let augment, inference || shards > 1 {
+            throw ValidationError("--augment \(augment.rawValue): expected neither --inference nor --shards with it")
+        }
         guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
             throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
         }
@@ -75,6 +83,7 @@ struct BenchStep: ParsableCommand {
     func run() throws {
         let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let device = try device.open()
+        if let augment { return try compare(augment, architecture, device) }
         let result =
             inference
             ? try Benchmark.inference(
@@ -95,6 +104,28 @@ struct BenchStep: ParsableCommand {
                 .init("image_size", .integer(network.imageSize)), .init("parameters", .integer(result.parameterCount)),
                 .init("device_bytes", .integer(device.peakAllocatedBytes)),
                 .init("seconds", .array(result.seconds.map { .number($0) })),
+            ]))
+    }
+
+    private func compare(_ augmentation: Augmentation, _ architecture: Architecture, _ device: Device) throws {
+        let pairs = try Benchmark.augmentedSteps(
+            architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, augmentation: augmentation,
+            pairs: steps, convolution: convolution.algorithm, device: device)
+        let plain = Benchmark.median(pairs.map(\.plain))
+        let augmented = Benchmark.median(pairs.map(\.augmented))
+        let ratios = pairs.map { $0.augmented / $0.plain }
+        print(
+            String(
+                format: "none %.2f ms, %@ %.2f ms a step: %.3f times in the median of %d pairs (%.3f to %.3f) on %@", plain * 1e3,
+                augmentation.rawValue as NSString, augmented * 1e3, Benchmark.median(ratios), pairs.count, ratios.min() ?? 0,
+                ratios.max() ?? 0, device.description.name as NSString))
+        try output.write(
+            .object([
+                .init("device", .string(device.description.name)), .init("model", .string(architecture.description)),
+                .init("batch", .integer(network.batch)), .init("image_size", .integer(network.imageSize)),
+                .init("augment", .string(augmentation.rawValue)), .init("ratio", .number(Benchmark.median(ratios))),
+                .init("seconds_none", .array(pairs.map { .number($0.plain) })),
+                .init("seconds_augmented", .array(pairs.map { .number($0.augmented) })),
             ]))
     }
 }
