@@ -86,7 +86,8 @@ public enum Benchmark {
                 let parameters = AugmentationParameters.draw(
                     augmentation, width: width, height: height, size: imageSize, seed: 1, epoch: step, sample: sample)
                 return CropRecord(
-                    parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height, source: entry.source, size: imageSize)
+                    parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height, source: entry.source,
+                    size: imageSize)
             }
             try data.upload(
                 pixels: UnsafeRawBufferPointer(start: nil, count: 0), owner: pixels, records: records,
