@@ -145,6 +145,7 @@ enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, 
     header->height = info->image_height;
     header->components = info->num_components;
     header->orientation = 1;
+    header->many_scans = jpeg_has_multiple_scans(info);
     for (jpeg_saved_marker_ptr marker = info->marker_list; marker; marker = marker->next) {
         header->orientation = exif_orientation(marker->data, marker->data_length);
         if (header->orientation != 1) break;
@@ -179,6 +180,20 @@ enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uin
     *width = info->output_width;
     *height = info->output_height;
     return CJPEG_OK;
+}
+
+enum cjpeg_status cjpeg_decoder_crop(cjpeg_decoder *decoder, uint32_t *first, uint32_t *columns) {
+    if (setjmp(decoder->errors.jump)) return status_of(&decoder->errors);
+    JDIMENSION from = *first, count = *columns;
+    jpeg_crop_scanline(&decoder->info, &from, &count);
+    *first = from;
+    *columns = count;
+    return CJPEG_OK;
+}
+
+enum cjpeg_status cjpeg_decoder_skip(cjpeg_decoder *decoder, uint32_t rows) {
+    if (setjmp(decoder->errors.jump)) return status_of(&decoder->errors);
+    return jpeg_skip_scanlines(&decoder->info, rows) == rows ? CJPEG_OK : CJPEG_DAMAGED;
 }
 
 static inline uint8_t scaled(unsigned a, unsigned b) { return (uint8_t)((a * b + 127) / 255); }
@@ -222,8 +237,8 @@ struct output {
     unsigned long count;
 };
 
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int quality,
-                               bool progressive, uint8_t **output, size_t *output_count, char message[200]) {
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int across, int down,
+                               int quality, bool progressive, uint8_t **output, size_t *output_count, char message[200]) {
     struct jpeg_compress_struct info = {0};
     struct errors errors = {0};
     // volatile would not survive libjpeg's signature; memory that is not a local of this frame does.
@@ -250,6 +265,10 @@ enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t h
     info.in_color_space = stored == CJPEG_GREY ? JCS_GRAYSCALE : stored >= CJPEG_CMYK ? JCS_CMYK : JCS_RGB;
     jpeg_set_defaults(&info);
     jpeg_set_colorspace(&info, spaces[stored]);
+    if (stored == CJPEG_YCC) {
+        info.comp_info[0].h_samp_factor = across;
+        info.comp_info[0].v_samp_factor = down;
+    }
     jpeg_set_quality(&info, quality, TRUE);
     if (progressive) jpeg_simple_progression(&info);
     jpeg_start_compress(&info, TRUE);

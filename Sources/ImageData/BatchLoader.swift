@@ -14,13 +14,17 @@ public final class BatchLoader: Sendable {
     ///   - workers: threads that read; at least 1.
     ///   - prefetch: batches read ahead; at least 1.
     ///   - isCached: whether an image is at hand already: then its record is of size 0, and its file is not read. Asked when its batch is planned.
+    ///   - need: the pixels of an image that will be read, by its batch's number, its position in the set and its size; nil: all of them. Asked
+    ///     when its file is read; the other pixels may hold anything.
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's threads, once for each number,
     ///     in order.
     public init(
         set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3, isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
+        need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
-        shared = LoaderState(set: set, shortSide: max(1, shortSide), prefetch: max(1, prefetch), isCached: isCached, plan: batches)
+        shared = LoaderState(
+            set: set, shortSide: max(1, shortSide), prefetch: max(1, prefetch), isCached: isCached, need: need, plan: batches)
         shared.start(max(1, workers))
     }
 
@@ -60,6 +64,7 @@ private final class LoaderState: @unchecked Sendable {
     private let shortSide: Int
     private let prefetch: Int
     private let isCached: @Sendable (Int) -> Bool
+    private let need: @Sendable (Int, Int) -> PixelNeed?
     private let plan: @Sendable (Int) -> [Int]?
     private let pool: SlabPool
 
@@ -76,12 +81,14 @@ private final class LoaderState: @unchecked Sendable {
     private var waitSeconds = 0.0
 
     init(
-        set: ImageSet, shortSide: Int, prefetch: Int, isCached: @escaping @Sendable (Int) -> Bool, plan: @escaping @Sendable (Int) -> [Int]?
+        set: ImageSet, shortSide: Int, prefetch: Int, isCached: @escaping @Sendable (Int) -> Bool,
+        need: @escaping @Sendable (Int, Int) -> PixelNeed?, plan: @escaping @Sendable (Int) -> [Int]?
     ) {
         self.set = set
         self.shortSide = shortSide
         self.prefetch = prefetch
         self.isCached = isCached
+        self.need = need
         self.plan = plan
         // those read ahead, the one being filled and the one in use
         pool = SlabPool(limit: prefetch + 2)
@@ -216,7 +223,9 @@ private final class LoaderState: @unchecked Sendable {
         var size = (width: shortSide, height: shortSide)
         var failed: ImageError?
         do throws(ImageError) {
-            size = try reader.read(path: set.absolutePath(pending.samples[slot]), shortSide: shortSide, into: buffer)
+            let sample = pending.samples[slot]
+            size = try reader.read(
+                path: set.absolutePath(sample), shortSide: shortSide, into: buffer, need: need(pending.index, sample))
         } catch {
             failed = error
             buffer.reserve(3 * shortSide * shortSide)

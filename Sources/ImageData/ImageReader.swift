@@ -11,9 +11,22 @@ final class ImageReader {
     }
 
     /// Fills `output` with RGB bytes and returns the size; the shorter side is `shortSide`.
-    func read(path: String, shortSide: Int, into output: PixelBuffer) throws(ImageError) -> (width: Int, height: Int) {
+    ///
+    /// - Parameter need: the pixels that are needed; the others may hold anything.
+    func read(
+        path: String, shortSide: Int, into output: PixelBuffer, need: PixelNeed? = nil
+    ) throws(ImageError) -> (width: Int, height: Int) {
         let bytes = try readFile(path)
-        let size = try decoder.decode(bytes, shortSide: shortSide, name: path)
+        let size = try decoder.decode(
+            bytes, shortSide: shortSide, name: path,
+            need: need.map { need in
+                { width, height in
+                    let target = Resizer.size(width: width, height: height, shortSide: shortSide)
+                    return self.resizer.source(
+                        of: need(target.width, target.height), width: width, height: height, newWidth: target.width,
+                        newHeight: target.height)
+                }
+            })
         let target = Resizer.size(width: size.width, height: size.height, shortSide: shortSide)
         guard target.width * target.height <= ImageLimits.pixels else {
             // A strip of 1 × 60,000 pixels would grow to gigabytes.
@@ -24,7 +37,8 @@ final class ImageReader {
         }
         output.reserve(3 * target.width * target.height)
         resizer.resize(
-            decoder.pixels, width: size.width, height: size.height, into: output.bytes, newWidth: target.width, newHeight: target.height)
+            decoder.pixels, width: size.width, height: size.height, into: output.bytes, newWidth: target.width, newHeight: target.height,
+            box: need?(target.width, target.height))
         return target
     }
 

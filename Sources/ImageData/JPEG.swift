@@ -54,16 +54,18 @@ public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageErr
 }
 
 /// CMYK samples are written as they are given (libjpeg marks them as Adobe's, so 255 means no ink).
+/// - Parameter chroma: pixels across and down that share a sample of chroma, in YCC: 1, 2 or 4.
 package func encodeJPEG(
-    _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, quality: Int, progressive: Bool = false
+    _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2), quality: Int,
+    progressive: Bool = false
 ) throws(ImageError) -> [UInt8] {
     precondition(pixels.count == width * height * stored.channels, "pixels do not match the size")
     var output: UnsafeMutablePointer<UInt8>?
     var count = 0
     var message = [CChar](repeating: 0, count: 200)
     let status = cjpeg_encode(
-        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(min(max(quality, 1), 100)), progressive,
-        &output, &count, &message)
+        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(chroma.across), Int32(chroma.down),
+        Int32(min(max(quality, 1), 100)), progressive, &output, &count, &message)
     defer { cjpeg_free(output) }
     guard status == CJPEG_OK, let output else { throw JPEGDecoder.error(status, file: "image to be written", detail: text(message)) }
     return Array(UnsafeBufferPointer(start: output, count: count))
@@ -93,7 +95,11 @@ final class JPEGDecoder {
     var warnings: Int { Int(cjpeg_decoder_warnings(decoder)) }
 
     /// Returns the size of the upright picture in `pixels`.
-    func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String) throws(ImageError) -> (width: Int, height: Int) {
+    ///
+    /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything. What is damaged is found all the same.
+    func decode(
+        _ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil
+    ) throws(ImageError) -> (width: Int, height: Int) {
         guard let base = bytes.baseAddress, !bytes.isEmpty else { throw ImageError(.empty, file: name) }
         var header = cjpeg_header()
         try check(
@@ -104,12 +110,37 @@ final class JPEGDecoder {
         try check(cjpeg_decoder_start(decoder, Int32(numerator), &width, &height), name)
         let size = (width: Int(width), height: Int(height))
         decoded.reserve(3 * size.width * size.height)
+        // Turned pictures are rare. Many scans are read as a whole before the first row comes, which is most of their time.
+        if let need, header.orientation == 1, !header.many_scans {
+            try read(need(size.width, size.height), width: size.width, height: size.height, name)
+            return size
+        }
         try check(cjpeg_decoder_read(decoder, decoded.bytes, 3 * size.width, height), name)
         guard header.orientation != 1 else { return size }
         turned.reserve(3 * size.width * size.height)
         let upright = turnUpright(decoded.bytes, width: size.width, height: size.height, orientation: Int(header.orientation), turned.bytes)
         swap(&decoded, &turned)
         return upright
+    }
+
+    /// Columns beside the box that are decoded too: libjpeg interpolates chroma from the neighbour on each side, has none at its own edge, and
+    /// does not interpolate where a single column of chroma comes.
+    private static let margin = 2
+
+    /// Decodes the pixels in `box`, each to its place in the whole picture.
+    private func read(_ box: PixelBox, width: Int, height: Int, _ name: String) throws(ImageError) {
+        var first = UInt32(max(0, box.columns.lowerBound - Self.margin))
+        var columns = UInt32(min(width, box.columns.upperBound + Self.margin)) - first
+        try check(cjpeg_decoder_crop(decoder, &first, &columns), name)
+        let stride = 3 * width
+        let target = decoded.bytes + 3 * Int(first)
+        let above = box.rows.lowerBound
+        if above > 0 { try check(cjpeg_decoder_skip(decoder, UInt32(above)), name) }
+        try check(cjpeg_decoder_read(decoder, target + above * stride, stride, UInt32(box.rows.count)), name)
+        // The data below is read too, so that a damaged file is one whatever is needed of it: libjpeg leaves it when the last row is skipped.
+        let below = height - box.rows.upperBound
+        if below > 1 { try check(cjpeg_decoder_skip(decoder, UInt32(below - 1)), name) }
+        if below > 0 { try check(cjpeg_decoder_read(decoder, target + (height - 1) * stride, stride, 1), name) }
     }
 
     /// Eighths of the size to decode at. libjpeg has vector code for 1/1, 1/2 and 1/4 only: 5/8 or 6/8 would take longer than 1/1.

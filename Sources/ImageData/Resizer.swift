@@ -37,6 +37,11 @@ final class Resizer {
             }
             (self.from, self.to, self.taps, self.first, self.count, self.weights) = (from, to, taps, first, count, weights)
         }
+
+        /// The positions that those in `range` are made of.
+        func source(of range: Range<Int>) -> Range<Int> {
+            first[range.lowerBound]..<(first[range.upperBound - 1] + count[range.upperBound - 1])
+        }
     }
 
     private var horizontal = Axis(from: 1, to: 1)
@@ -55,16 +60,33 @@ final class Resizer {
         return width <= height ? (shortSide, long) : (long, shortSide)
     }
 
-    /// Writes `3 * newWidth * newHeight` bytes.
-    func resize(
-        _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>, newWidth: Int, newHeight: Int
-    ) {
-        if width == newWidth && height == newHeight {
-            target.update(from: source, count: 3 * width * height)
-            return
-        }
+    /// The pixels of the source that `resize` reads for `box`.
+    func source(of box: PixelBox, width: Int, height: Int, newWidth: Int, newHeight: Int) -> PixelBox {
+        if width == newWidth && height == newHeight { return box }
+        prepare(width: width, height: height, newWidth: newWidth, newHeight: newHeight)
+        return PixelBox(columns: horizontal.source(of: box.columns), rows: vertical.source(of: box.rows))
+    }
+
+    private func prepare(width: Int, height: Int, newWidth: Int, newHeight: Int) {
         if horizontal.from != width || horizontal.to != newWidth { horizontal = Axis(from: width, to: newWidth) }
         if vertical.from != height || vertical.to != newHeight { vertical = Axis(from: height, to: newHeight) }
+    }
+
+    /// Writes the pixels of a picture of `newWidth` × `newHeight` that lie in `box`, or all of them.
+    func resize(
+        _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>, newWidth: Int, newHeight: Int,
+        box: PixelBox? = nil
+    ) {
+        let box = box ?? PixelBox(width: newWidth, height: newHeight)
+        if width == newWidth && height == newHeight {
+            for y in box.rows {
+                let offset = 3 * (y * width + box.columns.lowerBound)
+                (target + offset).update(from: source + offset, count: 3 * box.columns.count)
+            }
+            return
+        }
+        prepare(width: width, height: height, newWidth: newWidth, newHeight: newHeight)
+        let columns = horizontal.source(of: box.columns)
 
         // A ring of source rows as floats, each converted once, and behind it the row that is their weighted sum.
         // Rows are padded with zeros: the last pixels' taps read past the end, and a pixel's vector of four one float further.
@@ -78,18 +100,20 @@ final class Resizer {
         }
         rows.update(repeating: 0, count: needed)
         let sums = rows + ring * stride
-        var converted = 0
+        var converted = vertical.first[box.rows.lowerBound]
         vertical.weights.withUnsafeBufferPointer { verticalWeights in
             horizontal.weights.withUnsafeBufferPointer { horizontalWeights in
-                for y in 0..<newHeight {
+                for y in box.rows {
                     let start = vertical.first[y]
                     let count = vertical.count[y]
                     while converted < start + count {
-                        Self.convert(source + converted * 3 * width, count: 3 * width, into: rows + converted % ring * stride)
+                        Self.convert(
+                            source + 3 * (converted * width + columns.lowerBound), count: 3 * columns.count,
+                            into: rows + converted % ring * stride + 3 * columns.lowerBound)
                         converted += 1
                     }
-                    sum(verticalWeights, at: y * ring, start: start, count: count, stride: stride, into: sums)
-                    shrink(sums, horizontalWeights, into: target + y * 3 * newWidth)
+                    sum(verticalWeights, at: y * ring, start: start, count: count, stride: stride, columns: columns, into: sums)
+                    shrink(sums, horizontalWeights, columns: box.columns, into: target + y * 3 * newWidth)
                 }
             }
         }
@@ -101,13 +125,14 @@ final class Resizer {
     }
 
     private func sum(
-        _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int, into sums: UnsafeMutablePointer<Float>
+        _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int, columns: Range<Int>,
+        into sums: UnsafeMutablePointer<Float>
     ) {
         let ring = vertical.taps
         let target = UnsafeMutableRawPointer(sums)
         withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: ring) { sources in
             for tap in 0..<count { sources[tap] = UnsafeRawPointer(rows + (start + tap) % ring * stride) }
-            for at in Swift.stride(from: 0, to: stride * 4, by: 64) {
+            for at in Swift.stride(from: columns.lowerBound * 12 / 64 * 64, to: columns.upperBound * 12, by: 64) {
                 var total = SIMD16<Float>()
                 for tap in 0..<count {
                     total += sources[tap].loadUnaligned(fromByteOffset: at, as: SIMD16<Float>.self) * weights[offset + tap]
@@ -117,11 +142,13 @@ final class Resizer {
         }
     }
 
-    private func shrink(_ row: UnsafePointer<Float>, _ weights: UnsafeBufferPointer<Float>, into target: UnsafeMutablePointer<UInt8>) {
+    private func shrink(
+        _ row: UnsafePointer<Float>, _ weights: UnsafeBufferPointer<Float>, columns: Range<Int>, into target: UnsafeMutablePointer<UInt8>
+    ) {
         let base = UnsafeRawPointer(row)
         let taps = horizontal.taps
         horizontal.first.withUnsafeBufferPointer { first in
-            for x in 0..<first.count {
+            for x in columns {
                 let at = first[x] * 12
                 var total = SIMD4<Float>()
                 for tap in 0..<taps {

@@ -17,13 +17,18 @@ public final class ImageCache {
 
     /// Which photographs are cached, for the loader's threads.
     public final class Index: Sendable {
-        private let cached: Mutex<[Bool]>
+        private let state: Mutex<(cached: [Bool], isFull: Bool)>
 
-        init(count: Int) { cached = Mutex([Bool](repeating: false, count: count)) }
+        init(count: Int) { state = Mutex((cached: [Bool](repeating: false, count: count), isFull: false)) }
 
-        public func contains(_ sample: Int) -> Bool { cached.withLock { $0[sample] } }
+        public func contains(_ sample: Int) -> Bool { state.withLock { $0.cached[sample] } }
 
-        fileprivate func insert(_ sample: Int) { cached.withLock { $0[sample] = true } }
+        /// Whether nothing more will be cached; it stays so.
+        public var isFull: Bool { state.withLock { $0.isFull } }
+
+        fileprivate func insert(_ sample: Int) { state.withLock { $0.cached[sample] = true } }
+
+        fileprivate func close() { state.withLock { $0.isFull = true } }
     }
 
     public let index: Index
@@ -39,7 +44,6 @@ public final class ImageCache {
     private let device: Device
     private var entries: [Entry?]
     private var usedOfSlab = 0
-    private var isFull = false
 
     /// - Parameters:
     ///   - capacity: most bytes it may take; 0: it caches nothing.
@@ -49,7 +53,7 @@ public final class ImageCache {
         self.capacity = max(0, capacity)
         entries = Array(repeating: nil, count: count)
         index = Index(count: count)
-        isFull = capacity <= 0
+        if capacity <= 0 { index.close() }
     }
 
     /// What `auto` allows: half of the memory that is not allocated yet. The other half is left to the system, to the runtime and, where the
@@ -69,7 +73,7 @@ public final class ImageCache {
         let count = 3 * Int(width) * Int(height)
         // Five bytes behind the last pixel are read with it.
         let needed = (count + 5 + 15) / 16 * 16
-        guard !isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else { return }
+        guard !index.isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else { return }
         try slab.copy(from: bytes, sourceOffset: byteOffset, byteCount: count, to: usedOfSlab)
         entries[sample] = Entry(source: Int32(slabs.count), byteOffset: UInt64(usedOfSlab), width: width, height: height)
         usedOfSlab += needed
@@ -87,7 +91,7 @@ public final class ImageCache {
         let rest = (entries.count - cachedCount) * (mean + mean / 8)
         let size = slabs.count == ImageInput.cacheSlabs - 1 ? left : min(left, max(rest, needed))
         guard slabs.count < ImageInput.cacheSlabs, size >= needed else {
-            isFull = true
+            index.close()
             return false
         }
         slabs.append(try Buffer(device, byteCount: size))

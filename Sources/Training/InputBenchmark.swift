@@ -30,6 +30,7 @@ public enum InputBenchmark {
         let everything = augmentation.with(probability: 1)
         let runs: [(Pass, () throws -> Double)] = [
             (Pass(name: "decode", key: "decode"), { try source.decode() }),
+            (Pass(name: "decode what crops read", key: "decode_needed"), { try source.decode(for: augmentation) }),
             (Pass(name: "decode, augment", key: "decode_augment"), { try source.load(augmentation, isCached: false) }),
             (Pass(name: "cached, augment", key: "cached"), { try source.load(augmentation, isCached: true) }),
             (Pass(name: "augment alone, all kinds", key: "augment_all"), { try source.augment(everything) }),
@@ -86,10 +87,23 @@ public enum InputBenchmark {
             return start < count ? (start..<min(count, start + batch)).map { [files = set.count] in $0 % files } : nil
         }
 
-        private func loader(isCached: Bool) -> BatchLoader {
+        /// - Parameter augmentation: what the photographs are decoded for; nil: whole.
+        private func loader(isCached: Bool, for augmentation: Augmentation? = nil) -> BatchLoader {
             let plan = (0..<(count + batch - 1) / batch).compactMap { samples($0) }
             let index = cache.index
-            return BatchLoader(set: set, shortSide: shortSide, workers: workers, isCached: { isCached && index.contains($0) }) {
+            return BatchLoader(
+                set: set, shortSide: shortSide, workers: workers, isCached: { isCached && index.contains($0) },
+                need: { [imageSize] batch, sample in
+                    augmentation.map { augmentation in
+                        { width, height in
+                            let parameters = AugmentationParameters.draw(
+                                augmentation, width: width, height: height, size: imageSize, seed: 1, epoch: batch, sample: sample)
+                            return CropRecord(parameters, byteOffset: 0, width: Int32(width), height: Int32(height), size: imageSize)
+                                .pixelsRead(size: imageSize)
+                        }
+                    }
+                }
+            ) {
                 plan.indices.contains($0) ? plan[$0] : nil
             }
         }
@@ -100,9 +114,9 @@ public enum InputBenchmark {
             return (ContinuousClock.now - start).seconds
         }
 
-        func decode() throws -> Double {
+        func decode(for augmentation: Augmentation? = nil) throws -> Double {
             try timed {
-                let loader = loader(isCached: false)
+                let loader = loader(isCached: false, for: augmentation)
                 while let host = try loader.next() { host.release() }
                 loader.stop()
             }
@@ -110,7 +124,7 @@ public enum InputBenchmark {
 
         func load(_ augmentation: Augmentation, isCached: Bool) throws -> Double {
             try timed {
-                let loader = loader(isCached: isCached)
+                let loader = loader(isCached: isCached, for: isCached ? nil : augmentation)
                 while let host = try loader.next() {
                     let target = batches[host.index % batches.count]
                     try target.upload(host, size: imageSize, cache: isCached ? cache : nil) { [imageSize] width, height, sample in

@@ -249,7 +249,7 @@ public final class Trainer {
         let first = state.step
         let loader = BatchLoader(
             set: dataset.training, shortSide: description.shortSide, workers: options.workers,
-            isCached: { [index = cache.index] in index.contains($0) }
+            isCached: { [index = cache.index] in index.contains($0) }, need: pixelNeed(firstStep: first)
         ) { plans.batch(first + $0) }
         defer { loader.stop() }
         var last: EpochReport?
@@ -371,6 +371,21 @@ public final class Trainer {
         let lines = try ranks.gather(unreported.joined(separator: "\n")).flatMap { $0.split(separator: "\n").map(String.init) }
         unreported = []
         if ranks.isFirst { for line in try badFiles.record(lines: lines) { report(.note("left out: \(line)")) } }
+    }
+
+    /// Of a photograph that will not be cached, only what its crop reads is decoded.
+    private func pixelNeed(firstStep: Int) -> @Sendable (Int, Int) -> PixelNeed? {
+        let (index, augmentation, options, stepsPerEpoch) = (cache.index, augmentation, options, stepsPerEpoch)
+        return { batch, sample in
+            guard index.isFull else { return nil }
+            return { width, height in
+                let parameters = AugmentationParameters.draw(
+                    augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
+                    epoch: (firstStep + batch) / stepsPerEpoch + 1, sample: sample)
+                return CropRecord(parameters, byteOffset: 0, width: Int32(width), height: Int32(height), size: options.imageSize)
+                    .pixelsRead(size: options.imageSize)
+            }
+        }
     }
 
     private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {

@@ -81,7 +81,8 @@ struct CommandLineTests {
         Mistake("gradients of no class", ["check-gradients", "--classes", "0"], status: 2, "--classes 0", "2 or more"),
         Mistake("gradients of no pixel", ["check-gradients", "--image-size", "0"], status: 2, "--image-size 0", "1 to 4096"),
         Mistake("poolings of bench", ["bench", "step", "--model", "M,M", "--image-size", "2"], status: 2, "need images of 4 pixels"),
-        Mistake("augmentation of shards", ["bench", "step", "--augment", "paper", "--shards", "2"], status: 2, "--augment paper", "--shards"),
+        Mistake(
+            "augmentation of shards", ["bench", "step", "--augment", "paper", "--shards", "2"], status: 2, "--augment paper", "--shards"),
         Mistake("shards of bench", ["bench", "step", "--shards", "3"], status: 2, "--shards 3", "a power of two"),
         Mistake("size of bench", ["bench", "gemm", "--size", "0"], status: 2, "--size 0", "1 to 16384"),
         Mistake("too many classes", ["scenes", "--out", "never", "--classes", "99"], status: 2, "99 classes", "2 to 14"),
@@ -293,7 +294,8 @@ struct CommandLineTests {
     /// Pairs of steps with `none` and with an augmentation, whose median ratio is what it costs.
     @Test func benchStepComparesAugmentations() throws {
         let result = try place.run([
-            "bench", "step", "--model", "4", "--image-size", "8", "--batch", "4", "--augment", "paper", "--steps", "3", "--json", "pairs.json",
+            "bench", "step", "--model", "4", "--image-size", "8", "--batch", "4", "--augment", "paper", "--steps", "3", "--json",
+            "pairs.json",
         ])
         #expect(result.status == 0, "\(result.errors)")
         #expect(result.output.contains("3 pairs"))

@@ -22,6 +22,7 @@ typedef struct cjpeg_header {
     uint32_t width, height;  // as stored, before the orientation is applied
     int components;
     int orientation;  // EXIF, 1…8; 1 where there is none or it makes no sense
+    bool many_scans;  // progressive, or a scan for each component
 } cjpeg_header;
 
 /// NULL when there is no memory. A decoder serves one thread and any number of images, one after another.
@@ -35,6 +36,13 @@ enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, 
 /// Starts decoding at scale_num/8 of the size; tells the size of what will come.
 enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width, uint32_t *height);
 
+/// Limits the rows that follow to `columns` columns from `first` on; tells what will come, which is aligned to blocks and may be more. Before the
+/// first row is read or skipped. The outermost columns may differ from a whole decode, which has neighbours to interpolate chroma from.
+enum cjpeg_status cjpeg_decoder_crop(cjpeg_decoder *decoder, uint32_t *first, uint32_t *columns);
+
+/// Passes over the next `rows` rows; not the last row of the picture. Their data is read, and damage in it is found.
+enum cjpeg_status cjpeg_decoder_skip(cjpeg_decoder *decoder, uint32_t rows);
+
 /// The next `rows` rows as RGB, 3 bytes a pixel, `stride` bytes from row to row. Fails at the first warning that means missing pixels.
 enum cjpeg_status cjpeg_decoder_read(cjpeg_decoder *decoder, uint8_t *pixels, size_t stride, uint32_t rows);
 
@@ -44,7 +52,8 @@ const char *cjpeg_decoder_message(const cjpeg_decoder *decoder);
 /// How many of libjpeg's warnings, harmless ones included, the image that was opened last has raised.
 int cjpeg_decoder_warnings(const cjpeg_decoder *decoder);
 
-/// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). `output` is to be freed by cjpeg_free.
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int quality,
-                               bool progressive, uint8_t **output, size_t *output_count, char message[200]);
+/// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). YCC has chroma once for every `across` × `down` pixels. `output` is to be
+/// freed by cjpeg_free.
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int across, int down,
+                               int quality, bool progressive, uint8_t **output, size_t *output_count, char message[200]);
 void cjpeg_free(uint8_t *output);
