@@ -56,7 +56,10 @@ struct FolderListing {
     private static func error(_ path: String) -> DatasetError {
         switch errno {
         case ENOENT:
-            DatasetError(.missingFolder, "\(path): no such folder; give the folder that holds one folder of JPEG files for each class")
+            DatasetError(
+                .missingFolder,
+                "\(path): " + (nameProblem(path) ?? "no such folder")
+                    + "; give the folder that holds one folder of JPEG files for each class")
         case ENOTDIR: DatasetError(.notAFolder, "\(path): not a folder; give the folder that holds one folder of JPEG files for each class")
         case EACCES, EPERM: DatasetError(.noPermission, "\(path): no permission to list this folder; change its mode with chmod")
         default: DatasetError(.unreadable, "\(path): cannot be listed: \(String(cString: strerror(errno)))")

@@ -1,3 +1,8 @@
+/// What there is to say of a path that does not exist because its name in the folder is not UTF-8; a name's other bytes become U+FFFD.
+func nameProblem(_ path: String) -> String? {
+    path.contains("\u{FFFD}") ? "its name is not UTF-8; rename it" : nil
+}
+
 /// Why one image file cannot be used. Its description names the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
@@ -19,7 +24,7 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
     public var description: String {
         let found = detail.isEmpty ? "" : " (\(detail))"
         return switch kind {
-        case .missing: "\(file): no such file; check the path"
+        case .missing: "\(file): " + (nameProblem(file) ?? "no such file; check the path")
         case .noPermission: "\(file): no permission to read it; change its mode with chmod or remove it"
         case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
         case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"

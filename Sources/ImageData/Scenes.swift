@@ -64,8 +64,15 @@ public enum Scenes {
         while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
         try requireEmpty(path)
         let target = URL(fileURLWithPath: path)
-        let partial = target.deletingLastPathComponent().path + "/.\(target.lastPathComponent).partial-\(getpid())"
+        let parent = target.deletingLastPathComponent().path
+        let beginning = ".\(target.lastPathComponent).partial-"
+        let partial = "\(parent)/\(beginning)\(getpid())"
         let manager = FileManager.default
+        // What a call that was killed has left; not what another call is drawing now.
+        for name in (try? manager.contentsOfDirectory(atPath: parent)) ?? [] where name.hasPrefix(beginning) {
+            guard let process = Int32(name.dropFirst(beginning.count)), process > 0, kill(process, 0) != 0, errno == ESRCH else { continue }
+            try? manager.removeItem(atPath: parent + "/" + name)
+        }
         do {
             for name in classNames.prefix(classes) {
                 for part in ["train", "val"] {

@@ -12,12 +12,69 @@ public enum ConvolutionAlgorithm: String, CaseIterable, Sendable {
     case winograd4
 }
 
-/// An algorithm for all convolutions, or each layer's default.
-public enum ConvolutionChoice: String, CaseIterable, Sendable {
-    case auto, direct, im2col, winograd2, winograd4
+/// An algorithm for each pass.
+public struct ConvolutionAlgorithms: Sendable, Equatable, CustomStringConvertible {
+    public var forward: ConvolutionAlgorithm
+    public var backwardData: ConvolutionAlgorithm
+    public var backwardWeights: ConvolutionAlgorithm
 
-    /// The algorithm named; nil for `auto`.
-    public var algorithm: ConvolutionAlgorithm? { ConvolutionAlgorithm(rawValue: rawValue) }
+    public init(forward: ConvolutionAlgorithm, backwardData: ConvolutionAlgorithm, backwardWeights: ConvolutionAlgorithm) {
+        self.forward = forward
+        self.backwardData = backwardData
+        self.backwardWeights = backwardWeights
+    }
+
+    /// One for all passes.
+    public init(_ algorithm: ConvolutionAlgorithm) {
+        self.init(forward: algorithm, backwardData: algorithm, backwardWeights: algorithm)
+    }
+
+    subscript(pass: LayerPass) -> ConvolutionAlgorithm {
+        switch pass {
+        case .forward: forward
+        case .backwardData: backwardData
+        case .backwardWeights: backwardWeights
+        }
+    }
+
+    /// Each that occurs, once.
+    var distinct: [ConvolutionAlgorithm] { ConvolutionAlgorithm.allCases.filter { [forward, backwardData, backwardWeights].contains($0) } }
+
+    /// `winograd4`, or `winograd4/direct/winograd2` for forward, backward-data and backward-weights.
+    public var description: String {
+        distinct.count == 1 ? forward.rawValue : [forward, backwardData, backwardWeights].map(\.rawValue).joined(separator: "/")
+    }
+}
+
+/// Algorithms for all convolutions, or each layer's default.
+public enum ConvolutionChoice: Sendable, Equatable {
+    case auto
+    case all(ConvolutionAlgorithms)
+
+    /// The algorithms named; nil for `auto`.
+    public var algorithms: ConvolutionAlgorithms? {
+        if case .all(let algorithms) = self { return algorithms }
+        return nil
+    }
+}
+
+/// `auto`, an algorithm's name, or three of them with slashes between, for forward, backward-data and backward-weights.
+extension ConvolutionChoice: RawRepresentable {
+    public init?(rawValue: String) {
+        if rawValue == "auto" {
+            self = .auto
+            return
+        }
+        let names = rawValue.split(separator: "/", omittingEmptySubsequences: false).map { ConvolutionAlgorithm(rawValue: String($0)) }
+        let found = names.compactMap(\.self)
+        guard found.count == names.count, [1, 3].contains(found.count) else { return nil }
+        self = .all(
+            found.count == 1
+                ? ConvolutionAlgorithms(found[0])
+                : ConvolutionAlgorithms(forward: found[0], backwardData: found[1], backwardWeights: found[2]))
+    }
+
+    public var rawValue: String { algorithms?.description ?? "auto" }
 }
 
 /// One algorithm for one layer. All tensors are float32 as `Layer` and `Parameter` lay them out.
@@ -43,14 +100,18 @@ protocol ConvolutionMethod: AnyObject {
     func weightsChanged()
 }
 
-/// 3×3 convolution, stride 1, padding 1, with bias and ReLU. One algorithm serves all of its passes.
+/// 3×3 convolution, stride 1, padding 1, with bias and ReLU.
 public final class Convolution: Layer {
     public let inputShape: FeatureShape
     public let outputShape: FeatureShape
     public let parameters: [Parameter]
-    /// The algorithm in use.
-    public let algorithm: ConvolutionAlgorithm
-    private let method: any ConvolutionMethod
+    /// The algorithms in use.
+    public let algorithms: ConvolutionAlgorithms
+    /// One for each algorithm in use.
+    private let methods: [ConvolutionAlgorithm: any ConvolutionMethod]
+    private let forwardMethod: any ConvolutionMethod
+    private let dataMethod: any ConvolutionMethod
+    private let weightsMethod: any ConvolutionMethod
     private let mask: ReLUBackward
     private let device: Device
     private var weights: [Buffer] = []
@@ -60,7 +121,7 @@ public final class Convolution: Layer {
     static func name(input: FeatureShape, output: FeatureShape) -> String { "conv \(input.channels)→\(output.channels)" }
 
     init(
-        input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithm: ConvolutionAlgorithm?,
+        input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithms: ConvolutionAlgorithms?,
         keepsTransformedWeights: Bool,
         device: Device
     ) throws {
@@ -68,17 +129,30 @@ public final class Convolution: Layer {
         outputShape = FeatureShape(height: input.height, width: input.width, channels: filters)
         parameters = [weight, bias]
         self.device = device
-        let chosen = Convolution.algorithm(wanted: algorithm, input: input)
-        self.algorithm = chosen
-        switch chosen {
-        case .direct: method = try DirectConvolution(input: input, output: outputShape, device: device)
-        case .im2col: method = try Im2colConvolution(input: input, output: outputShape, device: device)
-        case .winograd2, .winograd4:
-            method = try WinogradConvolution(
-                input: input, output: outputShape, outputTile: chosen == .winograd2 ? 2 : 4,
-                keepsTransformedWeights: keepsTransformedWeights,
-                device: device)
+        let chosen = Convolution.algorithms(wanted: algorithms, input: input)
+        let output = outputShape
+        func method(_ algorithm: ConvolutionAlgorithm) throws -> any ConvolutionMethod {
+            switch algorithm {
+            case .direct: try DirectConvolution(input: input, output: output, device: device)
+            case .im2col: try Im2colConvolution(input: input, output: output, device: device)
+            case .winograd2, .winograd4:
+                try WinogradConvolution(
+                    input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4,
+                    keepsTransformedWeights: keepsTransformedWeights && algorithm == chosen.forward, device: device)
+            }
         }
+        var made: [ConvolutionAlgorithm: any ConvolutionMethod] = [:]
+        func shared(_ algorithm: ConvolutionAlgorithm) throws -> any ConvolutionMethod {
+            if let method = made[algorithm] { return method }
+            let new = try method(algorithm)
+            made[algorithm] = new
+            return new
+        }
+        forwardMethod = try shared(chosen.forward)
+        dataMethod = try shared(chosen.backwardData)
+        weightsMethod = try shared(chosen.backwardWeights)
+        methods = made
+        self.algorithms = chosen
         mask = try ReLUBackward(shape: outputShape, device: device)
     }
 
@@ -94,36 +168,45 @@ public final class Convolution: Layer {
         }
     }
 
+    /// `algorithm` for each pass.
+    static func algorithms(wanted: ConvolutionAlgorithms?, input: FeatureShape) -> ConvolutionAlgorithms {
+        ConvolutionAlgorithms(
+            forward: algorithm(wanted: wanted?.forward, input: input), backwardData: algorithm(wanted: wanted?.backwardData, input: input),
+            backwardWeights: algorithm(wanted: wanted?.backwardWeights, input: input))
+    }
+
     public func workspaceByteCount(maximumBatch: Int) -> Int {
-        max(method.workspaceByteCount(maximumBatch: maximumBatch), mask.workspaceByteCount(maximumBatch: maximumBatch))
+        methods.values.map { $0.workspaceByteCount(maximumBatch: maximumBatch) }
+            .reduce(mask.workspaceByteCount(maximumBatch: maximumBatch), max)
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer?, maximumBatch: Int) throws {
         self.weights = weights
-        try method.prepare(workspace: workspace, maximumBatch: maximumBatch)
+        for method in methods.values { try method.prepare(workspace: workspace, maximumBatch: maximumBatch) }
         try mask.prepare(workspace: workspace, maximumBatch: maximumBatch)
     }
 
-    public func weightsChanged() { method.weightsChanged() }
+    public func weightsChanged() { forwardMethod.weightsChanged() }
 
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
-        try method.forward(input: input, weights: weights[0], bias: weights[1], output: output, batch: pass.batch)
+        try forwardMethod.forward(input: input, weights: weights[0], bias: weights[1], output: output, batch: pass.batch)
     }
 
     public func backward(
         input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?, parameterGradients: [Buffer], pass: Pass
     ) throws {
-        if !method.takesMask {
+        // A method that takes the mask of a gradient that has it already changes nothing.
+        if !weightsMethod.takesMask || (inputGradient != nil && !dataMethod.takesMask) {
             try mask.apply(output: output, outputGradient: outputGradient, biasGradient: parameterGradients[1], batch: pass.batch)
         }
-        let fused = method.takesMask ? output : nil
-        try method.backwardWeights(
-            input: input, outputGradient: outputGradient, mask: fused, weightGradient: parameterGradients[0],
-            biasGradient: parameterGradients[1], batch: pass.batch)
+        try weightsMethod.backwardWeights(
+            input: input, outputGradient: outputGradient, mask: weightsMethod.takesMask ? output : nil,
+            weightGradient: parameterGradients[0], biasGradient: parameterGradients[1], batch: pass.batch)
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
-            try method.backwardData(
-                outputGradient: outputGradient, mask: fused, weights: weights[0], inputGradient: inputGradient, batch: pass.batch)
+            try dataMethod.backwardData(
+                outputGradient: outputGradient, mask: dataMethod.takesMask ? output : nil, weights: weights[0],
+                inputGradient: inputGradient, batch: pass.batch)
         }
     }
 }

@@ -58,8 +58,8 @@ public final class ImageCache {
 
     /// What `auto` allows: half of the memory that is not allocated yet. The other half is left to the system, to the runtime and, where the
     /// device is a CPU, to the decoder.
-    public static func automaticCapacity(of device: Device) -> Int {
-        max(0, (device.description.globalMemory - device.allocatedBytes) / 2)
+    public static func automaticCapacity(of device: DeviceDescription, allocated: Int) -> Int {
+        max(0, (device.globalMemory - allocated) / 2)
     }
 
     /// Where a photograph lies; nil where it is not cached.

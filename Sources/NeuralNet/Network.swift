@@ -13,13 +13,13 @@ public final class Network {
         public var training: Bool
         /// Probability with which dropout zeroes an element.
         public var dropout: Double
-        /// The algorithm of every convolution, or nil for the default of each.
-        public var convolution: ConvolutionAlgorithm?
+        /// The algorithms of every convolution, or nil for the default of each.
+        public var convolution: ConvolutionAlgorithms?
         /// Whether the convolutions are left as they are: backward stops above them.
         public var freezesFeatures: Bool
 
         public init(
-            maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithm? = nil,
+            maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithms? = nil,
             freezesFeatures: Bool = false
         ) {
             self.maximumBatch = maximumBatch
@@ -66,10 +66,10 @@ public final class Network {
         let layout = try NetworkLayout(architecture, imageSize: imageSize, classes: classes, options: options, device: device.description)
         layers = try layout.layers.enumerated().map { index, layer in
             switch layer.kind {
-            case .convolution(let algorithm):
+            case .convolution(let algorithms):
                 try Convolution(
                     input: layer.input, filters: layer.output.channels, weight: layer.parameters[0], bias: layer.parameters[1],
-                    algorithm: algorithm, keepsTransformedWeights: !options.training, device: device)
+                    algorithms: algorithms, keepsTransformedWeights: !options.training, device: device)
             case .maxPooling: try MaxPooling(input: layer.input, device: device)
             case .fullyConnected(let relu):
                 try FullyConnected(

@@ -3,7 +3,7 @@ import Compute
 /// One layer's shapes and sizes: known before anything is allocated or compiled.
 public struct LayerLayout {
     enum Kind {
-        case convolution(ConvolutionAlgorithm)
+        case convolution(ConvolutionAlgorithms)
         case maxPooling
         case fullyConnected(relu: Bool)
         case dropout
@@ -36,9 +36,9 @@ public struct LayerLayout {
     }
 
     /// How a pass is computed, for people.
-    public var algorithm: String {
+    public func algorithm(_ pass: LayerPass) -> String {
         switch kind {
-        case .convolution(let algorithm): algorithm.rawValue
+        case .convolution(let algorithms): algorithms[pass].rawValue
         case .fullyConnected: "gemm"
         case .maxPooling, .dropout: ""
         }
@@ -73,8 +73,8 @@ public struct LayerLayout {
     /// Bytes of scratch memory, shared with the other layers.
     func workspaceByteCount(maximumBatch: Int, tuning: Tuning) -> Int {
         switch kind {
-        case .convolution(let algorithm):
-            let method =
+        case .convolution(let algorithms):
+            let methods = algorithms.distinct.map { algorithm in
                 switch algorithm {
                 case .direct:
                     DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution)
@@ -84,7 +84,8 @@ public struct LayerLayout {
                         .workspaceByteCount(maximumBatch: maximumBatch)
                 case .winograd2, .winograd4: winograd(algorithm, tuning).workspaceByteCount(maximumBatch: maximumBatch)
                 }
-            return max(method, ReLUBackward.workspaceByteCount(output, maximumBatch: maximumBatch))
+            }
+            return methods.reduce(ReLUBackward.workspaceByteCount(output, maximumBatch: maximumBatch), max)
         case .fullyConnected: return FullyConnected.workspaceByteCount(input: input, output: output, maximumBatch: maximumBatch)
         case .maxPooling, .dropout: return 0
         }
@@ -92,11 +93,14 @@ public struct LayerLayout {
 
     /// Bytes of the buffers that the layer allocates for itself when it is made.
     func ownByteCount(training: Bool, tuning: Tuning) -> Int {
-        guard case .convolution(let algorithm) = kind else { return 0 }
-        return switch algorithm {
-        case .direct: 4 * DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution).zerosCount
-        case .im2col: 0
-        case .winograd2, .winograd4: training ? 0 : 4 * winograd(algorithm, tuning).transformedWeightCount
+        guard case .convolution(let algorithms) = kind else { return 0 }
+        return algorithms.distinct.reduce(0) { sum, algorithm in
+            switch algorithm {
+            case .direct: sum + 4 * DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution).zerosCount
+            case .im2col: sum
+            case .winograd2, .winograd4:
+                sum + (training || algorithm != algorithms.forward ? 0 : 4 * winograd(algorithm, tuning).transformedWeightCount)
+            }
         }
     }
 
@@ -159,7 +163,7 @@ public struct NetworkLayout {
             switch token {
             case .convolution(let filters):
                 append(
-                    .convolution(Convolution.algorithm(wanted: options.convolution, input: shape)),
+                    .convolution(Convolution.algorithms(wanted: options.convolution, input: shape)),
                     output: FeatureShape(height: shape.height, width: shape.width, channels: filters),
                     parameters: parameters("features.\(feature)", .convolution(filters: filters, input: shape), bias: filters))
                 feature += 2

@@ -21,7 +21,8 @@ public enum Benchmark {
 
     /// Times the very step function of `train`: input, forward with dropout, loss, backward, momentum and decay. One step warms up.
     public static func step(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int, convolution: ConvolutionAlgorithm?,
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int,
+        convolution: ConvolutionAlgorithms?,
         device: Device
     ) throws -> Step {
         let training = try trainingStep(
@@ -44,7 +45,7 @@ public enum Benchmark {
 
     /// A network with random weights and its step function.
     static func trainingStep(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, convolution: ConvolutionAlgorithm?,
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, convolution: ConvolutionAlgorithms?,
         device: Device
     ) throws -> TrainingStep {
         let network = try Network(
@@ -62,7 +63,7 @@ public enum Benchmark {
     /// `train` does.
     public static func augmentedSteps(
         _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, augmentation: Augmentation, pairs: Int,
-        convolution: ConvolutionAlgorithm?, device: Device
+        convolution: ConvolutionAlgorithms?, device: Device
     ) throws -> [(plain: Double, augmented: Double)] {
         let training = try trainingStep(
             architecture, imageSize: imageSize, classes: classes, batch: batch, shards: 1, convolution: convolution, device: device)
@@ -109,7 +110,7 @@ public enum Benchmark {
 
     /// Times forward passes of a network made for inference, the images' way from bytes to input included. One pass warms up.
     public static func inference(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, runs: Int, convolution: ConvolutionAlgorithm?,
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, runs: Int, convolution: ConvolutionAlgorithms?,
         device: Device
     ) throws -> Step {
         let network = try Network(

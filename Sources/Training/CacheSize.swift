@@ -1,17 +1,17 @@
 import Compute
 import NeuralNet
 
-/// How much device memory the cache of decoded photographs may take: `auto`, `off`, or bytes with K, M or G (powers of 1000) behind.
+/// How much device memory the cache of decoded photographs may take: `auto`, `off`, or an amount.
 public enum CacheSize: Sendable, Equatable {
     case auto, off
-    case bytes(Int)
+    case amount(MemorySize)
 
     /// Bytes, on a device that holds the network already.
     func capacity(on device: Device) -> Int {
         switch self {
-        case .auto: ImageCache.automaticCapacity(of: device)
+        case .auto: ImageCache.automaticCapacity(of: device.description, allocated: device.allocatedBytes)
         case .off: 0
-        case .bytes(let count): count
+        case .amount(let size): size.bytes
         }
     }
 }
@@ -22,12 +22,8 @@ extension CacheSize: RawRepresentable {
         case "auto": self = .auto
         case "off": self = .off
         default:
-            let units: [Character: Int] = ["K": 1000, "M": 1_000_000, "G": 1_000_000_000]
-            let unit = rawValue.last.flatMap { units[$0] }
-            guard let number = Int(unit == nil ? rawValue : String(rawValue.dropLast())), number >= 0 else { return nil }
-            let (bytes, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
-            if overflow { return nil }
-            self = .bytes(bytes)
+            guard let size = MemorySize(parsing: rawValue) else { return nil }
+            self = .amount(size)
         }
     }
 
@@ -35,9 +31,7 @@ extension CacheSize: RawRepresentable {
         switch self {
         case .auto: "auto"
         case .off: "off"
-        case .bytes(let count):
-            [(1_000_000_000, "G"), (1_000_000, "M"), (1000, "K")].first { count > 0 && count % $0.0 == 0 }.map { "\(count / $0.0)\($0.1)" }
-                ?? String(count)
+        case .amount(let size): size.text
         }
     }
 }

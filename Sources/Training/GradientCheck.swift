@@ -33,7 +33,7 @@ public struct GradientCheck: Sendable {
     /// - Parameter directions: random directions for each parameter
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, directions: Int = 2, seed: UInt64,
-        convolution: ConvolutionAlgorithm?, device: Device
+        convolution: ConvolutionAlgorithms?, device: Device
     ) throws {
         let network = try Network(
             architecture, imageSize: imageSize, classes: classes,

@@ -79,7 +79,9 @@ public enum InputBenchmark {
                 normalization: Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225]))
             output = try Buffer(device, floatCount: batch * imageSize * imageSize * 4)
             batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: batch) }
-            cache = ImageCache(device: device, capacity: ImageCache.automaticCapacity(of: device), count: set.count)
+            cache = ImageCache(
+                device: device, capacity: ImageCache.automaticCapacity(of: device.description, allocated: device.allocatedBytes),
+                count: set.count)
         }
 
         private func samples(_ index: Int) -> [Int]? {

@@ -59,7 +59,8 @@ public struct LayerBenchmark: Sendable {
     ///   - data: a folder of photographs to train on, through the loader; nil: random images in memory
     ///   - device: opened for profiling
     public init(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int, convolution: ConvolutionAlgorithm?,
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int,
+        convolution: ConvolutionAlgorithms?,
         data: String?, workers: Int, device: Device
     ) throws {
         guard let profile = device.profile else { throw TrainingError("the layers' times need a device that was opened for profiling") }
@@ -130,7 +131,8 @@ public struct LayerBenchmark: Sendable {
             let layer = layers[key[0]]
             let pass = LayerPass(rawValue: key[1])
             return Row(
-                label: key[0], pass: key[1], algorithm: layer?.algorithm ?? "", seconds: Benchmark.median(times[key] ?? [0]),
+                label: key[0], pass: key[1], algorithm: pass.flatMap { layer?.algorithm($0) } ?? "",
+                seconds: Benchmark.median(times[key] ?? [0]),
                 launches: launches[key] ?? 0, operations: layer?.operations(batch: batch) ?? 0,
                 bytes: pass.flatMap { pass in layer.map { $0.bytes(pass, batch: batch) } } ?? 0)
         }

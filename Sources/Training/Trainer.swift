@@ -114,7 +114,7 @@ public final class Trainer {
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
             options: Network.Options(
                 maximumBatch: options.batch / options.shards, training: true, dropout: options.dropout,
-                convolution: options.convolution.algorithm,
+                convolution: options.convolution.algorithms,
                 freezesFeatures: options.freeze == .features),
             device: device)
         let fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)

@@ -17,16 +17,16 @@ public struct TrainingMemory {
     public let imageSize: Int
     public let classes: Int
     public let shards: Int
-    public let convolution: ConvolutionAlgorithm?
+    public let convolution: ConvolutionAlgorithms?
     public let freezesFeatures: Bool
     public let input: Input
     public let device: DeviceDescription
-    /// Bytes that the cache of decoded photographs was given; `auto` takes of what is left and is not counted.
-    public private(set) var cachedBytes = 0
+    /// What the cache of decoded photographs is given.
+    public let cache: CacheSize
 
     public init(
-        _ architecture: Architecture, imageSize: Int, classes: Int, shards: Int = 1, convolution: ConvolutionAlgorithm? = nil,
-        freezesFeatures: Bool = false, input: Input, device: DeviceDescription
+        _ architecture: Architecture, imageSize: Int, classes: Int, shards: Int = 1, convolution: ConvolutionAlgorithms? = nil,
+        freezesFeatures: Bool = false, input: Input, cache: CacheSize = .off, device: DeviceDescription
     ) {
         self.architecture = architecture
         self.imageSize = imageSize
@@ -35,6 +35,7 @@ public struct TrainingMemory {
         self.convolution = convolution
         self.freezesFeatures = freezesFeatures
         self.input = input
+        self.cache = cache
         self.device = device
     }
 
@@ -44,11 +45,10 @@ public struct TrainingMemory {
     public init(_ options: TrainingOptions, classes: Int, shards: Int? = nil, device: DeviceDescription) throws {
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: shards ?? options.shards,
-            convolution: options.convolution.algorithm, freezesFeatures: options.freeze == .features,
+            convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features,
             input: .photographs(shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
-            device: device
+            cache: options.cache, device: device
         )
-        if case .bytes(let count) = options.cache { cachedBytes = count }
     }
 
     /// The memory of a step over `batch` images.
@@ -65,12 +65,6 @@ public struct TrainingMemory {
         let arena = ParameterArena.slabSizes(layout.trainedParameters, device: device)
         for _ in 0..<TrainingStep.gradientArenas(shards: shards) { plan.add(.gradients, arena) }
         plan.add(.momentum, arena)
-        // The cache cuts what it is given into slabs below the largest buffer, as many as the kernel takes.
-        var rest = cachedBytes
-        for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
-            plan.add(.cachedData, [min(rest, device.largestBuffer)])
-            rest -= device.largestBuffer
-        }
         plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
         switch input {
         case .benchmark:
@@ -81,6 +75,17 @@ public struct TrainingMemory {
                 plan.add(.batches, DeviceBatch.byteCounts(capacity: capacity, pixelBytes: capacity * photograph))
             }
             plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
+        }
+        // Last, because `auto` takes of what is left. The cache cuts what it is given into slabs below the largest buffer, as many as the kernel takes.
+        var rest =
+            switch cache {
+            case .auto: ImageCache.automaticCapacity(of: device, allocated: plan.total)
+            case .off: 0
+            case .amount(let size): size.bytes
+            }
+        for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
+            plan.add(.cachedData, [min(rest, device.largestBuffer)])
+            rest -= device.largestBuffer
         }
         return plan
     }
@@ -108,7 +113,11 @@ public struct TrainingMemory {
             let padding = { (text: String, width: Int) in String(repeating: " ", count: max(1, width - text.count)) }
             lines.append("  " + name + padding(name, 28) + padding(amount, 10) + amount + note)
         }
-        for kind in MemoryPlan.Kind.allCases { row(kind.rawValue, plan[kind]) }
+        for kind in MemoryPlan.Kind.allCases {
+            row(
+                kind.rawValue, plan[kind], kind == .cachedData && cache == .auto && plan[kind] > 0 ? " at most; a small set takes less" : ""
+            )
+        }
         row("total", plan.total, " of \(MemorySize.text(plan.deviceMemory))\(plan.total > plan.deviceMemory ? ": too much" : "")")
         row(
             "largest buffer", plan.largest.byteCount,

@@ -60,13 +60,14 @@ public struct TrainingOption: Sendable {
         option("augment-strength", \.augmentStrength, "Scales the ranges of the augmentation.", between(0, 10, "times the ranges")),
         option(
             "cache", \.cache,
-            "Device memory for decoded photographs, which from the second epoch need no decoding: auto, off or bytes such as 800M or 4G."),
+            "Device memory for decoded photographs, which from the second epoch need no decoding: auto (half of what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."
+        ),
         option("seed", \.seed, "Seed of all that is random."),
         option("workers", \.workers, "Threads that read photographs.", between(1, 256, "threads")),
         option(
             "val-fraction", \.validationFraction, "Share of the photographs held out for validation where the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
-        option("convolution", \.convolution, "Algorithm of the convolutions; auto is the fastest for each layer."),
+        option("convolution", \.convolution, ConvolutionChoice.help),
         option(
             "checkpoint-every", \.checkpointEvery, "Steps from checkpoint to checkpoint, beside those at each epoch's end.",
             between(1, 1_000_000_000, "steps")),
@@ -242,13 +243,24 @@ extension Augmentation: OptionValue {
 }
 
 extension CacheSize: OptionValue {
-    static var expected: String { "auto, off or bytes such as 800M or 4G" }
+    static var expected: String { "auto, off or an amount such as 512M, 1.5G or a number of bytes" }
     static var isText: Bool { true }
     init?(optionText: String) { self.init(rawValue: optionText) }
     var optionText: String { rawValue }
 }
 
-extension ConvolutionChoice: OptionValue {}
+extension ConvolutionChoice: OptionValue {
+    public static let help =
+        "Algorithm of the convolutions, or three of them with slashes between, for forward, backward-data and backward-weights; auto is the fastest."
+    static var expected: String {
+        let names = ConvolutionAlgorithm.allCases.map(\.rawValue)
+        return "auto, " + names.joined(separator: ", ") + ", or three with slashes between for forward, backward-data and backward-weights"
+    }
+    static var isText: Bool { true }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
+}
+
 extension Freezing: OptionValue {}
 extension ExchangePolicy: OptionValue {}
 extension TransportChoice: OptionValue {}

@@ -42,7 +42,7 @@ struct TrainingState: Codable, Equatable {
         self.device = "\(device.description.name), \(device.description.platform) \(device.description.driver)"
         data = dataset.fingerprint
         tuning = "\(Tuning(for: device.description))"
-        algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithm.rawValue }
+        algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
     }
 
     /// The files of a checkpoint.

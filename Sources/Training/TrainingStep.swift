@@ -181,9 +181,6 @@ public final class TrainingStep {
         return nil
     }
 
-    /// Bytes of device memory for gradients: one arena, and log2 of this rank's shards more.
-    public var gradientByteCount: Int { sums.flatMap(\.slabs).reduce(0) { $0 + $1.byteCount } }
-
     /// This rank's gradient after its last shard; all ranks' where it was exchanged.
     public var gradients: ParameterArena { sums[0] }
 

@@ -50,8 +50,7 @@ struct BenchStep: ParsableCommand {
 
     @OptionGroup var network: NetworkOptions
 
-    @Option(help: "Parts that a mini-batch is run in.")
-    var shards = 1
+    @OptionGroup var shards: ShardOptions
 
     @Option(help: "Timed steps, after one that warms up; the median counts.")
     var steps = 5
@@ -62,8 +61,7 @@ struct BenchStep: ParsableCommand {
     @Option(help: "Time steps on cached photographs, in turn with none and with this augmentation, as in train; tell what it costs.")
     var augment: Augmentation?
 
-    @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
-    var convolution = ConvolutionChoice.auto
+    @OptionGroup var convolution: ConvolutionOptions
 
     @OptionGroup var device: DeviceOptions
 
@@ -71,13 +69,11 @@ struct BenchStep: ParsableCommand {
 
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
-        if let augment, inference || shards > 1 {
+        if let augment, inference || shards.shards > 1 {
             throw ValidationError("--augment \(augment.rawValue): expected neither --inference nor --shards with it")
         }
-        guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
-            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
-        }
-        guard !inference || shards == 1 else { throw ValidationError("--shards \(shards): --inference has none") }
+        try shards.validate(batch: network.batch)
+        guard !inference || shards.shards == 1 else { throw ValidationError("--shards \(shards.shards): --inference has none") }
     }
 
     func run() throws {
@@ -88,10 +84,11 @@ struct BenchStep: ParsableCommand {
             inference
             ? try Benchmark.inference(
                 architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, runs: steps,
-                convolution: convolution.algorithm, device: device)
+                convolution: convolution.algorithms, device: device)
             : try Benchmark.step(
-                architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
-                convolution: convolution.algorithm, device: device)
+                architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards.shards,
+                steps: steps,
+                convolution: convolution.algorithms, device: device)
         print(
             String(
                 format: "%.2f images/s on %@ (%d parameters, %@%.2f GB of device memory)", result.imagesPerSecond,
@@ -110,7 +107,7 @@ struct BenchStep: ParsableCommand {
     private func compare(_ augmentation: Augmentation, _ architecture: Architecture, _ device: Device) throws {
         let pairs = try Benchmark.augmentedSteps(
             architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, augmentation: augmentation,
-            pairs: steps, convolution: convolution.algorithm, device: device)
+            pairs: steps, convolution: convolution.algorithms, device: device)
         let plain = Benchmark.median(pairs.map(\.plain))
         let augmented = Benchmark.median(pairs.map(\.augmented))
         let ratios = pairs.map { $0.augmented / $0.plain }
@@ -140,14 +137,12 @@ struct BenchLayers: ParsableCommand {
 
     @OptionGroup var network: NetworkOptions
 
-    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
-    var shards = 1
+    @OptionGroup var shards: ShardOptions
 
     @Option(help: "Timed steps, after one that warms up; the median counts.")
     var steps = 5
 
-    @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
-    var convolution = ConvolutionChoice.auto
+    @OptionGroup var convolution: ConvolutionOptions
 
     @Option(help: "Folder of labelled photographs to train on, to see the wait for data. Default: random images in memory.")
     var data: String?
@@ -161,18 +156,16 @@ struct BenchLayers: ParsableCommand {
 
     func validate() throws {
         guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
-        guard workers >= 1 else { throw ValidationError("--workers \(workers): expected 1 or more") }
-        guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
-            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
-        }
+        guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
+        try shards.validate(batch: network.batch)
     }
 
     func run() throws {
         let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let device = try device.open(profiling: true)
         let result = try LayerBenchmark(
-            architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards, steps: steps,
-            convolution: convolution.algorithm, data: data, workers: workers, device: device)
+            architecture, imageSize: network.imageSize, classes: network.classes, batch: network.batch, shards: shards.shards, steps: steps,
+            convolution: convolution.algorithms, data: data, workers: workers, device: device)
         show(result, on: device.description.name)
         try output.write(
             .object([

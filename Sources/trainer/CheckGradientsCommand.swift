@@ -24,8 +24,7 @@ struct CheckGradientsCommand: ParsableCommand {
     @Option(help: "Seed of weights, images and directions.")
     var seed: UInt64 = 1
 
-    @Option(help: "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4.")
-    var convolution = ConvolutionChoice.auto
+    @OptionGroup var convolution: ConvolutionOptions
 
     @OptionGroup var device: DeviceOptions
 
@@ -38,7 +37,7 @@ struct CheckGradientsCommand: ParsableCommand {
     func run() throws {
         let architecture = try NetworkOptions.architecture(model, imageSize: imageSize)
         let check = try GradientCheck(
-            architecture, imageSize: imageSize, classes: classes, batch: batch, seed: seed, convolution: convolution.algorithm,
+            architecture, imageSize: imageSize, classes: classes, batch: batch, seed: seed, convolution: convolution.algorithms,
             device: device.open())
         print("parameter              device         oracle         error     kinks")
         for row in check.rows {

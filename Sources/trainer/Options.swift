@@ -79,7 +79,31 @@ struct NetworkOptions: ParsableArguments {
 
 extension Augmentation: ExpressibleByArgument {}
 extension Scenes.ObjectScale: ExpressibleByArgument {}
-extension ConvolutionChoice: ExpressibleByArgument {}
+extension CacheSize: ExpressibleByArgument {}
+
+extension ConvolutionChoice: ExpressibleByArgument {
+    public static var allValueStrings: [String] { ["auto"] + ConvolutionAlgorithm.allCases.map(\.rawValue) }
+}
+
+/// How convolutions are computed.
+struct ConvolutionOptions: ParsableArguments {
+    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help))
+    var convolution = ConvolutionChoice.auto
+
+    var algorithms: ConvolutionAlgorithms? { convolution.algorithms }
+}
+
+/// The parts of a mini-batch.
+struct ShardOptions: ParsableArguments {
+    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
+    var shards = 1
+
+    func validate(batch: Int) throws {
+        guard shards >= 1, shards & (shards - 1) == 0, batch % shards == 0 else {
+            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(batch)")
+        }
+    }
+}
 
 /// A file for a command's numbers.
 struct JSONOptions: ParsableArguments {

@@ -10,30 +10,30 @@ struct PlanCommand: ParsableCommand {
 
     @OptionGroup var network: NetworkOptions
 
-    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
-    var shards = 1
+    @OptionGroup var shards: ShardOptions
+
+    @OptionGroup var convolution: ConvolutionOptions
 
     @Option(
-        help:
-            "Algorithm of the convolutions: auto (the fastest for each layer), direct, im2col, winograd2 or winograd4."
-    )
-    var convolution = ConvolutionChoice.auto
+        help: """
+            Device memory for decoded photographs: auto (half of what the rest leaves; a small set takes less), off or an amount such as 800M \
+            or 4G (1G = 2³⁰ bytes).
+            """)
+    var cache = CacheSize.auto
 
     @OptionGroup var device: DeviceOptions
 
     @OptionGroup var output: JSONOptions
 
-    func validate() throws {
-        guard shards >= 1, shards & (shards - 1) == 0, network.batch % shards == 0 else {
-            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(network.batch)")
-        }
-    }
+    func validate() throws { try shards.validate(batch: network.batch) }
 
     func run() throws {
         let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
         let memory = TrainingMemory(
-            architecture, imageSize: network.imageSize, classes: network.classes, shards: shards, convolution: convolution.algorithm,
-            input: .photographs(shortSide: ModelDescription.usualShortSide(imageSize: network.imageSize)), device: try device.description())
+            architecture, imageSize: network.imageSize, classes: network.classes, shards: shards.shards,
+            convolution: convolution.algorithms,
+            input: .photographs(shortSide: ModelDescription.usualShortSide(imageSize: network.imageSize)), cache: cache,
+            device: try device.description())
         print(try memory.table(batch: network.batch))
         let plan = try memory.plan(batch: network.batch)
         let largestBatch = try memory.largestBatch()
@@ -42,7 +42,7 @@ struct PlanCommand: ParsableCommand {
                 .init("device", .string(plan.deviceName)), .init("device_memory", .integer(plan.deviceMemory)),
                 .init("device_largest_buffer", .integer(plan.deviceLargestBuffer)), .init("model", .string(architecture.description)),
                 .init("image_size", .integer(network.imageSize)), .init("batch", .integer(network.batch)),
-                .init("shards", .integer(shards)),
+                .init("shards", .integer(shards.shards)),
                 .init(
                     "bytes",
                     .object(

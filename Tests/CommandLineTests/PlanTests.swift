@@ -13,6 +13,10 @@ import Testing
         {
             #expect(result.output.contains(part), "\(part) in \(result.output)")
         }
+        let cached = try Program.run(arguments + ["--device-memory", "8G", "--cache", "512M"], in: folder)
+        #expect(cached.output.contains("536.9 MB"), "\(cached.output)")
+        let wrong = try Program.run(arguments + ["--cache", "much"], in: folder)
+        #expect(wrong.status == 2 && wrong.errors.contains("--cache"), "\(wrong.errors)")
         // A net that fits anywhere says which batch would.
         let small = try Program.run(["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"], in: folder)
         #expect(small.output.contains("largest batch that fits:"), "\(small.output)")

@@ -12,6 +12,19 @@ import Testing
         #expect(throws: DatasetError.self) { try load(folder, fraction: fraction) }
     }
 
+    /// A name that is not UTF-8 is told as such, not as a file that is missing.
+    @Test func namesThatAreNotUTF8() throws {
+        let folder = try TemporaryFolder()
+        try folder.write(encodeJPEG(smoothPicture(width: 8, height: 8)), "a/1.jpg")
+        try folder.write(encodeJPEG(smoothPicture(width: 8, height: 8)), "b/1.jpg")
+        let name = Array(folder.path.utf8) + Array("/a/".utf8) + [0xE9] + Array(".jpg".utf8) + [0]
+        try #require(
+            name.withUnsafeBufferPointer { $0.withMemoryRebound(to: CChar.self) { rename(folder.path + "/a/1.jpg", $0.baseAddress) } } == 0)
+        let set = try Dataset.load(root: folder.path, validationFraction: 0).training
+        let error = #expect(throws: ImageError.self) { try loadImage(path: set.absolutePath(0), shortSide: 8) }
+        #expect(error?.description.contains("not UTF-8") == true, "\(error?.description ?? "")")
+    }
+
     @Test func trainAndValFolders() throws {
         let folder = try TemporaryFolder()
         for name in [

@@ -91,6 +91,21 @@ import Testing
         #expect(try Dataset.load(root: folder.path + "/here").classes == ["checkered-square", "striped-disc"])
     }
 
+    /// What a killed call has left goes; what another one draws at this moment stays.
+    @Test func leftoversAreRemoved() throws {
+        let folder = try TemporaryFolder()
+        // A process that has ended, and this test's parent, which lives.
+        let ended = try Process.run(URL(fileURLWithPath: "/bin/true"), arguments: [])
+        ended.waitUntilExit()
+        let names = [
+            ".new.partial-\(ended.processIdentifier)", ".new.partial-\(getppid())", ".newer.partial-\(ended.processIdentifier)",
+            ".new.partial-x",
+        ]
+        for name in names { try folder.write([1], name + "/train/file") }
+        try Scenes.write(to: folder.path + "/new", count: 10, size: 16, classes: 2, seed: 1)
+        #expect(try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path)) == Swift.Set(names.dropFirst() + ["new"]))
+    }
+
     @Test func mistakes() throws {
         let folder = try TemporaryFolder()
         func kind(to name: String, count: Int = 50, size: Int = 16, classes: Int = 10) -> DatasetError.Kind? {

@@ -48,19 +48,27 @@ extension OnDevices {
             }
         }
 
-        private func tolerance(_ algorithm: ConvolutionAlgorithm) -> Double {
-            algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum
+        private func tolerance(_ algorithms: ConvolutionAlgorithms) -> Double {
+            algorithms.distinct.contains(.winograd4) ? Tolerance.winograd4 : Tolerance.sum
         }
 
-        private func run(_ example: Case, _ algorithm: ConvolutionAlgorithm, on device: Device, maximumBatch: Int? = nil) throws -> Passes {
+        /// Other algorithms for other passes: with and without masks of their own, in every place.
+        private static let mixed = [
+            "winograd4/direct/winograd2", "direct/winograd4/im2col", "im2col/winograd2/direct", "winograd2/im2col/winograd4",
+        ].compactMap { ConvolutionChoice(rawValue: $0)?.algorithms }
+
+        private func run(_ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil) throws -> Passes
+        {
             let weight = Parameter(name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0)
             let bias = Parameter(name: "bias", layout: .bias(count: example.filters), index: 1)
             let layer = try Convolution(
-                input: example.input, filters: example.filters, weight: weight, bias: bias, algorithm: algorithm,
+                input: example.input, filters: example.filters, weight: weight, bias: bias, algorithms: algorithms,
                 keepsTransformedWeights: false,
                 device: device)
             let fits = example.input.storedChannels % 16 == 0
-            #expect(layer.algorithm == (fits || algorithm == .im2col ? algorithm : .direct), "\(example.label)")
+            for pass in LayerPass.allCases {
+                #expect(layer.algorithms[pass] == (fits || algorithms[pass] == .im2col ? algorithms[pass] : .direct), "\(example.label)")
+            }
             #expect(layer.outputShape == example.output)
             let batch = example.batch
             let maximum = maximumBatch ?? batch
@@ -121,12 +129,13 @@ extension OnDevices {
         }
 
         private func check(
-            _ example: Case, _ algorithm: ConvolutionAlgorithm, on device: Device, maximumBatch: Int? = nil,
+            _ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil,
             sourceLocation: SourceLocation = #_sourceLocation
         ) throws {
-            let passes = try run(example, algorithm, on: device, maximumBatch: maximumBatch)
+            let passes = try run(example, algorithms, on: device, maximumBatch: maximumBatch)
             let exact = exact(example, output: example.exactOutput(), signs: passes.output.doubles)
-            compare(passes, exact, label: "\(algorithm), \(example.label)", tolerance: tolerance(algorithm), sourceLocation: sourceLocation)
+            compare(
+                passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms), sourceLocation: sourceLocation)
         }
 
         /// Channels that fill no panel, one or several; maps from a single pixel to several tiles, odd and even, narrow and flat.
@@ -140,9 +149,28 @@ extension OnDevices {
                         seed += 1
                         let example = Case(
                             FeatureShape(height: height, width: width, channels: channels), filters: filters, batch: batch, seed: seed)
-                        try check(example, algorithm, on: device)
+                        try check(example, ConvolutionAlgorithms(algorithm), on: device)
                     }
                 }
+            }
+        }
+
+        @Test(arguments: testDevices, mixed)
+        func anAlgorithmForEachPass(description: DeviceDescription, algorithms: ConvolutionAlgorithms) throws {
+            let device = try open(description)
+            for (channels, filters, height, width) in [(5, 20, 5, 3), (48, 5, 1, 7), (20, 48, 13, 7), (3, 16, 5, 6)] {
+                let example = Case(FeatureShape(height: height, width: width, channels: channels), filters: filters, batch: 3, seed: height)
+                try check(example, algorithms, on: device)
+            }
+        }
+
+        @Test func choicesReadBack() {
+            for text in ["auto", "direct", "winograd4/direct/winograd2", "im2col/im2col/direct"] {
+                #expect(ConvolutionChoice(rawValue: text)?.rawValue == text)
+            }
+            #expect(ConvolutionChoice(rawValue: "direct/direct/direct") == ConvolutionChoice(rawValue: "direct"))
+            for text in ["", "Direct", "direct/", "direct/direct", "direct/auto/direct", "direct/direct/direct/direct"] {
+                #expect(ConvolutionChoice(rawValue: text) == nil, "\(text)")
             }
         }
 
@@ -154,7 +182,7 @@ extension OnDevices {
                 for input in [FeatureShape.image(size: size), FeatureShape.image(size: 2 * size + 1).pooled] {
                     #expect(input.storedChannels == 4)
                     let example = Case(input, filters: filters, batch: batch, seed: size)
-                    try check(example, algorithm, on: device)
+                    try check(example, ConvolutionAlgorithms(algorithm), on: device)
                 }
             }
         }
@@ -163,7 +191,7 @@ extension OnDevices {
         @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
         func smallBatchInMemoryForALargeOne(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
             let example = Case(FeatureShape(height: 9, width: 6, channels: 20), filters: 33, batch: 2, seed: 77)
-            try check(example, algorithm, on: open(description), maximumBatch: 37)
+            try check(example, ConvolutionAlgorithms(algorithm), on: open(description), maximumBatch: 37)
         }
 
         @Test func everyShapeHasAnAlgorithm() {
@@ -179,9 +207,13 @@ extension OnDevices {
             #expect(Convolution.algorithm(wanted: nil, input: small) != .winograd4)
         }
 
-        /// Accuracy where it matters: shapes of VGG's layers.
-        @Test(arguments: testDevices, [(64, 28, 1), (128, 14, 2)])
-        func accuracyOnVGGShapes(description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int)) throws {
+        /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as wrong as PyTorch's in its default
+        /// layout, whose error `tools/compare_pytorch error` has measured on random numbers like these (PyTorch 2.15, oneDNN). In channels_last it
+        /// is a third to a half of that.
+        @Test(arguments: testDevices, [(64, 28, 1, 3.28e-6), (128, 14, 2, 2.46e-6)])
+        func accuracyOnVGGShapes(
+            description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int, pytorch: Double)
+        ) throws {
             let device = try open(description)
             var example = Case(
                 FeatureShape(height: shape.size, width: shape.size, channels: shape.channels), filters: shape.channels, batch: shape.batch,
@@ -189,10 +221,12 @@ extension OnDevices {
             let output = example.exactOutput()
             example.silenceKinks(output)
             let exact = exact(example, output: output, signs: output)
-            for algorithm in ConvolutionAlgorithm.allCases {
-                compare(
-                    try run(example, algorithm, on: device), exact, label: "\(algorithm), \(example.label)", tolerance: tolerance(algorithm)
-                )
+            for algorithms in ConvolutionAlgorithm.allCases.map({ ConvolutionAlgorithms($0) }) + Self.mixed {
+                let passes = try run(example, algorithms, on: device)
+                compare(passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms))
+                #expect(
+                    relativeError(passes.weightGradient, exact.weights) <= 2 * shape.pytorch,
+                    "backward-weights, \(algorithms), \(example.label)")
             }
         }
 
@@ -203,16 +237,16 @@ extension OnDevices {
             var example = Case(
                 FeatureShape(height: shape.size, width: shape.size, channels: shape.channels), filters: shape.channels, batch: shape.batch,
                 seed: shape.size)
-            example.silenceKinks(try run(example, .direct, on: device).output.doubles)
-            let direct = try run(example, .direct, on: device)
+            example.silenceKinks(try run(example, ConvolutionAlgorithms(.direct), on: device).output.doubles)
+            let direct = try run(example, ConvolutionAlgorithms(.direct), on: device)
             let reference = (
                 direct.output.doubles, direct.inputGradient?.doubles ?? [], direct.weightGradient.doubles, direct.biasGradient.doubles
             )
             for algorithm in ConvolutionAlgorithm.allCases where algorithm != .direct {
                 // Both sides have their error.
                 compare(
-                    try run(example, algorithm, on: device), reference, label: "\(algorithm), \(example.label)",
-                    tolerance: tolerance(algorithm) + Tolerance.sum)
+                    try run(example, ConvolutionAlgorithms(algorithm), on: device), reference, label: "\(algorithm), \(example.label)",
+                    tolerance: tolerance(ConvolutionAlgorithms(algorithm)) + Tolerance.sum)
             }
         }
 
@@ -224,7 +258,8 @@ extension OnDevices {
             let weight = Parameter(name: "weight", layout: .convolution(filters: 16, input: shape), index: 0)
             let bias = Parameter(name: "bias", layout: .bias(count: 16), index: 1)
             let layer = try Convolution(
-                input: shape, filters: 16, weight: weight, bias: bias, algorithm: algorithm, keepsTransformedWeights: true, device: device)
+                input: shape, filters: 16, weight: weight, bias: bias, algorithms: ConvolutionAlgorithms(algorithm),
+                keepsTransformedWeights: true, device: device)
             let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: 1))
             let weights = try Buffer(device, floatCount: weight.storedCount)
             try layer.prepare(
@@ -242,7 +277,7 @@ extension OnDevices {
                             images.doubles, shape: shape.oracle(batch: 1), weights: values.doubles,
                             bias: [Double](repeating: Double(Float(0.1)), count: 16),
                             filters: 16))
-                    #expect(relativeError(try output.values(), exact) < tolerance(algorithm))
+                    #expect(relativeError(try output.values(), exact) < tolerance(ConvolutionAlgorithms(algorithm)))
                 }
             }
         }

@@ -15,7 +15,8 @@ extension OnDevices {
         private func network(batch: Int, algorithm: ConvolutionAlgorithm?, device: Device) throws -> Network {
             let network = try Network(
                 Architecture(parsing: "16,20,M,18,F33"), imageSize: imageSize, classes: classes,
-                options: .init(maximumBatch: batch, training: true, convolution: algorithm), device: device)
+                options: .init(maximumBatch: batch, training: true, convolution: algorithm.map { ConvolutionAlgorithms($0) }),
+                device: device)
             try network.initialize(seed: 1)
             return network
         }

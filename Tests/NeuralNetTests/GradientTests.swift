@@ -29,7 +29,7 @@ extension OnDevices {
             for algorithm in ConvolutionAlgorithm.allCases {
                 let check = try GradientCheck(
                     Architecture(parsing: net.model), imageSize: net.imageSize, classes: net.classes, batch: net.batch, seed: 3,
-                    convolution: algorithm, device: open(description))
+                    convolution: ConvolutionAlgorithms(algorithm), device: open(description))
                 #expect(check.largestError < GradientCheck.tolerance, "\(algorithm)")
                 excluded += check.excluded
                 rows += check.rows.count
@@ -46,7 +46,8 @@ extension OnDevices {
             let architecture = try Architecture(parsing: "6,M,18,F20,F35")
             let network = try Network(
                 architecture, imageSize: size, classes: classes,
-                options: .init(maximumBatch: batch + 3, training: true, dropout: rate, convolution: algorithm), device: device)
+                options: .init(maximumBatch: batch + 3, training: true, dropout: rate, convolution: ConvolutionAlgorithms(algorithm)),
+                device: device)
             try network.initialize(seed: 8)
             var numbers = TestNumbers(8)
             for parameter in network.parameters where !parameter.decays {

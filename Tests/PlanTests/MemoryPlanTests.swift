@@ -18,9 +18,9 @@ import Training
         let imageSize: Int
         let batch: Int
         let shards: Int
-        var convolution: ConvolutionAlgorithm?
+        var convolution = ConvolutionChoice.auto
 
-        var testDescription: String { "\(model) \(imageSize) \(batch)/\(shards) \(convolution?.rawValue ?? "")" }
+        var testDescription: String { "\(model) \(imageSize) \(batch)/\(shards) \(convolution.rawValue)" }
     }
 
     private static let cases = [
@@ -28,9 +28,12 @@ import Training
         Case(model: "16,M,F24", imageSize: 9, batch: 8, shards: 4),
         Case(model: "16,20,M,33,M,F50,F20", imageSize: 13, batch: 6, shards: 2),
         Case(model: "32,32,M,64,64,M,F256", imageSize: 32, batch: 16, shards: 1),
-        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 1, convolution: .direct),
-        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 8, convolution: .im2col),
-        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 2, convolution: .winograd2),
+        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 1, convolution: .all(ConvolutionAlgorithms(.direct))),
+        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 8, convolution: .all(ConvolutionAlgorithms(.im2col))),
+        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 2, convolution: .all(ConvolutionAlgorithms(.winograd2))),
+        Case(
+            model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 1,
+            convolution: .all(ConvolutionAlgorithms(forward: .winograd4, backwardData: .direct, backwardWeights: .im2col))),
     ]
 
     @Test(arguments: cases) private func planIsWhatAStepAllocates(_ example: Case) throws {
@@ -38,9 +41,9 @@ import Training
         let architecture = try Architecture(parsing: example.model)
         _ = try Benchmark.step(
             architecture, imageSize: example.imageSize, classes: 7, batch: example.batch, shards: example.shards, steps: 1,
-            convolution: example.convolution, device: device)
+            convolution: example.convolution.algorithms, device: device)
         let plan = try TrainingMemory(
-            architecture, imageSize: example.imageSize, classes: 7, shards: example.shards, convolution: example.convolution,
+            architecture, imageSize: example.imageSize, classes: 7, shards: example.shards, convolution: example.convolution.algorithms,
             input: .benchmark, device: description
         ).plan(batch: example.batch)
         // Left out are the optimiser's few numbers and the single bytes of empty buffers.
@@ -58,6 +61,23 @@ import Training
         #expect((weights...weights + 32 * 128).contains(plan[.momentum]))
         #expect(plan[.gradients] == plan[.momentum])
         #expect(plan[.cachedData] == 0)
+    }
+
+    /// A cache's amount counts as it is; `auto` takes half of what the rest leaves, in slabs that the device allows, and changes nothing of what fits.
+    @Test func cacheInThePlan() throws {
+        func memory(_ cache: CacheSize) throws -> TrainingMemory {
+            try TrainingMemory(
+                Architecture(parsing: "16,M,F24"), imageSize: 16, classes: 3, input: .photographs(shortSide: 18), cache: cache,
+                device: description.limited(toMemory: 64 << 20))
+        }
+        let without = try memory(.off).plan(batch: 8)
+        let automatic = try memory(.auto).plan(batch: 8)
+        #expect(automatic[.cachedData] == (without.deviceMemory - without.total) / 2 && automatic.fits)
+        #expect((automatic.buffers[.cachedData] ?? []).allSatisfy { $0 <= automatic.deviceLargestBuffer })
+        let amount = try memory(#require(CacheSize(rawValue: "1.5M"))).plan(batch: 8)
+        #expect(amount[.cachedData] == 3 << 19 && amount.total == without.total + 3 << 19)
+        #expect(try memory(.auto).largestBatch() == memory(.off).largestBatch())
+        #expect(try memory(.auto).table(batch: 8).contains("at most"))
     }
 
     @Test func eachShardLevelKeepsOneMoreSum() throws {
