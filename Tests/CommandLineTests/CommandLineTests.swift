@@ -126,10 +126,10 @@ struct CommandLineTests {
 
     @Test(arguments: [
         Mistake("no such number", train("--device", "opencl:99"), status: 1, "--device opencl:99: no such device here; there is opencl:0"),
-        Mistake("no such name", train("--device", "fast"), status: 2, "'fast' is invalid for '--device", "auto, cpu, gpu or opencl:N"),
+        Mistake("no such name", train("--device", "fast"), status: 2, "'fast' is invalid for '--device", "auto, cpu, gpu, opencl:N"),
         Mistake(
             "no such name in predict", ["predict", "--checkpoint", "run", "--device", "fast", "a.jpg"], status: 2, "--device fast",
-            "auto, cpu, gpu or opencl:N"),
+            "auto, cpu, gpu, opencl:N"),
         Mistake(
             "no OpenCL", train(), status: 1, "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd`",
             environment: noDrivers),

@@ -20,7 +20,7 @@ struct ConfigurationTests {
         ("out of range", "# first\nbatch: 0\n", ":2:8: batch is '0'; expected 1 to 65536 images"),
         ("unknown choice", "schedule: linear\n", ":1:11: schedule is 'linear'; expected one of constant, step, plateau, cosine"),
         ("bad specification", "model: 8,X\n", ":1:8: model is '8,X'; unknown token 'X'"),
-        ("bad device", "device: fast\n", ":1:9: device is 'fast'; expected auto, cpu, gpu or opencl:N"),
+        ("bad device", "device: fast\n", ":1:9: device is 'fast'; expected auto, cpu, gpu, opencl:N"),
         ("no value", "batch:\n", ":1:7: batch has no value"),
         ("list for a value", "batch: [8, 16]\n", ":1:8: batch is a list or a mapping"),
         ("list for a key", "? [batch]\n: 8\n", ":1:3: a list or a mapping where an option's name was expected"),
