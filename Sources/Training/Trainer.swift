@@ -267,7 +267,7 @@ public final class Trainer {
         } catch let error as ModelFileError {
             report(
                 .note(
-                    "the last whole checkpoint is step-\(state.step) in \(options.output)/checkpoints; go on with: trainer --resume \(options.output)"
+                    "the last whole checkpoint is \(options.output)/checkpoints/step-\(state.step); go on with: trainer --resume \(options.output)"
                 ))
             throw error
         }
@@ -432,7 +432,7 @@ public final class Trainer {
 
     private func diverged(_ what: String) -> TrainingError {
         TrainingError(
-            "\(what). Nothing of it was saved; the last good checkpoint is step-\(state.step) in \(options.output)/checkpoints. Try a new run with a lower "
+            "\(what). Nothing of it was saved; the last good checkpoint is \(options.output)/checkpoints/step-\(state.step). Try a new run with a lower "
                 + "--learning-rate (\(String(format: "%.2g", options.learningRate / 10))), a longer --warmup-epochs or --clip-norm 1"
                 + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
     }
