@@ -78,3 +78,27 @@ final class Heartbeat: Sendable {
         MPICommunicator.abort(status: 1)
     }
 }
+
+/// Ends this process, and with it the job, where MPI itself waits for a rank that does not come: before the heart beats, and after.
+final class Watchdog: Sendable {
+    private let isCancelled = Atomic(false)
+
+    init(_ what: String, seconds: Double) {
+        let end = Clock.seconds + seconds
+        let thread = Thread { [self] in
+            while Clock.seconds < end {
+                if isCancelled.load(ordering: .acquiring) { return }
+                usleep(20_000)
+            }
+            if isCancelled.load(ordering: .acquiring) { return }
+            FileHandle.standardError.write(
+                Data(
+                    ("rank \(MPICommunicator.launchedRank): error: \(what) within \(String(format: "%g", seconds)) seconds: the process of one of them is "
+                        + "stopped, or its node or network is gone\n").utf8))
+            _exit(1)
+        }
+        thread.start()
+    }
+
+    func cancel() { isCancelled.store(true, ordering: .releasing) }
+}

@@ -9,6 +9,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     /// Messages of `gather`.
     private let control: cmpi_comm?
     private var heartbeat: Heartbeat?
+    private let peerTimeout: Double
 
     /// How many ranks the launcher has started, as its variables say; 1 where there was none. Needs no MPI.
     public static var launchedRanks: Int {
@@ -33,7 +34,11 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
                 "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be used here (\(String(cString: problem))); "
                     + "install openmpi-bin and libopenmpi-dev on every node, or start without mpirun")
         }
+        self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
+        // Many ranks may take a while to load the program.
+        let isStarted = Watchdog("not all ranks have started", seconds: max(60, peerTimeout))
+        defer { isStarted.cancel() }
         try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
         guard isThreaded != 0 else { throw CollectiveError("this MPI was built without support for threads (MPI_THREAD_MULTIPLE)") }
         var rank: Int32 = 0
@@ -192,6 +197,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         _ = try gather([])
         heartbeat?.stop()
         heartbeat = nil
+        let isFinished = Watchdog("the work is done and saved, but not all ranks have ended", seconds: peerTimeout)
+        defer { isFinished.cancel() }
         try mpiCheck(cmpi_finalize(), "leaving MPI")
     }
 

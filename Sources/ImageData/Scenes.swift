@@ -23,15 +23,28 @@ public enum Scenes {
         fileprivate var radius: ClosedRange<Float> { self == .normal ? 0.25...0.375 : 0.125...0.1875 }
     }
 
+    /// What makes a picture of the same scene harder.
+    public enum Hardship: String, CaseIterable, Sendable {
+        /// Turned by 6 to 26 degrees.
+        case turn
+        /// Seen through a lens that bends lines.
+        case lens
+        /// In 0.45 to 0.85 of the light.
+        case dim
+        /// In light of another colour.
+        case colour
+        /// In light that falls off to the corners.
+        case falloff
+    }
+
     /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments alone.
-    /// - Parameter isHard: the same scene under harder conditions: turned, through a lens that bends lines, in coloured and dim light that falls
-    ///   off to the corners.
+    /// - Parameter hardships: under which the same scene is seen
     public static func draw(
-        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal, isHard: Bool = false
+        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal, hardships: Set<Hardship> = []
     ) -> DecodedImage {
         var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
         var conditions = Philox(seed: seed, purpose: .scenes, step: UInt64(index), index: 1)
-        var canvas = Canvas(size: size, conditions: isHard ? Conditions(&conditions) : nil)
+        var canvas = Canvas(size: size, conditions: hardships.isEmpty ? nil : Conditions(&conditions, hardships))
         paintBackground(&canvas, &random)
         paintObject(&canvas, &random, label: label, radii: objectScale.radius)
         return canvas.encoded(&random)
@@ -44,12 +57,12 @@ public enum Scenes {
     ///   - path: must not exist, or be an empty folder.
     ///   - size: side of the square pictures in pixels, 16…4096.
     ///   - classes: 2…14; the set that demos use has the first ten.
-    ///   - hardValidation: the pictures in `val` are drawn under harder conditions: a test set that training has not seen the like of.
+    ///   - validationHardships: those of the pictures in `val`: a test set that training has not seen the like of.
     ///   - progress: called with the number of files written so far, on any thread.
     /// - Throws: `DatasetError`.
     public static func write(
         to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64, objectScale: ObjectScale = .normal,
-        hardValidation: Bool = false, workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+        validationHardships: Set<Hardship> = [], workers: Int = ProcessInfo.processInfo.activeProcessorCount,
         progress: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws(DatasetError) {
         guard (2...classNames.count).contains(classes) else {
@@ -94,7 +107,8 @@ public enum Scenes {
             let file = "\(partial)/\(part)/\(classNames[label])/\(padded).jpg"
             do {
                 let picture = draw(
-                    label: label, index: index, size: size, seed: seed, objectScale: objectScale, isHard: hardValidation && part == "val")
+                    label: label, index: index, size: size, seed: seed, objectScale: objectScale,
+                    hardships: part == "val" ? validationHardships : [])
                 let bytes = try encodeJPEG(picture, quality: 90)
                 try Data(bytes).write(to: URL(fileURLWithPath: file))
                 progress(outcome.written.add(1, ordering: .relaxed).newValue)
@@ -268,13 +282,17 @@ private struct Conditions {
     private let light: SIMD3<Float>
     private let fallOff: Float
 
-    init(_ random: inout Philox) {
+    /// All are drawn, so that one hardship alone is the same as among the others.
+    init(_ random: inout Philox, _ hardships: Set<Scenes.Hardship>) {
         let angle = random.uniform(in: 0.1...0.45) * (random.integer(below: 2) == 0 ? -1 : 1)
-        turn = (cos(angle), sin(angle))
-        bend = random.uniform(in: -0.6...0.6)
+        let lens = random.uniform(in: -0.6...0.6)
         let exposure = random.uniform(in: 0.45...0.85)
-        light = exposure * SIMD3(random.uniform(in: 0.75...1.3), random.uniform(in: 0.8...1.2), random.uniform(in: 0.75...1.3))
-        fallOff = random.uniform(in: 0.2...1.2)
+        let colour = SIMD3(random.uniform(in: 0.75...1.3), random.uniform(in: 0.8...1.2), random.uniform(in: 0.75...1.3))
+        let corners = random.uniform(in: 0.2...1.2)
+        turn = hardships.contains(.turn) ? (cos(angle), sin(angle)) : (1, 0)
+        bend = hardships.contains(.lens) ? lens : 0
+        light = (hardships.contains(.dim) ? exposure : 1) * (hardships.contains(.colour) ? colour : SIMD3(1, 1, 1))
+        fallOff = hardships.contains(.falloff) ? corners : 0
     }
 
     /// The place in the scene that is seen at a place of the picture; both in parts of the side.

@@ -79,6 +79,7 @@ struct NetworkOptions: ParsableArguments {
 
 extension Augmentation: ExpressibleByArgument {}
 extension Scenes.ObjectScale: ExpressibleByArgument {}
+extension Scenes.Hardship: ExpressibleByArgument {}
 extension CacheSize: ExpressibleByArgument {}
 
 extension ConvolutionChoice: ExpressibleByArgument {

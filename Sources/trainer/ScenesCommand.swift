@@ -26,9 +26,17 @@ struct ScenesCommand: ParsableCommand {
     @Flag(help: "Draw the pictures in val/ under harder conditions: turned, bent by a lens, in dim and coloured light.")
     var hard = false
 
+    @Option(help: "With --hard: only one of its conditions.")
+    var only: Scenes.Hardship?
+
+    func validate() throws {
+        guard only == nil || hard else { throw ValidationError("--only \(only?.rawValue ?? ""): expected --hard too") }
+    }
+
     func run() throws {
         try Scenes.write(
-            to: out, count: count, size: size, classes: classes, seed: seed, objectScale: objectScale, hardValidation: hard)
+            to: out, count: count, size: size, classes: classes, seed: seed, objectScale: objectScale,
+            validationHardships: only.map { [$0] } ?? (hard ? Set(Scenes.Hardship.allCases) : []))
         print("\(count) pictures of \(classes) classes in \(out)")
     }
 }

@@ -49,7 +49,7 @@ import Testing
     @Test func hardSetDiffersInValidationAlone() throws {
         let folder = try TemporaryFolder()
         try Scenes.write(to: folder.path + "/plain", count: 50, size: 32, classes: 5, seed: 3)
-        try Scenes.write(to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3, hardValidation: true)
+        try Scenes.write(to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3, validationHardships: Set(Scenes.Hardship.allCases))
         let plain = try Dataset.load(root: folder.path + "/plain")
         let hard = try Dataset.load(root: folder.path + "/hard")
         func bytes(_ set: ImageSet, _ index: Int) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: set.absolutePath(index))) }
@@ -63,7 +63,7 @@ import Testing
         let pairs = (0..<20).map { index in
             (
                 mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1)),
-                mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1, isHard: true))
+                mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1, hardships: Set(Scenes.Hardship.allCases)))
             )
         }
         // exposure is at most 0.85 and light at most 1.3, fall-off never brightens: on average clearly darker
