@@ -124,11 +124,13 @@ static int opened(int code, cmpi_window window) {
 }
 
 int cmpi_window_allocate(size_t byte_count, cmpi_comm comm, void **memory, cmpi_window *window) {
-    return opened(mpi.Win_allocate((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window), *window);
+    const int code = mpi.Win_allocate((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window);
+    return opened(code, *window);
 }
 
 int cmpi_window_allocate_shared(size_t byte_count, cmpi_comm comm, void **memory, cmpi_window *window) {
-    return opened(mpi.Win_allocate_shared((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window), *window);
+    const int code = mpi.Win_allocate_shared((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window);
+    return opened(code, *window);
 }
 
 int cmpi_window_shared_memory(cmpi_window window, int peer, void **memory) {

@@ -113,6 +113,10 @@ public final class Butterfly {
             done?(bucket)
             return
         }
+        if let observer {
+            let now = Clock.seconds
+            observer(bucket, "posted", now, now)
+        }
         buckets[bucket].number += 1
         buckets[bucket].phase = .send(0)
         let place = active.firstIndex { $0 > bucket } ?? active.endIndex

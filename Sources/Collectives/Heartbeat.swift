@@ -95,6 +95,7 @@ final class Watchdog: Sendable {
                 Data(
                     ("rank \(MPICommunicator.launchedRank): error: \(what) within \(String(format: "%g", seconds)) seconds: the process of one of them is "
                         + "stopped, or its node or network is gone\n").utf8))
+            MPICommunicator.unlinkSharedFiles()
             _exit(1)
         }
         thread.start()

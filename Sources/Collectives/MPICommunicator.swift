@@ -10,6 +10,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     private let control: cmpi_comm?
     private var heartbeat: Heartbeat?
     private let peerTimeout: Double
+    /// Freed by all ranks together, and only where the work has gone well: a rank that has failed must not wait here for the others.
+    private var windows: [MPIWindow] = []
 
     /// How many ranks the launcher has started, as its variables say; 1 where there was none. Needs no MPI.
     public static var launchedRanks: Int {
@@ -55,39 +57,28 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         var beats: cmpi_comm?
         try mpiCheck(cmpi_split(cmpi_world(), 0, rank, &beats), "opening a channel between the ranks")
         // The lowest rank of a node names it.
-        var first = Int32(0)
-        try mpiCheck(cmpi_rank(node, &first), "asking MPI for the place in this node")
-        let local = Int(first)
-        let worldRank = Int(rank)
-        let places = try MPICommunicator.gather(
-            [Int64(local), Int64(MPICommunicator.hostHash)].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: control)
-        let hosts = places.map { $0.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 8, as: Int64.self) } }
-        var order: [Int64] = []
-        for host in hosts where !order.contains(host) { order.append(host) }
-        nodes = order.map { host in hosts.indices.filter { hosts[$0] == host } }
-        // Once more, so that every rank has every other's memory open.
-        _ = try MPICommunicator.gather([], rank: Int(rank), size: Int(size), comm: control)
-        MPICommunicator.unlinkSharedFiles()
-        heartbeat = Heartbeat(rank: worldRank, size: Int(size), comm: beats, timeout: peerTimeout)
+        var local = Int32(0)
+        var localSize = Int32(0)
+        try mpiCheck(cmpi_rank(node, &local), "asking MPI for the place in this node")
+        try mpiCheck(cmpi_size(node, &localSize), "asking MPI for the ranks of this node")
+        func gather(_ value: Int, _ rank: Int32, _ size: Int32, _ comm: cmpi_comm?) throws -> [Int] {
+            try MPICommunicator.gather([Int64(value)].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: comm)
+                .map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+        }
+        let leader = try gather(Int(rank), local, localSize, node).min() ?? 0
+        let leaders = try gather(leader, rank, size, control)
+        nodes = Set(leaders).sorted().map { leader in leaders.indices.filter { leaders[$0] == leader } }
+        heartbeat = Heartbeat(rank: Int(rank), size: Int(size), comm: beats, timeout: peerTimeout)
     }
 
-    /// Removes the names of the files in /dev/shm that Open MPI has opened between the ranks, which need them no more: what has no name is gone with the
-    /// last process, however it ends. A job that is aborted leaves some of them behind otherwise.
-    private static func unlinkSharedFiles() {
+    /// Removes the files in /dev/shm that Open MPI has opened between the ranks: a job that is aborted leaves some of them behind.
+    static func unlinkSharedFiles() {
         guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
         let paths = Set(maps.split(separator: "\n").compactMap { line in line.range(of: "/dev/shm/").map { line[$0.lowerBound...] } })
         // The names of the shared memory of its messages and windows, in versions 4 and 5.
         for path in paths where ["vader_segment.", "sm_segment.", "osc_"].contains(where: { path.hasPrefix("/dev/shm/" + $0) }) {
             unlink(String(path))
         }
-    }
-
-    /// Of the machine's name.
-    private static var hostHash: Int64 {
-        Int64(
-            bitPattern: ProcessInfo.processInfo.hostName.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) {
-                ($0 ^ UInt64($1)) &* 0x100_0000_01B3
-            })
     }
 
     /// This process's place among the ranks of its node, and their number.
@@ -144,29 +135,37 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
             try mpiCheck(cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm), "opening a channel between ranks \(group)")
             return MPIMessages(comm: comm, byteCount: byteCount)
         }
-        try requireSharedMemory(byteCount)
+        try requireSharedMemory(MPIWindow.byteCount(block: byteCount, channels: channels, members: group.count))
         // Windows are opened by all ranks, or all of a node: Open MPI 4.1 names their files by a number that groups opened side by side share.
         let node = nodes.first { $0.contains(rank) } ?? [rank]
         let color = kind == .shared ? node[0] : 0
         try mpiCheck(cmpi_split(cmpi_world(), Int32(color), Int32(rank), &comm), "opening a channel between the ranks")
         let peers = kind == .shared ? group.compactMap { node.firstIndex(of: $0) } : group
         guard peers.count == group.count else { throw CollectiveError("ranks \(group) share no memory") }
-        defer { MPICommunicator.unlinkSharedFiles() }
-        // Its own gather comes after every rank has opened the window's memory.
-        return try MPIWindow(
+        let window = try MPIWindow(
             comm: comm, isShared: kind == .shared, member: member, peers: peers.map { Int32($0) }, byteCount: byteCount, channels: channels
         ) { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
+        windows.append(window)
+        return window
+    }
+
+    /// Gives the memory of all transports back. Every rank calls it, when none uses them any more.
+    public func freeWindows() throws {
+        for window in windows { try window.free() }
+        windows = []
     }
 
     /// Windows of ranks on one node lie in /dev/shm. A write to a full one ends a process without a word.
     private func requireSharedMemory(_ byteCount: Int) throws {
         var status = statvfs()
-        let needs = try gather([Int64(byteCount)].withUnsafeBytes { Array($0) }).map {
-            $0.withUnsafeBytes { $0.loadUnaligned(as: Int64.self) }
+        // Looked up by all before any of them takes some.
+        let room = statvfs("/dev/shm", &status) == 0 ? Int(status.f_bavail) * Int(status.f_frsize) : Int.max
+        let all = try gather([Int64(byteCount), Int64(room)].withUnsafeBytes { Array($0) }).map { bytes in
+            bytes.withUnsafeBytes { (Int($0.loadUnaligned(as: Int64.self)), Int($0.loadUnaligned(fromByteOffset: 8, as: Int64.self))) }
         }
-        guard let node = nodes.first(where: { $0.contains(rank) }), statvfs("/dev/shm", &status) == 0 else { return }
-        let needed = node.reduce(0) { $0 + Int(needs[$1]) }
-        let free = Int(status.f_bavail) * Int(status.f_frsize)
+        let node = nodes.first { $0.contains(rank) } ?? [rank]
+        let needed = node.reduce(0) { $0 + all[$1].0 }
+        let free = node.map { all[$0].1 }.min() ?? room
         guard needed <= free else {
             throw CollectiveError(
                 "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks need \(needed >> 20) MiB; make it larger "
@@ -195,6 +194,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     /// Leaves the job in order. Nothing of MPI may be used afterwards.
     public func finish() throws {
         _ = try gather([])
+        try freeWindows()
         heartbeat?.stop()
         heartbeat = nil
         let isFinished = Watchdog("the work is done and saved, but not all ranks have ended", seconds: peerTimeout)
@@ -204,6 +204,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
 
     /// Ends all ranks of the job.
     public static func abort(status: Int32) -> Never {
+        unlinkSharedFiles()
         cmpi_abort(status)
         exit(status)
     }
@@ -241,16 +242,20 @@ private final class MPIWindow: Transport {
         let count = peers.count
         self.count = count
         numbers = (byteCount + 63) / 64 * 64
-        let size = numbers + channels * count * 64 + 4096
+        let size = MPIWindow.byteCount(block: byteCount, channels: channels, members: count)
         var base: UnsafeMutableRawPointer?
-        try mpiCheck(
-            isShared ? cmpi_window_allocate_shared(size, comm, &base, &window) : cmpi_window_allocate(size, comm, &base, &window),
-            "opening a window of \(size) bytes to the other ranks")
-        guard let base else { throw CollectiveError("MPI gave a window of \(size) bytes no memory") }
-        memory = base.alignedUp(toMultipleOf: 4096)
-        (memory + numbers).initializeMemory(as: UInt8.self, repeating: 0, count: channels * count * 64)
-        let origin = Int64(memory - base)
+        let code = isShared ? cmpi_window_allocate_shared(size, comm, &base, &window) : cmpi_window_allocate(size, comm, &base, &window)
+        let start = base?.alignedUp(toMultipleOf: 4096)
+        // Every page is touched, so that the next window's check of /dev/shm sees what this one takes.
+        if code == 0, let base { base.initializeMemory(as: UInt8.self, repeating: 0, count: size) }
+        let origin = Int64(code == 0 ? base.flatMap { base in start.map { $0 - base } } ?? -1 : -1)
         origins = try gather([origin].withUnsafeBytes { Array($0) }).map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+        guard let start, !origins.contains(-1) else {
+            var text = "it failed on another rank"
+            do { try mpiCheck(code, "opening a window of \(size) bytes") } catch { text = "\(error)" }
+            throw WindowsUnavailable(description: "MPI opens no windows between the ranks here (\(text)); choose --transport sendrecv")
+        }
+        memory = start
         if isShared {
             blocks = try (0..<count).map { peer in
                 var place: UnsafeMutableRawPointer?
@@ -261,7 +266,10 @@ private final class MPIWindow: Transport {
         }
     }
 
-    deinit { if window != nil { _ = cmpi_window_free(&window) } }
+    func free() throws { try mpiCheck(cmpi_window_free(&window), "closing a window to the other ranks") }
+
+    /// Bytes of a window for a block: the block, the numbers behind it, and what its start may be moved by.
+    static func byteCount(block: Int, channels: Int, members: Int) -> Int { (block + 63) / 64 * 64 + channels * members * 64 + 4096 }
 
     func memory(of peer: Int) -> UnsafeMutableRawPointer? { isShared ? blocks[peer] : nil }
 
@@ -345,4 +353,9 @@ private final class MPIMessages: Transport {
         }
         return true
     }
+}
+
+/// The fabric has no windows; every rank gets this error.
+public struct WindowsUnavailable: Error, CustomStringConvertible {
+    public let description: String
 }

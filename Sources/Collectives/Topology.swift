@@ -15,7 +15,9 @@ public struct Topology: Sendable {
     public init(shards: Int, nodes realNodes: [[Int]], nodeSize: Int? = nil, transport: TransportKind? = nil) throws {
         let ranks = realNodes.flatMap { $0 }.sorted()
         guard shards >= ranks.count, shards & (shards - 1) == 0 else {
-            throw CollectiveError("--shards \(shards) on \(ranks.count) ranks: expected a power of two, at least one shard a rank")
+            throw CollectiveError(
+                "--shards \(shards) on \(ranks.count) ranks: expected a power of two, at least one shard a rank; start at most \(shards) ranks, or a new "
+                    + "run with more shards")
         }
         let sizes: [Int]
         if let nodeSize {

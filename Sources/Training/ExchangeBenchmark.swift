@@ -32,9 +32,15 @@ public struct ExchangeBenchmark {
 
     /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after one that warms up.
     public func ways(floatCount: Int, rounds: Int) throws -> [Way] {
+        let ways = try timed(floatCount: floatCount, rounds: rounds)
+        try communicator.freeWindows()
+        return ways
+    }
+
+    private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
         let bytes = floatCount * 4
-        let buckets = stride(from: 0, to: floatCount, by: GradientExchange.largestBucket / 4).map {
-            $0..<min(floatCount, $0 + GradientExchange.largestBucket / 4)
+        let buckets = stride(from: 0, to: floatCount, by: GradientExchange.BucketSizes().cut / 4).map {
+            $0..<min(floatCount, $0 + GradientExchange.BucketSizes().cut / 4)
         }
         let butterflies = try transports.map { kind in
             (kind, try Butterfly(communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount))
@@ -106,8 +112,8 @@ public struct ExchangeBenchmark {
         public let compute: Double
         public let exchange: Double
         public let step: Double
-        /// The share of the exchange that the step is not longer by.
-        public var hidden: Double { max(0, min(1, 1 - (step - compute) / exchange)) }
+        /// The share of the exchange that a step is not longer by than its round's compute; the clock's noise may bring it above 1 or below 0.
+        public let hidden: Double
     }
 
     /// Runs steps in which every layer's backward and forward is a sleep, and its gradient goes to the other ranks in between.
@@ -124,11 +130,11 @@ public struct ExchangeBenchmark {
         for parameter in parameters {
             let start = end
             end += (parameter.storedCount + 31) / 32 * 32
-            if let last = buckets.last, (end - last.lowerBound) * 4 <= GradientExchange.smallestBucket {
+            if let last = buckets.last, (end - last.lowerBound) * 4 <= GradientExchange.BucketSizes().joined {
                 buckets[buckets.count - 1] = last.lowerBound..<end
                 bucketsOf.append([buckets.count - 1])
             } else {
-                let piece = GradientExchange.largestBucket / 4
+                let piece = GradientExchange.BucketSizes().cut / 4
                 bucketsOf.append(Array(buckets.count..<(buckets.count + (end - start + piece - 1) / piece)))
                 buckets += stride(from: start, to: end, by: piece).map { $0..<min(end, $0 + piece) }
             }
@@ -144,16 +150,11 @@ public struct ExchangeBenchmark {
         defer { driver.stop() }
 
         func sleep(_ share: Double, of seconds: Double) { if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) } }
-        func median(_ body: () throws -> Void) throws -> Double {
-            var times: [Double] = []
-            for step in 0...steps {
-                _ = try communicator.gather([])
-                let start = Clock.seconds
-                try body()
-                let slowest = try gather([Clock.seconds - start]).map { $0[0] }.max() ?? 0
-                if step > 0 { times.append(slowest) }
-            }
-            return times.sorted()[times.count / 2]
+        func time(_ body: () throws -> Void) throws -> Double {
+            _ = try communicator.gather([])
+            let start = Clock.seconds
+            try body()
+            return try gather([Clock.seconds - start]).map { $0[0] }.max() ?? 0
         }
         func backward(exchanging: Bool, computing: Bool) {
             // A bucket goes out with its first parameter, which backward comes to last.
@@ -172,26 +173,36 @@ public struct ExchangeBenchmark {
                 sleep(work[index], of: seconds / 3)
             }
         }
-        let compute = try median {
-            backward(exchanging: false, computing: true)
-            try forward(waiting: false)
+        var rounds: [(compute: Double, exchange: Double, synchronous: Double, lazy: Double)] = []
+        for round in 0...steps {
+            // In turn, so that what disturbs the machine disturbs all of them.
+            let compute = try time {
+                backward(exchanging: false, computing: true)
+                try forward(waiting: false)
+            }
+            let exchange = try time {
+                backward(exchanging: true, computing: false)
+                try waitForAll()
+            }
+            let synchronous = try time {
+                backward(exchanging: true, computing: true)
+                try waitForAll()
+                try forward(waiting: false)
+            }
+            let lazy = try time {
+                backward(exchanging: true, computing: true)
+                try forward(waiting: true)
+            }
+            if round > 0 { rounds.append((compute, exchange, synchronous, lazy)) }
         }
-        let exchange = try median {
-            backward(exchanging: true, computing: false)
-            try waitForAll()
+        func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+        let compute = median(rounds.map(\.compute))
+        let exchange = median(rounds.map(\.exchange))
+        func result(_ policy: String, _ step: (Int) -> Double) -> StandIn {
+            StandIn(
+                policy: policy, compute: compute, exchange: exchange, step: median(rounds.indices.map(step)),
+                hidden: 1 - median(rounds.indices.map { step($0) - rounds[$0].compute }) / exchange)
         }
-        let synchronous = try median {
-            backward(exchanging: true, computing: true)
-            try waitForAll()
-            try forward(waiting: false)
-        }
-        let lazy = try median {
-            backward(exchanging: true, computing: true)
-            try forward(waiting: true)
-        }
-        return [
-            StandIn(policy: "synchronous", compute: compute, exchange: exchange, step: synchronous),
-            StandIn(policy: "lazy", compute: compute, exchange: exchange, step: lazy),
-        ]
+        return [result("synchronous") { rounds[$0].synchronous }, result("lazy") { rounds[$0].lazy }]
     }
 }

@@ -18,6 +18,7 @@ final class ExchangeDriver: @unchecked Sendable {
     private var isStopped = false
     private var underWaySince: Double?
     private var underWay = 0.0
+    private var inlineWork = 0.0
 
     init(_ butterfly: Butterfly, threaded: Bool) {
         self.butterfly = butterfly
@@ -45,8 +46,8 @@ final class ExchangeDriver: @unchecked Sendable {
         while condition.withLock({ !isStopped }) { usleep(1000) }
     }
 
-    /// Seconds in which at least one bucket was under way.
-    var underWaySeconds: Double { condition.withLock { underWay } }
+    /// Seconds in which at least one bucket was under way, and those that `drain` took of the caller's time for work.
+    var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
 
     /// Adds a bucket once `event` is complete.
     func queue(_ bucket: Int, _ event: Event, prepare: @escaping @Sendable () -> Void) {
@@ -62,7 +63,9 @@ final class ExchangeDriver: @unchecked Sendable {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
             try next.event.wait()
+            let start = Clock.seconds
             while try pump() {}
+            condition.withLock { inlineWork += Clock.seconds - start }
         }
     }
 

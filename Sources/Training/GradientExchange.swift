@@ -42,8 +42,11 @@ public final class GradientExchange {
     private var mapped: [UnsafeMutableRawPointer?]
     private var awaited = 0.0
 
-    /// Seconds so far in which an exchange was under way, and in which the calling thread waited for one.
-    public var seconds: (underWay: Double, awaited: Double) { (driver.underWaySeconds, awaited) }
+    /// Seconds so far in which an exchange was under way, and which it took of the calling thread's time: waiting, and work at the layers' borders.
+    public var seconds: (underWay: Double, exposed: Double) {
+        let seconds = driver.seconds
+        return (seconds.underWay, awaited + seconds.work)
+    }
 
     /// A range of a slab. Bucket 0 is the step's totals.
     private struct Bucket {
@@ -52,8 +55,14 @@ public final class GradientExchange {
         var parameters: [Int]
     }
 
-    static let smallestBucket = 1 << 20
-    static let largestBucket = 16 << 20
+    /// Bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
+    public struct BucketSizes: Sendable {
+        public var joined = 1 << 20
+        public var cut = 16 << 20
+
+        public init() {}
+    }
+
     /// Floats in front of the first slab: the totals of a step, on a page of their own.
     private static let totalsFloats = 1024
 
@@ -63,7 +72,7 @@ public final class GradientExchange {
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
     public init(
         _ parameters: [Parameter], device: Device, communicator: any Communicator, topology: Topology, trace: Trace? = nil,
-        threaded: Bool? = nil, inPlace: Bool? = nil
+        sizes bucketSizes: BucketSizes = BucketSizes(), threaded: Bool? = nil, inPlace: Bool? = nil
     ) throws {
         self.communicator = communicator
         self.device = device
@@ -88,16 +97,16 @@ public final class GradientExchange {
         for (index, parameter) in parameters.enumerated() {
             let start = places[index].byteOffset
             let end = start + parameter.storedCount * 4
-            if let last = buckets.last, last.slab == places[index].slab, end - last.bytes.lowerBound <= GradientExchange.smallestBucket {
+            if let last = buckets.last, last.slab == places[index].slab, end - last.bytes.lowerBound <= bucketSizes.joined {
                 buckets[buckets.count - 1].bytes = last.bytes.lowerBound..<end
                 buckets[buckets.count - 1].parameters.append(index)
                 bucketsOf[index].append(buckets.count - 1)
                 continue
             }
-            for piece in stride(from: start, to: end, by: GradientExchange.largestBucket) {
+            for piece in stride(from: start, to: end, by: bucketSizes.cut) {
                 bucketsOf[index].append(buckets.count)
                 buckets.append(
-                    Bucket(slab: places[index].slab, bytes: piece..<min(end, piece + GradientExchange.largestBucket), parameters: [index]))
+                    Bucket(slab: places[index].slab, bytes: piece..<min(end, piece + bucketSizes.cut), parameters: [index]))
             }
         }
         self.buckets = buckets

@@ -24,6 +24,14 @@ public final class Ranks {
         return (node.firstIndex(of: rank) ?? 0, node.count)
     }
 
+    /// Cores that the launcher allows this process.
+    static var usableCores: Int {
+        // The kernel's mask in hexadecimal.
+        let lines = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8))?.split(separator: "\n") ?? []
+        guard let mask = lines.first(where: { $0.hasPrefix("Cpus_allowed:") })?.dropFirst(13) else { return Int.max }
+        return mask.reduce(0) { $0 + ($1.hexDigitValue ?? 0).nonzeroBitCount }
+    }
+
     /// What every rank says, in their order.
     func gather(_ text: String) throws -> [String] {
         try communicator.gather(Array(text.utf8)).map { String(decoding: $0, as: UTF8.self) }

@@ -39,7 +39,7 @@ public final class Trainer {
     private var state: TrainingState
     /// Bad files that the first rank has not heard of.
     private var unreported: [String] = []
-    private var exchangeBefore = (underWay: 0.0, awaited: 0.0)
+    private var exchangeBefore = (underWay: 0.0, exposed: 0.0)
 
     /// The options of a run that was begun before.
     ///
@@ -71,6 +71,13 @@ public final class Trainer {
         self.report = report
         self.ranks = ranks
         self.tracePath = tracePath
+        try ranks?.requireSame([
+            ("the program's version", version), ("--resume", resuming ? "given" : "not given"),
+            ("--verify-ranks", ranks?.verifiesEachStep == true ? "given" : "not given"),
+            ("--trace", tracePath == nil ? "not given" : "given"),
+        ])
+        // A file that cannot be written shows now rather than after the last epoch.
+        if isFirst, let tracePath { try Trace.write(tracePath, []) }
         let opened = resuming && isFirst ? try RunFolder.open(options.output) : nil
         let newest = { try resuming ? RunFolder.newestCheckpoint(options.output) : "" }
         let chosen = try ranks?.fromFirst(newest()) ?? newest()
@@ -117,7 +124,8 @@ public final class Trainer {
                 convolution: options.convolution.algorithms,
                 freezesFeatures: options.freeze == .features),
             device: device)
-        let fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)
+        var fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)
+        if let ranks { fresh.device = Set(try ranks.gather(fresh.device)).sorted().joined(separator: " and ") }
         try saved?.requireSame(as: fresh)
         if let checkpoint { try saved?.requirePossible(stepsPerEpoch: stepsPerEpoch, checkpoint: checkpoint) }
         state = saved ?? fresh
@@ -130,13 +138,25 @@ public final class Trainer {
             try model.load(into: network)
             description = model.description
         } else {
-            (description, unreadable) = try Trainer.begin(options, dataset: dataset, network: network, report: report)
+            (description, unreadable) = try Trainer.begin(options, dataset: dataset, network: network, ranks: ranks, report: report)
         }
         let (network, device) = (network, device)
+        var usedTopology = topology
         exchange = try ranks.flatMap { ranks in
-            try topology.map {
-                try GradientExchange(
-                    network.trainedParameters, device: device, communicator: ranks.communicator, topology: $0, trace: trace)
+            try topology.map { topology in
+                func open(_ topology: Topology) throws -> GradientExchange {
+                    try GradientExchange(
+                        network.trainedParameters, device: device, communicator: ranks.communicator, topology: topology, trace: trace)
+                }
+                do {
+                    return try open(topology)
+                } catch let error as WindowsUnavailable where options.transport == .auto {
+                    report(.note("\(error.description.prefix { $0 != ";" }): messages take their place"))
+                    let other = try Topology(
+                        shards: options.shards, nodes: ranks.communicator.nodes, nodeSize: options.nodeSize, transport: .sendrecv)
+                    usedTopology = other
+                    return try open(other)
+                }
             }
         }
         training = try TrainingStep(
@@ -165,7 +185,14 @@ public final class Trainer {
         report(
             .note(
                 "\(network.architecture), \(network.parameters.reduce(0) { $0 + $1.count }) parameters, on \(device.description.name)"))
-        if let ranks, let topology, let exchange {
+        if let ranks, let topology = usedTopology, let exchange {
+            let cores = Ranks.usableCores
+            if device.description.kind == .cpu, cores < device.description.computeUnits {
+                report(
+                    .note(
+                        "this rank may use \(cores) of the \(device.description.computeUnits) cores that are its share: start with mpirun --bind-to none"
+                    ))
+            }
             report(
                 .note(
                     "\(topology.description), \(options.shards) shards, \(exchange.description), "
@@ -189,12 +216,15 @@ public final class Trainer {
 
     /// The weights of a new run, and its model's description with the normalisation: another model's, or the statistics of the photographs.
     private static func begin(
-        _ options: TrainingOptions, dataset: Dataset, network: Network, report: (TrainingEvent) -> Void
+        _ options: TrainingOptions, dataset: Dataset, network: Network, ranks: Ranks?, report: (TrainingEvent) -> Void
     ) throws -> (ModelDescription, unreadable: [ImageError]) {
         try network.initialize(seed: options.seed)
+        // What is measured of the photographs the first rank measures for all.
+        let isFirst = ranks?.isFirst ?? true
+        let ownShortSide = options.shortSide ?? (isFirst ? defaultShortSide(dataset.training, imageSize: options.imageSize) : 0)
         var description = ModelDescription(
             architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
-            shortSide: options.shortSide ?? defaultShortSide(dataset.training, imageSize: options.imageSize),
+            shortSide: try ranks?.gather([ownShortSide])[0][0] ?? ownShortSide,
             normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]), seed: options.seed)
         if let path = options.initialModel {
             let initial = try InitialModel(path)
@@ -202,10 +232,13 @@ public final class Trainer {
             description.normalization = initial.checkpoint.description.normalization
             return (description, [])
         }
-        let statistics = dataset.training.statisticsSample().channelStatistics(shortSide: description.shortSide, workers: options.workers)
-        description.normalization = Normalization(
-            mean: statistics.mean.map { Float($0) }, deviation: statistics.deviation.map { Float($0) })
-        return (description, statistics.failures)
+        let statistics =
+            isFirst
+            ? dataset.training.statisticsSample().channelStatistics(shortSide: description.shortSide, workers: options.workers) : nil
+        let own = ((statistics?.mean ?? []) + (statistics?.deviation ?? [])).map { Float($0) }
+        let values = try ranks?.gather(own)[0] ?? own
+        description.normalization = Normalization(mean: Array(values.prefix(3)), deviation: Array(values.suffix(3)))
+        return (description, statistics?.failures ?? [])
     }
 
     /// 8/7 of the crop, as 256 is to 224; but photographs that have the crop's size already are left as they are, and padded instead.
@@ -449,17 +482,20 @@ public final class Trainer {
                     + String(format: "(%.0f %%) stay on the device, %.1f MB", 100 * cache.share, Double(cache.allocatedBytes) * 1e-6)))
     }
 
-    /// What share of the exchange with the other ranks the steps since the last call did not wait for.
-    private func reportExchange() {
-        guard let exchange else { return }
-        let (underWay, awaited) = exchange.seconds
-        let now = (underWay - exchangeBefore.underWay, awaited - exchangeBefore.awaited)
-        exchangeBefore = (underWay, awaited)
+    /// What share of the exchange the steps since the last call did neither wait nor work for, on the rank where it was least.
+    private func reportExchange() throws {
+        guard let exchange, let ranks else { return }
+        let (underWay, exposed) = exchange.seconds
+        let own = [underWay - exchangeBefore.underWay, exposed - exchangeBefore.exposed]
+        exchangeBefore = (underWay, exposed)
+        let all = try ranks.gather(own)
+        let now = all.max { $0[1] / max($0[0], 1e-9) < $1[1] / max($1[0], 1e-9) } ?? own
         report(
             .note(
                 String(
-                    format: "exchange: under way for %.1f s, waited for for %.1f s: %.0f %% hidden", now.0, now.1,
-                    now.0 > 0 ? 100 * max(0, 1 - now.1 / now.0) : 100)))
+                    format: "exchange: under way for %.1f s, %.1f s of them in the way: %.0f %% hidden (on the rank where it is least)",
+                    now[0], now[1],
+                    now[0] > 0 ? 100 * max(0, 1 - now[1] / now[0]) : 100)))
     }
 
     private func writeTrace() throws {
@@ -467,7 +503,14 @@ public final class Trainer {
         try device.finish()
         if let profile = device.profile { trace.add(try profile.takeEnded(), offset: clockOffset) }
         let events = trace.events(rank: ranks?.rank ?? 0)
-        let all = try ranks?.communicator.gather(events) ?? [events]
+        var all = [events]
+        // One rank after the other: the others' events are kept by the first alone.
+        if let ranks {
+            for rank in 1..<ranks.count {
+                let part = try ranks.communicator.gather(ranks.rank == rank ? events : [])[rank]
+                if ranks.isFirst { all.append(part) }
+            }
+        }
         if ranks?.isFirst ?? true {
             try Trace.write(tracePath, all)
             report(.note("trace: \(tracePath) (open it in https://ui.perfetto.dev)"))
@@ -489,7 +532,7 @@ public final class Trainer {
         let result = EvaluationResult(images, classes: network.classes, failures: failures)
         try noteBadFiles(failures)
         try gatherBadFiles()
-        reportExchange()
+        try reportExchange()
         try metrics?.append([
             .init("event", .string("validate")), .init("epoch", .integer(epoch)), .init("step", .integer(state.step)),
             .init("loss", .number(result.loss)), .init("top1", .number(result.top1)), .init("top5", .number(result.top5)),
@@ -518,6 +561,7 @@ public final class Trainer {
     private func writeCheckpoint(step: Int) throws {
         try training.finishUpdate()
         try ranks?.verifyWeights(network, step: step)
+        try gatherBadFiles()
         description.epoch = step / stepsPerEpoch
         description.step = step
         var next = state

@@ -43,7 +43,8 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     }
 
     private func byteCounts() throws -> [Int] {
-        try sizes.split(separator: ",").map {
+        guard sizes.contains(where: { $0 != "," }) else { throw ValidationError("--sizes \(sizes): expected amounts such as 64K,16M") }
+        return try sizes.split(separator: ",").map {
             guard let size = MemorySize(parsing: String($0)), (4...(1 << 32)).contains(size.bytes) else {
                 throw ValidationError("--sizes \($0): expected an amount from 4 bytes to 4G, such as 64K or 16M")
             }

@@ -23,6 +23,8 @@ enum Job {
         return communicator
     }
 
+    static var isJoined: Bool { joined.withLock { $0 } != nil }
+
     /// Leaves in order, after success or after a stop that all ranks share.
     static func leave() throws {
         try joined.withLock { $0 }?.finish()

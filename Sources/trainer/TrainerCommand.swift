@@ -46,6 +46,12 @@ enum Failure {
         }
         let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
         FileHandle.standardError.write(Data("\(rank)error: \(error)\n".utf8))
+        return status(error)
+    }
+
+    /// The exit status of an error.
+    static func status(_ error: any Error) -> Int32 {
+        if isParserError(error) { return TrainerCommand.exitCode(for: error).isSuccess ? 0 : 2 }
         switch error {
         case let error as TrainingError where error.isUsage: return 2
         case let error as DatasetError where error.kind == .badOption: return 2

@@ -15,8 +15,11 @@ do {
     try? Job.leave()
     exit(128 + stop.signal)
 } catch {
-    // What all ranks find, such as a mistake in the command line, the first one says for all.
-    if MPICommunicator.launchedRank > 0 { usleep(500_000) }
+    // What all ranks find the first one says for all: before they have joined nothing but the command line can be wrong.
+    if MPICommunicator.launchedRank > 0 {
+        if !Job.isJoined { exit(Failure.status(error)) }
+        usleep(500_000)
+    }
     let status = Failure.report(error)
     Job.abort(status: status)
     exit(status)

@@ -83,6 +83,31 @@ struct MPITests {
         #expect(alone.status == 2 && alone.errors.contains("start it without mpirun"), "\(alone.errors)")
     }
 
+    /// What one rank alone finds must end all of them, whatever they wait for.
+    @Test(.timeLimit(.minutes(2)))
+    func anErrorOfOneRankEndsTheJob() throws {
+        // Rank 0 alone makes the folder.
+        try FileManager.default.createDirectory(atPath: place.file("there"), withIntermediateDirectories: true)
+        for transport in ["shared", "onesided", "sendrecv"] {
+            let there = try train(2, "there", ["--transport", transport])
+            #expect(there.status != 0 && there.errors.contains("there: this exists already"), "\(transport): \(there.errors)")
+        }
+        // A photograph of one shard, and so of one rank.
+        let name = try #require(try place.names("set/train/ring").first)
+        try Data("no photograph".utf8).write(to: URL(fileURLWithPath: place.file("set/train/ring/" + name)))
+        let bad = try train(2, "run", ["--max-bad", "0"])
+        #expect(bad.status != 0 && bad.errors.contains("more than --max-bad 0 allows"), "\(bad.errors)")
+        let listed = try train(2, "listed", ["--max-bad", "3"])
+        #expect(listed.status == 0, "\(listed.errors)")
+        #expect(try place.text("listed/bad-files.txt").split(separator: "\n").count == 1)
+        #expect(try place.text("listed/bad-files.txt").contains(name))
+    }
+
+    @Test func aGoodRunSaysNothingOnItsErrors() throws {
+        let result = try train(3, "run")
+        #expect(result.status == 0 && result.errors == "", "\(result.errors)")
+    }
+
     @Test func aMissingLibraryIsNamed() throws {
         // Started as a rank, with a libmpi that is none.
         try FileManager.default.createDirectory(atPath: place.file("broken"), withIntermediateDirectories: true)
@@ -117,7 +142,9 @@ struct MPITests {
         let events = try #require(try JSONSerialization.jsonObject(with: place.bytes("trace.json")) as? [[String: Any]])
         for rank in 0..<2 {
             let names = Set(events.filter { $0["pid"] as? Int == rank }.compactMap { $0["name"] as? String })
-            for name in ["1 conv 3→16 forward", "update", "send, bucket 1", "add, bucket 1", "wait, bucket 1", "step 1"] {
+            for name in [
+                "1 conv 3→16 forward", "update", "posted, bucket 1", "send, bucket 1", "add, bucket 1", "wait, bucket 1", "step 1",
+            ] {
                 #expect(names.contains(name), "rank \(rank) has \(names.sorted())")
             }
         }
