@@ -9,6 +9,9 @@ TEXT(augment) = {
 TEXT(convolution) = {
 #embed "convolution.cl" suffix(, 0)
 };
+TEXT(dense) = {
+#embed "dense.cl" suffix(, 0)
+};
 TEXT(dropout) = {
 #embed "dropout.cl" suffix(, 0)
 };
@@ -37,7 +40,7 @@ TEXT(winograd) = {
 #define ENTRY(identifier) {#identifier, identifier##_text}
 
 static const kernel_source sources[] = {
-    ENTRY(augment), ENTRY(convolution), ENTRY(dropout), ENTRY(fully_connected), ENTRY(gemm),
+    ENTRY(augment), ENTRY(convolution), ENTRY(dense), ENTRY(dropout), ENTRY(fully_connected), ENTRY(gemm),
     ENTRY(optimizer), ENTRY(peak), ENTRY(pooling), ENTRY(softmax), ENTRY(winograd),
 };
 

@@ -84,6 +84,9 @@ protocol ConvolutionMethod: AnyObject {
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws
 
+    /// Takes maps of another height and width from now on; `prepare` follows. Transformed weights stay.
+    func reshape(input: FeatureShape, output: FeatureShape)
+
     /// output ← max(0, input ∗ weights + bias)
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws
 
@@ -101,9 +104,9 @@ protocol ConvolutionMethod: AnyObject {
 }
 
 /// 3×3 convolution, stride 1, padding 1, with bias and ReLU.
-public final class Convolution: Layer {
-    public let inputShape: FeatureShape
-    public let outputShape: FeatureShape
+public final class Convolution: ReshapableLayer {
+    public private(set) var inputShape: FeatureShape
+    public private(set) var outputShape: FeatureShape
     public let parameters: [Parameter]
     /// The algorithms in use.
     public let algorithms: ConvolutionAlgorithms
@@ -173,6 +176,12 @@ public final class Convolution: Layer {
         ConvolutionAlgorithms(
             forward: algorithm(wanted: wanted?.forward, input: input), backwardData: algorithm(wanted: wanted?.backwardData, input: input),
             backwardWeights: algorithm(wanted: wanted?.backwardWeights, input: input))
+    }
+
+    public func reshape(height: Int, width: Int) {
+        inputShape = inputShape.with(height: height, width: width)
+        outputShape = outputShape.with(height: height, width: width)
+        for method in methods.values { method.reshape(input: inputShape, output: outputShape) }
     }
 
     public func workspaceByteCount(maximumBatch: Int) -> Int {

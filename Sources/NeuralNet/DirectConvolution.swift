@@ -30,7 +30,7 @@ final class DirectConvolution: ConvolutionMethod {
     }
 
     let takesMask = false
-    private let sizes: Sizes
+    private var sizes: Sizes
     private var input: FeatureShape { sizes.input }
     private var output: FeatureShape { sizes.output }
     private var tuning: Tuning.Convolution { sizes.tuning }
@@ -60,6 +60,10 @@ final class DirectConvolution: ConvolutionMethod {
     func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws { scratch = workspace }
+
+    func reshape(input: FeatureShape, output: FeatureShape) {
+        sizes = Sizes(input: input, output: output, tuning: sizes.tuning)
+    }
 
     func weightsChanged() {}
 

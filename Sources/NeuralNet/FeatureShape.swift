@@ -18,12 +18,22 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
 
     /// A photograph of `size` × `size` pixels.
     public static func image(size: Int) -> FeatureShape {
-        FeatureShape(height: size, width: size, channels: 3, channelMultiple: 4)
+        .image(height: size, width: size)
+    }
+
+    /// A photograph of `height` × `width` pixels.
+    public static func image(height: Int, width: Int) -> FeatureShape {
+        FeatureShape(height: height, width: width, channels: 3, channelMultiple: 4)
     }
 
     /// The shape after 2×2 pooling.
     var pooled: FeatureShape {
         FeatureShape(height: height / 2, width: width / 2, channels: channels, channelMultiple: channelMultiple)
+    }
+
+    /// The same channels on another map.
+    func with(height: Int, width: Int) -> FeatureShape {
+        FeatureShape(height: height, width: width, channels: channels, channelMultiple: channelMultiple)
     }
 
     /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes past `channels` hold zeros, and keep

@@ -24,7 +24,7 @@ final class Im2colConvolution: ConvolutionMethod {
     }
 
     let takesMask = false
-    private let sizes: Sizes
+    private var sizes: Sizes
     private var input: FeatureShape { sizes.input }
     private var output: FeatureShape { sizes.output }
     private let layOut: Kernel
@@ -47,6 +47,10 @@ final class Im2colConvolution: ConvolutionMethod {
         flipped = try workspace?.slice(byteOffset: 0, byteCount: sizes.flippedBytes)
         columns = try workspace?.slice(
             byteOffset: sizes.flippedBytes, byteCount: workspaceByteCount(maximumBatch: maximumBatch) - sizes.flippedBytes)
+    }
+
+    func reshape(input: FeatureShape, output: FeatureShape) {
+        sizes = Sizes(input: input, output: output, tuning: sizes.tuning)
     }
 
     func weightsChanged() {}

@@ -61,6 +61,12 @@ public protocol Layer: AnyObject {
     func weightsChanged()
 }
 
+/// A layer whose map may have any height and width: it can be run over images of another size than it was made for.
+public protocol ReshapableLayer: Layer {
+    /// Takes maps of this height and width from now on; `prepare` follows.
+    func reshape(height: Int, width: Int)
+}
+
 extension Layer {
     public var parameters: [Parameter] { [] }
     public var isInPlace: Bool { false }

@@ -1,10 +1,10 @@
 import Compute
 
 /// 2×2 max-pooling, stride 2. An odd last row or column is left out.
-public final class MaxPooling: Layer {
+public final class MaxPooling: ReshapableLayer {
     public let name = "pool"
-    public let inputShape: FeatureShape
-    public let outputShape: FeatureShape
+    public private(set) var inputShape: FeatureShape
+    public private(set) var outputShape: FeatureShape
     private let width: Int
     private let forwardKernel: Kernel
     private let backwardKernel: Kernel
@@ -15,6 +15,11 @@ public final class MaxPooling: Layer {
         width = input.storedChannels == 4 ? 4 : 8
         forwardKernel = try device.kernel("pooling", "max_pool_forward", constants: ["WIDTH": width])
         backwardKernel = try device.kernel("pooling", "max_pool_backward", constants: ["WIDTH": width])
+    }
+
+    public func reshape(height: Int, width: Int) {
+        inputShape = inputShape.with(height: height, width: width)
+        outputShape = inputShape.pooled
     }
 
     private func launch(_ kernel: Kernel, columns: Int, rows: Int, _ call: ([Int], [Int]) throws -> Void) throws {

@@ -46,12 +46,16 @@ public final class Network {
     public var logits: Buffer { activations[layers.count] }
     /// Floats of one image's class scores as stored: the classes rounded up to 16.
     public var logitsStride: Int { (classes + 15) / 16 * 16 }
+    /// Multiplications and additions of one image's forward pass, as the plain sums have them.
+    public let operationsPerImage: Double
     /// Where the gradient of the logits is put before `backward`.
     public let logitsGradient: Buffer?
 
     /// The first layer with parameters to learn: below it nobody needs a gradient.
     private let lowestTrained: Int
     private let activations: [Buffer]
+    /// Scratch memory that all layers share.
+    let workspace: Buffer?
     private let spareGradient: Buffer?
 
     /// Builds the network and allocates its memory; the weights are zero until `initialize` or `load`.
@@ -79,6 +83,7 @@ public final class Network {
             }
         }
         parameters = layout.parameters
+        operationsPerImage = layout.layers.reduce(0) { $0 + $1.operations(batch: 1) }
         lowestTrained = layout.lowestTrained
         trainedParameters = layout.trainedParameters
         weights = try ParameterArena(parameters, device: device)
@@ -89,7 +94,7 @@ public final class Network {
         let gradients = try layout.activationGradientCounts.map { try Buffer(device, floatCount: $0) }
         logitsGradient = gradients.first
         spareGradient = gradients.last
-        let workspace = layout.workspaceByteCount > 0 ? try Buffer(device, byteCount: layout.workspaceByteCount) : nil
+        workspace = layout.workspaceByteCount > 0 ? try Buffer(device, byteCount: layout.workspaceByteCount) : nil
         for layer in layers {
             try layer.prepare(weights: layer.parameters.map { weights[$0] }, workspace: workspace, maximumBatch: options.maximumBatch)
         }

@@ -83,7 +83,7 @@ public struct Tuning: Sendable, Equatable {
     /// Every program that a network can need on this device: files with their constants.
     public var programs: [(file: String, constants: [String: Int])] {
         [
-            ("augment", augment), ("dropout", [:]), ("optimizer", [:]), ("peak", peakConstants), ("softmax", [:]),
+            ("augment", augment), ("dense", [:]), ("dropout", [:]), ("optimizer", [:]), ("peak", peakConstants), ("softmax", [:]),
             ("pooling", ["WIDTH": 4]),
             ("pooling", ["WIDTH": 8]),
             ("gemm", gemm.constants), ("convolution", convolution.constants), ("fully_connected", fullyConnected.constants),

@@ -57,7 +57,7 @@ final class WinogradConvolution: ConvolutionMethod {
     }
 
     let takesMask = true
-    private let sizes: Sizes
+    private var sizes: Sizes
     private var input: FeatureShape { sizes.input }
     private var output: FeatureShape { sizes.output }
     private var tuning: Tuning.Winograd { sizes.tuning }
@@ -110,6 +110,10 @@ final class WinogradConvolution: ConvolutionMethod {
             defer { offset += sizes.bytes(floats) }
             return try workspace.slice(byteOffset: offset, byteCount: floats * 4)
         }
+    }
+
+    func reshape(input: FeatureShape, output: FeatureShape) {
+        sizes = Sizes(input: input, output: output, outputTile: sizes.outputTile, tuning: sizes.tuning)
     }
 
     func weightsChanged() { keptWeightsAreCurrent = false }
