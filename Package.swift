@@ -57,7 +57,11 @@ let package = Package(
         .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
         .testTarget(
             name: "TrainingTests",
-            dependencies: ["trainer", "Training", "Collectives", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"], swiftSettings: strict),
+            dependencies: ["trainer", "Training", "Collectives", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "EvaluationTests", dependencies: ["Evaluation", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"],
+            swiftSettings: strict),
         .testTarget(name: "PlanTests", dependencies: ["Training", "NeuralNet", "Compute"], swiftSettings: strict),
         .testTarget(name: "CommandLineTests", dependencies: ["trainer", "fuzz", "ModelFiles", "ImageData"], swiftSettings: strict),
     ],

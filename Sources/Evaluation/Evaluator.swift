@@ -99,25 +99,6 @@ public final class Evaluator {
         return (images, failures)
     }
 
-    /// The posteriors of each photograph in `set`'s order, or why it could not be used.
-    public func posteriors(_ set: ImageSet, workers: Int) throws -> [Result<[Float], ImageError>] {
-        var results: [Result<[Float], ImageError>] = []
-        let stride = network.logitsStride
-        try forEachBatch(of: set, workers: workers) { _, host in
-            try loss.softmax(logits: network.logits, probabilities: unusedGradient, batch: host.count)
-            let values: [Float] = try unusedGradient.read(host.count * stride)
-            let failures = Dictionary(uniqueKeysWithValues: host.failures.map { ($0.slot, $0.error) })
-            for row in 0..<host.count {
-                if let error = failures[row] {
-                    results.append(.failure(error))
-                } else {
-                    results.append(.success(Array(values[row * stride..<row * stride + network.classes])))
-                }
-            }
-        }
-        return results
-    }
-
     /// Calls `body` for each mini-batch once its scores are queued.
     private func forEachBatch(of set: ImageSet, workers: Int, _ body: (DeviceBatch, HostBatch) throws -> Void) throws {
         let plan = try EvaluationPlan(count: set.count, batchSize: network.options.maximumBatch)

@@ -9,7 +9,10 @@ import Training
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Time parts of training on random data.",
-        subcommands: [BenchGEMM.self, BenchStep.self, BenchInput.self, BenchLayers.self, BenchFullyConnected.self, BenchExchange.self])
+        subcommands: [
+            BenchGEMM.self, BenchStep.self, BenchInput.self, BenchLayers.self, BenchFullyConnected.self, BenchExchange.self,
+            BenchDense.self,
+        ])
 }
 
 struct BenchGEMM: ParsableCommand {

@@ -8,17 +8,36 @@ import Training
 
 struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "evaluate", abstract: "Measure a checkpoint on labelled photographs.",
-        discussion: "Uses the folder's val/ part, or the photographs that `train` holds out of it.")
+        commandName: "evaluate", abstract: "Measure checkpoints on labelled photographs.",
+        discussion: """
+            Uses the folder's val/ part, or the photographs that `train` holds out of it. Several checkpoints are measured each and together: the mean \
+            of their posteriors, classes matched by name. --posteriors mixes what --save-posteriors kept, without running anything.
+            """)
 
-    @Option(help: "A .safetensors file, or a run's folder, which means its last checkpoint.")
-    var checkpoint: String
+    @Option(
+        parsing: .upToNextOption,
+        help: "One or more .safetensors files, or runs' folders, which mean their last checkpoint.")
+    var checkpoint: [String] = []
 
     @Option(help: "Folder of labelled photographs, as for `train`.")
-    var data: String
+    var data: String?
 
     @Option(help: "Share of the photographs held out where the folder has no val/. Default: the run's, else 0.1.")
     var valFraction: Double?
+
+    @OptionGroup var views: ViewArguments
+
+    @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal ones.")
+    var weights: String?
+
+    @Option(
+        help:
+            "Write the posteriors of every view in NumPy's format, [views, photographs, classes], and what its axes mean to FILE.npy.json.")
+    var savePosteriors: String?
+
+    @Option(
+        parsing: .upToNextOption, help: "Files of --save-posteriors of the same photographs, in place of --checkpoint and --data.")
+    var posteriors: [String] = []
 
     @Option(help: "Images of a mini-batch.")
     var batch = 64
@@ -30,36 +49,99 @@ struct EvaluateCommand: ParsableCommand {
 
     @OptionGroup var output: JSONOptions
 
+    @Option(help: "Write the table of views to this file.")
+    var csv: String?
+
     func validate() throws {
+        if posteriors.isEmpty {
+            guard !checkpoint.isEmpty else { throw ValidationError("Missing expected argument '--checkpoint <checkpoint> ...'") }
+            guard data != nil else { throw ValidationError("Missing expected argument '--data <data>'") }
+            _ = try ViewArguments.weights(weights, models: checkpoint.count)
+        } else {
+            guard checkpoint.isEmpty, data == nil, savePosteriors == nil, !views.areMany else {
+                throw ValidationError("--posteriors: nothing is run, so no --checkpoint, --data, --save-posteriors or views may be given")
+            }
+        }
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
         if let valFraction, !(valFraction > 0 && valFraction < 1) {
             throw ValidationError("--val-fraction \(valFraction): expected a share between 0 and 1")
         }
+        for (path, option) in [
+            (savePosteriors, "--save-posteriors"), (savePosteriors.map(Posteriors.sidecar), "--save-posteriors"), (csv, "--csv"),
+        ] {
+            if let path { try OutputFile.requireWritable(path, option: option) }
+        }
     }
 
     func run() throws {
+        if posteriors.isEmpty { try evaluate() } else { try mix() }
+    }
+
+    private func evaluate() throws {
+        let evaluation = try Evaluation(
+            checkpoints: checkpoint, data: data ?? "", validationFraction: valFraction, views: views, batch: batch, workers: workers,
+            device: device)
+        for failure in evaluation.answer.failures { print("left out: \(failure)") }
+        let posteriors = evaluation.answer.posteriors
+        guard !posteriors.files.isEmpty else {
+            throw EvaluationError("\(data ?? ""): none of the \(evaluation.set.count) photographs could be read")
+        }
+        for difference in evaluation.ensemble.classDifferences { print(difference) }
+        if let savePosteriors { try posteriors.write(savePosteriors) }
+        try report(posteriors, showsTable: views.areMany || checkpoint.count > 1)
+    }
+
+    private func mix() throws {
+        let tables = try posteriors.map { try Posteriors.read($0) }
+        try report(try Posteriors.joined(tables, names: posteriors), showsTable: true)
+    }
+
+    private func report(_ posteriors: Posteriors, showsTable: Bool) throws {
+        let table = ViewTable(posteriors, weights: try ViewArguments.weights(weights, models: posteriors.models.count))
+        let metrics = table.final.metrics
+        let top5 = posteriors.classes.count > 5 ? ", top-5 \(percent(metrics.top5))" : ""
+        print("\(metrics.images) images: top-1 \(percent(metrics.top1))\(top5), loss " + String(format: "%.4f", metrics.loss))
+        let order = showsTable && posteriors.sources.count > 1 ? table.greedyOrder() : []
+        if showsTable { ViewReport(table: table, order: order).print() }
+        ConfusionTable(classes: posteriors.classes, counts: metrics.confusion).print()
+        let report = ViewReport(table: table, order: order)
+        try output.write(report.json)
+        if let csv { try AtomicFile.write(csv, Array(report.csv.utf8)) }
+    }
+}
+
+/// Checkpoints on a folder's held-out photographs.
+struct Evaluation {
+    let ensemble: Ensemble
+    let set: ImageSet
+    let answer: Ensemble.Answer
+
+    /// Runs every view, with a progress bar.
+    init(
+        checkpoints: [String], data: String, validationFraction: Double?, views: ViewArguments, batch: Int, workers: Int,
+        device: DeviceOptions
+    ) throws {
         // What a run held out is what it has not learnt from.
-        let heldOut = valFraction ?? (try? Trainer.options(ofRun: checkpoint))?.validationFraction ?? TrainingOptions().validationFraction
-        let checkpoint = try Checkpoint(checkpoint)
-        let device = try device.open()
-        let description = checkpoint.description
-        let set = try Dataset.load(root: data, validationFraction: heldOut).validation.relabelled(classes: description.classes)
-        let network = try checkpoint.network(
-            options: Network.Options(maximumBatch: min(batch, max(1, set.count)), training: false), device: device)
-        let evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)
+        let shares = validationFraction.map { [$0] } ?? checkpoints.compactMap { try? Trainer.options(ofRun: $0).validationFraction }
+        let dataset = try Dataset.load(root: data, validationFraction: shares.first ?? TrainingOptions().validationFraction)
+        if Set(shares).count > 1, !(dataset.validation.files.first?.path.hasPrefix("val/") ?? false) {
+            print("the runs held out different shares; these are the photographs that \(checkpoints[0]) did not learn from")
+        }
+        let batch = min(batch, max(1, dataset.validation.count))
+        ensemble = try views.ensemble(checkpoints, batch: batch, device: device)
+        set = try dataset.validation.relabelled(classes: ensemble.classes)
         let bar = ProgressBar()
-        let result = try evaluator.evaluate(set, workers: workers) { bar.draw(done: $0, of: set.count, "\($0)/\(set.count) images") }
+        let start = ContinuousClock.now
+        let count = set.count
+        answer = try ensemble.run(set, batch: batch, workers: workers) { share in
+            let duration = (ContinuousClock.now - start).components
+            let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
+            bar.draw(
+                done: Int(1000 * share), of: 1000,
+                String(format: "%.0f %% of \(count) images, ", 100 * share) + ProgressBar.duration(seconds * (1 - share) / share) + " left")
+        }
         bar.clear()
-        for failure in result.failures { print("left out: \(failure)") }
-        guard result.images > 0 else { throw EvaluationError("\(data): none of the \(set.count) photographs could be read") }
-        print("\(result.images) images: \(TrainingConsole.accuracy(result))")
-        ConfusionTable(classes: description.classes, counts: result.confusion).print()
-        try output.write(
-            .object([
-                .init("top1", .number(result.top1)), .init("top5", .number(result.top5)), .init("loss", .number(result.loss)),
-                .init("images", .integer(result.images)),
-            ]))
     }
 }
 

@@ -106,26 +106,30 @@ struct ShardOptions: ParsableArguments {
     }
 }
 
+/// Files that a command is to write.
+enum OutputFile {
+    /// Tells before the work rather than after it that a file cannot be written.
+    static func requireWritable(_ path: String, option: String) throws {
+        var isFolder: ObjCBool = false
+        let folder = path.contains("/") ? URL(fileURLWithPath: path).deletingLastPathComponent().path : "."
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+            throw ValidationError("\(option) \(path): there is no folder \(folder)")
+        }
+        guard FileManager.default.isWritableFile(atPath: folder) else {
+            throw ValidationError("\(option) \(path): the folder \(folder) cannot be written")
+        }
+        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue else {
+            throw ValidationError("\(option) \(path): this is a folder; expected a file's name")
+        }
+    }
+}
+
 /// A file for a command's numbers.
 struct JSONOptions: ParsableArguments {
     @Option(help: "Write the result to this file.")
     var json: String?
 
-    /// Told before the work rather than after it.
-    func validate() throws {
-        guard let json else { return }
-        var isFolder: ObjCBool = false
-        let folder = json.contains("/") ? URL(fileURLWithPath: json).deletingLastPathComponent().path : "."
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-            throw ValidationError("--json \(json): there is no folder \(folder)")
-        }
-        guard FileManager.default.isWritableFile(atPath: folder) else {
-            throw ValidationError("--json \(json): the folder \(folder) cannot be written")
-        }
-        guard !FileManager.default.fileExists(atPath: json, isDirectory: &isFolder) || !isFolder.boolValue else {
-            throw ValidationError("--json \(json): this is a folder; expected a file's name")
-        }
-    }
+    func validate() throws { if let json { try OutputFile.requireWritable(json, option: "--json") } }
 
     /// Writes the value, whole or not at all, where a file was asked for.
     func write(_ value: @autoclosure () -> JSON) throws {

@@ -16,7 +16,7 @@ struct TrainerCommand: ParsableCommand {
             """,
         version: programVersion,
         subcommands: [
-            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, ScenesCommand.self, AugmentCommand.self,
+            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self, ScenesCommand.self, AugmentCommand.self,
             CheckGradientsCommand.self, BenchCommand.self, PlanCommand.self,
             DevicesCommand.self, KernelsCommand.self,
         ],

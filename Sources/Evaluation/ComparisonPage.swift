@@ -1,0 +1,315 @@
+import Foundation
+import ImageData
+
+/// One self-contained page on how two models differ: what one gets right and the other wrong, confusion, hardest photographs, classes, calibration.
+public struct ComparisonPage {
+    private let posteriors: Posteriors
+    private let names: [String]
+    private let values: [[Float]]
+    private let metrics: [Metrics]
+    private let both: Metrics
+    private let title: String
+    private let views: [String]
+    /// Most photographs of one sheet.
+    private let limit: Int
+    private let picture: (String) throws -> [UInt8]
+
+    /// Classes up to which a whole confusion matrix can be read.
+    private static let largestMatrix = 24
+    private static let mostClasses = 60
+
+    /// - Parameters:
+    ///   - posteriors: of two models.
+    ///   - picture: the bytes of a small JPEG picture of a file of the table.
+    public init(_ posteriors: Posteriors, title: String, limit: Int, picture: @escaping (String) throws -> [UInt8]) {
+        self.posteriors = posteriors
+        self.title = title
+        self.limit = limit
+        self.picture = picture
+        let table = ViewTable(posteriors)
+        let rows = (0..<2).map { model in table.rows.last { $0.model == model } }
+        values = rows.map { posteriors.mean(posteriors.members($0?.sources ?? [], weights: nil)) }
+        metrics = rows.compactMap(\.?.metrics)
+        both = table.final.metrics
+        names = posteriors.models
+        views = rows.map { row in (row?.sources ?? []).map { posteriors.sources[$0].view.description }.joined(separator: "; ") }
+    }
+
+    private var classes: [String] { posteriors.classes }
+
+    /// The whole page.
+    public func html() throws -> String {
+        let onlyB = posteriors.files.indices.filter { metrics[0].ranks[$0] > 0 && metrics[1].ranks[$0] == 0 }
+        let onlyA = posteriors.files.indices.filter { metrics[0].ranks[$0] == 0 && metrics[1].ranks[$0] > 0 }
+        func surest(_ files: [Int], right: Int) -> [Int] {
+            // Where the two are furthest apart, the difference is plainest.
+            files.sorted { a, b in
+                let (left, other) = (
+                    metrics[1 - right].losses[a] - metrics[right].losses[a], metrics[1 - right].losses[b] - metrics[right].losses[b]
+                )
+                return left != other ? left > other : a < b
+            }
+        }
+        let hardest = posteriors.files.indices.sorted { (both.losses[$1], $0) < (both.losses[$0], $1) }
+        var body = header()
+        body += summary(onlyA: onlyA.count, onlyB: onlyB.count)
+        body += try sheet("B is right, A is wrong", "\(onlyB.count) photographs", surest(onlyB, right: 1))
+        body += try sheet("A is right, B is wrong", "\(onlyA.count) photographs", surest(onlyA, right: 0))
+        body += section("Confusion", "Rows are the true classes, columns the answers.", confusion())
+        body += try sheet("Hardest photographs", "by the loss of the mean of both", hardest)
+        body += section("Accuracy by class", "Top-1 in percent, the largest differences first.", byClass())
+        body += section(
+            "Calibration", "How often an answer is right, by how sure the model is. A calibrated model follows the line.", calibration())
+        return """
+            <!DOCTYPE html>
+            <html lang="en">
+            <head>
+            <meta charset="utf-8">
+            <meta name="viewport" content="width=device-width, initial-scale=1">
+            <meta name="color-scheme" content="light dark">
+            <title>\(escaped(title))</title>
+            <style>\(Self.style)</style>
+            </head>
+            <body>
+            <main>
+            \(body)
+            </main>
+            </body>
+            </html>
+
+            """
+    }
+
+    // MARK: - Sections
+
+    private func header() -> String {
+        """
+        <header><h1>\(escaped(title))</h1>
+        <p>\(posteriors.files.count) photographs of \(classes.count) classes.</p>
+        <dl class="models">\((0..<2).map { "<div><dt>\(badge($0))</dt><dd><b>\(escaped(names[$0]))</b><br><small>\(escaped(views[$0]))</small></dd></div>" }.joined())</dl>
+        </header>
+
+        """
+    }
+
+    private func summary(onlyA: Int, onlyB: Int) -> String {
+        func row(_ name: String, _ metrics: Metrics) -> String {
+            func share(_ value: Double, _ interval: Interval) -> String {
+                "<td><b>\(percent(value))</b> <small>\(percent(interval.low))–\(percent(interval.high))</small></td>"
+            }
+            return "<tr><th scope=\"row\">\(name)</th>" + share(metrics.top1, metrics.top1Interval)
+                + (classes.count > 5 ? share(metrics.top5, metrics.top5Interval) : "")
+                + "<td>\(String(format: "%.3f", metrics.loss))</td><td>\(percent(metrics.calibrationError))</td></tr>"
+        }
+        let table =
+            "<div class=\"wide\"><table class=\"numbers\"><thead><tr><th></th><th>top-1, %</th>"
+            + (classes.count > 5 ? "<th>top-5, %</th>" : "") + "<th>loss</th><th>calibration error, %</th></tr></thead><tbody>"
+            + row(badge(0), metrics[0]) + row(badge(1), metrics[1]) + row("mean", both) + "</tbody></table></div>"
+        let note =
+            "<p>Small figures are 95 % intervals. B alone is right on \(onlyB), A alone on \(onlyA)"
+            + String(
+                format: "; if both were equally good, counts as far apart would come up with a probability of %.2g.</p>",
+                signTest(onlyA, onlyB))
+        return section("In numbers", nil, table + note)
+    }
+
+    /// The two-sided exact probability that a fair coin is as uneven.
+    private func signTest(_ a: Int, _ b: Int) -> Double {
+        let n = a + b
+        func logChoose(_ k: Int) -> Double { lgamma(Double(n + 1)) - lgamma(Double(k + 1)) - lgamma(Double(n - k + 1)) }
+        let tail = (0...min(a, b)).reduce(0) { $0 + exp(logChoose($1) - Double(n) * log(2)) }
+        return min(1, 2 * tail)
+    }
+
+    private func sheet(_ title: String, _ note: String, _ files: [Int]) throws -> String {
+        let shown = files.prefix(limit)
+        if shown.isEmpty { return section(title, nil, "<p>None.</p>") }
+        let cards = try shown.map { file in
+            let picture = Data(try picture(posteriors.files[file])).base64EncodedString()
+            let label = posteriors.labels[file]
+            return """
+                <figure><img src="data:image/jpeg;base64,\(picture)" alt="\(escaped(classes[label]))" loading="lazy">
+                <figcaption><b>\(escaped(classes[label]))</b> <small>\(escaped((posteriors.files[file] as NSString).lastPathComponent))</small>
+                <div class="lists">\((0..<2).map { list($0, file) }.joined())</div></figcaption></figure>
+
+                """
+        }
+        let rest = files.count > shown.count ? ", \(shown.count) shown" : ""
+        return section(title, note + rest, "<div class=\"sheet\">\(cards.joined())</div>")
+    }
+
+    private func list(_ model: Int, _ file: Int) -> String {
+        let own = values[model][file * classes.count..<(file + 1) * classes.count]
+        let lines = Metrics.order(own).prefix(5).map { index in
+            let share = Double(own[own.startIndex + index])
+            let isRight = index == posteriors.labels[file]
+            return "<li\(isRight ? " class=\"right\"" : "")><span>\(escaped(classes[index]))</span><i>\(percent(share))</i>"
+                + "<s class=\"\(letter(model).lowercased())\" style=\"width:\(String(format: "%.1f", 100 * share))%\"></s></li>"
+        }
+        return "<div>\(badge(model))<ol>\(lines.joined())</ol></div>"
+    }
+
+    private func confusion() -> String {
+        if classes.count > Self.largestMatrix { return confusedPairs() }
+        let matrices = (0..<2).map { model in
+            let counts = metrics[model].confusion
+            let head = classes.map { "<th scope=\"col\"><span>\(escaped($0))</span></th>" }.joined()
+            let rows = classes.indices.map { row in
+                let total = max(1, counts[row].reduce(0, +))
+                let cells = classes.indices.map { column in
+                    let count = counts[row][column]
+                    let share = Int((100 * Double(count) / Double(total)).rounded())
+                    return "<td class=\"\(row == column ? "right" : "wrong")\" style=\"--share:\(share)%\" "
+                        + "title=\"\(count) of \(total) \(escaped(classes[row])): \(escaped(classes[column]))\">\(count == 0 ? "" : "\(count)")</td>"
+                }
+                return "<tr><th scope=\"row\">\(escaped(classes[row]))</th>\(cells.joined())</tr>"
+            }
+            return "<div><h3>\(badge(model))</h3><div class=\"wide\"><table class=\"matrix\"><thead><tr><th></th>\(head)</tr></thead>"
+                + "<tbody>\(rows.joined())</tbody></table></div></div>"
+        }
+        return "<div class=\"pair\">\(matrices.joined())</div>"
+    }
+
+    private func confusedPairs() -> String {
+        let lists = (0..<2).map { model in
+            let counts = metrics[model].confusion
+            let pairs = counts.indices.flatMap { row in
+                counts[row].indices.compactMap { $0 != row && counts[row][$0] > 0 ? (row: row, column: $0, count: counts[row][$0]) : nil }
+            }
+            let worst = pairs.sorted { ($0.count, $1.row, $1.column) > ($1.count, $0.row, $0.column) }.prefix(20)
+            return "<div><h3>\(badge(model))</h3><ol>"
+                + worst.map { "<li>\($0.count) × \(escaped(classes[$0.row])) taken for \(escaped(classes[$0.column]))</li>" }.joined()
+                + "</ol></div>"
+        }
+        return "<p>The pairs most often confused.</p><div class=\"pair\">\(lists.joined())</div>"
+    }
+
+    private func byClass() -> String {
+        func accuracy(_ model: Int, _ label: Int) -> Double {
+            let share = metrics[model].byClass[label]
+            return Double(share.top1) / Double(max(1, share.images))
+        }
+        let present = classes.indices.filter { metrics[0].byClass[$0].images > 0 }
+        let order = present.sorted {
+            (abs(accuracy(0, $1) - accuracy(1, $1)), $0) < (abs(accuracy(0, $0) - accuracy(1, $0)), $1)
+        }
+        let rows = order.prefix(Self.mostClasses).map { label in
+            let bars = (0..<2).map { model in
+                "<div class=\"bar\"><s class=\"\(letter(model).lowercased())\" style=\"width:\(String(format: "%.1f", 100 * accuracy(model, label)))%\"></s>"
+                    + "<i>\(percent(accuracy(model, label)))</i></div>"
+            }
+            return "<tr><th scope=\"row\">\(escaped(classes[label]))</th><td>\(bars.joined())</td>"
+                + "<td><small>\(metrics[0].byClass[label].images)</small></td></tr>"
+        }
+        let rest = order.count > Self.mostClasses ? "<p>\(order.count - Self.mostClasses) more classes differ less.</p>" : ""
+        return "<p class=\"legend\">\(badge(0)) \(escaped(names[0])) &nbsp; \(badge(1)) \(escaped(names[1]))</p>"
+            + "<table class=\"bars\"><thead><tr><th></th><th></th><th><small>photographs</small></th></tr></thead><tbody>\(rows.joined())</tbody></table>\(rest)"
+    }
+
+    private func calibration() -> String {
+        let diagrams = (0..<2).map { model in
+            let count = Metrics.calibrationIntervals
+            let most = max(1, metrics[model].calibration.map(\.images).max() ?? 1)
+            var marks = ""
+            for (place, share) in metrics[model].calibration.enumerated() where share.images > 0 {
+                let accuracy = Double(share.top1) / Double(share.images)
+                let width = 300.0 / Double(count)
+                let opacity = 0.35 + 0.65 * Double(share.images) / Double(most)
+                marks += String(
+                    format: "<rect class=\"%@\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" opacity=\"%.2f\"><title>%d answers: "
+                        + "confidence %.1f %%, right %.1f %%</title></rect>",
+                    letter(model).lowercased(), 40 + Double(place) * width + 1, 310 - 300 * accuracy, width - 2, max(300 * accuracy, 1),
+                    opacity, share.images, 100 * share.confidence / Double(share.images), 100 * accuracy)
+            }
+            let ticks = [0, 50, 100].map { value in
+                let place = Double(value) * 3
+                return String(format: "<text x=\"34\" y=\"%.0f\" text-anchor=\"end\">%d</text>", 314 - place, value)
+                    + String(format: "<text x=\"%.0f\" y=\"327\" text-anchor=\"middle\">%d</text>", 40 + place, value)
+            }
+            return "<figure><svg viewBox=\"0 0 362 350\" role=\"img\" aria-label=\"Calibration of \(letter(model))\">"
+                + "<path class=\"axis\" d=\"M40 10V310H340\"/>\(marks)<path class=\"line\" d=\"M40 310L340 10\"/>\(ticks.joined())"
+                + "<text x=\"190\" y=\"345\" text-anchor=\"middle\">confidence, %</text>"
+                + "<text x=\"14\" y=\"160\" text-anchor=\"middle\" transform=\"rotate(-90 14 160)\">right, %</text></svg>"
+                + "<figcaption>\(badge(model)) expected calibration error \(percent(metrics[model].calibrationError)) %; darker bars hold more "
+                + "answers</figcaption></figure>"
+        }
+        return "<div class=\"pair\">\(diagrams.joined())</div>"
+    }
+
+    // MARK: - Parts
+
+    private func section(_ title: String, _ note: String?, _ content: String) -> String {
+        "<section><h2>\(escaped(title))</h2>\(note.map { "<p class=\"note\">\(escaped($0))</p>" } ?? "")\(content)</section>\n"
+    }
+
+    private func letter(_ model: Int) -> String { model == 0 ? "A" : "B" }
+
+    private func badge(_ model: Int) -> String { "<b class=\"badge \(letter(model).lowercased())\">\(letter(model))</b>" }
+
+    /// 0.9134 → "91.3"
+    private func percent(_ share: Double) -> String { String(format: "%.1f", 100 * share) }
+
+    private func escaped(_ text: String) -> String {
+        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;").replacing("\"", with: "&quot;")
+    }
+
+    private static let style = """
+
+        :root { --ground: #fbfbfa; --card: #fff; --ink: #1c1d1f; --soft: #62666d; --line: #dfe0e3; --a: #2f6fb7; --b: #c2621a; --right: #1f8a5b; \
+        --wrong: #b3372f; }
+        @media (prefers-color-scheme: dark) {
+          :root { --ground: #15171a; --card: #1e2125; --ink: #e8e8e6; --soft: #9ba0a8; --line: #363a40; --a: #6ea8e6; --b: #e79a5b; \
+        --right: #4cc08e; --wrong: #ea7f76; }
+        }
+        * { box-sizing: border-box; }
+        body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+        main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; }
+        h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
+        h2 { font-size: 19px; margin: 44px 0 4px; }
+        h3 { font-size: 15px; margin: 12px 0 6px; }
+        p { margin: 6px 0; } .note { color: var(--soft); margin: 0 0 12px; } small { color: var(--soft); }
+        .models { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; margin: 16px 0 0; }
+        .models div { display: flex; gap: 10px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
+        dd { margin: 0; overflow-wrap: anywhere; }
+        .badge { display: inline-block; min-width: 1.5em; padding: 0 .3em; border-radius: 5px; text-align: center; font-size: 13px; \
+        color: var(--ground); }
+        .badge.a, s.a { background: var(--a); } .badge.b, s.b { background: var(--b); }
+        rect.a { fill: var(--a); } rect.b { fill: var(--b); }
+        table { border-collapse: collapse; } .wide { overflow-x: auto; }
+        .numbers th, .numbers td { padding: 6px 18px 6px 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
+        .numbers thead th { font-weight: 500; color: var(--soft); }
+        .numbers { font-variant-numeric: tabular-nums; }
+        .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 14px; }
+        figure { margin: 0; }
+        .sheet figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
+        .sheet img { display: block; width: 100%; height: 180px; object-fit: contain; background: color-mix(in srgb, var(--line) 40%, var(--card)); }
+        figcaption { padding: 8px 10px 10px; } .pair figcaption { color: var(--soft); }
+        .lists { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin-top: 8px; }
+        .lists > div { min-width: 0; }
+        .lists ol { list-style: none; margin: 4px 0 0; padding: 0; font-size: 12px; }
+        .lists li { display: grid; grid-template-columns: minmax(0, 1fr) auto; column-gap: 6px; color: var(--soft); }
+        .lists li span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+        .lists li.right { color: var(--right); font-weight: 600; }
+        .lists i, .bar i { font-style: normal; font-variant-numeric: tabular-nums; }
+        .lists s { grid-column: 1 / -1; height: 3px; border-radius: 2px; min-width: 1px; margin-bottom: 3px; }
+        .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 24px; }
+        .pair > * { min-width: 0; }
+        .matrix { font-size: 12px; font-variant-numeric: tabular-nums; }
+        .matrix th { font-weight: 400; color: var(--soft); text-align: right; padding-right: 6px; white-space: nowrap; }
+        .matrix thead th { padding: 0 0 4px; vertical-align: bottom; text-align: left; }
+        .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 130px; }
+        .matrix td { width: 32px; min-width: 26px; height: 26px; text-align: center; border: 1px solid var(--ground); }
+        .matrix .right { background: color-mix(in srgb, var(--right) calc(var(--share) * .7), var(--card)); }
+        .matrix .wrong { background: color-mix(in srgb, var(--wrong) calc(var(--share) * .9), var(--card)); }
+        .legend { overflow-wrap: anywhere; }
+        .bars { width: 100%; } .bars th { font-weight: 400; text-align: right; padding: 4px 10px 4px 0; max-width: 34vw; overflow: hidden; \
+        text-overflow: ellipsis; white-space: nowrap; width: 1%; }
+        .bars td:nth-child(2) { width: 96%; } .bars td:last-child, .bars th:last-child { text-align: right; padding: 0 0 0 8px; width: 1%; }
+        @media (max-width: 600px) { .bars td:last-child, .bars th:last-child { display: none; } }
+        .bar { display: flex; align-items: center; gap: 6px; height: 15px; padding-right: 46px; font-size: 12px; }
+        .bar s { height: 9px; border-radius: 2px; min-width: 1px; } .bar i { margin-right: -46px; }
+        svg { width: 100%; max-width: 440px; height: auto; display: block; } svg text { fill: var(--soft); font-size: 12px; }
+        .axis { fill: none; stroke: var(--line); } .line { stroke: var(--ink); stroke-dasharray: 4 4; opacity: .6; }
+
+        """
+}

@@ -1,0 +1,153 @@
+import Compute
+import Foundation
+import ImageData
+import ModelFiles
+import NeuralNet
+
+/// A checkpoint with its network, ready to look at photographs in several views.
+public final class EvaluatedModel {
+    /// As it was named on the command line.
+    public let name: String
+    public let description: ModelDescription
+    /// The single crop first, then what was asked for.
+    public let views: [View]
+    /// Photographs and seconds of each view's mini-batches, reading left out. The first one, in which the device compiles kernels and transforms
+    /// weights, does not count where others follow.
+    private var timings: [(batches: Int, images: Int, seconds: Double)]
+    let dense: DenseNetwork
+    private let network: Network
+    private let averaging: DenseNetwork.Averaging
+    private let crops: ImageInput
+    private let whole: DenseInput
+    private let loss: SoftmaxCrossEntropy
+    private let probabilities: Buffer
+
+    /// - Parameters:
+    ///   - batch: photographs of the largest mini-batch.
+    ///   - convolution: the algorithms of all convolutions, or nil for each one's default.
+    /// - Throws: `EvaluationError` where a scale is too small for the model, `ModelFileError` where weights are missing or not finite.
+    public init(
+        _ checkpoint: Checkpoint, name: String, views options: ViewOptions, batch: Int, convolution: ConvolutionAlgorithms? = nil,
+        device: Device
+    ) throws {
+        self.name = name
+        description = checkpoint.description
+        averaging = options.averaging
+        network = try checkpoint.network(
+            options: Network.Options(maximumBatch: batch, training: false, convolution: convolution), device: device)
+        dense = try DenseNetwork(network)
+        views = try options.views(
+            shortSide: description.shortSide, smallest: options.isDense ? dense.smallestSide : description.imageSize, model: name)
+        timings = Array(repeating: (0, 0, 0), count: views.count)
+        crops = try ImageInput(device: device, size: description.imageSize, normalization: description.normalization)
+        whole = try DenseInput(device: device, normalization: description.normalization)
+        loss = try SoftmaxCrossEntropy(device: device, classes: network.classes, maximumBatch: batch)
+        probabilities = try Buffer(device, floatCount: batch * network.logitsStride)
+    }
+
+    /// Seconds that a photograph takes in view `index`.
+    func secondsPerImage(_ index: Int) -> Double { timings[index].seconds / Double(max(1, timings[index].images)) }
+
+    /// Work of one view, in units of no meaning of their own: for telling the time left.
+    func cost(_ view: View) -> Double {
+        let side = Double(view.isDense ? view.shortSide : description.imageSize)
+        let own = Double(description.imageSize * description.imageSize)
+        return side * side / own * dense.network.operationsPerImage
+    }
+
+    /// Whether a dense view of these pixels fits the device.
+    func fits(width: Int, height: Int) -> Bool {
+        dense.largestBuffer(height: height, width: width) <= network.device.description.largestBuffer
+    }
+
+    /// The posteriors of the photographs of a mini-batch in view `index`, `[photographs][classes]`. Those that are not in `isUsable` get any.
+    func posteriors(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool]) throws -> [Float] {
+        let start = ContinuousClock.now
+        defer {
+            let duration = (ContinuousClock.now - start).components
+            if timings[index].batches == 1 { timings[index] = (1, 0, 0) }
+            timings[index].batches += 1
+            timings[index].images += isUsable.count
+            timings[index].seconds += Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
+        }
+        let view = views[index]
+        return view.isDense ? try denseView(view, batch, isUsable) : try cropView(view, batch)
+    }
+
+    private func cropView(_ view: View, _ batch: PhotographBatch) throws -> [Float] {
+        let size = description.imageSize
+        let records = batch.records.map { record in
+            var parameters = AugmentationParameters.central(width: Int(record.width), height: Int(record.height), size: size)
+            parameters.mirror = view.isMirrored
+            return CropRecord(
+                parameters, byteOffset: UInt64(record.offset), width: record.width, height: record.height, size: size)
+        }
+        let pass = Pass(batch: records.count, training: false)
+        try crops.load(bytes: batch.bytes, records: Buffer(network.device, records), output: network.input, pass: pass)
+        try network.forward(pass)
+        try loss.softmax(logits: network.logits, probabilities: probabilities, batch: records.count)
+        return unpadded(try probabilities.read(records.count * network.logitsStride))
+    }
+
+    private func denseView(_ view: View, _ batch: PhotographBatch, _ isUsable: [Bool]) throws -> [Float] {
+        let order = batch.records.indices.filter { isUsable[$0] }.sorted {
+            let (a, b) = (batch.records[$0], batch.records[$1])
+            return (a.height, a.width, $0) < (b.height, b.width, $1)
+        }
+        let classes = network.classes
+        var result = [Float](repeating: 0, count: batch.records.count * classes)
+        if order.isEmpty { return result }
+        let maps = try forward(view, batch, order)
+        let values = unpadded(try dense.posteriors(maps, averaging: averaging))
+        for (place, slot) in order.enumerated() {
+            result.replaceSubrange(slot * classes..<(slot + 1) * classes, with: values[place * classes..<(place + 1) * classes])
+        }
+        return result
+    }
+
+    /// Runs the photographs at `order` of the batch, those of one size being neighbours.
+    private func forward(_ view: View, _ batch: PhotographBatch, _ order: [Int]) throws -> [DenseNetwork.Map] {
+        let offsets = try Buffer(network.device, order.map { UInt64(batch.records[$0].offset) })
+        var runs: [DenseNetwork.Run] = []
+        for slot in order {
+            let (height, width) = (Int(batch.records[slot].height), Int(batch.records[slot].width))
+            let last = runs.last
+            if let last, last.height == height, last.width == width { runs.removeLast() }
+            let count = last.map { $0.height == height && $0.width == width ? $0.count : 0 } ?? 0
+            runs.append(DenseNetwork.Run(height: height, width: width, count: count + 1))
+        }
+        return try dense.forward(runs) { input, first, part in
+            try whole.load(
+                bytes: batch.bytes, offsets: offsets, first: first, count: part.count, height: part.height, width: part.width,
+                isMirrored: view.isMirrored, output: input)
+        }
+    }
+
+    /// The posteriors of one class in each window of one photograph, in rows.
+    func scoreMap(_ view: View, _ batch: PhotographBatch, label: Int) throws -> ScoreMap {
+        let map = try forward(view, batch, [0])[0]
+        let values = unpadded(try dense.windowPosteriors(map.count))
+        return ScoreMap(
+            values: (0..<map.count).map { values[$0 * network.classes + label] }, height: map.height, width: map.width,
+            windowHeight: Double(dense.window.height * dense.stride), windowWidth: Double(dense.window.width * dense.stride),
+            stride: Double(dense.stride), pixelHeight: Int(batch.records[0].height), pixelWidth: Int(batch.records[0].width))
+    }
+
+    private func unpadded(_ values: [Float]) -> [Float] {
+        let (stride, classes) = (network.logitsStride, network.classes)
+        return (0..<values.count / stride).flatMap { values[$0 * stride..<$0 * stride + classes] }
+    }
+}
+
+/// Photographs on the device, at one short side.
+final class PhotographBatch {
+    let bytes: Buffer
+    let records: [ImageRecord]
+
+    init(_ host: HostBatch, device: Device) throws {
+        // The kernels read a pixel as four bytes, so one byte follows the last.
+        bytes = try Buffer(device, byteCount: host.byteCount + 4)
+        records = host.records
+        try bytes.write(UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount)).wait()
+    }
+}

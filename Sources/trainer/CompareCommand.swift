@@ -1,0 +1,67 @@
+import ArgumentParser
+import Evaluation
+import Foundation
+import ImageData
+import ModelFiles
+import Training
+
+struct CompareCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "compare", abstract: "See where two models differ: a page with pictures, to open in a browser.",
+        discussion: "Uses the folder's val/ part, or the photographs that `train` holds out of it.")
+
+    @Argument(help: "Two .safetensors files, or runs' folders, which mean their last checkpoint.")
+    var checkpoints: [String]
+
+    @Option(help: "Folder of labelled photographs, as for `train`.")
+    var data: String
+
+    @Option(help: "The page to write (.html).")
+    var out: String
+
+    @Option(help: "Most pictures of each sheet.")
+    var pictures = 24
+
+    @Option(help: "Share of the photographs held out where the folder has no val/. Default: the run's, else 0.1.")
+    var valFraction: Double?
+
+    @OptionGroup var views: ViewArguments
+
+    @Option(help: "Images of a mini-batch.")
+    var batch = 64
+
+    @OptionGroup var device: DeviceOptions
+
+    @Option(help: "Threads that read photographs.")
+    var workers = 2
+
+    func validate() throws {
+        guard checkpoints.count == 2 else {
+            throw ValidationError("expected two checkpoints to compare, \(checkpoints.count) were given")
+        }
+        guard (1...1000).contains(pictures) else { throw ValidationError("--pictures \(pictures): expected 1 to 1000") }
+        guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
+        guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
+        try OutputFile.requireWritable(out, option: "--out")
+    }
+
+    func run() throws {
+        let evaluation = try Evaluation(
+            checkpoints: checkpoints, data: data, validationFraction: valFraction, views: views, batch: batch, workers: workers,
+            device: device)
+        for failure in evaluation.answer.failures { print("left out: \(failure)") }
+        let posteriors = evaluation.answer.posteriors
+        guard !posteriors.files.isEmpty else {
+            throw EvaluationError("\(data): none of the \(evaluation.set.count) photographs could be read")
+        }
+        for difference in evaluation.ensemble.classDifferences { print(difference) }
+        ViewReport(table: ViewTable(posteriors), order: []).print()
+        let root = evaluation.set.root
+        let page = ComparisonPage(posteriors, title: "\(checkpoints[0]) and \(checkpoints[1]) on \(data)", limit: pictures) { file in
+            // Twice the size that the page shows, for sharp displays.
+            try encodeJPEG(loadImage(path: "\(root)/\(file)", shortSide: 320), quality: 80)
+        }
+        try AtomicFile.write(out, Array(try page.html().utf8))
+        print("written: \(out)")
+    }
+}

@@ -1,0 +1,207 @@
+import Foundation
+import ModelFiles
+import Testing
+
+/// `evaluate`, `predict` and `compare` with several views and models.
+@Suite(.serialized)
+struct ViewTests {
+    let place: Workplace
+    /// A second model, of another input size.
+    static let other = Swift.Result {
+        let place = try Workplace.shared.get()
+        let result = try place.run([
+            "train", "--data", "set", "--out", "other", "--model", "16,M,16,M,F16", "--image-size", "24", "--epochs", "1", "--batch", "8",
+        ])
+        guard result.status == 0 else { throw Workplace.Unexpected(description: "\(result)") }
+        return "other"
+    }
+
+    init() throws {
+        place = try Workplace.shared.get()
+        _ = try Self.other.get()
+    }
+
+    private func object(_ file: String) throws -> JSON { try JSON.parse(place.bytes(file)) }
+
+    private func list(_ value: JSON?) -> [JSON] {
+        guard case .array(let values)? = value else { return [] }
+        return values
+    }
+
+    private func text(_ value: JSON?) -> String {
+        guard case .string(let text)? = value else { return "" }
+        return text
+    }
+
+    @Test func everyViewOfTwoModels() throws {
+        let result = try place.run([
+            "evaluate", "--checkpoint", "run", "other", "--data", "set", "--dense", "--mirror", "--json", "views.json", "--csv",
+            "views.csv",
+            "--save-posteriors", "views.npy",
+        ])
+        #expect(result.status == 0, "\(result.errors)")
+        for part in [
+            "12 images: top-1", "single crop", "+ mirror", "+ scales", "all models", "views by what each next one adds", "confusion",
+        ] {
+            #expect(result.output.contains(part), "'\(part)' is not in \(result.output)")
+        }
+        let json = try object("views.json")
+        let rows = list(json["rows"])
+        #expect(
+            rows.map { text($0["name"]) } == Array(repeating: ["single crop", "dense", "+ mirror", "+ scales"], count: 3).flatMap { $0 })
+        #expect(
+            rows.map { text($0["model"]) } == Array(repeating: "run", count: 4) + Array(repeating: "other", count: 4) + ["", "", "", ""])
+        #expect(rows.last?["top1"] == json["top1"] && list(json["greedy"]).count == 14 && list(json["classes"]).count == 3)
+        let csv = String(decoding: try place.bytes("views.csv"), as: UTF8.self).split(separator: "\n")
+        #expect(csv.count == 13 && csv[0].hasPrefix("model,name,views,images,top1,") && csv[12].hasPrefix("all models,+ scales,12,12,"))
+        // Two models with a crop and dense views at three scales, twelve photographs, three classes.
+        #expect(try place.bytes("views.npy").count == 128 + 4 * 14 * 12 * 3)
+
+        // Mixed again from what was kept: the same report to the letter, and to the number.
+        let mixed = try place.run(["evaluate", "--posteriors", "views.npy", "--json", "mixed.json"])
+        #expect(mixed.status == 0 && mixed.output == result.output, "\(mixed)")
+        #expect(try place.bytes("mixed.json") == place.bytes("views.json"))
+        let weighted = try place.run(["evaluate", "--posteriors", "views.npy", "--weights", "0,1", "--json", "weighted.json"])
+        #expect(weighted.status == 0)
+        #expect(try object("weighted.json")["loss"] == rows[7]["loss"])
+    }
+
+    @Test func tablesOfTwoRunsJoin() throws {
+        for model in ["run", "other"] {
+            let result = try place.run(["evaluate", "--checkpoint", model, "--data", "set", "--save-posteriors", "\(model).npy"])
+            #expect(result.status == 0 && result.output.split(separator: "\n").count == 5, "\(result)")
+        }
+        let together = try place.run(["evaluate", "--checkpoint", "run", "other", "--data", "set", "--json", "together.json"])
+        let mixed = try place.run(["evaluate", "--posteriors", "run.npy", "other.npy", "--json", "mixed.json"])
+        #expect(together.status == 0 && mixed.status == 0, "\(together) \(mixed)")
+        for key in ["top1", "loss", "confusion"] { #expect(try object("together.json")[key] == object("mixed.json")[key]) }
+    }
+
+    @Test(arguments: [
+        Mistake(
+            "a scale below the window", ["evaluate", "--checkpoint", "run", "--data", "set", "--dense", "--scales", "16,15"], status: 1,
+            "--scales 15: a view of 15 pixels is smaller than the first window of run, which needs 16"),
+        Mistake(
+            "a scale below the crop", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "8"], status: 1,
+            "--scales 8: smaller than the crop of run"),
+        Mistake("scales", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "a"], status: 2, "--scales", "commas"),
+        Mistake("average", ["evaluate", "--checkpoint", "run", "--data", "set", "--average", "x"], status: 2, "--average", "posteriors"),
+        Mistake(
+            "weights", ["evaluate", "--checkpoint", "run", "--data", "set", "--weights", "1,2"], status: 2, "--weights 1,2", "1 numbers"),
+        Mistake("no data", ["evaluate", "--checkpoint", "run"], status: 2, "Missing expected argument '--data"),
+        Mistake(
+            "the second is no checkpoint", ["evaluate", "--checkpoint", "run", "set", "--data", "set"], status: 1, "set: no checkpoint in"),
+        Mistake(
+            "posteriors that are there and are run", ["evaluate", "--posteriors", "a.npy", "--data", "set"], status: 2,
+            "--posteriors: nothing is run"),
+        Mistake("no posteriors", ["evaluate", "--posteriors", "nothing.npy"], status: 1, "nothing.npy: opening failed"),
+        Mistake(
+            "posteriors to nowhere", ["evaluate", "--checkpoint", "run", "--data", "set", "--save-posteriors", "no/p.npy"], status: 2,
+            "--save-posteriors no/p.npy: there is no folder"),
+        Mistake(
+            "CSV to a folder", ["evaluate", "--checkpoint", "run", "--data", "set", "--csv", "set"], status: 2,
+            "--csv set: this is a folder"),
+        Mistake("heat without a file", ["predict", "--checkpoint", "run", "--heat", "ring", "a.jpg"], status: 2, "--out FILE.png"),
+        Mistake(
+            "heat of two", ["predict", "--checkpoint", "run", "--heat", "ring", "--out", "h.png", "a.jpg", "b.jpg"], status: 2,
+            "expected one photograph, 2 were given"),
+        Mistake(
+            "one model to compare", ["compare", "run", "--data", "set", "--out", "never.html"], status: 2, "expected two checkpoints"),
+        Mistake(
+            "a page to nowhere", ["compare", "run", "other", "--data", "set", "--out", "no/page.html"], status: 2,
+            "--out no/page.html: there is no folder"),
+    ])
+    func mistakes(_ mistake: Mistake) throws {
+        let result = try place.run(mistake.arguments)
+        #expect(result.status == mistake.status, "\(result)")
+        let message = result.errors.split(separator: "\n").joined(separator: " ")
+        for part in mistake.message { #expect(message.contains(part), "'\(part)' is not in: \(message)") }
+        #expect(!message.contains("Fatal error"), "\(message)")
+    }
+
+    /// A damaged photograph among good ones is named and left out; the others are counted.
+    @Test func damagedPhotographs() throws {
+        try FileManager.default.copyItem(atPath: place.path + "/set", toPath: place.path + "/damaged")
+        defer { try? FileManager.default.removeItem(atPath: place.path + "/damaged") }
+        let good = try place.photograph("ring")
+        let bad = good.replacing("set/", with: "damaged/")
+        _ = try place.file(bad, Array(try place.bytes(good).prefix(300)))
+        let result = try place.run(["evaluate", "--checkpoint", "run", "other", "--data", "damaged", "--dense"])
+        #expect(
+            result.status == 0 && result.output.contains("left out: \(bad): truncated") && result.output.contains("11 images"), "\(result)")
+        let compared = try place.run(["compare", "run", "other", "--data", "damaged", "--out", "damaged.html"])
+        #expect(compared.status == 0 && compared.output.contains("left out: \(bad): truncated"), "\(compared)")
+
+        let names = try FileManager.default.subpathsOfDirectory(atPath: place.path + "/damaged/val").filter { $0.hasSuffix(".jpg") }
+        for name in names { _ = try place.file("damaged/val/" + name, "nothing") }
+        for arguments in [
+            ["evaluate", "--checkpoint", "run", "--data", "damaged", "--save-posteriors", "none.npy"],
+            ["compare", "run", "other", "--data", "damaged", "--out", "none.html"],
+        ] {
+            let result = try place.run(arguments)
+            #expect(result.status == 1 && result.errors.contains("damaged: none of the 12 photographs could be read"), "\(result)")
+        }
+        #expect(!place.exists("none.npy") && !place.exists("none.html"))
+    }
+
+    /// A full disk leaves no half of a file.
+    @Test func fullDisk() throws {
+        for (arguments, file) in [
+            (["evaluate", "--checkpoint", "run", "--data", "set", "--dense", "--mirror", "--save-posteriors"], "full.npy"),
+            (["compare", "run", "other", "--data", "set", "--out"], "full.html"),
+        ] {
+            let result = try place.run(arguments + [file], fileBlocks: 2)
+            #expect(result.status == 1 && result.errors.contains("\(file): writing failed: File too large"), "\(result)")
+            #expect(!place.exists(file))
+        }
+    }
+
+    @Test func predictSideBySide() throws {
+        let photograph = try place.photograph("ring")
+        let result = try place.run([
+            "predict", "--checkpoint", "run", "--checkpoint", "other", "--top", "2", photograph, "--json", "side.json", "--heat", "ring",
+            "--out", "heat.png",
+        ])
+        #expect(result.status == 0, "\(result.errors)")
+        let lines = result.output.split(separator: "\n")
+        #expect(lines.count == 4 && lines[1].contains("run") && lines[1].contains("other") && lines[1].contains("mean"))
+        let answer = list(try object("side.json"))[0]
+        guard case .object(let members) = answer else {
+            Issue.record("not an object")
+            return
+        }
+        #expect(members.map(\.key) == ["file", "top", "models"])
+        func probability(_ entries: [JSON], _ name: String) -> Double {
+            guard case .number(let value)? = entries.first(where: { text($0["class"]) == name })?["probability"] else { return .nan }
+            return value
+        }
+        let models = list(answer["models"])
+        #expect(models.map { text($0["checkpoint"]) } == ["run", "other"])
+        let all = try place.run([
+            "predict", "--checkpoint", "run", "--checkpoint", "other", "--top", "3", photograph, "--json", "side.json",
+        ])
+        #expect(all.status == 0)
+        let whole = list(try object("side.json"))[0]
+        let lists = list(whole["models"]).map { list($0["top"]) }
+        for entry in list(whole["top"]) {
+            let name = text(entry["class"])
+            let mean = lists.reduce(0) { $0 + probability($1, name) } / 2
+            // Rounded to single precision.
+            #expect(abs(probability([entry], name) - mean) < 1e-6, "\(name)")
+        }
+        #expect(try place.bytes("heat.png").prefix(4) == [0x89, 0x50, 0x4E, 0x47])
+        let unknown = try place.run(["predict", "--checkpoint", "run", photograph, "--heat", "cat", "--out", "never.png"])
+        #expect(unknown.status == 1 && unknown.errors.contains("--heat cat: no model has a class of this name"), "\(unknown)")
+        #expect(!place.exists("never.png"))
+    }
+
+    @Test func aPageOfDifferences() throws {
+        let result = try place.run(["compare", "run", "other", "--data", "set", "--out", "page.html", "--mirror", "--pictures", "3"])
+        #expect(result.status == 0 && result.output.contains("written: page.html"), "\(result)")
+        let page = String(decoding: try place.bytes("page.html"), as: UTF8.self)
+        #expect(page.hasPrefix("<!DOCTYPE html>") && page.hasSuffix("</html>\n") && page.contains("<title>run and other on set</title>"))
+        #expect(page.contains("crop at 18; crop at 18, mirrored"))
+        // Three of the hardest at least, and no more than three for each sheet.
+        #expect((3...9).contains(page.split(separator: "data:image/jpeg;base64,/9j/").count - 1))
+    }
+}

@@ -1,0 +1,173 @@
+import Compute
+import Foundation
+import ImageData
+import ModelFiles
+import NeuralNet
+import Randomness
+import Testing
+
+@testable import Evaluation
+
+/// Photographs through networks, on every device.
+@Suite(.serialized) struct EnsembleTests {
+    static let devices = (try? DeviceDescription.all()) ?? []
+
+    /// A checkpoint of random weights.
+    private func checkpoint(
+        _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16, seed: UInt64 = 1, on device: Device
+    ) throws -> Checkpoint {
+        let architecture = try Architecture(parsing: "16,M,16,M,F16")
+        let network = try Network(
+            architecture, imageSize: size, classes: classes.count, options: .init(maximumBatch: 1, training: false), device: device)
+        try network.initialize(seed: seed)
+        let description = ModelDescription(
+            architecture: architecture, classes: classes, imageSize: size, shortSide: shortSide,
+            normalization: Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.3, 0.25]))
+        try Checkpoint.write(network, description, to: path)
+        return try Checkpoint(path)
+    }
+
+    /// Photographs of these sizes, of random blocks.
+    private func photographs(_ sizes: [(Int, Int)], in folder: String) throws -> [String] {
+        try sizes.enumerated().map { index, size in
+            var random = Philox(seed: UInt64(index), purpose: .scenes)
+            let blocks = (0..<48).map { _ in UInt8(random.integer(below: 256)) }
+            let pixels = (0..<size.0 * size.1).flatMap { place in
+                let block = 3 * (place / size.0 * 4 / size.1 * 4 + place % size.0 * 4 / size.0)
+                return Array(blocks[block..<block + 3])
+            }
+            let path = "\(folder)/\(index).jpg"
+            try Data(encodeJPEG(DecodedImage(width: size.0, height: size.1, pixels: pixels))).write(to: URL(fileURLWithPath: path))
+            return path
+        }
+    }
+
+    /// Photographs of several shapes in one mini-batch get what each gets alone, whatever the order in which they are run.
+    @Test(arguments: devices)
+    func companyDoesNotMatter(description: DeviceDescription) throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(description)
+            let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
+            let files = try photographs([(40, 20), (20, 40), (20, 20), (40, 20), (33, 21), (20, 20), (20, 40)], in: folder)
+            let options = ViewOptions(isDense: true, mirrors: true, scales: [16, 20])
+            func run(_ files: [String], batch: Int) throws -> Posteriors {
+                let model = try EvaluatedModel(checkpoint, name: "m", views: options, batch: batch, device: device)
+                return try Ensemble([model], device: device).run(
+                    ImageSet(paths: files, classes: ["a", "b", "c"]), batch: batch, workers: 2
+                ).posteriors
+            }
+            let together = try run(files, batch: 5)
+            #expect(together.sources.count == 5 && together.files == files)
+            for (index, file) in files.enumerated() {
+                let alone = try run([file], batch: 1)
+                for source in together.sources.indices {
+                    #expect(alone.values[source] == Array(together.values[source][3 * index..<3 * index + 3]), "\(file), view \(source)")
+                }
+            }
+            // Every view has something else to say.
+            #expect(Set(together.values.map { $0[0] }).count == 5)
+        }
+    }
+
+    /// A square photograph at the training size has one window: dense and crop are the same, and so is the crop's mirror image.
+    @Test(arguments: devices)
+    func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(description)
+            let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
+            let files = try photographs([(16, 16), (24, 24)], in: folder)
+            let set = ImageSet(paths: files, classes: ["a", "b", "c"])
+            func values(isDense: Bool) throws -> [[Float]] {
+                let model = try EvaluatedModel(
+                    checkpoint, name: "m", views: ViewOptions(isDense: isDense, mirrors: true, scales: [16]), batch: 2, device: device)
+                return try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors.values
+            }
+            let (dense, crops) = (try values(isDense: true), try values(isDense: false))
+            #expect(dense.count == 3 && crops.count == 2)
+            // The two kernels that normalise may round differently: a unit of the last place, which the posteriors feel as little.
+            for (a, b) in zip(dense[0] + dense[1] + dense[2], crops[0] + crops[0] + crops[1]) { #expect(abs(a - b) < 1e-6) }
+            #expect(zip(dense[1], dense[2]).contains { abs($0 - $1) > 1e-4 }, "a mirror image is another")
+        }
+    }
+
+    /// The plain path, which training validates with, agrees with the single crop.
+    @Test(arguments: devices)
+    func agreesWithTheEvaluator(description: DeviceDescription) throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(description)
+            let checkpoint = try checkpoint(folder + "/m.safetensors", shortSide: 18, on: device)
+            let files = try photographs([(30, 20), (20, 25), (20, 20)], in: folder)
+            let set = ImageSet(
+                root: "", classes: ["a", "b", "c"], files: zip(files, [0, 1, 2]).map { ImageFile(path: $0, label: $1) })
+            let network = try checkpoint.network(options: .init(maximumBatch: 2, training: false), device: device)
+            let plain = try Evaluator(network: network, normalization: checkpoint.description.normalization, shortSide: 18)
+                .evaluate(set, workers: 1)
+            let model = try EvaluatedModel(checkpoint, name: "m", views: ViewOptions(), batch: 2, device: device)
+            let metrics = ViewTable(try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors).final.metrics
+            #expect(metrics.top1 == plain.top1 && metrics.top5 == plain.top5 && metrics.confusion == plain.confusion)
+            // Here from posteriors, there from scores, both in single precision.
+            #expect(abs(metrics.loss - plain.loss) < 1e-5 * plain.loss)
+        }
+    }
+
+    @Test func modelsOfOtherSizesAndClasses() throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(#require(Self.devices.first))
+            let first = try checkpoint(folder + "/1.safetensors", on: device)
+            let second = try checkpoint(
+                folder + "/2.safetensors", classes: ["c", "d", "a"], size: 20, shortSide: 24, seed: 2, on: device)
+            var files = try photographs([(40, 30), (30, 30)], in: folder)
+            files.insert(folder + "/missing.jpg", at: 1)
+            let options = ViewOptions(isDense: true)
+            let models = try zip([first, second], ["one", "two"]).map {
+                try EvaluatedModel($0, name: $1, views: options, batch: 4, device: device)
+            }
+            let ensemble = Ensemble(models, device: device)
+            #expect(ensemble.classes == ["a", "b", "c", "d"])
+            #expect(ensemble.classDifferences == ["one does not know d; it gives it 0", "two does not know b; it gives it 0"])
+            var shares: [Double] = []
+            let answer = try ensemble.run(ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1) { shares.append($0) }
+            #expect(answer.rows == [0, nil, 1] && answer.failures.count == 1 && answer.failures[0].file == files[1])
+            #expect(shares == shares.sorted() && abs((shares.last ?? 0) - 1) < 1e-9)
+            // 14 is smaller than the first model's window.
+            #expect(answer.posteriors.sources.map(\.view.shortSide) == [16, 16, 18, 24, 21, 24, 27])
+            for (source, values) in zip(answer.posteriors.sources, answer.posteriors.values) {
+                let unknown = source.model == 0 ? 3 : 1
+                #expect(values.count == 8 && values[unknown] == 0 && values[4 + unknown] == 0)
+                #expect(abs(values.prefix(4).reduce(0, +) - 1) < 1e-6)
+            }
+            let heat = try ensemble.heatMap(of: "d", on: files[0])
+            #expect((heat.width, heat.height) == (341, 256))
+            let error = #expect(throws: EvaluationError.self) { try ensemble.heatMap(of: "e", on: files[0]) }
+            #expect(error?.description.contains("--heat e: no model has a class of this name; expected one of a, b, c, d") == true)
+            #expect(throws: ImageError.self) { try ensemble.heatMap(of: "d", on: files[1]) }
+        }
+    }
+}
+
+@Suite struct ComparisonPageTests {
+    @Test func holdsEverythingItself() throws {
+        let classes = ["<cat>", "dog", "c", "d", "e", "f"]
+        let a: [Float] = [0.9, 0.1, 0, 0, 0, 0, 0.1, 0.9, 0, 0, 0, 0, 0.5, 0.3, 0.2, 0, 0, 0]
+        let b: [Float] = [0.2, 0.8, 0, 0, 0, 0, 0.2, 0.8, 0, 0, 0, 0, 0.2, 0.5, 0.3, 0, 0, 0]
+        let posteriors = Posteriors(
+            models: ["run \"A\"", "run B"], classes: classes, files: ["val/1.jpg", "val/2.jpg", "val/3.jpg"], labels: [0, 1, 1],
+            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))], values: [a, b])
+        var asked: [String] = []
+        let page = try ComparisonPage(posteriors, title: "A & B", limit: 2) { file in
+            asked.append(file)
+            return [1, 2, 3]
+        }.html()
+        // Right by A alone: 1; by B alone: 3; hardest by the mean: 3, with 0.4, then 1, with 0.55.
+        #expect(asked == ["val/3.jpg", "val/1.jpg", "val/3.jpg", "val/1.jpg"])
+        #expect(page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;") && page.contains("&lt;cat&gt;"))
+        #expect(!page.contains("<cat>") && !page.contains("http"), "nothing is fetched from elsewhere")
+        #expect(page.contains("data:image/jpeg;base64,AQID"))
+        #expect(page.contains("B alone is right on 1, A alone on 1") && page.contains("prefers-color-scheme: dark"))
+        for title in [
+            "B is right, A is wrong", "A is right, B is wrong", "Confusion", "Hardest photographs", "Accuracy by class", "Calibration",
+        ] {
+            #expect(page.contains("<h2>\(title)</h2>"), "\(title)")
+        }
+    }
+}

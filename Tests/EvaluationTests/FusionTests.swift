@@ -1,0 +1,114 @@
+import Foundation
+import ModelFiles
+import Testing
+
+@testable import Evaluation
+
+@Suite struct FusionTests {
+    /// The twenty best answers of two models to one image, as figure 7 of the paper prints them.
+    private static let lowResolution: [(String, Float)] = [
+        ("ant", 0.2287), ("damselfly", 0.0997), ("nematode", 0.057), ("chainlink fence", 0.0546), ("long-horned beetle", 0.0522),
+        ("walking stick", 0.0307), ("dragonfly", 0.0287), ("tiger beetle", 0.0267), ("doormat", 0.0225), ("flute", 0.0198),
+        ("grey whale", 0.0198), ("mantis", 0.0178), ("lacewing", 0.0171), ("radiator", 0.0161), ("scabbard", 0.0161),
+        ("slide rule", 0.0157), ("fly", 0.0148), ("leafhopper", 0.0129), ("cucumber", 0.0101), ("velvet", 0.0094),
+    ]
+    private static let highResolution: [(String, Float)] = [
+        ("lacewing", 0.103), ("dragonfly", 0.074), ("damselfly", 0.074), ("walking stick", 0.063), ("long-horned beetle", 0.039),
+        ("leafhopper", 0.027), ("nail", 0.025), ("grasshopper", 0.023), ("ant", 0.019), ("mantis", 0.015), ("fly", 0.015),
+        ("hammer", 0.013), ("American chameleon", 0.012), ("gar", 0.012), ("chainlink fence", 0.011), ("padlock", 0.011),
+        ("tree frog", 0.011), ("cicada", 0.011), ("screwdriver", 0.01), ("harvestman", 0.01),
+    ]
+
+    private func table(_ lists: [[(String, Float)]]) -> Posteriors {
+        let names = lists.map { $0.map(\.0) }
+        let classes = Posteriors.union(names)
+        return Posteriors(
+            models: lists.indices.map { "model \($0)" }, classes: classes, files: ["photograph"], labels: [0],
+            sources: lists.indices.map { .init(model: $0, view: View(shortSide: 256)) },
+            values: zip(lists, names).map { Posteriors.matched($0.map(\.1), from: $1, to: classes) })
+    }
+
+    @Test func figure7() throws {
+        let posteriors = table([Self.lowResolution, Self.highResolution])
+        let mean = posteriors.mean(posteriors.members([0, 1], weights: nil))
+        let order = Metrics.order(mean).map { posteriors.classes[$0] }
+        #expect(Array(order.prefix(5)) == ["ant", "damselfly", "lacewing", "dragonfly", "walking stick"])
+        let dragonfly = try #require(posteriors.classes.firstIndex(of: "dragonfly"))
+        // (0.0287 + 0.074) / 2; half a unit of the printed digits' last place is 3e-5.
+        #expect(abs(mean[dragonfly] - 0.0514) < 3e-5 + 5e-5)
+        #expect(Metrics.order(posteriors.values[0]).firstIndex(of: dragonfly) == 6)
+    }
+
+    @Test func weightsAndViews() {
+        var posteriors = table([[("a", 1), ("b", 0)], [("b", 1), ("a", 0)]])
+        // A second view of the first model: its two share the weight of one.
+        posteriors.sources.append(.init(model: 0, view: View(shortSide: 288)))
+        posteriors.values.append([0.5, 0.5])
+        #expect(posteriors.mean(posteriors.members([0, 1, 2], weights: nil)) == [0.375, 0.625])
+        #expect(posteriors.mean(posteriors.members([0, 1, 2], weights: [3, 1])) == [0.5625, 0.4375])
+        #expect(posteriors.mean(posteriors.members([1], weights: [3, 1])) == [0, 1])
+    }
+
+    @Test func classesAreMatchedByName() {
+        #expect(Posteriors.union([["b", "a"], ["c", "a"]]) == ["b", "a", "c"])
+        #expect(Posteriors.matched([1, 2, 3, 4], from: ["a", "c"], to: ["c", "b", "a"]) == [2, 0, 1, 4, 0, 3])
+    }
+
+    // MARK: - Files
+
+    private func sample(_ classes: [String] = ["a", "b"], files: [String] = ["1.jpg", "2.jpg"], label: Int = 1) -> Posteriors {
+        Posteriors(
+            models: ["run"], classes: classes, files: files, labels: [0, label],
+            sources: [
+                .init(model: 0, view: View(shortSide: 32), seconds: 0.5),
+                .init(model: 0, view: View(shortSide: 36, isDense: true, isMirrored: true), seconds: 1.25),
+            ], values: [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
+    }
+
+    @Test func keptPosteriorsComeBack() throws {
+        try TemporaryFolder.with { folder in
+            try sample().write(folder + "/p.npy")
+            #expect(try Posteriors.read(folder + "/p.npy") == sample())
+            #expect(try NPYFile.read(folder + "/p.npy").shape == [2, 2, 2])
+            try FileManager.default.removeItem(atPath: folder + "/p.npy.json")
+            let error = #expect(throws: ModelFileError.self) { try Posteriors.read(folder + "/p.npy") }
+            #expect(error?.description.contains("p.npy.json: no such file") == true)
+            for (text, found) in [
+                ("{", "not valid JSON"), ("{}", "no list 'models'"),
+                (#"{"models":[],"classes":["a"],"files":[],"labels":[],"sources":[]}"#, "0 sources"),
+                (#"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,7],"sources":[1]}"#, "another type"),
+            ] {
+                try Data(text.utf8).write(to: URL(fileURLWithPath: folder + "/p.npy.json"))
+                let error = #expect(throws: ModelFileError.self) { try Posteriors.read(folder + "/p.npy") }
+                #expect(error?.description.contains(found) == true, "\(String(describing: error))")
+            }
+        }
+    }
+
+    @Test func tablesOfTheSamePhotographsJoin() throws {
+        let other = sample(["b", "c"], label: 0)
+        var mine = sample()
+        mine.labels = [1, 1]
+        let joined = try Posteriors.joined([mine, other], names: ["A", "B"])
+        #expect(joined.classes == ["a", "b", "c"] && joined.models == ["run", "run"] && joined.labels == [1, 1])
+        #expect(joined.sources.map(\.model) == [0, 0, 1, 1])
+        #expect(joined.values[0] == [1, 0, 0, 0.25, 0.75, 0] && joined.values[2] == [0, 1, 0, 0, 0.25, 0.75])
+    }
+
+    @Test func tablesOfOtherPhotographsDoNot() throws {
+        func message(_ other: Posteriors) -> String {
+            #expect(throws: EvaluationError.self) { try Posteriors.joined([sample(), other], names: ["A", "B"]) }?.description ?? ""
+        }
+        #expect(message(sample(files: ["1.jpg", "3.jpg"])).contains("B: other photographs than A: file 2 is 3.jpg and not 2.jpg"))
+        #expect(message(sample(label: 0)).contains("2.jpg is labelled a, in A b"))
+    }
+}
+
+enum TemporaryFolder {
+    static func with(_ body: (String) throws -> Void) throws {
+        let folder = NSTemporaryDirectory() + "evaluation-tests-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try body(folder)
+    }
+}
