@@ -49,7 +49,8 @@ import Testing
     @Test func hardSetDiffersInValidationAlone() throws {
         let folder = try TemporaryFolder()
         try Scenes.write(to: folder.path + "/plain", count: 50, size: 32, classes: 5, seed: 3)
-        try Scenes.write(to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3, validationHardships: Set(Scenes.Hardship.allCases))
+        try Scenes.write(
+            to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3, validationHardships: Set(Scenes.Hardship.allCases))
         let plain = try Dataset.load(root: folder.path + "/plain")
         let hard = try Dataset.load(root: folder.path + "/hard")
         func bytes(_ set: ImageSet, _ index: Int) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: set.absolutePath(index))) }
