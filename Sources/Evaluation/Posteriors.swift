@@ -62,12 +62,14 @@ public struct Posteriors: Sendable, Equatable {
 
     /// Σ weight · posterior / Σ weight, `[files][classes]`.
     public func mean(_ members: [(source: Int, weight: Double)]) -> [Float] {
-        let total = members.reduce(0) { $0 + $1.weight }
+        // By the largest first: weights that are very large must not overflow.
+        let largest = members.map(\.weight).max() ?? 1
+        let total = members.reduce(0) { $0 + $1.weight / largest }
         guard let first = members.first else { return [] }
         if members.count == 1 { return values[first.source] }
         var sums = [Double](repeating: 0, count: values[first.source].count)
         for member in members {
-            let weight = member.weight / total
+            let weight = member.weight / largest / total
             values[member.source].withUnsafeBufferPointer { source in
                 for index in sums.indices { sums[index] += weight * Double(source[index]) }
             }
@@ -98,11 +100,29 @@ public struct Posteriors: Sendable, Equatable {
 
     /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the labels and the views.
     public func write(_ path: String) throws {
+        let isNew = !FileManager.default.fileExists(atPath: path)
         try NPYFile.write(path, shape: [sources.count, files.count, classes.count], slices: values)
+        do {
+            try writeSidecar(path)
+        } catch {
+            // An array that nobody can read is no use; one that was there before is noticed by the checksum.
+            if isNew { try? FileManager.default.removeItem(atPath: path) }
+            throw error
+        }
+    }
+
+    /// Of the array's bits, so that a sidecar is never taken for another array's.
+    private static func checksum(_ values: some Sequence<[Float]>) -> String {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for slice in values { for value in slice { hash = (hash ^ UInt64(value.bitPattern)) &* 0x0000_0100_0000_01B3 } }
+        return String(hash, radix: 16)
+    }
+
+    private func writeSidecar(_ path: String) throws {
         let strings = { (list: [String]) in JSON.array(list.map { .string($0) }) }
         let head = JSON.object([
             .init("models", strings(models)), .init("classes", strings(classes)), .init("files", strings(files)),
-            .init("labels", .array(labels.map { .integer($0) })),
+            .init("labels", .array(labels.map { .integer($0) })), .init("checksum", .string(Posteriors.checksum(values))),
             .init(
                 "sources",
                 .array(
@@ -171,6 +191,11 @@ public struct Posteriors: Sendable, Equatable {
             throw wrong("labels that are not one class for each file")
         }
         guard Set(classes).count == classes.count, !sources.isEmpty, !files.isEmpty else { throw wrong("a class twice, or nothing at all") }
+        guard models.indices.allSatisfy({ model in sources.contains { $0.model == model } }) else { throw wrong("a model without a view") }
+        guard case .string(let checksum)? = head["checksum"], checksum == Posteriors.checksum([array.values]) else {
+            throw wrong("the names of another array")
+        }
+        guard array.values.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else { throw wrong("an array of numbers that are no posteriors") }
         let size = files.count * classes.count
         return Posteriors(
             models: models, classes: classes, files: files, labels: labels, sources: sources,

@@ -34,7 +34,7 @@ public struct ViewOptions: Sendable, Equatable {
         self.averaging = averaging
     }
 
-    /// The views of a model that was trained on photographs of this short side: the plain crop first.
+    /// The views of a model that was trained on photographs of this short side: the plain crop first where views are dense.
     ///
     /// - Parameter smallest: the shortest side that a view may have. Default scales below it are left out.
     /// - Throws: `EvaluationError` where a scale that was asked for is below it.
@@ -48,7 +48,8 @@ public struct ViewOptions: Sendable, Equatable {
                     : "--scales \(scale): smaller than the crop of \(model), which has \(smallest) pixels; a larger one, or --dense for a "
                         + "smaller window")
         }
-        var views = [View(shortSide: own)]
+        // Beside dense views the plain crop is what they are compared with; among other crops it counts only where it was asked for.
+        var views = isDense ? [View(shortSide: own)] : []
         for scale in wanted {
             for isMirrored in mirrors ? [false, true] : [false] {
                 let view = View(shortSide: scale, isDense: isDense, isMirrored: isMirrored)

@@ -32,7 +32,7 @@ public struct ViewTable: Sendable {
         func row(_ model: Int?, _ name: String, _ sources: [Int]) -> Row {
             let seconds = sources.reduce(0) { $0 + posteriors.sources[$1].seconds }
             return Row(
-                model: model, name: name, sources: sources, metrics: posteriors.metrics(sources, weights: weights),
+                model: model, name: name, sources: sources, metrics: posteriors.metrics(sources, weights: model == nil ? weights : nil),
                 imagesPerSecond: seconds > 0 ? Double(posteriors.files.count) / seconds : nil)
         }
         var rows: [Row] = []

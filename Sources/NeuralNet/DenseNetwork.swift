@@ -51,7 +51,7 @@ public final class DenseNetwork {
     private let mean: Kernel
     private let softmax: Kernel
     /// Rows of windows that one product takes.
-    private let rowsPerProduct: Int
+    let rowsPerProduct: Int
     private var maps: GrowingBuffers
     private var rows: GrowingBuffers
     private var scores: GrowingBuffers

@@ -41,6 +41,9 @@ public final class Trainer {
     private var unreported: [String] = []
     private var exchangeBefore = (underWay: 0.0, exposed: 0.0)
 
+    /// The options of the run that a checkpoint's folder is of.
+    public static func options(ofCheckpoint folder: String) throws -> TrainingOptions { try TrainingState.read(folder).options }
+
     /// The options of a run that was begun before.
     ///
     /// - Throws: `TrainingError` where there is none, or nothing to go on from.

@@ -49,7 +49,6 @@ struct CompareCommand: ParsableCommand {
         let evaluation = try Evaluation(
             checkpoints: checkpoints, data: data, validationFraction: valFraction, views: views, batch: batch, workers: workers,
             device: device)
-        for failure in evaluation.answer.failures { print("left out: \(failure)") }
         let posteriors = evaluation.answer.posteriors
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data): none of the \(evaluation.set.count) photographs could be read")
@@ -63,5 +62,6 @@ struct CompareCommand: ParsableCommand {
         }
         try AtomicFile.write(out, Array(try page.html().utf8))
         print("written: \(out)")
+        try Evaluation.requireNone(evaluation.answer.failures, of: evaluation.set.count)
     }
 }

@@ -58,8 +58,9 @@ struct EvaluateCommand: ParsableCommand {
             guard data != nil else { throw ValidationError("Missing expected argument '--data <data>'") }
             _ = try ViewArguments.weights(weights, models: checkpoint.count)
         } else {
-            guard checkpoint.isEmpty, data == nil, savePosteriors == nil, !views.areMany else {
-                throw ValidationError("--posteriors: nothing is run, so no --checkpoint, --data, --save-posteriors or views may be given")
+            guard checkpoint.isEmpty, data == nil, savePosteriors == nil, valFraction == nil, !views.areMany else {
+                throw ValidationError(
+                    "--posteriors: nothing is run, so no --checkpoint, --data, --val-fraction, --save-posteriors or views may be given")
             }
         }
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
@@ -82,14 +83,14 @@ struct EvaluateCommand: ParsableCommand {
         let evaluation = try Evaluation(
             checkpoints: checkpoint, data: data ?? "", validationFraction: valFraction, views: views, batch: batch, workers: workers,
             device: device)
-        for failure in evaluation.answer.failures { print("left out: \(failure)") }
         let posteriors = evaluation.answer.posteriors
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data ?? ""): none of the \(evaluation.set.count) photographs could be read")
         }
         for difference in evaluation.ensemble.classDifferences { print(difference) }
         if let savePosteriors { try posteriors.write(savePosteriors) }
-        try report(posteriors, showsTable: views.areMany || checkpoint.count > 1)
+        try report(posteriors, failures: evaluation.answer.failures, showsTable: views.areMany || checkpoint.count > 1)
+        try Evaluation.requireNone(evaluation.answer.failures, of: evaluation.set.count)
     }
 
     private func mix() throws {
@@ -97,7 +98,7 @@ struct EvaluateCommand: ParsableCommand {
         try report(try Posteriors.joined(tables, names: posteriors), showsTable: true)
     }
 
-    private func report(_ posteriors: Posteriors, showsTable: Bool) throws {
+    private func report(_ posteriors: Posteriors, failures: [ImageError] = [], showsTable: Bool) throws {
         let table = ViewTable(posteriors, weights: try ViewArguments.weights(weights, models: posteriors.models.count))
         let metrics = table.final.metrics
         let top5 = posteriors.classes.count > 5 ? ", top-5 \(percent(metrics.top5))" : ""
@@ -106,7 +107,7 @@ struct EvaluateCommand: ParsableCommand {
         if showsTable { ViewReport(table: table, order: order).print() }
         ConfusionTable(classes: posteriors.classes, counts: metrics.confusion).print()
         let report = ViewReport(table: table, order: order)
-        try output.write(report.json)
+        try output.write(report.json(failures: failures))
         if let csv { try AtomicFile.write(csv, Array(report.csv.utf8)) }
     }
 }
@@ -117,16 +118,36 @@ struct Evaluation {
     let set: ImageSet
     let answer: Ensemble.Answer
 
+    /// The share of photographs that a checkpoint's run held out; nil where nothing beside it says so.
+    private static func heldOutShare(_ path: String) -> Double? {
+        for place in [path, path + "/checkpoints/last", URL(fileURLWithPath: path).deletingLastPathComponent().path] {
+            if let share = try? Trainer.options(ofCheckpoint: place).validationFraction { return share }
+        }
+        return try? Trainer.options(ofRun: path).validationFraction
+    }
+
+    /// Names photographs that could not be used, once all else is done: they make the command fail.
+    static func requireNone(_ failures: [ImageError], of count: Int) throws {
+        guard !failures.isEmpty else { return }
+        throw EvaluationError(
+            "\(failures.count) of \(count) photographs could not be used and are left out of the figures:\n"
+                + failures.prefix(20).map { "  left out: \($0)" }.joined(separator: "\n") + (failures.count > 20 ? "\n  and more" : ""))
+    }
+
     /// Runs every view, with a progress bar.
     init(
         checkpoints: [String], data: String, validationFraction: Double?, views: ViewArguments, batch: Int, workers: Int,
         device: DeviceOptions
     ) throws {
-        // What a run held out is what it has not learnt from.
-        let shares = validationFraction.map { [$0] } ?? checkpoints.compactMap { try? Trainer.options(ofRun: $0).validationFraction }
-        let dataset = try Dataset.load(root: data, validationFraction: shares.first ?? TrainingOptions().validationFraction)
-        if Set(shares).count > 1, !(dataset.validation.files.first?.path.hasPrefix("val/") ?? false) {
-            print("the runs held out different shares; these are the photographs that \(checkpoints[0]) did not learn from")
+        // What a run held out is what it has not learnt from. Files are chosen by a hash, so a smaller share is a part of a larger one.
+        let known = checkpoints.map { Evaluation.heldOutShare($0) }
+        let share = validationFraction ?? known.compactMap { $0 }.min() ?? TrainingOptions().validationFraction
+        let dataset = try Dataset.load(root: data, validationFraction: share)
+        if validationFraction == nil, !(dataset.validation.files.first?.path.hasPrefix("val/") ?? false) {
+            if Set(known).count > 1 { print("the runs held out different shares; these are photographs that none of them has learnt from") }
+            for (path, share) in zip(checkpoints, known) where share == nil {
+                print("\(path) does not say which photographs it has learnt from; some of these may be among them (see --val-fraction)")
+            }
         }
         let batch = min(batch, max(1, dataset.validation.count))
         ensemble = try views.ensemble(checkpoints, batch: batch, device: device)

@@ -1,5 +1,6 @@
 import Evaluation
 import Foundation
+import ImageData
 import ModelFiles
 
 /// The table of views, for people, as JSON and as CSV.
@@ -76,7 +77,8 @@ struct ViewReport {
     }
 
     /// The numbers of the final answer, then of every row, the greedy order, every class and the confusion.
-    var json: JSON {
+    /// - Parameter failures: photographs that are left out
+    func json(failures: [ImageError]) -> JSON {
         let final = table.final.metrics
         let rows = table.rows.map { row in
             JSON.object(
@@ -103,7 +105,7 @@ struct ViewReport {
             members(final) + [
                 .init("rows", .array(rows)), .init("greedy", .array(greedy)), .init("classes", .array(classes)),
                 .init("confusion", .array(final.confusion.map { .array($0.map { .integer($0) }) })),
-                .init("calibration", .array(calibration)),
+                .init("calibration", .array(calibration)), .init("failures", .array(failures.map { .string("\($0)") })),
             ])
     }
 

@@ -128,9 +128,10 @@ struct ViewTests {
         _ = try place.file(bad, Array(try place.bytes(good).prefix(300)))
         let result = try place.run(["evaluate", "--checkpoint", "run", "other", "--data", "damaged", "--dense"])
         #expect(
-            result.status == 0 && result.output.contains("left out: \(bad): truncated") && result.output.contains("11 images"), "\(result)")
+            result.status == 1 && result.errors.contains("left out: \(bad): truncated") && result.output.contains("11 images"), "\(result)")
         let compared = try place.run(["compare", "run", "other", "--data", "damaged", "--out", "damaged.html"])
-        #expect(compared.status == 0 && compared.output.contains("left out: \(bad): truncated"), "\(compared)")
+        #expect(compared.status == 1 && compared.errors.contains("left out: \(bad): truncated"), "\(compared)")
+        #expect(place.exists("damaged.html"))
 
         let names = try FileManager.default.subpathsOfDirectory(atPath: place.path + "/damaged/val").filter { $0.hasSuffix(".jpg") }
         for name in names { _ = try place.file("damaged/val/" + name, "nothing") }
@@ -142,6 +143,33 @@ struct ViewTests {
             #expect(result.status == 1 && result.errors.contains("damaged: none of the 12 photographs could be read"), "\(result)")
         }
         #expect(!place.exists("none.npy") && !place.exists("none.html"))
+    }
+
+    /// A weight of 0 leaves a model out of the mean, and every row is a number.
+    @Test func weightsOfNothing() throws {
+        let result = try place.run([
+            "evaluate", "--checkpoint", "run", "other", "--data", "set", "--dense", "--mirror", "--weights", "0,1", "--json", "zero.json",
+        ])
+        #expect(result.status == 0 && !result.output.contains("nan"), "\(result)")
+        let text = String(decoding: try place.bytes("zero.json"), as: UTF8.self)
+        #expect(!text.contains("\"loss\":null"), "\(text)")
+    }
+
+    /// A sidecar of another array, or with numbers that are no posteriors, is refused.
+    @Test func posteriorsOfAnotherRun() throws {
+        for (run, file) in [("run", "one.npy"), ("other", "two.npy")] {
+            let result = try place.run(["evaluate", "--checkpoint", run, "--data", "set", "--save-posteriors", file])
+            try #require(result.status == 0, "\(result)")
+        }
+        _ = try place.file("mixed.npy", try place.bytes("two.npy"))
+        _ = try place.file("mixed.npy.json", try place.bytes("one.npy.json"))
+        let mixed = try place.run(["evaluate", "--posteriors", "mixed.npy"])
+        #expect(mixed.status == 1 && mixed.errors.contains("the names of another array"), "\(mixed)")
+        let text = String(decoding: try place.bytes("one.npy.json"), as: UTF8.self)
+        _ = try place.file("more.npy", try place.bytes("one.npy"))
+        _ = try place.file("more.npy.json", text.replacing(#""models":["#, with: #""models":["nobody","#))
+        let more = try place.run(["evaluate", "--posteriors", "more.npy"])
+        #expect(more.status == 1 && more.errors.contains("a model without a view"), "\(more)")
     }
 
     /// A full disk leaves no half of a file.
