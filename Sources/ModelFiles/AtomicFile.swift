@@ -30,6 +30,16 @@ public enum AtomicFile {
     ///
     /// - Throws: `ModelFileError` where the folder is missing, cannot be written or is full, and whatever `body` throws.
     public static func write(_ path: String, _ body: (Output) throws -> Void) throws {
+        // The file behind a link is written, not the link; a device or a pipe is written to, and never replaced.
+        let path =
+            realpath(path, nil).map { pointer in
+                defer { free(pointer) }
+                return String(cString: pointer)
+            } ?? path
+        var status = stat()
+        if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG, status.st_mode & S_IFMT != S_IFDIR {
+            return try body(Output(file: FileDescriptor(path, O_WRONLY, errorPath: path)))
+        }
         try replace(path) { temporary in
             let file = try FileDescriptor(temporary, O_WRONLY | O_CREAT | O_EXCL, errorPath: path)
             try body(Output(file: file))

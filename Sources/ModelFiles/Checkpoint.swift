@@ -26,7 +26,13 @@ public struct Checkpoint: Sendable {
             throw ModelFileError(
                 path: fileOrRun, found: "no such file or folder", expected: "a checkpoint or a run's folder", remedy: "Check the path")
         }
-        if !isFolder.boolValue { return fileOrRun }
+        if !isFolder.boolValue {
+            guard URL(fileURLWithPath: fileOrRun).lastPathComponent != "optimizer.safetensors" else {
+                throw ModelFileError(
+                    path: fileOrRun, found: "the optimiser's velocities", expected: "a model", remedy: "Give model.safetensors beside it")
+            }
+            return fileOrRun
+        }
         for place in ["model.safetensors", "checkpoints/last/model.safetensors"] {
             let path = fileOrRun + "/" + place
             if FileManager.default.fileExists(atPath: path) { return path }

@@ -65,9 +65,6 @@ public final class ImageCache {
     /// Where a photograph lies; nil where it is not cached.
     public subscript(_ sample: Int) -> Entry? { entries[sample] }
 
-    /// The share of the set that is cached, 0…1.
-    public var share: Double { entries.isEmpty ? 0 : Double(cachedCount) / Double(entries.count) }
-
     /// Queues a copy of a photograph from `bytes` into the cache where there is room; keeps one that is there already.
     public func insert(_ sample: Int, from bytes: Buffer, byteOffset: Int, width: Int32, height: Int32) throws {
         let count = 3 * Int(width) * Int(height)

@@ -79,8 +79,6 @@ public final class Trainer {
             ("--verify-ranks", ranks?.verifiesEachStep == true ? "given" : "not given"),
             ("--trace", tracePath == nil ? "not given" : "given"),
         ])
-        // A file that cannot be written shows now rather than after the last epoch.
-        if isFirst, let tracePath { try Trace.write(tracePath, []) }
         let opened = resuming && isFirst ? try RunFolder.open(options.output) : nil
         let newest = { try resuming ? RunFolder.newestCheckpoint(options.output) : "" }
         let chosen = try ranks?.fromFirst(newest()) ?? newest()
@@ -231,7 +229,7 @@ public final class Trainer {
             normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]), seed: options.seed)
         if let path = options.initialModel {
             let initial = try InitialModel(path)
-            report(.note(try initial.load(into: network, classes: dataset.classes)))
+            report(.note(try initial.load(into: network, classes: dataset.classes, freezesFeatures: options.freeze == .features)))
             description.normalization = initial.checkpoint.description.normalization
             return (description, [])
         }
@@ -479,10 +477,13 @@ public final class Trainer {
     /// those of a run that never stopped.
     private func reportCache() {
         guard cache.capacity > 0 else { return }
+        let own = dataset.training.count / options.shards * span.count
         report(
             .note(
-                "cache: \(cache.cachedCount) of \(dataset.training.count / options.shards * span.count) training images "
-                    + String(format: "(%.0f %%) stay on the device, %.1f MB", 100 * cache.share, Double(cache.allocatedBytes) * 1e-6)))
+                "cache: \(cache.cachedCount) of \(own) training images \(ranks == nil ? "" : "of this rank ")"
+                    + String(
+                        format: "(%.0f %%) stay on the device, %.1f MB", 100 * Double(cache.cachedCount) / Double(max(1, own)),
+                        Double(cache.allocatedBytes) * 1e-6)))
     }
 
     /// What share of the exchange the steps since the last call did neither wait nor work for, on the rank where it was least.

@@ -10,3 +10,6 @@ func useLineBuffering() {
 func reportFullFiles() {
     signal(SIGXFSZ, SIG_IGN)
 }
+
+/// Whether something that was printed has not arrived, as on a full disk.
+func outputHasFailed() -> Bool { fflush(stdout) != 0 || ferror(stdout) != 0 }

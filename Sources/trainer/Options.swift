@@ -121,6 +121,12 @@ enum OutputFile {
         guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue else {
             throw ValidationError("\(option) \(path): this is a folder; expected a file's name")
         }
+        // A name that was left out makes the next one, a photograph's or a model's, the output's.
+        let kind = URL(fileURLWithPath: path).pathExtension.lowercased()
+        if ["jpg", "jpeg", "safetensors"].contains(kind), FileManager.default.fileExists(atPath: path) {
+            throw ValidationError(
+                "\(option) \(path): this is a \(kind == "safetensors" ? "model" : "photograph") and is not overwritten; give another name")
+        }
     }
 }
 

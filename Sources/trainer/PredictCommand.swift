@@ -32,6 +32,12 @@ struct PredictCommand: ParsableCommand {
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
+        for image in images {
+            var isFolder: ObjCBool = false
+            if FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue {
+                throw ValidationError("\(image): this is a folder; name photographs (and give --checkpoint once for each model)")
+            }
+        }
         guard top >= 1 else { throw ValidationError("--top \(top): expected 1 or more") }
         guard (heat == nil) == (out == nil) else { throw ValidationError("--heat CLASS and --out FILE.png belong together") }
         if let out {

@@ -62,6 +62,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
 
     typealias Setting = TrainingConfiguration.Setting
 
+    func validate() throws { if let trace { try OutputFile.requireWritable(trace, option: "--trace") } }
+
     /// The options that a configuration and the flags make, checked.
     private func options() throws -> TrainingOptions {
         var initial = TrainingOptions()

@@ -6,7 +6,7 @@ import Training
 final class TrainingConsole {
     private let bar = ProgressBar()
     private var epochStart = (seconds: 0.0, step: 0)
-    private var recentLoss: Double?
+    private var recentLoss = (sum: 0.0, weight: 0.0)
 
     func show(_ event: TrainingEvent) {
         switch event {
@@ -32,9 +32,10 @@ final class TrainingConsole {
     }
 
     private func show(_ step: StepReport) {
-        // A mean over about twenty steps: one step's loss jumps too much to be read.
-        let loss = recentLoss.map { 0.95 * $0 + 0.05 * step.loss } ?? step.loss
-        recentLoss = loss
+        // A mean over about the last twenty steps: one step's loss jumps too much to be read.
+        recentLoss.sum = 0.95 * recentLoss.sum + step.loss
+        recentLoss.weight = 0.95 * recentLoss.weight + 1
+        let loss = recentLoss.sum / recentLoss.weight
         let perStep = (step.seconds - epochStart.seconds) / Double(max(1, step.step - epochStart.step))
         let left = perStep * Double(step.totalSteps - step.step)
         let text =

@@ -10,6 +10,10 @@ do {
     if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command)._commandName) }
     try command.run()
     try Job.leave()
+    if outputHasFailed() {
+        FileHandle.standardError.write(Data("error: the standard output could not be written\n".utf8))
+        exit(1)
+    }
 } catch let stop as TrainingInterrupted {
     if MPICommunicator.launchedRank == 0 { _ = Failure.report(stop) }
     try? Job.leave()

@@ -172,6 +172,37 @@ struct ViewTests {
         #expect(more.status == 1 && more.errors.contains("a model without a view"), "\(more)")
     }
 
+    /// What was meant as input is not overwritten, and a link is written through.
+    @Test func outputsSpareInputs() throws {
+        let photograph = try place.photograph("ring")
+        let before = try place.bytes(photograph)
+        let slip = try place.run(["predict", "--checkpoint", "run", "--json", photograph, photograph])
+        #expect(slip.status == 2 && slip.errors.contains("this is a photograph and is not overwritten"), "\(slip)")
+        #expect(try place.bytes(photograph) == before)
+        _ = try place.file("target.json", "old")
+        try? FileManager.default.createSymbolicLink(atPath: place.path + "/link.json", withDestinationPath: "target.json")
+        let linked = try place.run(["evaluate", "--checkpoint", "run", "--data", "set", "--json", "link.json"])
+        #expect(linked.status == 0, "\(linked)")
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: place.path + "/link.json") == "target.json")
+        #expect(String(decoding: try place.bytes("target.json"), as: UTF8.self).contains("top1"))
+    }
+
+    @Test func modelsThatAreNone() throws {
+        let velocities = try place.run([
+            "predict", "--checkpoint", "run/checkpoints/last/optimizer.safetensors", try place.photograph("ring"),
+        ])
+        #expect(velocities.status == 1 && velocities.errors.contains("the optimiser's velocities"), "\(velocities)")
+        let folder = try place.run(["predict", "--checkpoint", "run", "other"])
+        #expect(folder.status == 2 && folder.errors.contains("other: this is a folder; name photographs"), "\(folder)")
+        let frozen = try place.run([
+            "train", "--data", "set", "--init", "run", "--freeze", "features", "--model", "32,M,F16", "--image-size", "16", "--batch", "8",
+            "--out",
+            "frozen",
+        ])
+        #expect(frozen.status == 1 && frozen.errors.contains("features.0.weight of '32,M,F16' is not in --init"), "\(frozen)")
+        #expect(!place.exists("frozen"))
+    }
+
     /// A full disk leaves no half of a file.
     @Test func fullDisk() throws {
         for (arguments, file) in [
