@@ -116,8 +116,9 @@ public final class Trainer {
             count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, epoch: 1
         ).batchCount
         let localBatch = options.batch / options.shards * span.count
-        try TrainingMemory(options, classes: dataset.classes.count, shards: span.count, device: device.description).requireFit(
-            batch: localBatch)
+        try TrainingMemory(options, classes: dataset.classes.count, shards: span.count, exchanges: ranks != nil, device: device.description)
+            .requireFit(
+                batch: localBatch)
         network = try Network(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
             options: Network.Options(

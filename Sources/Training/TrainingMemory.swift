@@ -23,6 +23,8 @@ public struct TrainingMemory {
     public let device: DeviceDescription
     /// What the cache of decoded photographs is given.
     public let cache: CacheSize
+    /// Whether gradients go to other ranks: a device that does not work in the host's memory then has a copy of them to send from.
+    public private(set) var exchanges = false
 
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, shards: Int = 1, convolution: ConvolutionAlgorithms? = nil,
@@ -41,14 +43,17 @@ public struct TrainingMemory {
 
     /// The memory of a run with these options.
     ///
-    /// - Parameter shards: those of this rank, whose images alone are on the device; nil: all
-    public init(_ options: TrainingOptions, classes: Int, shards: Int? = nil, device: DeviceDescription) throws {
+    /// - Parameters:
+    ///   - shards: those of this rank, whose images alone are on the device; nil: all
+    ///   - exchanges: whether there are other ranks
+    public init(_ options: TrainingOptions, classes: Int, shards: Int? = nil, exchanges: Bool = false, device: DeviceDescription) throws {
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: shards ?? options.shards,
             convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features,
             input: .photographs(shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
             cache: options.cache, device: device
         )
+        self.exchanges = exchanges
     }
 
     /// The memory of a step over `batch` images.
@@ -64,6 +69,7 @@ public struct TrainingMemory {
         plan.add(layout, device: device)
         let arena = ParameterArena.slabSizes(layout.trainedParameters, device: device)
         for _ in 0..<TrainingStep.gradientArenas(shards: shards) { plan.add(.gradients, arena) }
+        if exchanges, device.kind != .cpu { plan.add(.gradients, arena) }
         plan.add(.momentum, arena)
         plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
         switch input {
