@@ -152,6 +152,12 @@ struct Evaluation {
         let batch = min(batch, max(1, dataset.validation.count))
         ensemble = try views.ensemble(checkpoints, batch: batch, device: device)
         set = try dataset.validation.relabelled(classes: ensemble.classes)
+        let used = Set(dataset.classes)
+        if let stranger = ensemble.models.first(where: { used.isDisjoint(with: $0.description.classes) }) {
+            throw EvaluationError(
+                "\(stranger.name) knows none of the classes in \(data) (\(dataset.classes.prefix(5).joined(separator: ", "))…), it has "
+                    + "\(stranger.description.classes.prefix(5).joined(separator: ", "))…; leave it out, or give other photographs")
+        }
         let bar = ProgressBar()
         let start = ContinuousClock.now
         let count = set.count

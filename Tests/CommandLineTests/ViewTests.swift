@@ -203,6 +203,16 @@ struct ViewTests {
         #expect(!place.exists("frozen"))
     }
 
+    /// A model of other things gives every true class 0: that is a mistake, not a measurement.
+    @Test func aModelOfOtherClasses() throws {
+        let photograph = try place.bytes(try place.photograph("ring"))
+        for index in 0..<24 { _ = try place.file("foreign/\(index % 2 == 0 ? "left" : "right")/\(index).jpg", photograph) }
+        let trained = try place.run(["train", "--data", "foreign", "--out", "stranger"] + Workplace.small)
+        try #require(trained.status == 0, "\(trained)")
+        let result = try place.run(["evaluate", "--checkpoint", "run", "stranger", "--data", "set"])
+        #expect(result.status == 1 && result.errors.contains("stranger knows none of the classes in set"), "\(result)")
+    }
+
     /// A full disk leaves no half of a file.
     @Test func fullDisk() throws {
         for (arguments, file) in [
