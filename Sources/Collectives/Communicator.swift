@@ -18,6 +18,20 @@ public protocol Communicator: AnyObject {
     func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport
 }
 
+extension Communicator {
+    /// Everybody's values, in the ranks' order.
+    public func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
+        try gather(values.withUnsafeBytes { Array($0) }).map { (bytes: [UInt8]) in valuesOf(bytes) }
+    }
+}
+
+/// The values whose memory `bytes` is.
+func valuesOf<Value: BitwiseCopyable>(_ bytes: [UInt8]) -> [Value] {
+    bytes.withUnsafeBytes { raw in
+        stride(from: 0, to: raw.count, by: MemoryLayout<Value>.stride).map { raw.loadUnaligned(fromByteOffset: $0, as: Value.self) }
+    }
+}
+
 /// How bytes get from rank to rank.
 public enum TransportKind: String, Sendable, CaseIterable {
     /// MPI's one-sided windows: put, then a flag.

@@ -62,8 +62,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         try mpiCheck(cmpi_rank(node, &local), "asking MPI for the place in this node")
         try mpiCheck(cmpi_size(node, &localSize), "asking MPI for the ranks of this node")
         func gather(_ value: Int, _ rank: Int32, _ size: Int32, _ comm: cmpi_comm?) throws -> [Int] {
-            try MPICommunicator.gather([Int64(value)].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: comm)
-                .map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+            try MPICommunicator.gather([value].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: comm)
+                .flatMap { valuesOf($0) as [Int] }
         }
         let leader = try gather(Int(rank), local, localSize, node).min() ?? 0
         let leaders = try gather(leader, rank, size, control)
@@ -81,20 +81,14 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         }
     }
 
-    /// This process's place among the ranks of its node, and their number.
-    public var placeInNode: (index: Int, count: Int) {
-        let node = nodes.first { $0.contains(rank) } ?? [rank]
-        return (node.firstIndex(of: rank) ?? 0, node.count)
-    }
-
     public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] {
         try MPICommunicator.gather(bytes, rank: rank, size: size, comm: control)
     }
 
     private static func gather(_ bytes: [UInt8], rank: Int, size: Int, comm: cmpi_comm?) throws -> [[UInt8]] {
         // Lengths first, then what they announce.
-        let lengths = try exchange([Int64(bytes.count)].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
-        let counts = lengths.map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+        let lengths = try exchange([bytes.count].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
+        let counts = lengths.flatMap { valuesOf($0) as [Int] }
         return try exchange(bytes, counts, rank, comm, tag: 2)
     }
 
@@ -160,12 +154,10 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         var status = statvfs()
         // Looked up by all before any of them takes some.
         let room = statvfs("/dev/shm", &status) == 0 ? Int(status.f_bavail) * Int(status.f_frsize) : Int.max
-        let all = try gather([Int64(byteCount), Int64(room)].withUnsafeBytes { Array($0) }).map { bytes in
-            bytes.withUnsafeBytes { (Int($0.loadUnaligned(as: Int64.self)), Int($0.loadUnaligned(fromByteOffset: 8, as: Int64.self))) }
-        }
+        let all = try gather([byteCount, room])
         let node = nodes.first { $0.contains(rank) } ?? [rank]
-        let needed = node.reduce(0) { $0 + all[$1].0 }
-        let free = node.map { all[$0].1 }.min() ?? room
+        let needed = node.reduce(0) { $0 + all[$1][0] }
+        let free = node.map { all[$0][1] }.min() ?? room
         guard needed <= free else {
             throw CollectiveError(
                 "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks need \(needed >> 20) MiB; make it larger "

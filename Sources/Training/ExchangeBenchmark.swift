@@ -83,7 +83,7 @@ public struct ExchangeBenchmark {
         return ways
     }
 
-    private func gather(_ values: [Double]) throws -> [[Double]] { try Ranks(communicator).gather(values) }
+    private func gather(_ values: [Double]) throws -> [[Double]] { try communicator.gather(values) }
 
     /// Of any size and sign, so that another order of addition gives other bits.
     private static func value(_ rank: Int, _ place: Int, _ round: Int) -> Float {
@@ -123,29 +123,21 @@ public struct ExchangeBenchmark {
     ///   - seconds: of a step's compute; a third is forward
     public func standIn(_ layout: NetworkLayout, seconds: Double, steps: Int) throws -> [StandIn] {
         let parameters = layout.trainedParameters
-        // Neighbours are joined and large ones cut as `GradientExchange` does it.
-        var buckets: [Range<Int>] = []
-        var bucketsOf: [[Int]] = []
         var end = 0
-        for parameter in parameters {
-            let start = end
-            end += (parameter.storedCount + 31) / 32 * 32
-            if let last = buckets.last, (end - last.lowerBound) * 4 <= GradientExchange.BucketSizes().joined {
-                buckets[buckets.count - 1] = last.lowerBound..<end
-                bucketsOf.append([buckets.count - 1])
-            } else {
-                let piece = GradientExchange.BucketSizes().cut / 4
-                bucketsOf.append(Array(buckets.count..<(buckets.count + (end - start + piece - 1) / piece)))
-                buckets += stride(from: start, to: end, by: piece).map { $0..<min(end, $0 + piece) }
-            }
+        let places = parameters.map { parameter in
+            defer { end += (parameter.storedCount * 4 + 127) / 128 * 128 }
+            return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
         }
+        let cut = GradientBuckets(places, sizes: .init())
+        let bucketsOf = cut.ofParameter
+        let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
         // A layer's time grows with what it computes, which is a convolution's weights times its pixels.
         let work = layout.layers.flatMap { layer in
             layer.parameters.map { $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0 }
         }
         let total = work.reduce(0, +)
         let butterfly = try Butterfly(
-            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided), buckets: buckets, floatCount: end)
+            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided), buckets: buckets, floatCount: end / 4)
         let driver = ExchangeDriver(butterfly, threaded: true)
         defer { driver.stop() }
 

@@ -33,7 +33,8 @@ public final class GradientExchange {
     private let hostSlabs: [Buffer]
     private let isInPlace: Bool
     private let totals: Buffer
-    private let buckets: [Bucket]
+    /// The first is the step's totals.
+    private let buckets: [GradientBuckets.Bucket]
     private let bucketsOf: [[Int]]
     private let firstParameter: Int
     /// Parameters of each bucket whose gradients are not made yet.
@@ -46,13 +47,6 @@ public final class GradientExchange {
     public var seconds: (underWay: Double, exposed: Double) {
         let seconds = driver.seconds
         return (seconds.underWay, awaited + seconds.work)
-    }
-
-    /// A range of a slab. Bucket 0 is the step's totals.
-    private struct Bucket {
-        let slab: Int
-        var bytes: Range<Int>
-        var parameters: [Int]
     }
 
     /// Bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
@@ -80,37 +74,20 @@ public final class GradientExchange {
         span = topology.spans[communicator.rank]
         isInPlace = inPlace ?? (device.description.kind == .cpu)
         // The same places on every rank, whatever each device's limits are.
-        let limits = try communicator.gather(
-            [Int64(device.description.largestBuffer), Int64(device.description.baseAlignment)].withUnsafeBytes { Array($0) }
-        ).map { bytes in
-            bytes.withUnsafeBytes { (Int($0.loadUnaligned(as: Int64.self)), Int($0.loadUnaligned(fromByteOffset: 8, as: Int64.self))) }
-        }
+        let limits = try communicator.gather([device.description.largestBuffer, device.description.baseAlignment])
         let layout = device.description.limited(
-            toLargestBuffer: limits.map(\.0).min() ?? 0, baseAlignment: limits.map(\.1).max() ?? 0)
+            toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
         let sizes = ParameterArena.slabSizes(parameters, device: layout).map { ($0 + 4095) / 4096 * 4096 }
         var starts = [GradientExchange.totalsFloats]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
-        let places = ParameterArena.places(parameters, device: layout)
-        var buckets = [Bucket(slab: -1, bytes: 0..<64, parameters: [])]
-        var bucketsOf = [[Int]](repeating: [], count: parameters.count)
-        for (index, parameter) in parameters.enumerated() {
-            let start = places[index].byteOffset
-            let end = start + parameter.storedCount * 4
-            if let last = buckets.last, last.slab == places[index].slab, end - last.bytes.lowerBound <= bucketSizes.joined {
-                buckets[buckets.count - 1].bytes = last.bytes.lowerBound..<end
-                buckets[buckets.count - 1].parameters.append(index)
-                bucketsOf[index].append(buckets.count - 1)
-                continue
-            }
-            for piece in stride(from: start, to: end, by: bucketSizes.cut) {
-                bucketsOf[index].append(buckets.count)
-                buckets.append(
-                    Bucket(slab: places[index].slab, bytes: piece..<min(end, piece + bucketSizes.cut), parameters: [index]))
-            }
+        let places = zip(ParameterArena.places(parameters, device: layout), parameters).map { place, parameter in
+            (slab: place.slab, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
         }
+        let cut = GradientBuckets(places, sizes: bucketSizes, first: .init(slab: -1, bytes: 0..<64, parameters: []))
+        let buckets = cut.buckets
+        bucketsOf = cut.ofParameter
         self.buckets = buckets
-        self.bucketsOf = bucketsOf
         firstParameter = parameters.first?.index ?? 0
         missing = buckets.map(\.parameters.count)
         mapped = buckets.map { _ in nil }

@@ -38,15 +38,7 @@ public final class Ranks {
     }
 
     /// Every rank's values.
-    func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
-        try communicator.gather(values.withUnsafeBytes { Array($0) }).map { bytes in
-            bytes.withUnsafeBytes { raw in
-                (0..<(raw.count / MemoryLayout<Value>.stride)).map {
-                    raw.loadUnaligned(fromByteOffset: $0 * MemoryLayout<Value>.stride, as: Value.self)
-                }
-            }
-        }
-    }
+    func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] { try communicator.gather(values) }
 
     /// What rank 0 says.
     func fromFirst(_ text: @autoclosure () throws -> String) throws -> String { try gather(isFirst ? try text() : "")[0] }
@@ -81,9 +73,7 @@ public final class Ranks {
             // FNV-1a by words: it need only notice accidents.
             return values.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
         }
-        let all = try communicator.gather(hashes.withUnsafeBytes { Array($0) }).map { bytes in
-            bytes.withUnsafeBytes { raw in (0..<(raw.count / 8)).map { raw.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) } }
-        }
+        let all = try communicator.gather(hashes)
         for (index, parameter) in network.parameters.enumerated() {
             let values = all.map { $0.indices.contains(index) ? $0[index] : 0 }
             // The majority is right, and rank 0 where there is none.

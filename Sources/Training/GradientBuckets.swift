@@ -1,0 +1,33 @@
+/// How gradients are cut for the exchange: neighbours are joined, and what is large is cut.
+struct GradientBuckets {
+    /// A range of a slab, and the places in the list of the parameters that lie in it.
+    struct Bucket {
+        let slab: Int
+        var bytes: Range<Int>
+        var parameters: [Int]
+    }
+
+    private(set) var buckets: [Bucket]
+    /// For each parameter its buckets.
+    private(set) var ofParameter: [[Int]] = []
+
+    /// - Parameters:
+    ///   - places: where each parameter's gradient lies, one behind the other
+    ///   - first: a bucket in front of theirs, in a slab of its own
+    init(_ places: [(slab: Int, bytes: Range<Int>)], sizes: GradientExchange.BucketSizes, first: Bucket? = nil) {
+        buckets = first.map { [$0] } ?? []
+        for (index, (slab, bytes)) in places.enumerated() {
+            if let last = buckets.last, last.slab == slab, bytes.upperBound - last.bytes.lowerBound <= sizes.joined {
+                buckets[buckets.count - 1].bytes = last.bytes.lowerBound..<bytes.upperBound
+                buckets[buckets.count - 1].parameters.append(index)
+                ofParameter.append([buckets.count - 1])
+                continue
+            }
+            let start = buckets.count
+            for piece in stride(from: bytes.lowerBound, to: bytes.upperBound, by: sizes.cut) {
+                buckets.append(Bucket(slab: slab, bytes: piece..<min(bytes.upperBound, piece + sizes.cut), parameters: [index]))
+            }
+            ofParameter.append(Array(start..<buckets.count))
+        }
+    }
+}
