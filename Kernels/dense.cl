@@ -32,17 +32,18 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_windows(
     for (size_t i = 0; i < length; i += 4) vstore4(vload4(0, source + i), 0, target + i);
 }
 
-// means [images][stride] ← the mean of each image's rows of scores, added in order; `segments` has its first row and their number.
-// A work-item takes one image. Launch: global (images), local (1).
-kernel void dense_mean(const global float *restrict scores, const global int2 *restrict segments, global float *restrict means,
-                       const int images, const int stride) {
-    const int image = get_global_id(0);
-    if (image >= images) return;
+// means [images][stride] ← the mean of each image's rows of scores, added in order, one call for each part of the rows: this one has the rows
+// `firstRow` to `firstRow + rows` of all, which belong to the images from `firstImage` on. `segments` has each image's first row and their number.
+// A work-item takes 16 classes of an image. Launch: global (stride / 16, images of this part), local (1, 1).
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_mean(
+    const global float *restrict scores, const global int2 *restrict segments, global float *restrict means, const int firstImage,
+    const int firstRow, const int rows, const int stride) {
+    const int image = firstImage + (int)get_global_id(1);
     const int2 segment = segments[image];
-    const global float *source = scores + (size_t)segment.x * stride;
-    global float *target = means + (size_t)image * stride;
-    for (int i = 0; i < stride; i++) target[i] = source[i];
-    for (int row = 1; row < segment.y; row++)
-        for (int i = 0; i < stride; i++) target[i] += source[(size_t)row * stride + i];
-    for (int i = 0; i < stride; i++) target[i] /= (float)segment.y;
+    const int end = segment.x + segment.y, from = max(segment.x, firstRow), to = min(end, firstRow + rows);
+    const global float *source = scores + 16 * get_global_id(0);
+    global float *target = means + (size_t)image * stride + 16 * get_global_id(0);
+    float16 sum = from == segment.x ? vload16(0, source + (size_t)(from - firstRow) * stride) : vload16(0, target);
+    for (int row = from == segment.x ? from + 1 : from; row < to; row++) sum += vload16(0, source + (size_t)(row - firstRow) * stride);
+    vstore16(to == end ? sum / (float)segment.y : sum, 0, target);
 }

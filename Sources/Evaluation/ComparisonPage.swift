@@ -5,57 +5,65 @@ import ImageData
 public struct ComparisonPage {
     private let posteriors: Posteriors
     private let names: [String]
-    private let values: [[Float]]
+    private let views: [String]
+    /// Of A and of B.
+    private let mixtures: [Posteriors.Mixture]
     private let metrics: [Metrics]
     private let both: Metrics
+    /// For A, B and their mean, by photograph.
+    private let isRight: [[Bool]]
+    private let losses: [[Float]]
     private let title: String
-    private let views: [String]
     /// Most photographs of one sheet.
     private let limit: Int
     private let picture: (String) throws -> [UInt8]
 
-    /// Classes up to which a whole confusion matrix can be read.
+    /// Classes up to which a confusion matrix's cells and names can be read; larger ones are drawn.
     private static let largestMatrix = 24
-    private static let mostClasses = 60
+    /// Rows of a long list that are shown before the reader asks for all.
+    private static let firstRows = 40
 
     /// - Parameters:
-    ///   - posteriors: of two models.
+    ///   - table: of two models.
     ///   - picture: the bytes of a small JPEG picture of a file of the table.
-    public init(_ posteriors: Posteriors, title: String, limit: Int, picture: @escaping (String) throws -> [UInt8]) {
-        self.posteriors = posteriors
+    public init(_ table: ViewTable, title: String, limit: Int, picture: @escaping (String) throws -> [UInt8]) {
+        posteriors = table.posteriors
         self.title = title
         self.limit = limit
         self.picture = picture
-        let table = ViewTable(posteriors)
-        let rows = (0..<2).map { model in table.rows.last { $0.model == model } }
-        values = rows.map { posteriors.mean(posteriors.members($0?.sources ?? [], weights: nil)) }
-        metrics = rows.compactMap(\.?.metrics)
-        both = table.final.metrics
+        let posteriors = table.posteriors
+        mixtures = (0..<2).compactMap { table.best(model: $0)?.mixture }
+        var isRight = Array(repeating: [Bool](repeating: false, count: posteriors.files.count), count: 3)
+        var losses = Array(repeating: [Float](repeating: 0, count: posteriors.files.count), count: 3)
+        let all = posteriors.metrics(mixtures + [table.final.mixture]) { file, mixture, verdict in
+            isRight[mixture][file] = verdict.isRight
+            losses[mixture][file] = Float(verdict.loss)
+        }
+        (metrics, both) = (Array(all.prefix(2)), all[2])
+        (self.isRight, self.losses) = (isRight, losses)
         names = posteriors.models
-        views = rows.map { row in (row?.sources ?? []).map { posteriors.sources[$0].view.description }.joined(separator: "; ") }
+        views = mixtures.map { mixture in mixture.members.map { posteriors.sources[$0.source].view.description }.joined(separator: "; ") }
     }
 
     private var classes: [String] { posteriors.classes }
 
     /// The whole page.
     public func html() throws -> String {
-        let onlyB = posteriors.files.indices.filter { metrics[0].ranks[$0] > 0 && metrics[1].ranks[$0] == 0 }
-        let onlyA = posteriors.files.indices.filter { metrics[0].ranks[$0] == 0 && metrics[1].ranks[$0] > 0 }
+        let onlyB = posteriors.files.indices.filter { !isRight[0][$0] && isRight[1][$0] }
+        let onlyA = posteriors.files.indices.filter { isRight[0][$0] && !isRight[1][$0] }
         func surest(_ files: [Int], right: Int) -> [Int] {
             // Where the two are furthest apart, the difference is plainest.
             files.sorted { a, b in
-                let (left, other) = (
-                    metrics[1 - right].losses[a] - metrics[right].losses[a], metrics[1 - right].losses[b] - metrics[right].losses[b]
-                )
+                let (left, other) = (losses[1 - right][a] - losses[right][a], losses[1 - right][b] - losses[right][b])
                 return left != other ? left > other : a < b
             }
         }
-        let hardest = posteriors.files.indices.sorted { (both.losses[$1], $0) < (both.losses[$0], $1) }
+        let hardest = posteriors.files.indices.sorted { (losses[2][$1], $0) < (losses[2][$0], $1) }
         var body = header()
         body += summary(onlyA: onlyA.count, onlyB: onlyB.count)
         body += try sheet("B is right, A is wrong", "\(onlyB.count) photographs", surest(onlyB, right: 1))
         body += try sheet("A is right, B is wrong", "\(onlyA.count) photographs", surest(onlyA, right: 0))
-        body += section("Confusion", "Rows are the true classes, columns the answers.", confusion())
+        body += section("Confusion", "Rows are the true classes, columns the answers, each by its share of the row.", confusion())
         body += try sheet("Hardest photographs", "by the loss of the mean of both", hardest)
         body += section("Accuracy by class", "Top-1 in percent, the largest differences first.", byClass())
         body += section(
@@ -139,9 +147,9 @@ public struct ComparisonPage {
     }
 
     private func list(_ model: Int, _ file: Int) -> String {
-        let own = values[model][file * classes.count..<(file + 1) * classes.count]
-        let lines = Metrics.order(own).prefix(5).map { index in
-            let share = Double(own[own.startIndex + index])
+        let own = posteriors.mean(mixtures[model], of: file)
+        let lines = Metrics.order(own).prefix(5).filter { own[$0] > 0 }.map { index in
+            let share = Double(own[index])
             let isRight = index == posteriors.labels[file]
             return "<li\(isRight ? " class=\"right\"" : "")><span>\(escaped(classes[index]))</span><i>\(percent(share))</i>"
                 + "<s class=\"\(letter(model).lowercased())\" style=\"width:\(String(format: "%.1f", 100 * share))%\"></s></li>"
@@ -150,50 +158,62 @@ public struct ComparisonPage {
     }
 
     private func confusion() -> String {
-        if classes.count > Self.largestMatrix { return confusedPairs() }
         let matrices = (0..<2).map { model in
-            let counts = metrics[model].confusion
-            let head = classes.map { "<th scope=\"col\"><span>\(escaped($0))</span></th>" }.joined()
-            let rows = classes.indices.map { row in
-                let total = max(1, counts[row].reduce(0, +))
-                let cells = classes.indices.map { column in
-                    let count = counts[row][column]
-                    let share = Int((100 * Double(count) / Double(total)).rounded())
-                    return "<td class=\"\(row == column ? "right" : "wrong")\" style=\"--share:\(share)%\" "
-                        + "title=\"\(count) of \(total) \(escaped(classes[row])): \(escaped(classes[column]))\">\(count == 0 ? "" : "\(count)")</td>"
-                }
-                return "<tr><th scope=\"row\">\(escaped(classes[row]))</th>\(cells.joined())</tr>"
-            }
-            return "<div><h3>\(badge(model))</h3><div class=\"wide\"><table class=\"matrix\"><thead><tr><th></th>\(head)</tr></thead>"
-                + "<tbody>\(rows.joined())</tbody></table></div></div>"
+            let drawing = classes.count > Self.largestMatrix ? drawnMatrix(model) + worstPairs(model) : matrix(model)
+            return "<div><h3>\(badge(model))</h3>\(drawing)</div>"
         }
         return "<div class=\"pair\">\(matrices.joined())</div>"
     }
 
-    private func confusedPairs() -> String {
-        let lists = (0..<2).map { model in
-            let counts = metrics[model].confusion
-            let pairs = counts.indices.flatMap { row in
-                counts[row].indices.compactMap { $0 != row && counts[row][$0] > 0 ? (row: row, column: $0, count: counts[row][$0]) : nil }
+    private func matrix(_ model: Int) -> String {
+        let counts = metrics[model].confusion
+        let head = classes.map { "<th scope=\"col\"><span>\(escaped($0))</span></th>" }.joined()
+        let rows = classes.indices.map { row in
+            let total = metrics[model].byClass[row].images
+            let cells = classes.indices.map { column in
+                let count = counts[row, column]
+                let share = Int((100 * Double(count) / Double(max(1, total))).rounded())
+                return "<td class=\"\(row == column ? "right" : "wrong")\" style=\"--share:\(share)%\" "
+                    + "title=\"\(count) of \(total) \(escaped(classes[row])): \(escaped(classes[column]))\">\(count == 0 ? "" : "\(count)")</td>"
             }
-            let worst = pairs.sorted { ($0.count, $1.row, $1.column) > ($1.count, $0.row, $0.column) }.prefix(20)
-            return "<div><h3>\(badge(model))</h3><ol>"
-                + worst.map { "<li>\($0.count) × \(escaped(classes[$0.row])) taken for \(escaped(classes[$0.column]))</li>" }.joined()
-                + "</ol></div>"
+            return "<tr><th scope=\"row\">\(escaped(classes[row]))</th>\(cells.joined())</tr>"
         }
-        return "<p>The pairs most often confused.</p><div class=\"pair\">\(lists.joined())</div>"
+        return
+            "<div class=\"wide\"><table class=\"matrix\"><thead><tr><th></th>\(head)</tr></thead><tbody>\(rows.joined())</tbody></table></div>"
+    }
+
+    /// A square for each pair that came up, the stronger the larger its share of the true class.
+    private func drawnMatrix(_ model: Int) -> String {
+        let squares = metrics[model].confusion.entries.map { entry in
+            let total = metrics[model].byClass[entry.label].images
+            // A single photograph of many must still be seen.
+            let share = 0.25 + 0.75 * Double(entry.count) / Double(max(1, total))
+            return
+                "<rect class=\"\(entry.label == entry.answer ? "right" : "wrong")\" x=\"\(entry.answer)\" y=\"\(entry.label)\" width=\"1\" height=\"1\" "
+                + "opacity=\"\(String(format: "%.2f", share))\"><title>\(entry.count) of \(total) \(escaped(classes[entry.label])): "
+                + "\(escaped(classes[entry.answer]))</title></rect>"
+        }
+        let side = classes.count
+        return
+            "<svg class=\"drawn\" viewBox=\"0 0 \(side) \(side)\" role=\"img\" aria-label=\"Confusion of \(letter(model)), \(side) classes\">"
+            + "<rect class=\"ground\" width=\"\(side)\" height=\"\(side)\"/>\(squares.joined())</svg>"
+            + "<p class=\"note\">Classes stand in the order of their names in the folder; a square tells its own under the pointer.</p>"
+    }
+
+    private func worstPairs(_ model: Int) -> String {
+        let worst = metrics[model].confusion.mistakes.prefix(20)
+        return "<p>Most often confused:</p><ol>"
+            + worst.map { "<li>\($0.count) × \(escaped(classes[$0.label])) taken for \(escaped(classes[$0.answer]))</li>" }.joined()
+            + "</ol>"
     }
 
     private func byClass() -> String {
-        func accuracy(_ model: Int, _ label: Int) -> Double {
-            let share = metrics[model].byClass[label]
-            return Double(share.top1) / Double(max(1, share.images))
-        }
+        func accuracy(_ model: Int, _ label: Int) -> Double { metrics[model].byClass[label].accuracy }
         let present = classes.indices.filter { metrics[0].byClass[$0].images > 0 }
         let order = present.sorted {
             (abs(accuracy(0, $1) - accuracy(1, $1)), $0) < (abs(accuracy(0, $0) - accuracy(1, $0)), $1)
         }
-        let rows = order.prefix(Self.mostClasses).map { label in
+        let rows = order.map { label in
             let bars = (0..<2).map { model in
                 "<div class=\"bar\"><s class=\"\(letter(model).lowercased())\" style=\"width:\(String(format: "%.1f", 100 * accuracy(model, label)))%\"></s>"
                     + "<i>\(percent(accuracy(model, label)))</i></div>"
@@ -201,9 +221,13 @@ public struct ComparisonPage {
             return "<tr><th scope=\"row\">\(escaped(classes[label]))</th><td>\(bars.joined())</td>"
                 + "<td><small>\(metrics[0].byClass[label].images)</small></td></tr>"
         }
-        let rest = order.count > Self.mostClasses ? "<p>\(order.count - Self.mostClasses) more classes differ less.</p>" : ""
+        func table(_ rows: ArraySlice<String>) -> String {
+            "<table class=\"bars\"><thead><tr><th></th><th></th><th><small>photographs</small></th></tr></thead><tbody>\(rows.joined())</tbody></table>"
+        }
+        let rest = rows.dropFirst(Self.firstRows)
         return "<p class=\"legend\">\(badge(0)) \(escaped(names[0])) &nbsp; \(badge(1)) \(escaped(names[1]))</p>"
-            + "<table class=\"bars\"><thead><tr><th></th><th></th><th><small>photographs</small></th></tr></thead><tbody>\(rows.joined())</tbody></table>\(rest)"
+            + table(rows.prefix(Self.firstRows))
+            + (rest.isEmpty ? "" : "<details><summary>\(rest.count) more, which differ less</summary>\(table(rest))</details>")
     }
 
     private func calibration() -> String {
@@ -212,14 +236,14 @@ public struct ComparisonPage {
             let most = max(1, metrics[model].calibration.map(\.images).max() ?? 1)
             var marks = ""
             for (place, share) in metrics[model].calibration.enumerated() where share.images > 0 {
-                let accuracy = Double(share.top1) / Double(share.images)
+                let accuracy = share.accuracy
                 let width = 300.0 / Double(count)
                 let opacity = 0.35 + 0.65 * Double(share.images) / Double(most)
                 marks += String(
                     format: "<rect class=\"%@\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" opacity=\"%.2f\"><title>%d answers: "
                         + "confidence %.1f %%, right %.1f %%</title></rect>",
                     letter(model).lowercased(), 40 + Double(place) * width + 1, 310 - 300 * accuracy, width - 2, max(300 * accuracy, 1),
-                    opacity, share.images, 100 * share.confidence / Double(share.images), 100 * accuracy)
+                    opacity, share.images, 100 * share.confidence, 100 * accuracy)
             }
             let ticks = [0, 50, 100].map { value in
                 let place = Double(value) * 3
@@ -301,6 +325,9 @@ public struct ComparisonPage {
         .matrix td { width: 32px; min-width: 26px; height: 26px; text-align: center; border: 1px solid var(--ground); }
         .matrix .right { background: color-mix(in srgb, var(--right) calc(var(--share) * .7), var(--card)); }
         .matrix .wrong { background: color-mix(in srgb, var(--wrong) calc(var(--share) * .9), var(--card)); }
+        .drawn { max-width: 100%; shape-rendering: crispEdges; border: 1px solid var(--line); }
+        .drawn .ground { fill: var(--card); } .drawn .right { fill: var(--right); } .drawn .wrong { fill: var(--wrong); }
+        summary { cursor: pointer; padding: 8px 0; color: var(--soft); }
         .legend { overflow-wrap: anywhere; }
         .bars { width: 100%; } .bars th { font-weight: 400; text-align: right; padding: 4px 10px 4px 0; max-width: 34vw; overflow: hidden; \
         text-overflow: ellipsis; white-space: nowrap; width: 1%; }

@@ -1,5 +1,4 @@
 import Compute
-import Foundation
 import ImageData
 import ModelFiles
 import NeuralNet
@@ -11,6 +10,18 @@ public final class Ensemble {
     public let classes: [String]
     private let device: Device
 
+    /// A class whose posteriors are wanted window by window.
+    public struct HeatRequest: Sendable {
+        public let className: String
+        /// What the photograph is brought to; each model's own short side where there is none.
+        public let shortSide: Int?
+
+        public init(className: String, shortSide: Int? = nil) {
+            self.className = className
+            self.shortSide = shortSide
+        }
+    }
+
     /// What came of a set of photographs.
     public struct Answer: Sendable {
         /// Of the photographs that could be used.
@@ -18,6 +29,8 @@ public final class Ensemble {
         /// For each photograph of the set its row in `posteriors`, or nil.
         public let rows: [Int?]
         public let failures: [ImageError]
+        /// Of the first photograph, for each model that knows the class that was asked for.
+        public let heat: [ScoreMap]
     }
 
     public init(_ models: [EvaluatedModel], device: Device) {
@@ -26,107 +39,131 @@ public final class Ensemble {
         classes = Posteriors.union(models.map(\.description.classes))
     }
 
-    /// A line for each model that does not know all classes.
-    public var classDifferences: [String] {
+    /// For each model that does not know all classes, those that it does not know.
+    public var classDifferences: [(model: String, missing: [String])] {
         models.compactMap { model in
-            let missing = Set(classes).subtracting(model.description.classes)
-            if missing.isEmpty { return nil }
-            let names = classes.filter(missing.contains)
-            let shown = names.prefix(5).joined(separator: ", ") + (names.count > 5 ? " and \(names.count - 5) more" : "")
-            return "\(model.name) does not know \(shown); it gives \(names.count == 1 ? "it" : "them") 0"
+            let known = Set(model.description.classes)
+            let missing = classes.filter { !known.contains($0) }
+            return missing.isEmpty ? nil : (model.name, missing)
         }
     }
 
     /// Every view of every model of each photograph in `set`, whose labels are indices into `classes`.
     ///
-    /// - Parameter progress: called with the share of the work that is done.
-    public func run(_ set: ImageSet, batch: Int, workers: Int, progress: (Double) throws -> Void = { _ in }) throws -> Answer {
-        let sources = models.enumerated().flatMap { number, model in
-            model.views.indices.map { (model: number, view: $0) }
+    /// A mini-batch is run in all views before the next one, and its answers are put away: memory does not grow with the set.
+    ///
+    /// - Parameters:
+    ///   - batch: photographs of a mini-batch.
+    ///   - workers: threads that read.
+    ///   - heat: taken from the dense views that are run anyway, where there are such.
+    ///   - progress: called with the share of the work that is done.
+    /// - Throws: `EvaluationError` for a class that no model knows, `ModelFileError` where there is no room for the answers.
+    public func run(
+        _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil, progress: (Double) throws -> Void = { _ in }
+    ) throws -> Answer {
+        let sources = models.enumerated().flatMap { number, model in model.views.indices.map { (model: number, view: $0) } }
+        let watched = try heat.map(watch) ?? []
+        let sides = Set(models.flatMap { $0.views.map(\.shortSide) } + watched.map(\.shortSide)).sorted()
+        let costs = sides.map { side in
+            models.reduce(0) { sum, model in model.views.reduce(sum) { $0 + ($1.shortSide == side ? model.cost($1) : 0) } }
         }
-        var values = sources.map { [Float](repeating: 0, count: set.count * models[$0.model].description.classes.count) }
-        var failures = [ImageError?](repeating: nil, count: set.count)
-        let sides = Set(sources.map { models[$0.model].views[$0.view].shortSide }).sorted()
-        func cost(_ side: Int) -> Double {
-            models.reduce(0) { sum, model in
-                model.views.reduce(sum) { $0 + ($1.shortSide == side ? model.cost($1) : 0) }
-            }
-        }
-        let total = sides.reduce(0) { $0 + cost($1) } * Double(max(1, set.count))
+        let total = costs.reduce(0, +) * Double(max(1, set.count))
         var done = 0.0
-        for side in sides {
-            let plan = try EvaluationPlan(count: set.count, batchSize: batch)
-            let loader = BatchLoader(set: set, shortSide: side, workers: workers) { plan.batch($0) }
-            defer { loader.stop() }
+        var failures = [ImageError?](repeating: nil, count: set.count)
+        var kept: [Int] = []
+        var maps: [ScoreMap] = []
+        let places = models.map { Posteriors.ClassPlaces(of: $0.description.classes, in: classes) }
+        let plan = try EvaluationPlan(count: set.count, batchSize: batch)
+        // Each mini-batch comes once at every short side, one after the other.
+        let loader = BatchLoader(set: set, shortSides: { sides[$0 % sides.count] }, workers: workers) { plan.batch($0 / sides.count) }
+        defer { loader.stop() }
+        let values = try SpooledFloats { append in
+            var answers = sources.map { _ in [Float]() }
             while let host = try loader.next() {
+                let side = sides[host.index % sides.count]
                 for failure in host.failures where failures[failure.sample] == nil { failures[failure.sample] = failure.error }
                 let photographs = try PhotographBatch(host, device: device)
                 for (place, source) in sources.enumerated() where models[source.model].views[source.view].shortSide == side {
                     let model = models[source.model]
-                    var usable = host.samples.map { failures[$0] == nil }
-                    if model.views[source.view].isDense {
-                        for (slot, record) in host.records.enumerated()
-                        where usable[slot] && !model.fits(width: Int(record.width), height: Int(record.height)) {
-                            usable[slot] = false
-                            failures[host.samples[slot]] = ImageError(
-                                .tooLarge, file: set.absolutePath(host.samples[slot]),
-                                detail:
-                                    "a view of \(record.width) x \(record.height) pixels needs more memory in one piece than \(model.name) "
-                                    + "may have on \(device.description.name)")
+                    let view = model.views[source.view]
+                    if view.isDense { refuseTooLarge(host, model, set, &failures) }
+                    // One of the watched maps is this view's.
+                    let label = watched.first { $0.model == source.model && $0.source == place }?.label
+                    let answer = try model.answer(
+                        source.view, photographs, isUsable: host.samples.map { failures[$0] == nil },
+                        label: host.index < sides.count ? label : nil)
+                    answers[place] = answer.posteriors
+                    if let map = answer.map { maps.append(map) }
+                }
+                for request in watched where request.source == nil && request.shortSide == side && host.index < sides.count {
+                    refuseTooLarge(host, models[request.model], set, &failures)
+                    if failures[host.samples[0]] != nil { continue }
+                    if let map = try models[request.model].map(shortSide: side, photographs, label: request.label) { maps.append(map) }
+                }
+                if side == sides.last {
+                    for (slot, sample) in host.samples.enumerated() where failures[sample] == nil {
+                        kept.append(sample)
+                        for (source, answer) in zip(sources, answers) {
+                            let count = models[source.model].description.classes.count
+                            try append(places[source.model].spread(answer[slot * count..<(slot + 1) * count]))
                         }
                     }
-                    let rows = try model.posteriors(source.view, photographs, isUsable: usable)
-                    let classes = model.description.classes.count
-                    for (slot, sample) in host.samples.enumerated() {
-                        values[place].replaceSubrange(
-                            sample * classes..<(sample + 1) * classes, with: rows[slot * classes..<(slot + 1) * classes])
-                    }
                 }
-                done += cost(side) * Double(host.count)
+                done += costs[host.index % sides.count] * Double(host.count)
                 try progress(done / total)
             }
         }
-        let kept = set.files.indices.filter { failures[$0] == nil }
         let posteriors = Posteriors(
-            models: models.map(\.name), classes: classes, files: kept.map { set.files[$0].path },
-            labels: kept.map { set.files[$0].label },
+            models: models.map(\.name), classes: classes, files: kept.map { set.files[$0].path }, labels: kept.map { set.files[$0].label },
             sources: sources.map {
                 Posteriors.Source(
                     model: $0.model, view: models[$0.model].views[$0.view],
                     seconds: models[$0.model].secondsPerImage($0.view) * Double(kept.count))
-            },
-            values: zip(sources, values).map { source, all in
-                let own = models[source.model].description.classes
-                return Posteriors.matched(
-                    kept.flatMap { all[$0 * own.count..<($0 + 1) * own.count] }, from: own, to: classes)
-            })
+            }, values: values)
         var rows = [Int?](repeating: nil, count: set.count)
         for (row, sample) in kept.enumerated() { rows[sample] = row }
-        return Answer(posteriors: posteriors, rows: rows, failures: failures.compactMap { $0 })
+        return Answer(posteriors: posteriors, rows: rows, failures: failures.compactMap { $0 }, heat: maps)
     }
 
-    /// The photograph with the models' mean posterior of a class laid over it, window by window.
-    ///
-    /// - Parameter shortSides: what the photograph is brought to for each model; its own short side where there is none.
-    /// - Throws: `EvaluationError` for a class that no model knows, `ImageError`.
-    public func heatMap(of name: String, on path: String, shortSide: Int? = nil) throws -> DecodedImage {
-        var maps: [ScoreMap] = []
-        for model in models {
-            guard let label = model.description.classes.firstIndex(of: name) else { continue }
-            let side = shortSide ?? model.description.shortSide
-            let set = ImageSet(paths: [path], classes: classes)
-            let loader = BatchLoader(set: set, shortSide: side, workers: 1) { $0 == 0 ? [0] : nil }
-            defer { loader.stop() }
-            guard let host = try loader.next() else { continue }
-            if let failure = host.failures.first { throw failure.error }
-            maps.append(try model.scoreMap(View(shortSide: side, isDense: true), PhotographBatch(host, device: device), label: label))
+    /// A model's map: of one of its views, or of a view that is run for it alone.
+    private struct WatchedMap {
+        let model: Int
+        let shortSide: Int
+        let label: Int
+        /// Counted over all models' views.
+        let source: Int?
+    }
+
+    private func watch(_ request: HeatRequest) throws -> [WatchedMap] {
+        var watched: [WatchedMap] = []
+        var first = 0
+        for (number, model) in models.enumerated() {
+            defer { first += model.views.count }
+            guard let label = model.description.classes.firstIndex(of: request.className) else { continue }
+            let view = View(shortSide: request.shortSide ?? model.description.shortSide, isDense: true)
+            guard view.shortSide >= model.dense.smallestSide else {
+                throw EvaluationError(
+                    "--scales \(view.shortSide): smaller than the first window of \(model.name), which needs \(model.dense.smallestSide)")
+            }
+            let source = model.views.firstIndex(of: view).map { first + $0 }
+            watched.append(WatchedMap(model: number, shortSide: view.shortSide, label: label, source: source))
         }
-        guard !maps.isEmpty else {
+        guard !watched.isEmpty else {
             let shown = classes.prefix(10).joined(separator: ", ") + (classes.count > 10 ? " and \(classes.count - 10) more" : "")
-            throw EvaluationError("--heat \(name): no model has a class of this name; expected one of \(shown)")
+            throw EvaluationError("--heat \(request.className): no model has a class of this name; expected one of \(shown)")
         }
-        // Large enough to be seen, and as sharp as what the models saw.
-        let side = max(maps.map { min($0.pixelWidth, $0.pixelHeight) }.max() ?? 0, 256)
-        return ScoreMap.overlay(maps, on: try loadImage(path: path, shortSide: side))
+        return watched
+    }
+
+    /// Notes the photographs whose dense views need more memory than the device gives in one piece.
+    private func refuseTooLarge(_ host: HostBatch, _ model: EvaluatedModel, _ set: ImageSet, _ failures: inout [ImageError?]) {
+        for (record, sample) in zip(host.records, host.samples)
+        where failures[sample] == nil && !model.fits(width: Int(record.width), height: Int(record.height)) {
+            failures[sample] = ImageError(
+                .tooLarge, file: set.absolutePath(sample),
+                detail:
+                    "a view of \(record.width) x \(record.height) pixels needs more memory in one piece than \(model.name) may have on "
+                    + "\(device.description.name); leave out --dense, or give smaller --scales")
+        }
     }
 }

@@ -11,8 +11,8 @@ public final class EvaluatedModel {
     public let description: ModelDescription
     /// The single crop first, then what was asked for.
     public let views: [View]
-    /// Photographs and seconds of each view's mini-batches, reading left out. The first one, in which the device compiles kernels and transforms
-    /// weights, does not count where others follow.
+    /// Usable photographs and seconds of each view's mini-batches, reading left out. The first one, in which the device compiles kernels and
+    /// transforms weights, does not count where others follow.
     private var timings: [(batches: Int, images: Int, seconds: Double)]
     let dense: DenseNetwork
     private let network: Network
@@ -60,18 +60,35 @@ public final class EvaluatedModel {
         dense.largestBuffer(height: height, width: width) <= network.device.description.largestBuffer
     }
 
-    /// The posteriors of the photographs of a mini-batch in view `index`, `[photographs][classes]`. Those that are not in `isUsable` get any.
-    func posteriors(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool]) throws -> [Float] {
+    /// A mini-batch in one view.
+    struct Answer {
+        /// `[photographs][classes]`; those of photographs that are not usable are any.
+        let posteriors: [Float]
+        /// One class's posterior in each window of the first photograph, where it was asked for and the view has windows.
+        let map: ScoreMap?
+    }
+
+    /// Runs the photographs of a mini-batch in view `index`.
+    ///
+    /// - Parameter label: a class whose map is wanted.
+    func answer(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool], label: Int? = nil) throws -> Answer {
         let start = ContinuousClock.now
         defer {
             let duration = (ContinuousClock.now - start).components
             if timings[index].batches == 1 { timings[index] = (1, 0, 0) }
             timings[index].batches += 1
-            timings[index].images += isUsable.count
+            timings[index].images += isUsable.count { $0 }
             timings[index].seconds += Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
         }
         let view = views[index]
-        return view.isDense ? try denseView(view, batch, isUsable) : try cropView(view, batch)
+        return view.isDense
+            ? try denseView(view, batch, isUsable, label: label) : Answer(posteriors: try cropView(view, batch), map: nil)
+    }
+
+    /// One class's posterior in each window of the first photograph of a mini-batch.
+    func map(shortSide: Int, _ batch: PhotographBatch, label: Int) throws -> ScoreMap? {
+        let isUsable = batch.records.indices.map { $0 == 0 }
+        return try denseView(View(shortSide: shortSide, isDense: true), batch, isUsable, label: label).map
     }
 
     private func cropView(_ view: View, _ batch: PhotographBatch) throws -> [Float] {
@@ -89,24 +106,15 @@ public final class EvaluatedModel {
         return unpadded(try probabilities.read(records.count * network.logitsStride))
     }
 
-    private func denseView(_ view: View, _ batch: PhotographBatch, _ isUsable: [Bool]) throws -> [Float] {
+    private func denseView(_ view: View, _ batch: PhotographBatch, _ isUsable: [Bool], label: Int?) throws -> Answer {
+        // Those of one size are neighbours.
         let order = batch.records.indices.filter { isUsable[$0] }.sorted {
             let (a, b) = (batch.records[$0], batch.records[$1])
             return (a.height, a.width, $0) < (b.height, b.width, $1)
         }
         let classes = network.classes
         var result = [Float](repeating: 0, count: batch.records.count * classes)
-        if order.isEmpty { return result }
-        let maps = try forward(view, batch, order)
-        let values = unpadded(try dense.posteriors(maps, averaging: averaging))
-        for (place, slot) in order.enumerated() {
-            result.replaceSubrange(slot * classes..<(slot + 1) * classes, with: values[place * classes..<(place + 1) * classes])
-        }
-        return result
-    }
-
-    /// Runs the photographs at `order` of the batch, those of one size being neighbours.
-    private func forward(_ view: View, _ batch: PhotographBatch, _ order: [Int]) throws -> [DenseNetwork.Map] {
+        if order.isEmpty { return Answer(posteriors: result, map: nil) }
         let offsets = try Buffer(network.device, order.map { UInt64(batch.records[$0].offset) })
         var runs: [DenseNetwork.Run] = []
         for slot in order {
@@ -116,21 +124,23 @@ public final class EvaluatedModel {
             let count = last.map { $0.height == height && $0.width == width ? $0.count : 0 } ?? 0
             runs.append(DenseNetwork.Run(height: height, width: width, count: count + 1))
         }
-        return try dense.forward(runs) { input, first, part in
+        let answer = try dense.posteriors(runs, averaging: averaging, label: label) { input, first, part in
             try whole.load(
                 bytes: batch.bytes, offsets: offsets, first: first, count: part.count, height: part.height, width: part.width,
                 isMirrored: view.isMirrored, output: input)
         }
-    }
-
-    /// The posteriors of one class in each window of one photograph, in rows.
-    func scoreMap(_ view: View, _ batch: PhotographBatch, label: Int) throws -> ScoreMap {
-        let map = try forward(view, batch, [0])[0]
-        let values = unpadded(try dense.windowPosteriors(map.count))
-        return ScoreMap(
-            values: (0..<map.count).map { values[$0 * network.classes + label] }, height: map.height, width: map.width,
-            windowHeight: Double(dense.window.height * dense.stride), windowWidth: Double(dense.window.width * dense.stride),
-            stride: Double(dense.stride), pixelHeight: Int(batch.records[0].height), pixelWidth: Int(batch.records[0].width))
+        let values = unpadded(answer.images)
+        for (place, slot) in order.enumerated() {
+            result.replaceSubrange(slot * classes..<(slot + 1) * classes, with: values[place * classes..<(place + 1) * classes])
+        }
+        guard label != nil, let place = order.firstIndex(of: 0) else { return Answer(posteriors: result, map: nil) }
+        let map = try dense.maps(runs)[place]
+        return Answer(
+            posteriors: result,
+            map: ScoreMap(
+                values: Array(answer.windows[map.firstRow..<map.firstRow + map.count]), height: map.height, width: map.width,
+                windowHeight: Double(dense.window.height * dense.stride), windowWidth: Double(dense.window.width * dense.stride),
+                stride: Double(dense.stride), pixelHeight: Int(batch.records[0].height), pixelWidth: Int(batch.records[0].width)))
     }
 
     private func unpadded(_ values: [Float]) -> [Float] {

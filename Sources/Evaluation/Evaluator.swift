@@ -11,8 +11,7 @@ public struct EvaluationResult: Sendable {
     public let loss: Double
     /// Photographs that were read and counted.
     public let images: Int
-    /// `[true class][class named]` counts.
-    public let confusion: [[Int]]
+    public let confusion: Confusion
     /// Files that could not be used.
     public let failures: [ImageError]
 }
@@ -31,8 +30,8 @@ public struct EvaluatedImage: BitwiseCopyable, Sendable {
 extension EvaluationResult {
     /// Added up in the order of the images.
     public init(_ images: [EvaluatedImage], classes: Int, failures: [ImageError]) {
-        var confusion = [[Int]](repeating: [Int](repeating: 0, count: classes), count: classes)
-        for image in images { confusion[Int(image.label)][Int(image.predicted)] += 1 }
+        var confusion = Confusion(classes: classes)
+        for image in images { confusion.count(label: Int(image.label), answer: Int(image.predicted)) }
         let count = Double(max(1, images.count))
         self.init(
             top1: Double(images.count(where: \.isTop1)) / count, top5: Double(images.count(where: \.isTop5)) / count,

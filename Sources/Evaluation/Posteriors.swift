@@ -3,7 +3,7 @@ import ImageData
 import ModelFiles
 
 /// What several models, each in several views, think of the same photographs: mixed at will without running anything again.
-public struct Posteriors: Sendable, Equatable {
+public struct Posteriors: Sendable {
     /// One view of one model.
     public struct Source: Sendable, Equatable {
         /// Index into `models`.
@@ -19,18 +19,35 @@ public struct Posteriors: Sendable, Equatable {
         }
     }
 
-    /// As they were named on the command line.
-    public var models: [String]
-    /// The classes that any model knows, in the order of the first that does; a model that does not know a class gives it 0.
-    public var classes: [String]
-    public var files: [String]
-    /// For each file an index into `classes`; empty where nobody knows them.
-    public var labels: [Int]
-    public var sources: [Source]
-    /// For each source `[files][classes]`.
-    public var values: [[Float]]
+    /// Some sources with their shares of a mean, which add up to 1.
+    public struct Mixture: Sendable, Equatable {
+        public let members: [(source: Int, share: Double)]
 
-    public init(models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: [[Float]]) {
+        /// - Parameter members: weights of any size.
+        init(_ members: [(source: Int, weight: Double)]) {
+            // By the largest first: weights that are very large must not overflow.
+            let largest = members.map(\.weight).max() ?? 1
+            let total = members.reduce(0) { $0 + $1.weight / largest }
+            self.members = members.map { ($0.source, $0.weight / largest / total) }
+        }
+
+        public static func == (a: Mixture, b: Mixture) -> Bool { a.members.elementsEqual(b.members, by: ==) }
+    }
+
+    /// As they were named on the command line.
+    public let models: [String]
+    /// The classes that any model knows, in the order of the first that does; a model that does not know a class gives it 0.
+    public let classes: [String]
+    public let files: [String]
+    /// For each file an index into `classes`.
+    public let labels: [Int]
+    public let sources: [Source]
+    /// `[files][sources][classes]`: what is looked at together lies together.
+    private let values: SpooledFloats
+
+    /// - Precondition: a value for each file, source and class.
+    init(models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: SpooledFloats) {
+        precondition(values.count == files.count * sources.count * classes.count, "a number for each file, source and class")
         self.models = models
         self.classes = classes
         self.files = files
@@ -45,53 +62,93 @@ public struct Posteriors: Sendable, Equatable {
         return lists.flatMap { $0 }.filter { seen.insert($0).inserted }
     }
 
-    /// Columns of `[rows][from]` brought to the places that their names have in `to`; zeros elsewhere.
-    public static func matched(_ values: [Float], from: [String], to: [String]) -> [Float] {
-        if from == to { return values }
-        let places = Dictionary(to.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
-        let targets = from.map { places[$0] ?? -1 }
-        let rows = values.count / max(1, from.count)
-        var result = [Float](repeating: 0, count: rows * to.count)
-        for row in 0..<rows {
-            for (column, target) in targets.enumerated() where target >= 0 {
-                result[row * to.count + target] = values[row * from.count + column]
-            }
+    /// Brings a model's posteriors to the places that their classes have in a longer list.
+    struct ClassPlaces {
+        private let places: [Int]
+        private let count: Int
+
+        init(of own: [String], in all: [String]) {
+            let all = Dictionary(all.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+            places = own.compactMap { all[$0] }
+            count = all.count
         }
-        return result
+
+        /// A value for each class of the longer list, 0 where `values`, one for each of the model's own, has none.
+        func spread(_ values: some Collection<Float>) -> [Float] {
+            var result = [Float](repeating: 0, count: count)
+            for (place, value) in zip(places, values) { result[place] = value }
+            return result
+        }
     }
 
-    /// Σ weight · posterior / Σ weight, `[files][classes]`.
-    public func mean(_ members: [(source: Int, weight: Double)]) -> [Float] {
-        // By the largest first: weights that are very large must not overflow.
-        let largest = members.map(\.weight).max() ?? 1
-        let total = members.reduce(0) { $0 + $1.weight / largest }
-        guard let first = members.first else { return [] }
-        if members.count == 1 { return values[first.source] }
-        var sums = [Double](repeating: 0, count: values[first.source].count)
-        for member in members {
-            let weight = member.weight / largest / total
-            values[member.source].withUnsafeBufferPointer { source in
-                for index in sums.indices { sums[index] += weight * Double(source[index]) }
-            }
-        }
-        return sums.map { Float($0) }
-    }
+    // MARK: - Means
 
-    /// Members for `mean`: the views of each model with equal shares of its weight.
+    /// The views of each model with equal shares of its weight.
     ///
     /// - Parameter weights: of the models; equal unless given.
-    public func members(_ sources: [Int], weights: [Double]?) -> [(source: Int, weight: Double)] {
+    public func mixture(_ sources: [Int], weights: [Double]? = nil) -> Mixture {
         let counts = Dictionary(sources.map { (self.sources[$0].model, 1) }, uniquingKeysWith: +)
-        return sources.map { index in
-            let model = self.sources[index].model
-            return (index, (weights?[model] ?? 1) / Double(counts[model] ?? 1))
+        return Mixture(
+            sources.map { index in
+                let model = self.sources[index].model
+                return (index, (weights?[model] ?? 1) / Double(counts[model] ?? 1))
+            })
+    }
+
+    /// Calls `body` with all that is known of one photograph, `[sources][classes]`.
+    func withValues<Result>(of file: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) rethrows -> Result {
+        let count = sources.count * classes.count
+        return try values.withValues(file * count..<(file + 1) * count, body)
+    }
+
+    /// What one source says of one photograph, a value for each class.
+    public func values(of file: Int, source: Int) -> [Float] {
+        withValues(of: file) { Array($0[source * classes.count..<(source + 1) * classes.count]) }
+    }
+
+    /// Σ share · posterior for one photograph, a value for each class.
+    public func mean(_ mixture: Mixture, of file: Int) -> [Float] {
+        withValues(of: file) { values in
+            var sums = [Double](repeating: 0, count: classes.count)
+            Posteriors.add(mixture, values, to: &sums)
+            return sums.map { Float($0) }
         }
     }
 
-    /// How the mean of some sources does.
-    public func metrics(_ sources: [Int], weights: [Double]? = nil) -> Metrics {
-        Metrics(posteriors: mean(members(sources, weights: weights)), labels: labels, classes: classes.count)
+    private static func add(_ mixture: Mixture, _ values: UnsafeBufferPointer<Float>, to sums: inout [Double]) {
+        let classes = sums.count
+        sums.withUnsafeMutableBufferPointer { sums in
+            for member in mixture.members {
+                let own = UnsafeBufferPointer(rebasing: values[member.source * classes..<(member.source + 1) * classes])
+                for (index, value) in own.enumerated() { sums[index] += member.share * Double(value) }
+            }
+        }
     }
+
+    /// How the means of several mixtures do, in one pass over the photographs.
+    ///
+    /// - Parameter verdict: called for each photograph and mixture.
+    public func metrics(_ mixtures: [Mixture], verdict: (_ file: Int, _ mixture: Int, Metrics.Verdict) -> Void = { _, _, _ in })
+        -> [Metrics]
+    {
+        var metrics = mixtures.map { _ in Metrics(classes: classes.count) }
+        var sums = [Double](repeating: 0, count: classes.count)
+        var mean = [Float](repeating: 0, count: classes.count)
+        for (file, label) in labels.enumerated() {
+            withValues(of: file) { values in
+                for (index, mixture) in mixtures.enumerated() {
+                    for place in sums.indices { sums[place] = 0 }
+                    Posteriors.add(mixture, values, to: &sums)
+                    for place in sums.indices { mean[place] = Float(sums[place]) }
+                    verdict(file, index, mean.withUnsafeBufferPointer { metrics[index].count($0, label: label) })
+                }
+            }
+        }
+        return metrics
+    }
+
+    /// How one mixture does.
+    public func metrics(_ mixture: Mixture) -> Metrics { metrics([mixture])[0] }
 
     // MARK: - Files
 
@@ -101,9 +158,19 @@ public struct Posteriors: Sendable, Equatable {
     /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the labels and the views.
     public func write(_ path: String) throws {
         let isNew = !FileManager.default.fileExists(atPath: path)
-        try NPYFile.write(path, shape: [sources.count, files.count, classes.count], slices: values)
+        // Of the array's bits, so that a sidecar is never taken for another array's.
+        var checksum = Checksum()
+        try NPYFile.write(path, shape: [sources.count, files.count, classes.count]) { append in
+            for source in sources.indices {
+                for file in files.indices {
+                    let values = values(of: file, source: source)
+                    checksum.add(values)
+                    try append(values)
+                }
+            }
+        }
         do {
-            try writeSidecar(path)
+            try writeSidecar(path, checksum)
         } catch {
             // An array that nobody can read is no use; one that was there before is noticed by the checksum.
             if isNew { try? FileManager.default.removeItem(atPath: path) }
@@ -111,18 +178,21 @@ public struct Posteriors: Sendable, Equatable {
         }
     }
 
-    /// Of the array's bits, so that a sidecar is never taken for another array's.
-    private static func checksum(_ values: some Sequence<[Float]>) -> String {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        for slice in values { for value in slice { hash = (hash ^ UInt64(value.bitPattern)) &* 0x0000_0100_0000_01B3 } }
-        return String(hash, radix: 16)
+    private struct Checksum {
+        private var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+
+        mutating func add(_ values: [Float]) {
+            for value in values { hash = (hash ^ UInt64(value.bitPattern)) &* 0x0000_0100_0000_01B3 }
+        }
+
+        var text: String { String(hash, radix: 16) }
     }
 
-    private func writeSidecar(_ path: String) throws {
+    private func writeSidecar(_ path: String, _ checksum: Checksum) throws {
         let strings = { (list: [String]) in JSON.array(list.map { .string($0) }) }
         let head = JSON.object([
             .init("models", strings(models)), .init("classes", strings(classes)), .init("files", strings(files)),
-            .init("labels", .array(labels.map { .integer($0) })), .init("checksum", .string(Posteriors.checksum(values))),
+            .init("labels", .array(labels.map { .integer($0) })), .init("checksum", .string(checksum.text)),
             .init(
                 "sources",
                 .array(
@@ -141,7 +211,7 @@ public struct Posteriors: Sendable, Equatable {
     ///
     /// - Throws: `ModelFileError`.
     public static func read(_ path: String) throws -> Posteriors {
-        let array = try NPYFile.read(path)
+        let array = try NPYFile(path)
         let name = sidecar(path)
         guard let bytes = FileManager.default.contents(atPath: name) else {
             throw ModelFileError(
@@ -192,14 +262,24 @@ public struct Posteriors: Sendable, Equatable {
         }
         guard Set(classes).count == classes.count, !sources.isEmpty, !files.isEmpty else { throw wrong("a class twice, or nothing at all") }
         guard models.indices.allSatisfy({ model in sources.contains { $0.model == model } }) else { throw wrong("a model without a view") }
-        guard case .string(let checksum)? = head["checksum"], checksum == Posteriors.checksum([array.values]) else {
-            throw wrong("the names of another array")
+        let (rows, row) = (sources.count * files.count, classes.count)
+        // In pieces, since the array may be more than memory holds.
+        var checksum = Checksum()
+        for first in stride(from: 0, to: rows, by: 1024) {
+            let piece = try array.values(first * row..<min(rows, first + 1024) * row)
+            guard piece.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else { throw wrong("an array of numbers that are no posteriors") }
+            checksum.add(piece)
         }
-        guard array.values.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else { throw wrong("an array of numbers that are no posteriors") }
-        let size = files.count * classes.count
-        return Posteriors(
-            models: models, classes: classes, files: files, labels: labels, sources: sources,
-            values: sources.indices.map { Array(array.values[$0 * size..<($0 + 1) * size]) })
+        guard case .string(let kept)? = head["checksum"], kept == checksum.text else { throw wrong("the names of another array") }
+        let values = try SpooledFloats { append in
+            for file in files.indices {
+                for source in sources.indices {
+                    let start = (source * files.count + file) * row
+                    try append(try array.values(start..<start + row))
+                }
+            }
+        }
+        return Posteriors(models: models, classes: classes, files: files, labels: labels, sources: sources, values: values)
     }
 
     /// Puts several tables of the same photographs together; classes are matched by name.
@@ -207,30 +287,39 @@ public struct Posteriors: Sendable, Equatable {
     /// - Parameter names: of the tables, for errors.
     /// - Throws: `EvaluationError` where their photographs or labels differ.
     public static func joined(_ tables: [Posteriors], names: [String]) throws -> Posteriors {
-        guard var result = tables.first else { throw EvaluationError("no posteriors were given") }
+        guard let first = tables.first else { throw EvaluationError("no posteriors were given") }
+        if tables.count == 1 { return first }
         let classes = union(tables.map(\.classes))
-        result.values = result.values.map { matched($0, from: result.classes, to: classes) }
         // The labels of the first table are right as they are: its classes come first.
-        result.classes = classes
-        let labels = result.labels.map { classes[$0] }
+        let labels = first.labels.map { classes[$0] }
         for (table, name) in zip(tables, names).dropFirst() {
-            guard table.files == result.files else {
-                let place = Array(zip(table.files, result.files)).firstIndex { $0 != $1 } ?? min(table.files.count, result.files.count)
+            guard table.files == first.files else {
+                let place = Array(zip(table.files, first.files)).firstIndex { $0 != $1 } ?? min(table.files.count, first.files.count)
                 func file(_ table: Posteriors) -> String { place < table.files.count ? table.files[place] : "nothing more" }
                 throw EvaluationError(
-                    "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and not \(file(result)); "
+                    "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and not \(file(first)); "
                         + "evaluate both on the same ones")
             }
             if let place = table.labels.indices.first(where: { table.classes[table.labels[$0]] != labels[$0] }) {
                 throw EvaluationError(
                     "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), in \(names[0]) \(labels[place])")
             }
-            result.sources += table.sources.map {
-                Source(model: $0.model + result.models.count, view: $0.view, seconds: $0.seconds)
-            }
-            result.models += table.models
-            result.values += table.values.map { matched($0, from: table.classes, to: classes) }
         }
-        return result
+        let places = tables.map { ClassPlaces(of: $0.classes, in: classes) }
+        let values = try SpooledFloats { append in
+            for file in first.files.indices {
+                for (table, places) in zip(tables, places) {
+                    for source in table.sources.indices { try append(places.spread(table.values(of: file, source: source))) }
+                }
+            }
+        }
+        var models = 0
+        var sources: [Source] = []
+        for table in tables {
+            sources += table.sources.map { Source(model: $0.model + models, view: $0.view, seconds: $0.seconds) }
+            models += table.models.count
+        }
+        return Posteriors(
+            models: tables.flatMap(\.models), classes: classes, files: first.files, labels: first.labels, sources: sources, values: values)
     }
 }

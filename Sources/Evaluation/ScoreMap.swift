@@ -2,7 +2,7 @@ import Foundation
 import ImageData
 
 /// One class's posterior in each window of a photograph.
-struct ScoreMap {
+public struct ScoreMap: Sendable {
     /// In rows, `[height][width]`.
     let values: [Float]
     let height: Int
@@ -24,6 +24,38 @@ struct ScoreMap {
         let (u, v) = (column - Double(left), row - Double(top))
         func at(_ y: Int, _ x: Int) -> Double { Double(values[y * width + x]) }
         return (at(top, left) * (1 - u) + at(top, right) * u) * (1 - v) + (at(bottom, left) * (1 - u) + at(bottom, right) * u) * v
+    }
+
+    /// The mean of several maps of one photograph, laid over it, with a scale below.
+    ///
+    /// - Throws: `ImageError` where the file cannot be read.
+    public static func overlay(_ maps: [ScoreMap], photograph path: String) throws -> DecodedImage {
+        // Large enough to be seen, and as sharp as what the models saw.
+        let side = max(maps.map { min($0.pixelWidth, $0.pixelHeight) }.max() ?? 0, 256)
+        return withScale(overlay(maps, on: try loadImage(path: path, shortSide: side)))
+    }
+
+    /// Rows of pixels that the scale takes.
+    static let scaleHeight = 24
+
+    /// A picture with the colours from 0 to 1 in a bar below it.
+    static func withScale(_ picture: DecodedImage) -> DecodedImage {
+        let (width, height) = (picture.width, picture.height + scaleHeight)
+        var pixels = picture.pixels + [UInt8](repeating: 255, count: 3 * width * scaleHeight)
+        func set(_ x: Int, _ y: Int, _ colour: [Double]) {
+            for channel in 0..<3 { pixels[3 * ((picture.height + y) * width + x) + channel] = UInt8((255 * colour[channel]).rounded()) }
+        }
+        let (left, right) = (20, width - 20)
+        for x in left..<max(left, right) {
+            for y in 6..<scaleHeight - 6 { set(x, y, heat(Double(x - left) / Double(max(1, right - left - 1)))) }
+        }
+        let digits = [[" ## ", "#  #", "#  #", "#  #", "#  #", "#  #", " ## "], ["  # ", " ## ", "  # ", "  # ", "  # ", "  # ", " ###"]]
+        for (digit, start) in zip(digits, [8, right + 6]) {
+            for (y, line) in digit.enumerated() {
+                for (x, mark) in line.enumerated() where mark == "#" && start + x < width { set(start + x, 9 + y, [0, 0, 0]) }
+            }
+        }
+        return DecodedImage(width: width, height: height, pixels: pixels)
     }
 
     /// The mean of several maps of one photograph, laid over it: grey where the posterior is 0, red where it is 1.

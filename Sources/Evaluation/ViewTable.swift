@@ -6,18 +6,11 @@ public struct ViewTable: Sendable {
         public let model: Int?
         /// `single crop`, `dense`, `+ mirror`, `+ scales`.
         public let name: String
-        /// Indices of the sources that are averaged.
-        public let sources: [Int]
+        /// What is averaged.
+        public let mixture: Posteriors.Mixture
         public let metrics: Metrics
         /// By the device's time alone; nil where it is not known.
         public let imagesPerSecond: Double?
-    }
-
-    /// One view more, chosen greedily.
-    public struct Step: Sendable {
-        public let source: Int
-        /// With all views so far.
-        public let metrics: Metrics
     }
 
     public let posteriors: Posteriors
@@ -26,27 +19,30 @@ public struct ViewTable: Sendable {
     /// The mean of all views asked for.
     public var final: Row { rows[rows.count - 1] }
 
+    /// The row with all views of a model.
+    public func best(model: Int) -> Row? { rows.last { $0.model == model } }
+
     /// - Parameter weights: of the models; equal unless given.
     public init(_ posteriors: Posteriors, weights: [Double]? = nil) {
         self.posteriors = posteriors
-        func row(_ model: Int?, _ name: String, _ sources: [Int]) -> Row {
-            let seconds = sources.reduce(0) { $0 + posteriors.sources[$1].seconds }
-            return Row(
-                model: model, name: name, sources: sources, metrics: posteriors.metrics(sources, weights: model == nil ? weights : nil),
-                imagesPerSecond: seconds > 0 ? Double(posteriors.files.count) / seconds : nil)
-        }
-        var rows: [Row] = []
+        var plan: [(model: Int?, name: String, sources: [Int])] = []
         let levels = posteriors.models.indices.map { ViewTable.levels(posteriors.sources, model: $0) }
-        for (model, own) in levels.enumerated() { rows += own.map { row(model, $0.name, $0.sources) } }
+        for (model, own) in levels.enumerated() { plan += own.map { (model, $0.name, $0.sources) } }
         if levels.count > 1 {
             // Where one model has fewer steps than another, its last stands for those that it lacks.
             for step in 0..<(levels.map(\.count).max() ?? 0) {
                 let own = levels.map { $0[min(step, $0.count - 1)] }
                 let longest = levels.first { $0.count > step }?[step].name ?? ""
-                rows.append(row(nil, longest, own.flatMap(\.sources)))
+                plan.append((nil, longest, own.flatMap(\.sources)))
             }
         }
-        self.rows = rows
+        let mixtures = plan.map { posteriors.mixture($0.sources, weights: $0.model == nil ? weights : nil) }
+        let metrics = posteriors.metrics(mixtures)
+        rows = plan.indices.map {
+            Row(
+                model: plan[$0].model, name: plan[$0].name, mixture: mixtures[$0], metrics: metrics[$0],
+                imagesPerSecond: posteriors.imagesPerSecond(plan[$0].sources))
+        }
     }
 
     /// The steps from the single crop to all of a model's views: dense, the mirror image, other scales.
@@ -71,27 +67,12 @@ public struct ViewTable: Sendable {
         add("+ scales", wanted)
         return levels
     }
+}
 
-    /// The views in the order in which each next one helps most: by top-1, then by loss.
-    public func greedyOrder() -> [Step] {
-        var left = Array(posteriors.sources.indices)
-        var sums = [Float](repeating: 0, count: posteriors.files.count * posteriors.classes.count)
-        var steps: [Step] = []
-        while !left.isEmpty {
-            var best: (place: Int, metrics: Metrics)?
-            for (place, source) in left.enumerated() {
-                let share = 1 / Float(steps.count + 1)
-                let mean = zip(sums, posteriors.values[source]).map { ($0 + $1) * share }
-                let metrics = Metrics(posteriors: mean, labels: posteriors.labels, classes: posteriors.classes.count)
-                if best.map({ (metrics.top1Count, -metrics.loss) > ($0.metrics.top1Count, -$0.metrics.loss) }) ?? true {
-                    best = (place, metrics)
-                }
-            }
-            guard let best else { break }
-            let source = left.remove(at: best.place)
-            for (index, value) in posteriors.values[source].enumerated() { sums[index] += value }
-            steps.append(Step(source: source, metrics: best.metrics))
-        }
-        return steps
+extension Posteriors {
+    /// By the device's time for some sources; nil where it is not known.
+    func imagesPerSecond(_ sources: [Int]) -> Double? {
+        let seconds = sources.reduce(0) { $0 + self.sources[$1].seconds }
+        return seconds > 0 ? Double(files.count) / seconds : nil
     }
 }

@@ -18,13 +18,25 @@ public final class BatchLoader: Sendable {
     ///     when its file is read; the other pixels may hold anything.
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's threads, once for each number,
     ///     in order.
-    public init(
+    public convenience init(
         set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3, isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
+        self.init(
+            set: set, shortSides: { _ in shortSide }, workers: workers, prefetch: prefetch, isCached: isCached, need: need, batches: batches
+        )
+    }
+
+    /// As above, with a short side for each batch's number.
+    public init(
+        set: ImageSet, shortSides: @escaping @Sendable (_ batch: Int) -> Int, workers: Int, prefetch: Int = 3,
+        isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
+        need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
+        batches: @escaping @Sendable (Int) -> [Int]?
+    ) {
         shared = LoaderState(
-            set: set, shortSide: max(1, shortSide), prefetch: max(1, prefetch), isCached: isCached, need: need, plan: batches)
+            set: set, shortSides: { max(1, shortSides($0)) }, prefetch: max(1, prefetch), isCached: isCached, need: need, plan: batches)
         shared.start(max(1, workers))
     }
 
@@ -50,6 +62,7 @@ private final class LoaderState: @unchecked Sendable {
     /// A batch on its way. Its slots are written without the lock, each by the one worker that took it.
     final class Pending: @unchecked Sendable {
         var index = 0
+        var shortSide = 1
         var samples: [Int] = []
         var taken = 0
         var left = 0
@@ -61,7 +74,7 @@ private final class LoaderState: @unchecked Sendable {
     }
 
     private let set: ImageSet
-    private let shortSide: Int
+    private let shortSides: @Sendable (Int) -> Int
     private let prefetch: Int
     private let isCached: @Sendable (Int) -> Bool
     private let need: @Sendable (Int, Int) -> PixelNeed?
@@ -81,11 +94,11 @@ private final class LoaderState: @unchecked Sendable {
     private var waitSeconds = 0.0
 
     init(
-        set: ImageSet, shortSide: Int, prefetch: Int, isCached: @escaping @Sendable (Int) -> Bool,
+        set: ImageSet, shortSides: @escaping @Sendable (Int) -> Int, prefetch: Int, isCached: @escaping @Sendable (Int) -> Bool,
         need: @escaping @Sendable (Int, Int) -> PixelNeed?, plan: @escaping @Sendable (Int) -> [Int]?
     ) {
         self.set = set
-        self.shortSide = shortSide
+        self.shortSides = shortSides
         self.prefetch = prefetch
         self.isCached = isCached
         self.need = need
@@ -192,6 +205,7 @@ private final class LoaderState: @unchecked Sendable {
         let samples = plan(index)
         let wrong = samples?.first { !set.files.indices.contains($0) }
         let cached = wrong == nil ? samples?.map(isCached) ?? [] : []
+        let shortSide = samples == nil ? 1 : shortSides(index)
         condition.lock()
         isPlanning = false
         nextIndex += 1
@@ -206,6 +220,7 @@ private final class LoaderState: @unchecked Sendable {
         }
         let pending = spare.popLast() ?? Pending()
         pending.index = index
+        pending.shortSide = shortSide
         pending.samples = samples
         pending.taken = 0
         pending.left = samples.count
@@ -220,6 +235,7 @@ private final class LoaderState: @unchecked Sendable {
     private func read(_ slot: Int, of pending: Pending, with reader: ImageReader) {
         if pending.isCached[slot] { return }
         let buffer = pending.slots[slot]
+        let shortSide = pending.shortSide
         var size = (width: shortSide, height: shortSide)
         var failed: ImageError?
         do throws(ImageError) {

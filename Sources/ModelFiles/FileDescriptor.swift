@@ -55,6 +55,14 @@ final class FileDescriptor: Sendable {
         }
     }
 
+    /// Its first bytes, to be read only; they stay after the file is closed. The caller unmaps them.
+    func map(byteCount: Int) throws -> UnsafeMutableRawPointer {
+        guard let base = mmap(nil, byteCount, PROT_READ, MAP_SHARED, number, 0), base != MAP_FAILED else {
+            throw ModelFileError.system(path, "mapping \(byteCount) bytes of it")
+        }
+        return base
+    }
+
     /// Cuts the file to `size` bytes.
     func truncate(to size: Int) throws {
         guard ftruncate(number, off_t(size)) == 0 else { throw ModelFileError.system(path, "cutting it to \(size) bytes") }

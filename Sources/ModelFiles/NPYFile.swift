@@ -1,16 +1,16 @@
 import Foundation
 
 /// An array in NumPy's format (`numpy.load` reads it): a magic word, a header that is a Python dictionary, and the elements, row-major.
-public struct NPYFile: Equatable, Sendable {
+///
+/// Neither reading nor writing holds the whole array in memory.
+public struct NPYFile: Sendable {
+    public let path: String
     public let shape: [Int]
-    public let values: [Float]
+    private let file: FileDescriptor
+    private let dataStart: Int
+    private let isDouble: Bool
 
-    /// - Precondition: as many values as the shape says.
-    public init(shape: [Int], values: [Float]) {
-        precondition(values.count == shape.reduce(1, *), "an array's values are as many as its shape says")
-        self.shape = shape
-        self.values = values
-    }
+    public var count: Int { shape.reduce(1, *) }
 
     private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
@@ -25,23 +25,24 @@ public struct NPYFile: Equatable, Sendable {
 
     /// Writes a float32 array, whole or not at all.
     ///
-    /// - Parameters:
-    ///   - slices: the array cut along its first axis.
-    /// - Throws: `ModelFileError` where the file cannot be written.
-    public static func write(_ path: String, shape: [Int], slices: [[Float]]) throws {
-        precondition(slices.reduce(0) { $0 + $1.count } == shape.reduce(1, *), "an array's values are as many as its shape says")
+    /// - Parameter body: hands the elements over, in order, in pieces of any length.
+    /// - Throws: `ModelFileError` where the file cannot be written, and what `body` throws.
+    public static func write(_ path: String, shape: [Int], _ body: (_ append: FloatSink) throws -> Void) throws {
         try AtomicFile.write(path) { output in
             try output.write(header(shape: shape))
-            for slice in slices { try slice.withUnsafeBytes { try output.write($0) } }
+            var written = 0
+            try FloatSink.buffered(output.write, { written += $0 }, body)
+            precondition(written == shape.reduce(1, *), "an array's values are as many as its shape says")
         }
     }
 
-    /// Reads an array of float32 or float64, row-major.
+    /// Opens an array of float32 or float64, row-major.
     ///
     /// - Throws: `ModelFileError`.
-    public static func read(_ path: String) throws -> NPYFile {
+    public init(_ path: String) throws {
         let file = try FileDescriptor(path, O_RDONLY)
         let size = try file.size()
+        let magic = NPYFile.magic
         func damaged(_ found: String, _ expected: String) -> ModelFileError {
             ModelFileError(
                 path: path, found: found, expected: expected, remedy: "Give a file of `trainer evaluate --save-posteriors` or `numpy.save`")
@@ -76,17 +77,23 @@ public struct NPYFile: Equatable, Sendable {
         guard count == (size - dataStart) / width, (size - dataStart) % width == 0 else {
             throw damaged("\(size - dataStart) bytes of elements", "\(width) for each of the shape (\(list))")
         }
-        if width == 4 {
-            let values = try [Float](unsafeUninitializedCapacity: count) { floats, initialised in
-                try file.read(into: UnsafeMutableRawBufferPointer(floats), at: dataStart)
-                initialised = count
-            }
-            return NPYFile(shape: shape, values: values)
+        (self.path, self.shape, self.file, self.dataStart, isDouble) = (path, shape, file, dataStart, width == 8)
+    }
+
+    /// The elements of a range, counted over the whole array.
+    ///
+    /// - Throws: `ModelFileError` where the file has become shorter.
+    public func values(_ range: Range<Int>) throws -> [Float] {
+        if isDouble { return try elements(range, as: Double.self).map { Float($0) } }
+        return try elements(range, as: Float.self)
+    }
+
+    private func elements<Element: BitwiseCopyable>(_ range: Range<Int>, as type: Element.Type) throws -> [Element] {
+        try [Element](unsafeUninitializedCapacity: range.count) { elements, initialised in
+            try file.read(
+                into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: elements[..<range.count])),
+                at: dataStart + range.lowerBound * MemoryLayout<Element>.size)
+            initialised = range.count
         }
-        let doubles = try [Double](unsafeUninitializedCapacity: count) { doubles, initialised in
-            try file.read(into: UnsafeMutableRawBufferPointer(doubles), at: dataStart)
-            initialised = count
-        }
-        return NPYFile(shape: shape, values: doubles.map { Float($0) })
     }
 }

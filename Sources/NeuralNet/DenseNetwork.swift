@@ -29,7 +29,7 @@ public final class DenseNetwork {
 
     /// A map of class scores.
     public struct Map: Equatable, Sendable {
-        /// The row of its first window's scores; the others follow in the order of reading.
+        /// The number of its first window among the mini-batch's; the others follow in the order of reading.
         public let firstRow: Int
         public let height: Int
         public let width: Int
@@ -54,7 +54,9 @@ public final class DenseNetwork {
     let rowsPerProduct: Int
     private var maps: GrowingBuffers
     private var rows: GrowingBuffers
+    /// One product's scores and their softmax, and the means of a mini-batch's images and theirs.
     private var scores: GrowingBuffers
+    private var means: GrowingBuffers
     private var workspace: Buffer?
 
     /// - Parameter network: keeps its memory and may be run in between.
@@ -69,8 +71,7 @@ public final class DenseNetwork {
         mean = try device.kernel("dense", "dense_mean")
         softmax = try device.kernel("softmax", "softmax_forward")
         (maps, rows) = (try GrowingBuffers(device, count: 3), try GrowingBuffers(device, count: 3))
-        scores = try GrowingBuffers(device, count: 3)
-        // A multiple of 64, so that a product's scores start where a sub-buffer may.
+        (scores, means) = (try GrowingBuffers(device, count: 2), try GrowingBuffers(device, count: 2))
         rowsPerProduct = min(max(64, (32 << 20) / (4 * window.storedCount) / 64 * 64), 4096)
     }
 
@@ -102,32 +103,96 @@ public final class DenseNetwork {
         return 4 * largest
     }
 
-    /// Scores every window of every image of a mini-batch, in its order.
+    /// The maps of a mini-batch's images, in its order.
     ///
-    /// - Parameter load: fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from `first` on.
-    /// - Returns: each image's map; `scoreRows` has the scores.
-    /// - Throws: `NetworkError` where a window does not fit an image, and what `load` throws.
-    public func forward(_ runs: [Run], load: (_ input: Buffer, _ first: Int, _ part: Run) throws -> Void) throws -> [Map] {
-        var images: [Map] = []
+    /// - Throws: `NetworkError` where a window does not fit an image.
+    public func maps(_ runs: [Run]) throws -> [Map] {
+        var maps: [Map] = []
         var total = 0
         for run in runs {
             let size = try mapSize(height: run.height, width: run.width)
             for _ in 0..<run.count {
-                images.append(Map(firstRow: total, height: size.height, width: size.width))
+                maps.append(Map(firstRow: total, height: size.height, width: size.width))
                 total += size.height * size.width
             }
         }
-        let stride = network.logitsStride
-        try scores.reserve(0, floatCount: max(1, total) * stride)
+        return maps
+    }
+
+    /// Class scores of each image of a mini-batch, averaged over its windows, `[images][classes rounded up to 16]`.
+    ///
+    /// - Parameter load: fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from `first` on.
+    /// - Throws: `NetworkError` where a window does not fit an image, and what `load` throws.
+    public func logits(_ runs: [Run], load: Load) throws -> [Float] {
+        let average = try Average(self, runs)
+        try forward(runs, load: load) { try average.add($0, rows: $1) }
+        return try means[0].read(average.floatCount)
+    }
+
+    /// Posteriors of each image of a mini-batch, `[images][classes rounded up to 16]`, and where `label` is given those of this class in each
+    /// window of each image, too.
+    ///
+    /// - Parameter load: as for `logits`.
+    public func posteriors(
+        _ runs: [Run], averaging: Averaging, label: Int? = nil, load: Load
+    ) throws -> (images: [Float], windows: [Float]) {
+        let average = try Average(self, runs)
+        var windows: [Float] = []
+        try forward(runs, load: load) { scores, rows in
+            if averaging == .logits { try average.add(scores, rows: rows) }
+            if averaging == .logits && label == nil { return }
+            try softmax(scores, into: &self.scores, rows: rows.count)
+            if averaging == .posteriors { try average.add(self.scores[1], rows: rows) }
+            if let label {
+                let values: [Float] = try self.scores[1].read(rows.count * network.logitsStride)
+                windows += Swift.stride(from: label, to: values.count, by: network.logitsStride).map { values[$0] }
+            }
+        }
+        if averaging == .logits { try softmax(means[0], into: &means, rows: average.images) }
+        return (try means[averaging == .logits ? 1 : 0].read(average.floatCount), windows)
+    }
+
+    private func softmax(_ source: Buffer, into buffers: inout GrowingBuffers, rows: Int) throws {
+        try buffers.reserve(1, floatCount: rows * network.logitsStride)
+        try softmax.launch([rows], local: [1], source, buffers[1], rows, network.classes, network.logitsStride)
+    }
+
+    /// Fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from `first` on.
+    public typealias Load = (_ input: Buffer, _ first: Int, _ part: Run) throws -> Void
+
+    /// Scores every window of every image of a mini-batch, in its order, and hands the scores over as they come: the windows' numbers and
+    /// `[windows][classes rounded up to 16]`, good until the call returns. No more than one product's are held at a time.
+    func forward(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void) throws {
+        do {
+            try score(runs, load: load, consume: consume)
+        } catch {
+            // What went wrong first is what counts.
+            try? restore()
+            throw error
+        }
+        try restore()
+    }
+
+    private func score(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void) throws {
+        let total = try runs.reduce(0) { sum, run in
+            let size = try mapSize(height: run.height, width: run.width)
+            return sum + size.height * size.width * run.count
+        }
         let chunk = min(rowsPerProduct, total)
-        let units = classifier.map(\.outputShape.storedCount).max() ?? stride
+        let units = classifier.map(\.outputShape.storedCount).max() ?? network.logitsStride
+        try scores.reserve(0, floatCount: chunk * network.logitsStride)
         try rows.reserve(0, floatCount: chunk * window.storedCount)
         for index in 1...2 { try rows.reserve(index, floatCount: chunk * units) }
 
         var first = 0
         var pending = 0
         var done = 0
-        defer { try? restore() }
+        func classifyPending() throws {
+            try classify(rows: pending)
+            try consume(scores[0], done..<done + pending)
+            done += pending
+            pending = 0
+        }
         for run in runs {
             let (height, width) = try mapSize(height: run.height, width: run.width)
             // As many images at once as the plain network would take of its own size, so that both need about the same memory, but no more than
@@ -150,58 +215,38 @@ public final class DenseNetwork {
                         window.width, next, pending)
                     next += count
                     pending += count
-                    if pending == chunk {
-                        try classify(rows: pending, firstRow: done)
-                        done += pending
-                        pending = 0
-                    }
+                    if pending == chunk { try classifyPending() }
                 }
             }
             first += run.count
         }
-        if pending > 0 { try classify(rows: pending, firstRow: done) }
-        return images
+        if pending > 0 { try classifyPending() }
     }
 
-    /// The class scores of all windows of the last `forward`, `[windows][classes rounded up to 16]`.
-    public var scoreRows: Buffer { scores[0] }
+    /// The mean of each image's rows, which come in parts.
+    private struct Average {
+        private let dense: DenseNetwork
+        private let maps: [Map]
+        private let segments: Buffer
 
-    /// `[windows][classes rounded up to 16]`: the posteriors of the first `count` windows of the last `forward`.
-    public func windowPosteriors(_ count: Int) throws -> [Float] {
-        try scores.reserve(1, floatCount: count * network.logitsStride)
-        try softmax.launch([count], local: [1], scores[0], scores[1], count, network.classes, network.logitsStride)
-        return try scores[1].read(count * network.logitsStride)
-    }
+        var images: Int { maps.count }
+        var floatCount: Int { maps.count * dense.network.logitsStride }
 
-    /// Posteriors of each image of the last `forward`, `[images][classes rounded up to 16]`.
-    public func posteriors(_ images: [Map], averaging: Averaging) throws -> [Float] {
-        try average(images, averaging: averaging, softmaxed: true)
-    }
-
-    /// Class scores of each image of the last `forward`, averaged over its windows, `[images][classes rounded up to 16]`.
-    public func logits(_ images: [Map]) throws -> [Float] { try average(images, averaging: .logits, softmaxed: false) }
-
-    private func average(_ images: [Map], averaging: Averaging, softmaxed: Bool) throws -> [Float] {
-        let device = network.device
-        let stride = network.logitsStride
-        let total = images.last.map { $0.firstRow + $0.count } ?? 0
-        guard total > 0 else { return [] }
-        try scores.reserve(1, floatCount: total * stride)
-        try scores.reserve(2, floatCount: total * stride)
-        let segments = try Buffer(device, images.flatMap { [Int32($0.firstRow), Int32($0.count)] })
-        func mean(_ source: Buffer, into target: Buffer) throws {
-            try self.mean.launch([images.count], local: [1], source, segments, target, images.count, stride)
+        init(_ dense: DenseNetwork, _ runs: [Run]) throws {
+            self.dense = dense
+            maps = try dense.maps(runs)
+            segments = try Buffer(dense.network.device, maps.flatMap { [Int32($0.firstRow), Int32($0.count)] })
+            try dense.means.reserve(0, floatCount: floatCount)
         }
-        switch averaging {
-        case .logits:
-            try mean(scores[0], into: scores[1])
-            if !softmaxed { return try scores[1].read(images.count * stride) }
-            try softmax.launch([images.count], local: [1], scores[1], scores[2], images.count, network.classes, stride)
-        case .posteriors:
-            try softmax.launch([total], local: [1], scores[0], scores[1], total, network.classes, stride)
-            try mean(scores[1], into: scores[2])
+
+        /// Adds rows of scores; the last of an image's makes its sum the mean.
+        func add(_ scores: Buffer, rows: Range<Int>) throws {
+            let first = maps.firstIndex { $0.firstRow + $0.count > rows.lowerBound } ?? maps.count
+            let end = maps.firstIndex { $0.firstRow >= rows.upperBound } ?? maps.count
+            let stride = dense.network.logitsStride
+            try dense.mean.launch(
+                [stride / 16, end - first], local: [1, 1], scores, segments, dense.means[0], first, rows.lowerBound, rows.count, stride)
         }
-        return try scores[2].read(images.count * stride)
     }
 
     // MARK: - Parts
@@ -228,15 +273,12 @@ public final class DenseNetwork {
     }
 
     /// The scores of the rows that are laid out.
-    private func classify(rows count: Int, firstRow: Int) throws {
-        let stride = network.logitsStride
+    private func classify(rows count: Int) throws {
         let pass = Pass(batch: count, training: false)
         var current = 0
         for (index, layer) in classifier.enumerated() where !layer.isInPlace {
-            let isLast = index == classifier.count - 1
             let next = current == 1 ? 2 : 1
-            let output =
-                isLast ? try scores[0].slice(byteOffset: firstRow * stride * 4, byteCount: count * stride * 4) : rows[next]
+            let output = index == classifier.count - 1 ? scores[0] : rows[next]
             try layer.forward(input: rows[current], output: output, pass: pass)
             current = next
         }

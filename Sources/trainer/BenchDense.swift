@@ -47,8 +47,8 @@ struct BenchDense: ParsableCommand {
     }
 
     func run() throws {
-        let given = try input.map { try NPYFile.read($0) }
-        if let given, given.shape.count != 4 || given.shape[3] != 3 || given.values.isEmpty {
+        let given = try input.map { try NPYFile($0) }
+        if let given, given.shape.count != 4 || given.shape[3] != 3 || given.count == 0 {
             throw ModelFileError(
                 path: input ?? "", found: "an array of shape \(given.shape)", expected: "[images, height, width, 3]",
                 remedy: "Give another file")
@@ -67,11 +67,12 @@ struct BenchDense: ParsableCommand {
             try model.initialize(seed: 1)
         }
         let count = shape[1] * shape[2] * batch
+        let numbers = try given?.values(0..<3 * count)
         var pixels = [Float](repeating: 0, count: 4 * count)
         for place in 0..<count {
             for channel in 0..<3 {
                 // Without --input any numbers of about the right size will do.
-                pixels[4 * place + channel] = given?.values[3 * place + channel] ?? Float((place * 31 + channel * 17) % 97) / 48 - 1
+                pixels[4 * place + channel] = numbers?[3 * place + channel] ?? Float((place * 31 + channel * 17) % 97) / 48 - 1
             }
         }
         let images = try Buffer(device, pixels)
@@ -81,10 +82,9 @@ struct BenchDense: ParsableCommand {
         var seconds: [Double] = []
         for _ in 0...steps {
             let start = ContinuousClock.now
-            let maps = try dense.forward([.init(height: shape[1], width: shape[2], count: batch)]) { input, first, part in
+            scores = try dense.logits([.init(height: shape[1], width: shape[2], count: batch)]) { input, first, part in
                 try input.copy(from: images, sourceOffset: first * imageBytes, byteCount: part.count * imageBytes, to: 0)
             }
-            scores = try dense.logits(maps)
             let duration = (ContinuousClock.now - start).components
             seconds.append(Double(duration.seconds) + Double(duration.attoseconds) * 1e-18)
         }
@@ -92,8 +92,11 @@ struct BenchDense: ParsableCommand {
         let speed = Double(batch) / timed[timed.count / 2]
         print(String(format: "%.2f images/s of %d×%d on %@", speed, shape[1], shape[2], device.description.name as NSString))
         if let logits {
-            let rows = (0..<batch).map { Array(scores[$0 * model.logitsStride..<$0 * model.logitsStride + model.classes]) }
-            try NPYFile.write(logits, shape: [batch, model.classes], slices: rows)
+            try NPYFile.write(logits, shape: [batch, model.classes]) { append in
+                for image in 0..<batch {
+                    try append(Array(scores[image * model.logitsStride..<image * model.logitsStride + model.classes]))
+                }
+            }
         }
         try output.write(
             .object([

@@ -10,8 +10,11 @@ struct CompareCommand: ParsableCommand {
         commandName: "compare", abstract: "See where two models differ: a page with pictures, to open in a browser.",
         discussion: "Uses the folder's val/ part, or the photographs that `train` holds out of it.")
 
-    @Argument(help: "Two .safetensors files, or runs' folders, which mean their last checkpoint.")
-    var checkpoints: [String]
+    @Argument(help: ArgumentHelp("A .safetensors file, or a run's folder, which means its last checkpoint.", valueName: "A"))
+    var first: String
+
+    @Argument(help: ArgumentHelp("The checkpoint to compare it with.", valueName: "B"))
+    var second: String
 
     @Option(help: "Folder of labelled photographs, as for `train`.")
     var data: String
@@ -36,9 +39,6 @@ struct CompareCommand: ParsableCommand {
     var workers = 2
 
     func validate() throws {
-        guard checkpoints.count == 2 else {
-            throw ValidationError("expected two checkpoints to compare, \(checkpoints.count) were given")
-        }
         guard (1...1000).contains(pictures) else { throw ValidationError("--pictures \(pictures): expected 1 to 1000") }
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
@@ -47,16 +47,17 @@ struct CompareCommand: ParsableCommand {
 
     func run() throws {
         let evaluation = try Evaluation(
-            checkpoints: checkpoints, data: data, validationFraction: valFraction, views: views, batch: batch, workers: workers,
+            checkpoints: [first, second], data: data, validationFraction: valFraction, views: views, batch: batch, workers: workers,
             device: device)
         let posteriors = evaluation.answer.posteriors
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data): none of the \(evaluation.set.count) photographs could be read")
         }
-        for difference in evaluation.ensemble.classDifferences { print(difference) }
-        ViewReport(table: ViewTable(posteriors), order: []).print()
+        ViewReport.print(evaluation.ensemble.classDifferences)
+        let table = ViewTable(posteriors)
+        ViewReport(table: table, order: []).print()
         let root = evaluation.set.root
-        let page = ComparisonPage(posteriors, title: "\(checkpoints[0]) and \(checkpoints[1]) on \(data)", limit: pictures) { file in
+        let page = ComparisonPage(table, title: "\(first) and \(second) on \(data)", limit: pictures) { file in
             // Twice the size that the page shows, for sharp displays.
             try encodeJPEG(loadImage(path: "\(root)/\(file)", shortSide: 320), quality: 80)
         }

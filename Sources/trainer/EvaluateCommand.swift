@@ -49,7 +49,8 @@ struct EvaluateCommand: ParsableCommand {
 
     @OptionGroup var output: JSONOptions
 
-    @Option(help: "Write the table of views to this file.")
+    @Option(
+        help: "Write the table of views to this file, what each class got to FILE.classes.csv, and the confusion to FILE.confusion.csv.")
     var csv: String?
 
     func validate() throws {
@@ -68,11 +69,10 @@ struct EvaluateCommand: ParsableCommand {
         if let valFraction, !(valFraction > 0 && valFraction < 1) {
             throw ValidationError("--val-fraction \(valFraction): expected a share between 0 and 1")
         }
-        for (path, option) in [
-            (savePosteriors, "--save-posteriors"), (savePosteriors.map(Posteriors.sidecar), "--save-posteriors"), (csv, "--csv"),
-        ] {
-            if let path { try OutputFile.requireWritable(path, option: option) }
+        for path in savePosteriors.map({ [$0, Posteriors.sidecar($0)] }) ?? [] {
+            try OutputFile.requireWritable(path, option: "--save-posteriors")
         }
+        for path in csv.map(ViewReport.csvFiles) ?? [] { try OutputFile.requireWritable(path, option: "--csv") }
     }
 
     func run() throws {
@@ -87,28 +87,34 @@ struct EvaluateCommand: ParsableCommand {
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data ?? ""): none of the \(evaluation.set.count) photographs could be read")
         }
-        for difference in evaluation.ensemble.classDifferences { print(difference) }
+        ViewReport.print(evaluation.ensemble.classDifferences)
         if let savePosteriors { try posteriors.write(savePosteriors) }
-        try report(posteriors, failures: evaluation.answer.failures, showsTable: views.areMany || checkpoint.count > 1)
+        try report(posteriors, evaluation, showsTable: views.areMany || checkpoint.count > 1)
         try Evaluation.requireNone(evaluation.answer.failures, of: evaluation.set.count)
     }
 
     private func mix() throws {
         let tables = try posteriors.map { try Posteriors.read($0) }
-        try report(try Posteriors.joined(tables, names: posteriors), showsTable: true)
+        try report(try Posteriors.joined(tables, names: posteriors), nil, showsTable: true)
     }
 
-    private func report(_ posteriors: Posteriors, failures: [ImageError] = [], showsTable: Bool) throws {
-        let table = ViewTable(posteriors, weights: try ViewArguments.weights(weights, models: posteriors.models.count))
+    private func report(_ posteriors: Posteriors, _ evaluation: Evaluation?, showsTable: Bool) throws {
+        let weights = try ViewArguments.weights(weights, models: posteriors.models.count)
+        let table = ViewTable(posteriors, weights: weights)
         let metrics = table.final.metrics
         let top5 = posteriors.classes.count > 5 ? ", top-5 \(percent(metrics.top5))" : ""
         print("\(metrics.images) images: top-1 \(percent(metrics.top1))\(top5), loss " + String(format: "%.4f", metrics.loss))
-        let order = showsTable && posteriors.sources.count > 1 ? table.greedyOrder() : []
-        if showsTable { ViewReport(table: table, order: order).print() }
-        ConfusionTable(classes: posteriors.classes, counts: metrics.confusion).print()
+        let order = showsTable && posteriors.sources.count > 1 ? GreedyOrder(posteriors, weights: weights).steps : []
         let report = ViewReport(table: table, order: order)
-        try output.write(report.json(failures: failures))
-        if let csv { try AtomicFile.write(csv, Array(report.csv.utf8)) }
+        if showsTable { report.print() }
+        report.printClasses()
+        ConfusionTable(classes: posteriors.classes, confusion: metrics.confusion).print()
+        try output.write(
+            report.json(failures: evaluation?.answer.failures ?? [], differences: evaluation?.ensemble.classDifferences ?? []))
+        if let csv {
+            for (path, text) in zip(ViewReport.csvFiles(csv), report.csv) { try AtomicFile.write(path, Array(text.utf8)) }
+            print("written: " + ViewReport.csvFiles(csv).joined(separator: ", "))
+        }
     }
 }
 
@@ -143,7 +149,13 @@ struct Evaluation {
         let known = checkpoints.map { Evaluation.heldOutShare($0) }
         let share = validationFraction ?? known.compactMap { $0 }.min() ?? TrainingOptions().validationFraction
         let dataset = try Dataset.load(root: data, validationFraction: share)
-        if validationFraction == nil, !(dataset.validation.files.first?.path.hasPrefix("val/") ?? false) {
+        let isHeldOut = !(dataset.validation.files.first?.path.hasPrefix("val/") ?? false)
+        if let validationFraction, isHeldOut, let least = known.compactMap({ $0 }).min(), validationFraction > least {
+            print(
+                "--val-fraction \(validationFraction): a run held out no more than \(least); the other photographs here it has learnt from, "
+                    + "so the figures flatter it")
+        }
+        if validationFraction == nil, isHeldOut {
             if Set(known).count > 1 { print("the runs held out different shares; these are photographs that none of them has learnt from") }
             for (path, share) in zip(checkpoints, known) where share == nil {
                 print("\(path) does not say which photographs it has learnt from; some of these may be among them (see --val-fraction)")
@@ -175,7 +187,7 @@ struct Evaluation {
 /// True classes against named ones: all of them where they fit a terminal, else the pairs most often confused.
 struct ConfusionTable {
     let classes: [String]
-    let counts: [[Int]]
+    let confusion: Confusion
 
     func print() {
         if classes.count <= 12 {
@@ -186,23 +198,19 @@ struct ConfusionTable {
     }
 
     private func printAll() {
-        let width = max(5, (counts.flatMap { $0 }.max() ?? 0).description.count + 1)
+        let width = max(5, (confusion.entries.map(\.count).max() ?? 0).description.count + 1)
         let nameWidth = min(20, classes.map(\.count).max() ?? 0)
         func padded(_ text: String, _ width: Int) -> String { String(repeating: " ", count: max(0, width - text.count)) + text }
         Swift.print("confusion (rows: true class, columns: answer)")
-        for (index, row) in counts.enumerated() {
-            Swift.print(padded(String(classes[index].prefix(20)), nameWidth) + row.map { padded($0 == 0 ? "·" : "\($0)", width) }.joined())
+        for label in classes.indices {
+            let cells = classes.indices.map { confusion[label, $0] }.map { padded($0 == 0 ? "·" : "\($0)", width) }
+            Swift.print(padded(String(classes[label].prefix(20)), nameWidth) + cells.joined())
         }
     }
 
     private func printWorst(_ limit: Int) {
-        let pairs = counts.indices.flatMap { row in
-            counts[row].indices.compactMap { column in
-                row != column && counts[row][column] > 0 ? (row, column, counts[row][column]) : nil
-            }
-        }
-        let worst = pairs.sorted { ($0.2, $1.0, $1.1) > ($1.2, $0.0, $0.1) }.prefix(limit)
+        let worst = confusion.mistakes.prefix(limit)
         if !worst.isEmpty { Swift.print("most often confused:") }
-        for (row, column, count) in worst { Swift.print("  \(count) × \(classes[row]) taken for \(classes[column])") }
+        for (label, answer, count) in worst { Swift.print("  \(count) × \(classes[label]) taken for \(classes[answer])") }
     }
 }

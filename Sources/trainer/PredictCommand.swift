@@ -49,23 +49,21 @@ struct PredictCommand: ParsableCommand {
 
     func run() throws {
         let ensemble = try views.ensemble(checkpoint, batch: min(32, images.count), device: device)
-        if let heat, let out {
-            let picture = try ensemble.heatMap(of: heat, on: images[0], shortSide: views.scales?.first)
-            try AtomicFile.write(out, encodePNG(picture))
-        }
-        for difference in ensemble.classDifferences { print(difference) }
-        let answer = try ensemble.run(ImageSet(paths: images, classes: ensemble.classes), batch: min(32, images.count), workers: 2)
+        ViewReport.print(ensemble.classDifferences)
+        let answer = try ensemble.run(
+            ImageSet(paths: images, classes: ensemble.classes), batch: min(32, images.count), workers: 2,
+            heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
         let posteriors = answer.posteriors
         let classes = posteriors.classes
         // Each model by all of its views; the single crop counts only where nothing else is asked for.
         let table = ViewTable(posteriors)
-        let columns = posteriors.models.indices.map { model in
-            posteriors.mean(posteriors.members(table.rows.last { $0.model == model }?.sources ?? [], weights: nil))
+        let columns = posteriors.models.indices.compactMap { model in
+            table.best(model: model).map { (mixture: $0.mixture, known: Set(ensemble.models[model].description.classes)) }
         }
-        let mean = posteriors.mean(posteriors.members(table.final.sources, weights: nil))
-        func best(_ values: [Float], _ row: Int) -> [(name: String, posterior: Float)] {
-            let own = values[row * classes.count..<(row + 1) * classes.count]
-            return Metrics.order(own).prefix(top).map { (classes[$0], own[own.startIndex + $0]) }
+        func best(_ mixture: Posteriors.Mixture, _ row: Int, known: Set<String>? = nil) -> [(name: String, posterior: Float)] {
+            let own = posteriors.mean(mixture, of: row)
+            let order = Metrics.order(own).filter { known?.contains(classes[$0]) ?? true }
+            return order.prefix(top).map { (classes[$0], own[$0]) }
         }
         func list(_ entries: [(name: String, posterior: Float)]) -> JSON {
             .array(entries.map { .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))]) })
@@ -80,28 +78,32 @@ struct PredictCommand: ParsableCommand {
                 continue
             }
             print(file)
-            var members: [JSON.Member] = [.init("file", .string(file)), .init("top", list(best(mean, row)))]
+            let mean = best(table.final.mixture, row)
+            var members: [JSON.Member] = [.init("file", .string(file)), .init("top", list(mean))]
             if columns.count == 1 {
-                for entry in best(mean, row) { print(String(format: "  %5.1f %%  ", entry.posterior * 100) + entry.name) }
+                for entry in mean { print(String(format: "  %5.1f %%  ", entry.posterior * 100) + entry.name) }
             } else {
-                let lists = (columns + [mean]).map { best($0, row) }
+                let own = columns.map { best($0.mixture, row, known: $0.known) }
                 let head = posteriors.models.map { String($0.suffix(28)) } + ["mean"]
-                ViewReport.printColumns(
-                    [[""] + head]
-                        + (0..<lists[0].count).map { place in
-                            ["  \(place + 1)"] + lists.map { String(format: "%5.1f %%  ", $0[place].posterior * 100) + $0[place].name }
-                        }, left: head.count + 1)
+                let lines = mean.indices.map { place in
+                    ["  \(place + 1)"]
+                        + (own + [mean]).map {
+                            place < $0.count ? String(format: "%5.1f %%  ", $0[place].posterior * 100) + $0[place].name : ""
+                        }
+                }
+                ViewReport.printColumns([[""] + head] + lines, left: head.count + 1)
                 members.append(
                     .init(
                         "models",
-                        .array(
-                            zip(posteriors.models, columns).map {
-                                .object([.init("checkpoint", .string($0)), .init("top", list(best($1, row)))])
-                            })))
+                        .array(zip(posteriors.models, own).map { .object([.init("checkpoint", .string($0)), .init("top", list($1))]) })))
             }
             objects.append(.object(members))
         }
         try output.write(.array(objects))
+        if let out, let heat, !answer.heat.isEmpty {
+            try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
+            print("written: \(out), from dark blue where the posterior of \(heat) is 0 to red where it is 1")
+        }
         let failed = answer.failures.count
         if failed > 0 { throw EvaluationError("\(failed) of \(images.count) photographs could not be read") }
     }

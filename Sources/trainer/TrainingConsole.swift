@@ -51,7 +51,7 @@ final class TrainingConsole {
 
     /// "top-1 91.2 %, top-5 99.0 %, loss 0.31"; top-5 says nothing of fewer than six classes.
     static func accuracy(_ result: EvaluationResult) -> String {
-        let top5 = result.confusion.count > 5 ? ", top-5 \(percent(result.top5))" : ""
+        let top5 = result.confusion.classes > 5 ? ", top-5 \(percent(result.top5))" : ""
         return "top-1 \(percent(result.top1))\(top5), loss " + String(format: "%.4f", result.loss)
     }
 }

@@ -25,15 +25,19 @@ struct ViewArguments: ParsableArguments {
         })
     var scales: [Int]?
 
-    @Option(help: "What is averaged over a dense view's windows: logits or posteriors.")
-    var average = DenseNetwork.Averaging.logits
+    @Option(help: "With --dense: what is averaged over a view's windows, logits or posteriors. Default: logits.")
+    var average: DenseNetwork.Averaging?
 
     @OptionGroup var convolution: ConvolutionOptions
+
+    func validate() throws {
+        if let average, !dense { throw ValidationError("--average \(average.rawValue): expected --dense too, whose windows are averaged") }
+    }
 
     /// Whether anything but the single crop is asked for.
     var areMany: Bool { dense || mirror || scales != nil }
 
-    var options: ViewOptions { ViewOptions(isDense: dense, mirrors: mirror, scales: scales, averaging: average) }
+    var options: ViewOptions { ViewOptions(isDense: dense, mirrors: mirror, scales: scales, averaging: average ?? .logits) }
 
     /// Opens the checkpoints as one ensemble.
     func ensemble(_ checkpoints: [String], batch: Int, device: DeviceOptions) throws -> Ensemble {

@@ -6,7 +6,7 @@ import ModelFiles
 /// The table of views, for people, as JSON and as CSV.
 struct ViewReport {
     let table: ViewTable
-    let order: [ViewTable.Step]
+    let order: [GreedyOrder.Step]
 
     private var posteriors: Posteriors { table.posteriors }
 
@@ -15,14 +15,11 @@ struct ViewReport {
     private func label(_ row: ViewTable.Row) -> String { row.model.map { posteriors.models[$0] } ?? "all models" }
 
     func print() {
-        func interval(_ share: Double, _ interval: Interval) -> String {
-            String(format: "%5.1f (%.1f–%.1f)", 100 * share, 100 * interval.low, 100 * interval.high)
-        }
         func line(_ row: ViewTable.Row) -> [String] {
             let top5 = hasTop5 ? [interval(row.metrics.top5, row.metrics.top5Interval)] : []
-            return [label(row), row.name, "\(row.sources.count)", interval(row.metrics.top1, row.metrics.top1Interval)] + top5 + [
+            return [label(row), row.name, "\(row.mixture.members.count)", interval(row.metrics.top1, row.metrics.top1Interval)] + top5 + [
                 String(format: "%.4f", row.metrics.loss), String(format: "%.1f", 100 * row.metrics.calibrationError),
-                row.imagesPerSecond.map { String(format: $0 < 100 ? "%.1f" : "%.0f", $0) } ?? "–",
+                speed(row.imagesPerSecond),
             ]
         }
         let head =
@@ -32,19 +29,46 @@ struct ViewReport {
         Self.printColumns([head] + table.rows.map(line), left: 2)
         guard order.count > 1 else { return }
         Swift.print("views by what each next one adds")
-        var last: Metrics?
-        var lines: [[String]] = []
-        for (place, step) in order.enumerated() {
-            let gain = last.map { String(format: "%+.1f", 100 * (step.metrics.top1 - $0.top1)) } ?? ""
+        let lines = order.enumerated().map { place, step in
             let source = posteriors.sources[step.source]
             let model = posteriors.models.count > 1 ? "\(posteriors.models[source.model]), " : ""
-            lines.append([
-                "  \(place + 1). \(model)\(source.view)", String(format: "%.1f", 100 * step.metrics.top1), gain,
-                String(format: "loss %.4f", step.metrics.loss),
-            ])
-            last = step.metrics
+            return [
+                "  \(place + 1). \(model)\(source.view)", interval(step.metrics.top1, step.metrics.top1Interval),
+                step.gain.map { String(format: "%+.1f ± %.1f", 100 * $0.difference, 100 * $0.halfWidth) } ?? "",
+                String(format: "%.4f", step.metrics.loss), speed(step.imagesPerSecond),
+            ]
         }
-        Self.printColumns(lines, left: 1)
+        Self.printColumns([["", "top-1 in % (95 %)", "gain (95 %)", "loss", "images/s"]] + lines, left: 1)
+    }
+
+    private func interval(_ share: Double, _ interval: Interval) -> String {
+        String(format: "%5.1f (%.1f–%.1f)", 100 * share, 100 * interval.low, 100 * interval.high)
+    }
+
+    private func speed(_ imagesPerSecond: Double?) -> String {
+        imagesPerSecond.map { String(format: $0 < 100 ? "%.1f" : "%.0f", $0) } ?? "–"
+    }
+
+    /// What each class got by the final answer: all of them where they fit a screen, else those that fare worst.
+    func printClasses() {
+        let all = table.final.metrics.byClass.enumerated().filter { $1.images > 0 }
+        let isShort = all.count <= 24
+        let shown = isShort ? all : Array(all.sorted { ($0.element.accuracy, $0.offset) < ($1.element.accuracy, $1.offset) }.prefix(10))
+        if !isShort { Swift.print("the classes with the lowest top-1 (--csv and --json have all \(all.count))") }
+        let lines = shown.map { label, share in
+            ["  " + posteriors.classes[label], "\(share.images)", String(format: "%.1f", 100 * share.accuracy)]
+                + (hasTop5 ? [String(format: "%.1f", 100 * Double(share.top5) / Double(share.images))] : [])
+                + [String(format: "%.4f", share.loss)]
+        }
+        Self.printColumns([["class", "images", "top-1 in %"] + (hasTop5 ? ["top-5 in %"] : []) + ["loss"]] + lines, left: 1)
+    }
+
+    /// Names every class that a model does not know.
+    static func print(_ differences: [(model: String, missing: [String])]) {
+        for (model, missing) in differences {
+            let number = missing.count == 1 ? "1 class, which it gives 0" : "\(missing.count) classes, which it gives 0"
+            Swift.print("\(model) does not know \(number): \(missing.joined(separator: ", "))")
+        }
     }
 
     /// Rows in columns, the first `left` of them flush left, the others flush right.
@@ -77,55 +101,95 @@ struct ViewReport {
     }
 
     /// The numbers of the final answer, then of every row, the greedy order, every class and the confusion.
-    /// - Parameter failures: photographs that are left out
-    func json(failures: [ImageError]) -> JSON {
+    ///
+    /// - Parameters:
+    ///   - failures: photographs that are left out
+    ///   - differences: for each model the classes that it does not know
+    func json(failures: [ImageError], differences: [(model: String, missing: [String])]) -> JSON {
         let final = table.final.metrics
+        let classes = posteriors.classes
         let rows = table.rows.map { row in
             JSON.object(
                 [.init("model", row.model.map { .string(posteriors.models[$0]) } ?? .null), .init("name", .string(row.name))]
                     + members(row.metrics) + [
                         .init("images_per_second", row.imagesPerSecond.map { .number($0) } ?? .null),
-                        .init("views", .array(row.sources.map(view))),
+                        .init("views", .array(row.mixture.members.map { view($0.source) })),
                     ])
         }
-        let greedy = order.map { JSON.object([.init("view", view($0.source))] + members($0.metrics)) }
-        let classes = zip(posteriors.classes, final.byClass).map { name, share in
+        let greedy = order.map { step in
+            JSON.object(
+                [.init("view", view(step.source))] + members(step.metrics) + [
+                    .init("gain", step.gain.map { .number($0.difference) } ?? .null),
+                    .init("gain_half_width", step.gain.map { .number($0.halfWidth) } ?? .null),
+                    .init("images_per_second", step.imagesPerSecond.map { .number($0) } ?? .null),
+                ])
+        }
+        let byClass = zip(classes, final.byClass).map { name, share in
             JSON.object([
                 .init("class", .string(name)), .init("images", .integer(share.images)), .init("top1", .integer(share.top1)),
-                .init("top5", .integer(share.top5)), .init("loss", .number(share.loss / Double(max(1, share.images)))),
+                .init("top5", .integer(share.top5)), .init("loss", .number(share.loss)),
+            ])
+        }
+        let confusion = final.confusion.entries.map {
+            JSON.object([
+                .init("class", .string(classes[$0.label])), .init("answer", .string(classes[$0.answer])),
+                .init("images", .integer($0.count)),
             ])
         }
         let calibration = final.calibration.map { share in
             JSON.object([
                 .init("images", .integer(share.images)), .init("top1", .integer(share.top1)),
-                .init("confidence", .number(share.confidence / Double(max(1, share.images)))),
+                .init("confidence", .number(share.confidence)),
             ])
+        }
+        let unknown = differences.map {
+            JSON.object([.init("model", .string($0.model)), .init("classes", .array($0.missing.map { .string($0) }))])
         }
         return .object(
             members(final) + [
-                .init("rows", .array(rows)), .init("greedy", .array(greedy)), .init("classes", .array(classes)),
-                .init("confusion", .array(final.confusion.map { .array($0.map { .integer($0) }) })),
-                .init("calibration", .array(calibration)), .init("failures", .array(failures.map { .string("\($0)") })),
+                .init("rows", .array(rows)), .init("greedy", .array(greedy)), .init("classes", .array(byClass)),
+                .init("confusion", .array(confusion)), .init("calibration", .array(calibration)),
+                .init("unknown_classes", .array(unknown)), .init("failures", .array(failures.map { .string("\($0)") })),
             ])
     }
 
-    /// One line a row of the table.
-    var csv: String {
+    /// The files of `--csv`: `a.csv`, `a.classes.csv` and `a.confusion.csv`.
+    static func csvFiles(_ path: String) -> [String] {
+        let stem = path.lowercased().hasSuffix(".csv") ? String(path.dropLast(4)) : path
+        return [path, stem + ".classes.csv", stem + ".confusion.csv"]
+    }
+
+    /// The table, a line a row; then for each model by all of its views, and for all models, a line a class; then a line for each class and answer.
+    var csv: [String] {
+        func lines(_ head: String, _ rows: [[String]]) -> String {
+            ([head] + rows.map { $0.map(quoted).joined(separator: ",") }).joined(separator: "\n") + "\n"
+        }
         func quoted(_ text: String) -> String {
             text.contains { "\",\n\r".contains($0) } ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
         }
-        let head =
-            "model,name,views,images,top1,top1_low,top1_high,top5,top5_low,top5_high,loss,calibration_error,images_per_second"
-        let lines = table.rows.map { row in
+        let rows = table.rows.map { row in
             let metrics = row.metrics
             let numbers = [
                 metrics.top1, metrics.top1Interval.low, metrics.top1Interval.high, metrics.top5, metrics.top5Interval.low,
                 metrics.top5Interval.high, metrics.loss, metrics.calibrationError,
             ]
-            return
-                ([quoted(label(row)), row.name, "\(row.sources.count)", "\(metrics.images)"] + numbers.map(\.description)
-                + [row.imagesPerSecond?.description ?? ""]).joined(separator: ",")
+            return [label(row), row.name, "\(row.mixture.members.count)", "\(metrics.images)"] + numbers.map(\.description)
+                + [row.imagesPerSecond?.description ?? ""]
         }
-        return ([head] + lines).joined(separator: "\n") + "\n"
+        let whole = posteriors.models.indices.compactMap { table.best(model: $0) } + (posteriors.models.count > 1 ? [table.final] : [])
+        let classes = posteriors.classes
+        let byClass = whole.flatMap { row in
+            zip(classes, row.metrics.byClass).map { name, share in
+                [label(row), name, "\(share.images)", "\(share.top1)", "\(share.top5)", share.images > 0 ? "\(share.loss)" : ""]
+            }
+        }
+        let confusion = whole.flatMap { row in
+            row.metrics.confusion.entries.map { [label(row), classes[$0.label], classes[$0.answer], "\($0.count)"] }
+        }
+        return [
+            lines(
+                "model,name,views,images,top1,top1_low,top1_high,top5,top5_low,top5_high,loss,calibration_error,images_per_second", rows),
+            lines("model,class,images,top1,top5,loss", byClass), lines("model,class,answer,images", confusion),
+        ]
     }
 }

@@ -41,7 +41,8 @@ struct ViewTests {
         ])
         #expect(result.status == 0, "\(result.errors)")
         for part in [
-            "12 images: top-1", "single crop", "+ mirror", "+ scales", "all models", "views by what each next one adds", "confusion",
+            "12 images: top-1", "single crop", "+ mirror", "+ scales", "all models", "views by what each next one adds", "gain (95 %)",
+            "confusion", "class", "written: views.csv, views.classes.csv, views.confusion.csv",
         ] {
             #expect(result.output.contains(part), "'\(part)' is not in \(result.output)")
         }
@@ -54,12 +55,23 @@ struct ViewTests {
         #expect(rows.last?["top1"] == json["top1"] && list(json["greedy"]).count == 14 && list(json["classes"]).count == 3)
         let csv = String(decoding: try place.bytes("views.csv"), as: UTF8.self).split(separator: "\n")
         #expect(csv.count == 13 && csv[0].hasPrefix("model,name,views,images,top1,") && csv[12].hasPrefix("all models,+ scales,12,12,"))
+        let classes = String(decoding: try place.bytes("views.classes.csv"), as: UTF8.self).split(separator: "\n")
+        // Three classes of each model and of both; the columns add up to the table's.
+        #expect(classes.count == 10 && classes[0] == "model,class,images,top1,top5,loss" && classes[9].hasPrefix("all models,ring,4,"))
+        let right = classes[7...9].map { Int($0.split(separator: ",")[3]) ?? -1 }.reduce(0, +)
+        #expect(json["top1"] == .number(Double(right) / 12) || json["top1"] == .integer(right / 12))
+        let confusion = String(decoding: try place.bytes("views.confusion.csv"), as: UTF8.self).split(separator: "\n").dropFirst()
+        func images(_ lines: some Sequence<Substring>) -> Int { lines.reduce(0) { $0 + (Int($1.split(separator: ",")[3]) ?? 0) } }
+        #expect(images(confusion.filter { $0.hasPrefix("all models,") }) == 12 && images(confusion) == 36)
+        #expect(
+            images(confusion.filter { $0.hasPrefix("all models,") && $0.split(separator: ",")[1] == $0.split(separator: ",")[2] }) == right)
         // Two models with a crop and dense views at three scales, twelve photographs, three classes.
         #expect(try place.bytes("views.npy").count == 128 + 4 * 14 * 12 * 3)
 
         // Mixed again from what was kept: the same report to the letter, and to the number.
         let mixed = try place.run(["evaluate", "--posteriors", "views.npy", "--json", "mixed.json"])
-        #expect(mixed.status == 0 && mixed.output == result.output, "\(mixed)")
+        #expect(
+            mixed.status == 0 && mixed.output + "written: views.csv, views.classes.csv, views.confusion.csv\n" == result.output, "\(mixed)")
         #expect(try place.bytes("mixed.json") == place.bytes("views.json"))
         let weighted = try place.run(["evaluate", "--posteriors", "views.npy", "--weights", "0,1", "--json", "weighted.json"])
         #expect(weighted.status == 0)
@@ -69,7 +81,7 @@ struct ViewTests {
     @Test func tablesOfTwoRunsJoin() throws {
         for model in ["run", "other"] {
             let result = try place.run(["evaluate", "--checkpoint", model, "--data", "set", "--save-posteriors", "\(model).npy"])
-            #expect(result.status == 0 && result.output.split(separator: "\n").count == 5, "\(result)")
+            #expect(result.status == 0 && result.output.split(separator: "\n").count == 9, "\(result)")
         }
         let together = try place.run(["evaluate", "--checkpoint", "run", "other", "--data", "set", "--json", "together.json"])
         let mixed = try place.run(["evaluate", "--posteriors", "run.npy", "other.npy", "--json", "mixed.json"])
@@ -106,7 +118,14 @@ struct ViewTests {
             "heat of two", ["predict", "--checkpoint", "run", "--heat", "ring", "--out", "h.png", "a.jpg", "b.jpg"], status: 2,
             "expected one photograph, 2 were given"),
         Mistake(
-            "one model to compare", ["compare", "run", "--data", "set", "--out", "never.html"], status: 2, "expected two checkpoints"),
+            "one model to compare", ["compare", "run", "--data", "set", "--out", "never.html"], status: 2, "Missing expected argument '<B>'"
+        ),
+        Mistake(
+            "a misspelt option", ["compare", "run", "other", "--data", "set", "--out", "never.html", "--picures", "3"], status: 2,
+            "Unknown option '--picures'"),
+        Mistake(
+            "averages of one window", ["evaluate", "--checkpoint", "run", "--data", "set", "--average", "posteriors"], status: 2,
+            "--average posteriors: expected --dense too"),
         Mistake(
             "a page to nowhere", ["compare", "run", "other", "--data", "set", "--out", "no/page.html"], status: 2,
             "--out no/page.html: there is no folder"),
@@ -233,7 +252,8 @@ struct ViewTests {
         ])
         #expect(result.status == 0, "\(result.errors)")
         let lines = result.output.split(separator: "\n")
-        #expect(lines.count == 4 && lines[1].contains("run") && lines[1].contains("other") && lines[1].contains("mean"))
+        #expect(lines.count == 5 && lines[4].hasPrefix("written: heat.png, from dark blue where the posterior of ring is 0"))
+        #expect(lines[1].contains("run") && lines[1].contains("other") && lines[1].contains("mean"))
         let answer = list(try object("side.json"))[0]
         guard case .object(let members) = answer else {
             Issue.record("not an object")

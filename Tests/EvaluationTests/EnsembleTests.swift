@@ -61,11 +61,11 @@ import Testing
             for (index, file) in files.enumerated() {
                 let alone = try run([file], batch: 1)
                 for source in together.sources.indices {
-                    #expect(alone.values[source] == Array(together.values[source][3 * index..<3 * index + 3]), "\(file), view \(source)")
+                    #expect(alone.values(of: 0, source: source) == together.values(of: index, source: source), "\(file), view \(source)")
                 }
             }
             // Every view has something else to say.
-            #expect(Set(together.values.map { $0[0] }).count == 5)
+            #expect(Set(together.sourceMajorValues.map { $0[0] }).count == 5)
         }
     }
 
@@ -80,7 +80,7 @@ import Testing
             func values(isDense: Bool) throws -> [[Float]] {
                 let model = try EvaluatedModel(
                     checkpoint, name: "m", views: ViewOptions(isDense: isDense, mirrors: true, scales: [16]), batch: 2, device: device)
-                return try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors.values
+                return try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors.sourceMajorValues
             }
             let (dense, crops) = (try values(isDense: true), try values(isDense: false))
             #expect(dense.count == 3 && crops.count == 2)
@@ -124,23 +124,61 @@ import Testing
             }
             let ensemble = Ensemble(models, device: device)
             #expect(ensemble.classes == ["a", "b", "c", "d"])
-            #expect(ensemble.classDifferences == ["one does not know d; it gives it 0", "two does not know b; it gives it 0"])
+            #expect(
+                ensemble.classDifferences.map(\.model) == ["one", "two"] && ensemble.classDifferences.map(\.missing) == [["d"], ["b"]])
             var shares: [Double] = []
             let answer = try ensemble.run(ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1) { shares.append($0) }
             #expect(answer.rows == [0, nil, 1] && answer.failures.count == 1 && answer.failures[0].file == files[1])
             #expect(shares == shares.sorted() && abs((shares.last ?? 0) - 1) < 1e-9)
             // 14 is smaller than the first model's window.
             #expect(answer.posteriors.sources.map(\.view.shortSide) == [16, 16, 18, 24, 21, 24, 27])
-            for (source, values) in zip(answer.posteriors.sources, answer.posteriors.values) {
+            for (source, values) in zip(answer.posteriors.sources, answer.posteriors.sourceMajorValues) {
                 let unknown = source.model == 0 ? 3 : 1
                 #expect(values.count == 8 && values[unknown] == 0 && values[4 + unknown] == 0)
                 #expect(abs(values.prefix(4).reduce(0, +) - 1) < 1e-6)
             }
-            let heat = try ensemble.heatMap(of: "d", on: files[0])
-            #expect((heat.width, heat.height) == (341, 256))
-            let error = #expect(throws: EvaluationError.self) { try ensemble.heatMap(of: "e", on: files[0]) }
+        }
+    }
+
+    /// The map comes from the dense view that is run anyway, and is the same where none is.
+    @Test(arguments: devices)
+    func heat(description: DeviceDescription) throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(description)
+            let first = try checkpoint(folder + "/1.safetensors", on: device)
+            let second = try checkpoint(folder + "/2.safetensors", classes: ["c", "d"], size: 20, shortSide: 24, seed: 2, on: device)
+            let files = try photographs([(40, 30), (30, 30)], in: folder)
+            func run(_ options: ViewOptions, _ name: String, _ files: [String], shortSide: Int? = nil) throws -> [ScoreMap] {
+                let models = try zip([first, second], ["one", "two"]).map {
+                    try EvaluatedModel($0, name: $1, views: options, batch: 2, device: device)
+                }
+                let ensemble = Ensemble(models, device: device)
+                return try ensemble.run(
+                    ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1,
+                    heat: .init(className: name, shortSide: shortSide)
+                ).heat
+            }
+            let maps = try run(ViewOptions(isDense: true, mirrors: true), "c", files)
+            // At short sides of 16 and 24 with poolings of 4 in all; windows of 4 × 4 and 5 × 5 cells.
+            #expect(maps.map(\.height) == [1, 2] && maps.map(\.width) == [2, 4] && maps.map(\.pixelWidth) == [21, 32])
+            #expect(maps.allSatisfy { $0.values.count == $0.height * $0.width && Set($0.values).count > 1 })
+            let crops = try run(ViewOptions(), "c", files)
+            #expect(crops.map(\.values) == maps.map(\.values))
+            #expect(try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values] && run(ViewOptions(), "d", files).count == 1)
+            #expect(try run(ViewOptions(isDense: true), "a", files, shortSide: 20).map(\.height) == [2])
+            // The map's mean over windows is what the view says of the class, where posteriors are averaged.
+            let model = try EvaluatedModel(
+                first, name: "one", views: ViewOptions(isDense: true, scales: [20], averaging: .posteriors), batch: 2, device: device)
+            let answer = try Ensemble([model], device: device).run(
+                ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 2, workers: 1, heat: .init(className: "b", shortSide: 20))
+            let values = answer.heat[0].values
+            #expect(abs(values.reduce(0, +) / Float(values.count) - answer.posteriors.values(of: 0, source: 1)[1]) < 1e-6)
+
+            let error = #expect(throws: EvaluationError.self) { try run(ViewOptions(), "e", files) }
             #expect(error?.description.contains("--heat e: no model has a class of this name; expected one of a, b, c, d") == true)
-            #expect(throws: ImageError.self) { try ensemble.heatMap(of: "d", on: files[1]) }
+            #expect(try run(ViewOptions(), "d", [folder + "/missing.jpg"]).isEmpty)
+            let picture = try ScoreMap.overlay(maps, photograph: files[0])
+            #expect((picture.width, picture.height) == (341, 256 + ScoreMap.scaleHeight))
         }
     }
 }
@@ -150,11 +188,11 @@ import Testing
         let classes = ["<cat>", "dog", "c", "d", "e", "f"]
         let a: [Float] = [0.9, 0.1, 0, 0, 0, 0, 0.1, 0.9, 0, 0, 0, 0, 0.5, 0.3, 0.2, 0, 0, 0]
         let b: [Float] = [0.2, 0.8, 0, 0, 0, 0, 0.2, 0.8, 0, 0, 0, 0, 0.2, 0.5, 0.3, 0, 0, 0]
-        let posteriors = Posteriors(
+        let posteriors = try Posteriors(
             models: ["run \"A\"", "run B"], classes: classes, files: ["val/1.jpg", "val/2.jpg", "val/3.jpg"], labels: [0, 1, 1],
             sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))], values: [a, b])
         var asked: [String] = []
-        let page = try ComparisonPage(posteriors, title: "A & B", limit: 2) { file in
+        let page = try ComparisonPage(ViewTable(posteriors), title: "A & B", limit: 2) { file in
             asked.append(file)
             return [1, 2, 3]
         }.html()
@@ -169,5 +207,22 @@ import Testing
         ] {
             #expect(page.contains("<h2>\(title)</h2>"), "\(title)")
         }
+    }
+
+    /// Many classes: the matrix is drawn, with a square for each pair that came up, and no class is left out.
+    @Test func manyClasses() throws {
+        let classes = (0..<120).map { "class \($0)" }
+        func values(_ shift: Int) -> [Float] {
+            (0..<120).flatMap { label in classes.indices.map { $0 == (label + (label < 3 ? shift : 0)) % 120 ? 0.9 : 0.0005 } }
+        }
+        let posteriors = try Posteriors(
+            models: ["A", "B"], classes: classes, files: classes.map { "\($0).jpg" }, labels: Array(classes.indices),
+            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))], values: [values(1), values(0)])
+        let page = try ComparisonPage(ViewTable(posteriors), title: "many", limit: 1) { _ in [1] }.html()
+        #expect(page.components(separatedBy: "<rect class=\"right\"").count - 1 == 117 + 120)
+        #expect(page.components(separatedBy: "<rect class=\"wrong\"").count - 1 == 3)
+        #expect(page.contains("<title>1 of 1 class 2: class 3</title>") && page.contains("1 × class 2 taken for class 3"))
+        #expect(page.components(separatedBy: "<th scope=\"row\">class ").count - 1 == 120)
+        #expect(page.contains("<summary>80 more, which differ less</summary>"))
     }
 }

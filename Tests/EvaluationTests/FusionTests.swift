@@ -19,46 +19,53 @@ import Testing
         ("tree frog", 0.011), ("cicada", 0.011), ("screwdriver", 0.01), ("harvestman", 0.01),
     ]
 
-    private func table(_ lists: [[(String, Float)]]) -> Posteriors {
+    /// One photograph seen by several models; `views` has the model of each list.
+    private func table(_ lists: [[(String, Float)]], views: [Int]? = nil) throws -> Posteriors {
         let names = lists.map { $0.map(\.0) }
         let classes = Posteriors.union(names)
-        return Posteriors(
-            models: lists.indices.map { "model \($0)" }, classes: classes, files: ["photograph"], labels: [0],
-            sources: lists.indices.map { .init(model: $0, view: View(shortSide: 256)) },
-            values: zip(lists, names).map { Posteriors.matched($0.map(\.1), from: $1, to: classes) })
+        let models = views ?? Array(lists.indices)
+        return try Posteriors(
+            models: Set(models).sorted().map { "model \($0)" }, classes: classes, files: ["photograph"], labels: [0],
+            sources: models.map { .init(model: $0, view: View(shortSide: 256)) },
+            values: zip(lists, names).map { Posteriors.ClassPlaces(of: $1, in: classes).spread($0.map(\.1)) })
     }
 
     @Test func figure7() throws {
-        let posteriors = table([Self.lowResolution, Self.highResolution])
-        let mean = posteriors.mean(posteriors.members([0, 1], weights: nil))
+        let posteriors = try table([Self.lowResolution, Self.highResolution])
+        let mean = posteriors.mean(posteriors.mixture([0, 1]), of: 0)
         let order = Metrics.order(mean).map { posteriors.classes[$0] }
         #expect(Array(order.prefix(5)) == ["ant", "damselfly", "lacewing", "dragonfly", "walking stick"])
         let dragonfly = try #require(posteriors.classes.firstIndex(of: "dragonfly"))
         // (0.0287 + 0.074) / 2; half a unit of the printed digits' last place is 3e-5.
         #expect(abs(mean[dragonfly] - 0.0514) < 3e-5 + 5e-5)
-        #expect(Metrics.order(posteriors.values[0]).firstIndex(of: dragonfly) == 6)
+        #expect(Metrics.order(posteriors.values(of: 0, source: 0)).firstIndex(of: dragonfly) == 6)
     }
 
-    @Test func weightsAndViews() {
-        var posteriors = table([[("a", 1), ("b", 0)], [("b", 1), ("a", 0)]])
-        // A second view of the first model: its two share the weight of one.
-        posteriors.sources.append(.init(model: 0, view: View(shortSide: 288)))
-        posteriors.values.append([0.5, 0.5])
-        #expect(posteriors.mean(posteriors.members([0, 1, 2], weights: nil)) == [0.375, 0.625])
-        #expect(posteriors.mean(posteriors.members([0, 1, 2], weights: [3, 1])) == [0.5625, 0.4375])
-        #expect(posteriors.mean(posteriors.members([1], weights: [3, 1])) == [0, 1])
+    @Test func weightsAndViews() throws {
+        // The first and third are views of one model: its two share the weight of one.
+        let posteriors = try table([[("a", 1), ("b", 0)], [("b", 1), ("a", 0)], [("a", 0.5), ("b", 0.5)]], views: [0, 1, 0])
+        func mean(_ sources: [Int], _ weights: [Double]? = nil) -> [Float] {
+            posteriors.mean(posteriors.mixture(sources, weights: weights), of: 0)
+        }
+        #expect(mean([0, 1, 2]) == [0.375, 0.625])
+        #expect(mean([0, 1, 2], [3, 1]) == [0.5625, 0.4375])
+        #expect(mean([1], [3, 1]) == [0, 1])
+        // Their sum is more than a number can be.
+        #expect(mean([0, 1], [1.5e308, 1.5e308]) == [0.5, 0.5])
     }
 
     @Test func classesAreMatchedByName() {
         #expect(Posteriors.union([["b", "a"], ["c", "a"]]) == ["b", "a", "c"])
-        #expect(Posteriors.matched([1, 2, 3, 4], from: ["a", "c"], to: ["c", "b", "a"]) == [2, 0, 1, 4, 0, 3])
+        #expect(Posteriors.ClassPlaces(of: ["a", "c"], in: ["c", "b", "a"]).spread([1, 2]) == [2, 0, 1])
     }
 
     // MARK: - Files
 
-    private func sample(_ classes: [String] = ["a", "b"], files: [String] = ["1.jpg", "2.jpg"], label: Int = 1) -> Posteriors {
-        Posteriors(
-            models: ["run"], classes: classes, files: files, labels: [0, label],
+    private func sample(_ classes: [String] = ["a", "b"], files: [String] = ["1.jpg", "2.jpg"], label: Int = 1, other: Int = 0) throws
+        -> Posteriors
+    {
+        try Posteriors(
+            models: ["run"], classes: classes, files: files, labels: [other, label],
             sources: [
                 .init(model: 0, view: View(shortSide: 32), seconds: 0.5),
                 .init(model: 0, view: View(shortSide: 36, isDense: true, isMirrored: true), seconds: 1.25),
@@ -68,8 +75,13 @@ import Testing
     @Test func keptPosteriorsComeBack() throws {
         try TemporaryFolder.with { folder in
             try sample().write(folder + "/p.npy")
-            #expect(try Posteriors.read(folder + "/p.npy") == sample())
-            #expect(try NPYFile.read(folder + "/p.npy").shape == [2, 2, 2])
+            let (kept, original) = (try Posteriors.read(folder + "/p.npy"), try sample())
+            #expect(kept.models == original.models && kept.classes == original.classes && kept.files == original.files)
+            #expect(kept.labels == original.labels && kept.sources == original.sources)
+            #expect(kept.sourceMajorValues == [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
+            #expect(try NPYFile(folder + "/p.npy").shape == [2, 2, 2])
+            // What others read is view by view.
+            #expect(try NPYFile(folder + "/p.npy").values(0..<8) == [1, 0, 0.25, 0.75, 0.5, 0.5, 0, 1])
             try FileManager.default.removeItem(atPath: folder + "/p.npy.json")
             let error = #expect(throws: ModelFileError.self) { try Posteriors.read(folder + "/p.npy") }
             #expect(error?.description.contains("p.npy.json: no such file") == true)
@@ -86,21 +98,37 @@ import Testing
     }
 
     @Test func tablesOfTheSamePhotographsJoin() throws {
-        let other = sample(["b", "c"], label: 0)
-        var mine = sample()
-        mine.labels = [1, 1]
-        let joined = try Posteriors.joined([mine, other], names: ["A", "B"])
+        let joined = try Posteriors.joined([try sample(other: 1), try sample(["b", "c"], label: 0)], names: ["A", "B"])
         #expect(joined.classes == ["a", "b", "c"] && joined.models == ["run", "run"] && joined.labels == [1, 1])
         #expect(joined.sources.map(\.model) == [0, 0, 1, 1])
-        #expect(joined.values[0] == [1, 0, 0, 0.25, 0.75, 0] && joined.values[2] == [0, 1, 0, 0, 0.25, 0.75])
+        #expect(joined.sourceMajorValues[0] == [1, 0, 0, 0.25, 0.75, 0] && joined.sourceMajorValues[2] == [0, 1, 0, 0, 0.25, 0.75])
     }
 
     @Test func tablesOfOtherPhotographsDoNot() throws {
-        func message(_ other: Posteriors) -> String {
-            #expect(throws: EvaluationError.self) { try Posteriors.joined([sample(), other], names: ["A", "B"]) }?.description ?? ""
+        func message(_ other: Posteriors) throws -> String {
+            let mine = try sample()
+            return #expect(throws: EvaluationError.self) { try Posteriors.joined([mine, other], names: ["A", "B"]) }?.description ?? ""
         }
-        #expect(message(sample(files: ["1.jpg", "3.jpg"])).contains("B: other photographs than A: file 2 is 3.jpg and not 2.jpg"))
-        #expect(message(sample(label: 0)).contains("2.jpg is labelled a, in A b"))
+        #expect(try message(sample(files: ["1.jpg", "3.jpg"])).contains("B: other photographs than A: file 2 is 3.jpg and not 2.jpg"))
+        #expect(try message(sample(label: 0)).contains("2.jpg is labelled a, in A b"))
+    }
+}
+
+extension Posteriors {
+    /// - Parameter values: for each source `[files][classes]`.
+    init(models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: [[Float]]) throws {
+        self.init(
+            models: models, classes: classes, files: files, labels: labels, sources: sources,
+            values: try SpooledFloats { append in
+                for file in files.indices {
+                    for own in values { try append(Array(own[file * classes.count..<(file + 1) * classes.count])) }
+                }
+            })
+    }
+
+    /// For each source `[files][classes]`.
+    var sourceMajorValues: [[Float]] {
+        sources.indices.map { source in files.indices.flatMap { values(of: $0, source: source) } }
     }
 }
 

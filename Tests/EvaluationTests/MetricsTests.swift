@@ -1,36 +1,64 @@
 import Foundation
+import ModelFiles
 import Testing
 
 @testable import Evaluation
 
 @Suite struct MetricsTests {
+    /// Counts rows of posteriors.
+    private func metrics(_ posteriors: [Float], labels: [Int], classes: Int) -> (metrics: Metrics, verdicts: [Metrics.Verdict]) {
+        var metrics = Metrics(classes: classes)
+        let verdicts = labels.enumerated().map { image, label in
+            Array(posteriors[image * classes..<(image + 1) * classes]).withUnsafeBufferPointer { metrics.count($0, label: label) }
+        }
+        return (metrics, verdicts)
+    }
+
     @Test func byHand() {
         // Right and sure; wrong; a tie that the lower class wins; a class with a posterior of 0; not a number.
         let posteriors: [Float] = [0.9, 0.1, 0, 0.3, 0.6, 0.1, 0.4, 0.4, 0.2, 0.5, 0.5, 0, .nan, .nan, .nan]
-        let metrics = Metrics(posteriors: posteriors, labels: [0, 0, 1, 2, 0], classes: 3)
-        #expect(metrics.ranks == [0, 1, 1, 2, 2])
-        #expect(metrics.images == 5 && metrics.top1Count == 1 && metrics.top5Count == 5)
-        #expect(metrics.confusion == [[2, 1, 0], [1, 0, 0], [1, 0, 0]])
+        let (metrics, verdicts) = metrics(posteriors, labels: [0, 0, 1, 2, 0], classes: 3)
+        #expect(verdicts.map(\.rank) == [0, 1, 1, .max, .max])
+        // What has no posterior, or none that is a number, is not among the first five, though there are only three.
+        #expect(metrics.images == 5 && metrics.total.top1 == 1 && metrics.total.top5 == 3)
+        #expect(metrics.confusion.entries.map(\.label) == [0, 0, 1, 2] && metrics.confusion.entries.map(\.answer) == [0, 1, 0, 0])
+        #expect(metrics.confusion.entries.map(\.count) == [2, 1, 1, 1] && metrics.confusion[0, 0] == 2 && metrics.confusion[2, 2] == 0)
+        #expect(metrics.confusion.mistakes.map(\.label) == [0, 1, 2])
         #expect(metrics.byClass.map(\.images) == [3, 1, 1] && metrics.byClass.map(\.top1) == [1, 0, 0])
         let losses = [
             -log(Double(Float(0.9))), -log(Double(Float(0.3))), -log(Double(Float(0.4))), -log(Double(Float.leastNormalMagnitude)),
         ]
-        #expect(Array(metrics.losses.prefix(4)) == losses && metrics.losses[4].isNaN)
+        #expect(verdicts.prefix(4).map(\.loss) == losses && verdicts[4].loss.isNaN && metrics.loss.isNaN)
+        #expect(metrics.byClass[1].loss == losses[2])
     }
 
     @Test func topFive() {
         let row: [Float] = [0.3, 0.25, 0.2, 0.1, 0.08, 0.07]
-        let metrics = Metrics(posteriors: row + row, labels: [4, 5], classes: 6)
-        #expect(metrics.top1Count == 0 && metrics.top5Count == 1)
+        let six = metrics(row + row, labels: [4, 5], classes: 6).metrics
+        #expect(six.top1 == 0 && six.top5 == 0.5)
         // Of equal posteriors the class listed first comes first.
-        let tie = Metrics(posteriors: [0.4, 0.4, 0.2, 0.4, 0.4, 0.2], labels: [0, 1], classes: 3)
-        #expect(tie.ranks == [0, 1])
+        #expect(metrics([0.4, 0.4, 0.2, 0.4, 0.4, 0.2], labels: [0, 1], classes: 3).verdicts.map(\.rank) == [0, 1])
         #expect(Metrics.order([0.1, 0.5, 0.1, 0.3] as [Float]) == [1, 3, 0, 2])
+    }
+
+    @Test func mistakesByFrequency() {
+        var confusion = Confusion(classes: 3)
+        for (label, answer) in [(0, 1), (2, 0), (2, 0), (1, 1), (1, 1), (1, 1), (0, 2)] { confusion.count(label: label, answer: answer) }
+        #expect(confusion.mistakes.map { [$0.label, $0.answer, $0.count] } == [[2, 0, 2], [0, 1, 1], [0, 2, 1]])
+    }
+
+    /// Ten photographs, three won and one lost: 0.2 ± 1.96 √(4 − 2²/10) / 10.
+    @Test func pairedDifference() {
+        let from = [true, true, false, false, false, true, true, true, false, false]
+        let to = [true, false, true, true, true, true, true, true, false, false]
+        let difference = PairedDifference(from: from, to: to)
+        #expect(abs(difference.difference - 0.2) < 1e-12 && abs(difference.halfWidth - 0.371877) < 1e-6)
+        #expect(PairedDifference(from: from, to: from).halfWidth == 0)
     }
 
     @Test func calibration() {
         // Two answers of confidence 0.75, one of them right, and one sure and right: 2/3 · |0.75 − 0.5| + 1/3 · 0.
-        let metrics = Metrics(posteriors: [0.75, 0.25, 0.25, 0.75, 1, 0], labels: [0, 0, 0], classes: 2)
+        let metrics = metrics([0.75, 0.25, 0.25, 0.75, 1, 0], labels: [0, 0, 0], classes: 2).metrics
         #expect(abs(metrics.calibrationError - 1 / 6.0) < 1e-12)
         #expect(metrics.calibration.count == 15 && metrics.calibration[11].images == 2 && metrics.calibration[14].images == 1)
     }
@@ -93,21 +121,34 @@ import Testing
             [0.6, 0.4, 0.4, 0.6, 0.4, 0.6, 0.4, 0.6], [0.9, 0.1, 0.9, 0.1, 0.4, 0.6, 0.4, 0.6],
             [0.7, 0.3, 0.7, 0.3, 0.7, 0.3, 0.2, 0.8], [0.4, 0.6, 0.4, 0.6, 0.9, 0.1, 0.9, 0.1],
         ]
-        let posteriors = Posteriors(
+        let posteriors = try Posteriors(
             models: ["A", "B"], classes: ["x", "y"], files: ["1", "2", "3", "4"], labels: [0, 0, 0, 0], sources: sources, values: values)
         let table = ViewTable(posteriors)
         #expect(table.rows.map(\.model) == [0, 0, 1, 1, nil, nil])
         #expect(table.rows.map(\.name) == ["single crop", "dense", "single crop", "dense", "single crop", "dense"])
-        #expect(table.rows.map(\.metrics.top1Count) == [1, 2, 3, 2, 3, 4])
+        #expect(table.rows.map(\.metrics.total.top1) == [1, 2, 3, 2, 3, 4])
         // Four photographs in two seconds for each view.
         #expect(table.rows.map(\.imagesPerSecond) == [2, 2, 2, 2, 1, 1])
-        #expect(table.final.sources == [1, 3])
-        let order = table.greedyOrder()
+        #expect(table.final.mixture.members.map(\.source) == [1, 3])
+        let steps = GreedyOrder(posteriors).steps
         // The third is best; with the fourth it is right on all, and so it is with nothing else.
-        #expect(order.map(\.source).prefix(2) == [2, 3] && order.map(\.metrics.top1Count).prefix(2) == [3, 4])
-        #expect(Set(order.map(\.source)) == [0, 1, 2, 3])
+        #expect(steps.map(\.source).prefix(2) == [2, 3] && steps.map(\.metrics.total.top1).prefix(2) == [3, 4])
+        #expect(Set(steps.map(\.source)) == [0, 1, 2, 3])
+        #expect(steps[0].gain == nil && steps[1].gain?.difference == 0.25)
+        // Each view costs two seconds for four photographs.
+        #expect(steps.map(\.imagesPerSecond) == [2, 1, 2 / 3.0, 0.5])
+        // Each step is what the mean of its views is, by the shares that the table's rows have.
+        for count in 1...4 {
+            let own = posteriors.metrics(posteriors.mixture(steps.prefix(count).map(\.source)))
+            #expect(steps[count - 1].metrics == own)
+        }
         let weighted = ViewTable(posteriors, weights: [1, 0])
         #expect(weighted.final.metrics == weighted.rows[1].metrics)
+        // A model of weight 0 has nothing to add; one of much weight decides.
+        #expect(GreedyOrder(posteriors, weights: [1, 0]).steps.map(\.source) == [1, 0])
+        #expect(
+            GreedyOrder(posteriors, weights: [100, 1]).steps.last?.metrics
+                == posteriors.metrics(posteriors.mixture([1, 0, 2, 3], weights: [100, 1])))
     }
 }
 
@@ -127,5 +168,18 @@ import Testing
         func pixel(_ x: Int) -> [UInt8] { Array(picture.pixels[3 * x..<3 * x + 3]) }
         // Half grey, half the colour: blue at 0, red at 1.
         #expect(pixel(0) == [63, 63, 88] && pixel(5) == [165, 69, 63])
+    }
+
+    /// Below the picture, which stays as it is: white, then from the colour of 0 to that of 1.
+    @Test func scale() {
+        let (width, height) = (64, 4)
+        let picture = ScoreMap.withScale(.init(width: width, height: height, pixels: [UInt8](repeating: 7, count: 3 * width * height)))
+        #expect(picture.width == width && picture.height == height + ScoreMap.scaleHeight)
+        func pixel(_ x: Int, _ y: Int) -> [UInt8] { Array(picture.pixels[3 * (y * width + x)..<3 * (y * width + x) + 3]) }
+        func colour(_ score: Double) -> [UInt8] { ScoreMap.heat(score).map { UInt8((255 * $0).rounded()) } }
+        #expect(pixel(63, 3) == [7, 7, 7] && pixel(0, 4) == [255, 255, 255])
+        #expect(pixel(20, 15) == colour(0) && pixel(43, 15) == colour(1) && pixel(19, 15) == [255, 255, 255])
+        // A stroke of the 0 and of the 1.
+        #expect(pixel(8, 16) == [0, 0, 0] && pixel(52, 14) == [0, 0, 0])
     }
 }

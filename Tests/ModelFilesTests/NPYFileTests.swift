@@ -19,8 +19,14 @@ import Testing
     @Test func roundTrip() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("a.npy")
-        try NPYFile.write(path, shape: [2, 3], slices: [[1, 2, 3], [4, 5, 6]])
-        #expect(try NPYFile.read(path) == NPYFile(shape: [2, 3], values: [1, 2, 3, 4, 5, 6]))
+        try NPYFile.write(path, shape: [2, 3]) { append in
+            try append([1])
+            try append([2, 3, 4, 5])
+            try append([6])
+        }
+        let array = try NPYFile(path)
+        #expect(array.shape == [2, 3] && array.count == 6)
+        #expect(try array.values(0..<6) == [1, 2, 3, 4, 5, 6] && array.values(2..<4) == [3, 4] && array.values(1..<1) == [])
         let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
         #expect(bytes.count == 128 + 24 && Array(bytes[128..<136]) == [0, 0, 0x80, 0x3F, 0, 0, 0, 0x40])
     }
@@ -37,7 +43,7 @@ import Testing
         let doubles = [0.5, -3.0].flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
         try Data(file("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n", version: 2, doubles)).write(
             to: URL(fileURLWithPath: path))
-        #expect(try NPYFile.read(path) == NPYFile(shape: [2], values: [0.5, -3]))
+        #expect(try NPYFile(path).shape == [2] && NPYFile(path).values(0..<2) == [0.5, -3] && NPYFile(path).values(1..<2) == [-3])
     }
 
     @Test func whatIsNoSuchArray() throws {
@@ -53,8 +59,33 @@ import Testing
             (file(good.replacing("(2,)", with: "[2]"), [0]), "a header without shape"),
         ] as [([UInt8], String)] {
             try Data(bytes).write(to: URL(fileURLWithPath: path))
-            let error = #expect(throws: ModelFileError.self) { try NPYFile.read(path) }
+            let error = #expect(throws: ModelFileError.self) { try NPYFile(path) }
             #expect(error?.description.contains(found) == true, "\(String(describing: error))")
         }
+    }
+
+    /// Longer than the buffer, in pieces that do not divide it, and what an error leaves behind.
+    @Test func manyPieces() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.file("long.npy")
+        let count = 3 * 65_536 + 11
+        func fill(_ append: FloatSink) throws {
+            for first in stride(from: 0, to: count, by: 777) { try append((first..<min(count, first + 777)).map { Float($0) }) }
+        }
+        try NPYFile.write(path, shape: [count], fill)
+        let expected = (0..<count).map { Float($0) }
+        #expect(try NPYFile(path).values(0..<count) == expected)
+        let spooled = try SpooledFloats(fill)
+        #expect(spooled.count == count && spooled.withValues(0..<count) { Array($0) } == expected)
+        #expect(spooled.withValues(65_530..<65_540) { Array($0) } == Array(expected[65_530..<65_540]))
+        #expect(try SpooledFloats { _ in }.count == 0)
+        struct Stop: Error {}
+        #expect(throws: Stop.self) {
+            try NPYFile.write(folder.file("half.npy"), shape: [count]) { append in
+                try append(expected)
+                throw Stop()
+            }
+        }
+        #expect(!FileManager.default.fileExists(atPath: folder.file("half.npy")))
     }
 }

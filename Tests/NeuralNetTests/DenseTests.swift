@@ -31,11 +31,24 @@ extension OnDevices {
             }
         }
 
-        private func load(_ images: [[Float]]) -> (Buffer, Int, DenseNetwork.Run) throws -> Void {
+        private func load(_ images: [[Float]]) -> DenseNetwork.Load {
             { buffer, first, part in
                 let shape = FeatureShape.image(height: part.height, width: part.width)
                 try buffer.write(images[first..<first + part.count].flatMap { shape.stored($0) })
             }
+        }
+
+        /// The scores of every window, `[windows][classes]`, and how many windows each product had.
+        private func scores(_ dense: DenseNetwork, _ runs: [DenseNetwork.Run], _ images: [[Float]]) throws -> (rows: [Float], parts: [Int])
+        {
+            var rows: [Float] = []
+            var parts: [Int] = []
+            try dense.forward(runs, load: load(images)) { scores, part in
+                #expect(part.lowerBound == parts.reduce(0, +))
+                parts.append(part.count)
+                rows += Self.row.unstored(try scores.read(part.count * dense.network.logitsStride))
+            }
+            return (rows, parts)
         }
 
         /// Odd sizes that the poolings cut, no and several hidden layers, no convolution, no pooling, more units than a panel or a wide tile has.
@@ -57,11 +70,11 @@ extension OnDevices {
                 DenseNetwork.Run(height: 2 * size + 1, width: size + 1, count: 1),
             ]
             let images = images(runs)
-            let maps = try dense.forward(runs, load: load(images))
+            let maps = try dense.maps(runs)
             #expect(maps.count == 4)
-            let total = maps.reduce(0) { $0 + $1.count }
-            let scores = Self.row.unstored(try dense.scoreRows.read(total * network.logitsStride))
-            let means = Self.row.unstored(try dense.logits(maps))
+            let scores = try scores(dense, runs, images).rows
+            #expect(scores.count == maps.reduce(0) { $0 + $1.count } * Self.classes)
+            let means = Self.row.unstored(try dense.logits(runs, load: load(images)))
             let sizes = runs.flatMap { run in Array(repeating: (run.height, run.width), count: run.count) }
             for (index, map) in maps.enumerated() {
                 let exact = oracle.denseForward(
@@ -93,8 +106,7 @@ extension OnDevices {
             let runs = [DenseNetwork.Run(height: 11, width: 23, count: 1)]
             let images = images(runs)
             let dense = try DenseNetwork(network)
-            let maps = try dense.forward(runs, load: load(images))
-            let scores = Self.row.unstored(try dense.scoreRows.read(maps[0].count * network.logitsStride))
+            let scores = try scores(dense, runs, images).rows
             let exact = oracle.denseForward(
                 images[0].doubles, height: 11, width: 23, parameters: try network.parameters.map { try network.export($0).doubles })
             #expect(relativeError(scores, exact.logits) < (algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum))
@@ -114,9 +126,8 @@ extension OnDevices {
             }
             let before = try plain()
             let dense = try DenseNetwork(network)
-            let maps = try dense.forward(runs, load: load(images))
-            #expect(try dense.logits(maps) == before)
-            _ = try dense.forward([.init(height: 17, width: 31, count: 2)]) { buffer, _, part in
+            #expect(try dense.logits(runs, load: load(images)) == before)
+            _ = try dense.logits([.init(height: 17, width: 31, count: 2)]) { buffer, _, part in
                 try buffer.write([Float](repeating: 1, count: part.count * part.height * part.width * 4))
             }
             #expect(try plain() == before && before.contains { $0 != 0 })
@@ -130,14 +141,20 @@ extension OnDevices {
             let dense = try DenseNetwork(network)
             let runs = [DenseNetwork.Run(height: 70, width: 80, count: 4), DenseNetwork.Run(height: 5, width: 4, count: 2)]
             let images = images(runs)
-            let maps = try dense.forward(runs, load: load(images))
-            #expect(maps[0].count * 4 > dense.rowsPerProduct, "more than one product's rows")
-            let together = try dense.logits(maps)
+            #expect(try scores(dense, runs, images).parts.count > 1, "more than one product's rows")
+            let together = try dense.logits(runs, load: load(images))
+            let (posteriors, windows) = try dense.posteriors(runs, averaging: .posteriors, label: 2, load: load(images))
+            var done = 0
             for (index, size) in [(70, 80), (70, 80), (70, 80), (70, 80), (5, 4), (5, 4)].enumerated() {
-                let map = try dense.forward([.init(height: size.0, width: size.1, count: 1)], load: load([images[index]]))
-                let stride = network.logitsStride
-                #expect(try dense.logits(map) == Array(together[index * stride..<(index + 1) * stride]), "image \(index)")
+                let own = [DenseNetwork.Run(height: size.0, width: size.1, count: 1)]
+                let range = index * network.logitsStride..<(index + 1) * network.logitsStride
+                #expect(try dense.logits(own, load: load([images[index]])) == Array(together[range]), "image \(index)")
+                let alone = try dense.posteriors(own, averaging: .posteriors, label: 2, load: load([images[index]]))
+                #expect(alone.images == Array(posteriors[range]), "image \(index)")
+                #expect(alone.windows == Array(windows[done..<done + alone.windows.count]), "image \(index)")
+                done += alone.windows.count
             }
+            #expect(done == windows.count)
         }
 
         @Test(arguments: testDevices)
@@ -146,16 +163,16 @@ extension OnDevices {
             let network = try network("16,M,F20", size: 6, on: device)
             let dense = try DenseNetwork(network)
             let runs = [DenseNetwork.Run(height: 12, width: 9, count: 1), DenseNetwork.Run(height: 6, width: 6, count: 1)]
-            let maps = try dense.forward(runs, load: load(images(runs)))
-            let rows = Self.row.unstored(try dense.scoreRows.read((maps[0].count + 1) * network.logitsStride)).doubles
+            let images = images(runs)
+            let rows = try scores(dense, runs, images).rows.doubles
             func softmax(_ scores: [Double]) -> [Double] {
                 let rows = scores.count / 5
                 return Oracle.softmaxCrossEntropy(
                     scores, rows: rows, classes: 5, labels: Array(repeating: 0, count: rows), scale: 1
                 ).probabilities
             }
-            let count = maps[0].count
-            #expect(count == 8)
+            let count = try dense.maps(runs)[0].count
+            #expect(count == 8 && rows.count == 9 * Self.classes)
             func mean(_ values: [Double]) -> [Double] {
                 (0..<5).map { label in (0..<count).reduce(0) { $0 + values[$1 * 5 + label] } / Double(count) }
             }
@@ -163,8 +180,10 @@ extension OnDevices {
             for (averaging, exact) in [
                 (DenseNetwork.Averaging.logits, softmax(mean(rows)) + last), (.posteriors, mean(softmax(rows)) + last),
             ] {
-                let posteriors = Self.row.unstored(try dense.posteriors(maps, averaging: averaging))
-                #expect(relativeError(posteriors, exact) < Tolerance.softmax, "\(averaging)")
+                let answer = try dense.posteriors(runs, averaging: averaging, label: 3, load: load(images))
+                #expect(relativeError(Self.row.unstored(answer.images), exact) < Tolerance.softmax, "\(averaging)")
+                #expect(
+                    relativeError(answer.windows, stride(from: 3, to: rows.count, by: 5).map { softmax(rows)[$0] }) < Tolerance.softmax)
             }
             #expect(relativeError(softmax(mean(rows)).map { Float($0) }, mean(softmax(rows))) > 1e-3, "the two are not the same")
         }
