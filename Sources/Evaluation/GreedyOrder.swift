@@ -13,25 +13,29 @@ public struct GreedyOrder: Sendable {
 
     public let steps: [Step]
 
-    /// Every view in turn, but those of models whose weight is 0. One pass over the photographs for each, whatever is left being tried side by side.
-    ///
-    /// - Parameter weights: of the models; equal unless given.
-    public init(_ posteriors: Posteriors, weights: [Double]? = nil) {
-        var left = posteriors.sources.indices.filter { weights?[posteriors.sources[$0].model] != 0 }
+    /// Every view in turn, with the share that a view of its model has in the table's last row, but those of models whose weight is 0. Takes a pass
+    /// over the photographs for each step, in which all that is left is tried side by side.
+    public init(_ table: ViewTable) {
+        let posteriors = table.posteriors
+        let shares = Dictionary(
+            table.final.mixture.members.map { (posteriors.sources[$0.source].model, $0.share) }, uniquingKeysWith: { first, _ in first })
+        func members(_ sources: [Int]) -> [(source: Int, weight: Double)] {
+            sources.map { ($0, shares[posteriors.sources[$0].model] ?? 0) }
+        }
+        var left = members(Array(posteriors.sources.indices)).filter { $0.weight > 0 }.map(\.source)
         var chosen: [Int] = []
         var wasRight: [Bool] = []
         var steps: [Step] = []
         while !left.isEmpty {
-            let scores = GreedyOrder.scores(posteriors, chosen: chosen, candidates: left, weights: weights)
+            let scores = GreedyOrder.scores(posteriors, chosen: members(chosen), candidates: members(left))
             // Of equal candidates the first.
             let best = scores.indices.dropFirst().reduce(0) { best, next in
                 (scores[next].right, -scores[next].loss) > (scores[best].right, -scores[best].loss) ? next : best
             }
             chosen.append(left.remove(at: best))
             var isRight = [Bool](repeating: false, count: posteriors.files.count)
-            let metrics = posteriors.metrics([posteriors.mixture(chosen, weights: weights)]) { file, _, verdict in
-                isRight[file] = verdict.isRight
-            }[0]
+            let metrics = posteriors.metrics([Posteriors.Mixture(members(chosen))]) { file, _, verdict in isRight[file] = verdict.isRight }[
+                0]
             steps.append(
                 Step(
                     source: chosen[chosen.count - 1], metrics: metrics,
@@ -44,31 +48,32 @@ public struct GreedyOrder: Sendable {
 
     /// For each candidate the right answers and the sum of losses of the mean that it and the chosen ones make.
     private static func scores(
-        _ posteriors: Posteriors, chosen: [Int], candidates: [Int], weights: [Double]?
+        _ posteriors: Posteriors, chosen: [(source: Int, weight: Double)], candidates: [(source: Int, weight: Double)]
     ) -> [(right: Int, loss: Double)] {
-        // The shares in a mean depend on a candidate's model alone, so what the chosen ones say is added up once for all candidates of a model.
-        let groups = Dictionary(grouping: candidates.indices) { posteriors.sources[candidates[$0]].model }.sorted { $0.key < $1.key }
-            .map { (places: $0.value, mixture: posteriors.mixture(chosen + [candidates[$0.value[0]]], weights: weights)) }
         let classes = posteriors.classes.count
+        let sum = chosen.reduce(0) { $0 + $1.weight }
         var scores = candidates.map { _ in (right: 0, loss: 0.0) }
-        var base = [Float](repeating: 0, count: classes)
-        var mean = [Float](repeating: 0, count: classes)
+        // Not arrays: their checks at each element would keep these loops, in which all the time goes, from running on vectors.
+        let base = UnsafeMutableBufferPointer<Float>.allocate(capacity: classes)
+        let mean = UnsafeMutableBufferPointer<Float>.allocate(capacity: classes)
+        defer {
+            base.deallocate()
+            mean.deallocate()
+        }
         for (file, label) in posteriors.labels.enumerated() {
             posteriors.withValues(of: file) { values in
-                func add(_ source: Int, _ share: Double, to target: inout [Float]) {
-                    let (share, first) = (Float(share), source * classes)
-                    for index in target.indices { target[index] += share * values[first + index] }
+                base.update(repeating: 0)
+                for (source, weight) in chosen {
+                    let (own, weight) = (UnsafeBufferPointer(rebasing: values[source * classes..<(source + 1) * classes]), Float(weight))
+                    for index in 0..<classes { base[index] += weight * own[index] }
                 }
-                for group in groups {
-                    for index in base.indices { base[index] = 0 }
-                    for member in group.mixture.members.dropLast() { add(member.source, member.share, to: &base) }
-                    for place in group.places {
-                        for index in base.indices { mean[index] = base[index] }
-                        add(candidates[place], group.mixture.members[chosen.count].share, to: &mean)
-                        let verdict = mean.withUnsafeBufferPointer { Metrics.verdict($0, label: label) }
-                        scores[place].right += verdict.isRight ? 1 : 0
-                        scores[place].loss += verdict.loss
-                    }
+                for (place, (source, weight)) in candidates.enumerated() {
+                    let own = UnsafeBufferPointer(rebasing: values[source * classes..<(source + 1) * classes])
+                    let (old, new) = (Float(1 / (sum + weight)), Float(weight / (sum + weight)))
+                    for index in 0..<classes { mean[index] = old * base[index] + new * own[index] }
+                    let verdict = Metrics.verdict(UnsafeBufferPointer(mean), label: label)
+                    scores[place].right += verdict.isRight ? 1 : 0
+                    scores[place].loss += verdict.loss
                 }
             }
         }

@@ -147,11 +147,11 @@ public struct Metrics: Sendable, Equatable {
     public static func verdict(_ posteriors: UnsafeBufferPointer<Float>, label: Int) -> Verdict {
         let own = posteriors[label]
         var rank = 0
-        var best = 0
-        for (index, value) in posteriors.enumerated() {
-            if value > own || (value == own && index < label) { rank += 1 }
-            if value > posteriors[best] || (posteriors[best].isNaN && !value.isNaN) { best = index }
-        }
+        for value in posteriors[..<label] { rank += value >= own ? 1 : 0 }
+        for value in posteriors[label...] { rank += value > own ? 1 : 0 }
+        // What is not a number is no answer, unless nothing is one.
+        var best = posteriors.firstIndex { !$0.isNaN } ?? 0
+        for index in best..<posteriors.count where posteriors[index] > posteriors[best] { best = index }
         return Verdict(
             rank: own > 0 ? rank : .max, loss: own.isNaN ? .nan : -log(Double(max(own, Float.leastNormalMagnitude))), answer: best,
             confidence: Double(posteriors[best]))

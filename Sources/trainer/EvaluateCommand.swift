@@ -99,12 +99,11 @@ struct EvaluateCommand: ParsableCommand {
     }
 
     private func report(_ posteriors: Posteriors, _ evaluation: Evaluation?, showsTable: Bool) throws {
-        let weights = try ViewArguments.weights(weights, models: posteriors.models.count)
-        let table = ViewTable(posteriors, weights: weights)
+        let table = ViewTable(posteriors, weights: try ViewArguments.weights(weights, models: posteriors.models.count))
         let metrics = table.final.metrics
         let top5 = posteriors.classes.count > 5 ? ", top-5 \(percent(metrics.top5))" : ""
         print("\(metrics.images) images: top-1 \(percent(metrics.top1))\(top5), loss " + String(format: "%.4f", metrics.loss))
-        let order = showsTable && posteriors.sources.count > 1 ? GreedyOrder(posteriors, weights: weights).steps : []
+        let order = showsTable && posteriors.sources.count > 1 ? GreedyOrder(table).steps : []
         let report = ViewReport(table: table, order: order)
         if showsTable { report.print() }
         report.printClasses()

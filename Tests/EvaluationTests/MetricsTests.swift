@@ -130,25 +130,26 @@ import Testing
         // Four photographs in two seconds for each view.
         #expect(table.rows.map(\.imagesPerSecond) == [2, 2, 2, 2, 1, 1])
         #expect(table.final.mixture.members.map(\.source) == [1, 3])
-        let steps = GreedyOrder(posteriors).steps
+        let steps = GreedyOrder(table).steps
         // The third is best; with the fourth it is right on all, and so it is with nothing else.
         #expect(steps.map(\.source).prefix(2) == [2, 3] && steps.map(\.metrics.total.top1).prefix(2) == [3, 4])
         #expect(Set(steps.map(\.source)) == [0, 1, 2, 3])
         #expect(steps[0].gain == nil && steps[1].gain?.difference == 0.25)
         // Each view costs two seconds for four photographs.
         #expect(steps.map(\.imagesPerSecond) == [2, 1, 2 / 3.0, 0.5])
-        // Each step is what the mean of its views is, by the shares that the table's rows have.
+        // Each step is what the mean of its views is, with equal shares.
         for count in 1...4 {
-            let own = posteriors.metrics(posteriors.mixture(steps.prefix(count).map(\.source)))
+            let own = posteriors.metrics(Posteriors.Mixture(steps.prefix(count).map { ($0.source, 1) }))
             #expect(steps[count - 1].metrics == own)
         }
         let weighted = ViewTable(posteriors, weights: [1, 0])
         #expect(weighted.final.metrics == weighted.rows[1].metrics)
         // A model of weight 0 has nothing to add; one of much weight decides.
-        #expect(GreedyOrder(posteriors, weights: [1, 0]).steps.map(\.source) == [1, 0])
+        #expect(GreedyOrder(weighted).steps.map(\.source) == [1, 0])
+        let heavy = GreedyOrder(ViewTable(posteriors, weights: [1, 100])).steps
+        #expect(heavy.map(\.source).prefix(2) == [2, 3] && heavy.map(\.metrics.total.top1).prefix(2) == [3, 4])
         #expect(
-            GreedyOrder(posteriors, weights: [100, 1]).steps.last?.metrics
-                == posteriors.metrics(posteriors.mixture([1, 0, 2, 3], weights: [100, 1])))
+            heavy.last?.metrics.loss == posteriors.metrics(Posteriors.Mixture(heavy.map { ($0.source, [1, 1, 100, 100][$0.source]) })).loss)
     }
 }
 
