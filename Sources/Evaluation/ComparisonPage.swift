@@ -63,7 +63,11 @@ public struct ComparisonPage {
         body += summary(onlyA: onlyA.count, onlyB: onlyB.count)
         body += try sheet("B is right, A is wrong", "\(onlyB.count) photographs", surest(onlyB, right: 1))
         body += try sheet("A is right, B is wrong", "\(onlyA.count) photographs", surest(onlyA, right: 0))
-        body += section("Confusion", "Rows are the true classes, columns the answers, each by its share of the row.", confusion())
+        let isDrawn = classes.count > Self.largestMatrix
+        body += section(
+            "Confusion",
+            "Rows are the true classes, columns the answers, the stronger the larger their share of the row."
+                + (isDrawn ? " Both stand in the models' order; hold the pointer over a square for its names." : ""), confusion())
         body += try sheet("Hardest photographs", "by the loss of the mean of both", hardest)
         body += section("Accuracy by class", "Top-1 in percent, the largest differences first.", byClass())
         body += section(
@@ -197,7 +201,6 @@ public struct ComparisonPage {
         return
             "<svg class=\"drawn\" viewBox=\"0 0 \(side) \(side)\" role=\"img\" aria-label=\"Confusion of \(letter(model)), \(side) classes\">"
             + "<rect class=\"ground\" width=\"\(side)\" height=\"\(side)\"/>\(squares.joined())</svg>"
-            + "<p class=\"note\">Classes stand in the order of their names in the folder; a square tells its own under the pointer.</p>"
     }
 
     private func worstPairs(_ model: Int) -> String {
