@@ -72,6 +72,16 @@ public struct Dataset: Sendable {
 
     public var classes: [String] { training.classes }
 
+    /// A sentence on the classes of which no photograph is held out, so that validation tells nothing of them; nil where each has one.
+    public var holdOutGap: String? {
+        let heldOut = Set(validation.files.map(\.label))
+        let missing = classes.indices.filter { !heldOut.contains($0) }.map { classes[$0] }
+        guard !missing.isEmpty else { return nil }
+        return
+            "no photograph of class \(quoted(missing)) is held out, so validation tells nothing of \(missing.count == 1 ? "it" : "them"): "
+            + "put some into val/, or without val/ give a larger --val-fraction"
+    }
+
     /// Lists a folder of one of these forms:
     /// - `root/train/CLASS/*` and `root/val/CLASS/*`;
     /// - `root/CLASS/*` (or `root/train/CLASS/*` alone), split by a hash of each file's path below `root`: the same on every machine.
