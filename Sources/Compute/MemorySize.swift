@@ -27,4 +27,14 @@ public struct MemorySize: Sendable, Equatable {
         default: String(format: "%.2f GB", Double(bytes) * 1e-9)
         }
     }
+
+    /// The largest round amount within `bytes`, as an option takes it: `13.9G`, `45M`; nil below a kilobyte.
+    public static func option(atMost bytes: Int) -> String? {
+        switch bytes {
+        case ..<(1 << 10): nil
+        case ..<(1 << 20): "\(bytes >> 10)K"
+        case ..<(1 << 30): "\(bytes >> 20)M"
+        default: String(format: "%.1fG", (Double(bytes) / 0x1p30 * 10).rounded(.down) / 10)
+        }
+    }
 }

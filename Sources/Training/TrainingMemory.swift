@@ -22,7 +22,7 @@ public struct TrainingMemory {
     public let input: Input
     public let device: DeviceDescription
     /// What the cache of decoded photographs is given.
-    public let cache: CacheSize
+    public private(set) var cache: CacheSize
     /// Whether gradients go to other ranks: a device that does not work in the host's memory then has a copy of them to send from.
     public private(set) var exchanges = false
 
@@ -133,15 +133,37 @@ public struct TrainingMemory {
         if let largest = try largestBatch() {
             lines.append("largest batch that fits: \(largest)" + (largest == 65_536 / shards * shards ? " or more" : ""))
         } else {
-            lines.append("no batch fits" + (shards > 1 ? "; fewer --shards need less memory for gradients" : ""))
+            let remedy =
+                try withoutCache.largestBatch() != nil
+                ? " beside this cache" : shards > 1 ? "; fewer --shards need less memory for gradients" : ""
+            lines.append("no batch fits" + remedy)
         }
         return lines.joined(separator: "\n")
+    }
+
+    /// What is wrong where a step over `batch` images fits the device, but not beside the cache that was asked for; nil otherwise.
+    public func cacheProblem(batch: Int) throws -> String? {
+        guard case .amount(let asked) = cache, try !plan(batch: batch).fits else { return nil }
+        let rest = try withoutCache.plan(batch: batch)
+        guard rest.fits else { return nil }
+        let advice = MemorySize.option(atMost: rest.deviceMemory - rest.total).map { "--cache \($0) or less, or " } ?? ""
+        return
+            "--cache \(asked.text) (\(MemorySize.text(asked.bytes))): the device has \(MemorySize.text(rest.deviceMemory)), of which training with "
+            + "batches of \(batch) takes \(MemorySize.text(rest.total)); give \(advice)--cache auto"
+    }
+
+    private var withoutCache: TrainingMemory {
+        var memory = self
+        memory.cache = .off
+        return memory
     }
 
     /// Throws the table where a step over `batch` images does not fit the device.
     public func requireFit(batch: Int) throws {
         guard try !plan(batch: batch).fits else { return }
-        let advice = try largestBatch() == nil ? "a smaller --model or --image-size" : "a smaller --batch, or more --shards"
+        if let problem = try cacheProblem(batch: batch) { throw TrainingError("\(problem)\n" + (try table(batch: batch))) }
+        let advice =
+            try withoutCache.largestBatch() == nil ? "a smaller --model or --image-size" : "a smaller --batch, or more --shards"
         throw TrainingError("the network does not fit the device; try \(advice)\n" + (try table(batch: batch)))
     }
 }

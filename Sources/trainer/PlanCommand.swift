@@ -1,5 +1,4 @@
 import ArgumentParser
-import Compute
 import ModelFiles
 import NeuralNet
 import Training
@@ -8,41 +7,43 @@ struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan", abstract: "Tell the device memory that training takes, and the largest batch that fits; allocates nothing.")
 
-    @OptionGroup var network: NetworkOptions
+    // Train's own options: what is planned is what `train` would allocate with the same flags.
+    @Option("model") var model: TrainCommand.Setting?
+    @Option("image-size") var imageSize: TrainCommand.Setting?
+    @Option("short-side") var shortSide: TrainCommand.Setting?
+    @Option("batch") var batch: TrainCommand.Setting?
+    @Option("shards") var shards: TrainCommand.Setting?
+    @Option("convolution") var convolution: TrainCommand.Setting?
+    @Option("cache") var cache: TrainCommand.Setting?
 
-    @OptionGroup var shards: ShardOptions
-
-    @OptionGroup var convolution: ConvolutionOptions
-
-    @Option(
-        help: """
-            Device memory for decoded photographs: auto (half of what the rest leaves; a small set takes less), off or an amount such as 800M \
-            or 4G (1G = 2³⁰ bytes).
-            """)
-    var cache = CacheSize.auto
+    @Option(help: "Number of classes.")
+    var classes = 10
 
     @OptionGroup var device: DeviceOptions
 
     @OptionGroup var output: JSONOptions
 
-    func validate() throws { try shards.validate(batch: network.batch) }
+    func validate() throws {
+        guard (2...1_000_000).contains(classes) else { throw ValidationError("--classes \(classes): expected 2 or more") }
+    }
 
     func run() throws {
-        let architecture = try NetworkOptions.architecture(network.model, imageSize: network.imageSize)
-        let memory = TrainingMemory(
-            architecture, imageSize: network.imageSize, classes: network.classes, shards: shards.shards,
-            convolution: convolution.algorithms,
-            input: .photographs(shortSide: ModelDescription.usualShortSide(imageSize: network.imageSize)), cache: cache,
-            device: try device.description())
-        print(try memory.table(batch: network.batch))
-        let plan = try memory.plan(batch: network.batch)
+        var configuration = TrainingConfiguration()
+        configuration.apply(flagsOf: self)
+        try configuration.validate()
+        let options = configuration.options
+        let memory = try TrainingMemory(options, classes: classes, device: device.description())
+        print(try memory.table(batch: options.batch))
+        if let problem = try memory.cacheProblem(batch: options.batch) { print(problem) }
+        let plan = try memory.plan(batch: options.batch)
         let largestBatch = try memory.largestBatch()
         try output.write(
             .object([
                 .init("device", .string(plan.deviceName)), .init("device_memory", .integer(plan.deviceMemory)),
-                .init("device_largest_buffer", .integer(plan.deviceLargestBuffer)), .init("model", .string(architecture.description)),
-                .init("image_size", .integer(network.imageSize)), .init("batch", .integer(network.batch)),
-                .init("shards", .integer(shards.shards)),
+                .init("device_largest_buffer", .integer(plan.deviceLargestBuffer)),
+                .init("model", .string(memory.architecture.description)),
+                .init("image_size", .integer(options.imageSize)), .init("batch", .integer(options.batch)),
+                .init("shards", .integer(options.shards)),
                 .init(
                     "bytes",
                     .object(

@@ -70,9 +70,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         initial.shards = ShardTree.defaultShards(ranks: MPICommunicator.launchedRanks)
         var configuration = try TrainingConfiguration(resume.map { try Trainer.options(ofRun: $0) } ?? initial)
         if let config { try configuration.read(config) }
-        for child in Mirror(reflecting: self).children {
-            if let setting = (child.value as? Option<Setting?>)?.wrappedValue { configuration.apply(setting) }
-        }
+        configuration.apply(flagsOf: self)
         try configuration.validate()
         var options = configuration.options
         if options.data.isEmpty { options.data = DemoSet.path }
@@ -124,5 +122,14 @@ extension Option where Value == TrainCommand.Setting? {
     /// The flag of an option that `TrainingOption.all` describes; its property has the same name.
     init(_ option: String) {
         self.init(help: TrainingOption.named(option).map { ArgumentHelp(stringLiteral: $0.help) }) { try TrainCommand.Setting(option, $0) }
+    }
+}
+
+extension TrainingConfiguration {
+    /// Takes over the options of `TrainingOption.all` that were given to a command.
+    mutating func apply(flagsOf command: some ParsableCommand) {
+        for child in Mirror(reflecting: command).children {
+            if let setting = (child.value as? Option<TrainCommand.Setting?>)?.wrappedValue { apply(setting) }
+        }
     }
 }

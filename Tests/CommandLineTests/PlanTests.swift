@@ -36,13 +36,32 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: output))
     }
 
-    /// A cache that was given a size counts; more than the device has is refused before anything is read.
+    /// Without options the two speak of the same network, image size, batch and device.
+    @Test func planIsOfWhatTrainWouldRun() throws {
+        let place = try Workplace.shared.get()
+        let plan = try place.run(["plan", "--classes", "3", "--device-memory", "10M"])
+        let train = try place.run(["train", "--data", "set", "--device-memory", "10M", "--out", "too-large"])
+        #expect(plan.status == 0 && train.status == 1, "\(plan) \(train)")
+        #expect(
+            plan.output.split(separator: "\n")[...] == train.errors.split(separator: "\n").dropFirst(), "\(plan.output) \(train.errors)")
+    }
+
+    /// A cache that was given a size counts; more than the device has is refused before anything is read, and what is proposed instead fits.
     @Test func cacheIsPlanned() throws {
         let place = try Workplace.shared.get()
-        let result = try place.run(["train", "--data", "set", "--cache", "1000G", "--out", "too-large-a-cache"] + Workplace.small)
+        let options = ["--model", "16,M,F16", "--image-size", "16", "--device-memory", "4G", "--cache"]
+        let result = try place.run(["train", "--data", "set", "--out", "too-large-a-cache"] + options + ["1000G"])
         #expect(result.status == 1)
-        #expect(result.errors.contains("does not fit") && result.errors.contains("cached data"), "\(result.errors)")
+        let message = "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes 2.4 MB; give --cache "
+        #expect(result.errors.hasPrefix("error: " + message) && result.errors.contains("cached data"), "\(result.errors)")
         #expect(!place.exists("too-large-a-cache"))
+
+        let plan = try place.run(["plan", "--classes", "3"] + options + ["1000G"])
+        #expect(plan.status == 0 && plan.output.contains(message), "\(plan)")
+        let proposed = plan.output.split(separator: message).last.map { String($0.prefix { $0 != " " }) } ?? ""
+        #expect(proposed == "3.9G")
+        let second = try place.run(["plan", "--classes", "3"] + options + [proposed])
+        #expect(second.output.contains("\nfits "), "\(second)")
     }
 
     @Test(arguments: ["1X", "0", "-1G"])
