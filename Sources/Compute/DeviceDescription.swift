@@ -171,40 +171,47 @@ public enum DeviceSelector: Equatable, Sendable {
         try assign(devices, ranks: 1)[0]
     }
 
+    /// All devices that this means; each number once for each time that it was given.
+    ///
+    /// `cpu` means the devices of one platform: two runtimes are not two CPUs.
+    public func meant(of devices: [DeviceDescription]) throws -> [DeviceDescription] {
+        let gpus = devices.filter { $0.kind == .gpu }
+        let chosen =
+            switch self {
+            case .auto: gpus.isEmpty ? DeviceSelector.ofFirstPlatform(devices) : gpus
+            case .cpu: DeviceSelector.ofFirstPlatform(devices.filter { $0.kind == .cpu })
+            case .gpu: gpus
+            case .numbers(let numbers): numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
+            }
+        let missing: Int? = if case .numbers(let numbers) = self { numbers.first { !devices.indices.contains($0) } } else { nil }
+        guard missing == nil, !chosen.isEmpty else {
+            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
+            throw devices.isEmpty
+                ? ComputeError.noDevice
+                : ComputeError("--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)")
+        }
+        return chosen
+    }
+
+    /// As `--device` takes it.
+    private var text: String {
+        switch self {
+        case .auto: "auto"
+        case .cpu: "cpu"
+        case .gpu: "gpu"
+        case .numbers(let numbers): numbers.map { "opencl:\($0)" }.joined(separator: ",")
+        }
+    }
+
     /// The device of each of a node's ranks: rank r takes device r of those meant.
     ///
-    /// Ranks that share a device divide its memory. Ranks on CPUs go round the devices, and divide their compute units. `cpu` means the devices of one platform: two runtimes are not two CPUs.
+    /// Ranks that share a device divide its memory. Ranks on CPUs go round the devices, and divide their compute units.
     public func assign(_ devices: [DeviceDescription], ranks: Int) throws -> [DeviceDescription] {
-        let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
-        let gpus = devices.filter { $0.kind == .gpu }
-        let chosen: [DeviceDescription]
-        let text: String
-        switch self {
-        case .auto:
-            text = "auto"
-            chosen = gpus.isEmpty ? DeviceSelector.ofFirstPlatform(devices) : gpus
-        case .cpu:
-            text = "cpu"
-            chosen = DeviceSelector.ofFirstPlatform(devices.filter { $0.kind == .cpu })
-        case .gpu:
-            text = "gpu"
-            chosen = gpus
-        case .numbers(let numbers):
-            text = numbers.map { "opencl:\($0)" }.joined(separator: ",")
-            chosen = try numbers.map { number in
-                guard devices.indices.contains(number) else {
-                    throw ComputeError("--device opencl:\(number): no such device here; there is \(list)")
-                }
-                return devices[number]
-            }
-            guard chosen.count <= ranks else {
-                throw ComputeError(
-                    "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on this node; start one rank a device "
-                        + "(mpirun -n \(chosen.count) trainer …), or name fewer devices")
-            }
-        }
-        guard !chosen.isEmpty else {
-            throw devices.isEmpty ? ComputeError.noDevice : ComputeError("--device \(text): no such device here; there is \(list)")
+        let chosen = try meant(of: devices)
+        if case .numbers = self, chosen.count > ranks {
+            throw ComputeError(
+                "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on this node; start one rank a device "
+                    + "(mpirun -n \(chosen.count) trainer …), or name fewer devices")
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(

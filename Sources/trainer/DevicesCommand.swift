@@ -11,13 +11,16 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
     @Flag(help: "Under mpirun: which device each rank would compute on.")
     var ranks = false
 
-    @Option(help: "With --ranks, as for `trainer train`: \(DeviceSelector.expected).")
-    var device = "auto"
+    @Option(help: "Only what this means to `trainer train`: \(DeviceSelector.expected). Default: every device; with --ranks, auto.")
+    var device: String?
+
+    func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
 
     func run() throws {
         if ranks { return try printRanks() }
         try Job.requireAlone("devices without --ranks")
-        for description in try DeviceDescription.all() {
+        let all = try DeviceDescription.all()
+        for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
             print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
             print("  platform  \(description.platform), driver \(description.driver), vendor \(description.vendor)")
             print(
@@ -36,7 +39,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
     }
 
     private func printRanks() throws {
-        let selector = try DeviceSelector(parsing: device)
+        let selector = try DeviceOptions.selector(device ?? "auto")
         let job = try Job.join(peerTimeout: 30)
         let ranks = job.map { Ranks($0) }
         let description = try selector.assign(DeviceDescription.all(), ranks: ranks?.place.count ?? 1)[ranks?.place.index ?? 0]

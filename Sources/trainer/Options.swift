@@ -22,18 +22,19 @@ struct DeviceOptions: ParsableArguments {
     var deviceMemory: MemorySize?
 
     func open(profiling: Bool = false) throws -> Device {
-        try Device.open(selector(), profiling: profiling, memory: deviceMemory?.bytes)
+        try Device.open(DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes)
     }
 
     /// The device without opening it.
     func description() throws -> DeviceDescription {
-        let description = try selector().select(from: DeviceDescription.all())
+        let description = try DeviceOptions.selector(device).select(from: DeviceDescription.all())
         return deviceMemory.map { description.limited(toMemory: $0.bytes) } ?? description
     }
 
-    func selector() throws -> DeviceSelector {
+    /// Reads a `--device`; a mistake in it is one of the command line.
+    static func selector(_ text: String) throws -> DeviceSelector {
         do {
-            return try DeviceSelector(parsing: device)
+            return try DeviceSelector(parsing: text)
         } catch let error as ComputeError {
             throw ValidationError(error.description)
         }

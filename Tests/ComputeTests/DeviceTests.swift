@@ -31,6 +31,17 @@ import Testing
         }
     }
 
+    @Test func meansAllOfAKind() throws {
+        let devices = try DeviceDescription.all()
+        #expect(try DeviceSelector.numbers([0, 0]).meant(of: devices).map(\.number) == [0, 0])
+        for (selector, kind) in [(DeviceSelector.cpu, DeviceDescription.Kind.cpu), (.gpu, .gpu)] {
+            let all = devices.filter { $0.kind == kind }
+            guard let first = all.first else { continue }
+            let meant = kind == .cpu ? all.filter { $0.platform == first.platform } : all
+            #expect(try selector.meant(of: devices).map(\.number) == meant.map(\.number))
+        }
+    }
+
     @Test func namesWhatThereIs() throws {
         let devices = try DeviceDescription.all()
         let said = message { _ = try DeviceSelector.numbers([devices.count]).select(from: devices) }
