@@ -73,8 +73,9 @@ public enum Scenes {
             throw DatasetError(
                 .badOption, "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate")
         }
-        var path = path
-        while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
+        var trimmed = path
+        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
+        let path = trimmed
         try requireEmpty(path)
         let target = URL(fileURLWithPath: path)
         let parent = target.deletingLastPathComponent().path
@@ -109,16 +110,20 @@ public enum Scenes {
                 let picture = draw(
                     label: label, index: index, size: size, seed: seed, objectScale: objectScale,
                     hardships: part == "val" ? validationHardships : [])
-                let bytes = try encodeJPEG(picture, quality: 90)
-                try Data(bytes).write(to: URL(fileURLWithPath: file))
+                try Data(encodeJPEG(picture, quality: 90)).write(to: URL(fileURLWithPath: file))
                 progress(outcome.written.add(1, ordering: .relaxed).newValue)
             } catch {
-                outcome.failure.withLock { $0 = $0 ?? "\(error)" }
+                let reason = error is ImageError ? "\(error)" : error.reason
+                let failure = DatasetError(
+                    .cannotWrite,
+                    "\(path)/\(part)/\(classNames[label])/\(padded).jpg: cannot be written: \(reason); make room on this disk or choose another folder"
+                )
+                outcome.failure.withLock { $0 = $0 ?? failure }
             }
         }
         if let failure = outcome.failure.withLock({ $0 }) {
             try? manager.removeItem(atPath: partial)
-            throw DatasetError(.cannotWrite, "\(path): cannot be written: \(failure); free some space or choose another folder")
+            throw failure
         }
         guard rename(partial, path) == 0 else {
             let reason = String(cString: strerror(errno))
@@ -129,7 +134,7 @@ public enum Scenes {
 
     private final class Outcome: Sendable {
         let written = Atomic<Int>(0)
-        let failure = Mutex<String?>(nil)
+        let failure = Mutex<DatasetError?>(nil)
     }
 
     private static func requireEmpty(_ path: String) throws(DatasetError) {

@@ -20,13 +20,13 @@ public struct ModelFileError: Error, CustomStringConvertible, Equatable {
 
     public var description: String { path + ": " + found + (expected.isEmpty ? "" : "; expected \(expected)") + ". \(remedy)." }
 
-    /// The error of the system call that has just failed, by `errno`.
-    static func system(_ path: String, _ action: String) -> ModelFileError {
-        let code = errno
+    /// The error of a system call: of the one that has just failed, or by its code.
+    package static func system(_ path: String, _ action: String, code: Int32 = errno) -> ModelFileError {
         let remedy =
             switch code {
             case ENOENT: "Check the path"
-            case EACCES, EPERM, EROFS: "Check the permissions"
+            case EACCES, EPERM: "Check the permissions"
+            case EROFS: "Choose a folder on a disk that can be written"
             case ENOSPC, EDQUOT: "Make room on this disk, or choose a folder on another one"
             case EFBIG: "Raise the limit on the size of files (ulimit -f)"
             default: "Check the path and the disk"

@@ -1,5 +1,6 @@
 import Foundation
 import ImageData
+import ModelFiles
 
 /// How many photographs may be unusable before a run stops: a share of all (`1%`) or a number (`20`).
 public struct BadFileLimit: RawRepresentable, Sendable, Equatable {
@@ -62,7 +63,7 @@ final class BadFiles {
     /// Adds files to the list.
     ///
     /// - Returns: those that were not on it before, a line each: the file, what was found and what to do.
-    /// - Throws: `TrainingError` where they are more than the limit now.
+    /// - Throws: `TrainingError` where they are more than the limit now; `ModelFileError` where the list cannot be written.
     func record(_ errors: [ImageError]) throws -> [String] {
         // A file's name may hold a line's end.
         try record(lines: errors.map { $0.description.replacingOccurrences(of: "\n", with: "\\n") })
@@ -85,9 +86,9 @@ final class BadFiles {
 
     private func write() throws {
         guard let path else { return }
-        guard let file = fopen(path, "a") else { throw TrainingError("\(path): cannot be written (\(String(cString: strerror(errno))))") }
+        guard let file = fopen(path, "a") else { throw ModelFileError.system(path, "opening") }
         fputs(lines.suffix(unwritten).map { $0 + "\n" }.joined(), file)
-        guard fclose(file) == 0 else { throw TrainingError("\(path): cannot be written (\(String(cString: strerror(errno))))") }
+        guard fclose(file) == 0 else { throw ModelFileError.system(path, "writing") }
         unwritten = 0
     }
 }

@@ -28,14 +28,12 @@ public final class RunFolder {
 
     /// Opens the folder of a run to go on with it, and removes what killed writes have left.
     ///
-    /// - Throws: `TrainingError` where there is none, or a process is at work in it.
+    /// - Throws: `TrainingError` where there is none, or a process is at work in it; `ModelFileError` where it cannot be written.
     public static func open(_ path: String) throws -> RunFolder {
         try requireRun(path)
         let folder = try RunFolder(locking: path)
         for place in [path, path + "/checkpoints"] + checkpointSteps(path).map({ checkpointPath(path, step: $0) }) {
-            for name in try FileManager.default.contentsOfDirectory(atPath: place) where isLeftover(name) {
-                try FileManager.default.removeItem(atPath: place + "/" + name)
-            }
+            for name in try Folder.names(place) where isLeftover(name) { try Folder.remove(place + "/" + name) }
         }
         return folder
     }
@@ -52,7 +50,7 @@ public final class RunFolder {
         self.path = path
         // The system lets go of the lock when the process ends, however it ends.
         lock = Foundation.open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-        guard lock >= 0 else { throw TrainingError("\(path): cannot write in the run's folder (\(String(cString: strerror(errno))))") }
+        guard lock >= 0 else { throw ModelFileError.system(path + "/.lock", "opening") }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             close(lock)
             throw TrainingError("\(path): another process trains in this folder; wait for it or stop it")
@@ -102,11 +100,11 @@ public final class RunFolder {
         let files = FileManager.default
         try? files.removeItem(atPath: temporary)
         do {
-            try files.createDirectory(atPath: temporary, withIntermediateDirectories: true)
+            try Folder.create(temporary)
             try body(temporary)
             try AtomicFile.synchronizeFolder(temporary)
             if files.fileExists(atPath: checkpointPath(step: step)) { try removeCheckpoint(step: step) }
-            try files.moveItem(atPath: temporary, toPath: checkpointPath(step: step))
+            try Folder.rename(temporary, to: checkpointPath(step: step))
             try AtomicFile.synchronizeFolder(path + "/checkpoints")
         } catch {
             try? files.removeItem(atPath: temporary)
@@ -128,7 +126,7 @@ public final class RunFolder {
         // Renamed first: a folder that is half removed must not look like a checkpoint.
         let doomed = path + "/checkpoints/.step-\(step).removed"
         try? FileManager.default.removeItem(atPath: doomed)
-        try FileManager.default.moveItem(atPath: checkpointPath(step: step), toPath: doomed)
-        try FileManager.default.removeItem(atPath: doomed)
+        try Folder.rename(checkpointPath(step: step), to: doomed)
+        try Folder.remove(doomed)
     }
 }
