@@ -21,9 +21,10 @@ public struct EpochPlan: Sendable {
         let partSize = count / shards
         batchCount = partSize / (batchSize / shards)
         guard batchCount > 0 else {
+            let advice = partSize > 0 ? "give --batch \(partSize * shards) or less" : "give fewer --shards"
+            let parts = shards > 1 ? " for \(shards) shards" : ""
             throw DatasetError(
-                .badOption, "a batch of \(batchSize) is larger than the training set of \(count) images; choose a batch of at most \(count)"
-            )
+                .badOption, "--batch \(batchSize): there are only \(count) training photographs\(parts); \(advice)")
         }
         self.batchSize = batchSize
         self.shards = shards

@@ -183,7 +183,7 @@ extension RunFolder {
 }
 
 /// The name that takes the fewest changes of a letter, where those are few; nil where none is near.
-func nearestName(to text: String, among names: [String]) -> String? {
+package func nearestName(to text: String, among names: [String]) -> String? {
     // Long texts are not misspelt names, and would take long to compare.
     guard text.count <= 64 else { return nil }
     let text = text.lowercased().map { $0 == "_" ? "-" : $0 }

@@ -37,7 +37,8 @@ enum Failure {
                 print(message)
                 return 0
             }
-            FileHandle.standardError.write(Data((message + "\n").utf8))
+            let shown = UnknownOption(in: CommandLine.arguments.dropFirst())?.message(inPlaceOf: message) ?? message
+            FileHandle.standardError.write(Data((shown + "\n").utf8))
             return 2
         }
         if let stop = error as? TrainingInterrupted {

@@ -49,7 +49,12 @@ struct CommandLineTests {
     @Test(arguments: [
         Mistake("batch 0", train("--batch", "0"), status: 2, "'0' is invalid for '--batch", "expected 1 to 65536 images"),
         Mistake("batch of letters", train("--batch", "many"), status: 2, "'many' is invalid for '--batch", "expected a whole number"),
-        Mistake("batch larger than the set", train("--batch", "49"), status: 2, "batch of 49", "training set of 48 images", "at most 48"),
+        Mistake(
+            "batch larger than the set", train("--batch", "49"), status: 2, "--batch 49", "only 48 training photographs",
+            "give --batch 48 or less"),
+        Mistake(
+            "batch and shards larger than the set", train("--batch", "64", "--shards", "32"), status: 2, "--batch 64",
+            "only 48 training photographs for 32 shards", "give --batch 32 or less"),
         Mistake("image size 1", train("--image-size", "1"), status: 2, "'1' is invalid for '--image-size", "expected 2 to 4096 pixels"),
         Mistake("unknown token", train("--model", "32,X,F16"), status: 2, "unknown token 'X' in '32,X,F16'", "M (2×2 max-pooling)"),
         Mistake("empty specification", train("--model", ""), status: 2, "--model", "the specification is empty"),
@@ -73,6 +78,13 @@ struct CommandLineTests {
         Mistake("keep 0", train("--keep", "0"), status: 2, "'0' is invalid for '--keep", "1 to 1000000 checkpoints"),
         Mistake("no steps", train("--checkpoint-every", "0"), status: 2, "'0' is invalid for '--checkpoint-every", "steps"),
         Mistake("unknown flag", train("--lerning-rate", "1"), status: 2, "Unknown option '--lerning-rate'", "'--learning-rate'"),
+        // Where something else is wrong too, which the misspelt option may be the cause of.
+        Mistake("misspelt and needed", ["scenes", "--otu", "never"], status: 2, "Unknown option '--otu'", "'--out'"),
+        Mistake("misspelt and checked", ["evaluate", "--checkpoint", "run", "--dta=set"], status: 2, "Unknown option '--dta'", "'--data'"),
+        Mistake(
+            "misspelt behind a list", ["predict", "--checkpoint", "run", "set", "--tpo", "3"], status: 2, "Unknown option '--tpo'",
+            "'--top'"),
+        Mistake("misspelt of bench", ["bench", "input", "--dta", "set"], status: 2, "Unknown option '--dta'", "'--data'"),
         Mistake("unknown command", ["trian"], status: 2, "Unexpected argument 'trian'"),
         Mistake("no checkpoint", ["evaluate", "--data", "set"], status: 2, "Missing expected argument '--checkpoint"),
         Mistake("no photograph", ["predict", "--checkpoint", "run"], status: 2, "Missing expected argument '<images>"),
@@ -97,6 +109,8 @@ struct CommandLineTests {
         Mistake("a file", train("--data", "states/file"), status: 1, "states/file: not a folder"),
         Mistake("no class folders", train("--data", "states/no-classes"), status: 1, "states/no-classes: no class folders"),
         Mistake("one class", train("--data", "states/one-class"), status: 1, "states/one-class: only one class folder, “a”"),
+        Mistake(
+            "few of them", ["train", "--data", "states/few", "--out", "never"], status: 2, "--batch 32", "only 4 training", "--batch 4 or"),
         Mistake("empty class", train("--data", "states/empty-class"), status: 1, "states/empty-class/b: an empty class"),
         Mistake(
             "val has a class that train lacks", train("--data", "states/other-val"), status: 1, "states/other-val/val: class “c” is not in",
@@ -109,7 +123,8 @@ struct CommandLineTests {
         let picture = try place.bytes(place.photograph("ring"))
         for name in [
             "one-class/a/1.jpg", "empty-class/a/1.jpg", "other-val/train/a/1.jpg", "other-val/train/b/1.jpg", "other-val/val/c/1.jpg",
-            "other-classes/train/a/1.jpg", "other-classes/train/b/1.jpg", "other-classes/val/a/1.jpg",
+            "other-classes/train/a/1.jpg", "other-classes/train/b/1.jpg", "other-classes/val/a/1.jpg", "few/train/a/1.jpg",
+            "few/train/a/2.jpg", "few/train/b/1.jpg", "few/train/b/2.jpg", "few/val/a/1.jpg",
         ] {
             _ = try place.file("states/" + name, picture)
         }
@@ -127,6 +142,8 @@ struct CommandLineTests {
     @Test(arguments: [
         Mistake("no such number", train("--device", "opencl:99"), status: 1, "--device opencl:99: no such device here; there is opencl:0"),
         Mistake("no such name", train("--device", "fast"), status: 2, "'fast' is invalid for '--device", "auto, cpu, gpu, opencl:N"),
+        Mistake("no such number to list", ["devices", "--device", "opencl:99"], status: 1, "--device opencl:99: no such device here"),
+        Mistake("no such name to list", ["devices", "--device", "fast"], status: 2, "--device fast: expected auto, cpu, gpu, opencl:N"),
         Mistake(
             "no such name in predict", ["predict", "--checkpoint", "run", "--device", "fast", "a.jpg"], status: 2, "--device fast",
             "auto, cpu, gpu, opencl:N"),
@@ -192,7 +209,35 @@ struct CommandLineTests {
         #expect(log.count <= 16384)
     }
 
+    @Test func fullDiskUnderTheDemoSet() throws {
+        let result = try place.run(["scenes", "--out", "no-room", "--count", "60", "--size", "96"], fileBlocks: 2)
+        #expect(result.status == 1)
+        #expect(result.errors.hasPrefix("error: no-room/") && !result.errors.contains("NSCocoa"), "\(result.errors)")
+        #expect(result.errors.contains(".jpg: cannot be written: File too large; make room on this disk"), "\(result.errors)")
+        #expect(try !FileManager.default.contentsOfDirectory(atPath: place.path).contains { $0.contains("no-room") })
+    }
+
     // MARK: - What works
+
+    /// A class without a photograph to validate on is named before training begins, once.
+    @Test func classesThatAreNotHeldOut() throws {
+        for name in ["train/a/1", "train/b/1", "train/c/1", "val/b/1"] {
+            for index in 0..<8 { _ = try place.file("gap/\(name)\(index).jpg", place.bytes(place.photograph("ring"))) }
+        }
+        let note = "no photograph of class “a”, “c” is held out, so validation tells nothing of them: put some into val/, or "
+        let result = try place.run(["train", "--data", "gap", "--out", "gap-run"] + Workplace.small)
+        #expect(result.status == 0 && result.output.split(separator: note).count == 2, "\(result)")
+        let whole = try place.run(["train", "--data", "set", "--out", "whole-run"] + Workplace.small)
+        #expect(whole.status == 0 && !whole.output.contains("held out"), "\(whole)")
+    }
+
+    /// Only what `--device` means is measured.
+    @Test func devicesThatAreMeant() throws {
+        let result = try place.run(["devices", "--device", "opencl:0"])
+        #expect(result.status == 0, "\(result)")
+        let names = result.output.split(separator: "\n").filter { $0.hasPrefix("opencl:") }
+        #expect(names.count == 1 && names.first?.hasPrefix("opencl:0 ") == true, "\(result.output)")
+    }
 
     @Test func helpAndVersionAreQuick() throws {
         let help = try place.run(["--help"])
