@@ -42,7 +42,8 @@ let package = Package(
         .executableTarget(
             name: "fuzz",
             dependencies: [
-                "Training", "ModelFiles", "ImageData", "Randomness", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Training", "Evaluation", "ModelFiles", "ImageData", "Randomness",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: fast),
 

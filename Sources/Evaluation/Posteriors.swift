@@ -209,10 +209,11 @@ public struct Posteriors: Sendable {
 
     /// Reads what `write` wrote.
     ///
+    /// - Parameter names: the file that says what the axes are; the one beside the array unless given.
     /// - Throws: `ModelFileError`.
-    public static func read(_ path: String) throws -> Posteriors {
+    public static func read(_ path: String, names: String? = nil) throws -> Posteriors {
         let array = try NPYFile(path)
-        let name = sidecar(path)
+        let name = names ?? sidecar(path)
         guard let bytes = FileManager.default.contents(atPath: name) else {
             throw ModelFileError(
                 path: name, found: "no such file", expected: "the names of classes and files, which --save-posteriors puts beside \(path)",

@@ -1,3 +1,4 @@
+import Evaluation
 import Foundation
 import ImageData
 import ModelFiles
@@ -21,7 +22,8 @@ struct Finding: Error, CustomStringConvertible {
 }
 
 let targets: [String: any Target] = [
-    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(), "abort": AbortTarget(),
+    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(), "posteriors": PosteriorsTarget(),
+    "abort": AbortTarget(),
 ]
 
 /// Ends the process at one input in a thousand or so: what the watching process must see.
@@ -189,6 +191,64 @@ struct ConfigurationTarget: Target {
         var expected = read.options
         expected.output = ""
         guard again.options == expected else { throw Finding(description: "\(again.options) was written as \(expected)") }
+        return true
+    }
+}
+
+// MARK: - Kept posteriors
+
+/// An array and the names of its axes, in one input: the array's length in two bytes, the array, the names.
+struct PosteriorsTarget: Target {
+    private let array = MemoryFile()
+    private let names = MemoryFile()
+
+    private static let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 2), }"
+    private static let sidecar = """
+        {"models":["run"],"classes":["a","b"],"files":["1.jpg","2.jpg"],"labels":[0,1],"checksum":"ab79fd72355a39c5",\
+        "sources":[{"model":0,"short_side":32,"dense":false,"mirrored":false,"seconds":0.5},\
+        {"model":0,"short_side":36,"dense":true,"mirrored":true,"seconds":1.25}]}
+        """
+
+    func input(seed: UInt64, index: UInt64) -> [UInt8] {
+        var mutation = Mutation(
+            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            words: [
+                "'descr': '<f8'", "True", "(", ")", ",", "'", "{", "}", "[", "]", "\"", ":", "null", "-1", "1e300", "\"models\":[]",
+                "\"a\"",
+                "\\ud800",
+            ])
+        let values: [Float] = [1, 0, 0.25, 0.75, 0.5, 0.5, 0, 1]
+        var header = Array(PosteriorsTarget.header.utf8)
+        var data = values.withUnsafeBytes { Array($0) }
+        var sidecar = Array(PosteriorsTarget.sidecar.utf8)
+        switch mutation.number(below: 4) {
+        case 0: mutation.apply(to: &header, other: sidecar)
+        case 1: mutation.apply(to: &data, other: header)
+        default: mutation.apply(to: &sidecar, other: header)
+        }
+        let length = mutation.oneIn(16) ? mutation.number(below: 65_536) : header.count
+        let magic: [UInt8] = [0x93] + Array("NUMPY".utf8) + [mutation.oneIn(16) ? UInt8(mutation.number(below: 4)) : 1, 0]
+        let array = magic + [UInt8(length & 255), UInt8(length >> 8)] + header + data
+        return [UInt8(array.count & 255), UInt8(array.count >> 8 & 255)] + array + sidecar
+    }
+
+    func check(_ bytes: [UInt8]) throws -> Bool {
+        let rest = bytes.dropFirst(2)
+        let length = bytes.count < 2 ? 0 : min(rest.count, Int(bytes[0]) | Int(bytes[1]) << 8)
+        array.write(Array(rest.prefix(length)))
+        // Never empty: Foundation leaks a page for each empty file that it reads, which is not what is looked for here.
+        names.write(Array(rest.dropFirst(length)) + [UInt8(ascii: "\n")])
+        let read: Posteriors
+        do {
+            read = try Posteriors.read(array.path, names: names.path)
+        } catch is ModelFileError {
+            return false
+        }
+        // What was read must be fit for use.
+        let table = ViewTable(read)
+        guard table.final.metrics.images == read.files.count, read.labels.allSatisfy(read.classes.indices.contains),
+            GreedyOrder(table).steps.count == read.sources.count
+        else { throw Finding(description: "\(read)") }
         return true
     }
 }

@@ -11,7 +11,7 @@ struct FuzzTests {
         place = try Workplace.shared.get()
     }
 
-    @Test(arguments: ["safetensors", "configuration", "jpeg"])
+    @Test(arguments: ["safetensors", "configuration", "jpeg", "posteriors"])
     func reader(_ target: String) throws {
         let corpus = FileManager.default.fileExists(atPath: fixtures + target) ? ["--corpus", fixtures + target] : []
         let result = try Program.run(["--target", target, "--seconds", "3"] + corpus, in: place.path, program: "fuzz")
