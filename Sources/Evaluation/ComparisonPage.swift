@@ -61,8 +61,8 @@ public struct ComparisonPage {
         let hardest = posteriors.files.indices.sorted { (losses[2][$1], $0) < (losses[2][$0], $1) }
         var body = header()
         body += summary(onlyA: onlyA.count, onlyB: onlyB.count)
-        body += try sheet("B is right, A is wrong", "\(onlyB.count) photographs", surest(onlyB, right: 1))
-        body += try sheet("A is right, B is wrong", "\(onlyA.count) photographs", surest(onlyA, right: 0))
+        body += try sheet("B is right, A is wrong", photographs(onlyB.count), surest(onlyB, right: 1))
+        body += try sheet("A is right, B is wrong", photographs(onlyA.count), surest(onlyA, right: 0))
         let isDrawn = classes.count > Self.largestMatrix
         body += section(
             "Confusion",
@@ -95,14 +95,25 @@ public struct ComparisonPage {
     // MARK: - Sections
 
     private func header() -> String {
-        """
-        <header><h1>\(escaped(title))</h1>
-        <p>\(posteriors.files.count) photographs of \(classes.count) classes.</p>
-        <dl class="models">\((0..<2).map { "<div><dt>\(badge($0))</dt><dd><b>\(escaped(names[$0]))</b><br><small>\(escaped(views[$0]))</small></dd></div>" }.joined())</dl>
-        </header>
+        let models = (0..<2).map { model in
+            let unknown = posteriors.unknownClasses[model]
+            let rest = unknown.count > 20 ? " and \(unknown.count - 20) more" : ""
+            let note =
+                unknown.isEmpty
+                ? "" : "<br>does not know, and is never right on: \(escaped(unknown.prefix(20).joined(separator: ", ")))\(rest)"
+            return
+                "<div><dt>\(badge(model))</dt><dd><b>\(escaped(names[model]))</b><br><small>\(escaped(views[model]))\(note)</small></dd></div>"
+        }
+        return """
+            <header><h1>\(escaped(title))</h1>
+            <p>\(photographs(posteriors.files.count)) of \(Set(posteriors.labels).count) classes.</p>
+            <dl class="models">\(models.joined())</dl>
+            </header>
 
-        """
+            """
     }
+
+    private func photographs(_ count: Int) -> String { count == 1 ? "1 photograph" : "\(count) photographs" }
 
     private func summary(onlyA: Int, onlyB: Int) -> String {
         func row(_ name: String, _ metrics: Metrics) -> String {
@@ -118,10 +129,10 @@ public struct ComparisonPage {
             + (classes.count > 5 ? "<th>top-5, %</th>" : "") + "<th>loss</th><th>calibration error, %</th></tr></thead><tbody>"
             + row(badge(0), metrics[0]) + row(badge(1), metrics[1]) + row("mean", both) + "</tbody></table></div>"
         let note =
-            "<p>Small figures are 95 % intervals. B alone is right on \(onlyB), A alone on \(onlyA)"
-            + String(
-                format: "; if both were equally good, counts as far apart would come up with a probability of %.2g.</p>",
-                signTest(onlyA, onlyB))
+            "<p>Small figures are 95 % intervals. B alone is right on \(onlyB), A alone on \(onlyA): were both equally good, chance would bring counts as "
+            + "far apart "
+            + (signTest(onlyA, onlyB) > 0.995
+                ? "every time.</p>" : String(format: "in %.2g %% of all cases.</p>", 100 * signTest(onlyA, onlyB)))
         return section("In numbers", nil, table + note)
     }
 

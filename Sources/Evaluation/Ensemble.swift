@@ -39,15 +39,6 @@ public final class Ensemble {
         classes = Posteriors.union(models.map(\.description.classes))
     }
 
-    /// For each model that does not know all classes, those that it does not know.
-    public var classDifferences: [(model: String, missing: [String])] {
-        models.compactMap { model in
-            let known = Set(model.description.classes)
-            let missing = classes.filter { !known.contains($0) }
-            return missing.isEmpty ? nil : (model.name, missing)
-        }
-    }
-
     /// Every view of every model of each photograph in `set`, whose labels are indices into `classes`.
     ///
     /// A mini-batch is run in all views before the next one, and its answers are put away: memory does not grow with the set.
@@ -104,8 +95,15 @@ public final class Ensemble {
                     for (slot, sample) in host.samples.enumerated() where failures[sample] == nil {
                         kept.append(sample)
                         for (source, answer) in zip(sources, answers) {
-                            let count = models[source.model].description.classes.count
-                            try append(places[source.model].spread(answer[slot * count..<(slot + 1) * count]))
+                            let model = models[source.model]
+                            let count = model.description.classes.count
+                            let own = answer[slot * count..<(slot + 1) * count]
+                            guard own.allSatisfy(\.isFinite) else {
+                                throw EvaluationError(
+                                    "\(model.name): its answer to \(set.absolutePath(sample)) is not a number; its weights are damaged, or its "
+                                        + "training has diverged: leave it out")
+                            }
+                            try append(places[source.model].spread(own))
                         }
                     }
                 }
@@ -119,7 +117,11 @@ public final class Ensemble {
                 Posteriors.Source(
                     model: $0.model, view: models[$0.model].views[$0.view],
                     seconds: models[$0.model].secondsPerImage($0.view) * Double(kept.count))
-            }, values: values)
+            },
+            unknownClasses: models.map { model in
+                let known = Set(model.description.classes)
+                return classes.filter { !known.contains($0) }
+            }, leftOut: failures.compactMap { $0.map { "\($0)" } }, values: values)
         var rows = [Int?](repeating: nil, count: set.count)
         for (row, sample) in kept.enumerated() { rows[sample] = row }
         return Answer(posteriors: posteriors, rows: rows, failures: failures.compactMap { $0 }, heat: maps)

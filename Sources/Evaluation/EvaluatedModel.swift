@@ -12,7 +12,7 @@ public final class EvaluatedModel {
     /// The single crop first, then what was asked for.
     public let views: [View]
     /// Usable photographs and seconds of each view's mini-batches, reading left out. The first one, in which the device compiles kernels and
-    /// transforms weights, does not count where others follow.
+    /// transforms weights, does not count.
     private var timings: [(batches: Int, images: Int, seconds: Double)]
     let dense: DenseNetwork
     private let network: Network
@@ -46,7 +46,10 @@ public final class EvaluatedModel {
     }
 
     /// Seconds that a photograph takes in view `index`.
-    func secondsPerImage(_ index: Int) -> Double { timings[index].seconds / Double(max(1, timings[index].images)) }
+    /// 0 where one mini-batch was all.
+    func secondsPerImage(_ index: Int) -> Double {
+        timings[index].batches < 2 ? 0 : timings[index].seconds / Double(max(1, timings[index].images))
+    }
 
     /// Work of one view, in units of no meaning of their own: for telling the time left.
     func cost(_ view: View) -> Double {

@@ -42,17 +42,27 @@ public struct Posteriors: Sendable {
     /// For each file an index into `classes`.
     public let labels: [Int]
     public let sources: [Source]
+    /// For each model the classes that it does not know.
+    public let unknownClasses: [[String]]
+    /// What was wrong with photographs that could not be used.
+    public let leftOut: [String]
     /// `[files][sources][classes]`: what is looked at together lies together.
     private let values: SpooledFloats
 
     /// - Precondition: a value for each file, source and class.
-    init(models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: SpooledFloats) {
+    init(
+        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], unknownClasses: [[String]],
+        leftOut: [String],
+        values: SpooledFloats
+    ) {
         precondition(values.count == files.count * sources.count * classes.count, "a number for each file, source and class")
         self.models = models
         self.classes = classes
         self.files = files
         self.labels = labels
         self.sources = sources
+        self.unknownClasses = unknownClasses
+        self.leftOut = leftOut
         self.values = values
     }
 
@@ -88,11 +98,12 @@ public struct Posteriors: Sendable {
     /// - Parameter weights: of the models; equal unless given.
     public func mixture(_ sources: [Int], weights: [Double]? = nil) -> Mixture {
         let counts = Dictionary(sources.map { (self.sources[$0].model, 1) }, uniquingKeysWith: +)
+        // What has no weight is no member: it adds nothing, and costs nothing.
         return Mixture(
             sources.map { index in
                 let model = self.sources[index].model
                 return (index, (weights?[model] ?? 1) / Double(counts[model] ?? 1))
-            })
+            }.filter { $0.1 > 0 })
     }
 
     /// Calls `body` with all that is known of one photograph, `[sources][classes]`.
@@ -156,25 +167,22 @@ public struct Posteriors: Sendable {
     public static func sidecar(_ path: String) -> String { path + ".json" }
 
     /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the labels and the views.
+    ///
+    /// - Throws: `ModelFileError`; both files are then as they were before.
     public func write(_ path: String) throws {
-        let isNew = !FileManager.default.fileExists(atPath: path)
-        // Of the array's bits, so that a sidecar is never taken for another array's.
-        var checksum = Checksum()
-        try NPYFile.write(path, shape: [sources.count, files.count, classes.count]) { append in
+        func forEachRow(_ body: ([Float]) throws -> Void) rethrows {
             for source in sources.indices {
-                for file in files.indices {
-                    let values = values(of: file, source: source)
-                    checksum.add(values)
-                    try append(values)
-                }
+                for file in files.indices { try body(values(of: file, source: source)) }
             }
         }
-        do {
-            try writeSidecar(path, checksum)
-        } catch {
-            // An array that nobody can read is no use; one that was there before is noticed by the checksum.
-            if isNew { try? FileManager.default.removeItem(atPath: path) }
-            throw error
+        // Of the array's bits, so that a sidecar is never taken for another array's.
+        var checksum = Checksum()
+        forEachRow { checksum.add($0) }
+        // The names are on the disk, under another name, before the array takes its place.
+        try AtomicFile.write(Posteriors.sidecar(path)) { output in
+            try output.write(Array((names(checksum).text + "\n").utf8))
+            try output.synchronize()
+            try NPYFile.write(path, shape: [sources.count, files.count, classes.count]) { append in try forEachRow { try append($0) } }
         }
     }
 
@@ -188,9 +196,9 @@ public struct Posteriors: Sendable {
         var text: String { String(hash, radix: 16) }
     }
 
-    private func writeSidecar(_ path: String, _ checksum: Checksum) throws {
+    private func names(_ checksum: Checksum) -> JSON {
         let strings = { (list: [String]) in JSON.array(list.map { .string($0) }) }
-        let head = JSON.object([
+        return .object([
             .init("models", strings(models)), .init("classes", strings(classes)), .init("files", strings(files)),
             .init("labels", .array(labels.map { .integer($0) })), .init("checksum", .string(checksum.text)),
             .init(
@@ -202,9 +210,8 @@ public struct Posteriors: Sendable {
                             .init("dense", .bool($0.view.isDense)), .init("mirrored", .bool($0.view.isMirrored)),
                             .init("seconds", .number($0.seconds)),
                         ])
-                    })),
+                    })), .init("unknown_classes", .array(unknownClasses.map(strings))), .init("left_out", strings(leftOut)),
         ])
-        try AtomicFile.write(Posteriors.sidecar(path), Array((head.text + "\n").utf8))
     }
 
     /// Reads what `write` wrote.
@@ -263,6 +270,13 @@ public struct Posteriors: Sendable {
         }
         guard Set(classes).count == classes.count, !sources.isEmpty, !files.isEmpty else { throw wrong("a class twice, or nothing at all") }
         guard models.indices.allSatisfy({ model in sources.contains { $0.model == model } }) else { throw wrong("a model without a view") }
+        let unknownClasses = try list("unknown_classes") { entry -> [String]? in
+            guard case .array(let names) = entry else { return nil }
+            let texts = names.compactMap(string)
+            return texts.count == names.count ? texts : nil
+        }
+        let leftOut = try list("left_out", string)
+        guard unknownClasses.count == models.count else { throw wrong("'unknown_classes' of \(unknownClasses.count) models") }
         let (rows, row) = (sources.count * files.count, classes.count)
         // In pieces, since the array may be more than memory holds.
         var checksum = Checksum()
@@ -280,7 +294,9 @@ public struct Posteriors: Sendable {
                 }
             }
         }
-        return Posteriors(models: models, classes: classes, files: files, labels: labels, sources: sources, values: values)
+        return Posteriors(
+            models: models, classes: classes, files: files, labels: labels, sources: sources, unknownClasses: unknownClasses,
+            leftOut: leftOut, values: values)
     }
 
     /// Puts several tables of the same photographs together; classes are matched by name.
@@ -320,7 +336,14 @@ public struct Posteriors: Sendable {
             sources += table.sources.map { Source(model: $0.model + models, view: $0.view, seconds: $0.seconds) }
             models += table.models.count
         }
+        let unknownClasses = tables.flatMap { table in
+            table.unknownClasses.map { own in
+                let known = Set(table.classes).subtracting(own)
+                return classes.filter { !known.contains($0) }
+            }
+        }
         return Posteriors(
-            models: tables.flatMap(\.models), classes: classes, files: first.files, labels: first.labels, sources: sources, values: values)
+            models: tables.flatMap(\.models), classes: classes, files: first.files, labels: first.labels, sources: sources,
+            unknownClasses: unknownClasses, leftOut: union(tables.map(\.leftOut)), values: values)
     }
 }

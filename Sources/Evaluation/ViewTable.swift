@@ -41,7 +41,7 @@ public struct ViewTable: Sendable {
         rows = plan.indices.map {
             Row(
                 model: plan[$0].model, name: plan[$0].name, mixture: mixtures[$0], metrics: metrics[$0],
-                imagesPerSecond: posteriors.imagesPerSecond(plan[$0].sources))
+                imagesPerSecond: posteriors.imagesPerSecond(mixtures[$0].members.map(\.source)))
         }
     }
 
@@ -51,7 +51,7 @@ public struct ViewTable: Sendable {
         guard let crop = own.first else { return [] }
         let asked = own.filter { sources[$0].view.isDense }
         let wanted = asked.isEmpty ? own : asked
-        // The step in between is taken at the scale nearest to the model's own.
+        // The step in between is taken at the scale nearest to the first view's, which is the model's own where views are dense.
         let ownSide = sources[crop].view.shortSide
         let sides = Set(wanted.map { sources[$0].view.shortSide })
         let side = sides.min { (abs($0 - ownSide), $0) < (abs($1 - ownSide), $1) } ?? ownSide

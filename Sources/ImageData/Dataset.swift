@@ -47,7 +47,8 @@ public struct ImageSet: Sendable {
             throw DatasetError(
                 .unknownClass,
                 "\(root): class \(quoted(unknown)) is not among the model's \(newClasses.count) classes (\(quoted(newClasses))); "
-                    + "rename its folder or leave it out")
+                    + (unknown.contains { name in newClasses.contains { $0.lowercased() == name.lowercased() } }
+                        ? "names count as they are written: rename the folder" : "rename its folder or leave it out"))
         }
         let newLabels = classes.map { known[$0] ?? -1 }
         return ImageSet(root: root, classes: newClasses, files: files.map { ImageFile(path: $0.path, label: newLabels[$0.label]) })
@@ -158,6 +159,44 @@ public struct Dataset: Sendable {
             validation: ImageSet(root: root, classes: classes, files: validationFiles), ignoredFileCount: ignored)
     }
 
+    /// The photographs of a folder that models are measured with: those of `root/val/CLASS/*` where there are such, else those that `load` would hold out
+    /// of `root/CLASS/*` or `root/train/CLASS/*`. Nothing is asked of the training part, which may be missing.
+    ///
+    /// - Parameter fraction: above 0 and up to 1, which means all of them. A `val` folder is taken whole.
+    /// - Returns: the photographs, of how many they were chosen, and whether they are a `val` folder's.
+    /// - Throws: `DatasetError` for a missing folder, no class folders, no photograph.
+    public static func evaluation(root: String, fraction: Double) throws(DatasetError) -> (
+        set: ImageSet, total: Int, isValidationFolder: Bool
+    ) {
+        var root = root
+        while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
+        let top = try FolderListing(path: root)
+        let isSplit = top.folders.contains("train") ? try !FolderListing(path: root + "/train").folders.isEmpty : false
+        let hasValidation = top.folders.contains("val") && (isSplit || top.folders == ["val"] || top.folders == ["train", "val"])
+        let prefix = hasValidation ? "val/" : isSplit ? "train/" : ""
+        let place = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
+        let classes = prefix.isEmpty ? top.folders : try FolderListing(path: place).folders
+        guard !classes.isEmpty else {
+            throw DatasetError(
+                .noClasses, "\(place): no class folders in it; put the JPEG files of each class into a folder of the class's name")
+        }
+        var files: [ImageFile] = []
+        for (label, name) in classes.enumerated() {
+            files += try FolderListing(path: place + "/" + name).images.map { ImageFile(path: prefix + name + "/" + $0, label: label) }
+        }
+        guard !files.isEmpty else { throw DatasetError(.emptyClass, "\(place): no .jpg or .jpeg file in its class folders; add some") }
+        let chosen = hasValidation || fraction >= 1 ? files : files.filter { isHeldOut($0.path, fraction) }
+        guard !chosen.isEmpty else {
+            throw DatasetError(
+                .emptyClass,
+                "\(place): a share of \(fraction) holds out none of its \(files.count) photographs; take a larger one, or 1 for all")
+        }
+        return (ImageSet(root: root, classes: classes, files: chosen), files.count, hasValidation)
+    }
+
+    /// By a hash of the path below the root, so that every machine chooses alike and a smaller share is a part of a larger one.
+    private static func isHeldOut(_ path: String, _ fraction: Double) -> Bool { Double(pathHash(path) >> 11) * 0x1p-53 < fraction }
+
     private static func split(
         root: String, classes: [String], files: [ImageFile], fraction: Double, ignored: Int
     ) throws(DatasetError) -> Dataset {
@@ -165,7 +204,7 @@ public struct Dataset: Sendable {
         var validation: [ImageFile] = []
         var remaining = [Int](repeating: 0, count: classes.count)
         for file in files {
-            if Double(pathHash(file.path) >> 11) * 0x1p-53 < fraction {
+            if isHeldOut(file.path, fraction) {
                 validation.append(file)
             } else {
                 training.append(file)

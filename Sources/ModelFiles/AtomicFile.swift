@@ -17,6 +17,9 @@ public enum AtomicFile {
 
         /// Writes all of `bytes` behind what was written before.
         public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try file.write($0) } }
+
+        /// Waits until all of it has reached the disk.
+        public func synchronize() throws { try file.synchronize() }
     }
 
     /// Writes `bytes` to `path`, in place of a file that may be there.

@@ -92,6 +92,7 @@ public struct ModelDescription: Sendable, Equatable {
             guard case .string(let name) = $0 else { throw try wrong("classes", "a list of names") }
             return name
         }
+        guard Set(classes).count == classes.count else { throw try wrong("classes", "each name once") }
         imageSize = try integer("image_size", ModelDescription.imageSizes)
         guard imageSize >= architecture.smallestImage else {
             throw try wrong("image_size", "\(architecture.smallestImage) or more, as the poolings of '\(architecture)' need")

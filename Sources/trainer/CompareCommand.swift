@@ -25,7 +25,8 @@ struct CompareCommand: ParsableCommand {
     @Option(help: "Most pictures of each sheet.")
     var pictures = 24
 
-    @Option(help: "Share of the photographs held out where the folder has no val/. Default: the run's, else 0.1.")
+    @Option(
+        help: "Share of the photographs to compare on where the folder has no val/; 1 for all. Default: what the runs held out, else 0.1.")
     var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
@@ -42,6 +43,8 @@ struct CompareCommand: ParsableCommand {
         guard (1...1000).contains(pictures) else { throw ValidationError("--pictures \(pictures): expected 1 to 1000") }
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
+        try Evaluation.validate(valFraction: valFraction)
+        _ = try views.weights(models: 2)
         try OutputFile.requireWritable(out, option: "--out")
     }
 
@@ -53,8 +56,8 @@ struct CompareCommand: ParsableCommand {
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data): none of the \(evaluation.set.count) photographs could be read")
         }
-        ViewReport.print(evaluation.ensemble.classDifferences)
-        let table = ViewTable(posteriors)
+        ViewReport.printUnknownClasses(of: posteriors)
+        let table = ViewTable(posteriors, weights: try views.weights(models: 2))
         ViewReport(table: table, order: []).print()
         let root = evaluation.set.root
         let page = ComparisonPage(table, title: "\(first) and \(second) on \(data)", limit: pictures) { file in

@@ -10,7 +10,8 @@ struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evaluate", abstract: "Measure checkpoints on labelled photographs.",
         discussion: """
-            Uses the folder's val/ part, or the photographs that `train` holds out of it. Several checkpoints are measured each and together: the mean \
+            Uses the folder's val/ part, or the photographs that `train` holds out of it; --val-fraction 1 takes all of a folder that no model has \
+            learnt from. Several checkpoints are measured each and together: the mean \
             of their posteriors, classes matched by name. --posteriors mixes what --save-posteriors kept, without running anything.
             """)
 
@@ -22,13 +23,10 @@ struct EvaluateCommand: ParsableCommand {
     @Option(help: "Folder of labelled photographs, as for `train`.")
     var data: String?
 
-    @Option(help: "Share of the photographs held out where the folder has no val/. Default: the run's, else 0.1.")
+    @Option(help: "Share of the photographs to measure where the folder has no val/; 1 for all. Default: what the run held out, else 0.1.")
     var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
-
-    @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal ones.")
-    var weights: String?
 
     @Option(
         help:
@@ -57,7 +55,7 @@ struct EvaluateCommand: ParsableCommand {
         if posteriors.isEmpty {
             guard !checkpoint.isEmpty else { throw ValidationError("Missing expected argument '--checkpoint <checkpoint> ...'") }
             guard data != nil else { throw ValidationError("Missing expected argument '--data <data>'") }
-            _ = try ViewArguments.weights(weights, models: checkpoint.count)
+            _ = try views.weights(models: checkpoint.count)
         } else {
             guard checkpoint.isEmpty, data == nil, savePosteriors == nil, valFraction == nil, !views.areMany else {
                 throw ValidationError(
@@ -66,13 +64,11 @@ struct EvaluateCommand: ParsableCommand {
         }
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
-        if let valFraction, !(valFraction > 0 && valFraction < 1) {
-            throw ValidationError("--val-fraction \(valFraction): expected a share between 0 and 1")
-        }
-        for path in savePosteriors.map({ [$0, Posteriors.sidecar($0)] }) ?? [] {
-            try OutputFile.requireWritable(path, option: "--save-posteriors")
-        }
-        for path in csv.map(ViewReport.csvFiles) ?? [] { try OutputFile.requireWritable(path, option: "--csv") }
+        try Evaluation.validate(valFraction: valFraction)
+        try OutputFile.requireWritable([
+            ("--save-posteriors", savePosteriors.map { [$0, Posteriors.sidecar($0)] } ?? []), ("--csv", csv.map(ViewReport.csvFiles) ?? []),
+            ("--json", output.json.map { [$0] } ?? []),
+        ])
     }
 
     func run() throws {
@@ -87,32 +83,53 @@ struct EvaluateCommand: ParsableCommand {
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data ?? ""): none of the \(evaluation.set.count) photographs could be read")
         }
-        ViewReport.print(evaluation.ensemble.classDifferences)
         if let savePosteriors { try posteriors.write(savePosteriors) }
-        try report(posteriors, evaluation, showsTable: views.areMany || checkpoint.count > 1)
+        try report(posteriors, showsTable: views.areMany || checkpoint.count > 1)
         try Evaluation.requireNone(evaluation.answer.failures, of: evaluation.set.count)
     }
 
     private func mix() throws {
         let tables = try posteriors.map { try Posteriors.read($0) }
-        try report(try Posteriors.joined(tables, names: posteriors), nil, showsTable: true)
+        let joined = try Posteriors.joined(tables, names: posteriors)
+        if !joined.leftOut.isEmpty { print("\(joined.leftOut.count) photographs could not be used when these were made (see --json)") }
+        try report(joined, showsTable: true)
     }
 
-    private func report(_ posteriors: Posteriors, _ evaluation: Evaluation?, showsTable: Bool) throws {
-        let table = ViewTable(posteriors, weights: try ViewArguments.weights(weights, models: posteriors.models.count))
+    private func report(_ posteriors: Posteriors, showsTable: Bool) throws {
+        ViewReport.printUnknownClasses(of: posteriors)
+        let table = ViewTable(posteriors, weights: try views.weights(models: posteriors.models.count))
         let metrics = table.final.metrics
-        let top5 = posteriors.classes.count > 5 ? ", top-5 \(percent(metrics.top5))" : ""
-        print("\(metrics.images) images: top-1 \(percent(metrics.top1))\(top5), loss " + String(format: "%.4f", metrics.loss))
+        func share(_ value: Double, _ interval: Interval) -> String {
+            percent(value) + String(format: " (95 %%: %.1f–%.1f)", 100 * interval.low, 100 * interval.high)
+        }
+        let top5 = posteriors.classes.count > 5 ? ", top-5 \(share(metrics.top5, metrics.top5Interval))" : ""
+        print(
+            "\(metrics.images) images: top-1 \(share(metrics.top1, metrics.top1Interval))\(top5), loss "
+                + String(format: "%.4f", metrics.loss))
         let order = showsTable && posteriors.sources.count > 1 ? GreedyOrder(table).steps : []
         let report = ViewReport(table: table, order: order)
         if showsTable { report.print() }
         report.printClasses()
         ConfusionTable(classes: posteriors.classes, confusion: metrics.confusion).print()
-        try output.write(
-            report.json(failures: evaluation?.answer.failures ?? [], differences: evaluation?.ensemble.classDifferences ?? []))
-        if let csv {
-            for (path, text) in zip(ViewReport.csvFiles(csv), report.csv) { try AtomicFile.write(path, Array(text.utf8)) }
-            print("written: " + ViewReport.csvFiles(csv).joined(separator: ", "))
+        try output.write(report.json)
+        let csvFiles = csv.map(ViewReport.csvFiles) ?? []
+        for (path, text) in zip(csvFiles, report.csv) { try AtomicFile.write(path, Array(text.utf8)) }
+        let written = (savePosteriors.map { [$0, Posteriors.sidecar($0)] } ?? []) + (output.json.map { [$0] } ?? []) + csvFiles
+        if !written.isEmpty { print("written: " + written.joined(separator: ", ")) }
+    }
+}
+
+extension Ensemble {
+    /// `run`, with a progress bar.
+    func runShowingProgress(_ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil) throws -> Answer {
+        let bar = ProgressBar()
+        defer { bar.clear() }
+        let start = ContinuousClock.now
+        return try run(set, batch: batch, workers: workers, heat: heat) { share in
+            let duration = (ContinuousClock.now - start).components
+            let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
+            let left = ProgressBar.duration(seconds * (1 - share) / share)
+            bar.draw(done: Int(1000 * share), of: 1000, String(format: "%.0f %% of \(set.count) images, ", 100 * share) + left + " left")
         }
     }
 }
@@ -139,47 +156,53 @@ struct Evaluation {
                 + failures.prefix(20).map { "  left out: \($0)" }.joined(separator: "\n") + (failures.count > 20 ? "\n  and more" : ""))
     }
 
+    static func validate(valFraction: Double?) throws {
+        if let valFraction, !(valFraction > 0 && valFraction <= 1) {
+            throw ValidationError("--val-fraction \(valFraction): expected a share above 0 and up to 1")
+        }
+    }
+
     /// Runs every view, with a progress bar.
     init(
         checkpoints: [String], data: String, validationFraction: Double?, views: ViewArguments, batch: Int, workers: Int,
         device: DeviceOptions
     ) throws {
+        // All are looked at before anything is said or takes memory.
+        let files = try checkpoints.map { try Checkpoint($0) }
         // What a run held out is what it has not learnt from. Files are chosen by a hash, so a smaller share is a part of a larger one.
         let known = checkpoints.map { Evaluation.heldOutShare($0) }
-        let share = validationFraction ?? known.compactMap { $0 }.min() ?? TrainingOptions().validationFraction
-        let dataset = try Dataset.load(root: data, validationFraction: share)
-        let isHeldOut = !(dataset.validation.files.first?.path.hasPrefix("val/") ?? false)
-        if let validationFraction, isHeldOut, let least = known.compactMap({ $0 }).min(), validationFraction > least {
-            print(
-                "--val-fraction \(validationFraction): a run held out no more than \(least); the other photographs here it has learnt from, "
-                    + "so the figures flatter it")
-        }
-        if validationFraction == nil, isHeldOut {
-            if Set(known).count > 1 { print("the runs held out different shares; these are photographs that none of them has learnt from") }
-            for (path, share) in zip(checkpoints, known) where share == nil {
+        let least = known.compactMap { $0 }.min()
+        let share = validationFraction ?? least ?? TrainingOptions().validationFraction
+        let (photographs, total, isValidationFolder) = try Dataset.evaluation(root: data, fraction: share)
+        if !isValidationFolder {
+            if photographs.count < total {
+                print(
+                    "\(photographs.count) of the \(total) photographs in \(data): those that `train` holds out (--val-fraction 1 takes all)"
+                )
+            }
+            if validationFraction == nil, Set(known).count > 1 {
+                print("the runs held out different shares; these are photographs that none of them has learnt from")
+            }
+            if let validationFraction, let least, validationFraction > least {
+                print(
+                    "the runs held out no more than \(least) of their photographs; if these are the same, they have learnt from the others, and "
+                        + "the figures flatter them")
+            }
+            for (path, share) in zip(checkpoints, known) where share == nil && validationFraction == nil {
                 print("\(path) does not say which photographs it has learnt from; some of these may be among them (see --val-fraction)")
             }
         }
-        let batch = min(batch, max(1, dataset.validation.count))
-        ensemble = try views.ensemble(checkpoints, batch: batch, device: device)
-        set = try dataset.validation.relabelled(classes: ensemble.classes)
-        let used = Set(dataset.classes)
+        // Where one mini-batch would do, two: the first one of a view, in which its kernels are compiled, says nothing of its speed.
+        let batch = min(batch, max(1, (photographs.count + 1) / 2))
+        ensemble = try views.ensemble(files, names: checkpoints, batch: batch, device: device)
+        set = try photographs.relabelled(classes: ensemble.classes)
+        let used = Set(photographs.classes)
         if let stranger = ensemble.models.first(where: { used.isDisjoint(with: $0.description.classes) }) {
             throw EvaluationError(
-                "\(stranger.name) knows none of the classes in \(data) (\(dataset.classes.prefix(5).joined(separator: ", "))…), it has "
+                "\(stranger.name) knows none of the classes in \(data) (\(photographs.classes.prefix(5).joined(separator: ", "))…), it has "
                     + "\(stranger.description.classes.prefix(5).joined(separator: ", "))…; leave it out, or give other photographs")
         }
-        let bar = ProgressBar()
-        let start = ContinuousClock.now
-        let count = set.count
-        answer = try ensemble.run(set, batch: batch, workers: workers) { share in
-            let duration = (ContinuousClock.now - start).components
-            let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
-            bar.draw(
-                done: Int(1000 * share), of: 1000,
-                String(format: "%.0f %% of \(count) images, ", 100 * share) + ProgressBar.duration(seconds * (1 - share) / share) + " left")
-        }
-        bar.clear()
+        answer = try ensemble.runShowingProgress(set, batch: batch, workers: workers)
     }
 }
 

@@ -109,8 +109,23 @@ struct ShardOptions: ParsableArguments {
 
 /// Files that a command is to write.
 enum OutputFile {
+    /// As below, for several options' files, no two of which may be the same.
+    static func requireWritable(_ outputs: [(option: String, paths: [String])]) throws {
+        var options: [String: String] = [:]
+        for (option, paths) in outputs {
+            for path in paths {
+                try requireWritable(path, option: option)
+                let place = URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path
+                if let other = options.updateValue(option, forKey: place) {
+                    throw ValidationError("\(option) would overwrite \(path), which \(other) writes; give another name")
+                }
+            }
+        }
+    }
+
     /// Tells before the work rather than after it that a file cannot be written.
     static func requireWritable(_ path: String, option: String) throws {
+        guard !path.isEmpty else { throw ValidationError("\(option): expected a file's name, found nothing") }
         var isFolder: ObjCBool = false
         let folder = path.contains("/") ? URL(fileURLWithPath: path).deletingLastPathComponent().path : "."
         guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
@@ -123,10 +138,11 @@ enum OutputFile {
             throw ValidationError("\(option) \(path): this is a folder; expected a file's name")
         }
         // A name that was left out makes the next one, a photograph's or a model's, the output's.
-        let kind = URL(fileURLWithPath: path).pathExtension.lowercased()
-        if ["jpg", "jpeg", "safetensors"].contains(kind), FileManager.default.fileExists(atPath: path) {
-            throw ValidationError(
-                "\(option) \(path): this is a \(kind == "safetensors" ? "model" : "photograph") and is not overwritten; give another name")
+        let inputs = ["jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model", "npy": "an array"]
+        if let kind = inputs[URL(fileURLWithPath: path).pathExtension.lowercased()], FileManager.default.fileExists(atPath: path),
+            !(kind == "an array" && option == "--save-posteriors")
+        {
+            throw ValidationError("\(option) \(path): this is \(kind) and is not overwritten; give another name")
         }
     }
 }

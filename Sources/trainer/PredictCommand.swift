@@ -13,7 +13,7 @@ struct PredictCommand: ParsableCommand {
     @Option(help: "A .safetensors file, or a run's folder, which means its last checkpoint. May be given several times.")
     var checkpoint: [String]
 
-    @Argument(help: "Photographs (.jpg).")
+    @Argument(help: "Photographs (.jpg), or folders of them.")
     var images: [String]
 
     @Option(help: "How many classes to list for each.")
@@ -31,32 +31,54 @@ struct PredictCommand: ParsableCommand {
 
     @OptionGroup var output: JSONOptions
 
+    @Option(help: "Write a line for each photograph and class of its list to this file.")
+    var csv: String?
+
     func validate() throws {
-        for image in images {
-            var isFolder: ObjCBool = false
-            if FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue {
-                throw ValidationError("\(image): this is a folder; name photographs (and give --checkpoint once for each model)")
-            }
-        }
         guard top >= 1 else { throw ValidationError("--top \(top): expected 1 or more") }
         guard (heat == nil) == (out == nil) else { throw ValidationError("--heat CLASS and --out FILE.png belong together") }
         if let out {
             guard images.count == 1 else { throw ValidationError("--heat: expected one photograph, \(images.count) were given") }
-            guard (views.scales?.count ?? 1) == 1 else { throw ValidationError("--heat: expected one of --scales, or none") }
-            try OutputFile.requireWritable(out, option: "--out")
+            guard (views.scales?.count ?? 1) == 1 else {
+                throw ValidationError("--heat: a map is of one short side; give one of --scales, or leave it out")
+            }
+            guard out.lowercased().hasSuffix(".png") else { throw ValidationError("--out \(out): expected a name that ends in .png") }
+        }
+        _ = try views.weights(models: checkpoint.count)
+        try OutputFile.requireWritable([
+            ("--out", out.map { [$0] } ?? []), ("--csv", csv.map { [$0] } ?? []), ("--json", output.json.map { [$0] } ?? []),
+        ])
+    }
+
+    /// The photographs named, and those in the folders named, by their paths.
+    private func photographs() throws -> [String] {
+        try images.flatMap { image -> [String] in
+            var isFolder: ObjCBool = false
+            guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue else { return [image] }
+            let found = (FileManager.default.subpaths(atPath: image) ?? []).filter { path in
+                ["jpg", "jpeg"].contains((path as NSString).pathExtension.lowercased())
+                    && !path.split(separator: "/").contains { $0.hasPrefix(".") }
+            }
+            guard !found.isEmpty else {
+                throw EvaluationError("\(image): no .jpg or .jpeg file in this folder (several models: --checkpoint A --checkpoint B)")
+            }
+            return found.sorted().map { (image.hasSuffix("/") ? image : image + "/") + $0 }
         }
     }
 
     func run() throws {
-        let ensemble = try views.ensemble(checkpoint, batch: min(32, images.count), device: device)
-        ViewReport.print(ensemble.classDifferences)
-        let answer = try ensemble.run(
-            ImageSet(paths: images, classes: ensemble.classes), batch: min(32, images.count), workers: 2,
+        let images = try photographs()
+        guard heat == nil || images.count == 1 else { throw EvaluationError("--heat: expected one photograph, \(images.count) were given") }
+        let batch = min(32, images.count)
+        let ensemble = try views.ensemble(checkpoint.map { try Checkpoint($0) }, names: checkpoint, batch: batch, device: device)
+        let answer = try ensemble.runShowingProgress(
+            ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2,
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
+        ViewReport.printUnknownClasses(of: answer.posteriors, limit: 8)
         let posteriors = answer.posteriors
         let classes = posteriors.classes
         // Each model by all of its views; the single crop counts only where nothing else is asked for.
-        let table = ViewTable(posteriors)
+        let table = ViewTable(posteriors, weights: try views.weights(models: checkpoint.count))
         let columns = posteriors.models.indices.compactMap { model in
             table.best(model: model).map { (mixture: $0.mixture, known: Set(ensemble.models[model].description.classes)) }
         }
@@ -69,6 +91,7 @@ struct PredictCommand: ParsableCommand {
             .array(entries.map { .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))]) })
         }
         var objects: [JSON] = []
+        var lines = ["file,class,probability"]
         var failures = answer.failures[...]
         for (file, row) in zip(images, answer.rows) {
             guard let row else {
@@ -98,8 +121,10 @@ struct PredictCommand: ParsableCommand {
                         .array(zip(posteriors.models, own).map { .object([.init("checkpoint", .string($0)), .init("top", list($1))]) })))
             }
             objects.append(.object(members))
+            lines += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)" }
         }
         try output.write(.array(objects))
+        if let csv { try AtomicFile.write(csv, Array((lines.joined(separator: "\n") + "\n").utf8)) }
         if let out, let heat, !answer.heat.isEmpty {
             try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
             print("written: \(out), from dark blue where the posterior of \(heat) is 0 to red where it is 1")

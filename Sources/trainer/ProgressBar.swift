@@ -1,18 +1,26 @@
 import Foundation
 
-/// One line that is drawn over and over on a terminal; nothing where the output is a file, whose readers get the plain lines instead.
+/// One line that is drawn over and over on a terminal; where that is a file, a plain line now and then.
 final class ProgressBar {
     let isTerminal: Bool
-    private var lastDrawn = ContinuousClock.now - .seconds(1)
+    private var lastDrawn: ContinuousClock.Instant
     private var isDrawn = false
 
     init() {
         isTerminal = isatty(STDERR_FILENO) != 0
+        // At once on a terminal; in a file only what takes long is worth a line.
+        lastDrawn = isTerminal ? .now - .seconds(1) : .now
     }
 
-    /// Draws at most ten times a second.
+    /// Draws at most ten times a second; into a file once in half a minute.
     func draw(done: Int, of total: Int, _ text: String) {
-        guard isTerminal, ContinuousClock.now - lastDrawn > .milliseconds(100) || done == total else { return }
+        if !isTerminal {
+            guard ContinuousClock.now - lastDrawn > .seconds(30) else { return }
+            lastDrawn = .now
+            FileHandle.standardError.write(Data((text + "\n").utf8))
+            return
+        }
+        guard ContinuousClock.now - lastDrawn > .milliseconds(100) || done == total else { return }
         lastDrawn = .now
         let width = 24
         let filled = total > 0 ? min(width, done * width / total) : 0

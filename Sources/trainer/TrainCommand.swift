@@ -100,6 +100,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         print("run: \(options.output)")
         if let last {
             print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
+            if !last.isBest { print("an earlier epoch did better: \(options.output)/checkpoints/best") }
         } else {
             print("all \(options.epochs) epochs were done before")
         }

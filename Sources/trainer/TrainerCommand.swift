@@ -37,7 +37,9 @@ enum Failure {
                 print(message)
                 return 0
             }
-            let shown = UnknownOption(in: CommandLine.arguments.dropFirst())?.message(inPlaceOf: message) ?? message
+            let arguments = CommandLine.arguments.dropFirst()
+            let shown =
+                UnknownOption.unknownCommand(in: arguments) ?? UnknownOption(in: arguments)?.message(inPlaceOf: message) ?? message
             FileHandle.standardError.write(Data((shown + "\n").utf8))
             return 2
         }

@@ -36,6 +36,15 @@ struct UnknownOption {
         return "Error: Unknown option '\(name)'" + (nearest.map { ". Did you mean '--\($0)'?" } ?? "") + usage
     }
 
+    /// What is said of a first word that names no command; nil where it does, or is an option.
+    static func unknownCommand(in arguments: some Collection<String>) -> String? {
+        let names = TrainerCommand.configuration.subcommands.map { $0._commandName } + ["help"]
+        guard let first = arguments.first, !first.hasPrefix("-"), !names.contains(first) else { return nil }
+        let nearest = nearestName(to: first, among: names)
+        return "Error: Unknown command '\(first)'" + (nearest.map { ". Did you mean '\($0)'?" } ?? "")
+            + "\n  There are: \(names.joined(separator: ", ")); see 'trainer --help'."
+    }
+
     /// What the parser tells of the commands.
     private struct Tool: Decodable {
         let command: Command

@@ -28,6 +28,9 @@ struct ViewArguments: ParsableArguments {
     @Option(help: "With --dense: what is averaged over a view's windows, logits or posteriors. Default: logits.")
     var average: DenseNetwork.Averaging?
 
+    @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal ones.")
+    var weights: String?
+
     @OptionGroup var convolution: ConvolutionOptions
 
     func validate() throws {
@@ -40,23 +43,23 @@ struct ViewArguments: ParsableArguments {
     var options: ViewOptions { ViewOptions(isDense: dense, mirrors: mirror, scales: scales, averaging: average ?? .logits) }
 
     /// Opens the checkpoints as one ensemble.
-    func ensemble(_ checkpoints: [String], batch: Int, device: DeviceOptions) throws -> Ensemble {
-        // All are looked at before the first takes any memory.
-        let files = try checkpoints.map { try Checkpoint($0) }
+    func ensemble(_ files: [Checkpoint], names: [String], batch: Int, device: DeviceOptions) throws -> Ensemble {
         let device = try device.open()
         return Ensemble(
-            try zip(files, checkpoints).map {
+            try zip(files, names).map {
                 try EvaluatedModel($0, name: $1, views: options, batch: batch, convolution: convolution.algorithms, device: device)
             }, device: device)
     }
 
-    /// Weights as numbers, one for each model.
-    static func weights(_ text: String?, models: Int) throws -> [Double]? {
-        guard let text else { return nil }
-        let weights = text.split(separator: ",", omittingEmptySubsequences: false).compactMap { Double($0.filter { $0 != " " }) }
-        guard weights.count == models, weights.allSatisfy({ $0 >= 0 && $0.isFinite }), weights.contains(where: { $0 > 0 }) else {
-            throw ValidationError("--weights \(text): expected \(models) numbers of 0 or more, not all 0, one for each model")
+    /// The weights as numbers, one for each model; nil where there are none.
+    func weights(models: Int) throws -> [Double]? {
+        guard let weights else { return nil }
+        let numbers = weights.split(separator: ",", omittingEmptySubsequences: false).compactMap { Double($0.filter { $0 != " " }) }
+        guard numbers.count == models, numbers.allSatisfy({ $0 >= 0 && $0.isFinite }), numbers.contains(where: { $0 > 0 }) else {
+            throw ValidationError(
+                "--weights \(weights): expected \(models) \(models == 1 ? "number" : "numbers") of 0 or more, not all 0, one for each model"
+            )
         }
-        return weights
+        return numbers
     }
 }

@@ -12,12 +12,18 @@ struct ViewReport {
 
     private var hasTop5: Bool { posteriors.classes.count > 5 }
 
+    /// With the short sides, where they are a model's own and more than one.
+    private func name(_ row: ViewTable.Row) -> String {
+        let sides = Set(row.mixture.members.map { posteriors.sources[$0.source].view.shortSide }).sorted()
+        return row.model == nil || sides.count < 2 ? row.name : "\(row.name) \(sides.map(\.description).joined(separator: ","))"
+    }
+
     private func label(_ row: ViewTable.Row) -> String { row.model.map { posteriors.models[$0] } ?? "all models" }
 
     func print() {
         func line(_ row: ViewTable.Row) -> [String] {
             let top5 = hasTop5 ? [interval(row.metrics.top5, row.metrics.top5Interval)] : []
-            return [label(row), row.name, "\(row.mixture.members.count)", interval(row.metrics.top1, row.metrics.top1Interval)] + top5 + [
+            return [label(row), name(row), "\(row.mixture.members.count)", interval(row.metrics.top1, row.metrics.top1Interval)] + top5 + [
                 String(format: "%.4f", row.metrics.loss), String(format: "%.1f", 100 * row.metrics.calibrationError),
                 speed(row.imagesPerSecond),
             ]
@@ -27,6 +33,12 @@ struct ViewReport {
                 "loss", "calibration error", "images/s",
             ]
         Self.printColumns([head] + table.rows.map(line), left: 2)
+        if let best = table.rows.max(by: { $0.metrics.total.top1 < $1.metrics.total.top1 }),
+            best.metrics.total.top1 > table.final.metrics.total.top1
+        {
+            let gain = 100 * (best.metrics.top1 - table.final.metrics.top1)
+            Swift.print(String(format: "better than all together, by %.1f points: ", gain) + "\(label(best)), \(best.name)")
+        }
         guard order.count > 1 else { return }
         Swift.print("views by what each next one adds")
         let lines = order.enumerated().map { place, step in
@@ -63,11 +75,12 @@ struct ViewReport {
         Self.printColumns([["class", "images", "top-1 in %"] + (hasTop5 ? ["top-5 in %"] : []) + ["loss"]] + lines, left: 1)
     }
 
-    /// Names every class that a model does not know.
-    static func print(_ differences: [(model: String, missing: [String])]) {
-        for (model, missing) in differences {
-            let number = missing.count == 1 ? "1 class, which it gives 0" : "\(missing.count) classes, which it gives 0"
-            Swift.print("\(model) does not know \(number): \(missing.joined(separator: ", "))")
+    /// Names every class that a model does not know, or the first few.
+    static func printUnknownClasses(of posteriors: Posteriors, limit: Int = .max) {
+        for (model, names) in zip(posteriors.models, posteriors.unknownClasses) where !names.isEmpty {
+            let number = names.count == 1 ? "1 class, which it gives 0" : "\(names.count) classes, which it gives 0"
+            let rest = names.count > limit ? " and \(names.count - limit) more" : ""
+            Swift.print("\(model) does not know \(number): \(names.prefix(limit).joined(separator: ", "))\(rest)")
         }
     }
 
@@ -101,11 +114,7 @@ struct ViewReport {
     }
 
     /// The numbers of the final answer, then of every row, the greedy order, every class and the confusion.
-    ///
-    /// - Parameters:
-    ///   - failures: photographs that are left out
-    ///   - differences: for each model the classes that it does not know
-    func json(failures: [ImageError], differences: [(model: String, missing: [String])]) -> JSON {
+    var json: JSON {
         let final = table.final.metrics
         let classes = posteriors.classes
         let rows = table.rows.map { row in
@@ -142,15 +151,20 @@ struct ViewReport {
                 .init("confidence", .number(share.confidence)),
             ])
         }
-        let unknown = differences.map {
-            JSON.object([.init("model", .string($0.model)), .init("classes", .array($0.missing.map { .string($0) }))])
+        let unknown = zip(posteriors.models, posteriors.unknownClasses).filter { !$1.isEmpty }.map { model, names in
+            JSON.object([.init("model", .string(model)), .init("classes", .array(names.map { .string($0) }))])
         }
         return .object(
             members(final) + [
                 .init("rows", .array(rows)), .init("greedy", .array(greedy)), .init("classes", .array(byClass)),
                 .init("confusion", .array(confusion)), .init("calibration", .array(calibration)),
-                .init("unknown_classes", .array(unknown)), .init("failures", .array(failures.map { .string("\($0)") })),
+                .init("unknown_classes", .array(unknown)), .init("failures", .array(posteriors.leftOut.map { .string($0) })),
             ])
+    }
+
+    /// A field of a CSV file.
+    static func quoted(_ text: String) -> String {
+        text.contains { "\",\n\r".contains($0) } ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
     }
 
     /// The files of `--csv`: `a.csv`, `a.classes.csv` and `a.confusion.csv`.
@@ -162,10 +176,7 @@ struct ViewReport {
     /// The table, a line a row; then for each model by all of its views, and for all models, a line a class; then a line for each class and answer.
     var csv: [String] {
         func lines(_ head: String, _ rows: [[String]]) -> String {
-            ([head] + rows.map { $0.map(quoted).joined(separator: ",") }).joined(separator: "\n") + "\n"
-        }
-        func quoted(_ text: String) -> String {
-            text.contains { "\",\n\r".contains($0) } ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
+            ([head] + rows.map { $0.map(Self.quoted).joined(separator: ",") }).joined(separator: "\n") + "\n"
         }
         let rows = table.rows.map { row in
             let metrics = row.metrics

@@ -124,18 +124,55 @@ import Testing
             }
             let ensemble = Ensemble(models, device: device)
             #expect(ensemble.classes == ["a", "b", "c", "d"])
-            #expect(
-                ensemble.classDifferences.map(\.model) == ["one", "two"] && ensemble.classDifferences.map(\.missing) == [["d"], ["b"]])
             var shares: [Double] = []
             let answer = try ensemble.run(ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1) { shares.append($0) }
             #expect(answer.rows == [0, nil, 1] && answer.failures.count == 1 && answer.failures[0].file == files[1])
             #expect(shares == shares.sorted() && abs((shares.last ?? 0) - 1) < 1e-9)
+            #expect(answer.posteriors.unknownClasses == [["d"], ["b"]] && answer.posteriors.leftOut.count == 1)
             // 14 is smaller than the first model's window.
             #expect(answer.posteriors.sources.map(\.view.shortSide) == [16, 16, 18, 24, 21, 24, 27])
             for (source, values) in zip(answer.posteriors.sources, answer.posteriors.sourceMajorValues) {
                 let unknown = source.model == 0 ? 3 : 1
                 #expect(values.count == 8 && values[unknown] == 0 && values[4 + unknown] == 0)
                 #expect(abs(values.prefix(4).reduce(0, +) - 1) < 1e-6)
+            }
+        }
+    }
+
+    /// Weights that are numbers, but whose scores are none.
+    @Test func scoresThatAreNoNumbers() throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(#require(Self.devices.first))
+            let architecture = try Architecture(parsing: "16,M,F16")
+            let network = try Network(
+                architecture, imageSize: 16, classes: 3, options: .init(maximumBatch: 1, training: false), device: device)
+            for parameter in network.parameters { try network.load(parameter, [Float](repeating: 1e30, count: parameter.count)) }
+            let description = ModelDescription(
+                architecture: architecture, classes: ["a", "b", "c"], imageSize: 16, shortSide: 16,
+                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.2, 0.2, 0.2]))
+            try Checkpoint.write(network, description, to: folder + "/m.safetensors")
+            let model = try EvaluatedModel(
+                Checkpoint(folder + "/m.safetensors"), name: "burst", views: ViewOptions(), batch: 1, device: device)
+            let files = try photographs([(20, 20)], in: folder)
+            let error = #expect(throws: EvaluationError.self) {
+                try Ensemble([model], device: device).run(ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 1, workers: 1)
+            }
+            #expect(error?.description.contains("burst: its answer to \(files[0]) is not a number") == true, "\(String(describing: error))")
+        }
+    }
+
+    /// The first mini-batch of a view says nothing of its speed.
+    @Test func speedIsOfLaterMiniBatches() throws {
+        try TemporaryFolder.with { folder in
+            let device = try Device(#require(Self.devices.first))
+            let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
+            let files = try photographs([(20, 20), (20, 20), (20, 20)], in: folder)
+            for (batch, isKnown) in [(3, false), (2, true)] {
+                let model = try EvaluatedModel(checkpoint, name: "m", views: ViewOptions(mirrors: true), batch: batch, device: device)
+                let posteriors = try Ensemble([model], device: device).run(
+                    ImageSet(paths: files, classes: ["a", "b", "c"]), batch: batch, workers: 1
+                ).posteriors
+                #expect(ViewTable(posteriors).rows.allSatisfy { ($0.imagesPerSecond != nil) == isKnown })
             }
         }
     }

@@ -69,7 +69,7 @@ import Testing
             sources: [
                 .init(model: 0, view: View(shortSide: 32), seconds: 0.5),
                 .init(model: 0, view: View(shortSide: 36, isDense: true, isMirrored: true), seconds: 1.25),
-            ], values: [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
+            ], values: [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]], unknownClasses: [[classes[1]]], leftOut: ["bad.jpg: empty"])
     }
 
     @Test func keptPosteriorsComeBack() throws {
@@ -78,6 +78,7 @@ import Testing
             let (kept, original) = (try Posteriors.read(folder + "/p.npy"), try sample())
             #expect(kept.models == original.models && kept.classes == original.classes && kept.files == original.files)
             #expect(kept.labels == original.labels && kept.sources == original.sources)
+            #expect(kept.unknownClasses == [["b"]] && kept.leftOut == ["bad.jpg: empty"])
             #expect(kept.sourceMajorValues == [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
             #expect(try NPYFile(folder + "/p.npy").shape == [2, 2, 2])
             // What others read is view by view.
@@ -101,6 +102,8 @@ import Testing
         let joined = try Posteriors.joined([try sample(other: 1), try sample(["b", "c"], label: 0)], names: ["A", "B"])
         #expect(joined.classes == ["a", "b", "c"] && joined.models == ["run", "run"] && joined.labels == [1, 1])
         #expect(joined.sources.map(\.model) == [0, 0, 1, 1])
+        // Of a, b the first knows a alone; of b, c the second knows b alone.
+        #expect(joined.unknownClasses == [["b", "c"], ["a", "c"]] && joined.leftOut == ["bad.jpg: empty"])
         #expect(joined.sourceMajorValues[0] == [1, 0, 0, 0.25, 0.75, 0] && joined.sourceMajorValues[2] == [0, 1, 0, 0, 0.25, 0.75])
     }
 
@@ -116,9 +119,13 @@ import Testing
 
 extension Posteriors {
     /// - Parameter values: for each source `[files][classes]`.
-    init(models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: [[Float]]) throws {
+    init(
+        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: [[Float]],
+        unknownClasses: [[String]]? = nil, leftOut: [String] = []
+    ) throws {
         self.init(
             models: models, classes: classes, files: files, labels: labels, sources: sources,
+            unknownClasses: unknownClasses ?? models.map { _ in [] }, leftOut: leftOut,
             values: try SpooledFloats { append in
                 for file in files.indices {
                     for own in values { try append(Array(own[file * classes.count..<(file + 1) * classes.count])) }

@@ -1,5 +1,6 @@
 import Foundation
 import ModelFiles
+import Randomness
 import Testing
 
 @testable import Evaluation
@@ -150,6 +151,43 @@ import Testing
         #expect(heavy.map(\.source).prefix(2) == [2, 3] && heavy.map(\.metrics.total.top1).prefix(2) == [3, 4])
         #expect(
             heavy.last?.metrics.loss == posteriors.metrics(Posteriors.Mixture(heavy.map { ($0.source, [1, 1, 100, 100][$0.source]) })).loss)
+    }
+}
+
+@Suite struct GreedyOrderTests {
+    /// Every step against all that could have been taken, with shares that are not equal.
+    @Test func takesTheBestOfAll() throws {
+        var random = Philox(seed: 5, purpose: .scenes)
+        let files = 60
+        // Three views of one model and two of another, of which the second is the better one.
+        let sources = [0, 0, 0, 1, 1].enumerated().map { Posteriors.Source(model: $1, view: View(shortSide: 8 + $0), seconds: 1) }
+        let values = sources.map { source in
+            (0..<files).flatMap { file in
+                let row = (0..<3).map { Float(1 + random.integer(below: 100) + ($0 == file % 3 ? 20 + 10 * source.model : 0)) }
+                return row.map { $0 / row.reduce(0, +) }
+            }
+        }
+        let posteriors = try Posteriors(
+            models: ["A", "B"], classes: ["x", "y", "z"], files: (0..<files).map { "\($0)" }, labels: (0..<files).map { $0 % 3 },
+            sources: sources, values: values)
+        for weights in [nil, [1, 6], [5, 1]] as [[Double]?] {
+            // A view's share is its model's weight over the number of the model's views.
+            let shares = [0, 0, 0, 1, 1].map { (weights?[$0] ?? 1) / ($0 == 0 ? 3 : 2) }
+            func metrics(_ sources: [Int]) -> Metrics { posteriors.metrics(Posteriors.Mixture(sources.map { ($0, shares[$0]) })) }
+            let steps = GreedyOrder(ViewTable(posteriors, weights: weights)).steps
+            var chosen: [Int] = []
+            for (place, step) in steps.enumerated() {
+                let best = (0..<5).filter { !chosen.contains($0) }.map { metrics(chosen + [$0]).total.top1 }.max()
+                chosen.append(step.source)
+                #expect(step.metrics.total.top1 == best && abs(step.metrics.loss - metrics(chosen).loss) < 1e-6, "step \(place)")
+                if place > 0 {
+                    let difference = Double(step.metrics.total.top1 - steps[place - 1].metrics.total.top1) / Double(files)
+                    #expect(abs((step.gain?.difference ?? .nan) - difference) < 1e-12 && (step.gain?.halfWidth ?? 0) > 0)
+                }
+            }
+            #expect(
+                Set(chosen).count == 5 && steps[4].metrics.total.top1 == ViewTable(posteriors, weights: weights).final.metrics.total.top1)
+        }
     }
 }
 

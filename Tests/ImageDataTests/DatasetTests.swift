@@ -25,6 +25,36 @@ import Testing
         #expect(error?.description.contains("not UTF-8") == true, "\(error?.description ?? "")")
     }
 
+    /// What models are measured with: `val` whole, alone too; else what `load` holds out, or all; nothing is asked of what trains.
+    @Test func evaluation() throws {
+        let folder = try TemporaryFolder()
+        for index in 0..<40 { try folder.write([], "set/\(index % 4 == 0 ? "a" : "b")/\(index).jpg") }
+        func paths(_ name: String, _ fraction: Double) throws -> [String] {
+            try Dataset.evaluation(root: folder.path + "/" + name, fraction: fraction).set.files.map(\.path)
+        }
+        let held = try Dataset.load(root: folder.path + "/set", validationFraction: 0.5).validation.files
+        let part = try Dataset.evaluation(root: folder.path + "/set/", fraction: 0.5)
+        #expect(part.set.files == held && part.total == 40 && !part.isValidationFolder && held.count < 40)
+        #expect(try paths("set", 1).count == 40)
+        // A class of one photograph, and one of none, are no hindrance.
+        try folder.write([], "few/a/1.jpg")
+        try folder.write([], "few/b/note.txt")
+        let few = try Dataset.evaluation(root: folder.path + "/few", fraction: 1).set
+        #expect(few.classes == ["a", "b"] && few.files == [ImageFile(path: "a/1.jpg", label: 0)])
+        try folder.write([], "both/train/a/1.jpg")
+        try folder.write([], "both/val/c/2.jpg")
+        try folder.write([], "only/val/c/2.jpg")
+        #expect(try paths("both", 0.1) == ["val/c/2.jpg"] && paths("only", 0.1) == ["val/c/2.jpg"])
+        try folder.write([], "train/train/a/1.jpg")
+        #expect(try paths("train", 1) == ["train/a/1.jpg"])
+        for (name, fraction, found) in [
+            ("few", 1e-9, "holds out none of its 1 photographs"), ("none", 1, "none"), ("few/a", 1, "no class folders"),
+        ] {
+            let error = #expect(throws: DatasetError.self) { try paths(name, fraction) }
+            #expect(error?.description.contains(found) == true, "\(String(describing: error))")
+        }
+    }
+
     @Test func trainAndValFolders() throws {
         let folder = try TemporaryFolder()
         for name in [
