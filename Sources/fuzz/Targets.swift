@@ -206,7 +206,8 @@ struct PosteriorsTarget: Target {
     private static let sidecar = """
         {"models":["run"],"classes":["a","b"],"files":["1.jpg","2.jpg"],"labels":[0,1],"checksum":"ab79fd72355a39c5",\
         "sources":[{"model":0,"short_side":32,"dense":false,"mirrored":false,"seconds":0.5},\
-        {"model":0,"short_side":36,"dense":true,"mirrored":true,"seconds":1.25}]}
+        {"model":0,"short_side":36,"dense":true,"mirrored":true,"seconds":1.25}],\
+        "unknown_classes":[[]],"left_out":["3.jpg: empty"]}
         """
 
     func input(seed: UInt64, index: UInt64) -> [UInt8] {

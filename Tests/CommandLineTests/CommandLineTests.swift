@@ -85,7 +85,7 @@ struct CommandLineTests {
             "misspelt behind a list", ["predict", "--checkpoint", "run", "set", "--tpo", "3"], status: 2, "Unknown option '--tpo'",
             "'--top'"),
         Mistake("misspelt of bench", ["bench", "input", "--dta", "set"], status: 2, "Unknown option '--dta'", "'--data'"),
-        Mistake("unknown command", ["trian"], status: 2, "Unexpected argument 'trian'"),
+        Mistake("unknown command", ["trian"], status: 2, "Unknown command 'trian'. Did you mean 'train'?"),
         Mistake("no checkpoint", ["evaluate", "--data", "set"], status: 2, "Missing expected argument '--checkpoint"),
         Mistake("no photograph", ["predict", "--checkpoint", "run"], status: 2, "Missing expected argument '<images>"),
         Mistake("top 0", ["predict", "--checkpoint", "run", "--top", "0", "a.jpg"], status: 2, "--top 0", "1 or more"),

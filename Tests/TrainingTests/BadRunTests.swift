@@ -77,8 +77,10 @@ struct BadRunTests {
         #expect(result.errors.contains("--learning-rate (1e+29)") && result.errors.contains("--clip-norm"), "\(result.errors)")
         let step = try FileManager.default.destinationOfSymbolicLink(atPath: place.file("run/checkpoints/last"))
         #expect(result.errors.contains("the last good checkpoint is run/checkpoints/\(step)"), "\(result.errors)")
-        // The checkpoint loads, so all its numbers are finite.
-        #expect(try place.run("evaluate", "--checkpoint", "run", "--data", "set").status == 0)
+        // The checkpoint loads, so all its numbers are finite; what they give for a photograph may not be, and is then no measurement.
+        let evaluated = try place.run("evaluate", "--checkpoint", "run", "--data", "set")
+        #expect(
+            evaluated.status == 0 || evaluated.errors.contains("is not a number; its weights are damaged, or its training has diverged"))
         #expect(try !place.text("run/metrics.jsonl").contains("null"))
     }
 
