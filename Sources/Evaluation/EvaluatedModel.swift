@@ -46,9 +46,9 @@ public final class EvaluatedModel {
     }
 
     /// Seconds that a photograph takes in view `index`.
-    /// 0 where one mini-batch was all.
+    /// 0 where no more than one mini-batch had any.
     func secondsPerImage(_ index: Int) -> Double {
-        timings[index].batches < 2 ? 0 : timings[index].seconds / Double(max(1, timings[index].images))
+        timings[index].batches < 2 || timings[index].images == 0 ? 0 : timings[index].seconds / Double(timings[index].images)
     }
 
     /// Work of one view, in units of no meaning of their own: for telling the time left.
@@ -77,11 +77,10 @@ public final class EvaluatedModel {
     func answer(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool], label: Int? = nil) throws -> Answer {
         let start = ContinuousClock.now
         defer {
-            let duration = (ContinuousClock.now - start).components
             if timings[index].batches == 1 { timings[index] = (1, 0, 0) }
             timings[index].batches += 1
             timings[index].images += isUsable.count { $0 }
-            timings[index].seconds += Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
+            timings[index].seconds += (ContinuousClock.now - start).seconds
         }
         let view = views[index]
         return view.isDense

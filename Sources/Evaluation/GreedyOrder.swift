@@ -13,8 +13,8 @@ public struct GreedyOrder: Sendable {
 
     public let steps: [Step]
 
-    /// Every view in turn, with the share that a view of its model has in the table's last row, but those of models whose weight is 0. Takes a pass
-    /// over the photographs for each step, in which all that is left is tried side by side.
+    /// Every view in turn, with the share that a view of its model has in the table's last row, but those of models whose weight is 0. What is left is tried side
+    /// by side in one pass over the photographs.
     public init(_ table: ViewTable) {
         let posteriors = table.posteriors
         let shares = Dictionary(

@@ -240,7 +240,7 @@ public struct Posteriors: Sendable {
         func list<Value>(_ key: String, _ value: (JSON) -> Value?) throws -> [Value] {
             guard case .array(let elements)? = head[key] else { throw wrong("no list '\(key)'") }
             return try elements.map {
-                guard let value = value($0) else { throw wrong("'\(key)' has an element of another type") }
+                guard let value = value($0) else { throw wrong("'\(key)' has an element that does not belong there") }
                 return value
             }
         }
@@ -252,7 +252,7 @@ public struct Posteriors: Sendable {
         let labels = try list("labels") { integer($0) }
         let sources = try list("sources") { entry -> Source? in
             guard let model = integer(entry["model"]), models.indices.contains(model), let shortSide = integer(entry["short_side"]),
-                case .bool(let isDense)? = entry["dense"], case .bool(let isMirrored)? = entry["mirrored"]
+                (1...1 << 20).contains(shortSide), case .bool(let isDense)? = entry["dense"], case .bool(let isMirrored)? = entry["mirrored"]
             else { return nil }
             let seconds: Double =
                 switch entry["seconds"] {
@@ -260,6 +260,7 @@ public struct Posteriors: Sendable {
                 case .integer(let value): Double(value)
                 default: 0
                 }
+            guard seconds.isFinite, seconds >= 0 else { return nil }
             return Source(model: model, view: View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored), seconds: seconds)
         }
         guard array.shape == [sources.count, files.count, classes.count] else {
@@ -280,8 +281,9 @@ public struct Posteriors: Sendable {
         let (rows, row) = (sources.count * files.count, classes.count)
         // In pieces, since the array may be more than memory holds.
         var checksum = Checksum()
-        for first in stride(from: 0, to: rows, by: 1024) {
-            let piece = try array.values(first * row..<min(rows, first + 1024) * row)
+        let some = max(1, (1 << 20) / row)
+        for first in stride(from: 0, to: rows, by: some) {
+            let piece = try array.values(first * row..<min(rows, first + some) * row)
             guard piece.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else { throw wrong("an array of numbers that are no posteriors") }
             checksum.add(piece)
         }

@@ -70,9 +70,9 @@ public struct ViewTable: Sendable {
 }
 
 extension Posteriors {
-    /// By the device's time for some sources; nil where it is not known.
+    /// By the device's time for some sources; nil where it is not known for each.
     func imagesPerSecond(_ sources: [Int]) -> Double? {
-        let seconds = sources.reduce(0) { $0 + self.sources[$1].seconds }
-        return seconds > 0 ? Double(files.count) / seconds : nil
+        guard sources.allSatisfy({ self.sources[$0].seconds > 0 }) else { return nil }
+        return Double(files.count) / sources.reduce(0) { $0 + self.sources[$1].seconds }
     }
 }

@@ -137,8 +137,7 @@ private final class LoaderState: @unchecked Sendable {
         let start = ContinuousClock.now
         condition.lock()
         defer {
-            let passed = ContinuousClock.now - start
-            waitSeconds += Double(passed.components.seconds) + Double(passed.components.attoseconds) * 1e-18
+            waitSeconds += (ContinuousClock.now - start).seconds
             condition.unlock()
         }
         while true {

@@ -99,10 +99,9 @@ public struct Dataset: Sendable {
         let top = try FolderListing(path: root)
         var ignored = top.images.count + top.otherCount
 
-        // A class may be called "train" (there are railways): the folder splits the set only if it holds folders itself.
-        let train = top.folders.contains("train") ? try FolderListing(path: root + "/train") : nil
-        let isSplit = train.map { !$0.folders.isEmpty || top.folders.contains("val") } ?? false
-        if train == nil && top.folders == ["val"] {
+        let train = try trainingFolder(root, top)
+        let isSplit = train != nil
+        if top.folders == ["val"] {
             throw DatasetError(.noTrainingFolder, "\(root): has a folder val but none named train; add \(root)/train/CLASS/*.jpg")
         }
 
@@ -171,8 +170,8 @@ public struct Dataset: Sendable {
         var root = root
         while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
         let top = try FolderListing(path: root)
-        let isSplit = top.folders.contains("train") ? try !FolderListing(path: root + "/train").folders.isEmpty : false
-        let hasValidation = top.folders.contains("val") && (isSplit || top.folders == ["val"] || top.folders == ["train", "val"])
+        let isSplit = try trainingFolder(root, top) != nil
+        let hasValidation = top.folders.contains("val") && (isSplit || top.folders == ["val"])
         let prefix = hasValidation ? "val/" : isSplit ? "train/" : ""
         let place = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
         let classes = prefix.isEmpty ? top.folders : try FolderListing(path: place).folders
@@ -196,6 +195,24 @@ public struct Dataset: Sendable {
 
     /// By a hash of the path below the root, so that every machine chooses alike and a smaller share is a part of a larger one.
     private static func isHeldOut(_ path: String, _ fraction: Double) -> Bool { Double(pathHash(path) >> 11) * 0x1p-53 < fraction }
+
+    /// A class may be called "train" (there are railways): the folder splits the set only if it holds folders itself, or stands beside `val`.
+    private static func trainingFolder(_ root: String, _ top: FolderListing) throws(DatasetError) -> FolderListing? {
+        guard top.folders.contains("train") else { return nil }
+        let train = try FolderListing(path: root + "/train")
+        return train.folders.isEmpty && !top.folders.contains("val") ? nil : train
+    }
+
+    /// The photographs in a folder and in those below it, by their paths.
+    ///
+    /// - Throws: `DatasetError` for a folder that cannot be listed.
+    public static func photographs(below folder: String) throws(DatasetError) -> [String] {
+        let listing = try FolderListing(path: folder)
+        let prefix = folder.hasSuffix("/") ? folder : folder + "/"
+        var paths = listing.images.map { prefix + $0 }
+        for name in listing.folders { paths += try photographs(below: prefix + name) }
+        return paths
+    }
 
     private static func split(
         root: String, classes: [String], files: [ImageFile], fraction: Double, ignored: Int

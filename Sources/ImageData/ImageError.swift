@@ -31,7 +31,7 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         case .notJPEG: "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in .jpg or .jpeg"
         case .truncated: "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
         case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
-        case .tooLarge: "\(file): too large\(found); take a smaller short side, make it smaller, or remove it"
+        case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
         case .unsupported: "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive JPEG"
         }
     }

@@ -11,6 +11,8 @@ final class FileDescriptor: Sendable {
         // Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
         let number = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0o666)
         guard number >= 0 else { throw ModelFileError.system(self.path, "opening") }
+        // Writing to a slow pipe waits.
+        _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) & ~O_NONBLOCK)
         self.number = number
     }
 

@@ -18,11 +18,7 @@ public final class RunFolder {
                 "\(path): this exists already, and a run is never overwritten; go on with it (trainer --resume \(path)), give another --out or "
                     + "remove it")
         }
-        do {
-            try FileManager.default.createDirectory(atPath: path + "/checkpoints", withIntermediateDirectories: true)
-        } catch {
-            throw TrainingError("\(path): cannot make the run's folder (\(error.reason)); give another --out")
-        }
+        try Folder.create(path + "/checkpoints")
         return try RunFolder(locking: path)
     }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Compute
 import Foundation
+import ImageData
 import ModelFiles
 import NeuralNet
 
@@ -85,8 +86,7 @@ struct BenchDense: ParsableCommand {
             scores = try dense.logits([.init(height: shape[1], width: shape[2], count: batch)]) { input, first, part in
                 try input.copy(from: images, sourceOffset: first * imageBytes, byteCount: part.count * imageBytes, to: 0)
             }
-            let duration = (ContinuousClock.now - start).components
-            seconds.append(Double(duration.seconds) + Double(duration.attoseconds) * 1e-18)
+            seconds.append((ContinuousClock.now - start).seconds)
         }
         let timed = seconds.dropFirst().sorted()
         let speed = Double(batch) / timed[timed.count / 2]

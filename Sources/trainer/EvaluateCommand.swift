@@ -65,6 +65,11 @@ struct EvaluateCommand: ParsableCommand {
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
         try Evaluation.validate(valFraction: valFraction)
+        // What stands beside an array is as much of an input as the array.
+        let names = Set(posteriors.map { OutputFile.place(Posteriors.sidecar($0)) })
+        for path in [output.json, csv].compactMap({ $0 }) where names.contains(OutputFile.place(path)) {
+            throw ValidationError("\(path): this belongs to --posteriors and is not overwritten; give another name")
+        }
         try OutputFile.requireWritable([
             ("--save-posteriors", savePosteriors.map { [$0, Posteriors.sidecar($0)] } ?? []), ("--csv", csv.map(ViewReport.csvFiles) ?? []),
             ("--json", output.json.map { [$0] } ?? []),
@@ -126,8 +131,7 @@ extension Ensemble {
         defer { bar.clear() }
         let start = ContinuousClock.now
         return try run(set, batch: batch, workers: workers, heat: heat) { share in
-            let duration = (ContinuousClock.now - start).components
-            let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
+            let seconds = (ContinuousClock.now - start).seconds
             let left = ProgressBar.duration(seconds * (1 - share) / share)
             bar.draw(done: Int(1000 * share), of: 1000, String(format: "%.0f %% of \(set.count) images, ", 100 * share) + left + " left")
         }
@@ -176,11 +180,10 @@ struct Evaluation {
         let (photographs, total, isValidationFolder) = try Dataset.evaluation(root: data, fraction: share)
         if !isValidationFolder {
             if photographs.count < total {
-                print(
-                    "\(photographs.count) of the \(total) photographs in \(data): those that `train` holds out (--val-fraction 1 takes all)"
-                )
+                let which = validationFraction.map { "a share of \($0)" } ?? "those that `train` holds out"
+                print("\(photographs.count) of the \(total) photographs in \(data): \(which) (--val-fraction 1 takes all)")
             }
-            if validationFraction == nil, Set(known).count > 1 {
+            if validationFraction == nil, Set(known).count > 1, !known.contains(nil) {
                 print("the runs held out different shares; these are photographs that none of them has learnt from")
             }
             if let validationFraction, let least, validationFraction > least {

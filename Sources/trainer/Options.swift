@@ -115,13 +115,15 @@ enum OutputFile {
         for (option, paths) in outputs {
             for path in paths {
                 try requireWritable(path, option: option)
-                let place = URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path
-                if let other = options.updateValue(option, forKey: place) {
+                if let other = options.updateValue(option, forKey: place(path)) {
                     throw ValidationError("\(option) would overwrite \(path), which \(other) writes; give another name")
                 }
             }
         }
     }
+
+    /// One name for a file, however it is written.
+    static func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
 
     /// Tells before the work rather than after it that a file cannot be written.
     static func requireWritable(_ path: String, option: String) throws {

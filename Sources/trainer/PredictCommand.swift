@@ -55,14 +55,11 @@ struct PredictCommand: ParsableCommand {
         try images.flatMap { image -> [String] in
             var isFolder: ObjCBool = false
             guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue else { return [image] }
-            let found = (FileManager.default.subpaths(atPath: image) ?? []).filter { path in
-                ["jpg", "jpeg"].contains((path as NSString).pathExtension.lowercased())
-                    && !path.split(separator: "/").contains { $0.hasPrefix(".") }
-            }
+            let found = try Dataset.photographs(below: image)
             guard !found.isEmpty else {
                 throw EvaluationError("\(image): no .jpg or .jpeg file in this folder (several models: --checkpoint A --checkpoint B)")
             }
-            return found.sorted().map { (image.hasSuffix("/") ? image : image + "/") + $0 }
+            return found
         }
     }
 
@@ -120,8 +117,8 @@ struct PredictCommand: ParsableCommand {
                         "models",
                         .array(zip(posteriors.models, own).map { .object([.init("checkpoint", .string($0)), .init("top", list($1))]) })))
             }
-            objects.append(.object(members))
-            lines += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)" }
+            if output.json != nil { objects.append(.object(members)) }
+            if csv != nil { lines += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)" } }
         }
         try output.write(.array(objects))
         if let csv { try AtomicFile.write(csv, Array((lines.joined(separator: "\n") + "\n").utf8)) }

@@ -136,7 +136,7 @@ struct ViewReport {
         let byClass = zip(classes, final.byClass).map { name, share in
             JSON.object([
                 .init("class", .string(name)), .init("images", .integer(share.images)), .init("top1", .integer(share.top1)),
-                .init("top5", .integer(share.top5)), .init("loss", .number(share.loss)),
+                .init("top5", .integer(share.top5)), .init("loss", share.images > 0 ? .number(share.loss) : .null),
             ])
         }
         let confusion = final.confusion.entries.map {
