@@ -95,6 +95,8 @@ public struct ComparisonPage {
     // MARK: - Sections
 
     private func header() -> String {
+        let present = Set(posteriors.labels).count
+        let leftOut = posteriors.leftOut.isEmpty ? "" : "; \(photographs(posteriors.leftOut.count)) could not be used"
         let models = (0..<2).map { model in
             let unknown = posteriors.unknownClasses[model]
             let rest = unknown.count > 20 ? " and \(unknown.count - 20) more" : ""
@@ -106,7 +108,7 @@ public struct ComparisonPage {
         }
         return """
             <header><h1>\(escaped(title))</h1>
-            <p>\(photographs(posteriors.files.count)) of \(Set(posteriors.labels).count) classes.</p>
+            <p>\(photographs(posteriors.files.count)) of \(present == 1 ? "1 class" : "\(present) classes")\(leftOut).</p>
             <dl class="models">\(models.joined())</dl>
             </header>
 
@@ -130,10 +132,12 @@ public struct ComparisonPage {
             + row(badge(0), metrics[0]) + row(badge(1), metrics[1]) + row("mean", both) + "</tbody></table></div>"
         let note =
             "<p>Small figures are 95 % intervals. B alone is right on \(onlyB), A alone on \(onlyA): were both equally good, chance would bring counts as "
-            + "far apart "
-            + (signTest(onlyA, onlyB) > 0.995
-                ? "every time.</p>" : String(format: "in %.2g %% of all cases.</p>", 100 * signTest(onlyA, onlyB)))
+            + "far apart in \(often(signTest(onlyA, onlyB))) of all cases.</p>"
         return section("In numbers", nil, table + note)
+    }
+
+    private func often(_ probability: Double) -> String {
+        probability < 1e-4 ? "less than 0.01 %" : String(format: probability < 0.01 ? "%.2f %%" : "%.0f %%", 100 * probability)
     }
 
     /// The two-sided exact probability that a fair coin is as uneven.

@@ -43,6 +43,11 @@ public final class EvaluatedModel {
         whole = try DenseInput(device: device, normalization: description.normalization)
         loss = try SoftmaxCrossEntropy(device: device, classes: network.classes, maximumBatch: batch)
         probabilities = try Buffer(device, floatCount: batch * network.logitsStride)
+        if let view = views.first(where: { $0.isDense && !fits(width: $0.shortSide, height: $0.shortSide) }) {
+            throw EvaluationError(
+                "--scales \(view.shortSide): a dense view of \(name) at \(view.shortSide) pixels needs more memory in one piece than "
+                    + "\(device.description.name) gives; give smaller ones")
+        }
     }
 
     /// Seconds that a photograph takes in view `index`.
@@ -60,7 +65,8 @@ public final class EvaluatedModel {
 
     /// Whether a dense view of these pixels fits the device.
     func fits(width: Int, height: Int) -> Bool {
-        dense.largestBuffer(height: height, width: width) <= network.device.description.largestBuffer
+        let largest = network.device.description.largestBuffer
+        return max(dense.largestBuffer(height: height, width: width), 3 * width * height + 4) <= largest
     }
 
     /// A mini-batch in one view.

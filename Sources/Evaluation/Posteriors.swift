@@ -252,7 +252,8 @@ public struct Posteriors: Sendable {
         let labels = try list("labels") { integer($0) }
         let sources = try list("sources") { entry -> Source? in
             guard let model = integer(entry["model"]), models.indices.contains(model), let shortSide = integer(entry["short_side"]),
-                (1...1 << 20).contains(shortSide), case .bool(let isDense)? = entry["dense"], case .bool(let isMirrored)? = entry["mirrored"]
+                (1...1 << 20).contains(shortSide), case .bool(let isDense)? = entry["dense"],
+                case .bool(let isMirrored)? = entry["mirrored"]
             else { return nil }
             let seconds: Double =
                 switch entry["seconds"] {

@@ -14,6 +14,8 @@ public struct ViewTable: Sendable {
     }
 
     public let posteriors: Posteriors
+    /// Of the models; equal where there are none.
+    public let weights: [Double]?
     /// Model after model, each from the single crop to all of its views; then the same of all models' mean, where there are several.
     public let rows: [Row]
     /// The mean of all views asked for.
@@ -22,9 +24,21 @@ public struct ViewTable: Sendable {
     /// The row with all views of a model.
     public func best(model: Int) -> Row? { rows.last { $0.model == model } }
 
+    /// The row that is most often right, and by how much it beats all views together; nil where chance may have made the difference.
+    public func betterThanAll() -> (row: Row, gain: PairedDifference)? {
+        guard let best = rows.max(by: { $0.metrics.total.top1 < $1.metrics.total.top1 }),
+            best.metrics.total.top1 > final.metrics.total.top1
+        else { return nil }
+        var isRight = Array(repeating: [Bool](repeating: false, count: posteriors.files.count), count: 2)
+        _ = posteriors.metrics([final.mixture, best.mixture]) { file, mixture, verdict in isRight[mixture][file] = verdict.isRight }
+        let gain = PairedDifference(from: isRight[0], to: isRight[1])
+        return gain.difference > gain.halfWidth ? (best, gain) : nil
+    }
+
     /// - Parameter weights: of the models; equal unless given.
     public init(_ posteriors: Posteriors, weights: [Double]? = nil) {
         self.posteriors = posteriors
+        self.weights = weights
         var plan: [(model: Int?, name: String, sources: [Int])] = []
         let levels = posteriors.models.indices.map { ViewTable.levels(posteriors.sources, model: $0) }
         for (model, own) in levels.enumerated() { plan += own.map { (model, $0.name, $0.sources) } }

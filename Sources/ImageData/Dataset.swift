@@ -171,7 +171,7 @@ public struct Dataset: Sendable {
         while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
         let top = try FolderListing(path: root)
         let isSplit = try trainingFolder(root, top) != nil
-        let hasValidation = top.folders.contains("val") && (isSplit || top.folders == ["val"])
+        let hasValidation = top.folders.contains("val") ? try !FolderListing(path: root + "/val").folders.isEmpty : false
         let prefix = hasValidation ? "val/" : isSplit ? "train/" : ""
         let place = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
         let classes = prefix.isEmpty ? top.folders : try FolderListing(path: place).folders

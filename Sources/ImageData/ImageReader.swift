@@ -32,7 +32,8 @@ final class ImageReader {
             // A strip of 1 × 60,000 pixels would grow to gigabytes.
             throw ImageError(
                 .tooLarge, file: path,
-                detail: "\(size.width) x \(size.height) pixels, at a short side of \(shortSide) \(target.width) x \(target.height): too much to ask of it"
+                detail:
+                    "\(size.width) x \(size.height) pixels, at a short side of \(shortSide) \(target.width) x \(target.height): too much to ask of it"
             )
         }
         output.reserve(3 * target.width * target.height)

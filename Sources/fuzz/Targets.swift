@@ -214,7 +214,8 @@ struct PosteriorsTarget: Target {
         var mutation = Mutation(
             random: Philox(seed: seed, purpose: .fuzzing, step: index),
             words: [
-                "'descr': '<f8'", "True", "(", ")", ",", "'", "{", "}", "[", "]", "\"", ":", "null", "-1", "-9223372036854775808", "1e300", "\"models\":[]",
+                "'descr': '<f8'", "True", "(", ")", ",", "'", "{", "}", "[", "]", "\"", ":", "null", "-1", "-9223372036854775808", "1e300",
+                "\"models\":[]",
                 "\"a\"",
                 "\\ud800",
             ])

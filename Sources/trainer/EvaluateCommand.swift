@@ -65,11 +65,6 @@ struct EvaluateCommand: ParsableCommand {
         guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
         guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
         try Evaluation.validate(valFraction: valFraction)
-        // What stands beside an array is as much of an input as the array.
-        let names = Set(posteriors.map { OutputFile.place(Posteriors.sidecar($0)) })
-        for path in [output.json, csv].compactMap({ $0 }) where names.contains(OutputFile.place(path)) {
-            throw ValidationError("\(path): this belongs to --posteriors and is not overwritten; give another name")
-        }
         try OutputFile.requireWritable([
             ("--save-posteriors", savePosteriors.map { [$0, Posteriors.sidecar($0)] } ?? []), ("--csv", csv.map(ViewReport.csvFiles) ?? []),
             ("--json", output.json.map { [$0] } ?? []),
@@ -101,24 +96,31 @@ struct EvaluateCommand: ParsableCommand {
     }
 
     private func report(_ posteriors: Posteriors, showsTable: Bool) throws {
+        let table: ViewTable
+        do {
+            table = ViewTable(posteriors, weights: try views.weights(models: posteriors.models.count))
+        } catch let error as ValidationError {
+            throw EvaluationError(error.message)
+        }
+        let order = showsTable && posteriors.sources.count > 1 ? GreedyOrder(table).steps : []
+        let report = ViewReport(table: table, order: order)
+        // Files first: what has taken hours must not be lost to a pipe that is closed.
+        try output.write(report.json)
+        let csvFiles = csv.map(ViewReport.csvFiles) ?? []
+        for (path, text) in zip(csvFiles, report.csv) { try AtomicFile.write(path, Array(text.utf8)) }
+
         ViewReport.printUnknownClasses(of: posteriors)
-        let table = ViewTable(posteriors, weights: try views.weights(models: posteriors.models.count))
         let metrics = table.final.metrics
         func share(_ value: Double, _ interval: Interval) -> String {
             percent(value) + String(format: " (95 %%: %.1f–%.1f)", 100 * interval.low, 100 * interval.high)
         }
         let top5 = posteriors.classes.count > 5 ? ", top-5 \(share(metrics.top5, metrics.top5Interval))" : ""
         print(
-            "\(metrics.images) images: top-1 \(share(metrics.top1, metrics.top1Interval))\(top5), loss "
+            "\(metrics.images) image\(metrics.images == 1 ? "" : "s"): top-1 \(share(metrics.top1, metrics.top1Interval))\(top5), loss "
                 + String(format: "%.4f", metrics.loss))
-        let order = showsTable && posteriors.sources.count > 1 ? GreedyOrder(table).steps : []
-        let report = ViewReport(table: table, order: order)
         if showsTable { report.print() }
         report.printClasses()
         ConfusionTable(classes: posteriors.classes, confusion: metrics.confusion).print()
-        try output.write(report.json)
-        let csvFiles = csv.map(ViewReport.csvFiles) ?? []
-        for (path, text) in zip(csvFiles, report.csv) { try AtomicFile.write(path, Array(text.utf8)) }
         let written = (savePosteriors.map { [$0, Posteriors.sidecar($0)] } ?? []) + (output.json.map { [$0] } ?? []) + csvFiles
         if !written.isEmpty { print("written: " + written.joined(separator: ", ")) }
     }
@@ -196,7 +198,7 @@ struct Evaluation {
             }
         }
         // Where one mini-batch would do, two: the first one of a view, in which its kernels are compiled, says nothing of its speed.
-        let batch = min(batch, max(1, (photographs.count + 1) / 2))
+        let batch = views.batch(min(batch, max(1, (photographs.count + 1) / 2)), files)
         ensemble = try views.ensemble(files, names: checkpoints, batch: batch, device: device)
         set = try photographs.relabelled(classes: ensemble.classes)
         let used = Set(photographs.classes)

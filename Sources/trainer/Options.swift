@@ -146,6 +146,13 @@ enum OutputFile {
         {
             throw ValidationError("\(option) \(path): this is \(kind) and is not overwritten; give another name")
         }
+        let exists = FileManager.default.fileExists(atPath: path)
+        if exists, path.hasSuffix(".npy.json"), option != "--save-posteriors" {
+            throw ValidationError("\(option) \(path): these are the names of an array and are not overwritten; give another name")
+        }
+        if exists, FileManager.default.fileExists(atPath: folder + "/checkpoints") {
+            throw ValidationError("\(option) \(path): this is a file of a run and is not overwritten; give another name")
+        }
     }
 }
 

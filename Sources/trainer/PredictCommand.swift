@@ -57,7 +57,10 @@ struct PredictCommand: ParsableCommand {
             guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue else { return [image] }
             let found = try Dataset.photographs(below: image)
             guard !found.isEmpty else {
-                throw EvaluationError("\(image): no .jpg or .jpeg file in this folder (several models: --checkpoint A --checkpoint B)")
+                let isRun = FileManager.default.fileExists(atPath: image + "/checkpoints")
+                throw EvaluationError(
+                    "\(image): no .jpg or .jpeg file in this folder"
+                        + (isRun ? "; several models are given as --checkpoint A --checkpoint B" : ""))
             }
             return found
         }
@@ -66,8 +69,9 @@ struct PredictCommand: ParsableCommand {
     func run() throws {
         let images = try photographs()
         guard heat == nil || images.count == 1 else { throw EvaluationError("--heat: expected one photograph, \(images.count) were given") }
-        let batch = min(32, images.count)
-        let ensemble = try views.ensemble(checkpoint.map { try Checkpoint($0) }, names: checkpoint, batch: batch, device: device)
+        let files = try checkpoint.map { try Checkpoint($0) }
+        let batch = views.batch(min(32, images.count), files)
+        let ensemble = try views.ensemble(files, names: checkpoint, batch: batch, device: device)
         let answer = try ensemble.runShowingProgress(
             ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2,
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
@@ -88,12 +92,13 @@ struct PredictCommand: ParsableCommand {
             .array(entries.map { .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))]) })
         }
         var objects: [JSON] = []
-        var lines = ["file,class,probability"]
+        var lines = ["file,class,probability,error"]
         var failures = answer.failures[...]
         for (file, row) in zip(images, answer.rows) {
             guard let row else {
                 let error = failures.popFirst()?.description ?? "\(file): cannot be used"
                 print(error)
+                lines.append("\(ViewReport.quoted(file)),,,\(ViewReport.quoted(error))")
                 objects.append(.object([.init("file", .string(file)), .init("error", .string(error))]))
                 continue
             }
@@ -118,10 +123,12 @@ struct PredictCommand: ParsableCommand {
                         .array(zip(posteriors.models, own).map { .object([.init("checkpoint", .string($0)), .init("top", list($1))]) })))
             }
             if output.json != nil { objects.append(.object(members)) }
-            if csv != nil { lines += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)" } }
+            if csv != nil { lines += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)," } }
         }
         try output.write(.array(objects))
         if let csv { try AtomicFile.write(csv, Array((lines.joined(separator: "\n") + "\n").utf8)) }
+        let written = [csv, output.json].compactMap { $0 }
+        if !written.isEmpty { print("written: " + written.joined(separator: ", ")) }
         if let out, let heat, !answer.heat.isEmpty {
             try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
             print("written: \(out), from dark blue where the posterior of \(heat) is 0 to red where it is 1")

@@ -51,6 +51,12 @@ struct ViewArguments: ParsableArguments {
             }, device: device)
     }
 
+    /// As many photographs of a mini-batch as are wanted, but no more than 256 MB of them at the largest short side.
+    func batch(_ wanted: Int, _ files: [Checkpoint]) -> Int {
+        let side = scales?.max() ?? files.map { $0.description.shortSide * 9 / 8 }.max() ?? 1
+        return min(wanted, max(1, (256 << 20) / (4 * side * side)))
+    }
+
     /// The weights as numbers, one for each model; nil where there are none.
     func weights(models: Int) throws -> [Double]? {
         guard let weights else { return nil }

@@ -20,24 +20,30 @@ struct ViewReport {
 
     private func label(_ row: ViewTable.Row) -> String { row.model.map { posteriors.models[$0] } ?? "all models" }
 
+    /// With the weights, where they are not equal.
+    private func weightedLabel(_ row: ViewTable.Row) -> String {
+        guard row.model == nil, let weights = table.weights else { return label(row) }
+        return "all models by " + weights.map { String(format: "%g", $0) }.joined(separator: ",")
+    }
+
     func print() {
         func line(_ row: ViewTable.Row) -> [String] {
             let top5 = hasTop5 ? [interval(row.metrics.top5, row.metrics.top5Interval)] : []
-            return [label(row), name(row), "\(row.mixture.members.count)", interval(row.metrics.top1, row.metrics.top1Interval)] + top5 + [
-                String(format: "%.4f", row.metrics.loss), String(format: "%.1f", 100 * row.metrics.calibrationError),
-                speed(row.imagesPerSecond),
-            ]
+            return [weightedLabel(row), name(row), "\(row.mixture.members.count)", interval(row.metrics.top1, row.metrics.top1Interval)]
+                + top5 + [
+                    String(format: "%.4f", row.metrics.loss), String(format: "%.1f", 100 * row.metrics.calibrationError),
+                    speed(row.imagesPerSecond),
+                ]
         }
         let head =
             ["model", "views", "", "top-1 in % (95 %)"] + (hasTop5 ? ["top-5 in % (95 %)"] : []) + [
                 "loss", "calibration error", "images/s",
             ]
         Self.printColumns([head] + table.rows.map(line), left: 2)
-        if let best = table.rows.max(by: { $0.metrics.total.top1 < $1.metrics.total.top1 }),
-            best.metrics.total.top1 > table.final.metrics.total.top1
-        {
-            let gain = 100 * (best.metrics.top1 - table.final.metrics.top1)
-            Swift.print(String(format: "better than all together, by %.1f points: ", gain) + "\(label(best)), \(best.name)")
+        if let (row, gain) = table.betterThanAll() {
+            Swift.print(
+                "better than all together: \(label(row)), \(row.name), by "
+                    + String(format: "%.1f ± %.1f points", 100 * gain.difference, 100 * gain.halfWidth))
         }
         guard order.count > 1 else { return }
         Swift.print("views by what each next one adds")
@@ -156,7 +162,8 @@ struct ViewReport {
         }
         return .object(
             members(final) + [
-                .init("rows", .array(rows)), .init("greedy", .array(greedy)), .init("classes", .array(byClass)),
+                .init("weights", table.weights.map { .array($0.map { .number($0) }) } ?? .null), .init("rows", .array(rows)),
+                .init("greedy", .array(greedy)), .init("classes", .array(byClass)),
                 .init("confusion", .array(confusion)), .init("calibration", .array(calibration)),
                 .init("unknown_classes", .array(unknown)), .init("failures", .array(posteriors.leftOut.map { .string($0) })),
             ])

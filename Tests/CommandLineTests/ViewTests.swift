@@ -98,6 +98,10 @@ struct ViewTests {
         Mistake(
             "a scale below the crop", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "8"], status: 1,
             "--scales 8: smaller than the crop of run"),
+        Mistake(
+            "a scale that no device could hold",
+            ["predict", "--checkpoint", "run", "set/val", "--dense", "--scales", "16384", "--device-memory", "512M"], status: 1,
+            "--scales 16384: a dense view of run at 16384 pixels needs more memory in one piece than"),
         Mistake("scales", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "a"], status: 2, "--scales", "commas"),
         Mistake("average", ["evaluate", "--checkpoint", "run", "--data", "set", "--average", "x"], status: 2, "--average", "posteriors"),
         Mistake(
@@ -196,6 +200,14 @@ struct ViewTests {
         }
         _ = try place.file("mixed.npy", try place.bytes("two.npy"))
         _ = try place.file("mixed.npy.json", try place.bytes("one.npy.json"))
+        for (path, found) in [("one.npy.json", "the names of an array"), ("run/config.yaml", "a file of a run")] {
+            let before = try place.bytes(path)
+            let slip = try place.run(["evaluate", "--posteriors", "one.npy", "--json", path])
+            #expect(slip.status == 2 && slip.errors.contains(found) && slip.errors.contains("not overwritten"), "\(slip)")
+            #expect(try place.bytes(path) == before)
+        }
+        let weights = try place.run(["evaluate", "--posteriors", "one.npy", "--weights", "1,2"])
+        #expect(weights.status == 1 && weights.errors.contains("--weights 1,2: expected 1 number of 0 or more"), "\(weights)")
         let mixed = try place.run(["evaluate", "--posteriors", "mixed.npy"])
         #expect(mixed.status == 1 && mixed.errors.contains("the names of another array"), "\(mixed)")
         let text = String(decoding: try place.bytes("one.npy.json"), as: UTF8.self)
@@ -264,8 +276,14 @@ struct ViewTests {
         ])
         #expect(result.status == 0, "\(result)")
         let lines = String(decoding: try place.bytes("sorted.csv"), as: UTF8.self).split(separator: "\n")
-        #expect(lines.count == 13 && lines[0] == "file,class,probability" && lines[1].hasPrefix("set/val/"))
+        #expect(lines.count == 13 && lines[0] == "file,class,probability,error" && lines[1].hasPrefix("set/val/"))
         // A model of weight 0 is not heard.
+        let bad = try place.file("some/bad.jpg", "nothing")
+        _ = try place.file("some/deep/good.JPG", try place.bytes(try place.photograph("ring")))
+        let some = try place.run(["predict", "--checkpoint", "run", "some", "--top", "1", "--csv", "some.csv"])
+        let table = String(decoding: try place.bytes("some.csv"), as: UTF8.self).split(separator: "\n")
+        #expect(some.status == 1 && some.output.contains("written: some.csv") && table.count == 3, "\(some) \(table) \(bad)")
+        #expect(table[1].hasPrefix("some/bad.jpg,,,") && table[2].hasPrefix("some/deep/good.JPG,"), "\(table)")
         let alone = try place.run(["predict", "--checkpoint", "other", "set/val", "--top", "1", "--csv", "alone.csv"])
         #expect(try alone.status == 0 && place.bytes("alone.csv") == place.bytes("sorted.csv"))
     }
@@ -275,7 +293,9 @@ struct ViewTests {
         let fresh = place.path + "/fresh"
         try FileManager.default.copyItem(atPath: place.path + "/set/train", toPath: fresh)
         let part = try place.run(["evaluate", "--checkpoint", "run", "--data", "fresh", "--val-fraction", "0.5"])
-        #expect(part.status == 0 && part.output.contains("of the 48 photographs in fresh: those that `train` holds out"), "\(part)")
+        #expect(
+            part.status == 0 && part.output.contains("of the 48 photographs in fresh: a share of 0.5 (--val-fraction 1 takes all)"),
+            "\(part)")
         #expect(part.output.contains("if these are the same, they have learnt from the others"), "\(part)")
         let whole = try place.run(["evaluate", "--checkpoint", "run", "--data", "fresh", "--val-fraction", "1"])
         #expect(whole.status == 0 && whole.output.contains("48 images: top-1") && !whole.output.contains("holds out"), "\(whole)")
@@ -308,7 +328,9 @@ struct ViewTests {
         ])
         #expect(result.status == 0, "\(result.errors)")
         let lines = result.output.split(separator: "\n")
-        #expect(lines.count == 5 && lines[4].hasPrefix("written: heat.png, from dark blue where the posterior of ring is 0"))
+        #expect(
+            lines.count == 6 && lines[4] == "written: side.json"
+                && lines[5].hasPrefix("written: heat.png, from dark blue where the posterior of ring is 0"))
         #expect(lines[1].contains("run") && lines[1].contains("other") && lines[1].contains("mean"))
         let answer = list(try object("side.json"))[0]
         guard case .object(let members) = answer else {

@@ -89,7 +89,10 @@ import Testing
             for (text, found) in [
                 ("{", "not valid JSON"), ("{}", "no list 'models'"),
                 (#"{"models":[],"classes":["a"],"files":[],"labels":[],"sources":[]}"#, "0 sources"),
-                (#"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,7],"sources":[1]}"#, "an element that does not belong there"),
+                (
+                    #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,7],"sources":[1]}"#,
+                    "an element that does not belong there"
+                ),
                 (
                     #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,1],"sources":[{"model":0,"short_side":-9223372036854775808,"#
                         + #""dense":false,"mirrored":false}]}"#, "'sources' has an element that does not belong there"

@@ -154,6 +154,28 @@ import Testing
     }
 }
 
+@Suite struct BestRowTests {
+    /// A model that is better than the mean is named where that cannot well be chance.
+    @Test func betterThanAll() throws {
+        func table(_ files: Int) throws -> ViewTable {
+            // The first is right and unsure; the second is wrong on every fourth, and sure.
+            let values: [[Float]] = [
+                (0..<files).flatMap { _ in [0.6, 0.4] as [Float] }, (0..<files).flatMap { $0 % 4 == 0 ? [0, 1] : [1, 0] as [Float] },
+            ]
+            return ViewTable(
+                try Posteriors(
+                    models: ["A", "B"], classes: ["x", "y"], files: (0..<files).map { "\($0)" }, labels: Array(repeating: 0, count: files),
+                    sources: (0..<2).map { .init(model: $0, view: View(shortSide: 8)) }, values: values))
+        }
+        let better = try #require(table(40).betterThanAll())
+        #expect(
+            better.row.model == 0
+                && better.gain == PairedDifference(from: (0..<40).map { $0 % 4 != 0 }, to: Array(repeating: true, count: 40)))
+        // One photograph of four is no evidence.
+        #expect(try table(4).betterThanAll() == nil)
+    }
+}
+
 @Suite struct GreedyOrderTests {
     /// Every step against all that could have been taken, with shares that are not equal.
     @Test func takesTheBestOfAll() throws {
