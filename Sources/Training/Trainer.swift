@@ -41,6 +41,9 @@ public final class Trainer {
     var unreported: [String] = []
     var exchangeBefore = (underWay: 0.0, exposed: 0.0)
 
+    /// Top-1 on the validation photographs after the epoch that has done best, a fraction of 1.
+    public var bestTop1: Double? { state.best?.top1 }
+
     /// The options of the run that a checkpoint's folder is of.
     public static func options(ofCheckpoint folder: String) throws -> TrainingOptions { try TrainingState.read(folder).options }
 

@@ -100,7 +100,9 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         print("run: \(options.output)")
         if let last {
             print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
-            if !last.isBest { print("an earlier epoch did better: \(options.output)/checkpoints/best") }
+            if !last.isBest, let best = trainer.bestTop1 {
+                print("best: top-1 \(percent(best)), of an earlier epoch, is in \(options.output)/checkpoints/best")
+            }
         } else {
             print("all \(options.epochs) epochs were done before")
         }

@@ -6,7 +6,7 @@ import Training
 final class TrainingConsole {
     private let bar = ProgressBar()
     private var epochStart = (seconds: 0.0, step: 0)
-    private var recentLoss = (sum: 0.0, weight: 0.0)
+    private var recent = (loss: 0.0, secondsPerImage: 0.0, weight: 0.0)
 
     func show(_ event: TrainingEvent) {
         switch event {
@@ -32,15 +32,16 @@ final class TrainingConsole {
     }
 
     private func show(_ step: StepReport) {
-        // A mean over about the last twenty steps: one step's loss jumps too much to be read.
-        recentLoss.sum = 0.95 * recentLoss.sum + step.loss
-        recentLoss.weight = 0.95 * recentLoss.weight + 1
-        let loss = recentLoss.sum / recentLoss.weight
+        // Means over about the last twenty steps: one step's loss, and its time on a small network, jump too much to be read.
+        recent.loss = 0.95 * recent.loss + step.loss
+        recent.secondsPerImage = 0.95 * recent.secondsPerImage + 1 / max(step.imagesPerSecond, .leastNormalMagnitude)
+        recent.weight = 0.95 * recent.weight + 1
+        let (loss, imagesPerSecond) = (recent.loss / recent.weight, recent.weight / recent.secondsPerImage)
         let perStep = (step.seconds - epochStart.seconds) / Double(max(1, step.step - epochStart.step))
         let left = perStep * Double(step.totalSteps - step.step)
         let text =
             "epoch \(step.epoch)/\(step.epochs) step \(step.step)/\(step.totalSteps) "
-            + String(format: "loss %.3f top-1 %.0f %% %.0f images/s, ", loss, step.top1 * 100, step.imagesPerSecond)
+            + String(format: "loss %.3f top-1 %.0f %% %.0f images/s, ", loss, step.top1 * 100, imagesPerSecond)
             + ProgressBar.duration(left) + " left"
         if bar.isTerminal {
             bar.draw(done: step.step, of: step.totalSteps, text)
