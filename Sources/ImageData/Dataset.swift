@@ -94,8 +94,7 @@ public struct Dataset: Sendable {
         guard validationFraction >= 0 && validationFraction < 1 else {
             throw DatasetError(.badOption, "validation fraction \(validationFraction): must be at least 0 and below 1; 0.1 is usual")
         }
-        var root = root
-        while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
+        let root = withoutLastSlash(root)
         let top = try FolderListing(path: root)
         var ignored = top.images.count + top.otherCount
 
@@ -110,8 +109,7 @@ public struct Dataset: Sendable {
         let place = isSplit ? root + "/train" : root
         if isSplit, let train { ignored += train.images.count + train.otherCount }
         guard !classes.isEmpty else {
-            throw DatasetError(
-                .noClasses, "\(place): no class folders in it; put the JPEG files of each class into a folder of the class's name")
+            throw noClassFolders(place)
         }
         guard classes.count > 1 else {
             throw DatasetError(.oneClass, "\(place): only one class folder, \(quoted(classes)); a classifier needs two or more")
@@ -167,8 +165,7 @@ public struct Dataset: Sendable {
     public static func evaluation(root: String, fraction: Double) throws(DatasetError) -> (
         set: ImageSet, total: Int, isValidationFolder: Bool
     ) {
-        var root = root
-        while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
+        let root = withoutLastSlash(root)
         let top = try FolderListing(path: root)
         let isSplit = try trainingFolder(root, top) != nil
         let hasValidation = top.folders.contains("val") ? try !FolderListing(path: root + "/val").folders.isEmpty : false
@@ -176,8 +173,7 @@ public struct Dataset: Sendable {
         let place = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
         let classes = prefix.isEmpty ? top.folders : try FolderListing(path: place).folders
         guard !classes.isEmpty else {
-            throw DatasetError(
-                .noClasses, "\(place): no class folders in it; put the JPEG files of each class into a folder of the class's name")
+            throw noClassFolders(place)
         }
         var files: [ImageFile] = []
         for (label, name) in classes.enumerated() {
@@ -191,6 +187,16 @@ public struct Dataset: Sendable {
                 "\(place): a share of \(fraction) holds out none of its \(files.count) photographs; take a larger one, or 1 for all")
         }
         return (ImageSet(root: root, classes: classes, files: chosen), files.count, hasValidation)
+    }
+
+    private static func withoutLastSlash(_ root: String) -> String {
+        var root = root
+        while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
+        return root
+    }
+
+    private static func noClassFolders(_ place: String) -> DatasetError {
+        DatasetError(.noClasses, "\(place): no class folders in it; put the JPEG files of each class into a folder of the class's name")
     }
 
     /// By a hash of the path below the root, so that every machine chooses alike and a smaller share is a part of a larger one.

@@ -33,7 +33,8 @@ final class ImageReader {
             throw ImageError(
                 .tooLarge, file: path,
                 detail:
-                    "\(size.width) x \(size.height) pixels, at a short side of \(shortSide) \(target.width) x \(target.height): too much to ask of it"
+                    "\(size.width) x \(size.height) pixels; a short side of \(shortSide), itself perhaps too large, makes it \(target.width) x "
+                    + "\(target.height)"
             )
         }
         output.reserve(3 * target.width * target.height)

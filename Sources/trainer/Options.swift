@@ -123,7 +123,7 @@ enum OutputFile {
     }
 
     /// One name for a file, however it is written.
-    static func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
+    private static func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
 
     /// Tells before the work rather than after it that a file cannot be written.
     static func requireWritable(_ path: String, option: String) throws {

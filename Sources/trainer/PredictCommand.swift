@@ -75,7 +75,6 @@ struct PredictCommand: ParsableCommand {
         let answer = try ensemble.runShowingProgress(
             ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2,
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
-        ViewReport.printUnknownClasses(of: answer.posteriors, limit: 8)
         let posteriors = answer.posteriors
         let classes = posteriors.classes
         // Each model by all of its views; the single crop counts only where nothing else is asked for.
@@ -92,21 +91,23 @@ struct PredictCommand: ParsableCommand {
             .array(entries.map { .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))]) })
         }
         var objects: [JSON] = []
-        var lines = ["file,class,probability,error"]
+        var rows = ["file,class,probability,error"]
+        // Printed when the files are written: what has taken long must not be lost to a pipe that is closed.
+        var shown: [String] = []
         var failures = answer.failures[...]
         for (file, row) in zip(images, answer.rows) {
             guard let row else {
                 let error = failures.popFirst()?.description ?? "\(file): cannot be used"
-                print(error)
-                lines.append("\(ViewReport.quoted(file)),,,\(ViewReport.quoted(error))")
+                shown.append(error)
+                rows.append("\(ViewReport.quoted(file)),,,\(ViewReport.quoted(error))")
                 objects.append(.object([.init("file", .string(file)), .init("error", .string(error))]))
                 continue
             }
-            print(file)
+            shown.append(file)
             let mean = best(table.final.mixture, row)
             var members: [JSON.Member] = [.init("file", .string(file)), .init("top", list(mean))]
             if columns.count == 1 {
-                for entry in mean { print(String(format: "  %5.1f %%  ", entry.posterior * 100) + entry.name) }
+                shown += mean.map { String(format: "  %5.1f %%  ", $0.posterior * 100) + $0.name }
             } else {
                 let own = columns.map { best($0.mixture, row, known: $0.known) }
                 let head = posteriors.models.map { String($0.suffix(28)) } + ["mean"]
@@ -116,21 +117,25 @@ struct PredictCommand: ParsableCommand {
                             place < $0.count ? String(format: "%5.1f %%  ", $0[place].posterior * 100) + $0[place].name : ""
                         }
                 }
-                ViewReport.printColumns([[""] + head] + lines, left: head.count + 1)
+                shown += ViewReport.columns([[""] + head] + lines, left: head.count + 1)
                 members.append(
                     .init(
                         "models",
                         .array(zip(posteriors.models, own).map { .object([.init("checkpoint", .string($0)), .init("top", list($1))]) })))
             }
             if output.json != nil { objects.append(.object(members)) }
-            if csv != nil { lines += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)," } }
+            if csv != nil { rows += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)," } }
         }
         try output.write(.array(objects))
-        if let csv { try AtomicFile.write(csv, Array((lines.joined(separator: "\n") + "\n").utf8)) }
+        if let csv { try AtomicFile.write(csv, Array((rows.joined(separator: "\n") + "\n").utf8)) }
+        let hasMap = !answer.heat.isEmpty
+        if let out, hasMap { try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0]))) }
+
+        ViewReport.printUnknownClasses(of: posteriors, limit: 8)
+        for line in shown { print(line) }
         let written = [csv, output.json].compactMap { $0 }
         if !written.isEmpty { print("written: " + written.joined(separator: ", ")) }
-        if let out, let heat, !answer.heat.isEmpty {
-            try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
+        if let out, let heat, hasMap {
             print("written: \(out), from dark blue where the posterior of \(heat) is 0 to red where it is 1")
         }
         let failed = answer.failures.count

@@ -92,13 +92,18 @@ struct ViewReport {
 
     /// Rows in columns, the first `left` of them flush left, the others flush right.
     static func printColumns(_ rows: [[String]], left: Int) {
+        for line in columns(rows, left: left) { Swift.print(line) }
+    }
+
+    /// The lines of `printColumns`.
+    static func columns(_ rows: [[String]], left: Int) -> [String] {
         let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        for row in rows {
+        return rows.map { row in
             let cells = row.enumerated().map { column, text in
                 let space = String(repeating: " ", count: widths[column] - text.count)
                 return column < left ? text + space : space + text
             }
-            Swift.print(cells.joined(separator: "  ").replacing(/\ +$/, with: ""))
+            return cells.joined(separator: "  ").replacing(/\ +$/, with: "")
         }
     }
 
