@@ -20,13 +20,14 @@ let package = Package(
         .target(name: "CMPI", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])], linkerSettings: [.linkedLibrary("dl")]),
         .target(name: "Kernels", path: "Kernels", cSettings: [.unsafeFlags(["-std=c23", "-Wall", "-Wextra", "-Werror"])]),
 
+        .target(name: "Files", swiftSettings: fast),
         .target(name: "Randomness", swiftSettings: fast),
         .target(name: "Oracle", swiftSettings: fast),
         .target(name: "Compute", dependencies: ["COpenCL", "Kernels"], swiftSettings: fast),
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
         .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
         .target(name: "ModelFiles", dependencies: ["NeuralNet"], swiftSettings: fast),
-        .target(name: "Collectives", dependencies: ["CMPI"], swiftSettings: fast),
+        .target(name: "Collectives", dependencies: ["CMPI", "Files"], swiftSettings: fast),
         .target(
             name: "Training",
             dependencies: ["Collectives", "NeuralNet", "ImageData", "ModelFiles", "Randomness", "Evaluation", "Oracle", "Yams"],
@@ -35,7 +36,7 @@ let package = Package(
         .executableTarget(
             name: "trainer",
             dependencies: [
-                "Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet", "Collectives",
+                "Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet", "Collectives", "Files",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

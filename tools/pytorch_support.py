@@ -5,7 +5,7 @@ import re
 import statistics
 
 NAMED_NETWORKS = {
-    "mini": "32,M,64,M,128,M,128,M,F128",
+    "mini": "32,M,64,M,128,M,128,M,F256",
     "linear": "",
     "scaling": "64,M,128,M,256,256,M,512,512,M,512,512,M,F4096,F4096",
     "vgg16": "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F4096,F4096",
@@ -28,7 +28,7 @@ def pytorch_environment(threads):
 
 
 def build_network(specification, image_size, classes, dropout):
-    """The specification's network in PyTorch: He initialisation (normal, fan-in), biases 0."""
+    """The specification's network in PyTorch: He initialisation (normal, fan-in), N(0, 0.01²) for the last layer, biases 0."""
     from torch import nn
 
     layers = []
@@ -56,6 +56,7 @@ def build_network(specification, image_size, classes, dropout):
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+    nn.init.normal_(layers[-1].weight, std=0.01)
     return nn.Sequential(*layers)
 
 

@@ -1,4 +1,5 @@
 import CMPI
+import Files
 import Foundation
 import Synchronization
 
@@ -68,11 +69,9 @@ final class Heartbeat: Sendable {
 
     private func giveUp(rank: Int, lost: [Int], timeout: Double) -> Never {
         let names = lost.map(String.init).joined(separator: ", ")
-        FileHandle.standardError.write(
-            Data(
-                ("rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) seconds: its process is stopped, or its "
-                    + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n")
-                    .utf8))
+        StandardStreams.writeError(
+            ("rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) seconds: its process is stopped, or its "
+                + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n"))
         // The others notice within a round of each other; each says so before the first of them ends the job.
         usleep(1_500_000)
         MPICommunicator.abort(status: 1)
@@ -91,10 +90,9 @@ final class Watchdog: Sendable {
                 usleep(20_000)
             }
             if isCancelled.load(ordering: .acquiring) { return }
-            FileHandle.standardError.write(
-                Data(
-                    ("rank \(MPICommunicator.launchedRank): error: \(what) within \(String(format: "%g", seconds)) seconds: the process of one of them is "
-                        + "stopped, or its node or network is gone\n").utf8))
+            StandardStreams.writeError(
+                ("rank \(MPICommunicator.launchedRank): error: \(what) within \(String(format: "%g", seconds)) seconds: the process of one of them is "
+                    + "stopped, or its node or network is gone\n"))
             MPICommunicator.unlinkSharedFiles()
             _exit(1)
         }

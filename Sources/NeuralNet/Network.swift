@@ -100,7 +100,7 @@ public final class Network {
         }
     }
 
-    /// He's normal initialisation (He et al. 2015): deviation √(2 / inputs) for weights, zero for biases. The same on every device.
+    /// Draws all weights from normal distributions with each parameter's `initialDeviation`; biases are zero. The same on every device.
     public func initialize(seed: UInt64) throws {
         for parameter in parameters { try initialize(parameter, seed: seed) }
         weightsChanged()
@@ -109,8 +109,8 @@ public final class Network {
     /// Initialises one parameter as `initialize(seed:)` does.
     public func initialize(_ parameter: Parameter, seed: UInt64) throws {
         var values = [Float](repeating: 0, count: parameter.count)
-        if parameter.decays {
-            let deviation = (2 / Float(parameter.fanIn)).squareRoot()
+        let deviation = parameter.initialDeviation
+        if deviation > 0 {
             let chunk = 1 << 16
             let total = values.count
             let stream = UInt64(parameter.index)

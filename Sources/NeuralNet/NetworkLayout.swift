@@ -147,17 +147,20 @@ public struct NetworkLayout {
             layers.append(LayerLayout(kind: kind, input: shape, output: output, parameters: parameters))
             shape = output
         }
-        func parameters(_ prefix: String, _ weight: Parameter.Layout, bias: Int) -> [Parameter] {
+        func parameters(_ prefix: String, _ weight: Parameter.Layout, bias: Int, initialDeviation: Float? = nil) -> [Parameter] {
             defer { parameterCount += 2 }
             return [
-                Parameter(name: prefix + ".weight", layout: weight, index: parameterCount),
+                Parameter(name: prefix + ".weight", layout: weight, index: parameterCount, initialDeviation: initialDeviation),
                 Parameter(name: prefix + ".bias", layout: .bias(count: bias), index: parameterCount + 1),
             ]
         }
         func appendFullyConnected(_ units: Int, relu: Bool) {
             append(
                 .fullyConnected(relu: relu), output: FeatureShape(height: 1, width: 1, channels: units),
-                parameters: parameters("classifier.\(classifier)", .fullyConnected(units: units, input: shape), bias: units))
+                parameters: parameters(
+                    "classifier.\(classifier)", .fullyConnected(units: units, input: shape), bias: units,
+                    // A last layer with He's deviation begins with confident nonsense: a loss far above ln(classes), whose gradient kills ReLUs.
+                    initialDeviation: relu ? nil : 0.01))
         }
         for token in architecture.tokens {
             switch token {

@@ -10,6 +10,14 @@ public final class Parameter {
         case fullyConnected(units: Int, input: FeatureShape)
         /// `[K']` for `[K]`.
         case bias(count: Int)
+
+        fileprivate var heDeviation: Float {
+            switch self {
+            case .convolution(_, let input): (2 / Float(9 * input.channels)).squareRoot()
+            case .fullyConnected(_, let input): (2 / Float(input.count)).squareRoot()
+            case .bias: 0
+            }
+        }
     }
 
     /// Such as `features.0.weight`.
@@ -17,11 +25,15 @@ public final class Parameter {
     public let layout: Layout
     /// The place in `Network.parameters`.
     public let index: Int
+    /// Standard deviation of the normal distribution from which initial values are drawn; 0 for biases.
+    public let initialDeviation: Float
 
-    init(name: String, layout: Layout, index: Int) {
+    /// - Parameter initialDeviation: nil for He's √(2 / inputs) (He et al. 2015), which keeps the size of activations through ReLUs.
+    init(name: String, layout: Layout, index: Int, initialDeviation: Float? = nil) {
         self.name = name
         self.layout = layout
         self.index = index
+        self.initialDeviation = initialDeviation ?? layout.heDeviation
     }
 
     /// Whether weight decay acts on it: on weights, not on biases.
@@ -48,15 +60,6 @@ public final class Parameter {
         case .convolution(let filters, let input): rounded(filters) * 9 * input.storedChannels
         case .fullyConnected(let units, let input): rounded(units) * input.storedCount
         case .bias(let count): rounded(count)
-        }
-    }
-
-    /// Inputs that one output adds up.
-    var fanIn: Int {
-        switch layout {
-        case .convolution(_, let input): 9 * input.channels
-        case .fullyConnected(_, let input): input.count
-        case .bias: 1
         }
     }
 

@@ -22,8 +22,7 @@ public enum Benchmark {
     /// Times the very step function of `train`: input, forward with dropout, loss, backward, momentum and decay. One step warms up.
     public static func step(
         _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int,
-        convolution: ConvolutionAlgorithms?,
-        device: Device
+        convolution: ConvolutionAlgorithms?, learningRate: Float = Benchmark.learningRate, device: Device
     ) throws -> Step {
         let training = try trainingStep(
             architecture, imageSize: imageSize, classes: classes, batch: batch, shards: shards, convolution: convolution, device: device)
@@ -33,14 +32,26 @@ public enum Benchmark {
         var seconds: [Double] = []
         for step in 0...steps {
             let start = ContinuousClock.now
-            try training.run(data, step: step, learningRate: 0.01)
-            let totals = try training.takeTotals(of: step)
-            loss = Double(totals.loss / totals.weight)
+            try training.run(data, step: step, learningRate: learningRate)
+            loss = try finiteLoss(of: step, training)
             if step > 0 { seconds.append((ContinuousClock.now - start).seconds) }
         }
         return Step(
             imagesPerSecond: Double(batch) / median(seconds), seconds: seconds,
             parameterCount: training.network.parameters.reduce(0) { $0 + $1.count }, loss: loss)
+    }
+
+    /// Low enough for every network to stay finite on random data: a step whose loss is not finite skips the update, and is faster for it.
+    public static let learningRate: Float = 1e-4
+
+    /// Waits for a step, and returns its mean loss.
+    ///
+    /// - Throws: `TrainingError` if the loss is not finite: such a step's time means nothing.
+    static func finiteLoss(of step: Int, _ training: TrainingStep) throws -> Double {
+        let totals = try training.takeTotals(of: step)
+        let loss = Double(totals.loss / totals.weight)
+        guard loss.isFinite else { throw TrainingError("the loss of step \(step + 1) is \(loss): a benchmark of it would be too fast") }
+        return loss
     }
 
     /// A network with random weights and its step function.
@@ -93,8 +104,8 @@ public enum Benchmark {
             try data.upload(
                 pixels: UnsafeRawBufferPointer(start: nil, count: 0), owner: pixels, records: records,
                 labels: (0..<batch).map { Int32($0 % classes) }, weights: [Float](repeating: 1, count: batch))
-            try training.run(data, step: step, learningRate: 0.001)
-            _ = try training.takeTotals(of: step)
+            try training.run(data, step: step, learningRate: learningRate)
+            _ = try finiteLoss(of: step, training)
             return (ContinuousClock.now - start).seconds
         }
         var result: [(plain: Double, augmented: Double)] = []

@@ -101,9 +101,9 @@ public struct LayerBenchmark: Sendable {
                 }
             }
             let queueing = threadSeconds()
-            try training.run(deviceBatch, step: step, learningRate: 0.01)
+            try training.run(deviceBatch, step: step, learningRate: Benchmark.learningRate)
             queueings.append(threadSeconds() - queueing)
-            _ = try training.takeTotals(of: step)
+            _ = try Benchmark.finiteLoss(of: step, training)
             try device.finish()
             let end = ContinuousClock.now
             let entries = try profile.collect()

@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// One line that is drawn over and over on a terminal; where that is a file, a plain line now and then.
@@ -17,7 +18,7 @@ final class ProgressBar {
         if !isTerminal {
             guard ContinuousClock.now - lastDrawn > .seconds(30) else { return }
             lastDrawn = .now
-            FileHandle.standardError.write(Data((text + "\n").utf8))
+            StandardStreams.writeError(text + "\n")
             return
         }
         guard ContinuousClock.now - lastDrawn > .milliseconds(100) || done == total else { return }
@@ -26,13 +27,13 @@ final class ProgressBar {
         let filled = total > 0 ? min(width, done * width / total) : 0
         let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
         let line = String("\(bar) \(text)".prefix(columns - 1))
-        FileHandle.standardError.write(Data("\r\u{1B}[2K\(line)".utf8))
+        StandardStreams.writeError("\r\u{1B}[2K\(line)")
         isDrawn = true
     }
 
     /// Takes the bar away, so that a line can be printed.
     func clear() {
-        if isDrawn { FileHandle.standardError.write(Data("\r\u{1B}[2K".utf8)) }
+        if isDrawn { StandardStreams.writeError("\r\u{1B}[2K") }
         isDrawn = false
     }
 

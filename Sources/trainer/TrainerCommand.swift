@@ -1,5 +1,6 @@
 import ArgumentParser
 import Collectives
+import Files
 import Foundation
 import ImageData
 import Training
@@ -40,7 +41,7 @@ enum Failure {
             let arguments = CommandLine.arguments.dropFirst()
             let shown =
                 UnknownOption.unknownCommand(in: arguments) ?? UnknownOption(in: arguments)?.message(inPlaceOf: message) ?? message
-            FileHandle.standardError.write(Data((shown + "\n").utf8))
+            StandardStreams.writeError(shown + "\n")
             return 2
         }
         if let stop = error as? TrainingInterrupted {
@@ -48,7 +49,7 @@ enum Failure {
             return 128 + stop.signal
         }
         let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
-        FileHandle.standardError.write(Data("\(rank)error: \(error)\n".utf8))
+        StandardStreams.writeError("\(rank)error: \(error)\n")
         return status(error)
     }
 

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Collectives
+import Files
 import Foundation
 import Training
 
+StandardStreams.openClosed()
 useLineBuffering()
 reportFullFiles()
 do {
@@ -11,7 +13,7 @@ do {
     try command.run()
     try Job.leave()
     if outputHasFailed() {
-        FileHandle.standardError.write(Data("error: the standard output could not be written\n".utf8))
+        StandardStreams.writeError("error: the standard output could not be written\n")
         exit(1)
     }
 } catch let stop as TrainingInterrupted {

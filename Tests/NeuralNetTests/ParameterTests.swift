@@ -42,12 +42,13 @@ import Testing
         #expect(connected.stored(values).firstIndex(of: 1) == (1 * 96 + 1 * 3 * 16 + 3) * 16 + 2)
     }
 
-    @Test func decayAndInputs() {
+    @Test func decayAndDeviation() {
         let bias = Parameter(name: "b", layout: .bias(count: 3), index: 0)
         let convolution = Parameter(name: "c", layout: .convolution(filters: 2, input: .image(size: 8)), index: 0)
         let connected = Parameter(name: "f", layout: .fullyConnected(units: 2, input: .image(size: 2)), index: 0)
         #expect(!bias.decays && convolution.decays && connected.decays)
-        #expect(convolution.fanIn == 27 && connected.fanIn == 12)
+        #expect(convolution.initialDeviation == (2 / Float(27)).squareRoot() && connected.initialDeviation == (2 / Float(12)).squareRoot())
+        #expect(bias.initialDeviation == 0)
     }
 }
 
