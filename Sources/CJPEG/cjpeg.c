@@ -108,7 +108,8 @@ static uint32_t exif_number(const uint8_t *at, int bytes, bool big) {
     return value;
 }
 
-/// The orientation in the first directory of an EXIF segment, or 1. Every offset is checked: these bytes are anybody's.
+/// The orientation in the first directory of an EXIF segment, or 1. Every offset is checked: these bytes are
+/// anybody's.
 static int exif_orientation(const uint8_t *data, size_t count) {
     if (count < 14 || memcmp(data, "Exif\0\0", 6) != 0) return 1;
     const uint8_t *tiff = data + 6;
@@ -165,7 +166,8 @@ enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uin
     info->scale_num = (unsigned)scale_num;
     info->scale_denom = 8;
     jpeg_start_decompress(info);
-    // All scans of a file of several have been read by now. An end of data between two of them raises no other warning.
+    // All scans of a file of several have been read by now. An end of data between two of them raises no
+    // other warning.
     if (decoder->errors.end_of_data && jpeg_has_multiple_scans(info)) {
         bool complete = info->coef_bits != NULL;
         for (int component = 0; complete && component < info->num_components; component++)

@@ -150,7 +150,8 @@ int cmpi_put_number(const uint64_t *value, int peer, size_t offset, cmpi_window 
 int cmpi_flush(int peer, cmpi_window window) { return mpi.Win_flush(peer, window); }
 
 int cmpi_synchronize(cmpi_window window) {
-    // A probe runs the library's progress, which moves what this rank is the target of where the network does not do that by itself.
+    // A probe runs the library's progress, which moves what this rank is the target of where the network does
+    // not do that by itself.
     int flag = 0;
     const int code = mpi.Win_sync(window);
     return code != 0 ? code : mpi.Iprobe(-1, -1, mpi.comm_world, &flag, NULL);

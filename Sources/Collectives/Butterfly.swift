@@ -1,15 +1,19 @@
 import Foundation
 
-/// Adds arrays of all ranks, bucket by bucket, and leaves the sums with every rank ("butterfly synchronisation", section 3.1 of the paper).
+/// Adds arrays of all ranks, bucket by bucket, and leaves the sums with every rank ("butterfly
+/// synchronisation", section 3.1 of the paper).
 ///
-/// A bucket is cut into one part a rank. Each rank sends every part to the part's owner, which adds them in the order of the shards' tree and hands the
-/// sum back to all. Where there are several nodes that happens inside each node first, and each part then goes the same way between the nodes, from
-/// one rank a node. Which transport carries the bytes, and which bucket is ready first, changes no bit of the result.
+/// A bucket is cut into one part a rank. Each rank sends every part to the part's owner, which adds them in
+/// the order of the micro-batches' tree and hands the sum back to all. Where there are several nodes that happens
+/// inside each node first, and each part then goes the same way between the nodes, from one rank a node.
+/// Which transport carries the bytes, and which bucket is ready first, changes no bit of the result.
 ///
-/// Nothing here waits but `wait`: `progress` does one piece of work, of the bucket with the lowest number that has any. So a bucket that is needed soon
-/// overtakes those that are needed later. Used by one thread at a time.
+/// Nothing here waits but `wait`: `progress` does one piece of work, of the bucket with the lowest number
+/// that has any. So a bucket that is needed soon overtakes those that are needed later. Used by one thread at
+/// a time.
 public final class Butterfly {
-    /// The way between the ranks of one level: all ranks of a node, or those of all nodes that own the same part.
+    /// The way between the ranks of one level: all ranks of a node, or those of all nodes that own the same
+    /// part.
     struct Level {
         let transport: any Transport
         /// This rank's place in the group.
@@ -32,11 +36,13 @@ public final class Butterfly {
     }
 
     private struct Bucket {
-        /// For each level the floats that it adds; of the first the whole bucket, then the part that the level before has left to this rank.
+        /// For each level the floats that it adds; of the first the whole bucket, then the part that the
+        /// level before has left to this rank.
         var ranges: [Range<Int>] = []
         /// For each level the floats of a part (the last ones may be shorter, or empty).
         var partSizes: [Int] = []
-        /// For each level, in bytes of its transport's block: where the others' numbers of the own part land, a part a member …
+        /// For each level, in bytes of its transport's block: where the others' numbers of the own part land,
+        /// a part a member …
         var slots: [Int] = []
         /// … and where sums land that do not go to their place at once.
         var landings: [Int] = []
@@ -53,7 +59,8 @@ public final class Butterfly {
     private var active: [Int] = []
     /// Told of each bucket whose sums are in their place.
     public var done: ((_ bucket: Int) -> Void)?
-    /// Told of each piece of work: the bucket, what was done, when it began and ended in seconds since the process's clock began.
+    /// Told of each piece of work: the bucket, what was done, when it began and ended in seconds since the
+    /// process's clock began.
     public var observer: ((_ bucket: Int, _ work: String, _ start: Double, _ end: Double) -> Void)?
 
     /// Floats of the longest piece that is added and handed on at a time: it stays in the second-level cache.
@@ -64,8 +71,10 @@ public final class Butterfly {
     /// - Parameters:
     ///   - buckets: ranges of floats; the one with the lowest number is the most urgent
     ///   - floatCount: all that the buckets reach to
-    ///   - topology: who holds which shards, and the ways between the ranks
-    public init(_ communicator: any Communicator, topology: Topology, buckets ranges: [Range<Int>], floatCount: Int) throws {
+    ///   - topology: who holds which micro-batches, and the ways between the ranks
+    public init(
+        _ communicator: any Communicator, topology: Topology, buckets ranges: [Range<Int>], floatCount: Int
+    ) throws {
         var buckets = ranges.map { range in
             var bucket = Bucket()
             bucket.ranges = [range]
@@ -74,8 +83,11 @@ public final class Butterfly {
         var levels: [Level] = []
         for (depth, stage) in topology.stages(of: communicator.rank).enumerated() {
             let count = stage.group.count
-            guard let member = stage.group.firstIndex(of: communicator.rank) else { throw CollectiveError("a rank outside its own group") }
-            // The values lie in the first level's block; a level reads in place there what it can, and needs slots elsewhere.
+            guard let member = stage.group.firstIndex(of: communicator.rank) else {
+                throw CollectiveError("a rank outside its own group")
+            }
+            // The values lie in the first level's block; a level reads in place there what it can, and needs
+            // slots elsewhere.
             var offset = depth == 0 ? Butterfly.aligned(floatCount * 4) : 0
             for index in buckets.indices {
                 let range = buckets[index].ranges[depth]
@@ -88,10 +100,14 @@ public final class Butterfly {
                 buckets[index].ranges.append(Butterfly.part(member, of: range, size: size))
             }
             let transport = try communicator.transport(
-                stage.kind, group: stage.group, byteCount: max(offset, 4096), channels: 2 * max(1, buckets.count))
-            levels.append(Level(transport: transport, member: member, count: count, order: SumOrder(stage.spans)))
+                stage.kind, group: stage.group, byteCount: max(offset, 4096),
+                channels: 2 * max(1, buckets.count))
+            levels.append(
+                Level(transport: transport, member: member, count: count, order: SumOrder(stage.spans)))
         }
-        guard let first = levels.first else { throw CollectiveError("a butterfly of one rank has nothing to add") }
+        guard let first = levels.first else {
+            throw CollectiveError("a butterfly of one rank has nothing to add")
+        }
         self.levels = levels
         self.buckets = buckets
         values = first.transport.memory.bindMemory(to: Float.self, capacity: max(1, floatCount))
@@ -102,12 +118,15 @@ public final class Butterfly {
 
     /// Floats of member `index`'s part.
     private static func part(_ index: Int, of range: Range<Int>, size: Int) -> Range<Int> {
-        min(range.upperBound, range.lowerBound + index * size)..<min(range.upperBound, range.lowerBound + (index + 1) * size)
+        min(
+            range.upperBound, range.lowerBound + index * size)..<min(
+                range.upperBound, range.lowerBound + (index + 1) * size)
     }
 
     // MARK: - Use
 
-    /// Begins to add a bucket: this rank's values are in their place, and stay untouched until the bucket is done.
+    /// Begins to add a bucket: this rank's values are in their place, and stay untouched until the bucket is
+    /// done.
     public func start(_ bucket: Int) {
         guard !buckets[bucket].ranges[0].isEmpty else {
             done?(bucket)
@@ -132,8 +151,7 @@ public final class Butterfly {
     /// Does one piece of work of the most urgent bucket that has any.
     ///
     /// - Returns: whether there was any
-    @discardableResult
-    public func progress() throws -> Bool {
+    @discardableResult public func progress() throws -> Bool {
         for (place, index) in active.enumerated() {
             let began = observer == nil ? 0 : Clock.seconds
             guard let work = try advance(index) else { continue }
@@ -150,9 +168,7 @@ public final class Butterfly {
     /// Waits until a bucket is done, and helps the more urgent ones on meanwhile.
     public func wait(_ bucket: Int) throws {
         var backoff = Backoff()
-        while !isDone(bucket) {
-            if try progress() { backoff = Backoff() } else { backoff.pause() }
-        }
+        while !isDone(bucket) { if try progress() { backoff = Backoff() } else { backoff.pause() } }
     }
 
     // MARK: - Work
@@ -214,7 +230,9 @@ public final class Butterfly {
     }
 
     /// All members but this one, the next first, so that not all send to the same one at once.
-    private func peers(_ level: Level) -> [Int] { (1..<level.count).map { (level.member + $0) % level.count } }
+    private func peers(_ level: Level) -> [Int] {
+        (1..<level.count).map { (level.member + $0) % level.count }
+    }
 
     private func send(_ index: Int, _ depth: Int) throws {
         let level = levels[depth]
@@ -224,7 +242,8 @@ public final class Butterfly {
         if !own.isEmpty, !readsInPlace {
             for peer in peers(level) {
                 try level.transport.expect(
-                    own.count * 4, from: peer, at: bucket.slots[depth] + peer * bucket.partSizes[depth] * 4, channel: scatterChannel(index))
+                    own.count * 4, from: peer, at: bucket.slots[depth] + peer * bucket.partSizes[depth] * 4,
+                    channel: scatterChannel(index))
             }
         }
         for peer in peers(level) {
@@ -233,18 +252,21 @@ public final class Butterfly {
             if !readsInPlace {
                 try level.transport.write(
                     UnsafeRawBufferPointer(start: values + part.lowerBound, count: part.count * 4), to: peer,
-                    at: bucket.slots[depth] + level.member * bucket.partSizes[depth] * 4, channel: scatterChannel(index))
+                    at: bucket.slots[depth] + level.member * bucket.partSizes[depth] * 4,
+                    channel: scatterChannel(index))
             }
             try level.transport.signal(peer, channel: scatterChannel(index), number: bucket.number)
         }
     }
 
-    /// Whether the messages that this rank waits for are all here: as an owner from all others, or from all other owners.
+    /// Whether the messages that this rank waits for are all here: as an owner from all others, or from all
+    /// other owners.
     private func haveArrived(_ index: Int, _ depth: Int, _ channel: Int, fromOwners: Bool) throws -> Bool {
         let level = levels[depth]
         if !fromOwners, buckets[index].ranges[depth + 1].isEmpty { return true }
         for peer in peers(level) where !fromOwners || !part(peer, index, depth).isEmpty {
-            guard try level.transport.hasArrived(from: peer, channel: channel, number: buckets[index].number) else { return false }
+            guard try level.transport.hasArrived(from: peer, channel: channel, number: buckets[index].number)
+            else { return false }
         }
         return true
     }
@@ -280,15 +302,16 @@ public final class Butterfly {
         let offset = landing(piece.lowerBound, owner: level.member, index, depth)
         for peer in peers(level) {
             try level.transport.write(
-                UnsafeRawBufferPointer(start: values + piece.lowerBound, count: piece.count * 4), to: peer, at: offset,
-                channel: gatherChannel(index))
+                UnsafeRawBufferPointer(start: values + piece.lowerBound, count: piece.count * 4), to: peer,
+                at: offset, channel: gatherChannel(index))
         }
     }
 
     private func signalOwned(_ index: Int, _ depth: Int) throws {
         if buckets[index].ranges[depth + 1].isEmpty { return }
         for peer in peers(levels[depth]) {
-            try levels[depth].transport.signal(peer, channel: gatherChannel(index), number: buckets[index].number)
+            try levels[depth].transport.signal(
+                peer, channel: gatherChannel(index), number: buckets[index].number)
         }
     }
 
@@ -297,7 +320,8 @@ public final class Butterfly {
         for peer in peers(level) {
             try Butterfly.pieces(part(peer, index, depth)) { piece in
                 try level.transport.expect(
-                    piece.count * 4, from: peer, at: landing(piece.lowerBound, owner: peer, index, depth), channel: gatherChannel(index))
+                    piece.count * 4, from: peer, at: landing(piece.lowerBound, owner: peer, index, depth),
+                    channel: gatherChannel(index))
             }
         }
     }
@@ -307,7 +331,8 @@ public final class Butterfly {
         for peer in peers(levels[depth]) {
             let part = part(peer, index, depth)
             let source = levels[depth].transport.memory + landing(part.lowerBound, owner: peer, index, depth)
-            (values + part.lowerBound).update(from: source.assumingMemoryBound(to: Float.self), count: part.count)
+            (values + part.lowerBound).update(
+                from: source.assumingMemoryBound(to: Float.self), count: part.count)
         }
     }
 }

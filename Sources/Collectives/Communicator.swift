@@ -10,7 +10,8 @@ public protocol Communicator: AnyObject {
     /// Everybody's bytes, in the ranks' order. Every rank calls it, in the same place.
     func gather(_ bytes: [UInt8]) throws -> [[UInt8]]
 
-    /// Opens memory to the ranks of `group`, of which this rank is one. Every rank of the job calls it, in the same place, with its own group.
+    /// Opens memory to the ranks of `group`, of which this rank is one. Every rank of the job calls it, in
+    /// the same place, with its own group.
     ///
     /// - Parameters:
     ///   - byteCount: of each rank's block
@@ -28,7 +29,9 @@ extension Communicator {
 /// The values whose memory `bytes` is.
 func valuesOf<Value: BitwiseCopyable>(_ bytes: [UInt8]) -> [Value] {
     bytes.withUnsafeBytes { raw in
-        stride(from: 0, to: raw.count, by: MemoryLayout<Value>.stride).map { raw.loadUnaligned(fromByteOffset: $0, as: Value.self) }
+        stride(from: 0, to: raw.count, by: MemoryLayout<Value>.stride).map {
+            raw.loadUnaligned(fromByteOffset: $0, as: Value.self)
+        }
     }
 }
 
@@ -42,10 +45,12 @@ public enum TransportKind: String, Sendable, CaseIterable {
     case sendrecv
 }
 
-/// Memory of a group of ranks, and the ways from one rank's block to another's. Ranks are counted within the group.
+/// Memory of a group of ranks, and the ways from one rank's block to another's. Ranks are counted within the
+/// group.
 ///
-/// A message is some `write`s on one channel to one peer and then a `signal`; its receiver `expect`s the same pieces and asks whether it
-/// `hasArrived`. A channel carries one message from each peer at a time, numbered 1, 2, 3 ….
+/// A message is some `write`s on one channel to one peer and then a `signal`; its receiver `expect`s the same
+/// pieces and asks whether it `hasArrived`. A channel carries one message from each peer at a time, numbered
+/// 1, 2, 3 ….
 public protocol Transport: AnyObject {
     /// This rank's block, at a multiple of 4096 bytes.
     var memory: UnsafeMutableRawPointer { get }
@@ -67,12 +72,11 @@ public protocol Transport: AnyObject {
 public struct CollectiveError: Error, CustomStringConvertible, Equatable {
     public let description: String
 
-    public init(_ description: String) {
-        self.description = description
-    }
+    public init(_ description: String) { self.description = description }
 }
 
-/// Waits a little, and longer the longer nothing has come: a rank that waits often shares its core with the one that it waits for.
+/// Waits a little, and longer the longer nothing has come: a rank that waits often shares its core with the
+/// one that it waits for.
 public struct Backoff {
     private var count = 0
 

@@ -3,10 +3,12 @@ import Files
 import Foundation
 import Synchronization
 
-/// A thread that tells the other ranks every half second that this one is alive, and ends the job when one of them has been silent for too long.
+/// A thread that tells the other ranks every half second that this one is alive, and ends the job when one of
+/// them has been silent for too long.
 ///
-/// It runs beside everything else, so a long compilation, a validation or a checkpoint keeps the heart beating; a process that is stopped or
-/// whose node is gone does not. Whoever waits for a peer needs no deadline of its own.
+/// It runs beside everything else, so a long compilation, a validation or a checkpoint keeps the heart
+/// beating; a process that is stopped or whose node is gone does not. Whoever waits for a peer needs no
+/// deadline of its own.
 final class Heartbeat: Sendable {
     private static let interval = 0.5
     private let isStopping = Atomic(false)
@@ -28,9 +30,7 @@ final class Heartbeat: Sendable {
         while !isStopped.load(ordering: .acquiring) { usleep(1000) }
     }
 
-    private struct Channel: @unchecked Sendable {
-        let comm: cmpi_comm?
-    }
+    private struct Channel: @unchecked Sendable { let comm: cmpi_comm? }
 
     private func run(rank: Int, size: Int, channel: Channel, timeout: Double) {
         let peers = (0..<size).filter { $0 != rank }
@@ -39,7 +39,8 @@ final class Heartbeat: Sendable {
         let beat = UnsafeMutablePointer<UInt8>.allocate(capacity: size + 1)
         beat.initialize(repeating: 0, count: size + 1)
         defer { beat.deallocate() }
-        // Silence is counted in this thread's own rounds: time in which this process itself was stopped is nobody's silence.
+        // Silence is counted in this thread's own rounds: time in which this process itself was stopped is
+        // nobody's silence.
         var silence = [Double](repeating: 0, count: size)
         for peer in peers { _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, channel.comm, &incoming[peer]) }
         while !isStopping.load(ordering: .acquiring) {
@@ -62,7 +63,9 @@ final class Heartbeat: Sendable {
             let lost = peers.filter { silence[$0] >= timeout }
             if !lost.isEmpty { giveUp(rank: rank, lost: lost, timeout: timeout) }
             // Short naps, so that the end of the job need not wait for this thread.
-            for _ in 0..<10 where !isStopping.load(ordering: .acquiring) { usleep(UInt32(Heartbeat.interval * 1e5)) }
+            for _ in 0..<10 where !isStopping.load(ordering: .acquiring) {
+                usleep(UInt32(Heartbeat.interval * 1e5))
+            }
         }
         for peer in peers { _ = cmpi_cancel(&incoming[peer]) }
     }
@@ -71,14 +74,16 @@ final class Heartbeat: Sendable {
         let names = lost.map(String.init).joined(separator: ", ")
         StandardStreams.writeError(
             ("rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) seconds: its process is stopped, or its "
-                + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n"))
+                + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n")
+        )
         // The others notice within a round of each other; each says so before the first of them ends the job.
         usleep(1_500_000)
         MPICommunicator.abort(status: 1)
     }
 }
 
-/// Ends this process, and with it the job, where MPI itself waits for a rank that does not come: before the heart beats, and after.
+/// Ends this process, and with it the job, where MPI itself waits for a rank that does not come: before the
+/// heart beats, and after.
 final class Watchdog: Sendable {
     private let isCancelled = Atomic(false)
 

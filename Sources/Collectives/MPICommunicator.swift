@@ -10,13 +10,16 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     private let control: cmpi_comm?
     private var heartbeat: Heartbeat?
     private let peerTimeout: Double
-    /// Freed by all ranks together, and only where the work has gone well: a rank that has failed must not wait here for the others.
+    /// Freed by all ranks together, and only where the work has gone well: a rank that has failed must not
+    /// wait here for the others.
     private var windows: [MPIWindow] = []
 
     /// How many ranks the launcher has started, as its variables say; 1 where there was none. Needs no MPI.
     public static var launchedRanks: Int {
         // Slurm sets its own variables in a batch script as well; a rank of srun has PMIx's too.
-        number(["OMPI_COMM_WORLD_SIZE"] + (number(["PMIX_RANK"]) == nil ? [] : ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"])) ?? 1
+        number(
+            ["OMPI_COMM_WORLD_SIZE"]
+                + (number(["PMIX_RANK"]) == nil ? [] : ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"])) ?? 1
     }
 
     /// This process's place among them.
@@ -42,7 +45,9 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         let isStarted = Watchdog("not all ranks have started", seconds: max(60, peerTimeout))
         defer { isStarted.cancel() }
         try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
-        guard isThreaded != 0 else { throw CollectiveError("this MPI was built without support for threads (MPI_THREAD_MULTIPLE)") }
+        guard isThreaded != 0 else {
+            throw CollectiveError("this MPI was built without support for threads (MPI_THREAD_MULTIPLE)")
+        }
         var rank: Int32 = 0
         var size: Int32 = 0
         try mpiCheck(cmpi_rank(cmpi_world(), &rank), "asking MPI for the rank")
@@ -62,8 +67,9 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         try mpiCheck(cmpi_rank(node, &local), "asking MPI for the place in this node")
         try mpiCheck(cmpi_size(node, &localSize), "asking MPI for the ranks of this node")
         func gather(_ value: Int, _ rank: Int32, _ size: Int32, _ comm: cmpi_comm?) throws -> [Int] {
-            try MPICommunicator.gather([value].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: comm)
-                .flatMap { valuesOf($0) as [Int] }
+            try MPICommunicator.gather(
+                [value].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: comm
+            ).flatMap { valuesOf($0) as [Int] }
         }
         let leader = try gather(Int(rank), local, localSize, node).min() ?? 0
         let leaders = try gather(leader, rank, size, control)
@@ -71,14 +77,18 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         heartbeat = Heartbeat(rank: Int(rank), size: Int(size), comm: beats, timeout: peerTimeout)
     }
 
-    /// Removes the files in /dev/shm that Open MPI has opened between the ranks: a job that is aborted leaves some of them behind.
+    /// Removes the files in /dev/shm that Open MPI has opened between the ranks: a job that is aborted leaves
+    /// some of them behind.
     static func unlinkSharedFiles() {
         guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
-        let paths = Set(maps.split(separator: "\n").compactMap { line in line.range(of: "/dev/shm/").map { line[$0.lowerBound...] } })
+        let paths = Set(
+            maps.split(separator: "\n").compactMap { line in
+                line.range(of: "/dev/shm/").map { line[$0.lowerBound...] }
+            })
         // The names of the shared memory of its messages and windows, in versions 4 and 5.
-        for path in paths where ["vader_segment.", "sm_segment.", "osc_"].contains(where: { path.hasPrefix("/dev/shm/" + $0) }) {
-            unlink(String(path))
-        }
+        for path in paths
+        where ["vader_segment.", "sm_segment.", "osc_"].contains(where: { path.hasPrefix("/dev/shm/" + $0) })
+        { unlink(String(path)) }
     }
 
     public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] {
@@ -87,15 +97,20 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
 
     private static func gather(_ bytes: [UInt8], rank: Int, size: Int, comm: cmpi_comm?) throws -> [[UInt8]] {
         // Lengths first, then what they announce.
-        let lengths = try exchange([bytes.count].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
+        let lengths = try exchange(
+            [bytes.count].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
         let counts = lengths.flatMap { valuesOf($0) as [Int] }
         return try exchange(bytes, counts, rank, comm, tag: 2)
     }
 
-    private static func exchange(_ bytes: [UInt8], _ counts: [Int], _ rank: Int, _ comm: cmpi_comm?, tag: Int32) throws -> [[UInt8]] {
+    private static func exchange(
+        _ bytes: [UInt8], _ counts: [Int], _ rank: Int, _ comm: cmpi_comm?, tag: Int32
+    ) throws -> [[UInt8]] {
         let own = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, bytes.count), alignment: 16)
         own.copyBytes(from: bytes)
-        let buffers = counts.map { UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, $0), alignment: 16) }
+        let buffers = counts.map {
+            UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, $0), alignment: 16)
+        }
         defer {
             own.deallocate()
             for buffer in buffers { buffer.deallocate() }
@@ -104,11 +119,14 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         for peer in counts.indices where peer != rank {
             var request: cmpi_request?
             try mpiCheck(
-                cmpi_receive(buffers[peer].baseAddress, Int32(counts[peer]), Int32(peer), tag, comm, &request),
+                cmpi_receive(
+                    buffers[peer].baseAddress, Int32(counts[peer]), Int32(peer), tag, comm, &request),
                 "receiving from rank \(peer)")
             requests.append(request)
             request = nil
-            try mpiCheck(cmpi_send(own.baseAddress, Int32(bytes.count), Int32(peer), tag, comm, &request), "sending to rank \(peer)")
+            try mpiCheck(
+                cmpi_send(own.baseAddress, Int32(bytes.count), Int32(peer), tag, comm, &request),
+                "sending to rank \(peer)")
             requests.append(request)
         }
         var backoff = Backoff()
@@ -122,22 +140,32 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         return counts.indices.map { $0 == rank ? bytes : Array(buffers[$0].prefix(counts[$0])) }
     }
 
-    public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport {
-        guard let member = group.firstIndex(of: rank) else { throw CollectiveError("rank \(rank) is not in its own group \(group)") }
+    public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws
+        -> any Transport
+    {
+        guard let member = group.firstIndex(of: rank) else {
+            throw CollectiveError("rank \(rank) is not in its own group \(group)")
+        }
         var comm: cmpi_comm?
         if kind == .sendrecv {
-            try mpiCheck(cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm), "opening a channel between ranks \(group)")
+            try mpiCheck(
+                cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm),
+                "opening a channel between ranks \(group)")
             return MPIMessages(comm: comm, byteCount: byteCount)
         }
-        try requireSharedMemory(MPIWindow.byteCount(block: byteCount, channels: channels, members: group.count))
-        // Windows are opened by all ranks, or all of a node: Open MPI 4.1 names their files by a number that groups opened side by side share.
+        try requireSharedMemory(
+            MPIWindow.byteCount(block: byteCount, channels: channels, members: group.count))
+        // Windows are opened by all ranks, or all of a node: Open MPI 4.1 names their files by a number that
+        // groups opened side by side share.
         let node = nodes.first { $0.contains(rank) } ?? [rank]
         let color = kind == .shared ? node[0] : 0
-        try mpiCheck(cmpi_split(cmpi_world(), Int32(color), Int32(rank), &comm), "opening a channel between the ranks")
+        try mpiCheck(
+            cmpi_split(cmpi_world(), Int32(color), Int32(rank), &comm), "opening a channel between the ranks")
         let peers = kind == .shared ? group.compactMap { node.firstIndex(of: $0) } : group
         guard peers.count == group.count else { throw CollectiveError("ranks \(group) share no memory") }
         let window = try MPIWindow(
-            comm: comm, isShared: kind == .shared, member: member, peers: peers.map { Int32($0) }, byteCount: byteCount, channels: channels
+            comm: comm, isShared: kind == .shared, member: member, peers: peers.map { Int32($0) },
+            byteCount: byteCount, channels: channels
         ) { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
         windows.append(window)
         return window
@@ -161,21 +189,24 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         guard needed <= free else {
             throw CollectiveError(
                 "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks need \(needed >> 20) MiB; make it larger "
-                    + "(mount -o remount,size=… /dev/shm, or --shm-size of a container), use fewer ranks a node, or --transport sendrecv")
+                    + "(mount -o remount,size=… /dev/shm, or --shm-size of a container), use fewer ranks a node, or --transport sendrecv"
+            )
         }
     }
 
     /// MPI's own sum over all ranks, to compare with. Waits inside the library.
-    public func allReduce(_ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int) throws {
-        try mpiCheck(cmpi_allreduce_sum(values, sums, Int32(count), cmpi_world()), "MPI_Allreduce")
-    }
+    public func allReduce(_ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int)
+        throws
+    { try mpiCheck(cmpi_allreduce_sum(values, sums, Int32(count), cmpi_world()), "MPI_Allreduce") }
 
     /// The same without waiting inside: `waiting` is called as often as the request is asked for.
     public func allReduceAsynchronously(
-        _ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int, waiting: () -> Void = {}
+        _ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int,
+        waiting: () -> Void = {}
     ) throws {
         var request: cmpi_request?
-        try mpiCheck(cmpi_iallreduce_sum(values, sums, Int32(count), cmpi_world(), &request), "MPI_Iallreduce")
+        try mpiCheck(
+            cmpi_iallreduce_sum(values, sums, Int32(count), cmpi_world(), &request), "MPI_Iallreduce")
         var done: Int32 = 0
         while done == 0 {
             try mpiCheck(cmpi_test(&request, &done), "MPI_Iallreduce")
@@ -189,7 +220,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         try freeWindows()
         heartbeat?.stop()
         heartbeat = nil
-        let isFinished = Watchdog("the work is done and saved, but not all ranks have ended", seconds: peerTimeout)
+        let isFinished = Watchdog(
+            "the work is done and saved, but not all ranks have ended", seconds: peerTimeout)
         defer { isFinished.cancel() }
         try mpiCheck(cmpi_finalize(), "leaving MPI")
     }
@@ -206,11 +238,13 @@ func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
     guard code != 0 else { return }
     var text = [CChar](repeating: 0, count: 256)
     cmpi_error(code, &text)
-    throw CollectiveError("\(action()): \(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))")
+    throw CollectiveError(
+        "\(action()): \(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))"
+    )
 }
 
-/// One-sided windows, or memory that a node's ranks share. A message's number is written behind the block, on a line of 64 bytes for each channel
-/// and sender.
+/// One-sided windows, or memory that a node's ranks share. A message's number is written behind the block, on
+/// a line of 64 bytes for each channel and sender.
 private final class MPIWindow: Transport {
     let memory: UnsafeMutableRawPointer
     private var window: cmpi_window?
@@ -226,7 +260,8 @@ private final class MPIWindow: Transport {
     private var blocks: [UnsafeMutableRawPointer] = []
 
     init(
-        comm: cmpi_comm?, isShared: Bool, member: Int, peers: [Int32], byteCount: Int, channels: Int, gather: ([UInt8]) throws -> [[UInt8]]
+        comm: cmpi_comm?, isShared: Bool, member: Int, peers: [Int32], byteCount: Int, channels: Int,
+        gather: ([UInt8]) throws -> [[UInt8]]
     ) throws {
         self.isShared = isShared
         self.member = member
@@ -236,23 +271,34 @@ private final class MPIWindow: Transport {
         numbers = (byteCount + 63) / 64 * 64
         let size = MPIWindow.byteCount(block: byteCount, channels: channels, members: count)
         var base: UnsafeMutableRawPointer?
-        let code = isShared ? cmpi_window_allocate_shared(size, comm, &base, &window) : cmpi_window_allocate(size, comm, &base, &window)
+        let code =
+            isShared
+            ? cmpi_window_allocate_shared(size, comm, &base, &window)
+            : cmpi_window_allocate(size, comm, &base, &window)
         let start = base?.alignedUp(toMultipleOf: 4096)
         // Every page is touched, so that the next window's check of /dev/shm sees what this one takes.
         if code == 0, let base { base.initializeMemory(as: UInt8.self, repeating: 0, count: size) }
         let origin = Int64(code == 0 ? base.flatMap { base in start.map { $0 - base } } ?? -1 : -1)
-        origins = try gather([origin].withUnsafeBytes { Array($0) }).map { $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) } }
+        origins = try gather([origin].withUnsafeBytes { Array($0) }).map {
+            $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) }
+        }
         guard let start, !origins.contains(-1) else {
             var text = "it failed on another rank"
             do { try mpiCheck(code, "opening a window of \(size) bytes") } catch { text = "\(error)" }
-            throw WindowsUnavailable(description: "MPI opens no windows between the ranks here (\(text)); choose --transport sendrecv")
+            throw WindowsUnavailable(
+                description:
+                    "MPI opens no windows between the ranks here (\(text)); choose --transport sendrecv")
         }
         memory = start
         if isShared {
             blocks = try (0..<count).map { peer in
                 var place: UnsafeMutableRawPointer?
-                try mpiCheck(cmpi_window_shared_memory(window, peers[peer], &place), "finding the memory of a rank of this node")
-                guard let place else { throw CollectiveError("MPI does not say where the memory of a rank of this node is") }
+                try mpiCheck(
+                    cmpi_window_shared_memory(window, peers[peer], &place),
+                    "finding the memory of a rank of this node")
+                guard let place else {
+                    throw CollectiveError("MPI does not say where the memory of a rank of this node is")
+                }
                 return place + origins[peer]
             }
         }
@@ -261,7 +307,9 @@ private final class MPIWindow: Transport {
     func free() throws { try mpiCheck(cmpi_window_free(&window), "closing a window to the other ranks") }
 
     /// Bytes of a window for a block: the block, the numbers behind it, and what its start may be moved by.
-    static func byteCount(block: Int, channels: Int, members: Int) -> Int { (block + 63) / 64 * 64 + channels * members * 64 + 4096 }
+    static func byteCount(block: Int, channels: Int, members: Int) -> Int {
+        (block + 63) / 64 * 64 + channels * members * 64 + 4096
+    }
 
     func memory(of peer: Int) -> UnsafeMutableRawPointer? { isShared ? blocks[peer] : nil }
 
@@ -270,7 +318,9 @@ private final class MPIWindow: Transport {
         if isShared {
             (blocks[peer] + offset).copyMemory(from: base, byteCount: bytes.count)
         } else {
-            try mpiCheck(cmpi_put(base, Int32(bytes.count), peers[peer], origins[peer] + offset, window), "putting to another rank")
+            try mpiCheck(
+                cmpi_put(base, Int32(bytes.count), peers[peer], origins[peer] + offset, window),
+                "putting to another rank")
         }
     }
 
@@ -280,7 +330,9 @@ private final class MPIWindow: Transport {
         if isShared { return cmpi_store_release(blocks[peer] + place(channel, member), number) }
         try mpiCheck(cmpi_flush(peers[peer], window), "putting to another rank")
         var number = number
-        try mpiCheck(cmpi_put_number(&number, peers[peer], origins[peer] + place(channel, member), window), "signalling another rank")
+        try mpiCheck(
+            cmpi_put_number(&number, peers[peer], origins[peer] + place(channel, member), window),
+            "signalling another rank")
         try mpiCheck(cmpi_flush(peers[peer], window), "signalling another rank")
     }
 
@@ -317,7 +369,8 @@ private final class MPIMessages: Transport {
     func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
         var request: cmpi_request?
         try mpiCheck(
-            cmpi_send(bytes.baseAddress, Int32(bytes.count), Int32(peer), Int32(channel), comm, &request), "sending to another rank")
+            cmpi_send(bytes.baseAddress, Int32(bytes.count), Int32(peer), Int32(channel), comm, &request),
+            "sending to another rank")
         sends[channel, default: []].append(request)
     }
 
@@ -328,18 +381,22 @@ private final class MPIMessages: Transport {
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
         var request: cmpi_request?
         try mpiCheck(
-            cmpi_receive(memory + offset, Int32(byteCount), Int32(peer), Int32(channel), comm, &request), "receiving from another rank")
+            cmpi_receive(memory + offset, Int32(byteCount), Int32(peer), Int32(channel), comm, &request),
+            "receiving from another rank")
         receives[key(channel, peer), default: []].append(request)
     }
 
-    func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool { try areDone(&receives[key(channel, peer), default: []]) }
+    func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
+        try areDone(&receives[key(channel, peer), default: []])
+    }
 
     func isQuiet(channel: Int) throws -> Bool { try areDone(&sends[channel, default: []]) }
 
     private func areDone(_ requests: inout [cmpi_request?]) throws -> Bool {
         while !requests.isEmpty {
             var done: Int32 = 0
-            try mpiCheck(cmpi_test(&requests[requests.count - 1], &done), "exchanging messages between the ranks")
+            try mpiCheck(
+                cmpi_test(&requests[requests.count - 1], &done), "exchanging messages between the ranks")
             if done == 0 { return false }
             requests.removeLast()
         }
@@ -348,6 +405,4 @@ private final class MPIMessages: Transport {
 }
 
 /// The fabric has no windows; every rank gets this error.
-public struct WindowsUnavailable: Error, CustomStringConvertible {
-    public let description: String
-}
+public struct WindowsUnavailable: Error, CustomStringConvertible { public let description: String }

@@ -20,15 +20,15 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
     /// Runs `body` as each of `size` ranks, on threads of their own, and waits for all.
     ///
     /// - Throws: the first error; the ranks that wait for the one that threw it end as well.
-    public static func run(_ size: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> Void) throws {
+    public static func run(_ size: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> Void)
+        throws
+    {
         let hub = Hub(size: size)
         let group = DispatchGroup()
         for rank in 0..<size {
             group.enter()
             let thread = Thread {
-                do {
-                    try body(ThreadCommunicator(rank: rank, size: size, hub: hub))
-                } catch {
+                do { try body(ThreadCommunicator(rank: rank, size: size, hub: hub)) } catch {
                     hub.fail(error)
                 }
                 group.leave()
@@ -45,10 +45,15 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         return try hub.gather(bytes, rank: rank, call: gathers)
     }
 
-    public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport {
+    public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws
+        -> any Transport
+    {
         transports += 1
-        guard let member = group.firstIndex(of: rank) else { throw CollectiveError("rank \(rank) is not in its own group \(group)") }
-        let block = try hub.block(transports, group: group, member: member, byteCount: byteCount, channels: channels)
+        guard let member = group.firstIndex(of: rank) else {
+            throw CollectiveError("rank \(rank) is not in its own group \(group)")
+        }
+        let block = try hub.block(
+            transports, group: group, member: member, byteCount: byteCount, channels: channels)
         // Nobody writes into a block that is not there yet.
         _ = try gather([])
         return ThreadTransport(kind: kind, member: member, block: block, hub: hub)
@@ -62,9 +67,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         private var blocks: [String: Block] = [:]
         private(set) var failure: (any Error)?
 
-        init(size: Int) {
-            self.size = size
-        }
+        init(size: Int) { self.size = size }
 
         func fail(_ error: any Error) {
             condition.withLock {
@@ -124,9 +127,13 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             numbers.deallocate()
         }
 
-        func place(_ receiver: Int, _ channel: Int, _ sender: Int) -> Int { (receiver * channels + channel) * members + sender }
+        func place(_ receiver: Int, _ channel: Int, _ sender: Int) -> Int {
+            (receiver * channels + channel) * members + sender
+        }
 
-        func post(_ bytes: [UInt8], place: Int) { lock.withLock { messages[place, default: []].append(bytes) } }
+        func post(_ bytes: [UInt8], place: Int) {
+            lock.withLock { messages[place, default: []].append(bytes) }
+        }
 
         func take(place: Int) -> [UInt8]? {
             lock.withLock { messages[place]?.isEmpty == false ? messages[place]?.removeFirst() : nil }
@@ -161,11 +168,15 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         }
 
         func signal(_ peer: Int, channel: Int, number: UInt64) throws {
-            if kind != .sendrecv { cmpi_store_release(block.numbers + block.place(peer, channel, member), number) }
+            if kind != .sendrecv {
+                cmpi_store_release(block.numbers + block.place(peer, channel, member), number)
+            }
         }
 
         func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
-            if kind == .sendrecv { expected[block.place(member, channel, peer), default: []].append((offset, byteCount)) }
+            if kind == .sendrecv {
+                expected[block.place(member, channel, peer), default: []].append((offset, byteCount))
+            }
         }
 
         func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
@@ -175,10 +186,13 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             while let next = expected[place]?.first {
                 guard let bytes = block.take(place: place) else { return false }
                 guard bytes.count == next.byteCount else {
-                    throw CollectiveError("a message of \(bytes.count) bytes where \(next.byteCount) were expected")
+                    throw CollectiveError(
+                        "a message of \(bytes.count) bytes where \(next.byteCount) were expected")
                 }
                 bytes.withUnsafeBytes {
-                    if let base = $0.baseAddress { (memory + next.offset).copyMemory(from: base, byteCount: $0.count) }
+                    if let base = $0.baseAddress {
+                        (memory + next.offset).copyMemory(from: base, byteCount: $0.count)
+                    }
                 }
                 expected[place]?.removeFirst()
             }

@@ -3,8 +3,8 @@ import Glibc
 
 /// One OpenCL device with its context, one in-order queue and its compiled programs.
 ///
-/// Commands run in the order in which they are launched, so nothing here needs an event to be correct; the host waits only where it reads.
-/// A device is used by one thread at a time.
+/// Commands run in the order in which they are launched, so nothing here needs an event to be correct; the
+/// host waits only where it reads. A device is used by one thread at a time.
 public final class Device {
     public let description: DeviceDescription
     let context: cl_context
@@ -15,14 +15,16 @@ public final class Device {
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
-    /// Bytes of buffers alive now: OpenCL runtimes on CPUs do not enforce the device's total, so we keep our own account.
+    /// Bytes of buffers alive now: OpenCL runtimes on CPUs do not enforce the device's total, so we keep our
+    /// own account.
     public private(set) var allocatedBytes = 0
     /// The largest `allocatedBytes` there has been.
     public private(set) var peakAllocatedBytes = 0
 
     /// Opens the device.
     ///
-    /// - Parameter profiling: whether each launch is timed by the device's clock (for `trainer bench`; costs a little on each launch).
+    /// - Parameter profiling: whether each launch is timed by the device's clock (for `trainer bench`; costs
+    ///   a little on each launch).
     public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
         try self.init(description, profiling: profiling, cacheDirectory: ProgramCache.defaultDirectory)
     }
@@ -35,12 +37,14 @@ public final class Device {
         var code: cl_int = 0
         var handle: cl_device_id? = device
         guard let context = clCreateContext(nil, 1, &handle, nil, nil, &code) else {
-            throw ComputeError("opening device opencl:\(description.number) (\(description.name))", code: code)
+            throw ComputeError(
+                "opening device opencl:\(description.number) (\(description.name))", code: code)
         }
         let properties = profiling ? cl_command_queue_properties(CL_QUEUE_PROFILING_ENABLE) : 0
         guard let queue = clCreateCommandQueue(context, device, properties, &code) else {
             clReleaseContext(context)
-            throw ComputeError("opening a queue on opencl:\(description.number) (\(description.name))", code: code)
+            throw ComputeError(
+                "opening a queue on opencl:\(description.number) (\(description.name))", code: code)
         }
         self.context = context
         self.queue = queue
@@ -60,28 +64,29 @@ public final class Device {
     ///   - memory: bytes; the device is then taken for one that has no more.
     ///   - place: this process's place among the ranks of its node, and their number
     public static func open(
-        _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil, place: (index: Int, count: Int) = (0, 1)
+        _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil,
+        place: (index: Int, count: Int) = (0, 1)
     ) throws -> Device {
         let description = try selector.assign(DeviceDescription.all(), ranks: place.count)[place.index]
-        return try Device(memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
+        return try Device(
+            memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
     }
 
     /// Waits until everything launched has run. Never part of a training step.
-    public func finish() throws {
-        try check(clFinish(queue), "waiting for \(description.name)")
-    }
+    public func finish() throws { try check(clFinish(queue), "waiting for \(description.name)") }
 
     /// Starts what was launched, without waiting.
-    public func flush() throws {
-        try check(clFlush(queue), "starting work on \(description.name)")
-    }
+    public func flush() throws { try check(clFlush(queue), "starting work on \(description.name)") }
 
-    /// Seconds by which the host's monotonic clock is ahead of the device's; of a device that was opened for profiling. Waits for the device.
+    /// Seconds by which the host's monotonic clock is ahead of the device's; of a device that was opened for
+    /// profiling. Waits for the device.
     public func clockOffset() throws -> Double {
         let buffer = try Buffer(self, byteCount: 4)
         var zero: UInt8 = 0
         var event: cl_event?
-        try check(clEnqueueFillBuffer(queue, buffer.handle, &zero, 1, 0, 4, 0, nil, &event), "reading the clock of \(description.name)")
+        try check(
+            clEnqueueFillBuffer(queue, buffer.handle, &zero, 1, 0, 4, 0, nil, &event),
+            "reading the clock of \(description.name)")
         guard let event else { return 0 }
         defer { clReleaseEvent(event) }
         let end = try Profile.times(event, kernel: "fill").end
@@ -90,17 +95,18 @@ public final class Device {
         return Double(now.tv_sec) + Double(now.tv_nsec) * 1e-9 - end
     }
 
-    /// A function of an embedded OpenCL C file, compiled with tuning constants; each (file, constants) is compiled once.
+    /// A function of an embedded OpenCL C file, compiled with tuning constants; each (file, constants) is
+    /// compiled once.
     public func kernel(_ file: String, _ function: String, constants: [String: Int] = [:]) throws -> Kernel {
         try Kernel(program: program(file, constants: constants), function: function, device: self)
     }
 
     /// Compiles an embedded file, or takes it from the memory's or the disk's cache.
-    @discardableResult
-    public func program(_ file: String, constants: [String: Int] = [:]) throws -> Program {
+    @discardableResult public func program(_ file: String, constants: [String: Int] = [:]) throws -> Program {
         let key = Program.Key(file: file, constants: constants)
         if let program = programs[key] { return program }
-        let program = try Program(key, context: context, device: device, description: description, cacheDirectory: cacheDirectory)
+        let program = try Program(
+            key, context: context, device: device, description: description, cacheDirectory: cacheDirectory)
         programs[key] = program
         return program
     }

@@ -29,18 +29,19 @@ public struct DeviceDescription: Sendable {
     var handle: Handle
 
     /// OpenCL's ids are plain pointers that any thread may use.
-    struct Handle: @unchecked Sendable {
-        let pointer: OpaquePointer
-    }
+    struct Handle: @unchecked Sendable { let pointer: OpaquePointer }
 
     /// Every device of every platform, in the order of the runtime.
     ///
-    /// - Throws: `ComputeError` where there is no OpenCL platform, or none has a device; says what to install.
+    /// - Throws: `ComputeError` where there is no OpenCL platform, or none has a device; says what to
+    ///   install.
     public static func all() throws -> [DeviceDescription] {
         var platformCount: cl_uint = 0
         let code = clGetPlatformIDs(0, nil, &platformCount)
         // −1001 is the ICD loader's "no platform"; some loaders answer with success and a count of zero.
-        guard code == CL_SUCCESS || code == -1001 else { throw ComputeError("listing the OpenCL platforms", code: code) }
+        guard code == CL_SUCCESS || code == -1001 else {
+            throw ComputeError("listing the OpenCL platforms", code: code)
+        }
         guard code == CL_SUCCESS, platformCount > 0 else { throw ComputeError.noDevice }
         var platforms = [cl_platform_id?](repeating: nil, count: Int(platformCount))
         try check(clGetPlatformIDs(platformCount, &platforms, nil), "listing the OpenCL platforms")
@@ -48,20 +49,24 @@ public struct DeviceDescription: Sendable {
         var devices: [DeviceDescription] = []
         for platform in platforms.compactMap({ $0 }) {
             var count: cl_uint = 0
-            guard clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), 0, nil, &count) == CL_SUCCESS, count > 0 else { continue }
+            guard clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), 0, nil, &count) == CL_SUCCESS,
+                count > 0
+            else { continue }
             var handles = [cl_device_id?](repeating: nil, count: Int(count))
             try check(
                 clGetDeviceIDs(platform, cl_device_type(CL_DEVICE_TYPE_ALL), count, &handles, nil),
                 "listing the devices of a platform")
             for handle in handles.compactMap({ $0 }) {
-                devices.append(try DeviceDescription(number: devices.count, platform: platform, device: handle))
+                devices.append(
+                    try DeviceDescription(number: devices.count, platform: platform, device: handle))
             }
         }
         guard !devices.isEmpty else { throw ComputeError.noDevice }
         return devices
     }
 
-    /// The same device as if it had no more than `bytes` of memory, and a largest buffer smaller in proportion.
+    /// The same device as if it had no more than `bytes` of memory, and a largest buffer smaller in
+    /// proportion.
     public func limited(toMemory bytes: Int) -> DeviceDescription {
         guard bytes < globalMemory else { return self }
         var smaller = self
@@ -100,10 +105,13 @@ public struct DeviceDescription: Sendable {
         func value<T: BitwiseCopyable>(_ parameter: Int32, _ zero: T) throws -> T {
             var value = zero
             try check(
-                clGetDeviceInfo(device, cl_device_info(parameter), MemoryLayout<T>.size, &value, nil), "asking a device for its limits")
+                clGetDeviceInfo(device, cl_device_info(parameter), MemoryLayout<T>.size, &value, nil),
+                "asking a device for its limits")
             return value
         }
-        func text(_ ask: (Int, UnsafeMutableRawPointer?, UnsafeMutablePointer<Int>?) -> cl_int) throws -> String {
+        func text(_ ask: (Int, UnsafeMutableRawPointer?, UnsafeMutablePointer<Int>?) -> cl_int) throws
+            -> String
+        {
             var size = 0
             try check(ask(0, nil, &size), "asking a device for its name")
             var bytes = [UInt8](repeating: 0, count: size)
@@ -120,7 +128,9 @@ public struct DeviceDescription: Sendable {
         self.name = try deviceText(CL_DEVICE_NAME)
         self.vendor = try deviceText(CL_DEVICE_VENDOR)
         self.driver = try deviceText(CL_DRIVER_VERSION)
-        self.platform = try text { clGetPlatformInfo(platform, cl_platform_info(CL_PLATFORM_NAME), $0, $1, $2) }
+        self.platform = try text {
+            clGetPlatformInfo(platform, cl_platform_info(CL_PLATFORM_NAME), $0, $1, $2)
+        }
         let type: cl_device_type = try value(CL_DEVICE_TYPE, 0)
         self.kind =
             type & cl_device_type(CL_DEVICE_TYPE_GPU) != 0
@@ -144,7 +154,8 @@ extension ComputeError {
             + "a GPU needs its vendor's OpenCL driver")
 }
 
-/// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on one node a list of the last.
+/// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on one node a list
+/// of the last.
 public enum DeviceSelector: Equatable, Sendable {
     case auto, cpu, gpu
     case numbers([Int])
@@ -161,7 +172,9 @@ public enum DeviceSelector: Equatable, Sendable {
             let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
                 part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
             }
-            guard !numbers.contains(nil) else { throw ComputeError("--device \(text): expected \(DeviceSelector.expected)") }
+            guard !numbers.contains(nil) else {
+                throw ComputeError("--device \(text): expected \(DeviceSelector.expected)")
+            }
             self = .numbers(numbers.compactMap { $0 })
         }
     }
@@ -181,14 +194,21 @@ public enum DeviceSelector: Equatable, Sendable {
             case .auto: gpus.isEmpty ? DeviceSelector.ofFirstPlatform(devices) : gpus
             case .cpu: DeviceSelector.ofFirstPlatform(devices.filter { $0.kind == .cpu })
             case .gpu: gpus
-            case .numbers(let numbers): numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
+            case .numbers(let numbers):
+                numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
             }
-        let missing: Int? = if case .numbers(let numbers) = self { numbers.first { !devices.indices.contains($0) } } else { nil }
+        let missing: Int? =
+            if case .numbers(let numbers) = self { numbers.first { !devices.indices.contains($0) } } else {
+                nil
+            }
         guard missing == nil, !chosen.isEmpty else {
-            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(separator: ", ")
+            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(
+                separator: ", ")
             throw devices.isEmpty
                 ? ComputeError.noDevice
-                : ComputeError("--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)")
+                : ComputeError(
+                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)"
+                )
         }
         return chosen
     }
@@ -205,7 +225,8 @@ public enum DeviceSelector: Equatable, Sendable {
 
     /// The device of each of a node's ranks: rank r takes device r of those meant.
     ///
-    /// Ranks that share a device divide its memory. Ranks on CPUs go round the devices, and divide their compute units.
+    /// Ranks that share a device divide its memory. Ranks on CPUs go round the devices, and divide their
+    /// compute units.
     public func assign(_ devices: [DeviceDescription], ranks: Int) throws -> [DeviceDescription] {
         let chosen = try meant(of: devices)
         if case .numbers = self, chosen.count > ranks {
@@ -224,7 +245,9 @@ public enum DeviceSelector: Equatable, Sendable {
             // Two runtimes of one CPU share its cores and its memory as well.
             let sharing = device.kind == .cpu ? onCPUs : ofRanks.filter { $0.number == device.number }.count
             guard sharing > 1 else { return device }
-            let part = device.kind == .cpu ? try device.limited(toComputeUnits: max(1, device.computeUnits / sharing)) : device
+            let part =
+                device.kind == .cpu
+                ? try device.limited(toComputeUnits: max(1, device.computeUnits / sharing)) : device
             return part.limited(toMemory: device.globalMemory / sharing)
         }
     }

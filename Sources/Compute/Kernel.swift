@@ -50,23 +50,25 @@ public final class Kernel {
         name = function
         var count: cl_uint = 0
         try check(
-            clGetKernelInfo(handle, cl_kernel_info(CL_KERNEL_NUM_ARGS), MemoryLayout<cl_uint>.size, &count, nil),
+            clGetKernelInfo(
+                handle, cl_kernel_info(CL_KERNEL_NUM_ARGS), MemoryLayout<cl_uint>.size, &count, nil),
             "asking kernel \(function) for its arguments")
         argumentCount = Int(count)
     }
 
-    deinit {
-        clReleaseKernel(handle)
-    }
+    deinit { clReleaseKernel(handle) }
 
     /// Queues the kernel.
     ///
     /// - Parameters:
-    ///   - global: work-items in each dimension (one to three); each is rounded up to a multiple of `local`, so kernels check their bounds.
-    ///   - local: work-items of a group in each dimension. Always given: a runtime that chooses may choose badly, and compiles anew for each choice.
+    ///   - global: work-items in each dimension (one to three); each is rounded up to a multiple of `local`,
+    ///     so kernels check their bounds.
+    ///   - local: work-items of a group in each dimension. Always given: a runtime that chooses may choose
+    ///     badly, and compiles anew for each choice.
     public func launch(_ global: [Int], local: [Int], _ arguments: any KernelArgument...) throws {
         guard arguments.count == argumentCount else {
-            throw ComputeError("kernel \(name): \(arguments.count) arguments were given, it has \(argumentCount)")
+            throw ComputeError(
+                "kernel \(name): \(arguments.count) arguments were given, it has \(argumentCount)")
         }
         guard global.count == local.count, (1...3).contains(global.count), local.allSatisfy({ $0 > 0 }) else {
             throw ComputeError("kernel \(name): a range of \(global) in groups of \(local)")
@@ -81,7 +83,8 @@ public final class Kernel {
         withUnsafeMutableBytes(of: &globalSize) { bytes in
             let sizes = bytes.assumingMemoryBound(to: Int.self)
             for dimension in global.indices {
-                sizes[dimension] = (global[dimension] + local[dimension] - 1) / local[dimension] * local[dimension]
+                sizes[dimension] =
+                    (global[dimension] + local[dimension] - 1) / local[dimension] * local[dimension]
             }
         }
         withUnsafeMutableBytes(of: &localSize) { bytes in
@@ -100,7 +103,9 @@ public final class Kernel {
                 }
             }
         }
-        if code != CL_SUCCESS { throw ComputeError("kernel \(name) over \(global) in groups of \(local)", code: code) }
+        if code != CL_SUCCESS {
+            throw ComputeError("kernel \(name) over \(global) in groups of \(local)", code: code)
+        }
         if let event { device.profile?.record(event, kernel: name) }
     }
 }

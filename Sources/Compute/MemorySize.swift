@@ -11,7 +11,8 @@ public struct MemorySize: Sendable, Equatable {
         let units: [Character: Double] = ["K": 0x1p10, "M": 0x1p20, "G": 0x1p30]
         let unit = text.last.flatMap { units[Character($0.uppercased())] }
         let digits = unit == nil ? text[...] : text.dropLast()
-        guard digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }), let number = Double(digits) else { return nil }
+        guard digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }), let number = Double(digits)
+        else { return nil }
         let bytes = number * (unit ?? 1)
         guard bytes >= 1, bytes < 0x1p60 else { return nil }
         self.text = text

@@ -30,16 +30,15 @@ public final class Profile {
         self.pass = pass
     }
 
-    func record(_ event: cl_event, kernel: String) {
-        pending.append((event, label, pass, kernel))
-    }
+    func record(_ event: cl_event, kernel: String) { pending.append((event, label, pass, kernel)) }
 
     func releaseEvents() {
         for item in pending { clReleaseEvent(item.event) }
         pending = []
     }
 
-    /// The time of everything recorded since the last call, by label, pass and kernel in order of first launch; waits for the device.
+    /// The time of everything recorded since the last call, by label, pass and kernel in order of first
+    /// launch; waits for the device.
     public func collect() throws -> [Entry] {
         defer { releaseEvents() }
         var order: [[String]] = []
@@ -53,7 +52,8 @@ public final class Profile {
         }
         return order.map { key in
             let sum = sums[key] ?? (0, 0)
-            return Entry(label: key[0], pass: key[1], kernel: key[2], seconds: sum.seconds, launches: sum.launches)
+            return Entry(
+                label: key[0], pass: key[1], kernel: key[2], seconds: sum.seconds, launches: sum.launches)
         }
     }
     /// Seconds of the device's clock; waits for the event.
@@ -64,8 +64,11 @@ public final class Profile {
         var end: cl_ulong = 0
         let size = MemoryLayout<cl_ulong>.size
         try check(
-            clGetEventProfilingInfo(event, cl_profiling_info(CL_PROFILING_COMMAND_START), size, &start, nil), "timing kernel \(kernel)")
-        try check(clGetEventProfilingInfo(event, cl_profiling_info(CL_PROFILING_COMMAND_END), size, &end, nil), "timing kernel \(kernel)")
+            clGetEventProfilingInfo(event, cl_profiling_info(CL_PROFILING_COMMAND_START), size, &start, nil),
+            "timing kernel \(kernel)")
+        try check(
+            clGetEventProfilingInfo(event, cl_profiling_info(CL_PROFILING_COMMAND_END), size, &end, nil),
+            "timing kernel \(kernel)")
         return (Double(start) * 1e-9, Double(end) * 1e-9)
     }
 
@@ -77,7 +80,8 @@ public final class Profile {
             var status = cl_int(CL_QUEUED)
             let size = MemoryLayout<cl_int>.size
             try check(
-                clGetEventInfo(item.event, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), size, &status, nil),
+                clGetEventInfo(
+                    item.event, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), size, &status, nil),
                 "timing kernel \(item.kernel)")
             guard status <= CL_COMPLETE else { break }
             let (start, end) = try Profile.times(item.event, kernel: item.kernel)

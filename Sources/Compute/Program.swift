@@ -10,7 +10,8 @@ public final class Program {
 
         /// The compiler's options. No fast-math: results must not depend on the runtime's idea of it.
         var options: String {
-            (["-cl-std=CL1.2"] + constants.sorted { $0.key < $1.key }.map { "-D \($0.key)=\($0.value)" }).joined(separator: " ")
+            (["-cl-std=CL1.2"] + constants.sorted { $0.key < $1.key }.map { "-D \($0.key)=\($0.value)" })
+                .joined(separator: " ")
         }
     }
 
@@ -20,34 +21,39 @@ public final class Program {
     let isFromCache: Bool
 
     /// Names of all embedded files.
-    public static var files: [String] {
-        sources.keys.sorted()
-    }
+    public static var files: [String] { sources.keys.sorted() }
 
     private static let sources: [String: String] = {
         let list = UnsafeBufferPointer(start: kernel_source_list(), count: kernel_source_count())
-        return Dictionary(uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
+        return Dictionary(
+            uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
     }()
 
-    init(_ key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription, cacheDirectory: String) throws {
+    init(
+        _ key: Key, context: cl_context, device: cl_device_id,
+        description: DeviceDescription, cacheDirectory: String
+    ) throws {
         guard let source = Program.sources[key.file] else {
-            throw ComputeError("no kernel file named \(key.file); embedded are \(Program.files.joined(separator: ", "))")
+            throw ComputeError(
+                "no kernel file named \(key.file); embedded are \(Program.files.joined(separator: ", "))")
         }
         file = key.file
-        let cache = ProgramCache(key: key, source: source, description: description, directory: cacheDirectory)
-        if let binary = cache.load(), let program = Program.build(binary: binary, context: context, device: device) {
+        let cache = ProgramCache(
+            key: key, source: source, description: description, directory: cacheDirectory)
+        if let binary = cache.load(),
+            let program = Program.build(binary: binary, context: context, device: device)
+        {
             handle = program
             isFromCache = true
             return
         }
         isFromCache = false
-        handle = try Program.build(source: source, key: key, context: context, device: device, description: description)
+        handle = try Program.build(
+            source: source, key: key, context: context, device: device, description: description)
         if let binary = Program.binary(of: handle) { cache.store(binary) }
     }
 
-    deinit {
-        clReleaseProgram(handle)
-    }
+    deinit { clReleaseProgram(handle) }
 
     private static func build(
         source: String, key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription
@@ -65,9 +71,12 @@ public final class Program {
             var size = 0
             clGetProgramBuildInfo(program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), 0, nil, &size)
             var log = [UInt8](repeating: 0, count: size)
-            clGetProgramBuildInfo(program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &log, nil)
+            clGetProgramBuildInfo(
+                program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &log, nil)
             let text = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
-            throw ComputeError("compiling \(key.file) (\(key.options)) for \(description.name)", code: code, hint: "\n" + text)
+            throw ComputeError(
+                "compiling \(key.file) (\(key.options)) for \(description.name)",
+                code: code, hint: "\n" + text)
         }
         return program
     }
@@ -92,27 +101,33 @@ public final class Program {
 
     private static func binary(of program: cl_program) -> [UInt8]? {
         var size = 0
-        guard clGetProgramInfo(program, cl_program_info(CL_PROGRAM_BINARY_SIZES), MemoryLayout<Int>.size, &size, nil) == CL_SUCCESS,
-            size > 0
+        guard
+            clGetProgramInfo(
+                program, cl_program_info(CL_PROGRAM_BINARY_SIZES), MemoryLayout<Int>.size, &size, nil)
+                == CL_SUCCESS, size > 0
         else { return nil }
         var bytes = [UInt8](repeating: 0, count: size)
         let code = bytes.withUnsafeMutableBufferPointer { buffer in
             var base = buffer.baseAddress
             return clGetProgramInfo(
-                program, cl_program_info(CL_PROGRAM_BINARIES), MemoryLayout<UnsafeMutablePointer<UInt8>?>.size, &base, nil)
+                program, cl_program_info(CL_PROGRAM_BINARIES),
+                MemoryLayout<UnsafeMutablePointer<UInt8>?>.size, &base, nil)
         }
         return code == CL_SUCCESS ? bytes : nil
     }
 }
 
-/// Compiled programs on disk, by source, options, device and driver. A cache that cannot be read or written only costs time.
+/// Compiled programs on disk, by source, options, device and driver. A cache that cannot be read or written
+/// only costs time.
 struct ProgramCache {
     private let identity: [UInt8]
     private let directory: String
     private let path: String
 
     init(key: Program.Key, source: String, description: DeviceDescription, directory: String) {
-        let parts = [description.platform, description.name, description.driver, key.file, key.options, source]
+        let parts = [
+            description.platform, description.name, description.driver, key.file, key.options, source,
+        ]
         identity = Array(parts.joined(separator: "\u{0}").utf8) + [0]
         // The whole identity stands in the file too, so a collision of names is only a miss.
         let name = String(ProgramCache.hash(identity), radix: 16)
@@ -138,9 +153,12 @@ struct ProgramCache {
         return (0..<8).map { UInt8(truncatingIfNeeded: hash >> (8 * $0)) }
     }
 
-    /// The file is identity, checksum, binary: a runtime may not notice that a binary is damaged, and compute nonsense with it.
+    /// The file is identity, checksum, binary: a runtime may not notice that a binary is damaged, and compute
+    /// nonsense with it.
     func load() -> [UInt8]? {
-        guard let data = FileManager.default.contents(atPath: path), data.starts(with: identity) else { return nil }
+        guard let data = FileManager.default.contents(atPath: path), data.starts(with: identity) else {
+            return nil
+        }
         let rest = [UInt8](data.dropFirst(identity.count))
         let binary = Array(rest.dropFirst(8))
         return rest.starts(with: ProgramCache.checksum(binary)) ? binary : nil
@@ -148,7 +166,9 @@ struct ProgramCache {
 
     func store(_ binary: [UInt8]) {
         try? FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        // Written whole under another name and renamed, so that a process beside this one never reads half a file.
-        try? Data(identity + ProgramCache.checksum(binary) + binary).write(to: URL(fileURLWithPath: path), options: .atomic)
+        // Written whole under another name and renamed, so that a process beside this one never reads half a
+        // file.
+        try? Data(identity + ProgramCache.checksum(binary) + binary).write(
+            to: URL(fileURLWithPath: path), options: .atomic)
     }
 }

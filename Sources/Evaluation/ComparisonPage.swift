@@ -1,7 +1,8 @@
 import Foundation
 import ImageData
 
-/// One self-contained page on how two models differ: what one gets right and the other wrong, confusion, hardest photographs, classes, calibration.
+/// One self-contained page on how two models differ: what one gets right and the other wrong, confusion,
+/// hardest photographs, classes, calibration.
 public struct ComparisonPage {
     private let posteriors: Posteriors
     private let names: [String]
@@ -26,7 +27,8 @@ public struct ComparisonPage {
     /// - Parameters:
     ///   - table: of two models.
     ///   - picture: the bytes of a small JPEG picture of a file of the table.
-    public init(_ table: ViewTable, title: String, limit: Int, picture: @escaping (String) throws -> [UInt8]) {
+    public init(_ table: ViewTable, title: String, limit: Int, picture: @escaping (String) throws -> [UInt8])
+    {
         posteriors = table.posteriors
         self.title = title
         self.limit = limit
@@ -42,7 +44,9 @@ public struct ComparisonPage {
         (metrics, both) = (Array(all.prefix(2)), all[2])
         (self.isRight, self.losses) = (isRight, losses)
         names = posteriors.models
-        views = mixtures.map { mixture in mixture.members.map { posteriors.sources[$0.source].view.description }.joined(separator: "; ") }
+        views = mixtures.map { mixture in
+            mixture.members.map { posteriors.sources[$0.source].view.description }.joined(separator: "; ")
+        }
     }
 
     private var classes: [String] { posteriors.classes }
@@ -54,7 +58,9 @@ public struct ComparisonPage {
         func surest(_ files: [Int], right: Int) -> [Int] {
             // Where the two are furthest apart, the difference is plainest.
             files.sorted { a, b in
-                let (left, other) = (losses[1 - right][a] - losses[right][a], losses[1 - right][b] - losses[right][b])
+                let (left, other) = (
+                    losses[1 - right][a] - losses[right][a], losses[1 - right][b] - losses[right][b]
+                )
                 return left != other ? left > other : a < b
             }
         }
@@ -67,11 +73,15 @@ public struct ComparisonPage {
         body += section(
             "Confusion",
             "Rows are the true classes, columns the answers, the stronger the larger their share of the row."
-                + (isDrawn ? " Both stand in the models' order; hold the pointer over a square for its names." : ""), confusion())
+                + (isDrawn
+                    ? " Both stand in the models' order; hold the pointer over a square for its names." : ""),
+            confusion())
         body += try sheet("Hardest photographs", "by the loss of the mean of both", hardest)
         body += section("Accuracy by class", "Top-1 in percent, the largest differences first.", byClass())
         body += section(
-            "Calibration", "How often an answer is right, by how sure the model is. A calibrated model follows the line.", calibration())
+            "Calibration",
+            "How often an answer is right, by how sure the model is. A calibrated model follows the line.",
+            calibration())
         return """
             <!DOCTYPE html>
             <html lang="en">
@@ -96,13 +106,15 @@ public struct ComparisonPage {
 
     private func header() -> String {
         let present = Set(posteriors.labels).count
-        let leftOut = posteriors.leftOut.isEmpty ? "" : "; \(photographs(posteriors.leftOut.count)) could not be used"
+        let leftOut =
+            posteriors.leftOut.isEmpty ? "" : "; \(photographs(posteriors.leftOut.count)) could not be used"
         let models = (0..<2).map { model in
             let unknown = posteriors.unknownClasses[model]
             let rest = unknown.count > 20 ? " and \(unknown.count - 20) more" : ""
             let note =
                 unknown.isEmpty
-                ? "" : "<br>does not know, and is never right on: \(escaped(unknown.prefix(20).joined(separator: ", ")))\(rest)"
+                ? ""
+                : "<br>does not know, and is never right on: \(escaped(unknown.prefix(20).joined(separator: ", ")))\(rest)"
             return
                 "<div><dt>\(badge(model))</dt><dd><b>\(escaped(names[model]))</b><br><small>\(escaped(views[model]))\(note)</small></dd></div>"
         }
@@ -128,8 +140,9 @@ public struct ComparisonPage {
         }
         let table =
             "<div class=\"wide\"><table class=\"numbers\"><thead><tr><th></th><th>top-1, %</th>"
-            + (classes.count > 5 ? "<th>top-5, %</th>" : "") + "<th>loss</th><th>calibration error, %</th></tr></thead><tbody>"
-            + row(badge(0), metrics[0]) + row(badge(1), metrics[1]) + row("mean", both) + "</tbody></table></div>"
+            + (classes.count > 5 ? "<th>top-5, %</th>" : "")
+            + "<th>loss</th><th>calibration error, %</th></tr></thead><tbody>" + row(badge(0), metrics[0])
+            + row(badge(1), metrics[1]) + row("mean", both) + "</tbody></table></div>"
         let note =
             "<p>Small figures are 95 % intervals. B alone is right on \(onlyB), A alone on \(onlyA): were both equally good, chance would bring counts as "
             + "far apart in \(often(signTest(onlyA, onlyB))) of all cases.</p>"
@@ -137,13 +150,17 @@ public struct ComparisonPage {
     }
 
     private func often(_ probability: Double) -> String {
-        probability < 1e-4 ? "less than 0.01 %" : String(format: probability < 0.01 ? "%.2f %%" : "%.0f %%", 100 * probability)
+        probability < 1e-4
+            ? "less than 0.01 %"
+            : String(format: probability < 0.01 ? "%.2f %%" : "%.0f %%", 100 * probability)
     }
 
     /// The two-sided exact probability that a fair coin is as uneven.
     private func signTest(_ a: Int, _ b: Int) -> Double {
         let n = a + b
-        func logChoose(_ k: Int) -> Double { lgamma(Double(n + 1)) - lgamma(Double(k + 1)) - lgamma(Double(n - k + 1)) }
+        func logChoose(_ k: Int) -> Double {
+            lgamma(Double(n + 1)) - lgamma(Double(k + 1)) - lgamma(Double(n - k + 1))
+        }
         let tail = (0...min(a, b)).reduce(0) { $0 + exp(logChoose($1) - Double(n) * log(2)) }
         return min(1, 2 * tail)
     }
@@ -170,7 +187,8 @@ public struct ComparisonPage {
         let lines = Metrics.order(own).prefix(5).filter { own[$0] > 0 }.map { index in
             let share = Double(own[index])
             let isRight = index == posteriors.labels[file]
-            return "<li\(isRight ? " class=\"right\"" : "")><span>\(escaped(classes[index]))</span><i>\(percent(share))</i>"
+            return
+                "<li\(isRight ? " class=\"right\"" : "")><span>\(escaped(classes[index]))</span><i>\(percent(share))</i>"
                 + "<s class=\"\(letter(model).lowercased())\" style=\"width:\(String(format: "%.1f", 100 * share))%\"></s></li>"
         }
         return "<div>\(badge(model))<ol>\(lines.joined())</ol></div>"
@@ -178,7 +196,8 @@ public struct ComparisonPage {
 
     private func confusion() -> String {
         let matrices = (0..<2).map { model in
-            let drawing = classes.count > Self.largestMatrix ? drawnMatrix(model) + worstPairs(model) : matrix(model)
+            let drawing =
+                classes.count > Self.largestMatrix ? drawnMatrix(model) + worstPairs(model) : matrix(model)
             return "<div><h3>\(badge(model))</h3>\(drawing)</div>"
         }
         return "<div class=\"pair\">\(matrices.joined())</div>"
@@ -221,8 +240,9 @@ public struct ComparisonPage {
     private func worstPairs(_ model: Int) -> String {
         let worst = metrics[model].confusion.mistakes.prefix(20)
         return "<p>Most often confused:</p><ol>"
-            + worst.map { "<li>\($0.count) × \(escaped(classes[$0.label])) taken for \(escaped(classes[$0.answer]))</li>" }.joined()
-            + "</ol>"
+            + worst.map {
+                "<li>\($0.count) × \(escaped(classes[$0.label])) taken for \(escaped(classes[$0.answer]))</li>"
+            }.joined() + "</ol>"
     }
 
     private func byClass() -> String {
@@ -243,9 +263,12 @@ public struct ComparisonPage {
             "<table class=\"bars\"><thead><tr><th></th><th></th><th><small>photographs</small></th></tr></thead><tbody>\(rows.joined())</tbody></table>"
         }
         let rest = rows.dropFirst(Self.firstRows)
-        return "<p class=\"legend\">\(badge(0)) \(escaped(names[0])) &nbsp; \(badge(1)) \(escaped(names[1]))</p>"
+        return
+            "<p class=\"legend\">\(badge(0)) \(escaped(names[0])) &nbsp; \(badge(1)) \(escaped(names[1]))</p>"
             + table(rows.prefix(Self.firstRows))
-            + (rest.isEmpty ? "" : "<details><summary>\(rest.count) more, which differ less</summary>\(table(rest))</details>")
+            + (rest.isEmpty
+                ? ""
+                : "<details><summary>\(rest.count) more, which differ less</summary>\(table(rest))</details>")
     }
 
     private func calibration() -> String {
@@ -258,17 +281,22 @@ public struct ComparisonPage {
                 let width = 300.0 / Double(count)
                 let opacity = 0.35 + 0.65 * Double(share.images) / Double(most)
                 marks += String(
-                    format: "<rect class=\"%@\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" opacity=\"%.2f\"><title>%d answers: "
-                        + "confidence %.1f %%, right %.1f %%</title></rect>",
-                    letter(model).lowercased(), 40 + Double(place) * width + 1, 310 - 300 * accuracy, width - 2, max(300 * accuracy, 1),
+                    format:
+                        "<rect class=\"%@\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" opacity=\"%.2f\"><title>%d answers: "
+                        + "confidence %.1f %%, right %.1f %%</title></rect>", letter(model).lowercased(),
+                    40 + Double(place) * width + 1, 310 - 300 * accuracy, width - 2, max(300 * accuracy, 1),
                     opacity, share.images, 100 * share.confidence, 100 * accuracy)
             }
             let ticks = [0, 50, 100].map { value in
                 let place = Double(value) * 3
-                return String(format: "<text x=\"34\" y=\"%.0f\" text-anchor=\"end\">%d</text>", 314 - place, value)
-                    + String(format: "<text x=\"%.0f\" y=\"327\" text-anchor=\"middle\">%d</text>", 40 + place, value)
+                return String(
+                    format: "<text x=\"34\" y=\"%.0f\" text-anchor=\"end\">%d</text>", 314 - place, value)
+                    + String(
+                        format: "<text x=\"%.0f\" y=\"327\" text-anchor=\"middle\">%d</text>",
+                        40 + place, value)
             }
-            return "<figure><svg viewBox=\"0 0 362 350\" role=\"img\" aria-label=\"Calibration of \(letter(model))\">"
+            return
+                "<figure><svg viewBox=\"0 0 362 350\" role=\"img\" aria-label=\"Calibration of \(letter(model))\">"
                 + "<path class=\"axis\" d=\"M40 10V310H340\"/>\(marks)<path class=\"line\" d=\"M40 310L340 10\"/>\(ticks.joined())"
                 + "<text x=\"190\" y=\"345\" text-anchor=\"middle\">confidence, %</text>"
                 + "<text x=\"14\" y=\"160\" text-anchor=\"middle\" transform=\"rotate(-90 14 160)\">right, %</text></svg>"
@@ -286,13 +314,16 @@ public struct ComparisonPage {
 
     private func letter(_ model: Int) -> String { model == 0 ? "A" : "B" }
 
-    private func badge(_ model: Int) -> String { "<b class=\"badge \(letter(model).lowercased())\">\(letter(model))</b>" }
+    private func badge(_ model: Int) -> String {
+        "<b class=\"badge \(letter(model).lowercased())\">\(letter(model))</b>"
+    }
 
     /// 0.9134 → "91.3"
     private func percent(_ share: Double) -> String { String(format: "%.1f", 100 * share) }
 
     private func escaped(_ text: String) -> String {
-        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;").replacing("\"", with: "&quot;")
+        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+            .replacing("\"", with: "&quot;")
     }
 
     private static let style = """

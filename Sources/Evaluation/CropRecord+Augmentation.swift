@@ -4,12 +4,16 @@ import NeuralNet
 extension CropRecord {
     /// The kernel's form of what is done to an image.
     /// - Parameters:
-    ///   - byteOffset: of the image, in the buffer that `source` names (0: the mini-batch's bytes, n: slab n − 1 of the cache).
+    ///   - byteOffset: of the image, in the buffer that `source` names (0: the mini-batch's bytes, n: slab n
+    ///     − 1 of the cache).
     ///   - size: side of the crop in pixels.
     public init(
-        _ parameters: AugmentationParameters, byteOffset: UInt64, width: Int32, height: Int32, source: Int32 = 0, size: Int
+        _ parameters: AugmentationParameters, byteOffset: UInt64, width: Int32, height: Int32,
+        source: Int32 = 0, size: Int
     ) {
-        self.init(byteOffset: byteOffset, width: width, height: height, x: parameters.x, y: parameters.y, mirror: parameters.mirror)
+        self.init(
+            byteOffset: byteOffset, width: width, height: height, x: parameters.x, y: parameters.y,
+            mirror: parameters.mirror)
         self.source = source
         if !parameters.isPlain { apply(parameters, size: size) }
     }
@@ -32,12 +36,15 @@ extension CropRecord {
         vignetteStart = Float(parameters.vignetteStart)
         vignetteSlope = Float(1 / (1 - parameters.vignetteStart))
         vignetteStrength = Float(parameters.vignetteStrength)
-        (castRed, castGreen, castBlue) = (Float(parameters.cast.x), Float(parameters.cast.y), Float(parameters.cast.z))
+        (castRed, castGreen, castBlue) = (
+            Float(parameters.cast.x), Float(parameters.cast.y), Float(parameters.cast.z)
+        )
     }
 }
 
 extension DeviceBatch {
-    /// Uploads photographs as the loader hands them over, with what `parameters` names for each size and position in the set.
+    /// Uploads photographs as the loader hands them over, with what `parameters` names for each size and
+    /// position in the set.
     ///
     /// - Parameters:
     ///   - size: side of the crops in pixels.
@@ -50,20 +57,21 @@ extension DeviceBatch {
             // A photograph that was read all the same is used as it came: its bytes are the same.
             if let entry = cache?[sample], record.width == 0 {
                 return CropRecord(
-                    parameters(Int(entry.width), Int(entry.height), sample), byteOffset: entry.byteOffset, width: entry.width,
-                    height: entry.height, source: entry.source, size: size)
+                    parameters(Int(entry.width), Int(entry.height), sample), byteOffset: entry.byteOffset,
+                    width: entry.width, height: entry.height, source: entry.source, size: size)
             }
             return CropRecord(
-                parameters(Int(record.width), Int(record.height), sample), byteOffset: UInt64(record.offset), width: record.width,
-                height: record.height, size: size)
+                parameters(Int(record.width), Int(record.height), sample), byteOffset: UInt64(record.offset),
+                width: record.width, height: record.height, size: size)
         }
         try upload(
-            pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host, records: records, labels: host.labels,
-            weights: host.weights)
+            pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host,
+            records: records, labels: host.labels, weights: host.weights)
         guard let cache else { return }
         for (slot, record) in host.records.enumerated() where record.width > 0 && host.weights[slot] > 0 {
             try cache.insert(
-                host.samples[slot], from: bytes, byteOffset: Int(record.offset), width: record.width, height: record.height)
+                host.samples[slot], from: bytes, byteOffset: Int(record.offset),
+                width: record.width, height: record.height)
         }
         self.cache = cache.slabs
     }

@@ -3,7 +3,8 @@ import ImageData
 import ModelFiles
 import NeuralNet
 
-/// Several models that look at the same photographs, each in its views. A photograph is read once for each short side that any view needs.
+/// Several models that look at the same photographs, each in its views. A photograph is read once for each
+/// short side that any view needs.
 public final class Ensemble {
     public let models: [EvaluatedModel]
     /// The classes that any model knows.
@@ -41,22 +42,29 @@ public final class Ensemble {
 
     /// Every view of every model of each photograph in `set`, whose labels are indices into `classes`.
     ///
-    /// A mini-batch is run in all views before the next one, and its answers are put away: memory does not grow with the set.
+    /// A mini-batch is run in all views before the next one, and its answers are put away: memory does not
+    /// grow with the set.
     ///
     /// - Parameters:
     ///   - batch: photographs of a mini-batch.
     ///   - workers: threads that read.
     ///   - heat: taken from the dense views that are run anyway, where there are such.
     ///   - progress: called with the share of the work that is done.
-    /// - Throws: `EvaluationError` for a class that no model knows, `ModelFileError` where there is no room for the answers.
+    /// - Throws: `EvaluationError` for a class that no model knows, `ModelFileError` where there is no room
+    ///   for the answers.
     public func run(
-        _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil, progress: (Double) throws -> Void = { _ in }
+        _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil,
+        progress: (Double) throws -> Void = { _ in }
     ) throws -> Answer {
-        let sources = models.enumerated().flatMap { number, model in model.views.indices.map { (model: number, view: $0) } }
+        let sources = models.enumerated().flatMap { number, model in
+            model.views.indices.map { (model: number, view: $0) }
+        }
         let watched = try heat.map(watch) ?? []
         let sides = Set(models.flatMap { $0.views.map(\.shortSide) } + watched.map(\.shortSide)).sorted()
         let costs = sides.map { side in
-            models.reduce(0) { sum, model in model.views.reduce(sum) { $0 + ($1.shortSide == side ? model.cost($1) : 0) } }
+            models.reduce(0) { sum, model in
+                model.views.reduce(sum) { $0 + ($1.shortSide == side ? model.cost($1) : 0) }
+            }
         }
         let total = costs.reduce(0, +) * Double(max(1, set.count))
         var done = 0.0
@@ -66,15 +74,20 @@ public final class Ensemble {
         let places = models.map { Posteriors.ClassPlaces(of: $0.description.classes, in: classes) }
         let plan = try EvaluationPlan(count: set.count, batchSize: batch)
         // Each mini-batch comes once at every short side, one after the other.
-        let loader = BatchLoader(set: set, shortSides: { sides[$0 % sides.count] }, workers: workers) { plan.batch($0 / sides.count) }
+        let loader = BatchLoader(set: set, shortSides: { sides[$0 % sides.count] }, workers: workers) {
+            plan.batch($0 / sides.count)
+        }
         defer { loader.stop() }
         let values = try SpooledFloats { append in
             var answers = sources.map { _ in [Float]() }
             while let host = try loader.next() {
                 let side = sides[host.index % sides.count]
-                for failure in host.failures where failures[failure.sample] == nil { failures[failure.sample] = failure.error }
+                for failure in host.failures where failures[failure.sample] == nil {
+                    failures[failure.sample] = failure.error
+                }
                 let photographs = try PhotographBatch(host, device: device)
-                for (place, source) in sources.enumerated() where models[source.model].views[source.view].shortSide == side {
+                for (place, source) in sources.enumerated()
+                where models[source.model].views[source.view].shortSide == side {
                     let model = models[source.model]
                     let view = model.views[source.view]
                     if view.isDense { refuseTooLarge(host, model, set, &failures) }
@@ -86,10 +99,15 @@ public final class Ensemble {
                     answers[place] = answer.posteriors
                     if let map = answer.map { maps.append(map) }
                 }
-                for request in watched where request.source == nil && request.shortSide == side && host.index < sides.count {
+                for request in watched
+                where request.source == nil && request.shortSide == side && host.index < sides.count {
                     refuseTooLarge(host, models[request.model], set, &failures)
                     if failures[host.samples[0]] != nil { continue }
-                    if let map = try models[request.model].map(shortSide: side, photographs, label: request.label) { maps.append(map) }
+                    if let map = try models[request.model].map(
+                        shortSide: side, photographs, label: request.label)
+                    {
+                        maps.append(map)
+                    }
                 }
                 if side == sides.last {
                     for (slot, sample) in host.samples.enumerated() where failures[sample] == nil {
@@ -112,7 +130,8 @@ public final class Ensemble {
             }
         }
         let posteriors = Posteriors(
-            models: models.map(\.name), classes: classes, files: kept.map { set.files[$0].path }, labels: kept.map { set.files[$0].label },
+            models: models.map(\.name), classes: classes, files: kept.map { set.files[$0].path },
+            labels: kept.map { set.files[$0].label },
             sources: sources.map {
                 Posteriors.Source(
                     model: $0.model, view: models[$0.model].views[$0.view],
@@ -145,20 +164,26 @@ public final class Ensemble {
             let view = View(shortSide: request.shortSide ?? model.description.shortSide, isDense: true)
             guard view.shortSide >= model.dense.smallestSide else {
                 throw EvaluationError(
-                    "--scales \(view.shortSide): smaller than the first window of \(model.name), which needs \(model.dense.smallestSide)")
+                    "--scales \(view.shortSide): smaller than the first window of \(model.name), which needs \(model.dense.smallestSide)"
+                )
             }
             let source = model.views.firstIndex(of: view).map { first + $0 }
             watched.append(WatchedMap(model: number, shortSide: view.shortSide, label: label, source: source))
         }
         guard !watched.isEmpty else {
-            let shown = classes.prefix(10).joined(separator: ", ") + (classes.count > 10 ? " and \(classes.count - 10) more" : "")
-            throw EvaluationError("--heat \(request.className): no model has a class of this name; expected one of \(shown)")
+            let shown =
+                classes.prefix(10).joined(separator: ", ")
+                + (classes.count > 10 ? " and \(classes.count - 10) more" : "")
+            throw EvaluationError(
+                "--heat \(request.className): no model has a class of this name; expected one of \(shown)")
         }
         return watched
     }
 
     /// Notes the photographs whose dense views need more memory than the device gives in one piece.
-    private func refuseTooLarge(_ host: HostBatch, _ model: EvaluatedModel, _ set: ImageSet, _ failures: inout [ImageError?]) {
+    private func refuseTooLarge(
+        _ host: HostBatch, _ model: EvaluatedModel, _ set: ImageSet, _ failures: inout [ImageError?]
+    ) {
         for (record, sample) in zip(host.records, host.samples)
         where failures[sample] == nil && !model.fits(width: Int(record.width), height: Int(record.height)) {
             failures[sample] = ImageError(

@@ -11,8 +11,8 @@ public final class EvaluatedModel {
     public let description: ModelDescription
     /// The single crop first, then what was asked for.
     public let views: [View]
-    /// Usable photographs and seconds of each view's mini-batches, reading left out. The first one, in which the device compiles kernels and
-    /// transforms weights, does not count.
+    /// Usable photographs and seconds of each view's mini-batches, reading left out. The first one, in which
+    /// the device compiles kernels and transforms weights, does not count.
     private var timings: [(batches: Int, images: Int, seconds: Double)]
     let dense: DenseNetwork
     private let network: Network
@@ -25,21 +25,25 @@ public final class EvaluatedModel {
     /// - Parameters:
     ///   - batch: photographs of the largest mini-batch.
     ///   - convolution: the algorithms of all convolutions, or nil for each one's default.
-    /// - Throws: `EvaluationError` where a scale is too small for the model, `ModelFileError` where weights are missing or not finite.
+    /// - Throws: `EvaluationError` where a scale is too small for the model, `ModelFileError` where weights
+    ///   are missing or not finite.
     public init(
-        _ checkpoint: Checkpoint, name: String, views options: ViewOptions, batch: Int, convolution: ConvolutionAlgorithms? = nil,
-        device: Device
+        _ checkpoint: Checkpoint, name: String, views options: ViewOptions, batch: Int,
+        convolution: ConvolutionAlgorithms? = nil, device: Device
     ) throws {
         self.name = name
         description = checkpoint.description
         averaging = options.averaging
         network = try checkpoint.network(
-            options: Network.Options(maximumBatch: batch, training: false, convolution: convolution), device: device)
+            options: Network.Options(maximumBatch: batch, training: false, convolution: convolution),
+            device: device)
         dense = try DenseNetwork(network)
         views = try options.views(
-            shortSide: description.shortSide, smallest: options.isDense ? dense.smallestSide : description.imageSize, model: name)
+            shortSide: description.shortSide,
+            smallest: options.isDense ? dense.smallestSide : description.imageSize, model: name)
         timings = Array(repeating: (0, 0, 0), count: views.count)
-        crops = try ImageInput(device: device, size: description.imageSize, normalization: description.normalization)
+        crops = try ImageInput(
+            device: device, size: description.imageSize, normalization: description.normalization)
         whole = try DenseInput(device: device, normalization: description.normalization)
         loss = try SoftmaxCrossEntropy(device: device, classes: network.classes, maximumBatch: batch)
         probabilities = try Buffer(device, floatCount: batch * network.logitsStride)
@@ -53,7 +57,8 @@ public final class EvaluatedModel {
     /// Seconds that a photograph takes in view `index`.
     /// 0 where no more than one mini-batch had any.
     func secondsPerImage(_ index: Int) -> Double {
-        timings[index].batches < 2 || timings[index].images == 0 ? 0 : timings[index].seconds / Double(timings[index].images)
+        timings[index].batches < 2 || timings[index].images == 0
+            ? 0 : timings[index].seconds / Double(timings[index].images)
     }
 
     /// Work of one view, in units of no meaning of their own: for telling the time left.
@@ -73,14 +78,16 @@ public final class EvaluatedModel {
     struct Answer {
         /// `[photographs][classes]`; those of photographs that are not usable are any.
         let posteriors: [Float]
-        /// One class's posterior in each window of the first photograph, where it was asked for and the view has windows.
+        /// One class's posterior in each window of the first photograph, where it was asked for and the view
+        /// has windows.
         let map: ScoreMap?
     }
 
     /// Runs the photographs of a mini-batch in view `index`.
     ///
     /// - Parameter label: a class whose map is wanted.
-    func answer(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool], label: Int? = nil) throws -> Answer {
+    func answer(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool], label: Int? = nil) throws -> Answer
+    {
         let start = ContinuousClock.now
         defer {
             if timings[index].batches == 1 { timings[index] = (1, 0, 0) }
@@ -90,7 +97,8 @@ public final class EvaluatedModel {
         }
         let view = views[index]
         return view.isDense
-            ? try denseView(view, batch, isUsable, label: label) : Answer(posteriors: try cropView(view, batch), map: nil)
+            ? try denseView(view, batch, isUsable, label: label)
+            : Answer(posteriors: try cropView(view, batch), map: nil)
     }
 
     /// One class's posterior in each window of the first photograph of a mini-batch.
@@ -102,19 +110,24 @@ public final class EvaluatedModel {
     private func cropView(_ view: View, _ batch: PhotographBatch) throws -> [Float] {
         let size = description.imageSize
         let records = batch.records.map { record in
-            var parameters = AugmentationParameters.central(width: Int(record.width), height: Int(record.height), size: size)
+            var parameters = AugmentationParameters.central(
+                width: Int(record.width), height: Int(record.height), size: size)
             parameters.mirror = view.isMirrored
             return CropRecord(
-                parameters, byteOffset: UInt64(record.offset), width: record.width, height: record.height, size: size)
+                parameters, byteOffset: UInt64(record.offset),
+                width: record.width, height: record.height, size: size)
         }
         let pass = Pass(batch: records.count, training: false)
-        try crops.load(bytes: batch.bytes, records: Buffer(network.device, records), output: network.input, pass: pass)
+        try crops.load(
+            bytes: batch.bytes, records: Buffer(network.device, records), output: network.input, pass: pass)
         try network.forward(pass)
         try loss.softmax(logits: network.logits, probabilities: probabilities, batch: records.count)
         return unpadded(try probabilities.read(records.count * network.logitsStride))
     }
 
-    private func denseView(_ view: View, _ batch: PhotographBatch, _ isUsable: [Bool], label: Int?) throws -> Answer {
+    private func denseView(_ view: View, _ batch: PhotographBatch, _ isUsable: [Bool], label: Int?) throws
+        -> Answer
+    {
         // Those of one size are neighbours.
         let order = batch.records.indices.filter { isUsable[$0] }.sorted {
             let (a, b) = (batch.records[$0], batch.records[$1])
@@ -134,21 +147,25 @@ public final class EvaluatedModel {
         }
         let answer = try dense.posteriors(runs, averaging: averaging, label: label) { input, first, part in
             try whole.load(
-                bytes: batch.bytes, offsets: offsets, first: first, count: part.count, height: part.height, width: part.width,
-                isMirrored: view.isMirrored, output: input)
+                bytes: batch.bytes, offsets: offsets, first: first, count: part.count, height: part.height,
+                width: part.width, isMirrored: view.isMirrored, output: input)
         }
         let values = unpadded(answer.images)
         for (place, slot) in order.enumerated() {
-            result.replaceSubrange(slot * classes..<(slot + 1) * classes, with: values[place * classes..<(place + 1) * classes])
+            result.replaceSubrange(
+                slot * classes..<(slot + 1) * classes, with: values[place * classes..<(place + 1) * classes])
         }
-        guard label != nil, let place = order.firstIndex(of: 0) else { return Answer(posteriors: result, map: nil) }
+        guard label != nil, let place = order.firstIndex(of: 0) else {
+            return Answer(posteriors: result, map: nil)
+        }
         let map = try dense.maps(runs)[place]
         return Answer(
             posteriors: result,
             map: ScoreMap(
-                values: Array(answer.windows[map.firstRow..<map.firstRow + map.count]), height: map.height, width: map.width,
-                windowHeight: Double(dense.window.height * dense.stride), windowWidth: Double(dense.window.width * dense.stride),
-                stride: Double(dense.stride), pixelHeight: Int(batch.records[0].height), pixelWidth: Int(batch.records[0].width)))
+                values: Array(answer.windows[map.firstRow..<map.firstRow + map.count]), height: map.height,
+                width: map.width, windowHeight: Double(dense.window.height * dense.stride),
+                windowWidth: Double(dense.window.width * dense.stride), stride: Double(dense.stride),
+                pixelHeight: Int(batch.records[0].height), pixelWidth: Int(batch.records[0].width)))
     }
 
     private func unpadded(_ values: [Float]) -> [Float] {

@@ -13,12 +13,13 @@ public struct GreedyOrder: Sendable {
 
     public let steps: [Step]
 
-    /// Every view in turn, with the share that a view of its model has in the table's last row, but those of models whose weight is 0. What is left is tried side
-    /// by side in one pass over the photographs.
+    /// Every view in turn, with the share that a view of its model has in the table's last row, but those of
+    /// models whose weight is 0. What is left is tried side by side in one pass over the photographs.
     public init(_ table: ViewTable) {
         let posteriors = table.posteriors
         let shares = Dictionary(
-            table.final.mixture.members.map { (posteriors.sources[$0.source].model, $0.share) }, uniquingKeysWith: { first, _ in first })
+            table.final.mixture.members.map { (posteriors.sources[$0.source].model, $0.share) },
+            uniquingKeysWith: { first, _ in first })
         func members(_ sources: [Int]) -> [(source: Int, weight: Double)] {
             sources.map { ($0, shares[posteriors.sources[$0].model] ?? 0) }
         }
@@ -30,12 +31,14 @@ public struct GreedyOrder: Sendable {
             let scores = GreedyOrder.scores(posteriors, chosen: members(chosen), candidates: members(left))
             // Of equal candidates the first.
             let best = scores.indices.dropFirst().reduce(0) { best, next in
-                (scores[next].right, -scores[next].loss) > (scores[best].right, -scores[best].loss) ? next : best
+                (scores[next].right, -scores[next].loss) > (scores[best].right, -scores[best].loss)
+                    ? next : best
             }
             chosen.append(left.remove(at: best))
             var isRight = [Bool](repeating: false, count: posteriors.files.count)
-            let metrics = posteriors.metrics([Posteriors.Mixture(members(chosen))]) { file, _, verdict in isRight[file] = verdict.isRight }[
-                0]
+            let metrics = posteriors.metrics([Posteriors.Mixture(members(chosen))]) { file, _, verdict in
+                isRight[file] = verdict.isRight
+            }[0]
             steps.append(
                 Step(
                     source: chosen[chosen.count - 1], metrics: metrics,
@@ -46,14 +49,17 @@ public struct GreedyOrder: Sendable {
         self.steps = steps
     }
 
-    /// For each candidate the right answers and the sum of losses of the mean that it and the chosen ones make.
+    /// For each candidate the right answers and the sum of losses of the mean that it and the chosen ones
+    /// make.
     private static func scores(
-        _ posteriors: Posteriors, chosen: [(source: Int, weight: Double)], candidates: [(source: Int, weight: Double)]
+        _ posteriors: Posteriors, chosen: [(source: Int, weight: Double)],
+        candidates: [(source: Int, weight: Double)]
     ) -> [(right: Int, loss: Double)] {
         let classes = posteriors.classes.count
         let sum = chosen.reduce(0) { $0 + $1.weight }
         var scores = candidates.map { _ in (right: 0, loss: 0.0) }
-        // Not arrays: their checks at each element would keep these loops, in which all the time goes, from running on vectors.
+        // Not arrays: their checks at each element would keep these loops, in which all the time goes, from
+        // running on vectors.
         let base = UnsafeMutableBufferPointer<Float>.allocate(capacity: classes)
         let mean = UnsafeMutableBufferPointer<Float>.allocate(capacity: classes)
         defer {
@@ -64,7 +70,10 @@ public struct GreedyOrder: Sendable {
             posteriors.withValues(of: file) { values in
                 base.update(repeating: 0)
                 for (source, weight) in chosen {
-                    let (own, weight) = (UnsafeBufferPointer(rebasing: values[source * classes..<(source + 1) * classes]), Float(weight))
+                    let (own, weight) = (
+                        UnsafeBufferPointer(rebasing: values[source * classes..<(source + 1) * classes]),
+                        Float(weight)
+                    )
                     for index in 0..<classes { base[index] += weight * own[index] }
                 }
                 for (place, (source, weight)) in candidates.enumerated() {

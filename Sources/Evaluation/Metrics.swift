@@ -26,14 +26,16 @@ public struct PairedDifference: Sendable, Equatable {
     /// Half of the interval that holds the true one with 95 % confidence.
     public let halfWidth: Double
 
-    /// From the photographs on which the two differ (McNemar 1947; Wald's interval for paired shares). Those on which both are right or both wrong
-    /// say nothing, which is why this is narrower than two intervals side by side.
+    /// From the photographs on which the two differ (McNemar 1947; Wald's interval for paired shares). Those
+    /// on which both are right or both wrong say nothing, which is why this is narrower than two intervals
+    /// side by side.
     public init(from: [Bool], to: [Bool]) {
         let count = Double(max(1, from.count))
         let won = Double(zip(from, to).count { !$0 && $1 })
         let lost = Double(zip(from, to).count { $0 && !$1 })
         difference = (won - lost) / count
-        halfWidth = 1.959963984540054 * max(0, won + lost - (won - lost) * (won - lost) / count).squareRoot() / count
+        halfWidth =
+            1.959963984540054 * max(0, won + lost - (won - lost) * (won - lost) / count).squareRoot() / count
     }
 }
 
@@ -52,11 +54,15 @@ public struct Confusion: Sendable, Equatable {
     mutating func count(label: Int, answer: Int) { counts[label * classes + answer, default: 0] += 1 }
 
     /// In the order of the labels, then of the answers.
-    public var entries: [Entry] { counts.sorted { $0.key < $1.key }.map { ($0.key / classes, $0.key % classes, $0.value) } }
+    public var entries: [Entry] {
+        counts.sorted { $0.key < $1.key }.map { ($0.key / classes, $0.key % classes, $0.value) }
+    }
 
     /// Wrong answers, the most frequent first.
     public var mistakes: [Entry] {
-        entries.filter { $0.label != $0.answer }.sorted { ($1.count, $0.label, $0.answer) < ($0.count, $1.label, $1.answer) }
+        entries.filter { $0.label != $0.answer }.sorted {
+            ($1.count, $0.label, $0.answer) < ($0.count, $1.label, $1.answer)
+        }
     }
 }
 
@@ -79,8 +85,8 @@ public struct Metrics: Sendable, Equatable {
 
     /// What came of one photograph.
     public struct Verdict: Sendable, Equatable {
-        /// The label's place in the answer, 0 for the first. Of equal posteriors the class listed first comes first; a label whose posterior is 0
-        /// or not a number is behind them all.
+        /// The label's place in the answer, 0 for the first. Of equal posteriors the class listed first comes
+        /// first; a label whose posterior is 0 or not a number is behind them all.
         public let rank: Int
         /// −log p of the label, in nats; a p of 0 counts as the smallest normal float.
         public let loss: Double
@@ -105,7 +111,8 @@ public struct Metrics: Sendable, Equatable {
     public var top1Interval: Interval { Interval(successes: total.top1, of: images) }
     public var top5Interval: Interval { Interval(successes: total.top5, of: images) }
 
-    /// Expected calibration error: the mean distance between confidence and accuracy over the intervals, each by its images (Guo et al. 2017).
+    /// Expected calibration error: the mean distance between confidence and accuracy over the intervals, each
+    /// by its images (Guo et al. 2017).
     public var calibrationError: Double {
         calibration.reduce(0) { $0 + abs($1.confidenceSum - Double($1.top1)) } / Double(max(1, images))
     }
@@ -123,8 +130,9 @@ public struct Metrics: Sendable, Equatable {
     /// - Parameters:
     ///   - posteriors: one for each class.
     ///   - label: index of the true class.
-    @discardableResult
-    public mutating func count(_ posteriors: UnsafeBufferPointer<Float>, label: Int) -> Verdict {
+    @discardableResult public mutating func count(_ posteriors: UnsafeBufferPointer<Float>, label: Int)
+        -> Verdict
+    {
         let verdict = Metrics.verdict(posteriors, label: label)
         // The interval is open below, as usual, so that a confidence of 1 lies in the last.
         let scaled = (verdict.confidence * Double(Metrics.calibrationIntervals)).rounded(.up) - 1
@@ -153,7 +161,8 @@ public struct Metrics: Sendable, Equatable {
         var best = posteriors.firstIndex { !$0.isNaN } ?? 0
         for index in best..<posteriors.count where posteriors[index] > posteriors[best] { best = index }
         return Verdict(
-            rank: own > 0 ? rank : .max, loss: own.isNaN ? .nan : -log(Double(max(own, Float.leastNormalMagnitude))), answer: best,
+            rank: own > 0 ? rank : .max,
+            loss: own.isNaN ? .nan : -log(Double(max(own, Float.leastNormalMagnitude))), answer: best,
             confidence: Double(posteriors[best]))
     }
 

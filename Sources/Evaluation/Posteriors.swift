@@ -2,7 +2,8 @@ import Foundation
 import ImageData
 import ModelFiles
 
-/// What several models, each in several views, think of the same photographs: mixed at will without running anything again.
+/// What several models, each in several views, think of the same photographs: mixed at will without running
+/// anything again.
 public struct Posteriors: Sendable {
     /// One view of one model.
     public struct Source: Sendable, Equatable {
@@ -36,7 +37,8 @@ public struct Posteriors: Sendable {
 
     /// As they were named on the command line.
     public let models: [String]
-    /// The classes that any model knows, in the order of the first that does; a model that does not know a class gives it 0.
+    /// The classes that any model knows, in the order of the first that does; a model that does not know a
+    /// class gives it 0.
     public let classes: [String]
     public let files: [String]
     /// For each file an index into `classes`.
@@ -51,11 +53,12 @@ public struct Posteriors: Sendable {
 
     /// - Precondition: a value for each file, source and class.
     init(
-        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], unknownClasses: [[String]],
-        leftOut: [String],
-        values: SpooledFloats
+        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source],
+        unknownClasses: [[String]], leftOut: [String], values: SpooledFloats
     ) {
-        precondition(values.count == files.count * sources.count * classes.count, "a number for each file, source and class")
+        precondition(
+            values.count == files.count * sources.count * classes.count,
+            "a number for each file, source and class")
         self.models = models
         self.classes = classes
         self.files = files
@@ -83,7 +86,8 @@ public struct Posteriors: Sendable {
             count = all.count
         }
 
-        /// A value for each class of the longer list, 0 where `values`, one for each of the model's own, has none.
+        /// A value for each class of the longer list, 0 where `values`, one for each of the model's own, has
+        /// none.
         func spread(_ values: some Collection<Float>) -> [Float] {
             var result = [Float](repeating: 0, count: count)
             for (place, value) in zip(places, values) { result[place] = value }
@@ -107,7 +111,9 @@ public struct Posteriors: Sendable {
     }
 
     /// Calls `body` with all that is known of one photograph, `[sources][classes]`.
-    func withValues<Result>(of file: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) rethrows -> Result {
+    func withValues<Result>(of file: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) rethrows
+        -> Result
+    {
         let count = sources.count * classes.count
         return try values.withValues(file * count..<(file + 1) * count, body)
     }
@@ -126,11 +132,13 @@ public struct Posteriors: Sendable {
         }
     }
 
-    private static func add(_ mixture: Mixture, _ values: UnsafeBufferPointer<Float>, to sums: inout [Double]) {
+    private static func add(_ mixture: Mixture, _ values: UnsafeBufferPointer<Float>, to sums: inout [Double])
+    {
         let classes = sums.count
         sums.withUnsafeMutableBufferPointer { sums in
             for member in mixture.members {
-                let own = UnsafeBufferPointer(rebasing: values[member.source * classes..<(member.source + 1) * classes])
+                let own = UnsafeBufferPointer(
+                    rebasing: values[member.source * classes..<(member.source + 1) * classes])
                 for (index, value) in own.enumerated() { sums[index] += member.share * Double(value) }
             }
         }
@@ -139,9 +147,10 @@ public struct Posteriors: Sendable {
     /// How the means of several mixtures do, in one pass over the photographs.
     ///
     /// - Parameter verdict: called for each photograph and mixture.
-    public func metrics(_ mixtures: [Mixture], verdict: (_ file: Int, _ mixture: Int, Metrics.Verdict) -> Void = { _, _, _ in })
-        -> [Metrics]
-    {
+    public func metrics(
+        _ mixtures: [Mixture],
+        verdict: (_ file: Int, _ mixture: Int, Metrics.Verdict) -> Void = { _, _, _ in }
+    ) -> [Metrics] {
         var metrics = mixtures.map { _ in Metrics(classes: classes.count) }
         var sums = [Double](repeating: 0, count: classes.count)
         var mean = [Float](repeating: 0, count: classes.count)
@@ -151,7 +160,8 @@ public struct Posteriors: Sendable {
                     for place in sums.indices { sums[place] = 0 }
                     Posteriors.add(mixture, values, to: &sums)
                     for place in sums.indices { mean[place] = Float(sums[place]) }
-                    verdict(file, index, mean.withUnsafeBufferPointer { metrics[index].count($0, label: label) })
+                    verdict(
+                        file, index, mean.withUnsafeBufferPointer { metrics[index].count($0, label: label) })
                 }
             }
         }
@@ -166,7 +176,8 @@ public struct Posteriors: Sendable {
     /// The file beside the array that says what its axes are.
     public static func sidecar(_ path: String) -> String { path + ".json" }
 
-    /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the labels and the views.
+    /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the
+    /// labels and the views.
     ///
     /// - Throws: `ModelFileError`; both files are then as they were before.
     public func write(_ path: String) throws {
@@ -182,7 +193,9 @@ public struct Posteriors: Sendable {
         try AtomicFile.write(Posteriors.sidecar(path)) { output in
             try output.write(Array((names(checksum).text + "\n").utf8))
             try output.synchronize()
-            try NPYFile.write(path, shape: [sources.count, files.count, classes.count]) { append in try forEachRow { try append($0) } }
+            try NPYFile.write(path, shape: [sources.count, files.count, classes.count]) { append in
+                try forEachRow { try append($0) }
+            }
         }
     }
 
@@ -199,18 +212,22 @@ public struct Posteriors: Sendable {
     private func names(_ checksum: Checksum) -> JSON {
         let strings = { (list: [String]) in JSON.array(list.map { .string($0) }) }
         return .object([
-            .init("models", strings(models)), .init("classes", strings(classes)), .init("files", strings(files)),
-            .init("labels", .array(labels.map { .integer($0) })), .init("checksum", .string(checksum.text)),
+            .init("models", strings(models)), .init("classes", strings(classes)),
+            .init("files", strings(files)), .init("labels", .array(labels.map { .integer($0) })),
+            .init("checksum", .string(checksum.text)),
             .init(
                 "sources",
                 .array(
                     sources.map {
                         .object([
-                            .init("model", .integer($0.model)), .init("short_side", .integer($0.view.shortSide)),
-                            .init("dense", .bool($0.view.isDense)), .init("mirrored", .bool($0.view.isMirrored)),
+                            .init("model", .integer($0.model)),
+                            .init("short_side", .integer($0.view.shortSide)),
+                            .init("dense", .bool($0.view.isDense)),
+                            .init("mirrored", .bool($0.view.isMirrored)),
                             .init("seconds", .number($0.seconds)),
                         ])
-                    })), .init("unknown_classes", .array(unknownClasses.map(strings))), .init("left_out", strings(leftOut)),
+                    })), .init("unknown_classes", .array(unknownClasses.map(strings))),
+            .init("left_out", strings(leftOut)),
         ])
     }
 
@@ -223,37 +240,39 @@ public struct Posteriors: Sendable {
         let name = names ?? sidecar(path)
         guard let bytes = FileManager.default.contents(atPath: name) else {
             throw ModelFileError(
-                path: name, found: "no such file", expected: "the names of classes and files, which --save-posteriors puts beside \(path)",
+                path: name, found: "no such file",
+                expected: "the names of classes and files, which --save-posteriors puts beside \(path)",
                 remedy: "Copy both files together")
         }
         func wrong(_ found: String) -> ModelFileError {
             ModelFileError(
-                path: name, found: found, expected: "what --save-posteriors wrote beside an array of shape \(array.shape)",
+                path: name, found: found,
+                expected: "what --save-posteriors wrote beside an array of shape \(array.shape)",
                 remedy: "Copy both files together, or write them again")
         }
         let head: JSON
-        do {
-            head = try JSON.parse(Array(bytes))
-        } catch {
-            throw wrong("it is not valid JSON (\(error))")
-        }
+        do { head = try JSON.parse(Array(bytes)) } catch { throw wrong("it is not valid JSON (\(error))") }
         func list<Value>(_ key: String, _ value: (JSON) -> Value?) throws -> [Value] {
             guard case .array(let elements)? = head[key] else { throw wrong("no list '\(key)'") }
             return try elements.map {
-                guard let value = value($0) else { throw wrong("'\(key)' has an element that does not belong there") }
+                guard let value = value($0) else {
+                    throw wrong("'\(key)' has an element that does not belong there")
+                }
                 return value
             }
         }
         let string = { (value: JSON) -> String? in if case .string(let text) = value { text } else { nil } }
-        let integer = { (value: JSON?) -> Int? in if case .integer(let number)? = value { number } else { nil } }
+        let integer = { (value: JSON?) -> Int? in
+            if case .integer(let number)? = value { number } else { nil }
+        }
         let models = try list("models", string)
         let classes = try list("classes", string)
         let files = try list("files", string)
         let labels = try list("labels") { integer($0) }
         let sources = try list("sources") { entry -> Source? in
-            guard let model = integer(entry["model"]), models.indices.contains(model), let shortSide = integer(entry["short_side"]),
-                (1...1 << 20).contains(shortSide), case .bool(let isDense)? = entry["dense"],
-                case .bool(let isMirrored)? = entry["mirrored"]
+            guard let model = integer(entry["model"]), models.indices.contains(model),
+                let shortSide = integer(entry["short_side"]), (1...1 << 20).contains(shortSide),
+                case .bool(let isDense)? = entry["dense"], case .bool(let isMirrored)? = entry["mirrored"]
             else { return nil }
             let seconds: Double =
                 switch entry["seconds"] {
@@ -262,7 +281,9 @@ public struct Posteriors: Sendable {
                 default: 0
                 }
             guard seconds.isFinite, seconds >= 0 else { return nil }
-            return Source(model: model, view: View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored), seconds: seconds)
+            return Source(
+                model: model, view: View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored),
+                seconds: seconds)
         }
         guard array.shape == [sources.count, files.count, classes.count] else {
             throw wrong("\(sources.count) sources, \(files.count) files and \(classes.count) classes")
@@ -270,25 +291,35 @@ public struct Posteriors: Sendable {
         guard labels.count == files.count, labels.allSatisfy({ classes.indices.contains($0) }) else {
             throw wrong("labels that are not one class for each file")
         }
-        guard Set(classes).count == classes.count, !sources.isEmpty, !files.isEmpty else { throw wrong("a class twice, or nothing at all") }
-        guard models.indices.allSatisfy({ model in sources.contains { $0.model == model } }) else { throw wrong("a model without a view") }
+        guard Set(classes).count == classes.count, !sources.isEmpty, !files.isEmpty else {
+            throw wrong("a class twice, or nothing at all")
+        }
+        guard models.indices.allSatisfy({ model in sources.contains { $0.model == model } }) else {
+            throw wrong("a model without a view")
+        }
         let unknownClasses = try list("unknown_classes") { entry -> [String]? in
             guard case .array(let names) = entry else { return nil }
             let texts = names.compactMap(string)
             return texts.count == names.count ? texts : nil
         }
         let leftOut = try list("left_out", string)
-        guard unknownClasses.count == models.count else { throw wrong("'unknown_classes' of \(unknownClasses.count) models") }
+        guard unknownClasses.count == models.count else {
+            throw wrong("'unknown_classes' of \(unknownClasses.count) models")
+        }
         let (rows, row) = (sources.count * files.count, classes.count)
         // In pieces, since the array may be more than memory holds.
         var checksum = Checksum()
         let some = max(1, (1 << 20) / row)
         for first in stride(from: 0, to: rows, by: some) {
             let piece = try array.values(first * row..<min(rows, first + some) * row)
-            guard piece.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else { throw wrong("an array of numbers that are no posteriors") }
+            guard piece.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else {
+                throw wrong("an array of numbers that are no posteriors")
+            }
             checksum.add(piece)
         }
-        guard case .string(let kept)? = head["checksum"], kept == checksum.text else { throw wrong("the names of another array") }
+        guard case .string(let kept)? = head["checksum"], kept == checksum.text else {
+            throw wrong("the names of another array")
+        }
         let values = try SpooledFloats { append in
             for file in files.indices {
                 for source in sources.indices {
@@ -298,8 +329,8 @@ public struct Posteriors: Sendable {
             }
         }
         return Posteriors(
-            models: models, classes: classes, files: files, labels: labels, sources: sources, unknownClasses: unknownClasses,
-            leftOut: leftOut, values: values)
+            models: models, classes: classes, files: files, labels: labels, sources: sources,
+            unknownClasses: unknownClasses, leftOut: leftOut, values: values)
     }
 
     /// Puts several tables of the same photographs together; classes are matched by name.
@@ -314,29 +345,39 @@ public struct Posteriors: Sendable {
         let labels = first.labels.map { classes[$0] }
         for (table, name) in zip(tables, names).dropFirst() {
             guard table.files == first.files else {
-                let place = Array(zip(table.files, first.files)).firstIndex { $0 != $1 } ?? min(table.files.count, first.files.count)
-                func file(_ table: Posteriors) -> String { place < table.files.count ? table.files[place] : "nothing more" }
+                let place =
+                    Array(zip(table.files, first.files)).firstIndex { $0 != $1 }
+                    ?? min(table.files.count, first.files.count)
+                func file(_ table: Posteriors) -> String {
+                    place < table.files.count ? table.files[place] : "nothing more"
+                }
                 throw EvaluationError(
                     "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and not \(file(first)); "
                         + "evaluate both on the same ones")
             }
-            if let place = table.labels.indices.first(where: { table.classes[table.labels[$0]] != labels[$0] }) {
+            if let place = table.labels.indices.first(where: { table.classes[table.labels[$0]] != labels[$0] }
+            ) {
                 throw EvaluationError(
-                    "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), in \(names[0]) \(labels[place])")
+                    "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), in \(names[0]) \(labels[place])"
+                )
             }
         }
         let places = tables.map { ClassPlaces(of: $0.classes, in: classes) }
         let values = try SpooledFloats { append in
             for file in first.files.indices {
                 for (table, places) in zip(tables, places) {
-                    for source in table.sources.indices { try append(places.spread(table.values(of: file, source: source))) }
+                    for source in table.sources.indices {
+                        try append(places.spread(table.values(of: file, source: source)))
+                    }
                 }
             }
         }
         var models = 0
         var sources: [Source] = []
         for table in tables {
-            sources += table.sources.map { Source(model: $0.model + models, view: $0.view, seconds: $0.seconds) }
+            sources += table.sources.map {
+                Source(model: $0.model + models, view: $0.view, seconds: $0.seconds)
+            }
             models += table.models.count
         }
         let unknownClasses = tables.flatMap { table in
@@ -346,7 +387,8 @@ public struct Posteriors: Sendable {
             }
         }
         return Posteriors(
-            models: tables.flatMap(\.models), classes: classes, files: first.files, labels: first.labels, sources: sources,
-            unknownClasses: unknownClasses, leftOut: union(tables.map(\.leftOut)), values: values)
+            models: tables.flatMap(\.models), classes: classes, files: first.files,
+            labels: first.labels, sources: sources, unknownClasses: unknownClasses,
+            leftOut: union(tables.map(\.leftOut)), values: values)
     }
 }

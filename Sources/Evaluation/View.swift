@@ -14,7 +14,9 @@ public struct View: Hashable, Sendable, CustomStringConvertible {
         self.isMirrored = isMirrored
     }
 
-    public var description: String { "\(isDense ? "dense" : "crop") at \(shortSide)\(isMirrored ? ", mirrored" : "")" }
+    public var description: String {
+        "\(isDense ? "dense" : "crop") at \(shortSide)\(isMirrored ? ", mirrored" : "")"
+    }
 }
 
 /// Which views of a photograph are asked for.
@@ -27,14 +29,18 @@ public struct ViewOptions: Sendable, Equatable {
     /// How the windows of a dense view become one.
     public var averaging: DenseNetwork.Averaging
 
-    public init(isDense: Bool = false, mirrors: Bool = false, scales: [Int]? = nil, averaging: DenseNetwork.Averaging = .logits) {
+    public init(
+        isDense: Bool = false, mirrors: Bool = false, scales: [Int]? = nil,
+        averaging: DenseNetwork.Averaging = .logits
+    ) {
         self.isDense = isDense
         self.mirrors = mirrors
         self.scales = scales
         self.averaging = averaging
     }
 
-    /// The views of a model that was trained on photographs of this short side: the plain crop first where views are dense.
+    /// The views of a model that was trained on photographs of this short side: the plain crop first where
+    /// views are dense.
     ///
     /// - Parameter smallest: the shortest side that a view may have. Default scales below it are left out.
     /// - Throws: `EvaluationError` where a scale that was asked for is below it.
@@ -48,7 +54,8 @@ public struct ViewOptions: Sendable, Equatable {
                     : "--scales \(scale): smaller than the crop of \(model), which has \(smallest) pixels; a larger one, or --dense for a "
                         + "smaller window")
         }
-        // Beside dense views the plain crop is what they are compared with; among other crops it counts only where it was asked for.
+        // Beside dense views the plain crop is what they are compared with; among other crops it counts only
+        // where it was asked for.
         var views = isDense ? [View(shortSide: own)] : []
         for scale in wanted {
             for isMirrored in mirrors ? [false, true] : [false] {

@@ -16,7 +16,8 @@ public struct ViewTable: Sendable {
     public let posteriors: Posteriors
     /// Of the models; equal where there are none.
     public let weights: [Double]?
-    /// Model after model, each from the single crop to all of its views; then the same of all models' mean, where there are several.
+    /// Model after model, each from the single crop to all of its views; then the same of all models' mean,
+    /// where there are several.
     public let rows: [Row]
     /// The mean of all views asked for.
     public var final: Row { rows[rows.count - 1] }
@@ -24,13 +25,16 @@ public struct ViewTable: Sendable {
     /// The row with all views of a model.
     public func best(model: Int) -> Row? { rows.last { $0.model == model } }
 
-    /// The row that is most often right, and by how much it beats all views together; nil where chance may have made the difference.
+    /// The row that is most often right, and by how much it beats all views together; nil where chance may
+    /// have made the difference.
     public func betterThanAll() -> (row: Row, gain: PairedDifference)? {
         guard let best = rows.max(by: { $0.metrics.total.top1 < $1.metrics.total.top1 }),
             best.metrics.total.top1 > final.metrics.total.top1
         else { return nil }
         var isRight = Array(repeating: [Bool](repeating: false, count: posteriors.files.count), count: 2)
-        _ = posteriors.metrics([final.mixture, best.mixture]) { file, mixture, verdict in isRight[mixture][file] = verdict.isRight }
+        _ = posteriors.metrics([final.mixture, best.mixture]) { file, mixture, verdict in
+            isRight[mixture][file] = verdict.isRight
+        }
         let gain = PairedDifference(from: isRight[0], to: isRight[1])
         return gain.difference > gain.halfWidth ? (best, gain) : nil
     }
@@ -65,13 +69,16 @@ public struct ViewTable: Sendable {
         guard let crop = own.first else { return [] }
         let asked = own.filter { sources[$0].view.isDense }
         let wanted = asked.isEmpty ? own : asked
-        // The step in between is taken at the scale nearest to the first view's, which is the model's own where views are dense.
+        // The step in between is taken at the scale nearest to the first view's, which is the model's own
+        // where views are dense.
         let ownSide = sources[crop].view.shortSide
         let sides = Set(wanted.map { sources[$0].view.shortSide })
         let side = sides.min { (abs($0 - ownSide), $0) < (abs($1 - ownSide), $1) } ?? ownSide
         var levels = [(name: "single crop", sources: [crop])]
         func add(_ name: String, _ members: [Int]) {
-            if members.count > levels[levels.count - 1].sources.count || levels.count == 1 && members != levels[0].sources {
+            if members.count > levels[levels.count - 1].sources.count
+                || levels.count == 1 && members != levels[0].sources
+            {
                 levels.append((name, members))
             }
         }

@@ -2,7 +2,8 @@ import Foundation
 
 /// The process's standard streams, used so that no write can end the process.
 public enum StandardStreams {
-    /// Writes text to the standard error. Does nothing if the stream is closed, full or read by nobody: there is no place left to report that.
+    /// Writes text to the standard error. Does nothing if the stream is closed, full or read by nobody: there
+    /// is no place left to report that.
     public static func writeError(_ text: String) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
@@ -13,9 +14,11 @@ public enum StandardStreams {
 
     /// Opens `/dev/null` in place of each standard stream that is closed, before any other file is opened.
     ///
-    /// A daemon's process may start without them. The next files opened would take their numbers, and messages would be written into these files.
+    /// A daemon's process may start without them. The next files opened would take their numbers, and
+    /// messages would be written into these files.
     public static func openClosed() {
-        for number in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(number, F_GETFD) == -1 && errno == EBADF {
+        for number in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO]
+        where fcntl(number, F_GETFD) == -1 && errno == EBADF {
             // The lowest free number is this one, since those below it are open by now.
             _ = open("/dev/null", number == STDIN_FILENO ? O_RDONLY : O_WRONLY)
         }

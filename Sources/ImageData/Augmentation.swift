@@ -1,8 +1,8 @@
 /// How training images are varied: a preset, and what differs from it.
 ///
-/// As text: a preset, then changes behind commas, such as `paper,rotation=15,cast=30@0.25,mirror=@0,literal`. `KIND=RANGE@PROBABILITY`
-/// changes both numbers of a kind, either may be left out, a range of 0 turns it off; `vignette-start=LOW:HIGH` is where vignettes begin,
-/// `crop=central` or `crop=random` where crops lie.
+/// As text: a preset, then changes behind commas, such as `paper,rotation=15,cast=30@0.25,mirror=@0,literal`.
+/// `KIND=RANGE@PROBABILITY` changes both numbers of a kind, either may be left out, a range of 0 turns it
+/// off; `vignette-start=LOW:HIGH` is where vignettes begin, `crop=central` or `crop=random` where crops lie.
 public struct Augmentation: Sendable, Equatable {
     /// One way to vary an image (table 1 of the paper). All are drawn independently of one another.
     public enum Kind: String, Sendable, CaseIterable {
@@ -67,7 +67,8 @@ public struct Augmentation: Sendable, Equatable {
     public private(set) var vignetteStart: ClosedRange<Double> = 0.2...0.8
     /// Whether the crop's place is drawn; else it is central.
     public private(set) var cropsAtRandom: Bool
-    /// Whether effects read pixels of the crop alone, as the paper's words say; else they read those around it where there are some.
+    /// Whether effects read pixels of the crop alone, as the paper's words say; else they read those around
+    /// it where there are some.
     public var isLiteral = false
 
     /// `vignetteStart` is a whole multiple of this.
@@ -81,14 +82,19 @@ public struct Augmentation: Sendable, Equatable {
         self.preset = preset
         cropsAtRandom = preset != .none
         effects = [.mirror: Effect(probability: preset == .none ? 0 : 0.5, range: 1)]
-        // The paper has the numbers of values and the two ranges of 20 and 10; sizes of the others and all probabilities are ours.
+        // The paper has the numbers of values and the two ranges of 20 and 10; sizes of the others and all
+        // probabilities are ours.
         let paper: [Kind: Effect] = [
             .cast: Effect(probability: 0.5, range: 20), .vignette: Effect(probability: 0.25, range: 0.8),
-            .barrel: Effect(probability: 0.2, range: 0.26), .pincushion: Effect(probability: 0.2, range: 0.13),
-            .horizontalStretch: Effect(probability: 0.2, range: 0.325), .verticalStretch: Effect(probability: 0.2, range: 0.325),
+            .barrel: Effect(probability: 0.2, range: 0.26),
+            .pincushion: Effect(probability: 0.2, range: 0.13),
+            .horizontalStretch: Effect(probability: 0.2, range: 0.325),
+            .verticalStretch: Effect(probability: 0.2, range: 0.325),
             .rotation: Effect(probability: 0.5, range: 10),
         ]
-        for (kind, effect) in paper { effects[kind] = preset == .paper ? effect : Effect(probability: effect.probability, range: 0) }
+        for (kind, effect) in paper {
+            effects[kind] = preset == .paper ? effect : Effect(probability: effect.probability, range: 0)
+        }
     }
 
     /// Probability and range of a kind.
@@ -104,10 +110,13 @@ public struct Augmentation: Sendable, Equatable {
         return changed
     }
 
-    /// The ranges times `strength` (not below 0), none beyond its kind's limit; crops, mirroring and probabilities stay.
+    /// The ranges times `strength` (not below 0), none beyond its kind's limit; crops, mirroring and
+    /// probabilities stay.
     public func scaled(by strength: Double) -> Augmentation {
         var scaled = self
-        for kind in Kind.allCases where kind != .mirror { scaled[kind].range = min(kind.limit, self[kind].range * strength) }
+        for kind in Kind.allCases where kind != .mirror {
+            scaled[kind].range = min(kind.limit, self[kind].range * strength)
+        }
         return scaled
     }
 
@@ -116,7 +125,9 @@ public struct Augmentation: Sendable, Equatable {
 
     /// How many places a vignette can begin at.
     var vignetteStarts: Int {
-        Int(((vignetteStart.upperBound - vignetteStart.lowerBound) / Self.vignetteStartStep + 1e-6).rounded(.down)) + 1
+        Int(
+            ((vignetteStart.upperBound - vignetteStart.lowerBound) / Self.vignetteStartStep + 1e-6).rounded(
+                .down)) + 1
     }
 
     // MARK: - Text
@@ -126,14 +137,18 @@ public struct Augmentation: Sendable, Equatable {
     public init(parsing text: String) throws(DatasetError) {
         let items = text.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
         guard let preset = Preset(rawValue: items[0]) else {
-            throw Self.mistake(text, "expected \(Self.names(Preset.allCases.map(\.rawValue))), and changes to it behind commas")
+            throw Self.mistake(
+                text,
+                "expected \(Self.names(Preset.allCases.map(\.rawValue))), and changes to it behind commas")
         }
         self.init(preset)
         for item in items.dropFirst() { try change(item, in: text) }
     }
 
     private mutating func change(_ item: String, in text: String) throws(DatasetError) {
-        let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map { String($0) }
+        let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map {
+            String($0)
+        }
         switch (parts[0], parts.count > 1 ? parts[1] : nil) {
         case ("literal", nil): isLiteral = true
         case ("crop", "random"): cropsAtRandom = true
@@ -141,18 +156,27 @@ public struct Augmentation: Sendable, Equatable {
         case ("crop", _): throw Self.mistake(text, "\(item): expected crop=random or crop=central")
         case ("vignette-start", let value?):
             let bounds = value.split(separator: ":", omittingEmptySubsequences: false).map { Double($0) }
-            guard bounds.count == 2, let low = bounds[0], let high = bounds[1], 0 <= low, low <= high, high < 1 else {
-                throw Self.mistake(text, "\(item): expected LOW:HIGH, parts of the way from the centre (0) to the corners, below 1")
+            guard bounds.count == 2, let low = bounds[0], let high = bounds[1], 0 <= low, low <= high,
+                high < 1
+            else {
+                throw Self.mistake(
+                    text,
+                    "\(item): expected LOW:HIGH, parts of the way from the centre (0) to the corners, below 1"
+                )
             }
             vignetteStart = low...high
         case (let name, let value?):
             guard let kind = Kind(rawValue: name) else { throw Self.unknown(item, in: text) }
-            let numbers = value.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false).map { String($0) }
+            let numbers = value.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false).map {
+                String($0)
+            }
             if !numbers[0].isEmpty {
                 guard kind != .mirror, let range = Double(numbers[0]), (0...kind.limit).contains(range) else {
                     throw Self.mistake(
                         text,
-                        kind == .mirror ? "\(item): expected mirror=@PROBABILITY" : "\(item): expected a range from 0 to \(kind.limit)")
+                        kind == .mirror
+                            ? "\(item): expected mirror=@PROBABILITY"
+                            : "\(item): expected a range from 0 to \(kind.limit)")
                 }
                 self[kind].range = range
             }
@@ -177,7 +201,9 @@ public struct Augmentation: Sendable, Equatable {
         DatasetError(.badOption, "--augment \(text): \(problem)")
     }
 
-    private static func names(_ names: [String]) -> String { names.dropLast().joined(separator: ", ") + " or " + (names.last ?? "") }
+    private static func names(_ names: [String]) -> String {
+        names.dropLast().joined(separator: ", ") + " or " + (names.last ?? "")
+    }
 }
 
 /// The text, which reads back to the same value.
@@ -197,12 +223,17 @@ extension Augmentation: RawRepresentable, CaseIterable {
             let range = self[kind].range == base[kind].range ? "" : Self.text(self[kind].range)
             items.append(
                 "\(kind.rawValue)=\(range)"
-                    + (self[kind].probability == base[kind].probability ? "" : "@\(Self.text(self[kind].probability))"))
+                    + (self[kind].probability == base[kind].probability
+                        ? "" : "@\(Self.text(self[kind].probability))"))
         }
         if vignetteStart != base.vignetteStart {
-            items.append("vignette-start=\(Self.text(vignetteStart.lowerBound)):\(Self.text(vignetteStart.upperBound))")
+            items.append(
+                "vignette-start=\(Self.text(vignetteStart.lowerBound)):\(Self.text(vignetteStart.upperBound))"
+            )
         }
-        if cropsAtRandom != base.cropsAtRandom { items.append("crop=\(cropsAtRandom ? "random" : "central")") }
+        if cropsAtRandom != base.cropsAtRandom {
+            items.append("crop=\(cropsAtRandom ? "random" : "central")")
+        }
         if isLiteral { items.append("literal") }
         return items.joined(separator: ",")
     }

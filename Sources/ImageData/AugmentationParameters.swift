@@ -1,10 +1,11 @@
 import Foundation
 import Randomness
 
-/// What is done to one sample in one epoch. In the order in which a picture goes through it: the crop, lens distortion, stretches, rotation,
-/// mirroring, colour cast, vignette.
+/// What is done to one sample in one epoch. In the order in which a picture goes through it: the crop, lens
+/// distortion, stretches, rotation, mirroring, colour cast, vignette.
 public struct AugmentationParameters: Sendable, Equatable {
-    /// The crop's left column in the image. Negative, or too far right, where the crop reaches into the padding.
+    /// The crop's left column in the image. Negative, or too far right, where the crop reaches into the
+    /// padding.
     public var x: Int32
     /// The crop's top row, likewise.
     public var y: Int32
@@ -31,7 +32,8 @@ public struct AugmentationParameters: Sendable, Equatable {
         self.mirror = mirror
     }
 
-    /// Pixels of padding around an image that already has the crop's size on its shorter side: the offsets −4…4 are drawn there.
+    /// Pixels of padding around an image that already has the crop's size on its shorter side: the offsets
+    /// −4…4 are drawn there.
     public static let padding = 4
 
     /// The crop in the middle: what validation takes.
@@ -40,9 +42,11 @@ public struct AugmentationParameters: Sendable, Equatable {
         AugmentationParameters(x: Int32((width - size) >> 1), y: Int32((height - size) >> 1))
     }
 
-    /// Whether nothing but the crop and mirroring happens: then pixels outside the image are 0 after normalisation, else they are reflected.
+    /// Whether nothing but the crop and mirroring happens: then pixels outside the image are 0 after
+    /// normalisation, else they are reflected.
     public var isPlain: Bool {
-        lens == 0 && horizontalStretch == 1 && verticalStretch == 1 && rotation == 0 && cast == SIMD3() && vignetteStrength == 0
+        lens == 0 && horizontalStretch == 1 && verticalStretch == 1 && rotation == 0 && cast == SIMD3()
+            && vignetteStrength == 0
     }
 
     /// What one sample of one epoch gets: a function of its arguments alone.
@@ -51,13 +55,17 @@ public struct AugmentationParameters: Sendable, Equatable {
     ///   - size: side of the square crop.
     ///   - sample: the image's position in the training set.
     public static func draw(
-        _ augmentation: Augmentation, width: Int, height: Int, size: Int, seed: UInt64, epoch: Int, sample: Int
+        _ augmentation: Augmentation, width: Int, height: Int,
+        size: Int, seed: UInt64, epoch: Int, sample: Int
     ) -> AugmentationParameters {
-        var random = Philox(seed: seed, purpose: .augmentation, step: UInt64(epoch), index: UInt32(truncatingIfNeeded: sample))
+        var random = Philox(
+            seed: seed, purpose: .augmentation, step: UInt64(epoch), index: UInt32(truncatingIfNeeded: sample)
+        )
         let padding = min(width, height) <= size ? Self.padding : 0
         func offset(_ side: Int) -> Int32 {
             let room = side + 2 * padding - size
-            // Always one draw, here and below, so that a change of one kind leaves the others' draws where they are.
+            // Always one draw, here and below, so that a change of one kind leaves the others' draws where
+            // they are.
             let drawn = random.integer(below: max(1, room + 1))
             return room < 0 ? Int32((side - size) >> 1) : Int32(drawn - padding)
         }
@@ -66,7 +74,9 @@ public struct AugmentationParameters: Sendable, Equatable {
         if augmentation.cropsAtRandom { (drawn.x, drawn.y) = (x, y) }
         drawn.isLiteral = augmentation.isLiteral
 
-        func happens(_ kind: Augmentation.Kind) -> Bool { Double(random.uniform()) >= 1 - augmentation[kind].probability }
+        func happens(_ kind: Augmentation.Kind) -> Bool {
+            Double(random.uniform()) >= 1 - augmentation[kind].probability
+        }
         /// 1…steps, or 0 where the kind does not happen.
         func steps(_ kind: Augmentation.Kind) -> Int {
             let applies = happens(kind)
@@ -87,7 +97,8 @@ public struct AugmentationParameters: Sendable, Equatable {
         drawn.vignetteStrength = value(.vignette)
         let start = random.integer(below: augmentation.vignetteStarts)
         if drawn.vignetteStrength > 0 {
-            drawn.vignetteStart = augmentation.vignetteStart.lowerBound + Double(start) * Augmentation.vignetteStartStep
+            drawn.vignetteStart =
+                augmentation.vignetteStart.lowerBound + Double(start) * Augmentation.vignetteStartStep
         }
         drawn.lens = value(.barrel)
         drawn.lens -= value(.pincushion)
@@ -98,8 +109,8 @@ public struct AugmentationParameters: Sendable, Equatable {
         return drawn
     }
 
-    /// The matrix (xx, xy, yx, yy) from a place in the output to one in the crop before the lens, both from the centre: mirroring, rotation
-    /// and stretches undone in this order.
+    /// The matrix (xx, xy, yx, yy) from a place in the output to one in the crop before the lens, both from
+    /// the centre: mirroring, rotation and stretches undone in this order.
     public var outputToCrop: SIMD4<Double> {
         // Exact for the identity and for quarter turns, so that they move pixels and do not blend them.
         let quarter = rotation / 90
@@ -109,7 +120,8 @@ public struct AugmentationParameters: Sendable, Equatable {
         let sine = isQuarter ? [0.0, 1, 0, -1][turns] : sin(rotation * .pi / 180)
         let direction = mirror ? -1.0 : 1.0
         return SIMD4(
-            direction * cosine / horizontalStretch, sine / horizontalStretch, -direction * sine / verticalStretch, cosine / verticalStretch)
+            direction * cosine / horizontalStretch, sine / horizontalStretch,
+            -direction * sine / verticalStretch, cosine / verticalStretch)
     }
 
     /// One line for people: "x 12, y 3, rotation −7°, cast (0, 12, −4)".
@@ -117,10 +129,14 @@ public struct AugmentationParameters: Sendable, Equatable {
         var parts = ["crop at (\(x), \(y))"]
         if mirror { parts.append("mirrored") }
         if cast != SIMD3() { parts.append("cast (\(cast.x), \(cast.y), \(cast.z))") }
-        if vignetteStrength > 0 { parts.append(String(format: "vignette %.2f from %.4f", vignetteStrength, vignetteStart)) }
+        if vignetteStrength > 0 {
+            parts.append(String(format: "vignette %.2f from %.4f", vignetteStrength, vignetteStart))
+        }
         if lens > 0 { parts.append(String(format: "barrel %.3f", lens)) }
         if lens < 0 { parts.append(String(format: "pincushion %.3f", -lens)) }
-        if horizontalStretch > 1 { parts.append(String(format: "horizontal stretch %.3f", horizontalStretch)) }
+        if horizontalStretch > 1 {
+            parts.append(String(format: "horizontal stretch %.3f", horizontalStretch))
+        }
         if verticalStretch > 1 { parts.append(String(format: "vertical stretch %.3f", verticalStretch)) }
         if rotation != 0 { parts.append(String(format: "rotation %+.0f°", rotation)) }
         return parts.joined(separator: ", ")

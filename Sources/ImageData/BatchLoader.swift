@@ -2,9 +2,9 @@ import Foundation
 
 /// Reads batches ahead on threads of its own and hands them over in the plan's order.
 ///
-/// A batch is put together by index: which thread reads which file, and when, leaves no trace in it. A file that cannot be used keeps its
-/// place with weight 0. At most `prefetch` batches are held beside the one that `next` has handed out.
-/// Used from one thread; `stop()` may come from any.
+/// A batch is put together by index: which thread reads which file, and when, leaves no trace in it. A file
+/// that cannot be used keeps its place with weight 0. At most `prefetch` batches are held beside the one that
+/// `next` has handed out. Used from one thread; `stop()` may come from any.
 public final class BatchLoader: Sendable {
     private let shared: LoaderState
 
@@ -13,19 +13,21 @@ public final class BatchLoader: Sendable {
     ///   - shortSide: what the shorter side of every image becomes.
     ///   - workers: threads that read; at least 1.
     ///   - prefetch: batches read ahead; at least 1.
-    ///   - isCached: whether an image is at hand already: then its record is of size 0, and its file is not read. Asked when its batch is planned.
-    ///   - need: the pixels of an image that will be read, by its batch's number, its position in the set and its size; nil: all of them. Asked
-    ///     when its file is read; the other pixels may hold anything.
-    ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's threads, once for each number,
-    ///     in order.
+    ///   - isCached: whether an image is at hand already: then its record is of size 0, and its file is not
+    ///     read. Asked when its batch is planned.
+    ///   - need: the pixels of an image that will be read, by its batch's number, its position in the set and
+    ///     its size; nil: all of them. Asked when its file is read; the other pixels may hold anything.
+    ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's
+    ///     threads, once for each number, in order.
     public convenience init(
-        set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3, isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
+        set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3,
+        isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
         self.init(
-            set: set, shortSides: { _ in shortSide }, workers: workers, prefetch: prefetch, isCached: isCached, need: need, batches: batches
-        )
+            set: set, shortSides: { _ in shortSide }, workers: workers, prefetch: prefetch,
+            isCached: isCached, need: need, batches: batches)
     }
 
     /// As above, with a short side for each batch's number.
@@ -36,14 +38,16 @@ public final class BatchLoader: Sendable {
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
         shared = LoaderState(
-            set: set, shortSides: { max(1, shortSides($0)) }, prefetch: max(1, prefetch), isCached: isCached, need: need, plan: batches)
+            set: set, shortSides: { max(1, shortSides($0)) }, prefetch: max(1, prefetch), isCached: isCached,
+            need: need, plan: batches)
         shared.start(max(1, workers))
     }
 
     deinit { shared.stop() }
 
     /// The next batch; waits until it is whole. Nil when the plan is at its end or the loader was stopped.
-    /// - Throws: `DatasetError.badOption` where the plan names a position that the set does not have; `ImageError` where libjpeg cannot start.
+    /// - Throws: `DatasetError.badOption` where the plan names a position that the set does not have;
+    ///   `ImageError` where libjpeg cannot start.
     public func next() throws -> HostBatch? { try shared.next() }
 
     /// Ends the threads and waits for them; batches handed out stay valid.
@@ -94,8 +98,9 @@ private final class LoaderState: @unchecked Sendable {
     private var waitSeconds = 0.0
 
     init(
-        set: ImageSet, shortSides: @escaping @Sendable (Int) -> Int, prefetch: Int, isCached: @escaping @Sendable (Int) -> Bool,
-        need: @escaping @Sendable (Int, Int) -> PixelNeed?, plan: @escaping @Sendable (Int) -> [Int]?
+        set: ImageSet, shortSides: @escaping @Sendable (Int) -> Int, prefetch: Int,
+        isCached: @escaping @Sendable (Int) -> Bool, need: @escaping @Sendable (Int, Int) -> PixelNeed?,
+        plan: @escaping @Sendable (Int) -> [Int]?
     ) {
         self.set = set
         self.shortSides = shortSides
@@ -176,7 +181,8 @@ private final class LoaderState: @unchecked Sendable {
         condition.unlock()
     }
 
-    /// The next few slots to fill: of the oldest batch that has any. Waits where all are taken; nil when there is nothing more to do.
+    /// The next few slots to fill: of the oldest batch that has any. Waits where all are taken; nil when
+    /// there is nothing more to do.
     private func takeJob(secondsSinceLast seconds: inout Double) -> (pending: Pending, slots: Range<Int>)? {
         condition.lock()
         defer { condition.unlock() }
@@ -214,7 +220,9 @@ private final class LoaderState: @unchecked Sendable {
             return
         }
         if let wrong {
-            failure = DatasetError(.badOption, "batch \(index) names image \(wrong), but the set has \(set.count) images, numbered from 0")
+            failure = DatasetError(
+                .badOption,
+                "batch \(index) names image \(wrong), but the set has \(set.count) images, numbered from 0")
             return
         }
         let pending = spare.popLast() ?? Pending()
@@ -223,7 +231,9 @@ private final class LoaderState: @unchecked Sendable {
         pending.samples = samples
         pending.taken = 0
         pending.left = samples.count
-        while pending.slots.count < samples.count { pending.slots.append(PixelBuffer(capacity: 3 * shortSide * shortSide)) }
+        while pending.slots.count < samples.count {
+            pending.slots.append(PixelBuffer(capacity: 3 * shortSide * shortSide))
+        }
         pending.sizes = Array(repeating: (0, 0), count: samples.count)
         pending.errors = Array(repeating: nil, count: samples.count)
         pending.isCached = cached
@@ -240,7 +250,8 @@ private final class LoaderState: @unchecked Sendable {
         do throws(ImageError) {
             let sample = pending.samples[slot]
             size = try reader.read(
-                path: set.absolutePath(sample), shortSide: shortSide, into: buffer, need: need(pending.index, sample))
+                path: set.absolutePath(sample), shortSide: shortSide, into: buffer,
+                need: need(pending.index, sample))
         } catch {
             failed = error
             buffer.reserve(3 * shortSide * shortSide)
@@ -271,13 +282,15 @@ private final class LoaderState: @unchecked Sendable {
         var records: [ImageRecord] = []
         var offset = 0
         for size in pending.sizes {
-            records.append(ImageRecord(offset: Int64(offset), width: Int32(size.width), height: Int32(size.height)))
+            records.append(
+                ImageRecord(offset: Int64(offset), width: Int32(size.width), height: Int32(size.height)))
             offset += (3 * size.width * size.height + 15) / 16 * 16
         }
         let slab = pool.take(max(offset, 1))
         for (slot, record) in records.enumerated() {
             let count = 3 * Int(record.width) * Int(record.height)
-            slab.bytes.advanced(by: Int(record.offset)).copyMemory(from: pending.slots[slot].bytes, byteCount: count)
+            slab.bytes.advanced(by: Int(record.offset)).copyMemory(
+                from: pending.slots[slot].bytes, byteCount: count)
         }
         return HostBatch(
             index: pending.index, slab: slab, pool: pool, byteCount: offset, records: records,
@@ -285,7 +298,6 @@ private final class LoaderState: @unchecked Sendable {
             weights: pending.errors.map { $0 == nil ? 1 : 0 },
             failures: pending.errors.enumerated().compactMap { slot, error in
                 error.map { BatchFailure(slot: slot, sample: pending.samples[slot], error: $0) }
-            },
-            samples: pending.samples)
+            }, samples: pending.samples)
     }
 }

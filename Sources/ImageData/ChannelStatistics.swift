@@ -13,9 +13,11 @@ public struct ChannelStatistics: Sendable, Equatable {
 }
 
 extension ImageSet {
-    /// Reads every image of the set at `shortSide` and measures it. The sums are whole numbers, so the result does not depend on `workers`.
+    /// Reads every image of the set at `shortSide` and measures it. The sums are whole numbers, so the result
+    /// does not depend on `workers`.
     ///
-    /// A channel without any variation gets deviation 1 (one may divide by it); a set without any readable image mean 0.
+    /// A channel without any variation gets deviation 1 (one may divide by it); a set without any readable
+    /// image mean 0.
     public func channelStatistics(shortSide: Int, workers: Int) -> ChannelStatistics {
         struct Sums {
             var sum = SIMD4<UInt64>()
@@ -24,9 +26,7 @@ extension ImageSet {
             var images = 0
             var failures: [(index: Int, error: ImageError)] = []
         }
-        final class Total: Sendable {
-            let sums = Mutex(Sums())
-        }
+        final class Total: Sendable { let sums = Mutex(Sums()) }
         let total = Total()
         // Runs of files for each worker: a reader's buffers and the lock are then worth it.
         let run = 32
@@ -37,18 +37,15 @@ extension ImageSet {
                 let reader = try ImageReader()
                 for index in item * run..<min(count, (item + 1) * run) {
                     do throws(ImageError) {
-                        let size = try reader.read(path: absolutePath(index), shortSide: shortSide, into: buffer)
+                        let size = try reader.read(
+                            path: absolutePath(index), shortSide: shortSide, into: buffer)
                         let pixels = size.width * size.height
                         add(buffer.bytes, pixels: pixels, &sums.sum, &sums.squares)
                         sums.pixels += UInt64(pixels)
                         sums.images += 1
-                    } catch {
-                        sums.failures.append((index, error))
-                    }
+                    } catch { sums.failures.append((index, error)) }
                 }
-            } catch {
-                sums.failures.append((item * run, error))
-            }
+            } catch { sums.failures.append((item * run, error)) }
             total.sums.withLock { all in
                 all.sum &+= sums.sum
                 all.squares &+= sums.squares
@@ -73,7 +70,9 @@ extension ImageSet {
     }
 }
 
-private func add(_ bytes: UnsafePointer<UInt8>, pixels: Int, _ sum: inout SIMD4<UInt64>, _ squares: inout SIMD4<UInt64>) {
+private func add(
+    _ bytes: UnsafePointer<UInt8>, pixels: Int, _ sum: inout SIMD4<UInt64>, _ squares: inout SIMD4<UInt64>
+) {
     for channel in 0..<3 {
         var first: UInt64 = 0
         var second: UInt64 = 0

@@ -7,14 +7,16 @@ public struct DecodedImage: Sendable, Equatable {
 
     /// - Precondition: `pixels.count == 3 * width * height`.
     public init(width: Int, height: Int, pixels: [UInt8]) {
-        precondition(width > 0 && height > 0 && pixels.count == 3 * width * height, "a picture's bytes are 3 * width * height")
+        precondition(
+            width > 0 && height > 0 && pixels.count == 3 * width * height,
+            "a picture's bytes are 3 * width * height")
         self.width = width
         self.height = height
         self.pixels = pixels
     }
 
-    /// The same picture with its shorter side brought to `shortSide`, up or down, antialiased (see `Resizer`).
-    /// A picture that has the size already keeps its bytes.
+    /// The same picture with its shorter side brought to `shortSide`, up or down, antialiased (see
+    /// `Resizer`). A picture that has the size already keeps its bytes.
     public func resized(shortSide: Int) -> DecodedImage {
         let (newWidth, newHeight) = Resizer.size(width: width, height: height, shortSide: shortSide)
         if (newWidth, newHeight) == (width, height) { return self }
@@ -23,7 +25,9 @@ public struct DecodedImage: Sendable, Equatable {
         let output = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialised in
             pixels.withUnsafeBufferPointer { source in
                 if let from = source.baseAddress, let to = buffer.baseAddress {
-                    resizer.resize(from, width: width, height: height, into: to, newWidth: newWidth, newHeight: newHeight)
+                    resizer.resize(
+                        from, width: width, height: height, into: to, newWidth: newWidth, newHeight: newHeight
+                    )
                 }
             }
             initialised = count

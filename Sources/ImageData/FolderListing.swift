@@ -1,13 +1,15 @@
 import Foundation
 
-/// The names in one folder, sorted by their bytes (which for UTF-8 is the order of Unicode scalars), hidden ones left out.
+/// The names in one folder, sorted by their bytes (which for UTF-8 is the order of Unicode scalars), hidden
+/// ones left out.
 struct FolderListing {
     var folders: [String] = []
     var images: [String] = []
     /// Files that are neither folders nor end in .jpg or .jpeg.
     var otherCount = 0
 
-    /// Asks for a file's status only where the directory entry does not tell its type, so a million files need no million calls.
+    /// Asks for a file's status only where the directory entry does not tell its type, so a million files
+    /// need no million calls.
     init(path: String) throws(DatasetError) {
         guard let directory = opendir(path) else { throw Self.error(path) }
         defer { closedir(directory) }
@@ -34,11 +36,14 @@ struct FolderListing {
         images = imageNames.sorted()
     }
 
-    private static func isFolder(_ type: Int, _ path: String, _ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+    private static func isFolder(_ type: Int, _ path: String, _ name: UnsafePointer<UInt8>, _ count: Int)
+        -> Bool
+    {
         if type == DT_DIR { return true }
         guard type == DT_LNK || type == DT_UNKNOWN else { return false }
         var status = stat()
-        let full = path + "/" + String(decoding: UnsafeBufferPointer(start: name, count: count), as: UTF8.self)
+        let full =
+            path + "/" + String(decoding: UnsafeBufferPointer(start: name, count: count), as: UTF8.self)
         return stat(full, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
@@ -60,8 +65,13 @@ struct FolderListing {
                 .missingFolder,
                 "\(path): " + (nameProblem(path) ?? "no such folder")
                     + "; give the folder that holds one folder of JPEG files for each class")
-        case ENOTDIR: DatasetError(.notAFolder, "\(path): not a folder; give the folder that holds one folder of JPEG files for each class")
-        case EACCES, EPERM: DatasetError(.noPermission, "\(path): no permission to list this folder; change its mode with chmod")
+        case ENOTDIR:
+            DatasetError(
+                .notAFolder,
+                "\(path): not a folder; give the folder that holds one folder of JPEG files for each class")
+        case EACCES, EPERM:
+            DatasetError(
+                .noPermission, "\(path): no permission to list this folder; change its mode with chmod")
         default: DatasetError(.unreadable, "\(path): cannot be listed: \(String(cString: strerror(errno)))")
         }
     }

@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Where one image lies in a batch's bytes. Laid out as the C struct { int64_t offset; int32_t width, height; }, for the device.
+/// Where one image lies in a batch's bytes. Laid out as the C struct { int64_t offset; int32_t width, height;
+/// }, for the device.
 public struct ImageRecord: Sendable, Equatable, BitwiseCopyable {
     /// Bytes from the start of `HostBatch.pixels`, a multiple of 16.
     public let offset: Int64
@@ -24,7 +25,8 @@ public struct BatchFailure: Sendable {
 public final class HostBatch: @unchecked Sendable {
     /// Number of the batch in the plan.
     public let index: Int
-    /// RGB interleaved bytes of all images, page-aligned; a row of an image is 3 · width bytes. Not to be read after `release()`.
+    /// RGB interleaved bytes of all images, page-aligned; a row of an image is 3 · width bytes. Not to be
+    /// read after `release()`.
     public let pixels: UnsafeRawPointer
     /// Bytes of `pixels` in use.
     public let byteCount: Int
@@ -41,8 +43,8 @@ public final class HostBatch: @unchecked Sendable {
     public var count: Int { records.count }
 
     init(
-        index: Int, slab: Slab, pool: SlabPool, byteCount: Int, records: [ImageRecord], labels: [Int32], weights: [Float],
-        failures: [BatchFailure], samples: [Int]
+        index: Int, slab: Slab, pool: SlabPool, byteCount: Int, records: [ImageRecord], labels: [Int32],
+        weights: [Float], failures: [BatchFailure], samples: [Int]
     ) {
         self.index = index
         pixels = UnsafeRawPointer(slab.bytes)
@@ -97,7 +99,5 @@ final class SlabPool: Sendable {
         return found ?? Slab(capacity: (count + count / 8 + 4095) / 4096 * 4096)
     }
 
-    func give(_ slab: Slab) {
-        free.withLock { if $0.count < limit { $0.append(slab) } }
-    }
+    func give(_ slab: Slab) { free.withLock { if $0.count < limit { $0.append(slab) } } }
 }

@@ -1,4 +1,5 @@
-/// What there is to say of a path that does not exist because its name in the folder is not UTF-8; a name's other bytes become U+FFFD.
+/// What there is to say of a path that does not exist because its name in the folder is not UTF-8; a name's
+/// other bytes become U+FFFD.
 func nameProblem(_ path: String) -> String? {
     path.contains("\u{FFFD}") ? "its name is not UTF-8; rename it" : nil
 }
@@ -28,11 +29,14 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         case .noPermission: "\(file): no permission to read it; change its mode with chmod or remove it"
         case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
         case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"
-        case .notJPEG: "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in .jpg or .jpeg"
-        case .truncated: "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
+        case .notJPEG:
+            "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in .jpg or .jpeg"
+        case .truncated:
+            "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
         case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
         case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
-        case .unsupported: "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive JPEG"
+        case .unsupported:
+            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive JPEG"
         }
     }
 }
@@ -40,7 +44,8 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
 /// Why a folder of images, a plan or an output folder cannot be used.
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public enum Kind: Sendable, CaseIterable {
-        case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass, emptyClass, unknownClass
+        case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
+            emptyClass, unknownClass
         case badOption, outputExists, cannotWrite
     }
 

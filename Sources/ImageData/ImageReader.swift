@@ -1,21 +1,20 @@
 import Foundation
 
-/// From a path to resized pixels: reads, decodes, turns upright, resizes. Keeps its buffers between files; one a thread.
+/// From a path to resized pixels: reads, decodes, turns upright, resizes. Keeps its buffers between files;
+/// one a thread.
 final class ImageReader {
     private let decoder: JPEGDecoder
     private let resizer = Resizer()
     private let file = PixelBuffer(capacity: 1 << 16)
 
-    init() throws(ImageError) {
-        decoder = try JPEGDecoder()
-    }
+    init() throws(ImageError) { decoder = try JPEGDecoder() }
 
     /// Fills `output` with RGB bytes and returns the size; the shorter side is `shortSide`.
     ///
     /// - Parameter need: the pixels that are needed; the others may hold anything.
-    func read(
-        path: String, shortSide: Int, into output: PixelBuffer, need: PixelNeed? = nil
-    ) throws(ImageError) -> (width: Int, height: Int) {
+    func read(path: String, shortSide: Int, into output: PixelBuffer, need: PixelNeed? = nil)
+        throws(ImageError) -> (width: Int, height: Int)
+    {
         let bytes = try readFile(path)
         let size = try decoder.decode(
             bytes, shortSide: shortSide, name: path,
@@ -23,8 +22,8 @@ final class ImageReader {
                 { width, height in
                     let target = Resizer.size(width: width, height: height, shortSide: shortSide)
                     return self.resizer.source(
-                        of: need(target.width, target.height), width: width, height: height, newWidth: target.width,
-                        newHeight: target.height)
+                        of: need(target.width, target.height), width: width, height: height,
+                        newWidth: target.width, newHeight: target.height)
                 }
             })
         let target = Resizer.size(width: size.width, height: size.height, shortSide: shortSide)
@@ -34,13 +33,12 @@ final class ImageReader {
                 .tooLarge, file: path,
                 detail:
                     "\(size.width) x \(size.height) pixels; a short side of \(shortSide), itself perhaps too large, makes it \(target.width) x "
-                    + "\(target.height)"
-            )
+                    + "\(target.height)")
         }
         output.reserve(3 * target.width * target.height)
         resizer.resize(
-            decoder.pixels, width: size.width, height: size.height, into: output.bytes, newWidth: target.width, newHeight: target.height,
-            box: need?(target.width, target.height))
+            decoder.pixels, width: size.width, height: size.height, into: output.bytes,
+            newWidth: target.width, newHeight: target.height, box: need?(target.width, target.height))
         return target
     }
 
@@ -52,10 +50,14 @@ final class ImageReader {
         defer { close(descriptor) }
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Self.systemError(path) }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw ImageError(.unreadable, file: path, detail: "not a regular file") }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw ImageError(.unreadable, file: path, detail: "not a regular file")
+        }
         let size = Int(status.st_size)
         guard size > 0 else { throw ImageError(.empty, file: path) }
-        guard size <= ImageLimits.fileBytes else { throw ImageError(.tooLarge, file: path, detail: "\(size) bytes") }
+        guard size <= ImageLimits.fileBytes else {
+            throw ImageError(.tooLarge, file: path, detail: "\(size) bytes")
+        }
         file.reserve(size)
         var count = 0
         while count < size {

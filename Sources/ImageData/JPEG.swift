@@ -11,13 +11,17 @@ enum ImageLimits {
     static let fileBytes = 1 << 30
 }
 
-/// Decodes a JPEG file's bytes to an upright RGB picture: grey, CMYK and YCCK are converted, EXIF orientation is applied.
+/// Decodes a JPEG file's bytes to an upright RGB picture: grey, CMYK and YCCK are converted, EXIF orientation
+/// is applied.
 ///
 /// - Parameters:
-///   - shortSide: when given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, its shorter side never below this.
+///   - shortSide: when given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, its shorter side
+///     never below this.
 ///   - name: how errors name the file.
 /// - Throws: `ImageError`: empty, not a JPEG, truncated, damaged, too large, unsupported.
-public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws(ImageError) -> DecodedImage {
+public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws(ImageError)
+    -> DecodedImage
+{
     let decoder = try JPEGDecoder()
     // typed throws do not pass through the standard library's rethrowing closures
     let result = bytes.withUnsafeBytes { raw in
@@ -29,7 +33,8 @@ public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "
         pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
 }
 
-/// Reads and decodes one file as the loader does: decoded, turned upright, its shorter side resized to `shortSide`.
+/// Reads and decodes one file as the loader does: decoded, turned upright, its shorter side resized to
+/// `shortSide`.
 /// - Throws: `ImageError`.
 public func loadImage(path: String, shortSide: Int) throws(ImageError) -> DecodedImage {
     let reader = try ImageReader()
@@ -56,18 +61,20 @@ public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageErr
 /// CMYK samples are written as they are given (libjpeg marks them as Adobe's, so 255 means no ink).
 /// - Parameter chroma: pixels across and down that share a sample of chroma, in YCC: 1, 2 or 4.
 package func encodeJPEG(
-    _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2), quality: Int,
-    progressive: Bool = false
+    _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2),
+    quality: Int, progressive: Bool = false
 ) throws(ImageError) -> [UInt8] {
     precondition(pixels.count == width * height * stored.channels, "pixels do not match the size")
     var output: UnsafeMutablePointer<UInt8>?
     var count = 0
     var message = [CChar](repeating: 0, count: 200)
     let status = cjpeg_encode(
-        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(chroma.across), Int32(chroma.down),
-        Int32(min(max(quality, 1), 100)), progressive, &output, &count, &message)
+        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(chroma.across),
+        Int32(chroma.down), Int32(min(max(quality, 1), 100)), progressive, &output, &count, &message)
     defer { cjpeg_free(output) }
-    guard status == CJPEG_OK, let output else { throw JPEGDecoder.error(status, file: "image to be written", detail: text(message)) }
+    guard status == CJPEG_OK, let output else {
+        throw JPEGDecoder.error(status, file: "image to be written", detail: text(message))
+    }
     return Array(UnsafeBufferPointer(start: output, count: count))
 }
 
@@ -82,7 +89,9 @@ final class JPEGDecoder {
     private var turned = PixelBuffer()
 
     init() throws(ImageError) {
-        guard let created = cjpeg_decoder_create() else { throw ImageError(.unreadable, file: "libjpeg", detail: "out of memory") }
+        guard let created = cjpeg_decoder_create() else {
+            throw ImageError(.unreadable, file: "libjpeg", detail: "out of memory")
+        }
         decoder = created
     }
 
@@ -96,21 +105,25 @@ final class JPEGDecoder {
 
     /// Returns the size of the upright picture in `pixels`.
     ///
-    /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything. What is damaged is found all the same.
-    func decode(
-        _ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil
-    ) throws(ImageError) -> (width: Int, height: Int) {
+    /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything.
+    ///   What is damaged is found all the same.
+    func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil)
+        throws(ImageError) -> (width: Int, height: Int)
+    {
         guard let base = bytes.baseAddress, !bytes.isEmpty else { throw ImageError(.empty, file: name) }
         var header = cjpeg_header()
         try check(
-            cjpeg_decoder_open(decoder, base, bytes.count, UInt64(ImageLimits.pixels), UInt32(ImageLimits.side), &header), name)
+            cjpeg_decoder_open(
+                decoder, base, bytes.count, UInt64(ImageLimits.pixels), UInt32(ImageLimits.side), &header),
+            name)
         var width: UInt32 = 0
         var height: UInt32 = 0
         let numerator = Self.scaleNumerator(short: Int(min(header.width, header.height)), target: shortSide)
         try check(cjpeg_decoder_start(decoder, Int32(numerator), &width, &height), name)
         let size = (width: Int(width), height: Int(height))
         decoded.reserve(3 * size.width * size.height)
-        // Turned pictures are rare. Many scans are read as a whole before the first row comes, which is most of their time.
+        // Turned pictures are rare. Many scans are read as a whole before the first row comes, which is most
+        // of their time.
         if let need, header.orientation == 1, !header.many_scans {
             try read(need(size.width, size.height), width: size.width, height: size.height, name)
             return size
@@ -118,13 +131,15 @@ final class JPEGDecoder {
         try check(cjpeg_decoder_read(decoder, decoded.bytes, 3 * size.width, height), name)
         guard header.orientation != 1 else { return size }
         turned.reserve(3 * size.width * size.height)
-        let upright = turnUpright(decoded.bytes, width: size.width, height: size.height, orientation: Int(header.orientation), turned.bytes)
+        let upright = turnUpright(
+            decoded.bytes, width: size.width, height: size.height,
+            orientation: Int(header.orientation), turned.bytes)
         swap(&decoded, &turned)
         return upright
     }
 
-    /// Columns beside the box that are decoded too: libjpeg interpolates chroma from the neighbour on each side, has none at its own edge, and
-    /// does not interpolate where a single column of chroma comes.
+    /// Columns beside the box that are decoded too: libjpeg interpolates chroma from the neighbour on each
+    /// side, has none at its own edge, and does not interpolate where a single column of chroma comes.
     private static let margin = 2
 
     /// Decodes the pixels in `box`, each to its place in the whole picture.
@@ -137,13 +152,17 @@ final class JPEGDecoder {
         let above = box.rows.lowerBound
         if above > 0 { try check(cjpeg_decoder_skip(decoder, UInt32(above)), name) }
         try check(cjpeg_decoder_read(decoder, target + above * stride, stride, UInt32(box.rows.count)), name)
-        // The data below is read too, so that a damaged file is one whatever is needed of it: libjpeg leaves it when the last row is skipped.
+        // The data below is read too, so that a damaged file is one whatever is needed of it: libjpeg leaves
+        // it when the last row is skipped.
         let below = height - box.rows.upperBound
         if below > 1 { try check(cjpeg_decoder_skip(decoder, UInt32(below - 1)), name) }
-        if below > 0 { try check(cjpeg_decoder_read(decoder, target + (height - 1) * stride, stride, 1), name) }
+        if below > 0 {
+            try check(cjpeg_decoder_read(decoder, target + (height - 1) * stride, stride, 1), name)
+        }
     }
 
-    /// Eighths of the size to decode at. libjpeg has vector code for 1/1, 1/2 and 1/4 only: 5/8 or 6/8 would take longer than 1/1.
+    /// Eighths of the size to decode at. libjpeg has vector code for 1/1, 1/2 and 1/4 only: 5/8 or 6/8 would
+    /// take longer than 1/1.
     static func scaleNumerator(short: Int, target: Int?) -> Int {
         guard let target else { return 8 }
         return [1, 2, 4].first { (short * $0 + 7) / 8 >= target } ?? 8
@@ -164,16 +183,21 @@ final class JPEGDecoder {
             case CJPEG_OUT_OF_MEMORY: .unreadable
             default: .damaged
             }
-        let limit = kind == .tooLarge ? "; the limit is \(ImageLimits.pixels / 1_000_000) megapixels and a side of \(ImageLimits.side)" : ""
+        let limit =
+            kind == .tooLarge
+            ? "; the limit is \(ImageLimits.pixels / 1_000_000) megapixels and a side of \(ImageLimits.side)"
+            : ""
         return ImageError(kind, file: file, detail: detail + limit)
     }
 }
 
 /// Undoes an EXIF orientation (2…8): writes the upright picture into `target`, returns its size.
 func turnUpright(
-    _ source: UnsafePointer<UInt8>, width: Int, height: Int, orientation: Int, _ target: UnsafeMutablePointer<UInt8>
+    _ source: UnsafePointer<UInt8>, width: Int, height: Int, orientation: Int,
+    _ target: UnsafeMutablePointer<UInt8>
 ) -> (width: Int, height: Int) {
-    // Where the source's first pixel goes, and the steps in the target (in pixels) for one pixel right and one row down in the source.
+    // Where the source's first pixel goes, and the steps in the target (in pixels) for one pixel right and
+    // one row down in the source.
     let (newWidth, newHeight) = orientation >= 5 ? (height, width) : (width, height)
     let lastColumn = newWidth - 1
     let lastRow = (newHeight - 1) * newWidth

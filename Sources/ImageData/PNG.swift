@@ -1,4 +1,5 @@
-/// Encodes a picture as a PNG file: 8 bits a channel, stored without compression (the format's deflate allows it), so a little larger than its pixels.
+/// Encodes a picture as a PNG file: 8 bits a channel, stored without compression (the format's deflate allows
+/// it), so a little larger than its pixels.
 public func encodePNG(_ image: DecodedImage) -> [UInt8] {
     var rows: [UInt8] = []
     rows.reserveCapacity(image.height * (1 + 3 * image.width))
@@ -8,13 +9,16 @@ public func encodePNG(_ image: DecodedImage) -> [UInt8] {
     }
     var file: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
     // 8 bits, RGB, the one compression and filter method there is, not interlaced
-    appendChunk("IHDR", bigEndian(UInt32(image.width)) + bigEndian(UInt32(image.height)) + [8, 2, 0, 0, 0], to: &file)
+    appendChunk(
+        "IHDR", bigEndian(UInt32(image.width)) + bigEndian(UInt32(image.height)) + [8, 2, 0, 0, 0], to: &file)
     appendChunk("IDAT", storedZlib(rows), to: &file)
     appendChunk("IEND", [], to: &file)
     return file
 }
 
-private func bigEndian(_ value: UInt32) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * $0)) } }
+private func bigEndian(_ value: UInt32) -> [UInt8] {
+    (0..<4).map { UInt8(truncatingIfNeeded: value >> (24 - 8 * $0)) }
+}
 
 private func appendChunk(_ type: String, _ body: [UInt8], to file: inout [UInt8]) {
     file += bigEndian(UInt32(body.count))
@@ -31,7 +35,10 @@ private func storedZlib(_ bytes: [UInt8]) -> [UInt8] {
     repeat {
         let end = min(bytes.count, start + 65_535)
         let count = UInt16(end - start)
-        stream += [end == bytes.count ? 1 : 0, UInt8(count & 255), UInt8(count >> 8), UInt8(~count & 255), UInt8(~count >> 8)]
+        stream += [
+            end == bytes.count ? 1 : 0, UInt8(count & 255),
+            UInt8(count >> 8), UInt8(~count & 255), UInt8(~count >> 8),
+        ]
         stream += bytes[start..<end]
         start = end
     } while start < bytes.count

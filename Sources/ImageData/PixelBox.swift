@@ -9,10 +9,9 @@ public struct PixelBox: Sendable, Equatable {
     }
 
     /// All of a picture.
-    public init(width: Int, height: Int) {
-        self.init(columns: 0..<width, rows: 0..<height)
-    }
+    public init(width: Int, height: Int) { self.init(columns: 0..<width, rows: 0..<height) }
 }
 
-/// Says which pixels of a resized picture will be read, from its width and height; the others may hold anything.
+/// Says which pixels of a resized picture will be read, from its width and height; the others may hold
+/// anything.
 public typealias PixelNeed = (_ width: Int, _ height: Int) -> PixelBox

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Bytes that grow on demand and are kept between images, so that a worker does not fault fresh pages in for each.
+/// Bytes that grow on demand and are kept between images, so that a worker does not fault fresh pages in for
+/// each.
 final class PixelBuffer {
     private(set) var bytes: UnsafeMutablePointer<UInt8>
     private(set) var capacity: Int

@@ -1,13 +1,14 @@
 import Foundation
 
-/// Antialiased resizing of RGB bytes: separable, with a triangle filter as wide as one output pixel's step in the source
-/// (bilinear when enlarging, a weighted mean when reducing: the definition Pillow calls BILINEAR).
+/// Antialiased resizing of RGB bytes: separable, with a triangle filter as wide as one output pixel's step in
+/// the source (bilinear when enlarging, a weighted mean when reducing: the definition Pillow calls BILINEAR).
 ///
 /// Float sums in a fixed order and one rounding at the end, half to even: the same bytes on every machine.
 /// Keeps its tables and rows between calls: one instance a thread.
 final class Resizer {
-    /// For each output position the first source position and its weights. All have `taps` weights, zeros behind the last one needed: a loop
-    /// of the same length everywhere is predicted, one of two to four turns is not and takes twice as long.
+    /// For each output position the first source position and its weights. All have `taps` weights, zeros
+    /// behind the last one needed: a loop of the same length everywhere is predicted, one of two to four
+    /// turns is not and takes twice as long.
     private struct Axis {
         let from: Int
         let to: Int
@@ -31,11 +32,17 @@ final class Resizer {
             var weights = [Float](repeating: 0, count: to * taps)
             for position in 0..<to {
                 let centre = (Double(position) + 0.5) * scale
-                let heights = (0..<count[position]).map { max(0, 1 - abs(Double(first[position] + $0) + 0.5 - centre) / support) }
+                let heights = (0..<count[position]).map {
+                    max(0, 1 - abs(Double(first[position] + $0) + 0.5 - centre) / support)
+                }
                 let sum = heights.reduce(0, +)
-                for (tap, height) in heights.enumerated() { weights[position * taps + tap] = Float(height / sum) }
+                for (tap, height) in heights.enumerated() {
+                    weights[position * taps + tap] = Float(height / sum)
+                }
             }
-            (self.from, self.to, self.taps, self.first, self.count, self.weights) = (from, to, taps, first, count, weights)
+            (self.from, self.to, self.taps, self.first, self.count, self.weights) = (
+                from, to, taps, first, count, weights
+            )
         }
 
         /// The positions that those in `range` are made of.
@@ -53,7 +60,8 @@ final class Resizer {
 
     deinit { rows.deallocate() }
 
-    /// The size of a picture whose shorter side becomes `shortSide`; the longer side keeps the proportion, rounded.
+    /// The size of a picture whose shorter side becomes `shortSide`; the longer side keeps the proportion,
+    /// rounded.
     static func size(width: Int, height: Int, shortSide: Int) -> (width: Int, height: Int) {
         let short = min(width, height)
         let long = (max(width, height) * shortSide + short / 2) / short
@@ -68,14 +76,18 @@ final class Resizer {
     }
 
     private func prepare(width: Int, height: Int, newWidth: Int, newHeight: Int) {
-        if horizontal.from != width || horizontal.to != newWidth { horizontal = Axis(from: width, to: newWidth) }
-        if vertical.from != height || vertical.to != newHeight { vertical = Axis(from: height, to: newHeight) }
+        if horizontal.from != width || horizontal.to != newWidth {
+            horizontal = Axis(from: width, to: newWidth)
+        }
+        if vertical.from != height || vertical.to != newHeight {
+            vertical = Axis(from: height, to: newHeight)
+        }
     }
 
     /// Writes the pixels of a picture of `newWidth` × `newHeight` that lie in `box`, or all of them.
     func resize(
-        _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>, newWidth: Int, newHeight: Int,
-        box: PixelBox? = nil
+        _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>,
+        newWidth: Int, newHeight: Int, box: PixelBox? = nil
     ) {
         let box = box ?? PixelBox(width: newWidth, height: newHeight)
         if width == newWidth && height == newHeight {
@@ -88,8 +100,9 @@ final class Resizer {
         prepare(width: width, height: height, newWidth: newWidth, newHeight: newHeight)
         let columns = horizontal.source(of: box.columns)
 
-        // A ring of source rows as floats, each converted once, and behind it the row that is their weighted sum.
-        // Rows are padded with zeros: the last pixels' taps read past the end, and a pixel's vector of four one float further.
+        // A ring of source rows as floats, each converted once, and behind it the row that is their weighted
+        // sum. Rows are padded with zeros: the last pixels' taps read past the end, and a pixel's vector of
+        // four one float further.
         let stride = (3 * (width + horizontal.taps) + 1 + 15) / 16 * 16
         let ring = vertical.taps
         let needed = (ring + 1) * stride
@@ -112,30 +125,35 @@ final class Resizer {
                             into: rows + converted % ring * stride + 3 * columns.lowerBound)
                         converted += 1
                     }
-                    sum(verticalWeights, at: y * ring, start: start, count: count, stride: stride, columns: columns, into: sums)
+                    sum(
+                        verticalWeights, at: y * ring, start: start, count: count, stride: stride,
+                        columns: columns, into: sums)
                     shrink(sums, horizontalWeights, columns: box.columns, into: target + y * 3 * newWidth)
                 }
             }
         }
     }
 
-    @inline(__always)
-    private static func convert(_ bytes: UnsafePointer<UInt8>, count: Int, into row: UnsafeMutablePointer<Float>) {
-        for index in 0..<count { row[index] = Float(bytes[index]) }
-    }
+    @inline(__always) private static func convert(
+        _ bytes: UnsafePointer<UInt8>, count: Int, into row: UnsafeMutablePointer<Float>
+    ) { for index in 0..<count { row[index] = Float(bytes[index]) } }
 
     private func sum(
-        _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int, columns: Range<Int>,
-        into sums: UnsafeMutablePointer<Float>
+        _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int,
+        columns: Range<Int>, into sums: UnsafeMutablePointer<Float>
     ) {
         let ring = vertical.taps
         let target = UnsafeMutableRawPointer(sums)
         withUnsafeTemporaryAllocation(of: UnsafeRawPointer.self, capacity: ring) { sources in
             for tap in 0..<count { sources[tap] = UnsafeRawPointer(rows + (start + tap) % ring * stride) }
-            for at in Swift.stride(from: columns.lowerBound * 12 / 64 * 64, to: columns.upperBound * 12, by: 64) {
+            for at in Swift.stride(
+                from: columns.lowerBound * 12 / 64 * 64, to: columns.upperBound * 12, by: 64)
+            {
                 var total = SIMD16<Float>()
                 for tap in 0..<count {
-                    total += sources[tap].loadUnaligned(fromByteOffset: at, as: SIMD16<Float>.self) * weights[offset + tap]
+                    total +=
+                        sources[tap].loadUnaligned(fromByteOffset: at, as: SIMD16<Float>.self)
+                        * weights[offset + tap]
                 }
                 target.storeBytes(of: total, toByteOffset: at, as: SIMD16<Float>.self)
             }
@@ -143,7 +161,8 @@ final class Resizer {
     }
 
     private func shrink(
-        _ row: UnsafePointer<Float>, _ weights: UnsafeBufferPointer<Float>, columns: Range<Int>, into target: UnsafeMutablePointer<UInt8>
+        _ row: UnsafePointer<Float>, _ weights: UnsafeBufferPointer<Float>, columns: Range<Int>,
+        into target: UnsafeMutablePointer<UInt8>
     ) {
         let base = UnsafeRawPointer(row)
         let taps = horizontal.taps
@@ -152,7 +171,9 @@ final class Resizer {
                 let at = first[x] * 12
                 var total = SIMD4<Float>()
                 for tap in 0..<taps {
-                    total += base.loadUnaligned(fromByteOffset: at + tap * 12, as: SIMD4<Float>.self) * weights[x * taps + tap]
+                    total +=
+                        base.loadUnaligned(fromByteOffset: at + tap * 12, as: SIMD4<Float>.self)
+                        * weights[x * taps + tap]
                 }
                 // Adding 2^23 rounds to a whole number that then is the lowest bits of the float.
                 let whole = unsafeBitCast(total + 8_388_608, to: SIMD4<UInt32>.self)

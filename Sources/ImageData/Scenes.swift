@@ -4,13 +4,13 @@ import Synchronization
 
 /// The demo set: pictures drawn by rule, ten classes of shapes with textures on cluttered backgrounds.
 ///
-/// Place, size, turn and all colours are drawn independently of the class, so mean colour and position tell nothing and a linear classifier
-/// on pixels fails, while edges and textures tell a ConvNet enough.
+/// Place, size, turn and all colours are drawn independently of the class, so mean colour and position tell
+/// nothing and a linear classifier on pixels fails, while edges and textures tell a ConvNet enough.
 public enum Scenes {
     /// Most classes that can be drawn.
     public static let classNames = [
-        "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover", "arrow", "bullseye",
-        "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
+        "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover",
+        "arrow", "bullseye", "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
     ]
 
     /// How large the objects are.
@@ -37,41 +37,52 @@ public enum Scenes {
         case falloff
     }
 
-    /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments alone.
+    /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments
+    /// alone.
     /// - Parameter hardships: under which the same scene is seen
     public static func draw(
-        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal, hardships: Set<Hardship> = []
+        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
+        hardships: Set<Hardship> = []
     ) -> DecodedImage {
         var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
         var conditions = Philox(seed: seed, purpose: .scenes, step: UInt64(index), index: 1)
-        var canvas = Canvas(size: size, conditions: hardships.isEmpty ? nil : Conditions(&conditions, hardships))
+        var canvas = Canvas(
+            size: size, conditions: hardships.isEmpty ? nil : Conditions(&conditions, hardships))
         paintBackground(&canvas, &random)
         paintObject(&canvas, &random, label: label, radii: objectScale.radius)
         return canvas.encoded(&random)
     }
 
-    /// Writes `count` pictures as JPEG files into `path/train/CLASS/` (four fifths) and `path/val/CLASS/` (one fifth).
+    /// Writes `count` pictures as JPEG files into `path/train/CLASS/` (four fifths) and `path/val/CLASS/`
+    /// (one fifth).
     ///
-    /// All is written under another name beside `path` and renamed when whole, so `path` never holds half a set.
+    /// All is written under another name beside `path` and renamed when whole, so `path` never holds half a
+    /// set.
     /// - Parameters:
     ///   - path: must not exist, or be an empty folder.
     ///   - size: side of the square pictures in pixels, 16…4096.
     ///   - classes: 2…14; the set that demos use has the first ten.
-    ///   - validationHardships: those of the pictures in `val`: a test set that training has not seen the like of.
+    ///   - validationHardships: those of the pictures in `val`: a test set that training has not seen the
+    ///     like of.
     ///   - progress: called with the number of files written so far, on any thread.
     /// - Throws: `DatasetError`.
     public static func write(
-        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64, objectScale: ObjectScale = .normal,
-        validationHardships: Set<Hardship> = [], workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
+        objectScale: ObjectScale = .normal, validationHardships: Set<Hardship> = [],
+        workers: Int = ProcessInfo.processInfo.activeProcessorCount,
         progress: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws(DatasetError) {
         guard (2...classNames.count).contains(classes) else {
             throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
         }
-        guard (16...4096).contains(size) else { throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels") }
+        guard (16...4096).contains(size) else {
+            throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels")
+        }
         guard count >= 5 * classes else {
             throw DatasetError(
-                .badOption, "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate")
+                .badOption,
+                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate"
+            )
         }
         var trimmed = path
         while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
@@ -84,18 +95,22 @@ public enum Scenes {
         let manager = FileManager.default
         // What a call that was killed has left; not what another call is drawing now.
         for name in (try? manager.contentsOfDirectory(atPath: parent)) ?? [] where name.hasPrefix(beginning) {
-            guard let process = Int32(name.dropFirst(beginning.count)), process > 0, kill(process, 0) != 0, errno == ESRCH else { continue }
+            guard let process = Int32(name.dropFirst(beginning.count)), process > 0, kill(process, 0) != 0,
+                errno == ESRCH
+            else { continue }
             try? manager.removeItem(atPath: parent + "/" + name)
         }
         do {
             for name in classNames.prefix(classes) {
                 for part in ["train", "val"] {
-                    try manager.createDirectory(atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
+                    try manager.createDirectory(
+                        atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
                 }
             }
         } catch {
             try? manager.removeItem(atPath: partial)
-            throw DatasetError(.cannotWrite, "\(path): cannot be made: \(error.reason); choose another folder")
+            throw DatasetError(
+                .cannotWrite, "\(path): cannot be made: \(error.reason); choose another folder")
         }
 
         let outcome = Outcome()
@@ -128,7 +143,8 @@ public enum Scenes {
         guard rename(partial, path) == 0 else {
             let reason = String(cString: strerror(errno))
             try? manager.removeItem(atPath: partial)
-            throw DatasetError(.cannotWrite, "\(path): cannot be put in place: \(reason); choose another folder")
+            throw DatasetError(
+                .cannotWrite, "\(path): cannot be put in place: \(reason); choose another folder")
         }
     }
 
@@ -142,7 +158,9 @@ public enum Scenes {
         guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return }
         let entries = isFolder.boolValue ? try? FileManager.default.contentsOfDirectory(atPath: path) : nil
         guard entries?.isEmpty ?? false else {
-            throw DatasetError(.outputExists, "\(path): exists already and is not an empty folder; choose another one or remove it")
+            throw DatasetError(
+                .outputExists,
+                "\(path): exists already and is not an empty folder; choose another one or remove it")
         }
     }
 
@@ -170,11 +188,15 @@ public enum Scenes {
         }
     }
 
-    private static func paintObject(_ canvas: inout Canvas, _ random: inout Philox, label: Int, radii: ClosedRange<Float>) {
+    private static func paintObject(
+        _ canvas: inout Canvas, _ random: inout Philox, label: Int, radii: ClosedRange<Float>
+    ) {
         let radius = random.uniform(in: radii)
-        let centre = SIMD2(random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
+        let centre = SIMD2(
+            random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
         let turn = random.uniform(in: 0...(2 * .pi))
-        // Any two hues, but always a light body with dark marks: a small net learns the textures within minutes.
+        // Any two hues, but always a light body with dark marks: a small net learns the textures within
+        // minutes.
         let first = withLightness(colour(&random), random.uniform(in: 0.65...0.95))
         let second = withLightness(colour(&random), random.uniform(in: 0.05...0.25))
         let detail = random.uniform(in: 0.85...1.2)
@@ -200,15 +222,13 @@ public enum Scenes {
             case 3:
                 distance = star(p)
                 secondShare = edge(length(p) - 0.22, soft)
-            case 4:
-                distance = min(max(abs(p.x) - 0.95, abs(p.y) - 0.3), max(abs(p.x) - 0.3, abs(p.y) - 0.95))
+            case 4: distance = min(max(abs(p.x) - 0.95, abs(p.y) - 0.3), max(abs(p.x) - 0.3, abs(p.y) - 0.95))
             case 5:
                 distance = triangle(p)
                 let cell = 0.42 * detail
                 let q = SIMD2(p.x - (p.x / cell).rounded() * cell, p.y - (p.y / cell).rounded() * cell)
                 secondShare = edge(length(q) - 0.3 * cell, soft)
-            case 6:
-                distance = max(length(p) - 0.95, 0.7 - length(p - SIMD2(0.5, 0)))
+            case 6: distance = max(length(p) - 0.95, 0.7 - length(p - SIMD2(0.5, 0)))
             case 7:
                 let q = SIMD2(abs(p.x), abs(p.y))
                 distance = length(q - SIMD2(0.46, 0.46)) - 0.46
@@ -220,10 +240,8 @@ public enum Scenes {
             case 9:
                 distance = length(p) - 0.95
                 secondShare = edge(wave(length(p), period: 0.62 * detail), soft)
-            case 10:
-                distance = abs(max(abs(p.x), abs(p.y)) - 0.58) - 0.24
-            case 11:
-                distance = max(abs(p.y) - 0.9, (abs(p.x) - abs(p.y) - 0.06) * 0.7)
+            case 10: distance = abs(max(abs(p.x), abs(p.y)) - 0.58) - 0.24
+            case 11: distance = max(abs(p.y) - 0.9, (abs(p.x) - abs(p.y) - 0.06) * 0.7)
             case 12:
                 distance = length(p) - 0.95
                 secondShare = edge(sin(atan2(p.y, p.x) * 5) * length(p) * 0.3, soft)
@@ -239,7 +257,8 @@ public enum Scenes {
     }
 
     private static func colour(_ random: inout Philox) -> SIMD3<Float> {
-        SIMD3(random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95))
+        SIMD3(
+            random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95))
     }
 
     /// The colour moved towards black or white until it has this lightness (Rec. 601 luma).
@@ -257,9 +276,12 @@ public enum Scenes {
         return (abs(phase - 0.5) - 0.25) * period
     }
 
-    private static func edge(_ distance: Float, _ soft: Float) -> Float { min(max(0.5 - distance / soft, 0), 1) }
+    private static func edge(_ distance: Float, _ soft: Float) -> Float {
+        min(max(0.5 - distance / soft, 0), 1)
+    }
 
-    /// A five-pointed star: the distance to the line from a tip to the notch beside it, in the tenth of the turn that both share.
+    /// A five-pointed star: the distance to the line from a tip to the notch beside it, in the tenth of the
+    /// turn that both share.
     private static func star(_ p: SIMD2<Float>) -> Float {
         let radius = length(p)
         let fifth = 2 * Float.pi / 5
@@ -279,7 +301,8 @@ public enum Scenes {
     }
 }
 
-/// What makes a picture of the same scene harder. It is part of the drawing, by other formulas than the augmentation of training images.
+/// What makes a picture of the same scene harder. It is part of the drawing, by other formulas than the
+/// augmentation of training images.
 private struct Conditions {
     private let turn: (cosine: Float, sine: Float)
     /// Above 0 barrel, below 0 pincushion (division model).
@@ -292,11 +315,14 @@ private struct Conditions {
         let angle = random.uniform(in: 0.1...0.45) * (random.integer(below: 2) == 0 ? -1 : 1)
         let lens = random.uniform(in: -0.6...0.6)
         let exposure = random.uniform(in: 0.45...0.85)
-        let colour = SIMD3(random.uniform(in: 0.75...1.3), random.uniform(in: 0.8...1.2), random.uniform(in: 0.75...1.3))
+        let colour = SIMD3(
+            random.uniform(in: 0.75...1.3), random.uniform(in: 0.8...1.2), random.uniform(in: 0.75...1.3))
         let corners = random.uniform(in: 0.2...1.2)
         turn = hardships.contains(.turn) ? (cos(angle), sin(angle)) : (1, 0)
         bend = hardships.contains(.lens) ? lens : 0
-        light = (hardships.contains(.dim) ? exposure : 1) * (hardships.contains(.colour) ? colour : SIMD3(1, 1, 1))
+        light =
+            (hardships.contains(.dim) ? exposure : 1)
+            * (hardships.contains(.colour) ? colour : SIMD3(1, 1, 1))
         fallOff = hardships.contains(.falloff) ? corners : 0
     }
 
@@ -304,7 +330,8 @@ private struct Conditions {
     func place(_ seen: SIMD2<Float>) -> SIMD2<Float> {
         let p = seen - 0.5
         let bent = p / (1 - bend * (p * p).sum())
-        return SIMD2(turn.cosine * bent.x + turn.sine * bent.y, turn.cosine * bent.y - turn.sine * bent.x) + 0.5
+        return SIMD2(turn.cosine * bent.x + turn.sine * bent.y, turn.cosine * bent.y - turn.sine * bent.x)
+            + 0.5
     }
 
     /// The colour that the camera records: cos⁴ fall-off of a lens, and the light.
@@ -341,9 +368,11 @@ private struct Canvas {
         }
     }
 
-    /// Paints what `shape` tells for each point (signed distance, colour, opacity), within `reach` of the centre, borders antialiased.
+    /// Paints what `shape` tells for each point (signed distance, colour, opacity), within `reach` of the
+    /// centre, borders antialiased.
     mutating func paint(
-        centre: SIMD2<Float>, reach: Float, turn: Float, _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)
+        centre: SIMD2<Float>, reach: Float, turn: Float,
+        _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)
     ) {
         let (cosine, sine) = (cos(turn), sin(turn))
         func span(_ middle: Float) -> Range<Int> {
@@ -371,7 +400,9 @@ private struct Canvas {
             let seen = SIMD2(Float(index % size), Float(index / size)) * pixel
             let colour = conditions?.lit(drawn, at: seen) ?? drawn
             let grain = (random.uniform() - 0.5) * 0.06
-            for channel in 0..<3 { bytes.append(UInt8(min(max((colour[channel] + grain) * 255 + 0.5, 0), 255))) }
+            for channel in 0..<3 {
+                bytes.append(UInt8(min(max((colour[channel] + grain) * 255 + 0.5, 0), 255)))
+            }
         }
         return DecodedImage(width: size, height: size, pixels: bytes)
     }

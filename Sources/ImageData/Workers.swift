@@ -3,7 +3,8 @@ import Synchronization
 
 /// Runs `body` for each of 0..<count on `workers` threads of its own and returns when all are done.
 /// `body` gets the worker's number and the item's; each worker takes the next item that is free.
-func runWorkers(_ workers: Int, count: Int, _ body: @escaping @Sendable (_ worker: Int, _ item: Int) -> Void) {
+func runWorkers(_ workers: Int, count: Int, _ body: @escaping @Sendable (_ worker: Int, _ item: Int) -> Void)
+{
     let next = Atomic<Int>(0)
     let box = SharedCounter(next)
     let group = DispatchGroup()

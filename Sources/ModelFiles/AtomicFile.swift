@@ -1,10 +1,12 @@
 import Foundation
 import Synchronization
 
-/// Files that are either whole or not there: written under another name in the same folder, synced, renamed, the folder synced.
+/// Files that are either whole or not there: written under another name in the same folder, synced, renamed,
+/// the folder synced.
 ///
-/// Whatever stood under the name stays until the new file is whole, and stays for good where writing fails (a full disk, an error of the
-/// caller's); the unfinished file is then removed. Only a killed process leaves one behind, called `.partial-…`.
+/// Whatever stood under the name stays until the new file is whole, and stays for good where writing fails (a
+/// full disk, an error of the caller's); the unfinished file is then removed. Only a killed process leaves
+/// one behind, called `.partial-…`.
 public enum AtomicFile {
     private static let counter = Atomic<Int>(0)
 
@@ -31,9 +33,11 @@ public enum AtomicFile {
 
     /// Writes to `path` what `body` hands over piece by piece, in place of a file that may be there.
     ///
-    /// - Throws: `ModelFileError` where the folder is missing, cannot be written or is full, and whatever `body` throws.
+    /// - Throws: `ModelFileError` where the folder is missing, cannot be written or is full, and whatever
+    ///   `body` throws.
     public static func write(_ path: String, _ body: (Output) throws -> Void) throws {
-        // The file behind a link is written, not the link; a device or a pipe is written to, and never replaced.
+        // The file behind a link is written, not the link; a device or a pipe is written to, and never
+        // replaced.
         let path =
             realpath(path, nil).map { pointer in
                 defer { free(pointer) }
@@ -53,7 +57,9 @@ public enum AtomicFile {
     /// Makes `path` a symbolic link to `target`, in place of a link that may be there.
     public static func link(_ path: String, to target: String) throws {
         try replace(path) { temporary in
-            guard symlink(target, temporary) == 0 else { throw ModelFileError.system(path, "linking it to \(target)") }
+            guard symlink(target, temporary) == 0 else {
+                throw ModelFileError.system(path, "linking it to \(target)")
+            }
         }
     }
 
@@ -74,7 +80,9 @@ public enum AtomicFile {
         } while lstat(temporary, &status) == 0
         do {
             try create(temporary)
-            guard rename(temporary, path) == 0 else { throw ModelFileError.system(path, "putting the new file in its place") }
+            guard rename(temporary, path) == 0 else {
+                throw ModelFileError.system(path, "putting the new file in its place")
+            }
         } catch {
             unlink(temporary)
             throw error

@@ -10,7 +10,8 @@ public struct Checkpoint: Sendable {
     public let isInferred: Bool
     private let file: SafetensorsFile
 
-    /// Opens a file, a folder with `model.safetensors` in it, or a run's folder, which means its last checkpoint.
+    /// Opens a file, a folder with `model.safetensors` in it, or a run's folder, which means its last
+    /// checkpoint.
     ///
     /// - Throws: `ModelFileError`
     public init(_ fileOrRun: String) throws {
@@ -24,12 +25,14 @@ public struct Checkpoint: Sendable {
         var isFolder: ObjCBool = false
         guard FileManager.default.fileExists(atPath: fileOrRun, isDirectory: &isFolder) else {
             throw ModelFileError(
-                path: fileOrRun, found: "no such file or folder", expected: "a checkpoint or a run's folder", remedy: "Check the path")
+                path: fileOrRun, found: "no such file or folder", expected: "a checkpoint or a run's folder",
+                remedy: "Check the path")
         }
         if !isFolder.boolValue {
             guard URL(fileURLWithPath: fileOrRun).lastPathComponent != "optimizer.safetensors" else {
                 throw ModelFileError(
-                    path: fileOrRun, found: "the optimiser's velocities", expected: "a model", remedy: "Give model.safetensors beside it")
+                    path: fileOrRun, found: "the optimiser's velocities", expected: "a model",
+                    remedy: "Give model.safetensors beside it")
             }
             return fileOrRun
         }
@@ -38,15 +41,16 @@ public struct Checkpoint: Sendable {
             if FileManager.default.fileExists(atPath: path) { return path }
         }
         throw ModelFileError(
-            path: fileOrRun, found: "no checkpoint in this folder", expected: "model.safetensors or checkpoints/last/model.safetensors",
+            path: fileOrRun, found: "no checkpoint in this folder",
+            expected: "model.safetensors or checkpoints/last/model.safetensors",
             remedy: "Give a run that has finished an epoch, or a .safetensors file")
     }
 
     /// The network of this checkpoint, with its weights.
     public func network(options: Network.Options, device: Device) throws -> Network {
         let network = try Network(
-            description.architecture, imageSize: description.imageSize, classes: description.classes.count, options: options, device: device
-        )
+            description.architecture, imageSize: description.imageSize, classes: description.classes.count,
+            options: options, device: device)
         try load(into: network)
         return network
     }
@@ -60,7 +64,8 @@ public struct Checkpoint: Sendable {
         let values = try file.floats(parameter.name)
         if let place = values.firstIndex(where: { !$0.isFinite }) {
             throw ModelFileError(
-                path: path, found: "'\(parameter.name)' holds \(values[place]) at place \(place)", expected: "finite numbers",
+                path: path, found: "'\(parameter.name)' holds \(values[place]) at place \(place)",
+                expected: "finite numbers",
                 remedy: "The run that wrote it has diverged; give an earlier checkpoint")
         }
         try network.load(parameter, values)
@@ -72,24 +77,26 @@ public struct Checkpoint: Sendable {
     /// - Throws: `ModelFileError` where one is missing, has another shape or is not finite.
     public func load(into network: Network) throws {
         for parameter in network.parameters where try !loadWhereItFits(parameter, into: network) {
-            let found = file.tensors[parameter.name].map { "'\(parameter.name)' of shape \($0.shape)" } ?? "no tensor '\(parameter.name)'"
+            let found =
+                file.tensors[parameter.name].map { "'\(parameter.name)' of shape \($0.shape)" }
+                ?? "no tensor '\(parameter.name)'"
             throw ModelFileError(
-                path: path, found: found, expected: "every layer of '\(network.architecture)', this one of shape \(parameter.shape)",
+                path: path, found: found,
+                expected: "every layer of '\(network.architecture)', this one of shape \(parameter.shape)",
                 remedy: "Give another checkpoint")
         }
     }
 
     /// A network that is not to be kept: numbers of this parameter are not finite.
-    public struct NotFinite: Error {
-        public let parameter: String
-    }
+    public struct NotFinite: Error { public let parameter: String }
 
     /// Writes a network's weights, whole or not at all; the same weights and description give the same bytes.
     ///
     /// - Throws: `NotFinite`, and `ModelFileError` where the file cannot be written.
     public static func write(_ network: Network, _ description: ModelDescription, to path: String) throws {
         let parameters = Dictionary(uniqueKeysWithValues: network.parameters.map { ($0.name, $0) })
-        try SafetensorsFile.write(path, shapes: parameters.mapValues(\.shape), metadata: description.metadata) { name in
+        try SafetensorsFile.write(path, shapes: parameters.mapValues(\.shape), metadata: description.metadata)
+        { name in
             guard let parameter = parameters[name] else { return [] }
             let values = try network.export(parameter)
             guard values.allSatisfy(\.isFinite) else { throw NotFinite(parameter: name) }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// An open file, closed when it is let go; reads and writes whole buffers, past interruptions and short counts.
+/// An open file, closed when it is let go; reads and writes whole buffers, past interruptions and short
+/// counts.
 final class FileDescriptor: Sendable {
     let path: String
     private let number: Int32
@@ -16,16 +17,15 @@ final class FileDescriptor: Sendable {
         self.number = number
     }
 
-    deinit {
-        close(number)
-    }
+    deinit { close(number) }
 
     /// The size in bytes. Throws where this is not a regular file.
     func size() throws -> Int {
         var status = stat()
         guard fstat(number, &status) == 0 else { throw ModelFileError.system(path, "reading its size") }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw ModelFileError(path: path, found: "this is not a regular file", expected: "a file", remedy: "Check the path")
+            throw ModelFileError(
+                path: path, found: "this is not a regular file", expected: "a file", remedy: "Check the path")
         }
         return Int(status.st_size)
     }
@@ -39,7 +39,8 @@ final class FileDescriptor: Sendable {
             guard count >= 0 else { throw ModelFileError.system(path, "reading") }
             guard count > 0 else {
                 throw ModelFileError(
-                    path: path, found: "it ends at byte \(offset + done)", expected: "\(offset + buffer.count) bytes or more",
+                    path: path, found: "it ends at byte \(offset + done)",
+                    expected: "\(offset + buffer.count) bytes or more",
                     remedy: "It was cut short or changed while it was read: fetch or write it again")
             }
             done += count
@@ -67,7 +68,9 @@ final class FileDescriptor: Sendable {
 
     /// Cuts the file to `size` bytes.
     func truncate(to size: Int) throws {
-        guard ftruncate(number, off_t(size)) == 0 else { throw ModelFileError.system(path, "cutting it to \(size) bytes") }
+        guard ftruncate(number, off_t(size)) == 0 else {
+            throw ModelFileError.system(path, "cutting it to \(size) bytes")
+        }
     }
 
     /// Waits until the content has reached the disk.

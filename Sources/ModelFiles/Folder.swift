@@ -16,7 +16,9 @@ public enum Folder {
 
     /// Gives a file or folder another name, which nothing may have yet.
     public static func rename(_ path: String, to newPath: String) throws(ModelFileError) {
-        try attempt(path, "renaming it to \(newPath)") { try FileManager.default.moveItem(atPath: path, toPath: newPath) }
+        try attempt(path, "renaming it to \(newPath)") {
+            try FileManager.default.moveItem(atPath: path, toPath: newPath)
+        }
     }
 
     /// Removes a file, or a folder with all that is in it.
@@ -24,10 +26,10 @@ public enum Folder {
         try attempt(path, "removing it") { try FileManager.default.removeItem(atPath: path) }
     }
 
-    private static func attempt<Result>(_ path: String, _ action: String, _ body: () throws -> Result) throws(ModelFileError) -> Result {
-        do {
-            return try body()
-        } catch {
+    private static func attempt<Result>(_ path: String, _ action: String, _ body: () throws -> Result)
+        throws(ModelFileError) -> Result
+    {
+        do { return try body() } catch {
             guard let code = ((error as? CocoaError)?.underlying as? POSIXError)?.code.rawValue else {
                 throw ModelFileError(
                     path: path, found: "\(action) failed: \(error.localizedDescription)", expected: "",

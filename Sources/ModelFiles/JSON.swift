@@ -1,7 +1,8 @@
 /// A JSON value whose objects keep their order.
 ///
-/// Read and written by code of our own: Foundation's reader silently keeps one of two equal keys, turns integers into floating point and takes
-/// more than JSON, where a checkpoint's header has to be refused; its writer does not keep the order of keys.
+/// Read and written by code of our own: Foundation's reader silently keeps one of two equal keys, turns
+/// integers into floating point and takes more than JSON, where a checkpoint's header has to be refused; its
+/// writer does not keep the order of keys.
 public enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)
@@ -24,9 +25,7 @@ public enum JSON: Equatable, Sendable {
     }
 
     /// A single precision number, with the digits that single precision needs (0.1, not 0.10000000149011612).
-    public static func float(_ value: Float) -> JSON {
-        .number(Double(value.description) ?? Double(value))
-    }
+    public static func float(_ value: Float) -> JSON { .number(Double(value.description) ?? Double(value)) }
 
     /// The member of an object with this key; nil where there is none or this is not an object.
     public subscript(key: String) -> JSON? {
@@ -34,8 +33,8 @@ public enum JSON: Equatable, Sendable {
         return members.first { $0.key == key }?.value
     }
 
-    /// The value as JSON on one line, with no spaces. Numbers have the fewest digits that read back to the same value; NaN and infinities, which
-    /// JSON does not know, become null.
+    /// The value as JSON on one line, with no spaces. Numbers have the fewest digits that read back to the
+    /// same value; NaN and infinities, which JSON does not know, become null.
     public var text: String {
         switch self {
         case .null: return "null"
@@ -45,7 +44,8 @@ public enum JSON: Equatable, Sendable {
         case .string(let value): return JSON.quoted(value)
         case .array(let values): return "[" + values.map(\.text).joined(separator: ",") + "]"
         case .object(let members):
-            return "{" + members.map { JSON.quoted($0.key) + ":" + $0.value.text }.joined(separator: ",") + "}"
+            return "{" + members.map { JSON.quoted($0.key) + ":" + $0.value.text }.joined(separator: ",")
+                + "}"
         }
     }
 
@@ -78,8 +78,8 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
 }
 
 extension JSON {
-    /// Reads one JSON value by RFC 8259, to the letter, from UTF-8. Equal keys in one object are an error, and so are numbers beyond double
-    /// precision and nesting deeper than 64.
+    /// Reads one JSON value by RFC 8259, to the letter, from UTF-8. Equal keys in one object are an error,
+    /// and so are numbers beyond double precision and nesting deeper than 64.
     ///
     /// - Throws: `JSONError`.
     public static func parse(_ bytes: [UInt8]) throws -> JSON {
@@ -103,7 +103,9 @@ private struct JSONParser {
         return value
     }
 
-    func error(_ message: String, at offset: Int? = nil) -> JSONError { JSONError(offset: offset ?? position, message: message) }
+    func error(_ message: String, at offset: Int? = nil) -> JSONError {
+        JSONError(offset: offset ?? position, message: message)
+    }
 
     var next: UInt8? { position < bytes.count ? bytes[position] : nil }
 
@@ -158,7 +160,9 @@ private struct JSONParser {
             let start = position
             guard next == 0x22 else { throw error("a key in quotation marks was expected") }
             let key = try string()
-            guard keys.insert(key).inserted else { throw error("the key \"\(key)\" is there twice", at: start) }
+            guard keys.insert(key).inserted else {
+                throw error("the key \"\(key)\" is there twice", at: start)
+            }
             skipSpaces()
             guard take(":") else { throw error("a colon was expected") }
             members.append(JSON.Member(key, try value()))
@@ -199,7 +203,9 @@ private struct JSONParser {
         }
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if position == endOfInteger, let integer = Int(text), text != "-0" { return .integer(integer) }
-        guard let number = Double(text), number.isFinite else { throw error("the number \(text) is out of range", at: start) }
+        guard let number = Double(text), number.isFinite else {
+            throw error("the number \(text) is out of range", at: start)
+        }
         return .number(number)
     }
 
@@ -212,7 +218,9 @@ private struct JSONParser {
             position += 1
             switch byte {
             case 0x22:
-                guard let string = String(validating: content, as: UTF8.self) else { throw error("the string is not UTF-8", at: start) }
+                guard let string = String(validating: content, as: UTF8.self) else {
+                    throw error("the string is not UTF-8", at: start)
+                }
                 return string
             case 0x5C: try escape(into: &content)
             case 0..<0x20: throw error("a control character stands in a string", at: position - 1)
@@ -236,10 +244,14 @@ private struct JSONParser {
             var value = try hexadecimal()
             if (0xD800..<0xDC00).contains(value), take("\\"), take("u") {
                 let low = try hexadecimal()
-                guard (0xDC00..<0xE000).contains(low) else { throw error("half of a surrogate pair", at: start) }
+                guard (0xDC00..<0xE000).contains(low) else {
+                    throw error("half of a surrogate pair", at: start)
+                }
                 value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
             }
-            guard let scalar = UnicodeScalar(value) else { throw error("half of a surrogate pair", at: start) }
+            guard let scalar = UnicodeScalar(value) else {
+                throw error("half of a surrogate pair", at: start)
+            }
             content.append(contentsOf: Array(String(Character(scalar)).utf8))
         default: throw error("an unknown escape", at: position - 2)
         }
@@ -249,7 +261,9 @@ private struct JSONParser {
         guard position + 4 <= bytes.count else { throw error("four hexadecimal digits were expected") }
         var value: UInt32 = 0
         for byte in bytes[position..<position + 4] {
-            guard let digit = Character(UnicodeScalar(byte)).hexDigitValue else { throw error("four hexadecimal digits were expected") }
+            guard let digit = Character(UnicodeScalar(byte)).hexDigitValue else {
+                throw error("four hexadecimal digits were expected")
+            }
             value = value << 4 + UInt32(digit)
         }
         position += 4

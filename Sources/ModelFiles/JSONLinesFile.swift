@@ -2,7 +2,8 @@ import Foundation
 
 /// A log of one JSON object a line, to which lines are only ever added.
 ///
-/// A line is handed to the system as soon as it is added, in one piece: a killed process loses none. Not safe to use from two threads at once.
+/// A line is handed to the system as soon as it is added, in one piece: a killed process loses none. Not safe
+/// to use from two threads at once.
 public final class JSONLinesFile {
     private let file: FileDescriptor
 
@@ -14,15 +15,14 @@ public final class JSONLinesFile {
         _ = try file.size()
     }
 
-    /// Adds one object, its keys in the given order. Numbers have the fewest digits that read back to the same value; NaN and infinities become
-    /// null.
+    /// Adds one object, its keys in the given order. Numbers have the fewest digits that read back to the
+    /// same value; NaN and infinities become null.
     ///
     /// - Throws: `ModelFileError`; what was written of the line is then taken back.
     public func append(_ members: [JSON.Member]) throws {
         let size = try file.size()
-        do {
-            try Array((JSON.object(members).text + "\n").utf8).withUnsafeBytes { try file.write($0) }
-        } catch {
+        do { try Array((JSON.object(members).text + "\n").utf8).withUnsafeBytes { try file.write($0) } } catch
+        {
             try? file.truncate(to: size)
             throw error
         }
@@ -31,19 +31,20 @@ public final class JSONLinesFile {
     /// Waits until all lines have reached the disk.
     ///
     /// - Returns: the log's size in bytes.
-    @discardableResult
-    public func synchronize() throws -> Int {
+    @discardableResult public func synchronize() throws -> Int {
         try file.synchronize()
         return try file.size()
     }
 
-    /// Cuts a log back to the last line whose "step" is `step` or less; without such a line, to the lines at its beginning that have no step.
+    /// Cuts a log back to the last line whose "step" is `step` or less; without such a line, to the lines at
+    /// its beginning that have no step.
     ///
-    /// A line that was not finished goes too. The file keeps its place, so a `JSONLinesFile` that is open on it goes on behind the cut.
+    /// A line that was not finished goes too. The file keeps its place, so a `JSONLinesFile` that is open on
+    /// it goes on behind the cut.
     /// - Returns: the log's size in bytes.
-    /// - Throws: `ModelFileError`, also where a line that is to be kept comes behind one that is no JSON object.
-    @discardableResult
-    public static func truncate(_ path: String, afterStep step: Int) throws -> Int {
+    /// - Throws: `ModelFileError`, also where a line that is to be kept comes behind one that is no JSON
+    ///   object.
+    @discardableResult public static func truncate(_ path: String, afterStep step: Int) throws -> Int {
         let file = try FileDescriptor(path, O_RDWR)
         var content = [UInt8](repeating: 0, count: try file.size())
         try content.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
@@ -58,11 +59,12 @@ public final class JSONLinesFile {
                 let lineStep: Int? = if case .integer(let value)? = line["step"] { value } else { nil }
                 let keep = lineStep.map { $0 <= step } ?? (!stepSeen && damage == nil)
                 if keep {
-                    // Unreadable lines at the end are what a power cut leaves; between good ones they are something else.
+                    // Unreadable lines at the end are what a power cut leaves; between good ones they are
+                    // something else.
                     guard damage == nil else {
                         throw ModelFileError(
-                            path: path, found: "line \(damage ?? 0) is no JSON object", expected: "one object a line",
-                            remedy: "Mend or remove that line")
+                            path: path, found: "line \(damage ?? 0) is no JSON object",
+                            expected: "one object a line", remedy: "Mend or remove that line")
                     }
                     kept = end + 1
                 }

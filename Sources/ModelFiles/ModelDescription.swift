@@ -16,8 +16,8 @@ public struct ModelDescription: Sendable, Equatable {
     public var seed: UInt64
 
     public init(
-        architecture: Architecture, classes: [String], imageSize: Int, shortSide: Int, normalization: Normalization, epoch: Int = 0,
-        step: Int = 0, seed: UInt64 = 0
+        architecture: Architecture, classes: [String], imageSize: Int, shortSide: Int,
+        normalization: Normalization, epoch: Int = 0, step: Int = 0, seed: UInt64 = 0
     ) {
         self.architecture = architecture
         self.classes = classes
@@ -36,9 +36,10 @@ public struct ModelDescription: Sendable, Equatable {
     var metadata: [String: String] {
         func list(_ values: [Float]) -> String { JSON.array(values.map { .float($0) }).text }
         return [
-            "model": architecture.description, "classes": JSON.array(classes.map { .string($0) }).text, "image_size": "\(imageSize)",
-            "short_side": "\(shortSide)", "mean": list(normalization.mean), "deviation": list(normalization.deviation), "epoch": "\(epoch)",
-            "step": "\(step)", "seed": "\(seed)",
+            "model": architecture.description, "classes": JSON.array(classes.map { .string($0) }).text,
+            "image_size": "\(imageSize)", "short_side": "\(shortSide)",
+            "mean": list(normalization.mean), "deviation": list(normalization.deviation),
+            "epoch": "\(epoch)", "step": "\(step)", "seed": "\(seed)",
         ]
     }
 
@@ -53,7 +54,8 @@ public struct ModelDescription: Sendable, Equatable {
         func text(_ key: String) throws -> String {
             guard let value = file.metadata[key] else {
                 throw ModelFileError(
-                    path: file.path, found: "the metadata has no '\(key)'", expected: "a checkpoint that `trainer train` has written",
+                    path: file.path, found: "the metadata has no '\(key)'",
+                    expected: "a checkpoint that `trainer train` has written",
                     remedy: "Give another checkpoint")
             }
             return value
@@ -80,9 +82,7 @@ public struct ModelDescription: Sendable, Equatable {
                 return Float(value)
             }
         }
-        do {
-            architecture = try Architecture(parsing: text("model"))
-        } catch let error as NetworkError {
+        do { architecture = try Architecture(parsing: text("model")) } catch let error as NetworkError {
             throw try wrong("model", "a specification (\(error))")
         }
         guard case .array(let names) = try? JSON.parse(text("classes")), names.count >= 2 else {
@@ -95,7 +95,9 @@ public struct ModelDescription: Sendable, Equatable {
         guard Set(classes).count == classes.count else { throw try wrong("classes", "each name once") }
         imageSize = try integer("image_size", ModelDescription.imageSizes)
         guard imageSize >= architecture.smallestImage else {
-            throw try wrong("image_size", "\(architecture.smallestImage) or more, as the poolings of '\(architecture)' need")
+            throw try wrong(
+                "image_size",
+                "\(architecture.smallestImage) or more, as the poolings of '\(architecture)' need")
         }
         shortSide = try integer("short_side", ModelDescription.imageSizes)
         normalization = Normalization(mean: try three("mean"), deviation: try three("deviation"))
@@ -105,12 +107,14 @@ public struct ModelDescription: Sendable, Equatable {
         self.seed = seed
     }
 
-    /// A state of torchvision's VGG has no metadata. Its names and shapes tell the layers; the rest is torchvision's: 224 pixels cut from a shorter
-    /// side of 256, ImageNet's mean and deviation, classes by number.
+    /// A state of torchvision's VGG has no metadata. Its names and shapes tell the layers; the rest is
+    /// torchvision's: 224 pixels cut from a shorter side of 256, ImageNet's mean and deviation, classes by
+    /// number.
     private init(inferring file: SafetensorsFile) throws {
         let foreign = ModelFileError(
             path: file.path,
-            found: "neither metadata of `trainer train` nor the names of torchvision's VGG (features.0.weight, classifier.0.weight …)",
+            found:
+                "neither metadata of `trainer train` nor the names of torchvision's VGG (features.0.weight, classifier.0.weight …)",
             expected: "a checkpoint of this program, or a torchvision VGG without batch normalisation",
             remedy: "Save the model as safetensors with torchvision's names")
         func indices(_ prefix: String) -> [Int] {
@@ -122,27 +126,25 @@ public struct ModelDescription: Sendable, Equatable {
         var tokens: [String] = []
         let features = indices("features")
         for (place, index) in features.enumerated() {
-            guard let shape = file.tensors["features.\(index).weight"]?.shape, shape.count == 4, shape[2] == 3, shape[3] == 3 else {
-                throw foreign
-            }
+            guard let shape = file.tensors["features.\(index).weight"]?.shape, shape.count == 4,
+                shape[2] == 3, shape[3] == 3
+            else { throw foreign }
             tokens.append("\(shape[0])")
-            // Convolution and ReLU are two modules; a third before the next convolution is a pooling. VGG ends with one.
+            // Convolution and ReLU are two modules; a third before the next convolution is a pooling. VGG
+            // ends with one.
             let gap = place + 1 < features.count ? features[place + 1] - index : 3
             guard gap == 2 || gap == 3 else { throw foreign }
             if gap == 3 { tokens.append("M") }
         }
         let classifier = indices("classifier")
         let shapes = classifier.compactMap { file.tensors["classifier.\($0).weight"]?.shape }
-        guard let last = shapes.last, shapes.allSatisfy({ $0.count == 2 }), (2...1_000_000).contains(last[0]), !features.isEmpty else {
-            throw foreign
-        }
+        guard let last = shapes.last, shapes.allSatisfy({ $0.count == 2 }), (2...1_000_000).contains(last[0]),
+            !features.isEmpty
+        else { throw foreign }
         tokens += shapes.dropLast().map { "F\($0[0])" }
-        do {
-            architecture = try Architecture(parsing: tokens.joined(separator: ","))
-        } catch {
-            throw foreign
-        }
-        // A tensor without elements may claim sizes near the largest integer, so nothing is multiplied before it is bounded.
+        do { architecture = try Architecture(parsing: tokens.joined(separator: ",")) } catch { throw foreign }
+        // A tensor without elements may claim sizes near the largest integer, so nothing is multiplied before
+        // it is bounded.
         let channels = file.tensors["features.\(features[features.count - 1]).weight"]?.shape[0] ?? 1
         let side = Int(Double(shapes[0][1] / channels).squareRoot().rounded())
         guard side >= 1, side <= ModelDescription.imageSizes.upperBound / architecture.smallestImage,

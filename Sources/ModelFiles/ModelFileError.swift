@@ -18,7 +18,9 @@ public struct ModelFileError: Error, CustomStringConvertible, Equatable {
         self.remedy = remedy
     }
 
-    public var description: String { path + ": " + found + (expected.isEmpty ? "" : "; expected \(expected)") + ". \(remedy)." }
+    public var description: String {
+        path + ": " + found + (expected.isEmpty ? "" : "; expected \(expected)") + ". \(remedy)."
+    }
 
     /// The error of a system call: of the one that has just failed, or by its code.
     package static func system(_ path: String, _ action: String, code: Int32 = errno) -> ModelFileError {
@@ -32,6 +34,7 @@ public struct ModelFileError: Error, CustomStringConvertible, Equatable {
             default: "Check the path and the disk"
             }
         return ModelFileError(
-            path: path, found: "\(action) failed: \(String(cString: strerror(code)))", expected: "", remedy: remedy)
+            path: path, found: "\(action) failed: \(String(cString: strerror(code)))",
+            expected: "", remedy: remedy)
     }
 }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// An array in NumPy's format (`numpy.load` reads it): a magic word, a header that is a Python dictionary, and the elements, row-major.
+/// An array in NumPy's format (`numpy.load` reads it): a magic word, a header that is a Python dictionary,
+/// and the elements, row-major.
 ///
 /// Neither reading nor writing holds the whole array in memory.
 public struct NPYFile: Sendable {
@@ -14,10 +15,12 @@ public struct NPYFile: Sendable {
 
     private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
-    /// What stands before the elements of a float32 array of this shape, by version 1.0 of the format: its length is a multiple of 64.
+    /// What stands before the elements of a float32 array of this shape, by version 1.0 of the format: its
+    /// length is a multiple of 64.
     static func header(shape: [Int]) -> [UInt8] {
         let sizes = shape.map { "\($0)," }.joined(separator: " ")
-        var text = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(shape.count == 1 ? sizes : String(sizes.dropLast()))), }"
+        var text =
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (\(shape.count == 1 ? sizes : String(sizes.dropLast()))), }"
         text += String(repeating: " ", count: 63 - (10 + text.utf8.count) % 64) + "\n"
         let count = text.utf8.count
         return magic + [1, 0, UInt8(count & 255), UInt8(count >> 8)] + Array(text.utf8)
@@ -27,7 +30,9 @@ public struct NPYFile: Sendable {
     ///
     /// - Parameter body: hands the elements over, in order, in pieces of any length.
     /// - Throws: `ModelFileError` where the file cannot be written, and what `body` throws.
-    public static func write(_ path: String, shape: [Int], _ body: (_ append: FloatSink) throws -> Void) throws {
+    public static func write(_ path: String, shape: [Int], _ body: (_ append: FloatSink) throws -> Void)
+        throws
+    {
         try AtomicFile.write(path) { output in
             try output.write(header(shape: shape))
             var written = 0
@@ -45,25 +50,34 @@ public struct NPYFile: Sendable {
         let magic = NPYFile.magic
         func damaged(_ found: String, _ expected: String) -> ModelFileError {
             ModelFileError(
-                path: path, found: found, expected: expected, remedy: "Give a file of `trainer evaluate --save-posteriors` or `numpy.save`")
+                path: path, found: found, expected: expected,
+                remedy: "Give a file of `trainer evaluate --save-posteriors` or `numpy.save`")
         }
         guard size >= 10 else { throw damaged("the file has \(size) bytes", "NumPy's header") }
         var start = [UInt8](repeating: 0, count: min(12, size))
         try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
-        guard Array(start.prefix(6)) == magic, (1...3).contains(start[6]) else { throw damaged("no array of NumPy's", "NumPy's header") }
+        guard Array(start.prefix(6)) == magic, (1...3).contains(start[6]) else {
+            throw damaged("no array of NumPy's", "NumPy's header")
+        }
         let isLong = start[6] > 1
         guard !isLong || start.count == 12 else { throw damaged("the header is cut short", "NumPy's header") }
         let length = (isLong ? start[8..<12] : start[8..<10]).reversed().reduce(0) { $0 << 8 | Int($1) }
         let dataStart = (isLong ? 12 : 10) + length
-        guard length <= 65_536, dataStart <= size else { throw damaged("the header claims \(length) bytes", "one within the file") }
+        guard length <= 65_536, dataStart <= size else {
+            throw damaged("the header claims \(length) bytes", "one within the file")
+        }
         var header = [UInt8](repeating: 0, count: length)
         try header.withUnsafeMutableBytes { try file.read(into: $0, at: dataStart - length) }
         let text = String(decoding: header, as: UTF8.self)
         guard let type = text.firstMatch(of: /'descr':\s*'([^']*)'/)?.1, type == "<f4" || type == "<f8" else {
             throw damaged("the header is \(text.prefix(200))", "elements of type '<f4' or '<f8'")
         }
-        guard text.contains(/'fortran_order':\s*False/) else { throw damaged("the array is not row-major", "'fortran_order': False") }
-        guard let list = text.firstMatch(of: /'shape':\s*\(([0-9, ]*)\)/)?.1 else { throw damaged("a header without shape", "a shape") }
+        guard text.contains(/'fortran_order':\s*False/) else {
+            throw damaged("the array is not row-major", "'fortran_order': False")
+        }
+        guard let list = text.firstMatch(of: /'shape':\s*\(([0-9, ]*)\)/)?.1 else {
+            throw damaged("a header without shape", "a shape")
+        }
         var shape: [Int] = []
         var count = 1
         for part in list.split(whereSeparator: { $0 == "," || $0 == " " }) {
@@ -77,7 +91,9 @@ public struct NPYFile: Sendable {
         guard count == (size - dataStart) / width, (size - dataStart) % width == 0 else {
             throw damaged("\(size - dataStart) bytes of elements", "\(width) for each of the shape (\(list))")
         }
-        (self.path, self.shape, self.file, self.dataStart, isDouble) = (path, shape, file, dataStart, width == 8)
+        (self.path, self.shape, self.file, self.dataStart, isDouble) = (
+            path, shape, file, dataStart, width == 8
+        )
     }
 
     /// The elements of a range, counted over the whole array.
@@ -88,10 +104,13 @@ public struct NPYFile: Sendable {
         return try elements(range, as: Float.self)
     }
 
-    private func elements<Element: BitwiseCopyable>(_ range: Range<Int>, as type: Element.Type) throws -> [Element] {
+    private func elements<Element: BitwiseCopyable>(_ range: Range<Int>, as type: Element.Type) throws
+        -> [Element]
+    {
         try [Element](unsafeUninitializedCapacity: range.count) { elements, initialised in
             try file.read(
-                into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: elements[..<range.count])),
+                into: UnsafeMutableRawBufferPointer(
+                    UnsafeMutableBufferPointer(rebasing: elements[..<range.count])),
                 at: dataStart + range.lowerBound * MemoryLayout<Element>.size)
             initialised = range.count
         }

@@ -10,7 +10,8 @@ public struct FloatSink {
 
     /// Lets `body` write through a buffer: rows of a few classes are far too short for a system call each.
     static func buffered(
-        _ write: (UnsafeRawBufferPointer) throws -> Void, _ counted: (Int) -> Void, _ body: (FloatSink) throws -> Void
+        _ write: (UnsafeRawBufferPointer) throws -> Void, _ counted: (Int) -> Void,
+        _ body: (FloatSink) throws -> Void
     ) throws {
         let capacity = 1 << 16
         var buffer: [Float] = []
@@ -38,13 +39,14 @@ public struct FloatSink {
     }
 }
 
-/// Numbers that may be more than memory holds: written once, in order, to a file without a name, and read through a mapping whose pages the system
-/// may drop at any time.
+/// Numbers that may be more than memory holds: written once, in order, to a file without a name, and read
+/// through a mapping whose pages the system may drop at any time.
 public final class SpooledFloats: Sendable {
     public let count: Int
     private nonisolated(unsafe) let base: UnsafeMutableRawPointer?
 
-    /// Takes what `body` hands over. The file lies in the folder for temporary files (`TMPDIR`), and goes with this object, or with the process.
+    /// Takes what `body` hands over. The file lies in the folder for temporary files (`TMPDIR`), and goes
+    /// with this object, or with the process.
     ///
     /// - Throws: `ModelFileError` where the folder cannot be written or is full, and what `body` throws.
     public init(_ body: (_ append: FloatSink) throws -> Void) throws {
@@ -68,7 +70,9 @@ public final class SpooledFloats: Sendable {
     deinit { if let base { munmap(base, 4 * count) } }
 
     /// Calls `body` with the numbers of a range.
-    public func withValues<Result>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Float>) throws -> Result) rethrows -> Result {
+    public func withValues<Result>(_ range: Range<Int>, _ body: (UnsafeBufferPointer<Float>) throws -> Result)
+        rethrows -> Result
+    {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "numbers \(range) of \(count)")
         guard let base, !range.isEmpty else { return try body(UnsafeBufferPointer(start: nil, count: 0)) }
         let start = base.assumingMemoryBound(to: Float.self) + range.lowerBound

@@ -13,10 +13,10 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
     /// The comma list, such as `32,32,M,F256`; names are written out. Empty for the linear classifier.
     public let specification: String
 
-    /// Specifications that have names. `deepimage` is the paper's table 2, `scaling` the network of its figures 2–4.
+    /// Specifications that have names. `deepimage` is the paper's table 2, `scaling` the network of its
+    /// figures 2–4.
     public static let named: [(name: String, specification: String)] = [
-        ("mini", "32,M,64,M,128,M,128,M,F256"),
-        ("linear", ""),
+        ("mini", "32,M,64,M,128,M,128,M,F256"), ("linear", ""),
         ("scaling", "64,M,128,M,256,256,M,512,512,M,512,512,M,F4096,F4096"),
         ("vgg16", "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F4096,F4096"),
         ("deepimage", "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F6144,F6144"),
@@ -32,23 +32,29 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
         if let entry = Architecture.named.first(where: { $0.name == text.lowercased() }) {
             specification = entry.specification
         } else {
-            specification = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmed }.joined(separator: ",")
+            specification = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmed }
+                .joined(separator: ",")
             if specification.isEmpty { throw NetworkError("the specification is empty; \(known)") }
         }
         var tokens: [Token] = []
         // The linear classifier has no tokens at all.
-        for token in specification.isEmpty ? [] : specification.split(separator: ",", omittingEmptySubsequences: false) {
+        for token in specification.isEmpty
+            ? [] : specification.split(separator: ",", omittingEmptySubsequences: false)
+        {
             let number = token.first == "F" ? token.dropFirst() : token[...]
             if token == "M" {
                 tokens.append(.maxPooling)
             } else if let count = Int(number), (1...65_536).contains(count), number.allSatisfy(\.isNumber) {
-                tokens.append(token.first == "F" ? .fullyConnected(units: count) : .convolution(filters: count))
+                tokens.append(
+                    token.first == "F" ? .fullyConnected(units: count) : .convolution(filters: count))
             } else {
                 throw NetworkError("unknown token '\(token)' in '\(text)'; \(known)")
             }
             if case .fullyConnected? = tokens.dropLast().last {
                 guard case .fullyConnected? = tokens.last else {
-                    throw NetworkError("'\(token)' follows a fully connected layer in '\(text)'; after the first F only F may stand")
+                    throw NetworkError(
+                        "'\(token)' follows a fully connected layer in '\(text)'; after the first F only F may stand"
+                    )
                 }
             }
         }
@@ -74,7 +80,5 @@ extension Substring {
 public struct NetworkError: Error, CustomStringConvertible, Equatable {
     public let description: String
 
-    public init(_ description: String) {
-        self.description = description
-    }
+    public init(_ description: String) { self.description = description }
 }

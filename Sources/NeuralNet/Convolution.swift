@@ -18,7 +18,10 @@ public struct ConvolutionAlgorithms: Sendable, Equatable, CustomStringConvertibl
     public var backwardData: ConvolutionAlgorithm
     public var backwardWeights: ConvolutionAlgorithm
 
-    public init(forward: ConvolutionAlgorithm, backwardData: ConvolutionAlgorithm, backwardWeights: ConvolutionAlgorithm) {
+    public init(
+        forward: ConvolutionAlgorithm, backwardData: ConvolutionAlgorithm,
+        backwardWeights: ConvolutionAlgorithm
+    ) {
         self.forward = forward
         self.backwardData = backwardData
         self.backwardWeights = backwardWeights
@@ -38,11 +41,15 @@ public struct ConvolutionAlgorithms: Sendable, Equatable, CustomStringConvertibl
     }
 
     /// Each that occurs, once.
-    var distinct: [ConvolutionAlgorithm] { ConvolutionAlgorithm.allCases.filter { [forward, backwardData, backwardWeights].contains($0) } }
+    var distinct: [ConvolutionAlgorithm] {
+        ConvolutionAlgorithm.allCases.filter { [forward, backwardData, backwardWeights].contains($0) }
+    }
 
     /// `winograd4`, or `winograd4/direct/winograd2` for forward, backward-data and backward-weights.
     public var description: String {
-        distinct.count == 1 ? forward.rawValue : [forward, backwardData, backwardWeights].map(\.rawValue).joined(separator: "/")
+        distinct.count == 1
+            ? forward.rawValue
+            : [forward, backwardData, backwardWeights].map(\.rawValue).joined(separator: "/")
     }
 }
 
@@ -58,14 +65,17 @@ public enum ConvolutionChoice: Sendable, Equatable {
     }
 }
 
-/// `auto`, an algorithm's name, or three of them with slashes between, for forward, backward-data and backward-weights.
+/// `auto`, an algorithm's name, or three of them with slashes between, for forward, backward-data and
+/// backward-weights.
 extension ConvolutionChoice: RawRepresentable {
     public init?(rawValue: String) {
         if rawValue == "auto" {
             self = .auto
             return
         }
-        let names = rawValue.split(separator: "/", omittingEmptySubsequences: false).map { ConvolutionAlgorithm(rawValue: String($0)) }
+        let names = rawValue.split(separator: "/", omittingEmptySubsequences: false).map {
+            ConvolutionAlgorithm(rawValue: String($0))
+        }
         let found = names.compactMap(\.self)
         guard found.count == names.count, [1, 3].contains(found.count) else { return nil }
         self = .all(
@@ -91,11 +101,14 @@ protocol ConvolutionMethod: AnyObject {
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws
 
     /// inputGradient ← outputGradient ∗ turned weights; where `mask` is given, only where it is positive.
-    func backwardData(outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int) throws
+    func backwardData(
+        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int) throws
 
-    /// weightGradient ← Σ input · outputGradient; where `mask` is given, only where it is positive, and `biasGradient` is made too.
+    /// weightGradient ← Σ input · outputGradient; where `mask` is given, only where it is positive, and
+    /// `biasGradient` is made too.
     func backwardWeights(
-        input: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer, biasGradient: Buffer, batch: Int) throws
+        input: Buffer, outputGradient: Buffer, mask: Buffer?,
+        weightGradient: Buffer, biasGradient: Buffer, batch: Int) throws
 
     /// Whether the backward calls take a mask; the caller applies it otherwise.
     var takesMask: Bool { get }
@@ -121,12 +134,13 @@ public final class Convolution: ReshapableLayer {
 
     public var name: String { Convolution.name(input: inputShape, output: outputShape) }
 
-    static func name(input: FeatureShape, output: FeatureShape) -> String { "conv \(input.channels)→\(output.channels)" }
+    static func name(input: FeatureShape, output: FeatureShape) -> String {
+        "conv \(input.channels)→\(output.channels)"
+    }
 
     init(
-        input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter, algorithms: ConvolutionAlgorithms?,
-        keepsTransformedWeights: Bool,
-        device: Device
+        input: FeatureShape, filters: Int, weight: Parameter, bias: Parameter,
+        algorithms: ConvolutionAlgorithms?, keepsTransformedWeights: Bool, device: Device
     ) throws {
         inputShape = input
         outputShape = FeatureShape(height: input.height, width: input.width, channels: filters)
@@ -141,7 +155,8 @@ public final class Convolution: ReshapableLayer {
             case .winograd2, .winograd4:
                 try WinogradConvolution(
                     input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4,
-                    keepsTransformedWeights: keepsTransformedWeights && algorithm == chosen.forward, device: device)
+                    keepsTransformedWeights: keepsTransformedWeights && algorithm == chosen.forward,
+                    device: device)
             }
         }
         var made: [ConvolutionAlgorithm: any ConvolutionMethod] = [:]
@@ -159,8 +174,8 @@ public final class Convolution: ReshapableLayer {
         mask = try ReLUBackward(shape: outputShape, device: device)
     }
 
-    /// The algorithm wanted where it takes the shape, else `direct`, which takes all. By default F(4×4), but F(2×2) on maps smaller than 3,
-    /// where most of a tile of four would fall outside.
+    /// The algorithm wanted where it takes the shape, else `direct`, which takes all. By default F(4×4), but
+    /// F(2×2) on maps smaller than 3, where most of a tile of four would fall outside.
     static func algorithm(wanted: ConvolutionAlgorithm?, input: FeatureShape) -> ConvolutionAlgorithm {
         let winogradFits = input.storedChannels % 16 == 0
         let automatic: ConvolutionAlgorithm = min(input.height, input.width) < 3 ? .winograd2 : .winograd4
@@ -174,7 +189,8 @@ public final class Convolution: ReshapableLayer {
     /// `algorithm` for each pass.
     static func algorithms(wanted: ConvolutionAlgorithms?, input: FeatureShape) -> ConvolutionAlgorithms {
         ConvolutionAlgorithms(
-            forward: algorithm(wanted: wanted?.forward, input: input), backwardData: algorithm(wanted: wanted?.backwardData, input: input),
+            forward: algorithm(wanted: wanted?.forward, input: input),
+            backwardData: algorithm(wanted: wanted?.backwardData, input: input),
             backwardWeights: algorithm(wanted: wanted?.backwardWeights, input: input))
     }
 
@@ -185,8 +201,8 @@ public final class Convolution: ReshapableLayer {
     }
 
     public func workspaceByteCount(maximumBatch: Int) -> Int {
-        methods.values.map { $0.workspaceByteCount(maximumBatch: maximumBatch) }
-            .reduce(mask.workspaceByteCount(maximumBatch: maximumBatch), max)
+        methods.values.map { $0.workspaceByteCount(maximumBatch: maximumBatch) }.reduce(
+            mask.workspaceByteCount(maximumBatch: maximumBatch), max)
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer?, maximumBatch: Int) throws {
@@ -198,15 +214,19 @@ public final class Convolution: ReshapableLayer {
     public func weightsChanged() { forwardMethod.weightsChanged() }
 
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
-        try forwardMethod.forward(input: input, weights: weights[0], bias: weights[1], output: output, batch: pass.batch)
+        try forwardMethod.forward(
+            input: input, weights: weights[0], bias: weights[1], output: output, batch: pass.batch)
     }
 
     public func backward(
-        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?, parameterGradients: [Buffer], pass: Pass
+        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
+        parameterGradients: [Buffer], pass: Pass
     ) throws {
         // A method that takes the mask of a gradient that has it already changes nothing.
         if !weightsMethod.takesMask || (inputGradient != nil && !dataMethod.takesMask) {
-            try mask.apply(output: output, outputGradient: outputGradient, biasGradient: parameterGradients[1], batch: pass.batch)
+            try mask.apply(
+                output: output, outputGradient: outputGradient,
+                biasGradient: parameterGradients[1], batch: pass.batch)
         }
         try weightsMethod.backwardWeights(
             input: input, outputGradient: outputGradient, mask: weightsMethod.takesMask ? output : nil,
@@ -214,8 +234,8 @@ public final class Convolution: ReshapableLayer {
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
             try dataMethod.backwardData(
-                outputGradient: outputGradient, mask: dataMethod.takesMask ? output : nil, weights: weights[0],
-                inputGradient: inputGradient, batch: pass.batch)
+                outputGradient: outputGradient, mask: dataMethod.takesMask ? output : nil,
+                weights: weights[0], inputGradient: inputGradient, batch: pass.batch)
         }
     }
 }

@@ -1,10 +1,12 @@
 import Compute
 
-/// A network over images of any size (section 5 of the paper): its convolutions run once over the whole image, and its fully connected layers,
-/// with the weights as they lie, over every window of the last feature map that has the size of the training image's map.
+/// A network over images of any size (section 5 of the paper): its convolutions run once over the whole
+/// image, and its fully connected layers, with the weights as they lie, over every window of the last feature
+/// map that has the size of the training image's map.
 ///
-/// So the first of them is a k×k convolution and the others are 1×1. At the training size there is one window, and the scores are the plain
-/// network's. The windows of a whole mini-batch, whatever their images' sizes, share the products with the weights.
+/// So the first of them is a k×k convolution and the others are 1×1. At the training size there is one
+/// window, and the scores are the plain network's. The windows of a whole mini-batch, whatever their images'
+/// sizes, share the products with the weights.
 public final class DenseNetwork {
     /// Neighbours in a mini-batch that have one size.
     public struct Run: Equatable, Sendable {
@@ -89,7 +91,8 @@ public final class DenseNetwork {
         return (rows - window.height + 1, columns - window.width + 1)
     }
 
-    /// Bytes of the maps that one pass through the convolutions makes at a time, where it takes more than one image.
+    /// Bytes of the maps that one pass through the convolutions makes at a time, where it takes more than one
+    /// image.
     private static let mapBytes = 256 << 20
 
     /// Bytes of the largest buffer that one image of this size needs.
@@ -119,9 +122,11 @@ public final class DenseNetwork {
         return maps
     }
 
-    /// Class scores of each image of a mini-batch, averaged over its windows, `[images][classes rounded up to 16]`.
+    /// Class scores of each image of a mini-batch, averaged over its windows, `[images][classes rounded up to
+    /// 16]`.
     ///
-    /// - Parameter load: fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from `first` on.
+    /// - Parameter load: fills a part of the network's input, `[count][height][width][4]`, with the
+    ///   mini-batch's images from `first` on.
     /// - Throws: `NetworkError` where a window does not fit an image, and what `load` throws.
     public func logits(_ runs: [Run], load: Load) throws -> [Float] {
         let average = try Average(self, runs)
@@ -129,13 +134,13 @@ public final class DenseNetwork {
         return try means[0].read(average.floatCount)
     }
 
-    /// Posteriors of each image of a mini-batch, `[images][classes rounded up to 16]`, and where `label` is given those of this class in each
-    /// window of each image, too.
+    /// Posteriors of each image of a mini-batch, `[images][classes rounded up to 16]`, and where `label` is
+    /// given those of this class in each window of each image, too.
     ///
     /// - Parameter load: as for `logits`.
-    public func posteriors(
-        _ runs: [Run], averaging: Averaging, label: Int? = nil, load: Load
-    ) throws -> (images: [Float], windows: [Float]) {
+    public func posteriors(_ runs: [Run], averaging: Averaging, label: Int? = nil, load: Load) throws -> (
+        images: [Float], windows: [Float]
+    ) {
         let average = try Average(self, runs)
         var windows: [Float] = []
         try forward(runs, load: load) { scores, rows in
@@ -145,7 +150,9 @@ public final class DenseNetwork {
             if averaging == .posteriors { try average.add(self.scores[1], rows: rows) }
             if let label {
                 let values: [Float] = try self.scores[1].read(rows.count * network.logitsStride)
-                windows += Swift.stride(from: label, to: values.count, by: network.logitsStride).map { values[$0] }
+                windows += Swift.stride(from: label, to: values.count, by: network.logitsStride).map {
+                    values[$0]
+                }
             }
         }
         if averaging == .logits { try softmax(means[0], into: &means, rows: average.images) }
@@ -154,18 +161,21 @@ public final class DenseNetwork {
 
     private func softmax(_ source: Buffer, into buffers: inout GrowingBuffers, rows: Int) throws {
         try buffers.reserve(1, floatCount: rows * network.logitsStride)
-        try softmax.launch([rows], local: [1], source, buffers[1], rows, network.classes, network.logitsStride)
+        try softmax.launch(
+            [rows], local: [1], source, buffers[1], rows, network.classes, network.logitsStride)
     }
 
-    /// Fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from `first` on.
+    /// Fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from
+    /// `first` on.
     public typealias Load = (_ input: Buffer, _ first: Int, _ part: Run) throws -> Void
 
-    /// Scores every window of every image of a mini-batch, in its order, and hands the scores over as they come: the windows' numbers and
-    /// `[windows][classes rounded up to 16]`, good until the call returns. No more than one product's are held at a time.
-    func forward(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void) throws {
-        do {
-            try score(runs, load: load, consume: consume)
-        } catch {
+    /// Scores every window of every image of a mini-batch, in its order, and hands the scores over as they
+    /// come: the windows' numbers and `[windows][classes rounded up to 16]`, good until the call returns. No
+    /// more than one product's are held at a time.
+    func forward(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void)
+        throws
+    {
+        do { try score(runs, load: load, consume: consume) } catch {
             // What went wrong first is what counts.
             try? restore()
             throw error
@@ -173,7 +183,9 @@ public final class DenseNetwork {
         try restore()
     }
 
-    private func score(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void) throws {
+    private func score(
+        _ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void
+    ) throws {
         let total = try runs.reduce(0) { sum, run in
             let size = try mapSize(height: run.height, width: run.width)
             return sum + size.height * size.width * run.count
@@ -195,8 +207,8 @@ public final class DenseNetwork {
         }
         for run in runs {
             let (height, width) = try mapSize(height: run.height, width: run.width)
-            // As many images at once as the plain network would take of its own size, so that both need about the same memory, but no more than
-            // keep the cores busy.
+            // As many images at once as the plain network would take of its own size, so that both need about
+            // the same memory, but no more than keep the cores busy.
             let area = network.inputShape.height * network.inputShape.width
             let most = max(
                 1,
@@ -211,8 +223,8 @@ public final class DenseNetwork {
                 while next < part.count * height * width {
                     let count = min(part.count * height * width - next, chunk - pending)
                     try windows.launch(
-                        [window.height, count], local: [1, 1], map, rows[0], shape.height, shape.width, shape.storedChannels, window.height,
-                        window.width, next, pending)
+                        [window.height, count], local: [1, 1], map, rows[0], shape.height, shape.width,
+                        shape.storedChannels, window.height, window.width, next, pending)
                     next += count
                     pending += count
                     if pending == chunk { try classifyPending() }
@@ -235,7 +247,8 @@ public final class DenseNetwork {
         init(_ dense: DenseNetwork, _ runs: [Run]) throws {
             self.dense = dense
             maps = try dense.maps(runs)
-            segments = try Buffer(dense.network.device, maps.flatMap { [Int32($0.firstRow), Int32($0.count)] })
+            segments = try Buffer(
+                dense.network.device, maps.flatMap { [Int32($0.firstRow), Int32($0.count)] })
             try dense.means.reserve(0, floatCount: floatCount)
         }
 
@@ -245,7 +258,8 @@ public final class DenseNetwork {
             let end = maps.firstIndex { $0.firstRow >= rows.upperBound } ?? maps.count
             let stride = dense.network.logitsStride
             try dense.mean.launch(
-                [stride / 16, end - first], local: [1, 1], scores, segments, dense.means[0], first, rows.lowerBound, rows.count, stride)
+                [stride / 16, end - first], local: [1, 1], scores, segments, dense.means[0], first,
+                rows.lowerBound, rows.count, stride)
         }
     }
 
@@ -257,7 +271,8 @@ public final class DenseNetwork {
         let input = FeatureShape.image(height: part.height, width: part.width)
         try maps.reserve(0, floatCount: part.count * input.storedCount)
         for index in 1...2 {
-            // Convolutions and poolings take turns in no fixed order, so either buffer may have to hold the largest map.
+            // Convolutions and poolings take turns in no fixed order, so either buffer may have to hold the
+            // largest map.
             let largest = features.map(\.outputShape.storedCount).max() ?? 1
             try maps.reserve(index, floatCount: part.count * largest)
         }
@@ -310,7 +325,9 @@ public final class DenseNetwork {
 
     private func prepare(workspace: Buffer?, batch: Int) throws {
         for layer in features {
-            try layer.prepare(weights: layer.parameters.map { network.weights[$0] }, workspace: workspace, maximumBatch: batch)
+            try layer.prepare(
+                weights: layer.parameters.map { network.weights[$0] },
+                workspace: workspace, maximumBatch: batch)
         }
     }
 }

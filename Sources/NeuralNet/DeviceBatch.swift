@@ -2,8 +2,9 @@ import Compute
 
 /// A mini-batch on the device: photographs' bytes, what to cut from each, labels and weights.
 ///
-/// Uploads are queued, so the host's memory of each must stay until it is done: small arrays are staged here, the pixels' owner is kept.
-/// Two of these in turn let the host prepare a mini-batch while the device still reads the one before.
+/// Uploads are queued, so the host's memory of each must stay until it is done: small arrays are staged here,
+/// the pixels' owner is kept. Two of these in turn let the host prepare a mini-batch while the device still
+/// reads the one before.
 public final class DeviceBatch {
     private let device: Device
     public private(set) var bytes: Buffer
@@ -27,7 +28,8 @@ public final class DeviceBatch {
         staging = .allocate(byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8), alignment: 64)
     }
 
-    /// Bytes of the buffers for pixels, records, labels and weights, once `pixelBytes` of pixels have been uploaded.
+    /// Bytes of the buffers for pixels, records, labels and weights, once `pixelBytes` of pixels have been
+    /// uploaded.
     public static func byteCounts(capacity: Int, pixelBytes: Int) -> [Int] {
         [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride, capacity * 4, capacity * 4]
     }
@@ -39,7 +41,8 @@ public final class DeviceBatch {
     private static let slack = 8
 
     deinit {
-        // An upload that is under way still reads this memory; an error here has been reported by the call that caused it.
+        // An upload that is under way still reads this memory; an error here has been reported by the call
+        // that caused it.
         try? wait()
         staging.deallocate()
     }
@@ -47,7 +50,10 @@ public final class DeviceBatch {
     /// Starts to copy a mini-batch to the device, in the order of its queue.
     ///
     /// - Parameter owner: keeps the memory behind `pixels` alive; let go when the upload is waited for.
-    public func upload(pixels: UnsafeRawBufferPointer, owner: AnyObject, records: [CropRecord], labels: [Int32], weights: [Float]) throws {
+    public func upload(
+        pixels: UnsafeRawBufferPointer, owner: AnyObject,
+        records: [CropRecord], labels: [Int32], weights: [Float]
+    ) throws {
         try wait()
         if pixels.count + DeviceBatch.slack > bytes.byteCount {
             // Two steps, so that the old memory is given back before the new is taken.

@@ -13,7 +13,8 @@ final class DirectConvolution: ConvolutionMethod {
 
         var weightCount: Int { 9 * input.storedChannels * output.storedChannels }
 
-        /// Image rows that one slot of the weights' gradient sums: as many as keep both tensors' rows in a core's cache.
+        /// Image rows that one slot of the weights' gradient sums: as many as keep both tensors' rows in a
+        /// core's cache.
         var rowsPerSlot: Int {
             max(1, tuning.slotBytes / (4 * input.width * (input.storedChannels + output.storedChannels)))
         }
@@ -50,7 +51,8 @@ final class DirectConvolution: ConvolutionMethod {
         forwardImage = try device.kernel("convolution", "convolution_forward_image", constants: constants)
         flipWeights = try device.kernel("convolution", "convolution_flip_weights", constants: constants)
         weightsKernel = try device.kernel("convolution", "convolution_backward_weights", constants: constants)
-        weightsImage = try device.kernel("convolution", "convolution_backward_weights_image", constants: constants)
+        weightsImage = try device.kernel(
+            "convolution", "convolution_backward_weights_image", constants: constants)
         reduction = try SlotReduction(device: device)
         zeros = try Buffer(device, [Float](repeating: 0, count: sizes.zerosCount))
     }
@@ -67,33 +69,36 @@ final class DirectConvolution: ConvolutionMethod {
 
     func weightsChanged() {}
 
-    func forward(input source: Buffer, weights: Buffer, bias: Buffer, output target: Buffer, batch: Int) throws {
+    func forward(input source: Buffer, weights: Buffer, bias: Buffer, output target: Buffer, batch: Int)
+        throws
+    {
         let flags = MatrixProduct.Options([.bias, .relu]).rawValue
         if isImage {
             try launch(batch: batch, outputs: output.storedChannels) { range, pixels, panels in
                 try forwardImage.launch(
-                    range, local: [1, 1], source, weights, bias, zeros, target, batch, input.height, input.width, output.storedChannels,
-                    pixels,
-                    panels, flags)
+                    range, local: [1, 1], source, weights, bias, zeros, target, batch, input.height,
+                    input.width, output.storedChannels, pixels, panels, flags)
             }
         } else {
             try launch(batch: batch, outputs: output.storedChannels) { range, pixels, panels in
                 try forwardKernel.launch(
-                    range, local: [1, 1], source, weights, bias, zeros, target, batch, input.height, input.width, input.storedChannels,
-                    output.storedChannels, pixels, panels, flags)
+                    range, local: [1, 1], source, weights, bias, zeros, target, batch, input.height,
+                    input.width, input.storedChannels, output.storedChannels, pixels, panels, flags)
             }
         }
     }
 
-    func backwardData(outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int) throws {
+    func backwardData(
+        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
+    ) throws {
         guard let scratch else { return }
         try flipWeights.launch(
-            [input.storedChannels / 16, 9, output.storedChannels / 16], local: [1, 1, 1], weights, scratch, input.storedChannels,
-            output.storedChannels)
+            [input.storedChannels / 16, 9, output.storedChannels / 16], local: [1, 1, 1], weights, scratch,
+            input.storedChannels, output.storedChannels)
         try launch(batch: batch, outputs: input.storedChannels) { range, pixels, panels in
             try forwardKernel.launch(
-                range, local: [1, 1], outputGradient, scratch, weights, zeros, inputGradient, batch, input.height, input.width,
-                output.storedChannels, input.storedChannels, pixels, panels, 0)
+                range, local: [1, 1], outputGradient, scratch, weights, zeros, inputGradient, batch,
+                input.height, input.width, output.storedChannels, input.storedChannels, pixels, panels, 0)
         }
     }
 
@@ -101,11 +106,14 @@ final class DirectConvolution: ConvolutionMethod {
         let pixels = batch * input.height * input.width
         let panels = min(outputs / 16, tuning.panelsPerItem)
         let columns = (outputs / 16 + panels - 1) / panels
-        try call([(pixels + tuning.pixelsPerItem - 1) / tuning.pixelsPerItem, columns], tuning.pixelsPerItem, panels)
+        try call(
+            [(pixels + tuning.pixelsPerItem - 1) / tuning.pixelsPerItem, columns],
+            tuning.pixelsPerItem, panels)
     }
 
     func backwardWeights(
-        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer, biasGradient: Buffer, batch: Int
+        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
+        biasGradient: Buffer, batch: Int
     ) throws {
         guard let scratch else { return }
         let rows = batch * input.height
@@ -117,19 +125,20 @@ final class DirectConvolution: ConvolutionMethod {
             let accumulate = first == 0 ? 0 : 1
             if isImage {
                 try weightsImage.launch(
-                    [3, (output.storedChannels + 31) / 32, count], local: [1, 1, 1], source, outputGradient, scratch, first, last,
-                    sizes.rowsPerSlot, input.height, input.width, output.storedChannels, accumulate)
+                    [3, (output.storedChannels + 31) / 32, count], local: [1, 1, 1],
+                    source, outputGradient, scratch, first, last, sizes.rowsPerSlot,
+                    input.height, input.width, output.storedChannels, accumulate)
             } else {
                 try weightsKernel.launch(
-                    [3 * input.storedChannels / tuning.weightChannels, output.storedChannels / tuning.vector, count], local: [1, 1, 1],
-                    source,
-                    outputGradient, scratch, first, last, sizes.rowsPerSlot, input.height, input.width, input.storedChannels,
-                    output.storedChannels,
-                    accumulate)
+                    [
+                        3 * input.storedChannels / tuning.weightChannels,
+                        output.storedChannels / tuning.vector, count,
+                    ], local: [1, 1, 1], source, outputGradient, scratch, first, last, sizes.rowsPerSlot,
+                    input.height, input.width, input.storedChannels, output.storedChannels, accumulate)
             }
         }
         try reduction.add(
-            scratch, count: min(slots, (rows + sizes.rowsPerSlot - 1) / sizes.rowsPerSlot), into: weightGradient,
-            floatCount: sizes.weightCount)
+            scratch, count: min(slots, (rows + sizes.rowsPerSlot - 1) / sizes.rowsPerSlot),
+            into: weightGradient, floatCount: sizes.weightCount)
     }
 }

@@ -17,9 +17,7 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
     }
 
     /// A photograph of `size` × `size` pixels.
-    public static func image(size: Int) -> FeatureShape {
-        .image(height: size, width: size)
-    }
+    public static func image(size: Int) -> FeatureShape { .image(height: size, width: size) }
 
     /// A photograph of `height` × `width` pixels.
     public static func image(height: Int, width: Int) -> FeatureShape {
@@ -28,7 +26,8 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
 
     /// The shape after 2×2 pooling.
     var pooled: FeatureShape {
-        FeatureShape(height: height / 2, width: width / 2, channels: channels, channelMultiple: channelMultiple)
+        FeatureShape(
+            height: height / 2, width: width / 2, channels: channels, channelMultiple: channelMultiple)
     }
 
     /// The same channels on another map.
@@ -36,8 +35,8 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
         FeatureShape(height: height, width: width, channels: channels, channelMultiple: channelMultiple)
     }
 
-    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes past `channels` hold zeros, and keep
-    /// them by themselves: their weights and gradients are zero too.
+    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes
+    /// past `channels` hold zeros, and keep them by themselves: their weights and gradients are zero too.
     public var storedChannels: Int { (channels + channelMultiple - 1) / channelMultiple * channelMultiple }
 
     /// Floats of one image as stored.

@@ -1,6 +1,7 @@
 import Compute
 
-/// A fully connected layer with bias, and ReLU where it is not the last. Its input is the feature map before it, flattened as it lies.
+/// A fully connected layer with bias, and ReLU where it is not the last. Its input is the feature map before
+/// it, flattened as it lies.
 public final class FullyConnected: Layer {
     public let inputShape: FeatureShape
     public let outputShape: FeatureShape
@@ -19,18 +20,23 @@ public final class FullyConnected: Layer {
 
     public var name: String { FullyConnected.name(input: inputShape, output: outputShape) }
 
-    static func name(input: FeatureShape, output: FeatureShape) -> String { "fc \(input.count)→\(output.channels)" }
+    static func name(input: FeatureShape, output: FeatureShape) -> String {
+        "fc \(input.count)→\(output.channels)"
+    }
 
     /// A layer on its own, with parameters of its own: for timing it.
     public convenience init(inputs: Int, outputs: Int, device: Device) throws {
         let input = FeatureShape(height: 1, width: 1, channels: inputs)
         try self.init(
             input: input, units: outputs, relu: true,
-            weight: Parameter(name: "weight", layout: .fullyConnected(units: outputs, input: input), index: 0),
+            weight: Parameter(
+                name: "weight", layout: .fullyConnected(units: outputs, input: input), index: 0),
             bias: Parameter(name: "bias", layout: .bias(count: outputs), index: 1), device: device)
     }
 
-    init(input: FeatureShape, units: Int, relu: Bool, weight: Parameter, bias: Parameter, device: Device) throws {
+    init(input: FeatureShape, units: Int, relu: Bool, weight: Parameter, bias: Parameter, device: Device)
+        throws
+    {
         inputShape = input
         outputShape = FeatureShape(height: 1, width: 1, channels: units)
         parameters = [weight, bias]
@@ -42,7 +48,8 @@ public final class FullyConnected: Layer {
         reluBackward = try ReLUBackward(shape: outputShape, device: device)
         let tuning = Tuning(for: device.description).fullyConnected
         inputsPerItem = tuning.inputsPerItem
-        backwardData = try device.kernel("fully_connected", "fully_connected_backward_data", constants: tuning.constants)
+        backwardData = try device.kernel(
+            "fully_connected", "fully_connected_backward_data", constants: tuning.constants)
     }
 
     public func workspaceByteCount(maximumBatch: Int) -> Int {
@@ -64,32 +71,37 @@ public final class FullyConnected: Layer {
         // Dead before the bias' partial sums are needed again, so they may share memory.
         let panels = (maximumBatch + 15) / 16 * 16
         gradientPanels = try workspace?.slice(byteOffset: 0, byteCount: 4 * panels * outputs)
-        sums = try workspace?.slice(byteOffset: FullyConnected.wholePages(4 * panels * outputs), byteCount: 4 * panels * inputs)
+        sums = try workspace?.slice(
+            byteOffset: FullyConnected.wholePages(4 * panels * outputs), byteCount: 4 * panels * inputs)
     }
 
     /// Y[batch × outputs] ← X[batch × inputs] · W + b
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         try product.multiply(
-            input, aColumns: inputs, weights[0], .panels(rows: inputs), bias: weights[1], into: output, .rowMajor(columns: outputs),
-            m: pass.batch, n: outputs, k: inputs, options: relu ? [.bias, .relu] : .bias)
+            input, aColumns: inputs, weights[0], .panels(rows: inputs), bias: weights[1], into: output,
+            .rowMajor(columns: outputs), m: pass.batch, n: outputs, k: inputs,
+            options: relu ? [.bias, .relu] : .bias)
     }
 
     /// dW ← Xᵀ · dY, dX ← dY · Wᵀ
     public func backward(
-        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?, parameterGradients: [Buffer], pass: Pass
+        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
+        parameterGradients: [Buffer], pass: Pass
     ) throws {
         try reluBackward.apply(
-            output: relu ? output : nil, outputGradient: outputGradient, biasGradient: parameterGradients[1], batch: pass.batch)
+            output: relu ? output : nil, outputGradient: outputGradient,
+            biasGradient: parameterGradients[1], batch: pass.batch)
         try product.multiply(
-            input, aColumns: inputs, transposed: true, outputGradient, .rowMajor(columns: outputs), into: parameterGradients[0],
-            .panels(rows: inputs), m: inputs, n: outputs, k: pass.batch)
+            input, aColumns: inputs, transposed: true, outputGradient, .rowMajor(columns: outputs),
+            into: parameterGradients[0], .panels(rows: inputs), m: inputs, n: outputs, k: pass.batch)
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
             guard let gradientPanels, let sums else { return }
-            try product.pack(outputGradient, transposed: true, into: gradientPanels, k: outputs, n: pass.batch)
+            try product.pack(
+                outputGradient, transposed: true, into: gradientPanels, k: outputs, n: pass.batch)
             try backwardData.launch(
-                [(inputs + inputsPerItem - 1) / inputsPerItem], local: [1], gradientPanels, weights[0], sums, inputGradient, pass.batch,
-                inputs, outputs, inputsPerItem)
+                [(inputs + inputsPerItem - 1) / inputsPerItem], local: [1], gradientPanels, weights[0], sums,
+                inputGradient, pass.batch, inputs, outputs, inputsPerItem)
         }
     }
 }

@@ -1,10 +1,12 @@
 import Compute
 import Synchronization
 
-/// Decoded photographs that stay on the device (section 3.1 of the paper): from the second epoch they are neither decoded nor uploaded.
+/// Decoded photographs that stay on the device (section 3.1 of the paper): from the second epoch they are
+/// neither decoded nor uploaded.
 ///
-/// Photographs are added as they come, up to `capacity` bytes, into at most `ImageInput.cacheSlabs` buffers below the device's largest; what no
-/// longer fits comes from the loader as before. The bytes are the loader's, so results do not depend on what is cached.
+/// Photographs are added as they come, up to `capacity` bytes, into at most `ImageInput.cacheSlabs` buffers
+/// below the device's largest; what no longer fits comes from the loader as before. The bytes are the
+/// loader's, so results do not depend on what is cached.
 public final class ImageCache {
     /// Where a photograph lies.
     public struct Entry: Sendable {
@@ -56,8 +58,8 @@ public final class ImageCache {
         if capacity <= 0 { index.close() }
     }
 
-    /// What `auto` allows: half of the memory that is not allocated yet. The other half is left to the system, to the runtime and, where the
-    /// device is a CPU, to the decoder.
+    /// What `auto` allows: half of the memory that is not allocated yet. The other half is left to the
+    /// system, to the runtime and, where the device is a CPU, to the decoder.
     public static func automaticCapacity(of device: DeviceDescription, allocated: Int) -> Int {
         max(0, (device.globalMemory - allocated) / 2)
     }
@@ -65,14 +67,19 @@ public final class ImageCache {
     /// Where a photograph lies; nil where it is not cached.
     public subscript(_ sample: Int) -> Entry? { entries[sample] }
 
-    /// Queues a copy of a photograph from `bytes` into the cache where there is room; keeps one that is there already.
-    public func insert(_ sample: Int, from bytes: Buffer, byteOffset: Int, width: Int32, height: Int32) throws {
+    /// Queues a copy of a photograph from `bytes` into the cache where there is room; keeps one that is there
+    /// already.
+    public func insert(_ sample: Int, from bytes: Buffer, byteOffset: Int, width: Int32, height: Int32) throws
+    {
         let count = 3 * Int(width) * Int(height)
         // Five bytes behind the last pixel are read with it.
         let needed = (count + 5 + 15) / 16 * 16
-        guard !index.isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else { return }
+        guard !index.isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else {
+            return
+        }
         try slab.copy(from: bytes, sourceOffset: byteOffset, byteCount: count, to: usedOfSlab)
-        entries[sample] = Entry(source: Int32(slabs.count), byteOffset: UInt64(usedOfSlab), width: width, height: height)
+        entries[sample] = Entry(
+            source: Int32(slabs.count), byteOffset: UInt64(usedOfSlab), width: width, height: height)
         usedOfSlab += needed
         usedBytes += needed
         cachedCount += 1

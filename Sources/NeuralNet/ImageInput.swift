@@ -1,6 +1,7 @@
 import Compute
 
-/// Where one photograph lies in a slab of bytes, which part of it the network sees and how it is changed. C layout: a kernel reads it.
+/// Where one photograph lies in a slab of bytes, which part of it the network sees and how it is changed. C
+/// layout: a kernel reads it.
 public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
     /// Of the first pixel's red, in the buffer that `source` names.
     public var byteOffset: UInt64
@@ -13,14 +14,17 @@ public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
     public var mirror: Int32
     /// 0: the mini-batch's own bytes; n: slab n − 1 of the cache.
     public var source: Int32 = 0
-    /// 0: a plain crop, zero outside the photograph. 1: the fields below count, and what lies outside the window is reflected.
+    /// 0: a plain crop, zero outside the photograph. 1: the fields below count, and what lies outside the
+    /// window is reflected.
     public var effects: Int32 = 0
-    /// The window of the photograph that effects may read: columns `left ..< right`, rows `top ..< bottom`. Not empty.
+    /// The window of the photograph that effects may read: columns `left ..< right`, rows `top ..< bottom`.
+    /// Not empty.
     public var left: Int32 = 0
     public var top: Int32 = 0
     public var right: Int32 = 0
     public var bottom: Int32 = 0
-    /// The matrix from a place in the output to one in the crop, both from the centre: (xx·u + xy·v, yx·u + yy·v).
+    /// The matrix from a place in the output to one in the crop, both from the centre: (xx·u + xy·v, yx·u +
+    /// yy·v).
     public var xx: Float = 1
     public var xy: Float = 0
     public var yx: Float = 0
@@ -72,7 +76,8 @@ public final class ImageInput {
 
     /// - Parameter size: side of the network's input in pixels.
     public init(device: Device, size: Int, normalization: Normalization) throws {
-        kernel = try device.kernel("augment", "crop_warp_normalize", constants: Tuning(for: device.description).augment)
+        kernel = try device.kernel(
+            "augment", "crop_warp_normalize", constants: Tuning(for: device.description).augment)
         self.size = size
         self.normalization = normalization
         columns = device.description.kind == .cpu ? 1 : size
@@ -83,7 +88,8 @@ public final class ImageInput {
     /// - Parameters:
     ///   - bytes: has five readable bytes behind the last pixel, as `DeviceBatch` sees to.
     ///   - cache: at most `cacheSlabs` buffers, with five bytes behind the last pixel too.
-    public func load(bytes: Buffer, cache: [Buffer] = [], records: Buffer, output: Buffer, pass: Pass) throws {
+    public func load(bytes: Buffer, cache: [Buffer] = [], records: Buffer, output: Buffer, pass: Pass) throws
+    {
         guard cache.count <= ImageInput.cacheSlabs else {
             throw NetworkError("a cache of \(cache.count) slabs: expected at most \(ImageInput.cacheSlabs)")
         }
@@ -91,7 +97,8 @@ public final class ImageInput {
         let scale = normalization.deviation.map { 1 / (255 * $0) }
         func slab(_ index: Int) -> Buffer { cache.indices.contains(index) ? cache[index] : bytes }
         try kernel.launch(
-            [columns, size, pass.batch], local: [min(columns, 64), 1, 1], bytes, slab(0), slab(1), slab(2), slab(3), records, output, size,
-            pass.batch, pass.firstRecord, mean[0], mean[1], mean[2], scale[0], scale[1], scale[2])
+            [columns, size, pass.batch], local: [min(columns, 64), 1, 1], bytes, slab(0), slab(1), slab(2),
+            slab(3), records, output, size, pass.batch, pass.firstRecord, mean[0], mean[1], mean[2], scale[0],
+            scale[1], scale[2])
     }
 }

@@ -11,11 +11,15 @@ public struct Pass: Sendable {
     public let step: UInt64
     /// The place of this pass's first image in the whole mini-batch.
     public let firstImage: Int
-    /// The place of the first image's record, label and weight in the arrays on the device: those of this rank's part of the mini-batch.
+    /// The place of the first image's record, label and weight in the arrays on the device: those of this
+    /// rank's part of the mini-batch.
     public let firstRecord: Int
 
     /// - Parameter firstRecord: nil where the device has the whole mini-batch
-    public init(batch: Int, training: Bool, seed: UInt64 = 0, step: UInt64 = 0, firstImage: Int = 0, firstRecord: Int? = nil) {
+    public init(
+        batch: Int, training: Bool, seed: UInt64 = 0,
+        step: UInt64 = 0, firstImage: Int = 0, firstRecord: Int? = nil
+    ) {
         self.batch = batch
         self.training = training
         self.seed = seed
@@ -32,7 +36,8 @@ public enum LayerPass: String, CaseIterable, Sendable {
     case backwardData = "backward-data"
 }
 
-/// One layer: a forward and the backward that mirrors it, written out. Networks are sequences, so there is no graph.
+/// One layer: a forward and the backward that mirrors it, written out. Networks are sequences, so there is no
+/// graph.
 ///
 /// Activations are float32 NHWC `[batch][height][width][storedChannels]`.
 public protocol Layer: AnyObject {
@@ -52,16 +57,18 @@ public protocol Layer: AnyObject {
     /// output ← layer(input)
     func forward(input: Buffer, output: Buffer, pass: Pass) throws
 
-    /// From the gradient of the output to those of the input (nil where nobody needs it) and of the parameters, which are overwritten.
-    /// `outputGradient` may be overwritten as well.
+    /// From the gradient of the output to those of the input (nil where nobody needs it) and of the
+    /// parameters, which are overwritten. `outputGradient` may be overwritten as well.
     func backward(
-        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?, parameterGradients: [Buffer], pass: Pass) throws
+        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
+        parameterGradients: [Buffer], pass: Pass) throws
 
     /// The weights are not what they were: transformed copies are out of date.
     func weightsChanged()
 }
 
-/// A layer whose map may have any height and width: it can be run over images of another size than it was made for.
+/// A layer whose map may have any height and width: it can be run over images of another size than it was
+/// made for.
 public protocol ReshapableLayer: Layer {
     /// Takes maps of this height and width from now on; `prepare` follows.
     func reshape(height: Int, width: Int)

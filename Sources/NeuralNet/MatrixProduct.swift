@@ -43,19 +43,21 @@ public final class MatrixProduct {
     ///   - a: row-major with rows of `aColumns` floats; with `transposed` it is stored as [k][m]
     ///   - bias: `[n]`, read only where `options` asks for it
     public func multiply(
-        _ a: Buffer, aColumns: Int, transposed: Bool = false, _ b: Buffer, _ bLayout: Layout, bias: Buffer? = nil, into c: Buffer,
-        _ cLayout: Layout, m: Int, n: Int, k: Int, options: Options = []
+        _ a: Buffer, aColumns: Int, transposed: Bool = false, _ b: Buffer, _ bLayout: Layout,
+        bias: Buffer? = nil, into c: Buffer, _ cLayout: Layout, m: Int, n: Int, k: Int, options: Options = []
     ) throws {
         let panels = n / 16
         let panelsPerItem = min(panels, tuning.panelsPerItem)
         let columns = (panels + panelsPerItem - 1) / panelsPerItem
         // Enough items for many cores, of several microseconds each; what an item takes changes no sum.
         let rows = (m * columns + tuning.items - 1) / tuning.items
-        let rowsPerItem = max(tuning.rows, min(tuning.rowsPerItem, (rows + tuning.rows - 1) / tuning.rows * tuning.rows))
+        let rowsPerItem = max(
+            tuning.rows, min(tuning.rowsPerItem, (rows + tuning.rows - 1) / tuning.rows * tuning.rows))
         let kernel = transposed ? productTransposed : product
         try kernel.launch(
-            [(m + rowsPerItem - 1) / rowsPerItem, columns], local: [1, 1], a, b, bias ?? b, c, m, n, k, aColumns, bLayout.panelStride,
-            bLayout.rowStride, cLayout.panelStride, cLayout.rowStride, rowsPerItem, panelsPerItem, options.rawValue)
+            [(m + rowsPerItem - 1) / rowsPerItem, columns], local: [1, 1], a, b, bias ?? b, c, m, n, k,
+            aColumns, bLayout.panelStride, bLayout.rowStride, cLayout.panelStride, cLayout.rowStride,
+            rowsPerItem, panelsPerItem, options.rawValue)
     }
 
     /// panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n] or, `transposed`, [n][k]; columns past n become zero.
@@ -63,6 +65,7 @@ public final class MatrixProduct {
         let depthPerItem = 64
         let kernel = transposed ? packTransposedKernel : packKernel
         try kernel.launch(
-            [(k + depthPerItem - 1) / depthPerItem, (n + 15) / 16], local: [1, 1], b, panels, k, n, transposed ? k : n, depthPerItem)
+            [(k + depthPerItem - 1) / depthPerItem, (n + 15) / 16], local: [1, 1], b, panels, k, n,
+            transposed ? k : n, depthPerItem)
     }
 }

@@ -22,7 +22,9 @@ public final class MaxPooling: ReshapableLayer {
         outputShape = inputShape.pooled
     }
 
-    private func launch(_ kernel: Kernel, columns: Int, rows: Int, _ call: ([Int], [Int]) throws -> Void) throws {
+    private func launch(_ kernel: Kernel, columns: Int, rows: Int, _ call: ([Int], [Int]) throws -> Void)
+        throws
+    {
         let vectors = inputShape.storedChannels / width
         try call([vectors, columns, rows], [min(vectors, 4), min(columns, 16), 1])
     }
@@ -30,18 +32,23 @@ public final class MaxPooling: ReshapableLayer {
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         try launch(forwardKernel, columns: outputShape.width, rows: pass.batch * outputShape.height) {
             try forwardKernel.launch(
-                $0, local: $1, input, output, pass.batch, inputShape.height, inputShape.width, inputShape.storedChannels)
+                $0, local: $1, input, output, pass.batch, inputShape.height, inputShape.width,
+                inputShape.storedChannels)
         }
     }
 
     public func backward(
-        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?, parameterGradients: [Buffer], pass: Pass
+        input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
+        parameterGradients: [Buffer], pass: Pass
     ) throws {
         guard let inputGradient else { return }
-        try launch(backwardKernel, columns: (inputShape.width + 1) / 2, rows: pass.batch * ((inputShape.height + 1) / 2)) {
+        try launch(
+            backwardKernel, columns: (inputShape.width + 1) / 2,
+            rows: pass.batch * ((inputShape.height + 1) / 2)
+        ) {
             try backwardKernel.launch(
-                $0, local: $1, input, output, outputGradient, inputGradient, pass.batch, inputShape.height, inputShape.width,
-                inputShape.storedChannels)
+                $0, local: $1, input, output, outputGradient, inputGradient, pass.batch, inputShape.height,
+                inputShape.width, inputShape.storedChannels)
         }
     }
 }

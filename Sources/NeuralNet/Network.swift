@@ -2,8 +2,8 @@ import Compute
 import Foundation
 import Randomness
 
-/// The layers in order, with the memory they work in: one arena of weights, the activations, two buffers for the gradients of activations, and
-/// one scratch buffer. Data goes one way; nobody calls back up.
+/// The layers in order, with the memory they work in: one arena of weights, the activations, two buffers for
+/// the gradients of activations, and one scratch buffer. Data goes one way; nobody calls back up.
 public final class Network {
     /// What is chosen when a network is made.
     public struct Options: Sendable {
@@ -19,8 +19,8 @@ public final class Network {
         public var freezesFeatures: Bool
 
         public init(
-            maximumBatch: Int, training: Bool, dropout: Double = 0.5, convolution: ConvolutionAlgorithms? = nil,
-            freezesFeatures: Bool = false
+            maximumBatch: Int, training: Bool, dropout: Double = 0.5,
+            convolution: ConvolutionAlgorithms? = nil, freezesFeatures: Bool = false
         ) {
             self.maximumBatch = maximumBatch
             self.training = training
@@ -60,26 +60,33 @@ public final class Network {
 
     /// Builds the network and allocates its memory; the weights are zero until `initialize` or `load`.
     ///
-    /// - Throws: `NetworkError` where the image is too small for the poolings, `ComputeError` where the device has too little memory.
-    public init(_ architecture: Architecture, imageSize: Int, classes: Int, options: Options, device: Device) throws {
+    /// - Throws: `NetworkError` where the image is too small for the poolings, `ComputeError` where the
+    ///   device has too little memory.
+    public init(_ architecture: Architecture, imageSize: Int, classes: Int, options: Options, device: Device)
+        throws
+    {
         self.architecture = architecture
         self.device = device
         self.options = options
         self.classes = classes
         inputShape = .image(size: imageSize)
-        let layout = try NetworkLayout(architecture, imageSize: imageSize, classes: classes, options: options, device: device.description)
+        let layout = try NetworkLayout(
+            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
+        )
         layers = try layout.layers.enumerated().map { index, layer in
             switch layer.kind {
             case .convolution(let algorithms):
                 try Convolution(
-                    input: layer.input, filters: layer.output.channels, weight: layer.parameters[0], bias: layer.parameters[1],
-                    algorithms: algorithms, keepsTransformedWeights: !options.training, device: device)
+                    input: layer.input, filters: layer.output.channels, weight: layer.parameters[0],
+                    bias: layer.parameters[1], algorithms: algorithms,
+                    keepsTransformedWeights: !options.training, device: device)
             case .maxPooling: try MaxPooling(input: layer.input, device: device)
             case .fullyConnected(let relu):
                 try FullyConnected(
-                    input: layer.input, units: layer.output.channels, relu: relu, weight: layer.parameters[0], bias: layer.parameters[1],
-                    device: device)
-            case .dropout: try Dropout(shape: layer.input, rate: options.dropout, layerIndex: index, device: device)
+                    input: layer.input, units: layer.output.channels, relu: relu, weight: layer.parameters[0],
+                    bias: layer.parameters[1], device: device)
+            case .dropout:
+                try Dropout(shape: layer.input, rate: options.dropout, layerIndex: index, device: device)
             }
         }
         parameters = layout.parameters
@@ -94,13 +101,17 @@ public final class Network {
         let gradients = try layout.activationGradientCounts.map { try Buffer(device, floatCount: $0) }
         logitsGradient = gradients.first
         spareGradient = gradients.last
-        workspace = layout.workspaceByteCount > 0 ? try Buffer(device, byteCount: layout.workspaceByteCount) : nil
+        workspace =
+            layout.workspaceByteCount > 0 ? try Buffer(device, byteCount: layout.workspaceByteCount) : nil
         for layer in layers {
-            try layer.prepare(weights: layer.parameters.map { weights[$0] }, workspace: workspace, maximumBatch: options.maximumBatch)
+            try layer.prepare(
+                weights: layer.parameters.map { weights[$0] }, workspace: workspace,
+                maximumBatch: options.maximumBatch)
         }
     }
 
-    /// Draws all weights from normal distributions with each parameter's `initialDeviation`; biases are zero. The same on every device.
+    /// Draws all weights from normal distributions with each parameter's `initialDeviation`; biases are zero.
+    /// The same on every device.
     public func initialize(seed: UInt64) throws {
         for parameter in parameters { try initialize(parameter, seed: seed) }
         weightsChanged()
@@ -117,7 +128,8 @@ public final class Network {
             values.withUnsafeMutableBufferPointer { buffer in
                 let target = UncheckedPointer(buffer.baseAddress)
                 DispatchQueue.concurrentPerform(iterations: (total + chunk - 1) / chunk) { part in
-                    var random = Philox(seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
+                    var random = Philox(
+                        seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
                     for place in stride(from: part * chunk, to: min(total, (part + 1) * chunk), by: 2) {
                         let pair = random.normalPair()
                         target.pointer?[place] = pair.0 * deviation
@@ -141,9 +153,7 @@ public final class Network {
     }
 
     /// To be called after weights were written: transformed copies are made anew.
-    public func weightsChanged() {
-        for layer in layers { layer.weightsChanged() }
-    }
+    public func weightsChanged() { for layer in layers { layer.weightsChanged() } }
 
     /// What a layer's launches are filed under in a profile.
     public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
@@ -159,10 +169,14 @@ public final class Network {
         }
     }
 
-    /// From `logitsGradient` to `gradients`, which is overwritten; needs the activations of the last `forward`.
+    /// From `logitsGradient` to `gradients`, which is overwritten; needs the activations of the last
+    /// `forward`.
     ///
-    /// - Parameter gradientReady: called from the last layer to the first, as soon as a parameter's gradient is queued.
-    public func backward(_ pass: Pass, gradients: ParameterArena, gradientReady: (Parameter) throws -> Void = { _ in }) throws {
+    /// - Parameter gradientReady: called from the last layer to the first, as soon as a parameter's gradient
+    ///   is queued.
+    public func backward(
+        _ pass: Pass, gradients: ParameterArena, gradientReady: (Parameter) throws -> Void = { _ in }
+    ) throws {
         guard var gradient = logitsGradient, var spare = spareGradient else {
             throw NetworkError("backward of a network that was made for inference")
         }
@@ -181,8 +195,9 @@ public final class Network {
 }
 
 extension Network {
-    /// What first holds a number that is not finite, in the order in which the last `forward` came by: a layer's weights or its output. Needs a
-    /// network made for training; reads every activation, so it is for the search after a failure.
+    /// What first holds a number that is not finite, in the order in which the last `forward` came by: a
+    /// layer's weights or its output. Needs a network made for training; reads every activation, so it is for
+    /// the search after a failure.
     public func firstNotFinite(_ pass: Pass) throws -> String? {
         func isFinite(_ buffer: Buffer, _ floatCount: Int) throws -> Bool {
             let piece = 1 << 20
@@ -190,7 +205,10 @@ extension Network {
             for start in stride(from: 0, to: floatCount, by: piece) {
                 let count = min(piece, floatCount - start)
                 try values.withUnsafeMutableBytes {
-                    try buffer.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<(count * 4)]), byteOffset: start * 4).wait()
+                    try buffer.read(
+                        into: UnsafeMutableRawBufferPointer(rebasing: $0[..<(count * 4)]),
+                        byteOffset: start * 4
+                    ).wait()
                 }
                 if !values[..<count].allSatisfy(\.isFinite) { return false }
             }
@@ -213,7 +231,5 @@ extension Network {
 private struct UncheckedPointer: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<Float>?
 
-    init(_ pointer: UnsafeMutablePointer<Float>?) {
-        self.pointer = pointer
-    }
+    init(_ pointer: UnsafeMutablePointer<Float>?) { self.pointer = pointer }
 }

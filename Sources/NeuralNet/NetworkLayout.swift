@@ -44,7 +44,8 @@ public struct LayerLayout {
         }
     }
 
-    /// Multiplications and additions of any one pass, as the plain sums have them, whatever the algorithm saves.
+    /// Multiplications and additions of any one pass, as the plain sums have them, whatever the algorithm
+    /// saves.
     public func operations(batch: Int) -> Double {
         let perImage =
             switch kind {
@@ -64,7 +65,8 @@ public struct LayerLayout {
             switch (kind, pass) {
             case (.dropout, _): 2 * inputs
             case (.maxPooling, .backwardData): 2 * inputs + 2 * outputs
-            case (.convolution, .backwardData), (.convolution, .backwardWeights): inputs + 2 * outputs + weights
+            case (.convolution, .backwardData), (.convolution, .backwardWeights):
+                inputs + 2 * outputs + weights
             default: inputs + outputs + weights
             }
         return 4 * floats
@@ -82,11 +84,13 @@ public struct LayerLayout {
                 case .im2col:
                     Im2colConvolution.Sizes(input: input, output: output, tuning: tuning.convolution)
                         .workspaceByteCount(maximumBatch: maximumBatch)
-                case .winograd2, .winograd4: winograd(algorithm, tuning).workspaceByteCount(maximumBatch: maximumBatch)
+                case .winograd2, .winograd4:
+                    winograd(algorithm, tuning).workspaceByteCount(maximumBatch: maximumBatch)
                 }
             }
             return methods.reduce(ReLUBackward.workspaceByteCount(output, maximumBatch: maximumBatch), max)
-        case .fullyConnected: return FullyConnected.workspaceByteCount(input: input, output: output, maximumBatch: maximumBatch)
+        case .fullyConnected:
+            return FullyConnected.workspaceByteCount(input: input, output: output, maximumBatch: maximumBatch)
         case .maxPooling, .dropout: return 0
         }
     }
@@ -96,20 +100,28 @@ public struct LayerLayout {
         guard case .convolution(let algorithms) = kind else { return 0 }
         return algorithms.distinct.reduce(0) { sum, algorithm in
             switch algorithm {
-            case .direct: sum + 4 * DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution).zerosCount
+            case .direct:
+                sum + 4
+                    * DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution)
+                    .zerosCount
             case .im2col: sum
             case .winograd2, .winograd4:
-                sum + (training || algorithm != algorithms.forward ? 0 : 4 * winograd(algorithm, tuning).transformedWeightCount)
+                sum
+                    + (training || algorithm != algorithms.forward
+                        ? 0 : 4 * winograd(algorithm, tuning).transformedWeightCount)
             }
         }
     }
 
     private func winograd(_ algorithm: ConvolutionAlgorithm, _ tuning: Tuning) -> WinogradConvolution.Sizes {
-        WinogradConvolution.Sizes(input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4, tuning: tuning.winograd)
+        WinogradConvolution.Sizes(
+            input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4, tuning: tuning.winograd
+        )
     }
 }
 
-/// The layers of a network and the sizes of all its buffers, from the architecture alone: `Network` allocates by it, and `MemoryPlan` adds it up.
+/// The layers of a network and the sizes of all its buffers, from the architecture alone: `Network` allocates
+/// by it, and `MemoryPlan` adds it up.
 public struct NetworkLayout {
     public let input: FeatureShape
     public let classes: Int
@@ -123,14 +135,19 @@ public struct NetworkLayout {
     private let tuning: Tuning
 
     /// - Throws: `NetworkError` where the image is too small for the poolings.
-    public init(_ architecture: Architecture, imageSize: Int, classes: Int, options: Network.Options, device: DeviceDescription) throws {
+    public init(
+        _ architecture: Architecture, imageSize: Int, classes: Int, options: Network.Options,
+        device: DeviceDescription
+    ) throws {
         input = .image(size: imageSize)
         self.classes = classes
         self.options = options
         tuning = Tuning(for: device)
         layers = try NetworkLayout.layers(architecture, input: input, classes: classes, options: options)
         parameters = layers.flatMap(\.parameters)
-        lowestTrained = layers.firstIndex { !$0.parameters.isEmpty && !(options.freezesFeatures && $0.isConvolution) } ?? 0
+        lowestTrained =
+            layers.firstIndex { !$0.parameters.isEmpty && !(options.freezesFeatures && $0.isConvolution) }
+            ?? 0
         trainedParameters = layers[lowestTrained...].flatMap(\.parameters)
     }
 
@@ -147,10 +164,14 @@ public struct NetworkLayout {
             layers.append(LayerLayout(kind: kind, input: shape, output: output, parameters: parameters))
             shape = output
         }
-        func parameters(_ prefix: String, _ weight: Parameter.Layout, bias: Int, initialDeviation: Float? = nil) -> [Parameter] {
+        func parameters(
+            _ prefix: String, _ weight: Parameter.Layout, bias: Int, initialDeviation: Float? = nil
+        ) -> [Parameter] {
             defer { parameterCount += 2 }
             return [
-                Parameter(name: prefix + ".weight", layout: weight, index: parameterCount, initialDeviation: initialDeviation),
+                Parameter(
+                    name: prefix + ".weight", layout: weight, index: parameterCount,
+                    initialDeviation: initialDeviation),
                 Parameter(name: prefix + ".bias", layout: .bias(count: bias), index: parameterCount + 1),
             ]
         }
@@ -159,7 +180,8 @@ public struct NetworkLayout {
                 .fullyConnected(relu: relu), output: FeatureShape(height: 1, width: 1, channels: units),
                 parameters: parameters(
                     "classifier.\(classifier)", .fullyConnected(units: units, input: shape), bias: units,
-                    // A last layer with He's deviation begins with confident nonsense: a loss far above ln(classes), whose gradient kills ReLUs.
+                    // A last layer with He's deviation begins with confident nonsense: a loss far above
+                    // ln(classes), whose gradient kills ReLUs.
                     initialDeviation: relu ? nil : 0.01))
         }
         for token in architecture.tokens {
@@ -168,7 +190,8 @@ public struct NetworkLayout {
                 append(
                     .convolution(Convolution.algorithms(wanted: options.convolution, input: shape)),
                     output: FeatureShape(height: shape.height, width: shape.width, channels: filters),
-                    parameters: parameters("features.\(feature)", .convolution(filters: filters, input: shape), bias: filters))
+                    parameters: parameters(
+                        "features.\(feature)", .convolution(filters: filters, input: shape), bias: filters))
                 feature += 2
             case .maxPooling:
                 guard shape.height >= 2, shape.width >= 2 else {
@@ -198,7 +221,8 @@ public struct NetworkLayout {
     var activationCounts: [Int] {
         // Without backward an activation is dead once the next layer has run: two buffers are enough.
         let outputs =
-            options.training ? layers.filter { !$0.isInPlace }.map(\.output.storedCount) : [largestOutput, largestOutput]
+            options.training
+            ? layers.filter { !$0.isInPlace }.map(\.output.storedCount) : [largestOutput, largestOutput]
         return ([input.storedCount] + outputs).map { batch * $0 }
     }
 
@@ -207,17 +231,24 @@ public struct NetworkLayout {
         var places = [0]
         for layer in layers {
             let previous = places[places.count - 1]
-            places.append(layer.isInPlace ? previous : options.training ? previous + 1 : previous == 1 ? 2 : 1)
+            places.append(
+                layer.isInPlace ? previous : options.training ? previous + 1 : previous == 1 ? 2 : 1)
         }
         return places
     }
 
     /// Floats of each buffer for gradients of activations: one is read while the other is written.
-    var activationGradientCounts: [Int] { options.training ? [batch * largestOutput, batch * largestOutput] : [] }
+    var activationGradientCounts: [Int] {
+        options.training ? [batch * largestOutput, batch * largestOutput] : []
+    }
 
     /// Bytes of the scratch memory that all layers share.
-    var workspaceByteCount: Int { layers.map { $0.workspaceByteCount(maximumBatch: batch, tuning: tuning) }.max() ?? 0 }
+    var workspaceByteCount: Int {
+        layers.map { $0.workspaceByteCount(maximumBatch: batch, tuning: tuning) }.max() ?? 0
+    }
 
     /// Bytes of the buffers that layers allocate for themselves, one number for each.
-    var layerByteCounts: [Int] { layers.map { $0.ownByteCount(training: options.training, tuning: tuning) }.filter { $0 > 0 } }
+    var layerByteCounts: [Int] {
+        layers.map { $0.ownByteCount(training: options.training, tuning: tuning) }.filter { $0 > 0 }
+    }
 }

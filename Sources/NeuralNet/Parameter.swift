@@ -1,12 +1,14 @@
 import Foundation
 
-/// One learnt array of a layer: its name and shape as torchvision's VGG has them, and its layout on the device.
+/// One learnt array of a layer: its name and shape as torchvision's VGG has them, and its layout on the
+/// device.
 public final class Parameter {
     /// How the device stores the array; lanes added by rounding up are zero.
     public enum Layout: Equatable, Sendable {
         /// `[K'/16][3][3][C'][16]` for torchvision's `[K][C][3][3]`.
         case convolution(filters: Int, input: FeatureShape)
-        /// `[O'/16][I'][16]` for torchvision's `[O][I]`, whose inputs run over C, H, W where ours run over H, W, C'.
+        /// `[O'/16][I'][16]` for torchvision's `[O][I]`, whose inputs run over C, H, W where ours run over H,
+        /// W, C'.
         case fullyConnected(units: Int, input: FeatureShape)
         /// `[K']` for `[K]`.
         case bias(count: Int)
@@ -28,7 +30,8 @@ public final class Parameter {
     /// Standard deviation of the normal distribution from which initial values are drawn; 0 for biases.
     public let initialDeviation: Float
 
-    /// - Parameter initialDeviation: nil for He's √(2 / inputs) (He et al. 2015), which keeps the size of activations through ReLUs.
+    /// - Parameter initialDeviation: nil for He's √(2 / inputs) (He et al. 2015), which keeps the size of
+    ///   activations through ReLUs.
     init(name: String, layout: Layout, index: Int, initialDeviation: Float? = nil) {
         self.name = name
         self.layout = layout
@@ -90,8 +93,7 @@ public final class Parameter {
     }
 
     /// Calls `body(place on the device, place in torchvision's order)` for every element.
-    @inline(__always)
-    private func forEachRun(_ body: (Int, Int) -> Void) {
+    @inline(__always) private func forEachRun(_ body: (Int, Int) -> Void) {
         switch layout {
         case .convolution(let filters, let input):
             let stored = input.storedChannels
@@ -99,7 +101,9 @@ public final class Parameter {
             for filter in 0..<filters {
                 for channel in 0..<channels {
                     for tap in 0..<9 {
-                        body(((filter / 16 * 9 + tap) * stored + channel) * 16 + filter % 16, (filter * channels + channel) * 9 + tap)
+                        body(
+                            ((filter / 16 * 9 + tap) * stored + channel) * 16 + filter % 16,
+                            (filter * channels + channel) * 9 + tap)
                     }
                 }
             }
@@ -115,8 +119,7 @@ public final class Parameter {
                     }
                 }
             }
-        case .bias(let count):
-            for index in 0..<count { body(index, index) }
+        case .bias(let count): for index in 0..<count { body(index, index) }
         }
     }
 }

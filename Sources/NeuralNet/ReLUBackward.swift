@@ -1,7 +1,7 @@
 import Compute
 
-/// The gradient through bias and ReLU: silences the output's gradient in place where the output is not positive, and sums it over the pixels into
-/// the bias' gradient, in one pass.
+/// The gradient through bias and ReLU: silences the output's gradient in place where the output is not
+/// positive, and sums it over the pixels into the bias' gradient, in one pass.
 final class ReLUBackward {
     private let shape: FeatureShape
     private let sum: Kernel
@@ -10,7 +10,8 @@ final class ReLUBackward {
 
     init(shape: FeatureShape, device: Device) throws {
         self.shape = shape
-        sum = try device.kernel("convolution", "bias_backward", constants: Tuning(for: device.description).convolution.constants)
+        sum = try device.kernel(
+            "convolution", "bias_backward", constants: Tuning(for: device.description).convolution.constants)
         reduction = try SlotReduction(device: device)
     }
 
@@ -22,7 +23,9 @@ final class ReLUBackward {
         return (pixels + pixelsPerSlot(pixels) - 1) / pixelsPerSlot(pixels)
     }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int { ReLUBackward.workspaceByteCount(shape, maximumBatch: maximumBatch) }
+    func workspaceByteCount(maximumBatch: Int) -> Int {
+        ReLUBackward.workspaceByteCount(shape, maximumBatch: maximumBatch)
+    }
 
     static func workspaceByteCount(_ shape: FeatureShape, maximumBatch: Int) -> Int {
         // A smaller batch may have more slots than a larger one, never more than 257.
@@ -37,8 +40,8 @@ final class ReLUBackward {
         let pixels = batch * shape.height * shape.width
         let count = slotCount(batch: batch)
         try sum.launch(
-            [count], local: [1], outputGradient, output ?? outputGradient, slots, pixels, shape.storedChannels, pixelsPerSlot(pixels),
-            output == nil ? 0 : 1)
+            [count], local: [1], outputGradient, output ?? outputGradient, slots, pixels,
+            shape.storedChannels, pixelsPerSlot(pixels), output == nil ? 0 : 1)
         try reduction.add(slots, count: count, into: biasGradient, floatCount: shape.storedChannels)
     }
 }
@@ -48,7 +51,8 @@ final class SlotReduction {
     private let kernel: Kernel
 
     init(device: Device) throws {
-        kernel = try device.kernel("convolution", "reduce_slots", constants: Tuning(for: device.description).convolution.constants)
+        kernel = try device.kernel(
+            "convolution", "reduce_slots", constants: Tuning(for: device.description).convolution.constants)
     }
 
     /// result[i] ← slots[0][i] + slots[1][i] + …; `floatCount` is a multiple of 16.
@@ -56,6 +60,7 @@ final class SlotReduction {
         let panels = floatCount / 16
         let panelsPerItem = max(1, min(64, panels / 64))
         try kernel.launch(
-            [(panels + panelsPerItem - 1) / panelsPerItem], local: [1], slots, result, count, floatCount, panelsPerItem)
+            [(panels + panelsPerItem - 1) / panelsPerItem], local: [1],
+            slots, result, count, floatCount, panelsPerItem)
     }
 }

@@ -42,7 +42,9 @@ public final class SoftmaxCrossEntropy {
     }
 
     /// Bytes of the rows' statistics and of the totals.
-    public static func byteCounts(maximumBatch: Int, slots: Int = 4) -> [Int] { [maximumBatch * 16, slots * 16] }
+    public static func byteCounts(maximumBatch: Int, slots: Int = 4) -> [Int] {
+        [maximumBatch * 16, slots * 16]
+    }
 
     /// The loss of each row, and the gradient of `scale` · Σ weight · loss.
     ///
@@ -51,12 +53,15 @@ public final class SoftmaxCrossEntropy {
     ///   - labels, weights: `pass.firstRecord` is the place of row 0 in them
     ///   - step: its totals are kept until `slots` steps later; several passes of one step add up
     public func forwardBackward(
-        logits: Buffer, labels: Buffer, weights: Buffer, gradient: Buffer, scale: Float, step: Int, addsToStep: Bool, pass: Pass
+        logits: Buffer, labels: Buffer, weights: Buffer, gradient: Buffer, scale: Float, step: Int,
+        addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
-            [pass.batch], local: [1], logits, labels, weights, gradient, statistics, pass.batch, classes, stride, pass.firstRecord, scale)
+            [pass.batch], local: [1], logits, labels, weights, gradient, statistics, pass.batch, classes,
+            stride, pass.firstRecord, scale)
         try sumKernel.launch(
-            [1], local: [1], statistics, weights, totals, pass.batch, pass.firstRecord, step % slots, addsToStep ? 1 : 0)
+            [1], local: [1], statistics, weights, totals, pass.batch,
+            pass.firstRecord, step % slots, addsToStep ? 1 : 0)
     }
 
     /// Posteriors of each row, `[batch][classes rounded up to 16]`.
@@ -82,7 +87,9 @@ public final class SoftmaxCrossEntropy {
     public func readRows(_ count: Int) throws -> [Row] {
         let values: [Float] = try statistics.read(count * 4)
         return (0..<count).map { row in
-            Row(loss: values[4 * row], top1: values[4 * row + 1], top5: values[4 * row + 2], predicted: Int(values[4 * row + 3]))
+            Row(
+                loss: values[4 * row], top1: values[4 * row + 1], top5: values[4 * row + 2],
+                predicted: Int(values[4 * row + 3]))
         }
     }
 }

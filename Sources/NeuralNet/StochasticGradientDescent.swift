@@ -22,7 +22,9 @@ public final class StochasticGradientDescent {
     private static let chunk = 4096
 
     /// - Parameter parameters: those to learn, one after the other in the network's order.
-    public init(_ parameters: [Parameter], momentum: Float, weightDecay: Float, clipNorm: Float? = nil, device: Device) throws {
+    public init(
+        _ parameters: [Parameter], momentum: Float, weightDecay: Float, clipNorm: Float? = nil, device: Device
+    ) throws {
         self.parameters = parameters
         self.momentum = momentum
         self.weightDecay = weightDecay
@@ -30,7 +32,8 @@ public final class StochasticGradientDescent {
         velocities = try ParameterArena(parameters, device: device)
         try velocities.clear()
         scale = try Buffer(device, [Float(1)])
-        partialCount = clipNorm == nil ? 0 : parameters.reduce(0) { $0 + StochasticGradientDescent.chunks($1) }
+        partialCount =
+            clipNorm == nil ? 0 : parameters.reduce(0) { $0 + StochasticGradientDescent.chunks($1) }
         partialSums = try Buffer(device, floatCount: max(1, partialCount))
         update = try device.kernel("optimizer", "sgd_momentum")
         sumOfSquares = try device.kernel("optimizer", "sum_of_squares")
@@ -39,27 +42,31 @@ public final class StochasticGradientDescent {
 
     private static func chunks(_ parameter: Parameter) -> Int { (parameter.storedCount + chunk - 1) / chunk }
 
-    /// To be called once a step when its loss is queued, and with clipping all gradients too: decides what the gradients are multiplied by.
+    /// To be called once a step when its loss is queued, and with clipping all gradients too: decides what
+    /// the gradients are multiplied by.
     ///
-    /// From the first loss (or norm) on that is not finite no step changes a weight any more, and each step's loss reads as not a number.
+    /// From the first loss (or norm) on that is not finite no step changes a weight any more, and each step's
+    /// loss reads as not a number.
     public func beginStep(_ step: Int, loss: SoftmaxCrossEntropy, gradients: ParameterArena) throws {
         if clipNorm != nil {
             var first = 0
             for parameter in parameters {
                 let chunks = StochasticGradientDescent.chunks(parameter)
                 try sumOfSquares.launch(
-                    [chunks], local: [1], gradients[parameter], partialSums, UInt64(parameter.storedCount), UInt64(first))
+                    [chunks], local: [1], gradients[parameter], partialSums,
+                    UInt64(parameter.storedCount), UInt64(first))
                 first += chunks
             }
         }
         try gradientScale.launch(
-            [1], local: [1], loss.totals, step % loss.slots, partialSums, UInt64(partialCount), clipNorm ?? .infinity, scale)
+            [1], local: [1], loss.totals, step % loss.slots, partialSums, UInt64(partialCount),
+            clipNorm ?? .infinity, scale)
     }
 
     /// Steps one parameter: one pass over weights, gradients and velocities.
     public func step(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws {
         try update.launch(
-            [parameter.storedCount], local: [256], weights, gradient, velocities[parameter], UInt64(parameter.storedCount), learningRate,
-            momentum, parameter.decays ? weightDecay : 0, scale)
+            [parameter.storedCount], local: [256], weights, gradient, velocities[parameter],
+            UInt64(parameter.storedCount), learningRate, momentum, parameter.decays ? weightDecay : 0, scale)
     }
 }

@@ -2,7 +2,8 @@ import Compute
 
 /// Constants that suit a device and change no result's meaning: sizes of register tiles and of chunks.
 ///
-/// They are fixed by the device's own description, never by its number of cores or by a race, so a device always adds in the same order.
+/// They are fixed by the device's own description, never by its number of cores or by a race, so a device
+/// always adds in the same order.
 public struct Tuning: Sendable, Equatable {
     public struct Winograd: Sendable, Equatable {
         var tileGroup = 6
@@ -18,8 +19,8 @@ public struct Tuning: Sendable, Equatable {
 
         func constants(outputTile: Int) -> [String: Int] {
             [
-                "OUTPUT_TILE": outputTile, "TILE_GROUP": tileGroup, "MULTIPLY_ROWS": multiplyRows, "MULTIPLY_BLOCKS": multiplyBlocks,
-                "BLOCK_ROWS": blockRows, "WEIGHTS_ROWS": weightsRows,
+                "OUTPUT_TILE": outputTile, "TILE_GROUP": tileGroup, "MULTIPLY_ROWS": multiplyRows,
+                "MULTIPLY_BLOCKS": multiplyBlocks, "BLOCK_ROWS": blockRows, "WEIGHTS_ROWS": weightsRows,
             ]
         }
     }
@@ -29,7 +30,8 @@ public struct Tuning: Sendable, Equatable {
         public internal(set) var vector = 8
         var rows = 6
         var depthBlock = 512
-        /// Most rows and panels that one work-item takes, and the items that a product is cut into where it is large enough.
+        /// Most rows and panels that one work-item takes, and the items that a product is cut into where it
+        /// is large enough.
         var rowsPerItem = 192
         var panelsPerItem = 16
         var items = 64
@@ -42,7 +44,8 @@ public struct Tuning: Sendable, Equatable {
         var weightChannels = 4
         var pixelsPerItem = 192
         var panelsPerItem = 16
-        /// Bytes of activations and gradients that one slot of the weights' gradient sums, and of all slots together.
+        /// Bytes of activations and gradients that one slot of the weights' gradient sums, and of all slots
+        /// together.
         var slotBytes = 512 << 10
         var slotsBytes = 16 << 20
         /// Bytes of windows that `im2col` lays out at a time.
@@ -63,13 +66,15 @@ public struct Tuning: Sendable, Equatable {
     public var gemm = GEMM()
     public var convolution = Convolution()
     public var fullyConnected = FullyConnected()
-    /// Of the kernel that makes the network's input: pixels whose places in the photograph are computed together, by a CPU's vectors.
+    /// Of the kernel that makes the network's input: pixels whose places in the photograph are computed
+    /// together, by a CPU's vectors.
     var augment = ["BLOCK": 1]
 
     public init(for device: DeviceDescription) {
         if device.kind == .cpu { augment["BLOCK"] = 16 }
         if device.floatVectorWidth >= 16 {
-            winograd = Winograd(tileGroup: 8, multiplyRows: 8, multiplyBlocks: 8, blockRows: 16, weightsRows: 16)
+            winograd = Winograd(
+                tileGroup: 8, multiplyRows: 8, multiplyBlocks: 8, blockRows: 16, weightsRows: 16)
             gemm.vector = 16
             convolution.vector = 16
             convolution.weightChannels = 8
@@ -83,11 +88,11 @@ public struct Tuning: Sendable, Equatable {
     /// Every program that a network can need on this device: files with their constants.
     public var programs: [(file: String, constants: [String: Int])] {
         [
-            ("augment", augment), ("dense", [:]), ("dropout", [:]), ("optimizer", [:]), ("peak", peakConstants), ("softmax", [:]),
-            ("pooling", ["WIDTH": 4]),
-            ("pooling", ["WIDTH": 8]),
-            ("gemm", gemm.constants), ("convolution", convolution.constants), ("fully_connected", fullyConnected.constants),
-            ("winograd", winograd.constants(outputTile: 2)), ("winograd", winograd.constants(outputTile: 4)),
+            ("augment", augment), ("dense", [:]), ("dropout", [:]), ("optimizer", [:]),
+            ("peak", peakConstants), ("softmax", [:]), ("pooling", ["WIDTH": 4]), ("pooling", ["WIDTH": 8]),
+            ("gemm", gemm.constants), ("convolution", convolution.constants),
+            ("fully_connected", fullyConnected.constants), ("winograd", winograd.constants(outputTile: 2)),
+            ("winograd", winograd.constants(outputTile: 4)),
         ]
     }
 }

@@ -1,7 +1,7 @@
 import Compute
 
-/// Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016): the host walks over chunks of tiles, small enough that what is transformed stays in
-/// the last-level cache. `winograd.cl` says how the numbers lie.
+/// Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016): the host walks over chunks of tiles, small
+/// enough that what is transformed stays in the last-level cache. `winograd.cl` says how the numbers lie.
 final class WinogradConvolution: ConvolutionMethod {
     /// What is known before any memory is taken.
     struct Sizes {
@@ -16,10 +16,12 @@ final class WinogradConvolution: ConvolutionMethod {
         var transformedWeightCount: Int { positions * channels * filters }
 
         func tileCount(batch: Int) -> Int {
-            batch * ((input.height + outputTile - 1) / outputTile) * ((input.width + outputTile - 1) / outputTile)
+            batch * ((input.height + outputTile - 1) / outputTile)
+                * ((input.width + outputTile - 1) / outputTile)
         }
 
-        /// Tiles of one chunk: at most so many that all that is transformed stays in the last-level cache, spread evenly over the chunks.
+        /// Tiles of one chunk: at most so many that all that is transformed stays in the last-level cache,
+        /// spread evenly over the chunks.
         func chunk(tiles: Int) -> Int {
             let group = tuning.tileGroup
             let most = tuning.chunkTiles(outputTile: outputTile)
@@ -27,15 +29,18 @@ final class WinogradConvolution: ConvolutionMethod {
             return ((tiles + chunks - 1) / chunks + group - 1) / group * group
         }
 
-        /// Forward and backward-data in one launch, where what a block of tiles needs fits a core's own cache.
+        /// Forward and backward-data in one launch, where what a block of tiles needs fits a core's own
+        /// cache.
         var runsAtOnce: Bool { channels * filters <= tuning.largestProductAtOnce }
 
-        /// Blocks in flight of the one launch: a constant, so that the workspace does not depend on the number of cores.
+        /// Blocks in flight of the one launch: a constant, so that the workspace does not depend on the
+        /// number of cores.
         func slots(tiles: Int) -> Int { min(32, (tiles + tuning.blockRows - 1) / tuning.blockRows) }
 
         func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
 
-        /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two transformed tensors.
+        /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two
+        /// transformed tensors.
         func parts(maximumBatch: Int) -> [Int] {
             let tiles = tileCount(batch: maximumBatch)
             // A smaller batch may have larger chunks than a larger one, never larger than this.
@@ -77,13 +82,20 @@ final class WinogradConvolution: ConvolutionMethod {
     private let reduceBias: Kernel
     private let transformWeightsGradient: Kernel
 
-    /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from call to call (four times the
-    ///   filters' size): for inference. A training step uses them once.
-    init(input: FeatureShape, output: FeatureShape, outputTile: Int, keepsTransformedWeights: Bool, device: Device) throws {
-        sizes = Sizes(input: input, output: output, outputTile: outputTile, tuning: Tuning(for: device.description).winograd)
+    /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from
+    ///   call to call (four times the filters' size): for inference. A training step uses them once.
+    init(
+        input: FeatureShape, output: FeatureShape, outputTile: Int,
+        keepsTransformedWeights: Bool, device: Device
+    ) throws {
+        sizes = Sizes(
+            input: input, output: output, outputTile: outputTile,
+            tuning: Tuning(for: device.description).winograd)
         self.keepsTransformedWeights = keepsTransformedWeights
         let constants = sizes.tuning.constants(outputTile: outputTile)
-        func kernel(_ name: String) throws -> Kernel { try device.kernel("winograd", "winograd_" + name, constants: constants) }
+        func kernel(_ name: String) throws -> Kernel {
+            try device.kernel("winograd", "winograd_" + name, constants: constants)
+        }
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
         transformInput = try kernel("transform_input")
@@ -94,7 +106,9 @@ final class WinogradConvolution: ConvolutionMethod {
         multiplyWeights = try kernel("multiply_weights")
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
-        if keepsTransformedWeights { keptWeights = try Buffer(device, floatCount: sizes.transformedWeightCount) }
+        if keepsTransformedWeights {
+            keptWeights = try Buffer(device, floatCount: sizes.transformedWeightCount)
+        }
     }
 
     private var positions: Int { sizes.positions }
@@ -123,30 +137,37 @@ final class WinogradConvolution: ConvolutionMethod {
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
         let transformed = keptWeights ?? scratch[0]
         if keptWeights == nil || !keptWeightsAreCurrent {
-            try transformWeights.launch([channels, filters / 16], local: [16, 1], weights, transformed, channels, filters)
+            try transformWeights.launch(
+                [channels, filters / 16], local: [16, 1], weights, transformed, channels, filters)
             keptWeightsAreCurrent = true
         }
         try convolve(
-            from: input, channels: channels, mask: nil, weights: transformed, bias: bias, to: output, filters: filters, batch: batch)
+            from: input, channels: channels, mask: nil, weights: transformed, bias: bias, to: output,
+            filters: filters, batch: batch)
     }
 
-    func backwardData(outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int) throws {
-        try transformWeightsTransposed.launch([filters, channels / 16], local: [16, 1], weights, scratch[0], channels, filters)
+    func backwardData(
+        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
+    ) throws {
+        try transformWeightsTransposed.launch(
+            [filters, channels / 16], local: [16, 1], weights, scratch[0], channels, filters)
         try convolve(
-            from: outputGradient, channels: filters, mask: mask, weights: scratch[0], bias: nil, to: inputGradient, filters: channels,
-            batch: batch)
+            from: outputGradient, channels: filters, mask: mask, weights: scratch[0], bias: nil,
+            to: inputGradient, filters: channels, batch: batch)
     }
 
     /// Forward and backward-data are the same sum with other weights; bias and ReLU come with the bias.
     private func convolve(
-        from source: Buffer, channels: Int, mask: Buffer?, weights: Buffer, bias: Buffer?, to target: Buffer, filters: Int, batch: Int
+        from source: Buffer, channels: Int, mask: Buffer?, weights: Buffer, bias: Buffer?, to target: Buffer,
+        filters: Int, batch: Int
     ) throws {
         let tiles = sizes.tileCount(batch: batch)
         let biased = bias == nil ? 0 : 1
         if sizes.runsAtOnce {
             try convolveAtOnce.launch(
-                [sizes.slots(tiles: tiles)], local: [1], source, mask ?? source, weights, bias ?? weights, target, scratch[1], input.height,
-                input.width, channels, filters, tiles, mask == nil ? 0 : 1, biased, biased)
+                [sizes.slots(tiles: tiles)], local: [1], source, mask ?? source, weights, bias ?? weights,
+                target, scratch[1], input.height, input.width, channels, filters, tiles, mask == nil ? 0 : 1,
+                biased, biased)
             return
         }
         let chunk = sizes.chunk(tiles: tiles)
@@ -155,23 +176,21 @@ final class WinogradConvolution: ConvolutionMethod {
             let count = min(chunk, tiles - first)
             let rows = (count + group - 1) / group * group
             try transformInput.launch(
-                [channels / 16, rows], local: [1, group], source, mask ?? source, scratch[1], input.height, input.width, channels, first,
-                count,
-                mask == nil ? 0 : 1)
+                [channels / 16, rows], local: [1, group], source, mask ?? source, scratch[1], input.height,
+                input.width, channels, first, count, mask == nil ? 0 : 1)
             let rowsPerItem = tuning.multiplyRows * tuning.multiplyBlocks
             try multiply.launch(
-                [(rows + rowsPerItem - 1) / rowsPerItem, filters / 16, positions], local: [1, 1, 1], scratch[1], weights, scratch[2],
-                channels,
-                filters, rows)
+                [(rows + rowsPerItem - 1) / rowsPerItem, filters / 16, positions], local: [1, 1, 1],
+                scratch[1], weights, scratch[2], channels, filters, rows)
             try transformOutput.launch(
-                [filters / 16, rows], local: [1, group], scratch[2], bias ?? weights, target, input.height, input.width, filters, first,
-                count,
-                biased, biased)
+                [filters / 16, rows], local: [1, group], scratch[2], bias ?? weights, target, input.height,
+                input.width, filters, first, count, biased, biased)
         }
     }
 
     func backwardWeights(
-        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer, biasGradient: Buffer, batch: Int
+        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
+        biasGradient: Buffer, batch: Int
     ) throws {
         let tiles = sizes.tileCount(batch: batch)
         let chunk = sizes.chunk(tiles: tiles)
@@ -181,17 +200,18 @@ final class WinogradConvolution: ConvolutionMethod {
             let rows = (count + group - 1) / group * group
             let accumulate = first == 0 ? 0 : 1
             try transformInput.launch(
-                [channels / 16, rows], local: [1, group], source, source, scratch[1], input.height, input.width, channels, first, count, 0)
+                [channels / 16, rows], local: [1, group], source, source, scratch[1], input.height,
+                input.width, channels, first, count, 0)
             try transformGradient.launch(
-                [filters / 16, rows], local: [1, group], outputGradient, mask ?? outputGradient, scratch[2], input.height, input.width,
-                filters,
-                first, count, mask == nil ? 0 : 1)
+                [filters / 16, rows], local: [1, group], outputGradient, mask ?? outputGradient, scratch[2],
+                input.height, input.width, filters, first, count, mask == nil ? 0 : 1)
             try multiplyWeights.launch(
-                [channels / tuning.weightsRows, filters / 16, positions], local: [1, 1, 1], scratch[1], scratch[2], scratch[0], channels,
-                filters,
-                rows, accumulate)
-            try reduceBias.launch([filters / 16], local: [1], scratch[2], biasGradient, filters, rows, accumulate)
+                [channels / tuning.weightsRows, filters / 16, positions], local: [1, 1, 1], scratch[1],
+                scratch[2], scratch[0], channels, filters, rows, accumulate)
+            try reduceBias.launch(
+                [filters / 16], local: [1], scratch[2], biasGradient, filters, rows, accumulate)
         }
-        try transformWeightsGradient.launch([channels, filters / 16], local: [16, 1], scratch[0], weightGradient, channels, filters)
+        try transformWeightsGradient.launch(
+            [channels, filters / 16], local: [16, 1], scratch[0], weightGradient, channels, filters)
     }
 }

@@ -21,9 +21,11 @@ extension Oracle {
 
     /// Crops, warps, colours and normalises an RGB image of bytes, [height][width][3].
     ///
-    /// - Returns: [size][size][3]. Each step is done on its own, on places measured in half sides of the crop from its centre.
+    /// - Returns: [size][size][3]. Each step is done on its own, on places measured in half sides of the crop
+    ///   from its centre.
     public static func augment(
-        _ image: [UInt8], height: Int, width: Int, size: Int, _ change: ImageChange, mean: [Double], deviation: [Double]
+        _ image: [UInt8], height: Int, width: Int, size: Int,
+        _ change: ImageChange, mean: [Double], deviation: [Double]
     ) -> [Double] {
         precondition(image.count == height * width * 3 && mean.count == 3 && deviation.count == 3)
         let columns = change.isLiteral ? max(0, change.left)..<min(width, change.left + size) : 0..<width
@@ -45,7 +47,8 @@ extension Oracle {
                 let t = min(max((distance - change.vignetteStart) / (1 - change.vignetteStart), 0), 1)
                 let light = 1 - change.vignetteStrength * (3 * t * t - 2 * t * t * t)
                 for c in 0..<3 {
-                    var value = bilinear(image, width: width, columns: columns, rows: rows, x: sourceX, y: sourceY, channel: c)
+                    var value = bilinear(
+                        image, width: width, columns: columns, rows: rows, x: sourceX, y: sourceY, channel: c)
                     value = min(max(value + change.cast[c], 0), 255) * light
                     output[(row * size + column) * 3 + c] = (value / 255 - mean[c]) / deviation[c]
                 }
@@ -54,10 +57,11 @@ extension Oracle {
         return output
     }
 
-    /// The weighted mean of the four pixels around a place; pixels outside `columns` × `rows` are those inside, reflected once at the edge, and
-    /// the edge's where that does not suffice.
+    /// The weighted mean of the four pixels around a place; pixels outside `columns` × `rows` are those
+    /// inside, reflected once at the edge, and the edge's where that does not suffice.
     private static func bilinear(
-        _ image: [UInt8], width: Int, columns: Range<Int>, rows: Range<Int>, x: Double, y: Double, channel: Int
+        _ image: [UInt8], width: Int, columns: Range<Int>,
+        rows: Range<Int>, x: Double, y: Double, channel: Int
     ) -> Double {
         func reflected(_ index: Int, _ range: Range<Int>) -> Int {
             var index = index
@@ -67,7 +71,9 @@ extension Oracle {
         }
         var sum = 0.0
         for (row, rowWeight) in [(Int(floor(y)), 1 - (y - floor(y))), (Int(floor(y)) + 1, y - floor(y))] {
-            for (column, columnWeight) in [(Int(floor(x)), 1 - (x - floor(x))), (Int(floor(x)) + 1, x - floor(x))] {
+            for (column, columnWeight) in [
+                (Int(floor(x)), 1 - (x - floor(x))), (Int(floor(x)) + 1, x - floor(x)),
+            ] {
                 let at = reflected(row, rows) * width + reflected(column, columns)
                 sum += rowWeight * columnWeight * Double(image[3 * at + channel])
             }

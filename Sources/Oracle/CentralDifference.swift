@@ -2,23 +2,25 @@
 public struct CentralDifference: Equatable, Sendable {
     /// (loss(p + step · d) − loss(p − step · d)) / (2 · step).
     public var slope: Double
-    /// How many ReLU and max-pool decisions differ between the two evaluations. Unless it is 0 the loss has a kink in between, and `slope` need
-    /// not agree with a gradient: leave such a case out, and count it.
+    /// How many ReLU and max-pool decisions differ between the two evaluations. Unless it is 0 the loss has a
+    /// kink in between, and `slope` need not agree with a gradient: leave such a case out, and count it.
     public var kinks: Int
 
     /// Measures the slope of the loss at `parameters` along `direction`.
     ///
     /// - Parameters:
     ///   - direction: as many numbers as parameters, in the same arrays.
-    ///   - step: the distance of each evaluation, in lengths of `direction`; 1e-5 balances rounding (ε/step) and curvature (step²) in double
-    ///     precision for a direction of length 1.
-    ///   - evaluate: the loss at given parameters, and every decision that went into it, always in the same order.
+    ///   - step: the distance of each evaluation, in lengths of `direction`; 1e-5 balances rounding (ε/step)
+    ///     and curvature (step²) in double precision for a direction of length 1.
+    ///   - evaluate: the loss at given parameters, and every decision that went into it, always in the same
+    ///     order.
     public init(
         at parameters: [[Double]], along direction: [[Double]], step: Double = 1e-5,
         evaluate: ([[Double]]) throws -> (loss: Double, decisions: [Int])
     ) rethrows {
         func shifted(_ distance: Double) -> [[Double]] {
-            zip(parameters, direction).map { values, slopes in zip(values, slopes).map { $0 + distance * $1 } }
+            zip(parameters, direction).map { values, slopes in zip(values, slopes).map { $0 + distance * $1 }
+            }
         }
         let ahead = try evaluate(shifted(step))
         let behind = try evaluate(shifted(-step))
@@ -26,12 +28,15 @@ public struct CentralDifference: Equatable, Sendable {
         kinks = zip(ahead.decisions, behind.decisions).count { $0 != $1 }
     }
 
-    /// A random direction of length 1, uniform in the cube before it is normalised, with the lengths of `parameters`' arrays.
+    /// A random direction of length 1, uniform in the cube before it is normalised, with the lengths of
+    /// `parameters`' arrays.
     public static func direction(
         like parameters: [[Double]], using generator: inout some RandomNumberGenerator
     ) -> [[Double]] {
         var direction: [[Double]] = []
-        for array in parameters { direction.append(array.map { _ in Double.random(in: -1...1, using: &generator) }) }
+        for array in parameters {
+            direction.append(array.map { _ in Double.random(in: -1...1, using: &generator) })
+        }
         let length = direction.joined().reduce(0) { $0 + $1 * $1 }.squareRoot()
         return direction.map { $0.map { $0 / length } }
     }

@@ -1,5 +1,6 @@
 extension Oracle {
-    /// Convolution 3×3 with stride 1 and one pixel of zeros around the image (a cross-correlation, as all the field's libraries have it).
+    /// Convolution 3×3 with stride 1 and one pixel of zeros around the image (a cross-correlation, as all the
+    /// field's libraries have it).
     ///
     /// - Parameters:
     ///   - input: NHWC, of `shape`.
@@ -9,7 +10,9 @@ extension Oracle {
     public static func convolutionForward(
         _ input: [Double], shape: Shape, weights: [Double], bias: [Double], filters: Int
     ) -> [Double] {
-        precondition(input.count == shape.count && weights.count == filters * shape.channels * 9 && bias.count == filters)
+        precondition(
+            input.count == shape.count && weights.count == filters * shape.channels * 9
+                && bias.count == filters)
         let outputShape = shape.with(channels: filters)
         var output = [Double](repeating: 0, count: outputShape.count)
         for index in output.indices { output[index] = bias[index % filters] }
@@ -27,7 +30,9 @@ extension Oracle {
     public static func convolutionBackwardData(
         _ outputGradient: [Double], shape: Shape, weights: [Double], filters: Int
     ) -> [Double] {
-        precondition(outputGradient.count == shape.with(channels: filters).count && weights.count == filters * shape.channels * 9)
+        precondition(
+            outputGradient.count == shape.with(channels: filters).count
+                && weights.count == filters * shape.channels * 9)
         var inputGradient = [Double](repeating: 0, count: shape.count)
         forEachTap(shape: shape, filters: filters) { inputIndex, weightIndex, outputIndex in
             inputGradient[inputIndex] += outputGradient[outputIndex] * weights[weightIndex]
@@ -43,7 +48,8 @@ extension Oracle {
     public static func convolutionBackwardWeights(
         _ input: [Double], shape: Shape, outputGradient: [Double], filters: Int
     ) -> (weights: [Double], bias: [Double]) {
-        precondition(input.count == shape.count && outputGradient.count == shape.with(channels: filters).count)
+        precondition(
+            input.count == shape.count && outputGradient.count == shape.with(channels: filters).count)
         var weights = [Double](repeating: 0, count: filters * shape.channels * 9)
         var bias = [Double](repeating: 0, count: filters)
         forEachTap(shape: shape, filters: filters) { inputIndex, weightIndex, outputIndex in
@@ -53,7 +59,8 @@ extension Oracle {
         return (weights, bias)
     }
 
-    /// Calls `body` once for each product in the sum that is a 3×3 convolution: with the places of its input, weight and output.
+    /// Calls `body` once for each product in the sum that is a 3×3 convolution: with the places of its input,
+    /// weight and output.
     ///
     /// The three passes are sums over the same products, so one loop serves all and they cannot disagree.
     private static func forEachTap(
@@ -68,7 +75,8 @@ extension Oracle {
                             for k in 0..<filters {
                                 for c in 0..<shape.channels {
                                     body(
-                                        shape.index(n, y + ky - 1, x + kx - 1, c), ((k * shape.channels + c) * 3 + ky) * 3 + kx,
+                                        shape.index(n, y + ky - 1, x + kx - 1, c),
+                                        ((k * shape.channels + c) * 3 + ky) * 3 + kx,
                                         outputShape.index(n, y, x, k))
                                 }
                             }

@@ -15,20 +15,22 @@ extension Oracle {
         return output
     }
 
-    /// The gradient of a fully connected layer's input, [rows][inputs], from that of its output, [rows][outputs].
+    /// The gradient of a fully connected layer's input, [rows][inputs], from that of its output,
+    /// [rows][outputs].
     public static func fullyConnectedBackwardData(
         _ outputGradient: [Double], rows: Int, inputs: Int, weights: [Double], outputs: Int
-    ) -> [Double] {
-        gemm(outputGradient, weights, rows: rows, columns: inputs, depth: outputs)
-    }
+    ) -> [Double] { gemm(outputGradient, weights, rows: rows, columns: inputs, depth: outputs) }
 
-    /// The gradients of a fully connected layer's weights, [outputs][inputs], and bias, [outputs], summed over the rows.
+    /// The gradients of a fully connected layer's weights, [outputs][inputs], and bias, [outputs], summed
+    /// over the rows.
     public static func fullyConnectedBackwardWeights(
         _ input: [Double], rows: Int, inputs: Int, outputGradient: [Double], outputs: Int
     ) -> (weights: [Double], bias: [Double]) {
         var bias = [Double](repeating: 0, count: outputs)
         for index in outputGradient.indices { bias[index % outputs] += outputGradient[index] }
-        return (gemm(outputGradient, input, rows: outputs, columns: inputs, depth: rows, transposeA: true), bias)
+        return (
+            gemm(outputGradient, input, rows: outputs, columns: inputs, depth: rows, transposeA: true), bias
+        )
     }
 
     /// Reorders rows of [height][width][channels] features into torch's order, [channels][height][width].
@@ -47,12 +49,16 @@ extension Oracle {
         return output
     }
 
-    private static func forEachPlace(_ shape: Shape, _ body: (_ channelsLast: Int, _ channelsFirst: Int) -> Void) {
+    private static func forEachPlace(
+        _ shape: Shape, _ body: (_ channelsLast: Int, _ channelsFirst: Int) -> Void
+    ) {
         for n in 0..<shape.batch {
             for y in 0..<shape.height {
                 for x in 0..<shape.width {
                     for c in 0..<shape.channels {
-                        body(shape.index(n, y, x, c), ((n * shape.channels + c) * shape.height + y) * shape.width + x)
+                        body(
+                            shape.index(n, y, x, c),
+                            ((n * shape.channels + c) * shape.height + y) * shape.width + x)
                     }
                 }
             }

@@ -4,7 +4,8 @@ extension Oracle {
     ///
     /// `velocity` starts as zeros. All arrays have the same length.
     public static func sgd(
-        weights: inout [Double], velocity: inout [Double], gradient: [Double], learningRate: Double, momentum: Double, weightDecay: Double
+        weights: inout [Double], velocity: inout [Double], gradient: [Double], learningRate: Double,
+        momentum: Double, weightDecay: Double
     ) {
         precondition(weights.count == velocity.count && weights.count == gradient.count)
         for index in weights.indices {

@@ -1,8 +1,9 @@
-/// Every operation of a training step once more, as plain loops in double precision: what kernels and layers are tested against.
+/// Every operation of a training step once more, as plain loops in double precision: what kernels and layers
+/// are tested against.
 ///
-/// Speed and layout do not matter here, only that each loop can be read beside its formula. Images are NHWC without any padding of
-/// channels, convolution weights OIHW, fully connected weights [outputs][inputs]: torch's layouts. Arrays of the wrong length are a
-/// mistake in the calling test and trap.
+/// Speed and layout do not matter here, only that each loop can be read beside its formula. Images are NHWC
+/// without any padding of channels, convolution weights OIHW, fully connected weights [outputs][inputs]:
+/// torch's layouts. Arrays of the wrong length are a mistake in the calling test and trap.
 public enum Oracle {
     /// The shape of a batch of images or activations, stored as [batch][height][width][channels].
     public struct Shape: Equatable, Sendable {

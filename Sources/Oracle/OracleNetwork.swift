@@ -1,12 +1,11 @@
 /// A list of layers that cannot be built, said in words.
-public struct OracleNetworkError: Error, CustomStringConvertible, Equatable {
-    public let description: String
-}
+public struct OracleNetworkError: Error, CustomStringConvertible, Equatable { public let description: String }
 
-/// A sequential network in double precision: forward, loss and every gradient, with parameters in torch's layouts.
+/// A sequential network in double precision: forward, loss and every gradient, with parameters in torch's
+/// layouts.
 ///
-/// Its parameters come in the order of the layers, weights before bias: convolutions OIHW, fully connected layers [outputs][inputs], the first
-/// of which takes its inputs flattened as [channels][height][width].
+/// Its parameters come in the order of the layers, weights before bias: convolutions OIHW, fully connected
+/// layers [outputs][inputs], the first of which takes its inputs flattened as [channels][height][width].
 public struct OracleNetwork: Sendable {
     /// A layer with what it needs to know of its place in the network.
     public enum Layer: Equatable, Sendable {
@@ -28,8 +27,8 @@ public struct OracleNetwork: Sendable {
         public var gradients: [[Double]]
         /// The gradient of the images, NHWC; empty after `forward`.
         public var inputGradient: [Double]
-        /// Which way every ReLU (1 where positive) and max-pool (the chosen pixel) went. Where two evaluations differ in this, the loss has a
-        /// kink between them.
+        /// Which way every ReLU (1 where positive) and max-pool (the chosen pixel) went. Where two
+        /// evaluations differ in this, the loss has a kink between them.
         public var decisions: [Int]
     }
 
@@ -42,14 +41,16 @@ public struct OracleNetwork: Sendable {
         public var weights: [Double]?
         /// What the weighted sum of the losses is multiplied with.
         public var scale: Double
-        /// For each fully connected layer but the last: true where an element is kept, [batch][outputs]. No dropout if nil.
+        /// For each fully connected layer but the last: true where an element is kept, [batch][outputs]. No
+        /// dropout if nil.
         public var masks: [[Bool]]?
         /// The probability of dropping an element that the masks were drawn with.
         public var dropout: Double
 
         /// `scale` is 1 / rows unless given.
         public init(
-            images: [Double], labels: [Int], weights: [Double]? = nil, scale: Double? = nil, masks: [[Bool]]? = nil, dropout: Double = 0.5
+            images: [Double], labels: [Int], weights: [Double]? = nil, scale: Double? = nil,
+            masks: [[Bool]]? = nil, dropout: Double = 0.5
         ) {
             self.images = images
             self.labels = labels
@@ -67,10 +68,12 @@ public struct OracleNetwork: Sendable {
     /// The shape of each parameter, as torch prints it.
     public let parameterShapes: [[Int]]
 
-    /// Builds the network of a specification such as `8,8,M,F16`: a number n is a convolution of n filters, `M` a max-pool, `Fn` a fully
-    /// connected layer; the last layer, to the classes, is implied. An empty specification is a linear classifier.
+    /// Builds the network of a specification such as `8,8,M,F16`: a number n is a convolution of n filters,
+    /// `M` a max-pool, `Fn` a fully connected layer; the last layer, to the classes, is implied. An empty
+    /// specification is a linear classifier.
     ///
-    /// - Throws: `OracleNetworkError` for an unknown token, a convolution or pool after `F`, or a pool of less than 2 pixels.
+    /// - Throws: `OracleNetworkError` for an unknown token, a convolution or pool after `F`, or a pool of
+    ///   less than 2 pixels.
     public init(spec: String, height: Int, width: Int, channels: Int = 3, classes: Int) throws {
         var layers: [Layer] = []
         var parameterShapes: [[Int]] = []
@@ -86,10 +89,14 @@ public struct OracleNetwork: Sendable {
             if token.first == "F", let outputs = Int(token.dropFirst()), outputs > 0 {
                 fullyConnected(outputs, isLast: false)
             } else if features != nil {
-                throw OracleNetworkError(description: "layer \(token) stands after a fully connected layer, where only F layers may follow")
+                throw OracleNetworkError(
+                    description:
+                        "layer \(token) stands after a fully connected layer, where only F layers may follow")
             } else if token == "M" {
                 guard shape.height >= 2, shape.width >= 2 else {
-                    throw OracleNetworkError(description: "layer M finds \(shape.height)×\(shape.width) pixels, and needs 2×2 or more")
+                    throw OracleNetworkError(
+                        description:
+                            "layer M finds \(shape.height)×\(shape.width) pixels, and needs 2×2 or more")
                 }
                 layers.append(.maxPool)
                 shape = Oracle.maxPoolShape(shape)
@@ -98,7 +105,8 @@ public struct OracleNetwork: Sendable {
                 parameterShapes += [[filters, shape.channels, 3, 3], [filters]]
                 shape = shape.with(channels: filters)
             } else {
-                throw OracleNetworkError(description: "layer \(token) is unknown; a number, M, or F and a number were expected")
+                throw OracleNetworkError(
+                    description: "layer \(token) is unknown; a number, M, or F and a number were expected")
             }
         }
         fullyConnected(classes, isLast: true)
@@ -135,7 +143,8 @@ public struct OracleNetwork: Sendable {
         var traces: [Trace] = []
         var decisions: [Int] = []
         var parameter = 0
-        // The shape of the images where they are flattened, and how many fully connected layers were passed since.
+        // The shape of the images where they are flattened, and how many fully connected layers were passed
+        // since.
         var flattened: Oracle.Shape?
         var maskIndex = 0
 
@@ -144,7 +153,8 @@ public struct OracleNetwork: Sendable {
             case .convolution(let filters):
                 let output = Oracle.reluForward(
                     Oracle.convolutionForward(
-                        values, shape: shape, weights: parameters[parameter], bias: parameters[parameter + 1], filters: filters))
+                        values, shape: shape, weights: parameters[parameter],
+                        bias: parameters[parameter + 1], filters: filters))
                 traces.append(Trace(shape: shape, input: values, output: output))
                 decisions += output.map { $0 > 0 ? 1 : 0 }
                 values = output
@@ -160,11 +170,12 @@ public struct OracleNetwork: Sendable {
                 if flattened == nil {
                     values = Oracle.channelsFirst(values, shape: shape)
                     flattened = shape
-                    shape = Oracle.Shape(batch: rows, height: 1, width: 1, channels: shape.count / max(1, rows))
+                    shape = Oracle.Shape(
+                        batch: rows, height: 1, width: 1, channels: shape.count / max(1, rows))
                 }
                 var output = Oracle.fullyConnectedForward(
-                    values, rows: rows, inputs: shape.channels, weights: parameters[parameter], bias: parameters[parameter + 1],
-                    outputs: outputs)
+                    values, rows: rows, inputs: shape.channels, weights: parameters[parameter],
+                    bias: parameters[parameter + 1], outputs: outputs)
                 if !isLast {
                     output = Oracle.reluForward(output)
                     decisions += output.map { $0 > 0 ? 1 : 0 }
@@ -182,13 +193,15 @@ public struct OracleNetwork: Sendable {
 
         let logits = values
         let loss = Oracle.softmaxCrossEntropy(
-            logits, rows: rows, classes: classes, labels: batch.labels, weights: batch.weights, scale: batch.scale)
+            logits, rows: rows, classes: classes, labels: batch.labels,
+            weights: batch.weights, scale: batch.scale)
         var total = 0.0
         for (row, value) in loss.losses.enumerated() {
             let weight = batch.weights?[row] ?? 1
             if weight != 0 { total += weight * value }
         }
-        var evaluation = Evaluation(loss: batch.scale * total, logits: logits, gradients: [], inputGradient: [], decisions: decisions)
+        var evaluation = Evaluation(
+            loss: batch.scale * total, logits: logits, gradients: [], inputGradient: [], decisions: decisions)
         guard backward else { return evaluation }
 
         var gradients = [[Double]](repeating: [], count: parameters.count)
@@ -201,14 +214,16 @@ public struct OracleNetwork: Sendable {
                 parameter -= 2
                 (gradients[parameter], gradients[parameter + 1]) = Oracle.convolutionBackwardWeights(
                     trace.input, shape: trace.shape, outputGradient: gradient, filters: filters)
-                gradient = Oracle.convolutionBackwardData(gradient, shape: trace.shape, weights: parameters[parameter], filters: filters)
+                gradient = Oracle.convolutionBackwardData(
+                    gradient, shape: trace.shape, weights: parameters[parameter], filters: filters)
             case .maxPool:
                 gradient = Oracle.maxPoolBackward(trace.input, shape: trace.shape, outputGradient: gradient)
             case .fullyConnected(let outputs, let isLast):
                 if !isLast {
                     if let masks = batch.masks {
                         maskIndex -= 1
-                        gradient = Oracle.dropout(gradient, mask: masks[maskIndex], probability: batch.dropout)
+                        gradient = Oracle.dropout(
+                            gradient, mask: masks[maskIndex], probability: batch.dropout)
                     }
                     gradient = Oracle.reluBackward(output: trace.output, outputGradient: gradient)
                 }
@@ -229,7 +244,5 @@ public struct OracleNetwork: Sendable {
 }
 
 extension OracleNetwork.Layer {
-    var isFullyConnected: Bool {
-        if case .fullyConnected = self { true } else { false }
-    }
+    var isFullyConnected: Bool { if case .fullyConnected = self { true } else { false } }
 }

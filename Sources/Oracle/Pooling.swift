@@ -7,8 +7,8 @@ extension Oracle {
     /// Max-pooling 2×2 with stride 2.
     ///
     /// - Parameter input: NHWC, of `shape`.
-    /// - Returns: `output` as NHWC of `maxPoolShape(shape)`, and for each of its elements the place in `input` where it was found: the first
-    ///   of equal maxima, row by row.
+    /// - Returns: `output` as NHWC of `maxPoolShape(shape)`, and for each of its elements the place in
+    ///   `input` where it was found: the first of equal maxima, row by row.
     public static func maxPoolForward(_ input: [Double], shape: Shape) -> (output: [Double], choices: [Int]) {
         precondition(input.count == shape.count)
         let outputShape = maxPoolShape(shape)
@@ -31,12 +31,14 @@ extension Oracle {
         return (choices.map { input[$0] }, choices)
     }
 
-    /// The gradient of max-pooling's input, as NHWC of `shape`: each output's gradient goes to the one pixel that was chosen.
+    /// The gradient of max-pooling's input, as NHWC of `shape`: each output's gradient goes to the one pixel
+    /// that was chosen.
     ///
     /// - Parameters:
     ///   - input: NHWC, of `shape`.
     ///   - outputGradient: NHWC, of `maxPoolShape(shape)`.
-    public static func maxPoolBackward(_ input: [Double], shape: Shape, outputGradient: [Double]) -> [Double] {
+    public static func maxPoolBackward(_ input: [Double], shape: Shape, outputGradient: [Double]) -> [Double]
+    {
         let choices = maxPoolForward(input, shape: shape).choices
         precondition(outputGradient.count == choices.count)
         var inputGradient = [Double](repeating: 0, count: shape.count)

@@ -1,16 +1,17 @@
 extension Oracle {
-    /// Cuts a rectangle out of an RGB image, mirrors it if asked, and normalises: (byte / 255 − mean) / deviation for each channel.
+    /// Cuts a rectangle out of an RGB image, mirrors it if asked, and normalises: (byte / 255 − mean) /
+    /// deviation for each channel.
     ///
     /// - Parameters:
     ///   - image: RGB bytes, [height][width][3].
-    ///   - top, left: where the crop begins. It may be negative, or the crop may end past the image's edge: pixels outside the image are 0
-    ///     after normalisation.
+    ///   - top, left: where the crop begins. It may be negative, or the crop may end past the image's edge:
+    ///     pixels outside the image are 0 after normalisation.
     ///   - mirror: swaps left and right within the crop.
     ///   - mean, deviation: of the three channels, on the scale 0…1.
     /// - Returns: [cropHeight][cropWidth][3].
     public static func cropMirrorNormalize(
-        _ image: [UInt8], height: Int, width: Int, top: Int, left: Int, cropHeight: Int, cropWidth: Int, mirror: Bool,
-        mean: [Double], deviation: [Double]
+        _ image: [UInt8], height: Int, width: Int, top: Int, left: Int, cropHeight: Int, cropWidth: Int,
+        mirror: Bool, mean: [Double], deviation: [Double]
     ) -> [Double] {
         precondition(image.count == height * width * 3 && mean.count == 3 && deviation.count == 3)
         var output = [Double](repeating: 0, count: cropHeight * cropWidth * 3)

@@ -12,8 +12,8 @@ extension Oracle {
     ///   - labels: the right class of each row.
     ///   - weights: each row's weight in the loss (0: the row does not count); all 1 if nil.
     ///   - scale: what the weighted sum of the rows' losses is multiplied with, usually 1 / rows.
-    /// - Returns: `losses`, −log p of each row's label, neither weighted nor scaled; `probabilities`, [rows][classes]; `gradient`, [rows][classes],
-    ///   of scale · Σ weight · loss.
+    /// - Returns: `losses`, −log p of each row's label, neither weighted nor scaled; `probabilities`,
+    ///   [rows][classes]; `gradient`, [rows][classes], of scale · Σ weight · loss.
     public static func softmaxCrossEntropy(
         _ logits: [Double], rows: Int, classes: Int, labels: [Int], weights: [Double]? = nil, scale: Double
     ) -> (losses: [Double], probabilities: [Double], gradient: [Double]) {
@@ -32,7 +32,9 @@ extension Oracle {
                 let probability = exp(value - logSum)
                 probabilities.append(probability)
                 // A row of weight 0 may hold anything, NaN too, and still adds nothing.
-                gradient.append(weights[row] == 0 ? 0 : scale * weights[row] * (probability - (index == labels[row] ? 1 : 0)))
+                gradient.append(
+                    weights[row] == 0
+                        ? 0 : scale * weights[row] * (probability - (index == labels[row] ? 1 : 0)))
             }
         }
         return (losses, probabilities, gradient)

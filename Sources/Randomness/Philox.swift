@@ -1,12 +1,13 @@
 /// What a stream of random numbers is for: streams of different purposes never meet.
 public enum Purpose: UInt32, Sendable {
-    case initialisation = 1, shuffle, augmentation, dropout, scenes, shards, benchmark, fuzzing
+    case initialisation = 1, shuffle, augmentation, dropout, scenes, microBatches, benchmark, fuzzing
 }
 
-/// Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+/// Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+/// 2011).
 ///
-/// A draw depends on its key and counter alone, never on rank, thread or time. So nothing of it has to be saved for a run to be resumed,
-/// and the device's kernels draw the same numbers from the same counters.
+/// A draw depends on its key and counter alone, never on rank, thread or time. So nothing of it has to be
+/// saved for a run to be resumed, and the device's kernels draw the same numbers from the same counters.
 public struct Philox: RandomNumberGenerator, Sendable {
     /// The key of every block of this stream: made of seed and purpose.
     public let key: SIMD2<UInt32>
@@ -38,8 +39,8 @@ public struct Philox: RandomNumberGenerator, Sendable {
             counter = SIMD4(
                 UInt32(truncatingIfNeeded: second >> 32) ^ counter.y ^ key.x,
                 UInt32(truncatingIfNeeded: second),
-                UInt32(truncatingIfNeeded: first >> 32) ^ counter.w ^ key.y,
-                UInt32(truncatingIfNeeded: first))
+                UInt32(truncatingIfNeeded: first >> 32) ^ counter.w ^ key.y, UInt32(truncatingIfNeeded: first)
+            )
             key = SIMD2(key.x &+ 0x9E37_79B9, key.y &+ 0xBB67_AE85)
         }
         return counter
@@ -62,26 +63,21 @@ public struct Philox: RandomNumberGenerator, Sendable {
     }
 
     /// Uniform in [0, 1), a multiple of 2^-24.
-    public mutating func uniform() -> Float {
-        Float(nextWord() >> 8) * 0x1p-24
-    }
+    public mutating func uniform() -> Float { Float(nextWord() >> 8) * 0x1p-24 }
 
     /// Uniform in [range.lowerBound, range.upperBound).
     public mutating func uniform(in range: ClosedRange<Float>) -> Float {
         range.lowerBound + (range.upperBound - range.lowerBound) * uniform()
     }
 
-    /// Uniform in 0..<bound, without the standard library's rejection loop, so that each draw takes exactly one word.
-    public mutating func integer(below bound: Int) -> Int {
-        Int((UInt64(nextWord()) * UInt64(bound)) >> 32)
-    }
+    /// Uniform in 0..<bound, without the standard library's rejection loop, so that each draw takes exactly
+    /// one word.
+    public mutating func integer(below bound: Int) -> Int { Int((UInt64(nextWord()) * UInt64(bound)) >> 32) }
 
     /// An order of 0..<count, by Fisher and Yates.
     public mutating func permutation(_ count: Int) -> [Int] {
         var order = Array(0..<count)
-        for last in stride(from: count - 1, to: 0, by: -1) {
-            order.swapAt(last, integer(below: last + 1))
-        }
+        for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, integer(below: last + 1)) }
         return order
     }
 }

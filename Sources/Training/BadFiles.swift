@@ -23,14 +23,15 @@ public struct BadFileLimit: RawRepresentable, Sendable, Equatable {
 
     private static func parse(_ text: String) -> (value: Double, isShare: Bool)? {
         let isShare = text.hasSuffix("%")
-        guard let value = Double(isShare ? text.dropLast() : text[...]), value >= 0, value <= (isShare ? 100 : 1e9),
-            isShare || value == value.rounded()
+        guard let value = Double(isShare ? text.dropLast() : text[...]), value >= 0,
+            value <= (isShare ? 100 : 1e9), isShare || value == value.rounded()
         else { return nil }
         return (value, isShare)
     }
 }
 
-/// The photographs of a run that could not be used: each counted once, and listed in the run's `bad-files.txt`.
+/// The photographs of a run that could not be used: each counted once, and listed in the run's
+/// `bad-files.txt`.
 final class BadFiles {
     private let limit: BadFileLimit
     private let fileCount: Int
@@ -48,7 +49,10 @@ final class BadFiles {
         self.limit = limit
         self.fileCount = fileCount
         self.path = path
-        let content = path.flatMap { FileManager.default.contents(atPath: $0) }.map { String(decoding: $0, as: UTF8.self) } ?? ""
+        let content =
+            path.flatMap { FileManager.default.contents(atPath: $0) }.map {
+                String(decoding: $0, as: UTF8.self)
+            } ?? ""
         for line in content.split(separator: "\n") { _ = add(String(line)) }
         unwritten = 0
     }
@@ -63,7 +67,8 @@ final class BadFiles {
     /// Adds files to the list.
     ///
     /// - Returns: those that were not on it before, a line each: the file, what was found and what to do.
-    /// - Throws: `TrainingError` where they are more than the limit now; `ModelFileError` where the list cannot be written.
+    /// - Throws: `TrainingError` where they are more than the limit now; `ModelFileError` where the list
+    ///   cannot be written.
     func record(_ errors: [ImageError]) throws -> [String] {
         // A file's name may hold a line's end.
         try record(lines: errors.map { $0.description.replacingOccurrences(of: "\n", with: "\\n") })

@@ -19,13 +19,15 @@ public enum Benchmark {
         public let loss: Double?
     }
 
-    /// Times the very step function of `train`: input, forward with dropout, loss, backward, momentum and decay. One step warms up.
+    /// Times the very step function of `train`: input, forward with dropout, loss, backward, momentum and
+    /// decay. One step warms up.
     public static func step(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int,
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, microBatches: Int, steps: Int,
         convolution: ConvolutionAlgorithms?, learningRate: Float = Benchmark.learningRate, device: Device
     ) throws -> Step {
         let training = try trainingStep(
-            architecture, imageSize: imageSize, classes: classes, batch: batch, shards: shards, convolution: convolution, device: device)
+            architecture, imageSize: imageSize, classes: classes, batch: batch, microBatches: microBatches,
+            convolution: convolution, device: device)
         let data = try DeviceBatch(device: device, capacity: batch)
         try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)
         var loss = 0.0
@@ -41,7 +43,8 @@ public enum Benchmark {
             parameterCount: training.network.parameters.reduce(0) { $0 + $1.count }, loss: loss)
     }
 
-    /// Low enough for every network to stay finite on random data: a step whose loss is not finite skips the update, and is faster for it.
+    /// Low enough for every network to stay finite on random data: a step whose loss is not finite skips the
+    /// update, and is faster for it.
     public static let learningRate: Float = 1e-4
 
     /// Waits for a step, and returns its mean loss.
@@ -50,34 +53,42 @@ public enum Benchmark {
     static func finiteLoss(of step: Int, _ training: TrainingStep) throws -> Double {
         let totals = try training.takeTotals(of: step)
         let loss = Double(totals.loss / totals.weight)
-        guard loss.isFinite else { throw TrainingError("the loss of step \(step + 1) is \(loss): a benchmark of it would be too fast") }
+        guard loss.isFinite else {
+            throw TrainingError(
+                "the loss of step \(step + 1) is \(loss): a benchmark of it would be too fast")
+        }
         return loss
     }
 
     /// A network with random weights and its step function.
     static func trainingStep(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, convolution: ConvolutionAlgorithms?,
-        device: Device
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, microBatches: Int,
+        convolution: ConvolutionAlgorithms?, device: Device
     ) throws -> TrainingStep {
         let network = try Network(
             architecture, imageSize: imageSize, classes: classes,
-            options: Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution), device: device)
+            options: Network.Options(
+                maximumBatch: batch / microBatches, training: true, convolution: convolution),
+            device: device)
         try network.initialize(seed: 1)
         return try TrainingStep(
-            network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
-            shards: shards, momentum: 0.9, weightDecay: 5e-4, seed: 1)
+            network: network,
+            normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+            batch: batch, microBatches: microBatches, momentum: 0.9, weightDecay: 5e-4, seed: 1)
     }
 
-    /// Seconds of steps on photographs from the cache, each pair one step with `none` and one with `augmentation`. One pair warms up.
+    /// Seconds of steps on photographs from the cache, each pair one step with `none` and one with
+    /// `augmentation`. One pair warms up.
     ///
-    /// The photographs are random bytes, 3/4 as high as wide, eight mini-batches of them; what happens to each is drawn anew in every step, as
-    /// `train` does.
+    /// The photographs are random bytes, 3/4 as high as wide, eight mini-batches of them; what happens to
+    /// each is drawn anew in every step, as `train` does.
     public static func augmentedSteps(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, augmentation: Augmentation, pairs: Int,
-        convolution: ConvolutionAlgorithms?, device: Device
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, augmentation: Augmentation,
+        pairs: Int, convolution: ConvolutionAlgorithms?, device: Device
     ) throws -> [(plain: Double, augmented: Double)] {
         let training = try trainingStep(
-            architecture, imageSize: imageSize, classes: classes, batch: batch, shards: 1, convolution: convolution, device: device)
+            architecture, imageSize: imageSize, classes: classes, batch: batch, microBatches: 1,
+            convolution: convolution, device: device)
         let height = ModelDescription.usualShortSide(imageSize: imageSize)
         let width = height * 4 / 3
         let count = 8 * batch
@@ -86,7 +97,10 @@ public enum Benchmark {
         let photograph = try Buffer(device, byteCount: pixels.bytes.count)
         try photograph.write(UnsafeRawBufferPointer(pixels.bytes)).wait()
         let cache = ImageCache(device: device, capacity: count * (pixels.bytes.count + 32), count: count)
-        for sample in 0..<count { try cache.insert(sample, from: photograph, byteOffset: 0, width: Int32(width), height: Int32(height)) }
+        for sample in 0..<count {
+            try cache.insert(
+                sample, from: photograph, byteOffset: 0, width: Int32(width), height: Int32(height))
+        }
         let data = try DeviceBatch(device: device, capacity: batch)
         data.cache = cache.slabs
 
@@ -94,12 +108,15 @@ public enum Benchmark {
             let start = ContinuousClock.now
             let records = try (0..<batch).map { slot in
                 let sample = (step * batch + slot) % count
-                guard let entry = cache[sample] else { throw TrainingError("the cache has no photograph \(sample) of \(count)") }
+                guard let entry = cache[sample] else {
+                    throw TrainingError("the cache has no photograph \(sample) of \(count)")
+                }
                 let parameters = AugmentationParameters.draw(
-                    augmentation, width: width, height: height, size: imageSize, seed: 1, epoch: step, sample: sample)
+                    augmentation, width: width, height: height,
+                    size: imageSize, seed: 1, epoch: step, sample: sample)
                 return CropRecord(
-                    parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height, source: entry.source,
-                    size: imageSize)
+                    parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height,
+                    source: entry.source, size: imageSize)
             }
             try data.upload(
                 pixels: UnsafeRawBufferPointer(start: nil, count: 0), owner: pixels, records: records,
@@ -119,17 +136,20 @@ public enum Benchmark {
         return result
     }
 
-    /// Times forward passes of a network made for inference, the images' way from bytes to input included. One pass warms up.
+    /// Times forward passes of a network made for inference, the images' way from bytes to input included.
+    /// One pass warms up.
     public static func inference(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, runs: Int, convolution: ConvolutionAlgorithms?,
-        device: Device
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, runs: Int,
+        convolution: ConvolutionAlgorithms?, device: Device
     ) throws -> Step {
         let network = try Network(
             architecture, imageSize: imageSize, classes: classes,
-            options: Network.Options(maximumBatch: batch, training: false, convolution: convolution), device: device)
+            options: Network.Options(maximumBatch: batch, training: false, convolution: convolution),
+            device: device)
         try network.initialize(seed: 1)
         let input = try ImageInput(
-            device: device, size: imageSize, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]))
+            device: device, size: imageSize,
+            normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]))
         let data = try DeviceBatch(device: device, capacity: batch)
         try upload(to: data, imageSize: imageSize, classes: classes, batch: batch)
         let pass = Pass(batch: batch, training: false)
@@ -146,13 +166,16 @@ public enum Benchmark {
             parameterCount: network.parameters.reduce(0) { $0 + $1.count }, loss: nil)
     }
 
-    /// Seconds of each pass of one fully connected layer, run by run, by the device's clock; backward-weights includes the bias. One run warms up.
+    /// Seconds of each pass of one fully connected layer, run by run, by the device's clock; backward-weights
+    /// includes the bias. One run warms up.
     ///
     /// - Parameter device: opened for profiling
-    public static func fullyConnected(
-        inputs: Int, outputs: Int, batch: Int, runs: Int, device: Device
-    ) throws -> [(pass: LayerPass, seconds: [Double])] {
-        guard let profile = device.profile else { throw TrainingError("a layer's times need a device that was opened for profiling") }
+    public static func fullyConnected(inputs: Int, outputs: Int, batch: Int, runs: Int, device: Device) throws
+        -> [(pass: LayerPass, seconds: [Double])]
+    {
+        guard let profile = device.profile else {
+            throw TrainingError("a layer's times need a device that was opened for profiling")
+        }
         let layer = try FullyConnected(inputs: inputs, outputs: outputs, device: device)
         var random = Philox(seed: 1, purpose: .benchmark)
         func buffer(_ count: Int) throws -> Buffer {
@@ -173,11 +196,13 @@ public enum Benchmark {
             try layer.forward(input: input, output: output, pass: pass)
             profile.begin("", pass: LayerPass.backwardWeights.rawValue)
             try layer.backward(
-                input: input, output: output, outputGradient: outputGradient, inputGradient: inputGradient, parameterGradients: gradients,
-                pass: pass)
+                input: input, output: output, outputGradient: outputGradient, inputGradient: inputGradient,
+                parameterGradients: gradients, pass: pass)
             var sums: [String: Double] = [:]
             for entry in try profile.collect() { sums[entry.pass, default: 0] += entry.seconds }
-            for pass in LayerPass.allCases where run > 0 { seconds[pass, default: []].append(sums[pass.rawValue] ?? 0) }
+            for pass in LayerPass.allCases where run > 0 {
+                seconds[pass, default: []].append(sums[pass.rawValue] ?? 0)
+            }
         }
         return LayerPass.allCases.map { ($0, seconds[$0] ?? []) }
     }
@@ -188,11 +213,13 @@ public enum Benchmark {
         let pixels = RandomBytes(count: batch * imageBytes, using: &random)
         let records = (0..<batch).map {
             CropRecord(
-                byteOffset: UInt64($0 * imageBytes), width: Int32(imageSize), height: Int32(imageSize), x: 0, y: 0, mirror: $0 % 2 == 1)
+                byteOffset: UInt64($0 * imageBytes), width: Int32(imageSize), height: Int32(imageSize), x: 0,
+                y: 0, mirror: $0 % 2 == 1)
         }
         try data.upload(
             pixels: UnsafeRawBufferPointer(pixels.bytes), owner: pixels, records: records,
-            labels: (0..<batch).map { _ in Int32(random.integer(below: classes)) }, weights: [Float](repeating: 1, count: batch))
+            labels: (0..<batch).map { _ in Int32(random.integer(below: classes)) },
+            weights: [Float](repeating: 1, count: batch))
         try data.wait()
     }
 
@@ -218,7 +245,8 @@ public enum Benchmark {
             let start = ContinuousClock.now
             try product.pack(b, into: panels, k: size, n: size)
             try product.multiply(
-                a, aColumns: size, panels, .panels(rows: size), into: c, .rowMajor(columns: columns), m: size, n: columns, k: size)
+                a, aColumns: size, panels, .panels(rows: size), into: c, .rowMajor(columns: columns), m: size,
+                n: columns, k: size)
             try device.finish()
             if run > 0 { seconds.append((ContinuousClock.now - start).seconds) }
         }
@@ -246,7 +274,8 @@ public enum Benchmark {
     /// The middle of the values, or the mean of the two in the middle.
     public static func median(_ values: [Double]) -> Double {
         let sorted = values.sorted()
-        return sorted.count % 2 == 1 ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+        return sorted.count % 2 == 1
+            ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
     }
 }
 

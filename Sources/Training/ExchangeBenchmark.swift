@@ -13,7 +13,9 @@ public struct ExchangeBenchmark {
         self.communicator = communicator
         topology = { kind in
             try Topology(
-                shards: ShardTree.defaultShards(ranks: communicator.size), nodes: communicator.nodes, nodeSize: nodeSize, transport: kind)
+                microBatches: MicroBatchTree.defaultMicroBatches(ranks: communicator.size),
+                nodes: communicator.nodes,
+                nodeSize: nodeSize, transport: kind)
         }
     }
 
@@ -23,12 +25,14 @@ public struct ExchangeBenchmark {
         public let byteCount: Int
         /// Seconds of each round, the slowest rank's.
         public var seconds: [Double] = []
-        /// Ranks and rounds whose sums have other bits than the shards' tree gives.
+        /// Ranks and rounds whose sums have other bits than the micro-batches' tree gives.
         public var differing = 0
     }
 
     /// The transports that reach here.
-    private var transports: [TransportKind] { TransportKind.allCases.filter { $0 != .shared || communicator.nodes.count == 1 } }
+    private var transports: [TransportKind] {
+        TransportKind.allCases.filter { $0 != .shared || communicator.nodes.count == 1 }
+    }
 
     /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after one that warms up.
     public func ways(floatCount: Int, rounds: Int) throws -> [Way] {
@@ -43,7 +47,11 @@ public struct ExchangeBenchmark {
             $0..<min(floatCount, $0 + GradientExchange.BucketSizes().cut / 4)
         }
         let butterflies = try transports.map { kind in
-            (kind, try Butterfly(communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount))
+            (
+                kind,
+                try Butterfly(
+                    communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount)
+            )
         }
         let span = try topology(transports[0]).spans
         let values = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
@@ -57,7 +65,9 @@ public struct ExchangeBenchmark {
         for round in 0...rounds {
             for index in ways.indices {
                 let target = index < butterflies.count ? butterflies[index].1.values : values
-                for place in 0..<floatCount { target[place] = ExchangeBenchmark.value(communicator.rank, place, round) }
+                for place in 0..<floatCount {
+                    target[place] = ExchangeBenchmark.value(communicator.rank, place, round)
+                }
                 _ = try communicator.gather([])
                 let start = Clock.seconds
                 if index < butterflies.count {
@@ -71,8 +81,8 @@ public struct ExchangeBenchmark {
                 }
                 let seconds = Clock.seconds - start
                 let result = index < butterflies.count ? target : sums
-                let isSame = stride(from: 0, to: floatCount, by: max(1, floatCount / 10_007)).allSatisfy { place in
-                    result[place].bitPattern == ExchangeBenchmark.tree(span, place, round).bitPattern
+                let isSame = stride(from: 0, to: floatCount, by: max(1, floatCount / 10_007)).allSatisfy {
+                    place in result[place].bitPattern == ExchangeBenchmark.tree(span, place, round).bitPattern
                 }
                 let all = try gather([seconds, isSame ? 0 : 1])
                 guard round > 0 else { continue }
@@ -93,8 +103,8 @@ public struct ExchangeBenchmark {
         return Float(Int32(truncatingIfNeeded: bits)) * (bits >> 63 == 0 ? 1 : 0x1p-20)
     }
 
-    /// What `place` must be: each rank's value in the place of its shards, added as the tree says.
-    private static func tree(_ spans: [ShardSpan], _ place: Int, _ round: Int) -> Float {
+    /// What `place` must be: each rank's value in the place of its micro-batches, added as the tree says.
+    private static func tree(_ spans: [MicroBatchSpan], _ place: Int, _ round: Int) -> Float {
         func sum(_ ranks: Range<Int>) -> Float {
             if ranks.count == 1 { return value(ranks.lowerBound, place, round) }
             let (first, last) = (spans[ranks.lowerBound], spans[ranks.upperBound - 1])
@@ -112,11 +122,13 @@ public struct ExchangeBenchmark {
         public let compute: Double
         public let exchange: Double
         public let step: Double
-        /// The share of the exchange that a step is not longer by than its round's compute; the clock's noise may bring it above 1 or below 0.
+        /// The share of the exchange that a step is not longer by than its round's compute; the clock's noise
+        /// may bring it above 1 or below 0.
         public let hidden: Double
     }
 
-    /// Runs steps in which every layer's backward and forward is a sleep, and its gradient goes to the other ranks in between.
+    /// Runs steps in which every layer's backward and forward is a sleep, and its gradient goes to the other
+    /// ranks in between.
     ///
     /// - Parameters:
     ///   - layout: of the network whose gradients are exchanged
@@ -133,15 +145,20 @@ public struct ExchangeBenchmark {
         let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
         // A layer's time grows with what it computes, which is a convolution's weights times its pixels.
         let work = layout.layers.flatMap { layer in
-            layer.parameters.map { $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0 }
+            layer.parameters.map {
+                $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0
+            }
         }
         let total = work.reduce(0, +)
         let butterfly = try Butterfly(
-            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided), buckets: buckets, floatCount: end / 4)
+            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided),
+            buckets: buckets, floatCount: end / 4)
         let driver = ExchangeDriver(butterfly, threaded: true)
         defer { driver.stop() }
 
-        func sleep(_ share: Double, of seconds: Double) { if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) } }
+        func sleep(_ share: Double, of seconds: Double) {
+            if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) }
+        }
         func time(_ body: () throws -> Void) throws -> Double {
             _ = try communicator.gather([])
             let start = Clock.seconds

@@ -2,7 +2,8 @@ import Collectives
 import Compute
 import Foundation
 
-/// Drives a butterfly: begins each bucket when the device has made it, and does its pieces of work, on a thread of its own or on the caller's.
+/// Drives a butterfly: begins each bucket when the device has made it, and does its pieces of work, on a
+/// thread of its own or on the caller's.
 final class ExchangeDriver: @unchecked Sendable {
     /// Used by one thread alone: the driver's own, or the caller's.
     private let butterfly: Butterfly
@@ -46,7 +47,8 @@ final class ExchangeDriver: @unchecked Sendable {
         while condition.withLock({ !isStopped }) { usleep(1000) }
     }
 
-    /// Seconds in which at least one bucket was under way, and those that `drain` took of the caller's time for work.
+    /// Seconds in which at least one bucket was under way, and those that `drain` took of the caller's time
+    /// for work.
     var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
 
     /// Adds a bucket once `event` is complete.
@@ -58,7 +60,8 @@ final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    /// Waits for each of the queued buckets in turn, and does all work that there is at each of these moments. Nothing where a thread does it.
+    /// Waits for each of the queued buckets in turn, and does all work that there is at each of these
+    /// moments. Nothing where a thread does it.
     func drain() throws {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
@@ -112,9 +115,7 @@ final class ExchangeDriver: @unchecked Sendable {
                 return isStopping
             }
             if isEnd { return }
-            do {
-                if try pump() { backoff = Backoff() } else { backoff.pause() }
-            } catch {
+            do { if try pump() { backoff = Backoff() } else { backoff.pause() } } catch {
                 condition.withLock { failure = error }
                 return
             }
@@ -126,7 +127,5 @@ final class ExchangeDriver: @unchecked Sendable {
 struct SharedPointer: @unchecked Sendable {
     let raw: UnsafeMutableRawPointer
 
-    init(_ raw: UnsafeMutableRawPointer) {
-        self.raw = raw
-    }
+    init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
 }

@@ -14,10 +14,14 @@ struct GradientBuckets {
     /// - Parameters:
     ///   - places: where each parameter's gradient lies, one behind the other
     ///   - first: a bucket in front of theirs, in a slab of its own
-    init(_ places: [(slab: Int, bytes: Range<Int>)], sizes: GradientExchange.BucketSizes, first: Bucket? = nil) {
+    init(
+        _ places: [(slab: Int, bytes: Range<Int>)], sizes: GradientExchange.BucketSizes, first: Bucket? = nil
+    ) {
         buckets = first.map { [$0] } ?? []
         for (index, (slab, bytes)) in places.enumerated() {
-            if let last = buckets.last, last.slab == slab, bytes.upperBound - last.bytes.lowerBound <= sizes.joined {
+            if let last = buckets.last, last.slab == slab,
+                bytes.upperBound - last.bytes.lowerBound <= sizes.joined
+            {
                 buckets[buckets.count - 1].bytes = last.bytes.lowerBound..<bytes.upperBound
                 buckets[buckets.count - 1].parameters.append(index)
                 ofParameter.append([buckets.count - 1])
@@ -25,7 +29,10 @@ struct GradientBuckets {
             }
             let start = buckets.count
             for piece in stride(from: bytes.lowerBound, to: bytes.upperBound, by: sizes.cut) {
-                buckets.append(Bucket(slab: slab, bytes: piece..<min(bytes.upperBound, piece + sizes.cut), parameters: [index]))
+                buckets.append(
+                    Bucket(
+                        slab: slab, bytes: piece..<min(bytes.upperBound, piece + sizes.cut),
+                        parameters: [index]))
             }
             ofParameter.append(Array(start..<buckets.count))
         }

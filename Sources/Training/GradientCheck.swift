@@ -4,7 +4,8 @@ import NeuralNet
 import Oracle
 import Randomness
 
-/// Compares the device's gradients with central differences of the double-precision oracle, parameter by parameter, in random directions.
+/// Compares the device's gradients with central differences of the double-precision oracle, parameter by
+/// parameter, in random directions.
 public struct GradientCheck: Sendable {
     /// One parameter in one direction.
     public struct Row: Sendable {
@@ -13,7 +14,8 @@ public struct GradientCheck: Sendable {
         public let device: Double
         /// The slope measured on the oracle.
         public let oracle: Double
-        /// ReLU and pooling decisions that changed between the two measurements: unless 0 the slopes need not agree.
+        /// ReLU and pooling decisions that changed between the two measurements: unless 0 the slopes need not
+        /// agree.
         public let kinks: Int
         /// |device − oracle| over the length of the oracle's gradient of this parameter: what a unit direction could show at most.
         public let error: Double
@@ -24,20 +26,22 @@ public struct GradientCheck: Sendable {
     public var largestError: Double { rows.filter { $0.kinks == 0 }.map(\.error).max() ?? .nan }
     /// Rows that were left out for their kinks.
     public var excluded: Int { rows.count { $0.kinks > 0 } }
-    /// float32 rounds at 6e-8; sums of some hundred terms through a few layers take twenty times that, Winograd's transforms five times more. Measured
-    /// errors are below 2e-6, while a wrong gradient shows as 1e-2 and more.
+    /// float32 rounds at 6e-8; sums of some hundred terms through a few layers take twenty times that,
+    /// Winograd's transforms five times more. Measured errors are below 2e-6, while a wrong gradient shows as
+    /// 1e-2 and more.
     public static let tolerance = 1e-5
 
     /// Runs one batch of random images through the network and back.
     ///
     /// - Parameter directions: random directions for each parameter
     public init(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, directions: Int = 2, seed: UInt64,
-        convolution: ConvolutionAlgorithms?, device: Device
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, directions: Int = 2,
+        seed: UInt64, convolution: ConvolutionAlgorithms?, device: Device
     ) throws {
         let network = try Network(
             architecture, imageSize: imageSize, classes: classes,
-            options: Network.Options(maximumBatch: batch, training: true, dropout: 0, convolution: convolution), device: device)
+            options: Network.Options(
+                maximumBatch: batch, training: true, dropout: 0, convolution: convolution), device: device)
         try network.initialize(seed: seed)
         var random = Philox(seed: seed, purpose: .benchmark)
         for parameter in network.parameters where !parameter.decays {
@@ -56,14 +60,17 @@ public struct GradientCheck: Sendable {
         let gradients = try ParameterArena(network.parameters, device: device)
         let pass = Pass(batch: batch, training: true)
         try network.forward(pass)
-        guard let logitsGradient = network.logitsGradient else { throw NetworkError("a network without memory for gradients") }
+        guard let logitsGradient = network.logitsGradient else {
+            throw NetworkError("a network without memory for gradients")
+        }
         try loss.forwardBackward(
             logits: network.logits, labels: Buffer(device, labels.map { Int32($0) }),
-            weights: Buffer(device, [Float](repeating: 1, count: batch)),
-            gradient: logitsGradient, scale: 1 / Float(batch), step: 0, addsToStep: false, pass: pass)
+            weights: Buffer(device, [Float](repeating: 1, count: batch)), gradient: logitsGradient,
+            scale: 1 / Float(batch), step: 0, addsToStep: false, pass: pass)
         try network.backward(pass, gradients: gradients)
 
-        let oracle = try OracleNetwork(spec: architecture.specification, height: imageSize, width: imageSize, classes: classes)
+        let oracle = try OracleNetwork(
+            spec: architecture.specification, height: imageSize, width: imageSize, classes: classes)
         let oracleBatch = OracleNetwork.Batch(images: images.map { Double($0) }, labels: labels)
         let parameters = try network.parameters.map { try network.export($0).map { Double($0) } }
         let exact = oracle.evaluate(oracleBatch, parameters: parameters).gradients
@@ -75,11 +82,12 @@ public struct GradientCheck: Sendable {
                 var direction = parameters.map { [Double](repeating: 0, count: $0.count) }
                 let own = CentralDifference.direction(like: [gradient], using: &random)[0]
                 direction[parameter.index] = own
-                let measured = oracle.centralDifference(oracleBatch, parameters: parameters, direction: direction)
+                let measured = oracle.centralDifference(
+                    oracleBatch, parameters: parameters, direction: direction)
                 let promised = zip(gradient, own).reduce(0) { $0 + $1.0 * $1.1 }
                 return Row(
-                    parameter: parameter.name, device: promised, oracle: measured.slope, kinks: measured.kinks,
-                    error: abs(promised - measured.slope) / max(length, 1e-12))
+                    parameter: parameter.name, device: promised, oracle: measured.slope,
+                    kinks: measured.kinks, error: abs(promised - measured.slope) / max(length, 1e-12))
             }
         }
     }

@@ -11,25 +11,28 @@ public enum ExchangePolicy: String, Sendable, CaseIterable {
     case synchronous
 }
 
-/// The gradients of all ranks, added: begun for a layer as soon as backward has made its gradient, waited for when it is needed.
+/// The gradients of all ranks, added: begun for a layer as soon as backward has made its gradient, waited for
+/// when it is needed.
 ///
-/// Gradients lie in memory that the ranks' transport reaches. A CPU device works in it in place; from any other device each bucket is copied there and
-/// back. Buckets follow the layers: neighbours are joined up to 1 MiB, what is larger than 16 MiB is cut, and those of the first layers, which
-/// are made last and needed first, overtake the others.
+/// Gradients lie in memory that the ranks' transport reaches. A CPU device works in it in place; from any
+/// other device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up to
+/// 1 MiB, what is larger than 16 MiB is cut, and those of the first layers, which are made last and needed
+/// first, overtake the others.
 ///
-/// With a CPU device, whose cores have nothing to spare, the calling thread does the exchange's work, at the layers' borders; for any other device a
-/// thread of its own does it while the device computes.
+/// With a CPU device, whose cores have nothing to spare, the calling thread does the exchange's work, at the
+/// layers' borders; for any other device a thread of its own does it while the device computes.
 public final class GradientExchange {
-    /// The own shards' gradient, and once `settle` has come back all shards'.
+    /// The own micro-batches' gradient, and once `settle` has come back all micro-batches'.
     public let gradients: ParameterArena
-    /// The shards of this rank.
-    public let span: ShardSpan
+    /// The micro-batches of this rank.
+    public let span: MicroBatchSpan
     let communicator: any Communicator
     private let device: Device
     private let butterfly: Butterfly
     private let driver: ExchangeDriver
     private let trace: Trace?
-    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself where the device works in place.
+    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself where
+    /// the device works in place.
     private let hostSlabs: [Buffer]
     private let isInPlace: Bool
     private let totals: Buffer
@@ -43,7 +46,8 @@ public final class GradientExchange {
     private var mapped: [UnsafeMutableRawPointer?]
     private var awaited = 0.0
 
-    /// Seconds so far in which an exchange was under way, and which it took of the calling thread's time: waiting, and work at the layers' borders.
+    /// Seconds so far in which an exchange was under way, and which it took of the calling thread's time:
+    /// waiting, and work at the layers' borders.
     public var seconds: (underWay: Double, exposed: Double) {
         let seconds = driver.seconds
         return (seconds.underWay, awaited + seconds.work)
@@ -65,8 +69,9 @@ public final class GradientExchange {
     ///   - threaded: whether a thread of its own does the work; nil decides by the device
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
     public init(
-        _ parameters: [Parameter], device: Device, communicator: any Communicator, topology: Topology, trace: Trace? = nil,
-        sizes bucketSizes: BucketSizes = BucketSizes(), threaded: Bool? = nil, inPlace: Bool? = nil
+        _ parameters: [Parameter], device: Device, communicator: any Communicator,
+        topology: Topology, trace: Trace? = nil, sizes bucketSizes: BucketSizes = BucketSizes(),
+        threaded: Bool? = nil, inPlace: Bool? = nil
     ) throws {
         self.communicator = communicator
         self.device = device
@@ -74,17 +79,21 @@ public final class GradientExchange {
         span = topology.spans[communicator.rank]
         isInPlace = inPlace ?? (device.description.kind == .cpu)
         // The same places on every rank, whatever each device's limits are.
-        let limits = try communicator.gather([device.description.largestBuffer, device.description.baseAlignment])
+        let limits = try communicator.gather([
+            device.description.largestBuffer, device.description.baseAlignment,
+        ])
         let layout = device.description.limited(
             toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
         let sizes = ParameterArena.slabSizes(parameters, device: layout).map { ($0 + 4095) / 4096 * 4096 }
         var starts = [GradientExchange.totalsFloats]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
-        let places = zip(ParameterArena.places(parameters, device: layout), parameters).map { place, parameter in
+        let places = zip(ParameterArena.places(parameters, device: layout), parameters).map {
+            place, parameter in
             (slab: place.slab, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
         }
-        let cut = GradientBuckets(places, sizes: bucketSizes, first: .init(slab: -1, bytes: 0..<64, parameters: []))
+        let cut = GradientBuckets(
+            places, sizes: bucketSizes, first: .init(slab: -1, bytes: 0..<64, parameters: []))
         let buckets = cut.buckets
         bucketsOf = cut.ofParameter
         self.buckets = buckets
@@ -96,10 +105,13 @@ public final class GradientExchange {
             let start = bucket.slab < 0 ? 0 : starts[bucket.slab]
             return (start + bucket.bytes.lowerBound / 4)..<(start + bucket.bytes.upperBound / 4)
         }
-        let butterfly = try Butterfly(communicator, topology: topology, buckets: ranges, floatCount: starts[starts.count - 1])
+        let butterfly = try Butterfly(
+            communicator, topology: topology, buckets: ranges, floatCount: starts[starts.count - 1])
         self.butterfly = butterfly
         butterfly.observer = trace.map { trace in
-            { bucket, work, start, end in trace.add("\(work), bucket \(bucket)", .exchange, start: start, end: end) }
+            { bucket, work, start, end in
+                trace.add("\(work), bucket \(bucket)", .exchange, start: start, end: end)
+            }
         }
         let values = UnsafeMutableRawPointer(butterfly.values)
         totals = try Buffer(device, hostMemory: values, byteCount: 4096)
@@ -121,7 +133,8 @@ public final class GradientExchange {
     /// "12 buckets of 0.1 to 16.0 MiB"
     public var description: String {
         let sizes = buckets.dropFirst().map { Double($0.bytes.count) / 1_048_576 }
-        return "\(sizes.count) buckets of " + String(format: "%.1f to %.1f MiB", sizes.min() ?? 0, sizes.max() ?? 0)
+        return "\(sizes.count) buckets of "
+            + String(format: "%.1f to %.1f MiB", sizes.min() ?? 0, sizes.max() ?? 0)
     }
 
     // MARK: - A step
@@ -147,15 +160,18 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             if !isInPlace {
                 try hostSlabs[slab].copy(
-                    from: gradients.slabs[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count, to: bytes.lowerBound)
+                    from: gradients.slabs[slab], sourceOffset: bytes.lowerBound,
+                    byteCount: bytes.count, to: bytes.lowerBound)
             }
-            let (pointer, event) = try hostSlabs[slab].map(byteOffset: bytes.lowerBound, byteCount: bytes.count)
+            let (pointer, event) = try hostSlabs[slab].map(
+                byteOffset: bytes.lowerBound, byteCount: bytes.count)
             mapped[index] = pointer
             driver.queue(index, event) {}
         }
     }
 
-    /// To be called when a step's backward is queued: with a CPU device, whose layers' borders come now, does what can be done at them.
+    /// To be called when a step's backward is queued: with a CPU device, whose layers' borders come now, does
+    /// what can be done at them.
     func drain() throws {
         try device.flush()
         try driver.drain()
@@ -180,7 +196,8 @@ public final class GradientExchange {
             try hostSlabs[slab].unmap(pointer)
             if !isInPlace {
                 try gradients.slabs[slab].copy(
-                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count, to: bytes.lowerBound)
+                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound,
+                    byteCount: bytes.count, to: bytes.lowerBound)
             }
         }
     }

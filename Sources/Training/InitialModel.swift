@@ -13,13 +13,13 @@ struct InitialModel {
     let checkpoint: Checkpoint
 
     /// - Parameter fileOrRun: as `Checkpoint` reads it
-    init(_ fileOrRun: String) throws {
-        checkpoint = try Checkpoint(fileOrRun)
-    }
+    init(_ fileOrRun: String) throws { checkpoint = try Checkpoint(fileOrRun) }
 
-    /// Takes what fits by name and shape into a network that is initialised; the last layer only where the classes are the same.
+    /// Takes what fits by name and shape into a network that is initialised; the last layer only where the
+    /// classes are the same.
     ///
-    /// - Parameter freezesFeatures: whether the convolutions are left as they are, so that all of them must fit
+    /// - Parameter freezesFeatures: whether the convolutions are left as they are, so that all of them must
+    ///   fit
     /// - Returns: a line on what was taken and what was not.
     /// - Throws: `TrainingError` where nothing fits.
     func load(into network: Network, classes: [String], freezesFeatures: Bool) throws -> String {

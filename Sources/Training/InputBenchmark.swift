@@ -21,20 +21,30 @@ public enum InputBenchmark {
     ///   - folder: has JPEG files at any depth.
     ///   - images: of a pass; files repeat where there are fewer.
     public static func run(
-        folder: String, imageSize: Int, shortSide: Int, batch: Int, workers: Int, images: Int, rounds: Int, augmentation: Augmentation,
-        device: Device
+        folder: String, imageSize: Int, shortSide: Int, batch: Int, workers: Int, images: Int, rounds: Int,
+        augmentation: Augmentation, device: Device
     ) throws -> [Pass] {
         let set = try readableFiles(folder, shortSide: shortSide)
         let source = try Source(
-            set: set, imageSize: imageSize, shortSide: shortSide, batch: batch, workers: workers, count: images, device: device)
+            set: set, imageSize: imageSize, shortSide: shortSide, batch: batch, workers: workers,
+            count: images, device: device)
         let everything = augmentation.with(probability: 1)
         let runs: [(Pass, () throws -> Double)] = [
             (Pass(name: "decode", key: "decode"), { try source.decode() }),
-            (Pass(name: "decode what crops read", key: "decode_needed"), { try source.decode(for: augmentation) }),
-            (Pass(name: "decode, augment", key: "decode_augment"), { try source.load(augmentation, isCached: false) }),
+            (
+                Pass(name: "decode what crops read", key: "decode_needed"),
+                { try source.decode(for: augmentation) }
+            ),
+            (
+                Pass(name: "decode, augment", key: "decode_augment"),
+                { try source.load(augmentation, isCached: false) }
+            ),
             (Pass(name: "cached, augment", key: "cached"), { try source.load(augmentation, isCached: true) }),
             (Pass(name: "augment alone, all kinds", key: "augment_all"), { try source.augment(everything) }),
-            (Pass(name: "augment alone, crop and mirror", key: "augment_standard"), { try source.augment(.standard) }),
+            (
+                Pass(name: "augment alone, crop and mirror", key: "augment_standard"),
+                { try source.augment(.standard) }
+            ),
         ]
         var passes = runs.map(\.0)
         for round in 0...rounds {
@@ -51,9 +61,14 @@ public enum InputBenchmark {
         guard let names = FileManager.default.enumerator(atPath: folder) else {
             throw DatasetError(.missingFolder, "\(folder): cannot be listed; check the path")
         }
-        let paths = names.compactMap { $0 as? String }.filter { [".jpg", ".jpeg"].contains(where: $0.lowercased().hasSuffix) }.sorted()
-            .map { folder + "/" + $0 }.filter { (try? loadImage(path: $0, shortSide: shortSide)) != nil }
-        guard !paths.isEmpty else { throw DatasetError(.emptyClass, "\(folder): no .jpg or .jpeg file in it that can be read") }
+        let paths = names.compactMap { $0 as? String }.filter {
+            [".jpg", ".jpeg"].contains(where: $0.lowercased().hasSuffix)
+        }.sorted().map { folder + "/" + $0 }.filter {
+            (try? loadImage(path: $0, shortSide: shortSide)) != nil
+        }
+        guard !paths.isEmpty else {
+            throw DatasetError(.emptyClass, "\(folder): no .jpg or .jpeg file in it that can be read")
+        }
         return ImageSet(paths: paths, classes: ["all"])
     }
 
@@ -71,7 +86,10 @@ public enum InputBenchmark {
         private let batches: [DeviceBatch]
         private let cache: ImageCache
 
-        init(set: ImageSet, imageSize: Int, shortSide: Int, batch: Int, workers: Int, count: Int, device: Device) throws {
+        init(
+            set: ImageSet, imageSize: Int, shortSide: Int,
+            batch: Int, workers: Int, count: Int, device: Device
+        ) throws {
             (self.set, self.imageSize, self.shortSide, self.batch) = (set, imageSize, shortSide, batch)
             (self.workers, self.count, self.device) = (workers, count, device)
             input = try ImageInput(
@@ -80,13 +98,15 @@ public enum InputBenchmark {
             output = try Buffer(device, floatCount: batch * imageSize * imageSize * 4)
             batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: batch) }
             cache = ImageCache(
-                device: device, capacity: ImageCache.automaticCapacity(of: device.description, allocated: device.allocatedBytes),
-                count: set.count)
+                device: device,
+                capacity: ImageCache.automaticCapacity(
+                    of: device.description, allocated: device.allocatedBytes), count: set.count)
         }
 
         private func samples(_ index: Int) -> [Int]? {
             let start = index * batch
-            return start < count ? (start..<min(count, start + batch)).map { [files = set.count] in $0 % files } : nil
+            return start < count
+                ? (start..<min(count, start + batch)).map { [files = set.count] in $0 % files } : nil
         }
 
         /// - Parameter augmentation: what the photographs are decoded for; nil: whole.
@@ -94,20 +114,22 @@ public enum InputBenchmark {
             let plan = (0..<(count + batch - 1) / batch).compactMap { samples($0) }
             let index = cache.index
             return BatchLoader(
-                set: set, shortSide: shortSide, workers: workers, isCached: { isCached && index.contains($0) },
+                set: set, shortSide: shortSide, workers: workers,
+                isCached: { isCached && index.contains($0) },
                 need: { [imageSize] batch, sample in
                     augmentation.map { augmentation in
                         { width, height in
                             let parameters = AugmentationParameters.draw(
-                                augmentation, width: width, height: height, size: imageSize, seed: 1, epoch: batch, sample: sample)
-                            return CropRecord(parameters, byteOffset: 0, width: Int32(width), height: Int32(height), size: imageSize)
-                                .pixelsRead(size: imageSize)
+                                augmentation, width: width, height: height, size: imageSize, seed: 1,
+                                epoch: batch, sample: sample)
+                            return CropRecord(
+                                parameters, byteOffset: 0, width: Int32(width),
+                                height: Int32(height), size: imageSize
+                            ).pixelsRead(size: imageSize)
                         }
                     }
                 }
-            ) {
-                plan.indices.contains($0) ? plan[$0] : nil
-            }
+            ) { plan.indices.contains($0) ? plan[$0] : nil }
         }
 
         private func timed(_ body: () throws -> Void) throws -> Double {
@@ -129,8 +151,11 @@ public enum InputBenchmark {
                 let loader = loader(isCached: isCached, for: isCached ? nil : augmentation)
                 while let host = try loader.next() {
                     let target = batches[host.index % batches.count]
-                    try target.upload(host, size: imageSize, cache: isCached ? cache : nil) { [imageSize] width, height, sample in
-                        .draw(augmentation, width: width, height: height, size: imageSize, seed: 1, epoch: host.index, sample: sample)
+                    try target.upload(host, size: imageSize, cache: isCached ? cache : nil) {
+                        [imageSize] width, height, sample in
+                        .draw(
+                            augmentation, width: width, height: height, size: imageSize, seed: 1,
+                            epoch: host.index, sample: sample)
                     }
                     try make(target, count: host.count)
                     try device.flush()
@@ -150,12 +175,11 @@ public enum InputBenchmark {
                     (start..<min(count, start + batch)).map { number in
                         let (sample, entry) = seen[number % seen.count]
                         let parameters = AugmentationParameters.draw(
-                            augmentation, width: Int(entry.width), height: Int(entry.height), size: imageSize, seed: 1,
-                            epoch: number / seen.count,
-                            sample: sample)
+                            augmentation, width: Int(entry.width), height: Int(entry.height), size: imageSize,
+                            seed: 1, epoch: number / seen.count, sample: sample)
                         return CropRecord(
-                            parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height, source: entry.source,
-                            size: imageSize)
+                            parameters, byteOffset: entry.byteOffset, width: entry.width,
+                            height: entry.height, source: entry.source, size: imageSize)
                     })
             }
             return try timed {
@@ -170,8 +194,8 @@ public enum InputBenchmark {
 
         private func make(_ batchOnDevice: DeviceBatch, count: Int) throws {
             try input.load(
-                bytes: batchOnDevice.bytes, cache: batchOnDevice.cache, records: batchOnDevice.records, output: output,
-                pass: NeuralNet.Pass(batch: count, training: true))
+                bytes: batchOnDevice.bytes, cache: batchOnDevice.cache, records: batchOnDevice.records,
+                output: output, pass: NeuralNet.Pass(batch: count, training: true))
         }
     }
 }

@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Ctrl-C and SIGTERM: the first asks the run to stop at the next good moment, a second one ends the process at once.
+/// Ctrl-C and SIGTERM: the first asks the run to stop at the next good moment, a second one ends the process
+/// at once.
 enum Interruption {
     private static let pending = Atomic<Int32>(0)
 
@@ -11,7 +12,8 @@ enum Interruption {
         return number == 0 ? nil : number
     }
 
-    /// From now on signals are noted rather than deadly. A run that was started without a terminal's signals (nohup) stays deaf to them.
+    /// From now on signals are noted rather than deadly. A run that was started without a terminal's signals
+    /// (nohup) stays deaf to them.
     static func install() {
         pending.store(0, ordering: .relaxed)
         for number in [SIGINT, SIGTERM, SIGHUP] {
@@ -36,7 +38,8 @@ enum Interruption {
     }
 
     private static func isIgnored(_ action: sigaction) -> Bool {
-        unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+        unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self)
+            == unsafeBitCast(SIG_IGN, to: Int.self)
     }
 
     static func name(_ number: Int32) -> String {

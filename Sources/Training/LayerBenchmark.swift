@@ -5,7 +5,8 @@ import ImageData
 import ModelFiles
 import NeuralNet
 
-/// Where the time of a training step goes: each layer's passes by the device's own clock, and the whole step by the host's.
+/// Where the time of a training step goes: each layer's passes by the device's own clock, and the whole step
+/// by the host's.
 public struct LayerBenchmark: Sendable {
     /// One pass of one layer, or one part of the step that is no layer.
     public struct Row: Sendable {
@@ -17,7 +18,8 @@ public struct LayerBenchmark: Sendable {
         /// Median over the steps, of all the row's launches.
         public let seconds: Double
         public let launches: Int
-        /// Multiplications and additions as the plain sums have them, so that a faster algorithm may pass the peak; 0 where there are none.
+        /// Multiplications and additions as the plain sums have them, so that a faster algorithm may pass the
+        /// peak; 0 where there are none.
         public let operations: Double
         /// Bytes of the tensors read and written, each once; 0 where unknown.
         public let bytes: Double
@@ -32,7 +34,8 @@ public struct LayerBenchmark: Sendable {
     public let stepSeconds: Double
     /// Of it: the host's wait for photographs; 0 without a folder of them.
     public let dataWaitSeconds: Double
-    /// CPU time of the host's thread to bind arguments and queue the launches of a step; it passes while the device works, unless that waits.
+    /// CPU time of the host's thread to bind arguments and queue the launches of a step; it passes while the
+    /// device works, unless that waits.
     public let queueingSeconds: Double
     /// What multiply-adds on registers alone reach, in 10⁹ operations a second.
     public let peakGFLOPS: Double
@@ -44,7 +47,10 @@ public struct LayerBenchmark: Sendable {
     /// The step's time by what it went for; the parts add up to it.
     public var parts: [(name: String, seconds: Double)] {
         var parts: [(name: String, seconds: Double)] = LayerPass.allCases.map { pass in
-            ("layers, \(pass.rawValue)", rows.filter { $0.pass == pass.rawValue }.reduce(0) { $0 + $1.seconds })
+            (
+                "layers, \(pass.rawValue)",
+                rows.filter { $0.pass == pass.rawValue }.reduce(0) { $0 + $1.seconds }
+            )
         }
         parts += rows.filter { $0.pass.isEmpty }.map { ($0.label, $0.seconds) }
         parts.append(("data wait", dataWaitSeconds))
@@ -59,30 +65,37 @@ public struct LayerBenchmark: Sendable {
     ///   - data: a folder of photographs to train on, through the loader; nil: random images in memory
     ///   - device: opened for profiling
     public init(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, shards: Int, steps: Int,
-        convolution: ConvolutionAlgorithms?,
-        data: String?, workers: Int, device: Device
+        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, microBatches: Int, steps: Int,
+        convolution: ConvolutionAlgorithms?, data: String?, workers: Int, device: Device
     ) throws {
-        guard let profile = device.profile else { throw TrainingError("the layers' times need a device that was opened for profiling") }
+        guard let profile = device.profile else {
+            throw TrainingError("the layers' times need a device that was opened for profiling")
+        }
         peakGFLOPS = try Benchmark.arithmeticPeak(runs: 7, device: device)
         peakGigabytesPerSecond = try Benchmark.bandwidth(floatCount: 1 << 24, runs: 7, device: device)
 
         let set = try data.map { try Dataset.load(root: $0) }
         let classes = set?.classes.count ?? classes
-        let options = Network.Options(maximumBatch: batch / shards, training: true, convolution: convolution)
-        let layout = try NetworkLayout(architecture, imageSize: imageSize, classes: classes, options: options, device: device.description)
+        let options = Network.Options(
+            maximumBatch: batch / microBatches, training: true, convolution: convolution)
+        let layout = try NetworkLayout(
+            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
+        )
         let training = try Benchmark.trainingStep(
-            architecture, imageSize: imageSize, classes: classes, batch: batch, shards: shards, convolution: convolution, device: device)
+            architecture, imageSize: imageSize, classes: classes, batch: batch, microBatches: microBatches,
+            convolution: convolution, device: device)
         let deviceBatch = try DeviceBatch(device: device, capacity: batch)
         let loader = set.map { set in
             let count = set.training.count
-            return BatchLoader(set: set.training, shortSide: ModelDescription.usualShortSide(imageSize: imageSize), workers: workers) {
-                index in
-                (0..<batch).map { (index * batch + $0) % count }
-            }
+            return BatchLoader(
+                set: set.training,
+                shortSide: ModelDescription.usualShortSide(imageSize: imageSize), workers: workers
+            ) { index in (0..<batch).map { (index * batch + $0) % count } }
         }
         defer { loader?.stop() }
-        if loader == nil { try Benchmark.upload(to: deviceBatch, imageSize: imageSize, classes: classes, batch: batch) }
+        if loader == nil {
+            try Benchmark.upload(to: deviceBatch, imageSize: imageSize, classes: classes, batch: batch)
+        }
 
         var walls: [Double] = []
         var waits: [Double] = []
@@ -126,14 +139,16 @@ public struct LayerBenchmark: Sendable {
         queueingSeconds = Benchmark.median(queueings)
         dataWaitSeconds = waits.isEmpty ? 0 : Benchmark.median(waits)
         let layers = Dictionary(
-            uniqueKeysWithValues: layout.layers.enumerated().map { (Network.profileLabel($0.offset, $0.element.name), $0.element) })
+            uniqueKeysWithValues: layout.layers.enumerated().map {
+                (Network.profileLabel($0.offset, $0.element.name), $0.element)
+            })
         rows = order.map { key in
             let layer = layers[key[0]]
             let pass = LayerPass(rawValue: key[1])
             return Row(
                 label: key[0], pass: key[1], algorithm: pass.flatMap { layer?.algorithm($0) } ?? "",
-                seconds: Benchmark.median(times[key] ?? [0]),
-                launches: launches[key] ?? 0, operations: layer?.operations(batch: batch) ?? 0,
+                seconds: Benchmark.median(times[key] ?? [0]), launches: launches[key] ?? 0,
+                operations: layer?.operations(batch: batch) ?? 0,
                 bytes: pass.flatMap { pass in layer.map { $0.bytes(pass, batch: batch) } } ?? 0)
         }
     }
@@ -147,7 +162,8 @@ private func threadSeconds() -> Double {
 }
 
 extension Benchmark {
-    /// 10⁹ multiplications and additions a second of nothing but multiply-adds on registers (`peak.cl`): the best of `runs`.
+    /// 10⁹ multiplications and additions a second of nothing but multiply-adds on registers (`peak.cl`): the
+    /// best of `runs`.
     public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
         let tuning = Tuning(for: device.description)
         let vector = tuning.gemm.vector

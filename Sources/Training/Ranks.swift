@@ -27,8 +27,11 @@ public final class Ranks {
     /// Cores that the launcher allows this process.
     static var usableCores: Int {
         // The kernel's mask in hexadecimal.
-        let lines = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8))?.split(separator: "\n") ?? []
-        guard let mask = lines.first(where: { $0.hasPrefix("Cpus_allowed:") })?.dropFirst(13) else { return Int.max }
+        let lines =
+            (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8))?.split(separator: "\n") ?? []
+        guard let mask = lines.first(where: { $0.hasPrefix("Cpus_allowed:") })?.dropFirst(13) else {
+            return Int.max
+        }
         return mask.reduce(0) { $0 + ($1.hexDigitValue ?? 0).nonzeroBitCount }
     }
 
@@ -38,22 +41,28 @@ public final class Ranks {
     }
 
     /// Every rank's values.
-    func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] { try communicator.gather(values) }
+    func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
+        try communicator.gather(values)
+    }
 
     /// What rank 0 says.
-    func fromFirst(_ text: @autoclosure () throws -> String) throws -> String { try gather(isFirst ? try text() : "")[0] }
+    func fromFirst(_ text: @autoclosure () throws -> String) throws -> String {
+        try gather(isFirst ? try text() : "")[0]
+    }
 
     /// - Parameter facts: names and values, the same names on every rank
     /// - Throws: `TrainingError` naming the first difference, and the ranks.
     func requireSame(_ facts: [(name: String, value: String)]) throws {
-        let all = try gather(facts.map { "\($0.name)\u{1}\($0.value)" }.joined(separator: "\u{2}")).map { text in
+        let all = try gather(facts.map { "\($0.name)\u{1}\($0.value)" }.joined(separator: "\u{2}")).map {
+            text in
             text.split(separator: "\u{2}", omittingEmptySubsequences: false).map { fact -> (String, String) in
                 let parts = fact.split(separator: "\u{1}", maxSplits: 1, omittingEmptySubsequences: false)
                 return (String(parts.first ?? ""), String(parts.dropFirst().first ?? ""))
             }
         }
         for (index, fact) in all[0].enumerated() {
-            for (rank, other) in all.enumerated() where !other.indices.contains(index) || other[index] != fact {
+            for (rank, other) in all.enumerated() where !other.indices.contains(index) || other[index] != fact
+            {
                 let found = other.indices.contains(index) ? other[index].1 : "unknown there"
                 throw TrainingError(
                     "the ranks do not agree: \(fact.0) is \(Ranks.shortened(fact.1)) on rank 0 and \(Ranks.shortened(found)) on rank \(rank); start all "
@@ -62,7 +71,9 @@ public final class Ranks {
         }
     }
 
-    private static func shortened(_ text: String) -> String { text.isEmpty ? "empty" : text.count > 200 ? "\(text.prefix(200))…" : text }
+    private static func shortened(_ text: String) -> String {
+        text.isEmpty ? "empty" : text.count > 200 ? "\(text.prefix(200))…" : text
+    }
 
     /// Compares every weight with the other ranks', by a hash of each parameter's bits.
     ///
@@ -77,7 +88,9 @@ public final class Ranks {
         for (index, parameter) in network.parameters.enumerated() {
             let values = all.map { $0.indices.contains(index) ? $0[index] : 0 }
             // The majority is right, and rank 0 where there is none.
-            let usual = Dictionary(grouping: values, by: { $0 }).values.max { $0.count < $1.count }.flatMap(\.first) ?? values[0]
+            let usual =
+                Dictionary(grouping: values, by: { $0 }).values.max { $0.count < $1.count }.flatMap(\.first)
+                ?? values[0]
             let reference = values.filter { $0 == usual }.count * 2 > values.count ? usual : values[0]
             let odd = values.indices.filter { values[$0] != reference }
             guard odd.isEmpty else {

@@ -2,9 +2,11 @@ import Foundation
 import ImageData
 import ModelFiles
 
-/// A run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last` and `best`.
+/// A run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last` and
+/// `best`.
 ///
-/// A checkpoint is filled under another name and renamed when all of it is on the disk: whatever is called `step-N` is whole.
+/// A checkpoint is filled under another name and renamed when all of it is on the disk: whatever is called
+/// `step-N` is whole.
 public final class RunFolder {
     public let path: String
     private let lock: Int32
@@ -24,23 +26,31 @@ public final class RunFolder {
 
     /// Opens the folder of a run to go on with it, and removes what killed writes have left.
     ///
-    /// - Throws: `TrainingError` where there is none, or a process is at work in it; `ModelFileError` where it cannot be written.
+    /// - Throws: `TrainingError` where there is none, or a process is at work in it; `ModelFileError` where
+    ///   it cannot be written.
     public static func open(_ path: String) throws -> RunFolder {
         try requireRun(path)
         let folder = try RunFolder(locking: path)
-        for place in [path, path + "/checkpoints"] + checkpointSteps(path).map({ checkpointPath(path, step: $0) }) {
-            for name in try Folder.names(place) where isLeftover(name) { try Folder.remove(place + "/" + name) }
+        for place in [path, path + "/checkpoints"]
+            + checkpointSteps(path).map({ checkpointPath(path, step: $0) })
+        {
+            for name in try Folder.names(place) where isLeftover(name) {
+                try Folder.remove(place + "/" + name)
+            }
         }
         return folder
     }
 
     private static func requireRun(_ path: String) throws {
         guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
-            throw TrainingError("\(path): no run's folder, it has no checkpoints/ in it; check the path of --resume")
+            throw TrainingError(
+                "\(path): no run's folder, it has no checkpoints/ in it; check the path of --resume")
         }
     }
 
-    private static func isLeftover(_ name: String) -> Bool { name.hasPrefix(".partial-") || name.hasPrefix(".step-") }
+    private static func isLeftover(_ name: String) -> Bool {
+        name.hasPrefix(".partial-") || name.hasPrefix(".step-")
+    }
 
     private init(locking path: String) throws {
         self.path = path
@@ -66,7 +76,9 @@ public final class RunFolder {
     public var badFilesPath: String { path + "/bad-files.txt" }
     public func checkpointPath(step: Int) -> String { RunFolder.checkpointPath(path, step: step) }
 
-    private static func checkpointPath(_ run: String, step: Int) -> String { run + "/checkpoints/step-\(step)" }
+    private static func checkpointPath(_ run: String, step: Int) -> String {
+        run + "/checkpoints/step-\(step)"
+    }
 
     // MARK: - Checkpoints
 
@@ -74,7 +86,9 @@ public final class RunFolder {
     static func checkpointSteps(_ run: String) -> [Int] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: run + "/checkpoints")) ?? []
         return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.filter { step in
-            TrainingState.files.allSatisfy { FileManager.default.fileExists(atPath: checkpointPath(run, step: step) + "/" + $0) }
+            TrainingState.files.allSatisfy {
+                FileManager.default.fileExists(atPath: checkpointPath(run, step: step) + "/" + $0)
+            }
         }.sorted()
     }
 
@@ -85,7 +99,8 @@ public final class RunFolder {
         try requireRun(run)
         guard let step = checkpointSteps(run).last else {
             throw TrainingError(
-                "\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first")
+                "\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first"
+            )
         }
         return checkpointPath(run, step: step)
     }
@@ -115,7 +130,9 @@ public final class RunFolder {
 
     /// Removes all checkpoints but the newest `count` and the best.
     func prune(keep count: Int, best: Int?) throws {
-        for step in RunFolder.checkpointSteps(path).dropLast(count) where step != best { try removeCheckpoint(step: step) }
+        for step in RunFolder.checkpointSteps(path).dropLast(count) where step != best {
+            try removeCheckpoint(step: step)
+        }
     }
 
     private func removeCheckpoint(step: Int) throws {

@@ -5,7 +5,8 @@ import ModelFiles
 
 /// What comes after an epoch's steps.
 extension Trainer {
-    /// Measures the network on the photographs held out, and notes in the checkpoint that this was done and whether it is the best.
+    /// Measures the network on the photographs held out, and notes in the checkpoint that this was done and
+    /// whether it is the best.
     func validate(_ epoch: Int, _ sums: EpochSums) throws -> EpochReport {
         let total = dataset.validation.count
         let began = ContinuousClock.now
@@ -14,7 +15,8 @@ extension Trainer {
             of: dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
         ) {
             report(.validation(done: min(total, $0 * count), of: total))
-            // The epoch's checkpoint is written already; validation is done again when the run goes on. Several ranks stop together, at a step.
+            // The epoch's checkpoint is written already; validation is done again when the run goes on.
+            // Several ranks stop together, at a step.
             if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
         }
         let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own
@@ -23,8 +25,9 @@ extension Trainer {
         try gatherBadFiles()
         try reportExchange()
         try metrics?.append([
-            .init("event", .string("validate")), .init("epoch", .integer(epoch)), .init("step", .integer(state.step)),
-            .init("loss", .number(result.loss)), .init("top1", .number(result.top1)), .init("top5", .number(result.top5)),
+            .init("event", .string("validate")), .init("epoch", .integer(epoch)),
+            .init("step", .integer(state.step)), .init("loss", .number(result.loss)),
+            .init("top1", .number(result.top1)), .init("top5", .number(result.top5)),
             .init("seconds", .rounded((ContinuousClock.now - began).seconds)),
         ])
         learningRate.observe(validationLoss: result.loss)
@@ -47,7 +50,8 @@ extension Trainer {
         return finished
     }
 
-    /// What share of the exchange the steps since the last call did neither wait nor work for, on the rank where it was least.
+    /// What share of the exchange the steps since the last call did neither wait nor work for, on the rank
+    /// where it was least.
     private func reportExchange() throws {
         guard let exchange, let ranks else { return }
         let (underWay, exposed) = exchange.seconds
@@ -58,21 +62,22 @@ extension Trainer {
         report(
             .note(
                 String(
-                    format: "exchange: under way for %.1f s, %.1f s of them in the way: %.0f %% hidden (on the rank where it is least)",
-                    now[0], now[1],
-                    now[0] > 0 ? 100 * max(0, 1 - now[1] / now[0]) : 100)))
+                    format:
+                        "exchange: under way for %.1f s, %.1f s of them in the way: %.0f %% hidden (on the rank where it is least)",
+                    now[0], now[1], now[0] > 0 ? 100 * max(0, 1 - now[1] / now[0]) : 100)))
     }
 
-    /// What share of the set the first epoch has put on the device. For people alone: a resumed run fills its cache anew, and its metrics are to be
-    /// those of a run that never stopped.
+    /// What share of the set the first epoch has put on the device. For people alone: a resumed run fills its
+    /// cache anew, and its metrics are to be those of a run that never stopped.
     func reportCache() {
         guard cache.capacity > 0 else { return }
-        let own = dataset.training.count / options.shards * span.count
+        let own = dataset.training.count / options.microBatches * span.count
         report(
             .note(
                 "cache: \(cache.cachedCount) of \(own) training images \(ranks == nil ? "" : "of this rank ")"
                     + String(
-                        format: "(%.0f %%) stay on the device, %.1f MB", 100 * Double(cache.cachedCount) / Double(max(1, own)),
+                        format: "(%.0f %%) stay on the device, %.1f MB",
+                        100 * Double(cache.cachedCount) / Double(max(1, own)),
                         Double(cache.allocatedBytes) * 1e-6)))
     }
 }

@@ -24,8 +24,8 @@ extension Trainer {
         var steps = 0
     }
 
-    /// Runs an epoch's steps from where the run is, with a checkpoint at the end. Queues each step and reads its totals one step late, so that the
-    /// device never waits for the host.
+    /// Runs an epoch's steps from where the run is, with a checkpoint at the end. Queues each step and reads
+    /// its totals one step late, so that the device never waits for the host.
     func runSteps(of epoch: Int, loader: BatchLoader) throws -> EpochSums {
         var sums = EpochSums()
         var pending: [PendingStep] = []
@@ -34,16 +34,16 @@ extension Trainer {
             guard let oldest = pending.first else { return }
             let totals = try training.takeTotals(of: oldest.step)
             pending.removeFirst()
-            if let trace, let profile = device.profile { trace.add(try profile.takeEnded(), offset: clockOffset) }
+            if let trace, let profile = device.profile {
+                trace.add(try profile.takeEnded(), offset: clockOffset)
+            }
             let now = ContinuousClock.now
             let seconds = (now - lastReport).seconds
             lastReport = now
             sums.seconds += seconds
             try finishStep(oldest, totals, epoch: epoch, seconds: seconds)
         }
-        func finishAll() throws {
-            while !pending.isEmpty { try finishOldest() }
-        }
+        func finishAll() throws { while !pending.isEmpty { try finishOldest() } }
         let end = epoch * stepsPerEpoch
         if state.step == end { return sums }
         for index in state.step..<end {
@@ -51,7 +51,8 @@ extension Trainer {
             let workBefore = loader.workerSeconds
             let waitBegan = Clock.seconds
             guard let host = try loader.next() else {
-                throw TrainingError("the photographs ended at step \(index + 1) of epoch \(epoch): a mistake in the program")
+                throw TrainingError(
+                    "the photographs ended at step \(index + 1) of epoch \(epoch): a mistake in the program")
             }
             trace?.add("step \(index + 1)", .data, start: waitBegan, end: Clock.seconds)
             try noteBadFiles(host.failures.map(\.error))
@@ -92,7 +93,8 @@ extension Trainer {
         let batch = deviceBatches[step % deviceBatches.count]
         try batch.upload(host, size: options.imageSize, cache: cache) { width, height, sample in
             AugmentationParameters.draw(
-                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed, epoch: epoch, sample: sample)
+                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
+                epoch: epoch, sample: sample)
         }
         training.asksToStop = Interruption.signal != nil
         try training.run(batch, step: step, learningRate: Float(rate))
@@ -100,36 +102,47 @@ extension Trainer {
 
     /// Of a photograph that will not be cached, only what its crop reads is decoded.
     func pixelNeed(firstStep: Int) -> @Sendable (Int, Int) -> PixelNeed? {
-        let (index, augmentation, options, stepsPerEpoch) = (cache.index, augmentation, options, stepsPerEpoch)
+        let (index, augmentation, options, stepsPerEpoch) = (
+            cache.index, augmentation, options, stepsPerEpoch
+        )
         return { batch, sample in
             guard index.isFull else { return nil }
             return { width, height in
                 let parameters = AugmentationParameters.draw(
                     augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
                     epoch: (firstStep + batch) / stepsPerEpoch + 1, sample: sample)
-                return CropRecord(parameters, byteOffset: 0, width: Int32(width), height: Int32(height), size: options.imageSize)
-                    .pixelsRead(size: options.imageSize)
+                return CropRecord(
+                    parameters, byteOffset: 0, width: Int32(width),
+                    height: Int32(height), size: options.imageSize
+                ).pixelsRead(size: options.imageSize)
             }
         }
     }
 
     /// Logs and reports a step whose totals have come.
-    private func finishStep(_ pending: PendingStep, _ totals: SoftmaxCrossEntropy.Totals, epoch: Int, seconds: Double) throws {
-        guard totals.loss.isFinite else { throw try divergence(step: pending.step, rate: pending.learningRate) }
+    private func finishStep(
+        _ pending: PendingStep, _ totals: SoftmaxCrossEntropy.Totals, epoch: Int, seconds: Double
+    ) throws {
+        guard totals.loss.isFinite else {
+            throw try divergence(step: pending.step, rate: pending.learningRate)
+        }
         let weight = Double(max(totals.weight, 1))
         let step = StepReport(
-            epoch: epoch, epochs: options.epochs, step: pending.step + 1, totalSteps: stepsPerEpoch * options.epochs,
-            loss: Double(totals.loss) / weight, top1: Double(totals.top1) / weight, top5: Double(totals.top5) / weight,
-            learningRate: pending.learningRate, imagesPerSecond: Double(options.batch) / seconds, dataWait: pending.waitSeconds / seconds,
-            loaderSeconds: pending.loaderSeconds, seconds: secondsSinceStart)
-        try metrics?.append(
-            [
-                .init("event", .string("train")), .init("epoch", .integer(epoch)), .init("step", .integer(step.step)),
-                .init("loss", .number(step.loss)), .init("top1", .number(step.top1)), .init("top5", .number(step.top5)),
-                .init("learning_rate", .number(step.learningRate)), .init("images_per_second", .rounded(step.imagesPerSecond)),
-                .init("data_wait", .rounded(step.dataWait)), .init("loader_seconds", .rounded(step.loaderSeconds)),
-                .init("seconds", .rounded(step.seconds)),
-            ])
+            epoch: epoch, epochs: options.epochs, step: pending.step + 1,
+            totalSteps: stepsPerEpoch * options.epochs, loss: Double(totals.loss) / weight,
+            top1: Double(totals.top1) / weight, top5: Double(totals.top5) / weight,
+            learningRate: pending.learningRate, imagesPerSecond: Double(options.batch) / seconds,
+            dataWait: pending.waitSeconds / seconds, loaderSeconds: pending.loaderSeconds,
+            seconds: secondsSinceStart)
+        try metrics?.append([
+            .init("event", .string("train")), .init("epoch", .integer(epoch)),
+            .init("step", .integer(step.step)), .init("loss", .number(step.loss)),
+            .init("top1", .number(step.top1)), .init("top5", .number(step.top5)),
+            .init("learning_rate", .number(step.learningRate)),
+            .init("images_per_second", .rounded(step.imagesPerSecond)),
+            .init("data_wait", .rounded(step.dataWait)),
+            .init("loader_seconds", .rounded(step.loaderSeconds)), .init("seconds", .rounded(step.seconds)),
+        ])
         report(.step(step))
     }
 
@@ -138,7 +151,9 @@ extension Trainer {
         let own = try training.firstNotFinite(deviceBatches[step % deviceBatches.count], step: step)
         let place =
             try ranks.map { ranks in
-                try ranks.gather(own ?? "").enumerated().first { !$0.element.isEmpty }.map { "\($0.element) on rank \($0.offset)" }
+                try ranks.gather(own ?? "").enumerated().first { !$0.element.isEmpty }.map {
+                    "\($0.element) on rank \($0.offset)"
+                }
             } ?? own
         return diverged(
             "step \(step + 1): the loss is not finite at learning rate \(String(format: "%.3g", rate)); "
@@ -169,8 +184,12 @@ extension Trainer {
     /// Tells the first rank of the photographs that the others could not use.
     func gatherBadFiles() throws {
         guard let ranks else { return }
-        let lines = try ranks.gather(unreported.joined(separator: "\n")).flatMap { $0.split(separator: "\n").map(String.init) }
+        let lines = try ranks.gather(unreported.joined(separator: "\n")).flatMap {
+            $0.split(separator: "\n").map(String.init)
+        }
         unreported = []
-        if ranks.isFirst { for line in try badFiles.record(lines: lines) { report(.note("left out: \(line)")) } }
+        if ranks.isFirst {
+            for line in try badFiles.record(lines: lines) { report(.note("left out: \(line)")) }
+        }
     }
 }

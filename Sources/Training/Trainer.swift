@@ -17,8 +17,8 @@ public final class Trainer {
     let trace: Trace?
     let tracePath: String?
     let clockOffset: Double
-    /// The shards whose images this rank runs.
-    let span: ShardSpan
+    /// The micro-batches whose images this rank runs.
+    let span: MicroBatchSpan
     /// Both nil on all ranks but the first.
     let folder: RunFolder?
     let metrics: JSONLinesFile?
@@ -45,7 +45,9 @@ public final class Trainer {
     public var bestTop1: Double? { state.best?.top1 }
 
     /// The options of the run that a checkpoint's folder is of.
-    public static func options(ofCheckpoint folder: String) throws -> TrainingOptions { try TrainingState.read(folder).options }
+    public static func options(ofCheckpoint folder: String) throws -> TrainingOptions {
+        try TrainingState.read(folder).options
+    }
 
     /// The options of a run that was begun before.
     ///
@@ -56,18 +58,21 @@ public final class Trainer {
         return options
     }
 
-    /// Begins a run, or goes on with the one in `options.output`. Nothing is written before the set, the device and the network are found good.
+    /// Begins a run, or goes on with the one in `options.output`. Nothing is written before the set, the
+    /// device and the network are found good.
     ///
     /// - Parameters:
-    ///   - resuming: go on from the run's newest checkpoint, with the options that it has; some, such as `workers`, may differ
+    ///   - resuming: go on from the run's newest checkpoint, with the options that it has; some, such as
+    ///     `workers`, may differ
     ///   - version: of the program
-    ///   - ranks: the processes that train together, each with a trainer of its own and the same options; nil: this one alone
+    ///   - ranks: the processes that train together, each with a trainer of its own and the same options;
+    ///     nil: this one alone
     ///   - trace: a file for what the time is spent on
     ///   - report: called on the caller's thread; on the first rank alone
     /// - Throws: a sentence for a person.
     public init(
-        _ options: TrainingOptions, resuming: Bool = false, version: String, ranks: Ranks? = nil, trace tracePath: String? = nil,
-        report: @escaping (TrainingEvent) -> Void
+        _ options: TrainingOptions, resuming: Bool = false, version: String, ranks: Ranks? = nil,
+        trace tracePath: String? = nil, report: @escaping (TrainingEvent) -> Void
     ) throws {
         start = .now
         try options.validate()
@@ -93,13 +98,17 @@ public final class Trainer {
         self.trace = trace
         let topology = try ranks.map { ranks in
             try Topology(
-                shards: options.shards, nodes: ranks.communicator.nodes, nodeSize: options.nodeSize, transport: options.transport.kind)
+                microBatches: options.microBatches, nodes: ranks.communicator.nodes,
+                nodeSize: options.nodeSize,
+                transport: options.transport.kind)
         }
-        let span = ranks.flatMap { topology?.spans[$0.rank] } ?? ShardSpan(first: 0, count: options.shards)
+        let span =
+            ranks.flatMap { topology?.spans[$0.rank] }
+            ?? MicroBatchSpan(first: 0, count: options.microBatches)
         self.span = span
         device = try Device.open(
-            DeviceSelector(parsing: options.device), profiling: trace != nil, memory: options.deviceMemory?.bytes,
-            place: ranks?.place ?? (0, 1))
+            DeviceSelector(parsing: options.device), profiling: trace != nil,
+            memory: options.deviceMemory?.bytes, place: ranks?.place ?? (0, 1))
         clockOffset = trace == nil ? 0 : try device.clockOffset()
         augmentation = options.augmentation.scaled(by: options.augmentStrength)
         dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
@@ -107,8 +116,7 @@ public final class Trainer {
             [("the program's version", version)]
                 + TrainingOption.all.filter { !TrainingState.ownOfRank.contains($0.name) }.map {
                     ("--\($0.name)", $0.text(options) ?? "left open")
-                }
-                + [
+                } + [
                     ("the list of classes", dataset.classes.joined(separator: ", ")),
                     ("the photographs' fingerprint (names, classes, sizes)", dataset.fingerprint),
                 ])
@@ -116,21 +124,26 @@ public final class Trainer {
             report(.note("\(dataset.ignoredFileCount) files are not .jpg or .jpeg and were left alone"))
         }
         stepsPerEpoch = try EpochPlan(
-            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed, epoch: 1
+            count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
+            seed: options.seed, epoch: 1
         ).batchCount
-        let localBatch = options.batch / options.shards * span.count
-        try TrainingMemory(options, classes: dataset.classes.count, shards: span.count, exchanges: ranks != nil, device: device.description)
-            .requireFit(
-                batch: localBatch)
+        let localBatch = options.batch / options.microBatches * span.count
+        try TrainingMemory(
+            options, classes: dataset.classes.count, microBatches: span.count, exchanges: ranks != nil,
+            device: device.description
+        ).requireFit(batch: localBatch)
         network = try Network(
-            Architecture(parsing: options.model), imageSize: options.imageSize, classes: dataset.classes.count,
+            Architecture(parsing: options.model), imageSize: options.imageSize,
+            classes: dataset.classes.count,
             options: Network.Options(
-                maximumBatch: options.batch / options.shards, training: true, dropout: options.dropout,
-                convolution: options.convolution.algorithms,
-                freezesFeatures: options.freeze == .features),
+                maximumBatch: options.batch / options.microBatches, training: true, dropout: options.dropout,
+                convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features),
             device: device)
-        var fresh = TrainingState(version: version, options: options, device: device, dataset: dataset, network: network)
-        if let ranks { fresh.device = Set(try ranks.gather(fresh.device)).sorted().joined(separator: " and ") }
+        var fresh = TrainingState(
+            version: version, options: options, device: device, dataset: dataset, network: network)
+        if let ranks {
+            fresh.device = Set(try ranks.gather(fresh.device)).sorted().joined(separator: " and ")
+        }
         try saved?.requireSame(as: fresh)
         if let checkpoint { try saved?.requirePossible(stepsPerEpoch: stepsPerEpoch, checkpoint: checkpoint) }
         state = saved ?? fresh
@@ -143,19 +156,24 @@ public final class Trainer {
             try model.load(into: network)
             description = model.description
         } else {
-            (description, unreadable) = try Trainer.begin(options, dataset: dataset, network: network, ranks: ranks, report: report)
+            (description, unreadable) = try Trainer.begin(
+                options, dataset: dataset, network: network, ranks: ranks, report: report)
         }
         let connection = try Trainer.openExchange(
             options, topology, ranks: ranks, network: network, device: device, trace: trace, report: report)
         exchange = connection?.exchange
         training = try TrainingStep(
-            network: network, normalization: description.normalization, batch: options.batch, shards: options.shards,
-            momentum: Float(options.momentum), weightDecay: Float(options.weightDecay), clipNorm: options.clipNorm.map { Float($0) },
+            network: network, normalization: description.normalization, batch: options.batch,
+            microBatches: options.microBatches, momentum: Float(options.momentum),
+            weightDecay: Float(options.weightDecay), clipNorm: options.clipNorm.map { Float($0) },
             seed: options.seed, exchange: exchange, policy: options.exchange)
         if let checkpoint { try TrainingState.readVelocities(training.optimizer, checkpoint) }
-        evaluator = try Evaluator(network: network, normalization: description.normalization, shortSide: description.shortSide)
-        deviceBatches = try (0..<2).map { [device] _ in try DeviceBatch(device: device, capacity: localBatch) }
-        cache = ImageCache(device: device, capacity: options.cache.capacity(on: device), count: dataset.training.count)
+        evaluator = try Evaluator(
+            network: network, normalization: description.normalization, shortSide: description.shortSide)
+        deviceBatches = try (0..<2).map { [device] _ in try DeviceBatch(device: device, capacity: localBatch)
+        }
+        cache = ImageCache(
+            device: device, capacity: options.cache.capacity(on: device), count: dataset.training.count)
         learningRate = LearningRate(
             schedule: options.schedule, peak: options.learningRate,
             warmupSteps: Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded()),
@@ -164,8 +182,11 @@ public final class Trainer {
 
         folder = isFirst ? try opened ?? RunFolder.create(options.output) : nil
         badFiles = BadFiles(
-            limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count, path: folder?.badFilesPath)
-        if resuming, let folder { try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount) }
+            limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count,
+            path: folder?.badFilesPath)
+        if resuming, let folder {
+            try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount)
+        }
         metrics = try folder.map { try JSONLinesFile($0.metricsPath) }
         reportBeginning(topology: connection?.topology)
         try ranks?.verifyWeights(network, step: state.step)
@@ -178,7 +199,8 @@ public final class Trainer {
             try folder?.writeConfiguration(options)
             try noteBadFiles(unreadable)
             try logStart(version: version)
-            // Whenever the process ends from here on, there is something to resume; and a full disk shows now, not in the night.
+            // Whenever the process ends from here on, there is something to resume; and a full disk shows
+            // now, not in the night.
             try writeCheckpoint(step: 0)
         }
     }
@@ -186,15 +208,14 @@ public final class Trainer {
     /// Trains to the end: a checkpoint now and then, and after each epoch, which is then validated.
     ///
     /// - Returns: the last epoch's report; nil where all epochs were done before.
-    /// - Throws: `TrainingInterrupted` after SIGINT or SIGTERM; `TrainingError` where the loss is not finite or too many photographs are bad;
-    ///   errors of files and of the device.
-    @discardableResult
-    public func run() throws -> EpochReport? {
+    /// - Throws: `TrainingInterrupted` after SIGINT or SIGTERM; `TrainingError` where the loss is not finite
+    ///   or too many photographs are bad; errors of files and of the device.
+    @discardableResult public func run() throws -> EpochReport? {
         Interruption.install()
         let plans = PlanSequence(
-            count: dataset.training.count, batchSize: options.batch, shards: options.shards, seed: options.seed,
-            stepsPerEpoch: stepsPerEpoch,
-            epochs: options.epochs, span: span.first..<(span.first + span.count))
+            count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
+            seed: options.seed, stepsPerEpoch: stepsPerEpoch, epochs: options.epochs,
+            span: span.first..<(span.first + span.count))
         let first = state.step
         let loader = BatchLoader(
             set: dataset.training, shortSide: description.shortSide, workers: options.workers,

@@ -9,31 +9,34 @@ public struct TrainingMemory {
     public enum Input: Sendable {
         /// One, of images as large as the network's input: `trainer bench`.
         case benchmark
-        /// Two for training and two for validation, of photographs with this shorter side and three quarters as high as wide: `trainer train`.
+        /// Two for training and two for validation, of photographs with this shorter side and three quarters
+        /// as high as wide: `trainer train`.
         case photographs(shortSide: Int)
     }
 
     public let architecture: Architecture
     public let imageSize: Int
     public let classes: Int
-    public let shards: Int
+    public let microBatches: Int
     public let convolution: ConvolutionAlgorithms?
     public let freezesFeatures: Bool
     public let input: Input
     public let device: DeviceDescription
     /// What the cache of decoded photographs is given.
     public private(set) var cache: CacheSize
-    /// Whether gradients go to other ranks: a device that does not work in the host's memory then has a copy of them to send from.
+    /// Whether gradients go to other ranks: a device that does not work in the host's memory then has a copy
+    /// of them to send from.
     public private(set) var exchanges = false
 
     public init(
-        _ architecture: Architecture, imageSize: Int, classes: Int, shards: Int = 1, convolution: ConvolutionAlgorithms? = nil,
-        freezesFeatures: Bool = false, input: Input, cache: CacheSize = .off, device: DeviceDescription
+        _ architecture: Architecture, imageSize: Int, classes: Int, microBatches: Int = 1,
+        convolution: ConvolutionAlgorithms? = nil, freezesFeatures: Bool = false, input: Input,
+        cache: CacheSize = .off, device: DeviceDescription
     ) {
         self.architecture = architecture
         self.imageSize = imageSize
         self.classes = classes
-        self.shards = shards
+        self.microBatches = microBatches
         self.convolution = convolution
         self.freezesFeatures = freezesFeatures
         self.input = input
@@ -44,15 +47,19 @@ public struct TrainingMemory {
     /// The memory of a run with these options.
     ///
     /// - Parameters:
-    ///   - shards: those of this rank, whose images alone are on the device; nil: all
+    ///   - microBatches: those of this rank, whose images alone are on the device; nil: all
     ///   - exchanges: whether there are other ranks
-    public init(_ options: TrainingOptions, classes: Int, shards: Int? = nil, exchanges: Bool = false, device: DeviceDescription) throws {
+    public init(
+        _ options: TrainingOptions, classes: Int, microBatches: Int? = nil, exchanges: Bool = false,
+        device: DeviceDescription
+    ) throws {
         try self.init(
-            Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes, shards: shards ?? options.shards,
-            convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features,
-            input: .photographs(shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
-            cache: options.cache, device: device
-        )
+            Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes,
+            microBatches: microBatches ?? options.microBatches, convolution: options.convolution.algorithms,
+            freezesFeatures: options.freeze == .features,
+            input: .photographs(
+                shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
+            cache: options.cache, device: device)
         self.exchanges = exchanges
     }
 
@@ -60,29 +67,34 @@ public struct TrainingMemory {
     ///
     /// - Throws: `NetworkError` where the image is too small for the poolings.
     public func plan(batch: Int) throws -> MemoryPlan {
-        let shard = batch / shards
+        let microBatch = batch / microBatches
         let layout = try NetworkLayout(
             architecture, imageSize: imageSize, classes: classes,
-            options: Network.Options(maximumBatch: shard, training: true, convolution: convolution, freezesFeatures: freezesFeatures),
-            device: device)
+            options: Network.Options(
+                maximumBatch: microBatch, training: true, convolution: convolution,
+                freezesFeatures: freezesFeatures), device: device)
         var plan = MemoryPlan(device: device)
         plan.add(layout, device: device)
         let arena = ParameterArena.slabSizes(layout.trainedParameters, device: device)
-        for _ in 0..<TrainingStep.gradientArenas(shards: shards) { plan.add(.gradients, arena) }
+        for _ in 0..<TrainingStep.gradientArenas(microBatches: microBatches) { plan.add(.gradients, arena) }
         if exchanges, device.kind != .cpu { plan.add(.gradients, arena) }
         plan.add(.momentum, arena)
-        plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
+        plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch))
         switch input {
         case .benchmark:
-            plan.add(.batches, DeviceBatch.byteCounts(capacity: batch, pixelBytes: batch * imageSize * imageSize * 3))
+            plan.add(
+                .batches,
+                DeviceBatch.byteCounts(capacity: batch, pixelBytes: batch * imageSize * imageSize * 3))
         case .photographs(let shortSide):
             let photograph = shortSide * (shortSide * 4 / 3) * 3
-            for capacity in [batch, batch, shard, shard] {
-                plan.add(.batches, DeviceBatch.byteCounts(capacity: capacity, pixelBytes: capacity * photograph))
+            for capacity in [batch, batch, microBatch, microBatch] {
+                plan.add(
+                    .batches, DeviceBatch.byteCounts(capacity: capacity, pixelBytes: capacity * photograph))
             }
-            plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: shard))
+            plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch))
         }
-        // Last, because `auto` takes of what is left. The cache cuts what it is given into slabs below the largest buffer, as many as the kernel takes.
+        // Last, because `auto` takes of what is left. The cache cuts what it is given into slabs below the
+        // largest buffer, as many as the kernel takes.
         var rest =
             switch cache {
             case .auto: ImageCache.automaticCapacity(of: device, allocated: plan.total)
@@ -96,57 +108,69 @@ public struct TrainingMemory {
         return plan
     }
 
-    /// The largest batch that fits the device, a multiple of `shards` up to 65 536; nil where not even the smallest does.
+    /// The largest batch that fits the device, a multiple of `microBatches` up to 65 536; nil where not even the
+    /// smallest does.
     public func largestBatch() throws -> Int? {
         // Every buffer grows with the batch or stays, so what fits is a range from 1 on.
         var fitting = 0
-        var tooLarge = 65_536 / shards + 1
+        var tooLarge = 65_536 / microBatches + 1
         while tooLarge - fitting > 1 {
             let middle = (fitting + tooLarge) / 2
-            if try plan(batch: middle * shards).fits { fitting = middle } else { tooLarge = middle }
+            if try plan(batch: middle * microBatches).fits { fitting = middle } else { tooLarge = middle }
         }
-        return fitting > 0 ? fitting * shards : nil
+        return fitting > 0 ? fitting * microBatches : nil
     }
 
     /// The table that `trainer plan` prints, and `train` where the memory is too small.
     public func table(batch: Int) throws -> String {
         let plan = try plan(batch: batch)
         var lines = [
-            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(shards) shard\(shards == 1 ? "" : "s")"
+            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(microBatches) micro-batch\(microBatches == 1 ? "" : "es")"
         ]
         func row(_ name: String, _ bytes: Int, _ note: String = "") {
             let amount = MemorySize.text(bytes)
-            let padding = { (text: String, width: Int) in String(repeating: " ", count: max(1, width - text.count)) }
+            let padding = { (text: String, width: Int) in
+                String(repeating: " ", count: max(1, width - text.count))
+            }
             lines.append("  " + name + padding(name, 28) + padding(amount, 10) + amount + note)
         }
         for kind in MemoryPlan.Kind.allCases {
             row(
-                kind.rawValue, plan[kind], kind == .cachedData && cache == .auto && plan[kind] > 0 ? " at most; a small set takes less" : ""
-            )
+                kind.rawValue, plan[kind],
+                kind == .cachedData && cache == .auto && plan[kind] > 0
+                    ? " at most; a small set takes less" : "")
         }
-        row("total", plan.total, " of \(MemorySize.text(plan.deviceMemory))\(plan.total > plan.deviceMemory ? ": too much" : "")")
+        row(
+            "total", plan.total,
+            " of \(MemorySize.text(plan.deviceMemory))\(plan.total > plan.deviceMemory ? ": too much" : "")")
         row(
             "largest buffer", plan.largest.byteCount,
             " (\(plan.largest.kind.rawValue)) of \(MemorySize.text(plan.deviceLargestBuffer))"
                 + (plan.largest.byteCount > plan.deviceLargestBuffer ? ": too much" : ""))
         lines.append((plan.fits ? "fits " : "does not fit ") + plan.deviceName)
         if let largest = try largestBatch() {
-            lines.append("largest batch that fits: \(largest)" + (largest == 65_536 / shards * shards ? " or more" : ""))
+            lines.append(
+                "largest batch that fits: \(largest)"
+                    + (largest == 65_536 / microBatches * microBatches ? " or more" : ""))
         } else {
             let remedy =
                 try withoutCache.largestBatch() != nil
-                ? " beside this cache" : shards > 1 ? "; fewer --shards need less memory for gradients" : ""
+                ? " beside this cache"
+                : microBatches > 1 ? "; fewer --micro-batches need less memory for gradients" : ""
             lines.append("no batch fits" + remedy)
         }
         return lines.joined(separator: "\n")
     }
 
-    /// What is wrong where a step over `batch` images fits the device, but not beside the cache that was asked for; nil otherwise.
+    /// What is wrong where a step over `batch` images fits the device, but not beside the cache that was
+    /// asked for; nil otherwise.
     public func cacheProblem(batch: Int) throws -> String? {
         guard case .amount(let asked) = cache, try !plan(batch: batch).fits else { return nil }
         let rest = try withoutCache.plan(batch: batch)
         guard rest.fits else { return nil }
-        let advice = MemorySize.option(atMost: rest.deviceMemory - rest.total).map { "--cache \($0) or less, or " } ?? ""
+        let advice =
+            MemorySize.option(atMost: rest.deviceMemory - rest.total).map { "--cache \($0) or less, or " }
+            ?? ""
         return
             "--cache \(asked.text) (\(MemorySize.text(asked.bytes))): the device has \(MemorySize.text(rest.deviceMemory)), of which training with "
             + "batches of \(batch) takes \(MemorySize.text(rest.total)); give \(advice)--cache auto"
@@ -161,9 +185,13 @@ public struct TrainingMemory {
     /// Throws the table where a step over `batch` images does not fit the device.
     public func requireFit(batch: Int) throws {
         guard try !plan(batch: batch).fits else { return }
-        if let problem = try cacheProblem(batch: batch) { throw TrainingError("\(problem)\n" + (try table(batch: batch))) }
+        if let problem = try cacheProblem(batch: batch) {
+            throw TrainingError("\(problem)\n" + (try table(batch: batch)))
+        }
         let advice =
-            try withoutCache.largestBatch() == nil ? "a smaller --model or --image-size" : "a smaller --batch, or more --shards"
-        throw TrainingError("the network does not fit the device; try \(advice)\n" + (try table(batch: batch)))
+            try withoutCache.largestBatch() == nil
+            ? "a smaller --model or --image-size" : "a smaller --batch, or more --micro-batches"
+        throw TrainingError(
+            "the network does not fit the device; try \(advice)\n" + (try table(batch: batch)))
     }
 }

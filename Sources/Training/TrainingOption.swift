@@ -20,21 +20,25 @@ public struct TrainingOption: Sendable {
     private let parse: @Sendable (inout TrainingOptions, String) -> String?
     private let clear: @Sendable (inout TrainingOptions) -> Void
 
-    /// Every option, in the order of `--help` and of `config.yaml`. To add one: a property of `TrainingOptions`, a line here, a flag of `train`.
+    /// Every option, in the order of `--help` and of `config.yaml`. To add one: a property of
+    /// `TrainingOptions`, a line here, a flag of `train`.
     public static let all: [TrainingOption] = [
-        option("data", \.data, "Folder of labelled photographs. Default: the demo set, drawn where it is missing."),
+        option(
+            "data", \.data,
+            "Folder of labelled photographs. Default: the demo set, drawn where it is missing."),
         option(
             "model", \.model,
             "A name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list: n = 3×3 convolution, M = max-pooling, "
                 + "Fn = fully connected.", readableModel),
-        option("image-size", \.imageSize, "Side of the network's input in pixels.", between(2, 4096, "pixels")),
+        option(
+            "image-size", \.imageSize, "Side of the network's input in pixels.", between(2, 4096, "pixels")),
         option(
             "short-side", \.shortSide,
             "Pixels to which the shorter side is brought. Default: 8/7 of the image size, or the image size where the photographs have it.",
             between(2, 8192, "pixels")),
         option("batch", \.batch, "Images of a mini-batch.", between(1, 65_536, "images")),
         option(
-            "shards", \.shards,
+            "micro-batches", \.microBatches,
             "Parts that a mini-batch is run in: a power of two that divides it. With several ranks at least one each, and by default so many.",
             expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 }),
         option("epochs", \.epochs, "Passes over the training set.", between(1, 1_000_000, "epochs")),
@@ -43,54 +47,77 @@ public struct TrainingOption: Sendable {
             "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); for several ranks also a list.",
             expect(DeviceSelector.expected) { (try? DeviceSelector(parsing: $0)) != nil }),
         option(
-            "device-memory", \.deviceMemory, "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."
-        ),
+            "device-memory", \.deviceMemory,
+            "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
         option("out", \.output, "The run's folder, which must not exist. Default: runs/MODEL-N."),
-        option("learning-rate", \.learningRate, "Learning rate after the warm-up.", expect("a number above 0") { $0 > 0 }),
-        option("schedule", \.schedule, "How the rate goes on: step (÷10 at each third), plateau (÷10 when validation stalls)."),
         option(
-            "warmup-epochs", \.warmupEpochs, "Epochs over which the rate rises to its peak.", between(0, 1_000_000, "epochs")),
+            "learning-rate", \.learningRate, "Learning rate after the warm-up.",
+            expect("a number above 0") { $0 > 0 }),
+        option(
+            "schedule", \.schedule,
+            "How the rate goes on: step (÷10 at each third), plateau (÷10 when validation stalls)."),
+        option(
+            "warmup-epochs", \.warmupEpochs, "Epochs over which the rate rises to its peak.",
+            between(0, 1_000_000, "epochs")),
         option("momentum", \.momentum, "Momentum of stochastic gradient descent.", share),
-        option("weight-decay", \.weightDecay, "Weight decay; it leaves biases alone.", expect("0 or more") { $0 >= 0 }),
-        option("dropout", \.dropout, "Probability with which a hidden fully connected unit is dropped.", share),
+        option(
+            "weight-decay", \.weightDecay, "Weight decay; it leaves biases alone.",
+            expect("0 or more") { $0 >= 0 }),
+        option(
+            "dropout", \.dropout, "Probability with which a hidden fully connected unit is dropped.", share),
         option(
             "augment", \.augmentation,
             "How training images are varied: none (central crop), standard (random crop and mirror) or paper, with changes such as "
                 + "paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer augment`)."),
-        option("augment-strength", \.augmentStrength, "Scales the ranges of the augmentation.", between(0, 10, "times the ranges")),
+        option(
+            "augment-strength", \.augmentStrength, "Scales the ranges of the augmentation.",
+            between(0, 10, "times the ranges")),
         option(
             "cache", \.cache,
             "Device memory for decoded photographs, which from the second epoch need no decoding: auto (half of what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."
-        ),
-        option("seed", \.seed, "Seed of all that is random."),
+        ), option("seed", \.seed, "Seed of all that is random."),
         option("workers", \.workers, "Threads that read photographs.", between(1, 256, "threads")),
         option(
-            "val-fraction", \.validationFraction, "Share of the photographs held out for validation where the folder has no val/.",
+            "val-fraction", \.validationFraction,
+            "Share of the photographs held out for validation where the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
         option("convolution", \.convolution, ConvolutionChoice.help),
         option(
-            "checkpoint-every", \.checkpointEvery, "Steps from checkpoint to checkpoint, beside those at each epoch's end.",
+            "checkpoint-every", \.checkpointEvery,
+            "Steps from checkpoint to checkpoint, beside those at each epoch's end.",
             between(1, 1_000_000_000, "steps")),
-        option("keep", \.keep, "Newest checkpoints that are kept, beside the best.", between(1, 1_000_000, "checkpoints")),
         option(
-            "clip-norm", \.clipNorm, "Largest norm of a step's gradient; a longer one is scaled down to it. Default: no clipping.",
+            "keep", \.keep, "Newest checkpoints that are kept, beside the best.",
+            between(1, 1_000_000, "checkpoints")),
+        option(
+            "clip-norm", \.clipNorm,
+            "Largest norm of a step's gradient; a longer one is scaled down to it. Default: no clipping.",
             expect("a number above 0") { $0 > 0 }),
         option(
-            "init", \.initialModel, "A .safetensors file or a run to begin from: takes its normalisation, and its weights where layers fit."
+            "init", \.initialModel,
+            "A .safetensors file or a run to begin from: takes its normalisation, and its weights where layers fit."
         ),
-        option("freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."),
-        option("max-bad", \.maximumBad, "Photographs that may be unusable before the run stops: a share of all, or a number."),
+        option(
+            "freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."
+        ),
+        option(
+            "max-bad", \.maximumBad,
+            "Photographs that may be unusable before the run stops: a share of all, or a number."),
         option(
             "exchange", \.exchange,
             "When a step waits for the other ranks' gradients: lazy (where a layer's weights are read again), synchronous (at its end). The same bits."
         ),
         option(
             "transport", \.transport,
-            "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows between nodes. The same bits."),
+            "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows between nodes. The same bits."
+        ),
         option(
-            "node-size", \.nodeSize, "Neighbouring ranks to take for a node. Default: those that share memory.",
+            "node-size", \.nodeSize,
+            "Neighbouring ranks to take for a node. Default: those that share memory.",
             between(1, 1_000_000, "ranks")),
-        option("peer-timeout", \.peerTimeout, "Seconds of silence after which a rank ends the job.", between(2, 86_400, "seconds")),
+        option(
+            "peer-timeout", \.peerTimeout, "Seconds of silence after which a rank ends the job.",
+            between(2, 86_400, "seconds")),
     ]
 
     /// The value for the log, under the option's name with underscores; nil where it is left open.
@@ -128,8 +155,8 @@ public struct TrainingOption: Sendable {
         let known = Value.isOneOfSome ? " " + Value.expected.capitalisedFirst + "." : ""
         let help = help + known + (standard.optionText.isEmpty ? "" : " (default: \(standard.optionText))")
         return TrainingOption(
-            name: name, help: help, isText: Value.isText, isOptional: false, text: { $0[keyPath: path].optionText },
-            problem: { check($0[keyPath: path]) },
+            name: name, help: help, isText: Value.isText, isOptional: false,
+            text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },
             parse: { options, text in
                 guard let value = Value(optionText: text) else { return "expected \(Value.expected)" }
                 options[keyPath: path] = value
@@ -143,8 +170,8 @@ public struct TrainingOption: Sendable {
     ) -> TrainingOption {
         let known = Value.isOneOfSome ? " " + Value.expected.capitalisedFirst + "." : ""
         return TrainingOption(
-            name: name, help: help + known, isText: Value.isText, isOptional: true, text: { $0[keyPath: path]?.optionText },
-            problem: { $0[keyPath: path].flatMap(check) },
+            name: name, help: help + known, isText: Value.isText, isOptional: true,
+            text: { $0[keyPath: path]?.optionText }, problem: { $0[keyPath: path].flatMap(check) },
             parse: { options, text in
                 guard let value = Value(optionText: text) else { return "expected \(Value.expected)" }
                 options[keyPath: path] = value
@@ -152,13 +179,13 @@ public struct TrainingOption: Sendable {
             }, clear: { $0[keyPath: path] = nil })
     }
 
-    private static func between<Value: Comparable & Sendable>(_ low: Value, _ high: Value, _ unit: String) -> Check<Value> {
-        { $0 >= low && $0 <= high ? nil : "expected \(low) to \(high) \(unit)" }
-    }
+    private static func between<Value: Comparable & Sendable>(_ low: Value, _ high: Value, _ unit: String)
+        -> Check<Value>
+    { { $0 >= low && $0 <= high ? nil : "expected \(low) to \(high) \(unit)" } }
 
-    private static func expect<Value>(_ expected: String, _ isTrue: @escaping @Sendable (Value) -> Bool) -> Check<Value> {
-        { isTrue($0) ? nil : "expected \(expected)" }
-    }
+    private static func expect<Value>(_ expected: String, _ isTrue: @escaping @Sendable (Value) -> Bool)
+        -> Check<Value>
+    { { isTrue($0) ? nil : "expected \(expected)" } }
 
     private static let share: Check<Double> = expect("0 or more and below 1") { (0..<1).contains($0) }
 
@@ -167,9 +194,7 @@ public struct TrainingOption: Sendable {
         do {
             _ = try Architecture(parsing: text)
             return nil
-        } catch {
-            return "\(error)"
-        }
+        } catch { return "\(error)" }
     }
 }
 
@@ -201,22 +226,18 @@ extension FixedWidthInteger where Self: OptionValue {
     var optionText: String { description }
 }
 
-extension Int: OptionValue {
-    static var expected: String { "a whole number" }
-}
+extension Int: OptionValue { static var expected: String { "a whole number" } }
 
-extension UInt64: OptionValue {
-    static var expected: String { "a whole number from 0 to \(UInt64.max)" }
-}
+extension UInt64: OptionValue { static var expected: String { "a whole number from 0 to \(UInt64.max)" } }
 
 extension Double: OptionValue {
     static var expected: String { "a number" }
 
     init?(optionText: String) {
         // Swift also reads "inf", "nan" and hexadecimal digits, which nobody means.
-        guard optionText.utf8.allSatisfy({ "0123456789+-.eE".utf8.contains($0) }), let value = Double(optionText), value.isFinite else {
-            return nil
-        }
+        guard optionText.utf8.allSatisfy({ "0123456789+-.eE".utf8.contains($0) }),
+            let value = Double(optionText), value.isFinite
+        else { return nil }
         self = value
     }
 
@@ -235,7 +256,8 @@ extension LearningRateSchedule: OptionValue {}
 extension Augmentation: OptionValue {
     static var expected: String {
         "none, standard or paper, and changes behind commas: KIND=RANGE@PROBABILITY with a kind of "
-            + Kind.allCases.map(\.rawValue).joined(separator: ", ") + "; vignette-start=LOW:HIGH, crop=random, crop=central, literal"
+            + Kind.allCases.map(\.rawValue).joined(separator: ", ")
+            + "; vignette-start=LOW:HIGH, crop=random, crop=central, literal"
     }
     static var isText: Bool { true }
     init?(optionText: String) { self.init(rawValue: optionText) }
@@ -254,7 +276,8 @@ extension ConvolutionChoice: OptionValue {
         "Algorithm of the convolutions, or three of them with slashes between, for forward, backward-data and backward-weights; auto is the fastest."
     static var expected: String {
         let names = ConvolutionAlgorithm.allCases.map(\.rawValue)
-        return "auto, " + names.joined(separator: ", ") + ", or three with slashes between for forward, backward-data and backward-weights"
+        return "auto, " + names.joined(separator: ", ")
+            + ", or three with slashes between for forward, backward-data and backward-weights"
     }
     static var isText: Bool { true }
     init?(optionText: String) { self.init(rawValue: optionText) }
@@ -277,6 +300,4 @@ extension MemorySize: OptionValue {
     var optionText: String { text }
 }
 
-extension String {
-    fileprivate var capitalisedFirst: String { prefix(1).uppercased() + dropFirst() }
-}
+extension String { fileprivate var capitalisedFirst: String { prefix(1).uppercased() + dropFirst() } }

@@ -2,7 +2,8 @@ import Compute
 import ImageData
 import NeuralNet
 
-/// Every option of `train`, with its default. `TrainingOption.all` names each of them and says what it may be.
+/// Every option of `train`, with its default. `TrainingOption.all` names each of them and says what it may
+/// be.
 public struct TrainingOptions: Sendable, Equatable {
     /// Folder of labelled photographs.
     public var data = ""
@@ -10,11 +11,12 @@ public struct TrainingOptions: Sendable, Equatable {
     public var model = "mini"
     /// Side of the network's input in pixels.
     public var imageSize = 64
-    /// Pixels to which a photograph's shorter side is brought; nil: 8/7 of `imageSize`, or `imageSize` where the photographs have that size.
+    /// Pixels to which a photograph's shorter side is brought; nil: 8/7 of `imageSize`, or `imageSize` where
+    /// the photographs have that size.
     public var shortSide: Int?
     /// Images of a mini-batch.
     public var batch = 32
-    public var shards = 1
+    public var microBatches = 1
     public var epochs = 12
     /// auto, cpu, gpu or opencl:N
     public var device = "auto"
@@ -64,9 +66,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public init() {}
 
     /// - Throws: `TrainingError` naming the option, what it is and what it may be.
-    public func validate() throws(TrainingError) {
-        try validate { "--\($0) \($1)" }
-    }
+    public func validate() throws(TrainingError) { try validate { "--\($0) \($1)" } }
 
     /// - Parameter naming: how a message names an option and its value.
     func validate(naming: (_ option: String, _ value: String) -> String) throws(TrainingError) {
@@ -83,15 +83,18 @@ public struct TrainingOptions: Sendable, Equatable {
         case "short-side":
             guard let shortSide, shortSide < imageSize else { return nil }
             return "expected the image size (\(imageSize)) or more"
-        case "shards":
-            return batch % shards == 0 ? nil : "expected a power of two that divides the batch of \(batch)"
+        case "micro-batches":
+            return batch % microBatches == 0
+                ? nil : "expected a power of two that divides the batch of \(batch)"
         case "model":
-            guard let architecture = try? Architecture(parsing: model), architecture.smallestImage > imageSize else { return nil }
-            return "its poolings need images of \(architecture.smallestImage) pixels or more, and the image size is \(imageSize)"
+            guard let architecture = try? Architecture(parsing: model), architecture.smallestImage > imageSize
+            else { return nil }
+            return
+                "its poolings need images of \(architecture.smallestImage) pixels or more, and the image size is \(imageSize)"
         case "freeze":
-            return freeze == .none || initialModel != nil ? nil : "expected --init too: these layers would never learn anything"
-        default:
-            return nil
+            return freeze == .none || initialModel != nil
+                ? nil : "expected --init too: these layers would never learn anything"
+        default: return nil
         }
     }
 }

@@ -4,7 +4,8 @@ import ImageData
 import ModelFiles
 import NeuralNet
 
-/// What a run has to know beside weights and velocities to go on as if it had never stopped: `state.json` of a checkpoint.
+/// What a run has to know beside weights and velocities to go on as if it had never stopped: `state.json` of
+/// a checkpoint.
 ///
 /// All randomness is counted by (seed, epoch, step), so no generator has a state to be kept.
 struct TrainingState: Codable, Equatable {
@@ -39,7 +40,8 @@ struct TrainingState: Codable, Equatable {
     init(version: String, options: TrainingOptions, device: Device, dataset: Dataset, network: Network) {
         self.version = version
         self.options = options
-        self.device = "\(device.description.name), \(device.description.platform) \(device.description.driver)"
+        self.device =
+            "\(device.description.name), \(device.description.platform) \(device.description.driver)"
         data = dataset.fingerprint
         tuning = "\(Tuning(for: device.description))"
         algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
@@ -54,7 +56,8 @@ struct TrainingState: Codable, Equatable {
         let path = checkpoint + "/state.json"
         do {
             let decoder = JSONDecoder()
-            decoder.nonConformingFloatDecodingStrategy = .convertFromString(positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+            decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+                positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
             return try decoder.decode(TrainingState.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
         } catch {
             throw TrainingError(
@@ -69,8 +72,8 @@ struct TrainingState: Codable, Equatable {
     func requirePossible(stepsPerEpoch: Int, checkpoint: String) throws {
         let epochs = 0...options.epochs
         guard epochs.contains(validatedEpochs), step >= validatedEpochs * stepsPerEpoch,
-            step - validatedEpochs * stepsPerEpoch <= stepsPerEpoch,
-            step <= options.epochs * stepsPerEpoch, metricsByteCount >= 0, best.map({ $0.step >= 0 && $0.step <= step }) ?? true
+            step - validatedEpochs * stepsPerEpoch <= stepsPerEpoch, step <= options.epochs * stepsPerEpoch,
+            metricsByteCount >= 0, best.map({ $0.step >= 0 && $0.step <= step }) ?? true
         else {
             throw TrainingError(
                 "\(checkpoint)/state.json: step \(step) after \(validatedEpochs) validated epochs of \(stepsPerEpoch) steps cannot be; "
@@ -85,14 +88,18 @@ struct TrainingState: Codable, Equatable {
     private static func encode(_ value: some Encodable) throws -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.nonConformingFloatEncodingStrategy = .convertToString(positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
         return try encoder.encode(value)
     }
 
-    /// The optimiser's velocities, laid out as the weights in `model.safetensors`; the bits are the device's own.
+    /// The optimiser's velocities, laid out as the weights in `model.safetensors`; the bits are the device's
+    /// own.
     static func writeVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
         let parameters = Dictionary(uniqueKeysWithValues: optimizer.parameters.map { ($0.name, $0) })
-        try SafetensorsFile.write(checkpoint + "/optimizer.safetensors", shapes: parameters.mapValues(\.shape)) { name in
+        try SafetensorsFile.write(
+            checkpoint + "/optimizer.safetensors", shapes: parameters.mapValues(\.shape)
+        ) { name in
             guard let parameter = parameters[name] else { return [] }
             return parameter.exported(try optimizer.velocities[parameter].read(parameter.storedCount))
         }
@@ -102,7 +109,9 @@ struct TrainingState: Codable, Equatable {
         let file = try SafetensorsFile.read(checkpoint + "/optimizer.safetensors")
         for parameter in optimizer.parameters {
             guard file.tensors[parameter.name]?.shape == parameter.shape else {
-                throw TrainingError("\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove \(checkpoint)")
+                throw TrainingError(
+                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove \(checkpoint)"
+                )
             }
             try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
         }
@@ -129,7 +138,9 @@ struct TrainingState: Codable, Equatable {
         guard conflicts.isEmpty else {
             throw TrainingError.usage(
                 "--resume: \(conflicts.joined(separator: ", ")) would change the result; leave that out, or start a new run. "
-                    + "May change: " + TrainingState.changeable.filter { $0 != "out" }.map { "--\($0)" }.joined(separator: ", ")
+                    + "May change: "
+                    + TrainingState.changeable.filter { $0 != "out" }.map { "--\($0)" }.joined(
+                        separator: ", ")
                     + " (--data to the same files in another place, --device to one of the same model)")
         }
     }
@@ -138,17 +149,24 @@ struct TrainingState: Codable, Equatable {
     func requireSame(as now: TrainingState) throws {
         func require(_ what: String, _ then: String, _ now: String, _ remedy: String) throws {
             guard then == now else {
-                throw TrainingError("--resume: \(what) was \(then) and is \(now) now, so the result would not be the same; \(remedy)")
+                throw TrainingError(
+                    "--resume: \(what) was \(then) and is \(now) now, so the result would not be the same; \(remedy)"
+                )
             }
         }
-        try require("the device", device, now.device, "resume on the first one, or train a new run from this one with --init")
-        try require("the program's version", version, now.version, "resume with that version, or train a new run from this one with --init")
+        try require(
+            "the device", device, now.device,
+            "resume on the first one, or train a new run from this one with --init")
+        try require(
+            "the program's version", version, now.version,
+            "resume with that version, or train a new run from this one with --init")
         try require(
             "the photographs' fingerprint (names, classes, sizes)", data, now.data,
-            "files were added, removed or changed in \(now.options.data): restore them, or train a new run from this one with --init")
+            "files were added, removed or changed in \(now.options.data): restore them, or train a new run from this one with --init"
+        )
         try require(
-            "the convolutions' algorithm", algorithms.joined(separator: ","), now.algorithms.joined(separator: ","),
-            "train a new run from this one with --init")
+            "the convolutions' algorithm", algorithms.joined(separator: ","),
+            now.algorithms.joined(separator: ","), "train a new run from this one with --init")
         try require("the kernels' tuning", tuning, now.tuning, "train a new run from this one with --init")
     }
 }
@@ -158,23 +176,33 @@ extension TrainingOptions: Codable {
     public init(from decoder: any Decoder) throws {
         self.init()
         for (name, text) in try decoder.singleValueContainer().decode([String: String].self) {
-            guard let option = TrainingOption.named(name) else { throw TrainingError("there is no option '\(name)'") }
-            if let problem = option.set(text, in: &self) { throw TrainingError("option \(name) is '\(text)'; \(problem)") }
+            guard let option = TrainingOption.named(name) else {
+                throw TrainingError("there is no option '\(name)'")
+            }
+            if let problem = option.set(text, in: &self) {
+                throw TrainingError("option \(name) is '\(text)'; \(problem)")
+            }
         }
     }
 
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
-        try container.encode(Dictionary(uniqueKeysWithValues: TrainingOption.all.compactMap { o in o.text(self).map { (o.name, $0) } }))
+        try container.encode(
+            Dictionary(
+                uniqueKeysWithValues: TrainingOption.all.compactMap { o in o.text(self).map { (o.name, $0) } }
+            ))
     }
 }
 
 extension Dataset {
-    /// A hash of every file's path below the root, class and size, in order: sets with the same files have the same one.
+    /// A hash of every file's path below the root, class and size, in order: sets with the same files have
+    /// the same one.
     var fingerprint: String {
         // FNV-1a, 64 bits: it need only notice accidents.
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        func add(_ bytes: some Sequence<UInt8>) { for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 } }
+        func add(_ bytes: some Sequence<UInt8>) {
+            for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        }
         for set in [training, validation] {
             for index in 0..<set.count {
                 let file = set.files[index]

@@ -7,15 +7,18 @@ struct Mutation {
     let words: [String]
 
     private static let numbers = [
-        "0", "1", "-1", "2", "16", "255", "256", "65535", "65536", "2147483648", "4294967296", "9223372036854775807", "9223372036854775808",
-        "18446744073709551615", "-9223372036854775808", "1e999", "0.5", "1e-400",
+        "0", "1", "-1", "2", "16", "255", "256", "65535", "65536", "2147483648", "4294967296",
+        "9223372036854775807", "9223372036854775808", "18446744073709551615", "-9223372036854775808", "1e999",
+        "0.5", "1e-400",
     ]
 
     mutating func number(below bound: Int) -> Int { bound > 0 ? random.integer(below: bound) : 0 }
 
     mutating func oneIn(_ count: Int) -> Bool { number(below: count) == 0 }
 
-    mutating func choose<Element>(_ elements: [Element]) -> Element { elements[number(below: elements.count)] }
+    mutating func choose<Element>(_ elements: [Element]) -> Element {
+        elements[number(below: elements.count)]
+    }
 
     /// A few changes, most often one or two.
     mutating func apply(to bytes: inout [UInt8], other: [UInt8]) {
@@ -36,7 +39,8 @@ struct Mutation {
         case 7: replaceNumber(in: &bytes, from: place)
         case 8:
             let start = number(below: other.count)
-            bytes.replaceSubrange(place..<place + length, with: other[start..<min(other.count, start + length)])
+            bytes.replaceSubrange(
+                place..<place + length, with: other[start..<min(other.count, start + length)])
         default: if oneIn(4) { bytes.removeSubrange(place...) }
         }
     }

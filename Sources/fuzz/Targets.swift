@@ -17,13 +17,11 @@ protocol Target: Sendable {
 }
 
 /// An answer that contradicts itself.
-struct Finding: Error, CustomStringConvertible {
-    let description: String
-}
+struct Finding: Error, CustomStringConvertible { let description: String }
 
 let targets: [String: any Target] = [
-    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(), "posteriors": PosteriorsTarget(),
-    "abort": AbortTarget(),
+    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(),
+    "posteriors": PosteriorsTarget(), "abort": AbortTarget(),
 ]
 
 /// Ends the process at one input in a thousand or so: what the watching process must see.
@@ -39,7 +37,8 @@ struct AbortTarget: Target {
     }
 }
 
-/// A file without a name that never reaches a disk where there is memory for files: thousands are written each second.
+/// A file without a name that never reaches a disk where there is memory for files: thousands are written
+/// each second.
 final class MemoryFile: Sendable {
     private let descriptor: Int32
     var path: String { "/proc/self/fd/\(descriptor)" }
@@ -76,8 +75,8 @@ struct SafetensorsTarget: Target {
         var mutation = Mutation(
             random: Philox(seed: seed, purpose: .fuzzing, step: index),
             words: [
-                "{", "}", "[", "]", "\"", ",", ":", "\\u0000", "\\ud800", "null", "true", "BF16", "U8", "data_offsets", "__metadata__",
-                "1e5",
+                "{", "}", "[", "]", "\"", ",", ":", "\\u0000", "\\ud800", "null", "true", "BF16", "U8",
+                "data_offsets", "__metadata__", "1e5",
             ])
         var header: [UInt8]
         var data: [UInt8]
@@ -89,11 +88,14 @@ struct SafetensorsTarget: Target {
         }
         if !mutation.oneIn(3) { mutation.apply(to: &header, other: Array(SafetensorsTarget.ours.utf8)) }
         if mutation.oneIn(8) { mutation.apply(to: &data, other: header) }
-        let claimed = mutation.oneIn(16) ? UInt64(mutation.random.nextWord()) << UInt64(mutation.number(below: 33)) : UInt64(header.count)
+        let claimed =
+            mutation.oneIn(16)
+            ? UInt64(mutation.random.nextWord()) << UInt64(mutation.number(below: 33)) : UInt64(header.count)
         return (0..<8).map { UInt8(truncatingIfNeeded: claimed >> (8 * $0)) } + header + data
     }
 
-    /// A file in itself right, with torchvision's names and shapes that are nearly right: what the inference of a specification believes.
+    /// A file in itself right, with torchvision's names and shapes that are nearly right: what the inference
+    /// of a specification believes.
     private func foreign(_ mutation: inout Mutation) -> ([UInt8], [UInt8]) {
         let large = [0, 1, 2, 3, 7, 64, 4096, 65_536, 1 << 31, 1 << 61, Int.max]
         func size(_ usual: Int) -> Int { mutation.oneIn(4) ? mutation.choose(large) : usual }
@@ -103,7 +105,9 @@ struct SafetensorsTarget: Target {
             shapes.append(("features.\(index).weight", [size(2), size(2), 3, 3]))
             index += 2 + mutation.number(below: 2)
         }
-        for layer in 0..<1 + mutation.number(below: 2) { shapes.append(("classifier.\(layer * 3).weight", [size(2), size(2)])) }
+        for layer in 0..<1 + mutation.number(below: 2) {
+            shapes.append(("classifier.\(layer * 3).weight", [size(2), size(2)]))
+        }
         var offset = 0
         var entries: [String] = []
         for (name, shape) in shapes {
@@ -113,7 +117,9 @@ struct SafetensorsTarget: Target {
             if count > 4096 { shape[mutation.number(below: 2)] = 0 }
             let bytes = shape.contains(0) ? 0 : shape.reduce(4, *)
             guard bytes <= 16_384 else { continue }
-            entries.append("\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(offset),\(offset + bytes)]}")
+            entries.append(
+                "\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(offset),\(offset + bytes)]}"
+            )
             offset += bytes
         }
         return (Array("{\(entries.joined(separator: ","))}".utf8), [UInt8](repeating: 0x3C, count: offset))
@@ -122,27 +128,25 @@ struct SafetensorsTarget: Target {
     func check(_ bytes: [UInt8]) throws -> Bool {
         file.write(bytes)
         let opened: SafetensorsFile
-        do {
-            opened = try SafetensorsFile.read(file.path)
-        } catch is ModelFileError {
-            return false
-        }
+        do { opened = try SafetensorsFile.read(file.path) } catch is ModelFileError { return false }
         for (name, tensor) in opened.tensors {
             do {
                 let count = try opened.floats(name).count
-                guard count == tensor.count else { throw Finding(description: "\(name): \(count) elements, \(tensor.count) in its shape") }
+                guard count == tensor.count else {
+                    throw Finding(description: "\(name): \(count) elements, \(tensor.count) in its shape")
+                }
             } catch is ModelFileError {
                 // of a type that is not read
             }
         }
         do {
             let description = try Checkpoint(file.path).description
-            guard description.classes.count >= 2, description.imageSize >= 1, description.shortSide >= 1, description.imageSize <= 16_384,
-                description.imageSize >= description.architecture.smallestImage, description.normalization.deviation.allSatisfy({ $0 > 0 })
+            guard description.classes.count >= 2, description.imageSize >= 1, description.shortSide >= 1,
+                description.imageSize <= 16_384,
+                description.imageSize >= description.architecture.smallestImage,
+                description.normalization.deviation.allSatisfy({ $0 > 0 })
             else { throw Finding(description: "\(description)") }
-        } catch is ModelFileError {
-            return false
-        }
+        } catch is ModelFileError { return false }
         return true
     }
 }
@@ -153,24 +157,26 @@ struct ConfigurationTarget: Target {
     private static let texts = [
         TrainingConfiguration.text(TrainingOptions()),
         "# what I use\nmodel: 32,M,F16   # small\nbatch: 128\n'epochs': 3\nshort-side: ~\ndata: >\n  /photographs\n  of birds\n",
-        "{batch: 8, model: \"8,M\", learning-rate: 5e-2}", "%YAML 1.1\n---\n!!map\nseed: &s 18446744073709551615\nworkers: *s\n...\n",
+        "{batch: 8, model: \"8,M\", learning-rate: 5e-2}",
+        "%YAML 1.1\n---\n!!map\nseed: &s 18446744073709551615\nworkers: *s\n...\n",
     ]
 
     func input(seed: UInt64, index: UInt64) -> [UInt8] {
         var mutation = Mutation(
             random: Philox(seed: seed, purpose: .fuzzing, step: index),
             words: [
-                "[", "{", "- ", "? ", ": ", "&a ", "*a", "!!int ", "!x ", "|\n", ">\n", "'", "\"", "\\x", "\\u0000", "# ", "---\n", "...\n",
-                "%TAG ! !\n",
-                "\t", "\n", "\r", "\u{85}", "\u{2028}", "\u{FEFF}", "null", "~", ".inf", ".nan", "<<: ", "batch: ", "data: ", "0x10",
-                "1_000", "1:30",
+                "[", "{", "- ", "? ", ": ", "&a ", "*a", "!!int ", "!x ", "|\n", ">\n", "'", "\"", "\\x",
+                "\\u0000", "# ", "---\n", "...\n", "%TAG ! !\n", "\t", "\n", "\r", "\u{85}", "\u{2028}",
+                "\u{FEFF}", "null", "~", ".inf", ".nan", "<<: ", "batch: ", "data: ", "0x10", "1_000", "1:30",
             ])
         var bytes = Array(mutation.choose(ConfigurationTarget.texts).utf8)
         let other = Array(mutation.choose(ConfigurationTarget.texts).utf8)
         mutation.apply(to: &bytes, other: other)
         if mutation.oneIn(100) {
             // Depth and width: what exhausts a stack, or the time.
-            let piece = Array(mutation.choose(["[", "{a: ", "- ", "? ", "[*a,*a],", "\"\\", "a: &a [*a]\n", "&a", "!", "'"]).utf8)
+            let piece = Array(
+                mutation.choose(["[", "{a: ", "- ", "? ", "[*a,*a],", "\"\\", "a: &a [*a]\n", "&a", "!", "'"])
+                    .utf8)
             bytes += (0..<mutation.number(below: 60_000) / piece.count).flatMap { _ in piece }
         }
         return bytes
@@ -182,7 +188,9 @@ struct ConfigurationTarget: Target {
             try read.read(bytes, path: "configuration")
             try read.validate()
         } catch {
-            guard error.isUsage, error.description.hasPrefix("configuration:") else { throw Finding(description: "\(error)") }
+            guard error.isUsage, error.description.hasPrefix("configuration:") else {
+                throw Finding(description: "\(error)")
+            }
             return false
         }
         // What is written must be read back to the same.
@@ -190,7 +198,9 @@ struct ConfigurationTarget: Target {
         try again.read(Array(TrainingConfiguration.text(read.options).utf8), path: "again")
         var expected = read.options
         expected.output = ""
-        guard again.options == expected else { throw Finding(description: "\(again.options) was written as \(expected)") }
+        guard again.options == expected else {
+            throw Finding(description: "\(again.options) was written as \(expected)")
+        }
         return true
     }
 }
@@ -214,10 +224,8 @@ struct PosteriorsTarget: Target {
         var mutation = Mutation(
             random: Philox(seed: seed, purpose: .fuzzing, step: index),
             words: [
-                "'descr': '<f8'", "True", "(", ")", ",", "'", "{", "}", "[", "]", "\"", ":", "null", "-1", "-9223372036854775808", "1e300",
-                "\"models\":[]",
-                "\"a\"",
-                "\\ud800",
+                "'descr': '<f8'", "True", "(", ")", ",", "'", "{", "}", "[", "]", "\"", ":", "null", "-1",
+                "-9223372036854775808", "1e300", "\"models\":[]", "\"a\"", "\\ud800",
             ])
         let values: [Float] = [1, 0, 0.25, 0.75, 0.5, 0.5, 0, 1]
         var header = Array(PosteriorsTarget.header.utf8)
@@ -229,7 +237,8 @@ struct PosteriorsTarget: Target {
         default: mutation.apply(to: &sidecar, other: header)
         }
         let length = mutation.oneIn(16) ? mutation.number(below: 65_536) : header.count
-        let magic: [UInt8] = [0x93] + Array("NUMPY".utf8) + [mutation.oneIn(16) ? UInt8(mutation.number(below: 4)) : 1, 0]
+        let magic: [UInt8] =
+            [0x93] + Array("NUMPY".utf8) + [mutation.oneIn(16) ? UInt8(mutation.number(below: 4)) : 1, 0]
         let array = magic + [UInt8(length & 255), UInt8(length >> 8)] + header + data
         return [UInt8(array.count & 255), UInt8(array.count >> 8 & 255)] + array + sidecar
     }
@@ -238,17 +247,17 @@ struct PosteriorsTarget: Target {
         let rest = bytes.dropFirst(2)
         let length = bytes.count < 2 ? 0 : min(rest.count, Int(bytes[0]) | Int(bytes[1]) << 8)
         array.write(Array(rest.prefix(length)))
-        // Never empty: Foundation leaks a page for each empty file that it reads, which is not what is looked for here.
+        // Never empty: Foundation leaks a page for each empty file that it reads, which is not what is looked
+        // for here.
         names.write(Array(rest.dropFirst(length)) + [UInt8(ascii: "\n")])
         let read: Posteriors
-        do {
-            read = try Posteriors.read(array.path, names: names.path)
-        } catch is ModelFileError {
+        do { read = try Posteriors.read(array.path, names: names.path) } catch is ModelFileError {
             return false
         }
         // What was read must be fit for use.
         let table = ViewTable(read)
-        guard table.final.metrics.images == read.files.count, read.labels.allSatisfy(read.classes.indices.contains),
+        guard table.final.metrics.images == read.files.count,
+            read.labels.allSatisfy(read.classes.indices.contains),
             GreedyOrder(table).steps.count == read.sources.count
         else { throw Finding(description: "\(read)") }
         return true
@@ -266,14 +275,18 @@ struct JPEGTarget: Target {
         var seeds: [[UInt8]] = []
         for stored in JPEGColour.allCases {
             for (width, height) in [(16, 16), (37, 21)] {
-                let pixels = (0..<width * height * stored.channels).map { UInt8(($0 * 7 + random.integer(below: 64)) & 255) }
+                let pixels = (0..<width * height * stored.channels).map {
+                    UInt8(($0 * 7 + random.integer(below: 64)) & 255)
+                }
                 for progressive in [false, true] {
                     guard
                         let bytes = try? encodeJPEG(
-                            pixels, width: width, height: height, stored: stored, quality: 75, progressive: progressive)
+                            pixels, width: width, height: height, stored: stored, quality: 75,
+                            progressive: progressive)
                     else { continue }
                     seeds.append(bytes)
-                    seeds.append(Array(bytes[..<2]) + JPEGTarget.orientation(random.integer(below: 10)) + bytes[2...])
+                    seeds.append(
+                        Array(bytes[..<2]) + JPEGTarget.orientation(random.integer(below: 10)) + bytes[2...])
                 }
             }
         }
@@ -282,8 +295,14 @@ struct JPEGTarget: Target {
 
     /// An EXIF segment of one entry, in either order of bytes.
     private static func orientation(_ value: Int) -> [UInt8] {
-        let big: [UInt8] = [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, UInt8(value), 0, 0, 0, 0, 0, 0]
-        let little: [UInt8] = [0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, UInt8(value), 0, 0, 0, 0, 0, 0, 0]
+        let big: [UInt8] = [
+            0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0,
+            3, 0, 0, 0, 1, 0, UInt8(value), 0, 0, 0, 0, 0, 0,
+        ]
+        let little: [UInt8] = [
+            0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3,
+            0, 1, 0, 0, 0, UInt8(value), 0, 0, 0, 0, 0, 0, 0,
+        ]
         return [0xFF, 0xE1, 0, 34] + Array("Exif\0\0".utf8) + (value % 2 == 0 ? big : little)
     }
 
@@ -291,8 +310,8 @@ struct JPEGTarget: Target {
         var mutation = Mutation(
             random: Philox(seed: seed, purpose: .fuzzing, step: index),
             words: [
-                "\u{FF}\u{D8}", "\u{FF}\u{D9}", "\u{FF}\u{DA}", "\u{FF}\u{C4}", "\u{FF}\u{DD}\0\u{4}\0\u{1}", "Exif\0\0MM\0*", "Adobe",
-                "JFIF",
+                "\u{FF}\u{D8}", "\u{FF}\u{D9}", "\u{FF}\u{DA}", "\u{FF}\u{C4}", "\u{FF}\u{DD}\0\u{4}\0\u{1}",
+                "Exif\0\0MM\0*", "Adobe", "JFIF",
             ])
         var bytes = mutation.choose(seeds)
         let other = mutation.choose(seeds)
@@ -303,25 +322,28 @@ struct JPEGTarget: Target {
 
     /// Damages what follows a marker: tables, sizes, components, scans.
     private func header(_ bytes: inout [UInt8], _ mutation: inout Mutation) {
-        let markers = bytes.indices.dropLast(24).filter { bytes[$0] == 0xFF && bytes[$0 + 1] >= 0xC0 && bytes[$0 + 1] != 0xFF }
+        let markers = bytes.indices.dropLast(24).filter {
+            bytes[$0] == 0xFF && bytes[$0 + 1] >= 0xC0 && bytes[$0 + 1] != 0xFF
+        }
         guard !markers.isEmpty else { return }
         let place = mutation.choose(markers) + 1 + mutation.number(below: 20)
-        bytes[place] = mutation.oneIn(2) ? UInt8(mutation.number(below: 256)) : mutation.choose([0, 1, 2, 4, 0x11, 0x22, 0x44, 0xFF])
+        bytes[place] =
+            mutation.oneIn(2)
+            ? UInt8(mutation.number(below: 256)) : mutation.choose([0, 1, 2, 4, 0x11, 0x22, 0x44, 0xFF])
     }
 
     func check(_ bytes: [UInt8]) throws -> Bool {
         let first: DecodedImage
-        do throws(ImageError) {
-            first = try decodeJPEG(bytes)
-        } catch {
-            return false
-        }
+        do throws(ImageError) { first = try decodeJPEG(bytes) } catch { return false }
         guard first.width > 0, first.height > 0, first.pixels.count == 3 * first.width * first.height else {
-            throw Finding(description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
+            throw Finding(
+                description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
         }
         // Memory that nobody has written would differ.
         let second = try decodeJPEG(bytes)
-        guard second.pixels == first.pixels else { throw Finding(description: "decoding twice gives different pixels") }
+        guard second.pixels == first.pixels else {
+            throw Finding(description: "decoding twice gives different pixels")
+        }
         file.write(bytes)
         // A strip that would grow too large is refused here, which is right.
         guard let resized = try? loadImage(path: file.path, shortSide: 9) else { return false }

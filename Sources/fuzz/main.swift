@@ -1,16 +1,20 @@
 import ArgumentParser
 import Foundation
 
-/// Feeds damaged files to the readers of what other people hand us. Input `index` of a seed is always the same bytes.
+/// Feeds damaged files to the readers of what other people hand us. Input `index` of a seed is always the
+/// same bytes.
 struct Fuzz: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fuzz", abstract: "Mutate files and watch the readers: no crash, no hang, no answer that contradicts itself.",
-        discussion: "Exit status: 0 nothing found; 1 a finding, its input saved; 2 the command line is wrong.")
+        commandName: "fuzz",
+        abstract: "Mutate files and watch the readers: no crash, no hang, no answer that contradicts itself.",
+        discussion: "Exit status: 0 nothing found; 1 a finding, its input saved; 2 the command line is wrong."
+    )
 
     @Option(help: "\(targets.keys.sorted().joined(separator: ", ")).") var target: String
     @Option(help: "How long to look.") var seconds = 10.0
     @Option(help: "Seed of the mutations.") var seed: UInt64 = 1
-    @Option(help: "Folder with inputs to try first, such as those that were found before.") var corpus: String?
+    @Option(help: "Folder with inputs to try first, such as those that were found before.") var corpus:
+        String?
     @Option(help: "Where an input that fails is saved.") var findings = "."
     @Option(help: "Run this one file and nothing else.") var input: String?
     @Option(help: .hidden) var progress: String?
@@ -19,7 +23,9 @@ struct Fuzz: ParsableCommand {
     private static let patience = 60.0
 
     func validate() throws {
-        guard targets[target] != nil else { throw ValidationError("--target \(target): expected \(targets.keys.sorted())") }
+        guard targets[target] != nil else {
+            throw ValidationError("--target \(target): expected \(targets.keys.sorted())")
+        }
         guard seconds > 0 else { throw ValidationError("--seconds \(seconds): expected a number above 0") }
     }
 
@@ -37,7 +43,8 @@ struct Fuzz: ParsableCommand {
     // MARK: - The process that may crash
 
     private func work(_ target: any Target, progress: String) throws {
-        // A reader that asks for more memory than this has believed a file. The address sanitizer needs terabytes of addresses for itself.
+        // A reader that asks for more memory than this has believed a file. The address sanitizer needs
+        // terabytes of addresses for itself.
         if ProcessInfo.processInfo.environment["ASAN_OPTIONS"] == nil {
             var limit = rlimit(rlim_cur: 4 << 30, rlim_max: 4 << 30)
             setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
@@ -64,7 +71,8 @@ struct Fuzz: ParsableCommand {
 
     private func corpusFiles() throws -> [[UInt8]] {
         guard let corpus else { return [] }
-        let files = try FileManager.default.contentsOfDirectory(atPath: corpus).filter { !$0.hasPrefix(".") }.sorted()
+        let files = try FileManager.default.contentsOfDirectory(atPath: corpus).filter { !$0.hasPrefix(".") }
+            .sorted()
         return try files.map { Array(try Data(contentsOf: URL(fileURLWithPath: corpus + "/" + $0))) }
     }
 
@@ -79,11 +87,15 @@ struct Fuzz: ParsableCommand {
         process.arguments = CommandLine.arguments.dropFirst() + ["--progress", progress]
         if let options = ProcessInfo.processInfo.environment["ASAN_OPTIONS"] {
             // Leaks count in the readers, not in this process: Foundation's own Process leaks a little.
-            process.environment = ProcessInfo.processInfo.environment.merging(["ASAN_OPTIONS": options + ":detect_leaks=1"]) { $1 }
+            process.environment = ProcessInfo.processInfo.environment.merging([
+                "ASAN_OPTIONS": options + ":detect_leaks=1"
+            ]) { $1 }
         }
         try process.run()
         func index() throws -> UInt64 {
-            try Data(contentsOf: URL(fileURLWithPath: progress)).withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
+            try Data(contentsOf: URL(fileURLWithPath: progress)).withUnsafeBytes {
+                $0.loadUnaligned(as: UInt64.self)
+            }
         }
         var last = (index: UInt64.max, since: ContinuousClock.now)
         var hung = false

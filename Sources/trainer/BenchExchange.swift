@@ -15,23 +15,21 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
             GPU, and what is timed is the share of the exchange that hides behind it.
             """)
 
-    @Option(help: "Bytes of an array, such as 64K,1M,16M (1M = 2²⁰); several behind commas.")
-    var sizes = "64K,1M,16M,64M"
+    @Option(help: "Bytes of an array, such as 64K,1M,16M (1M = 2²⁰); several behind commas.") var sizes =
+        "64K,1M,16M,64M"
 
-    @Option(help: "Timed rounds or steps; the median counts.")
-    var steps = 9
+    @Option(help: "Timed rounds or steps; the median counts.") var steps = 9
 
-    @Option(help: "Neighbouring ranks to take for a node.")
-    var nodeSize: Int?
+    @Option(help: "Neighbouring ranks to take for a node.") var nodeSize: Int?
 
-    @Option(help: "Seconds of a step of a device that leaves the host idle; measures what share of --model's exchange hides behind it.")
-    var standInDevice: Double?
+    @Option(
+        help:
+            "Seconds of a step of a device that leaves the host idle; measures what share of --model's exchange hides behind it."
+    ) var standInDevice: Double?
 
-    @Option(help: "With --stand-in-device: the network whose gradients are exchanged.")
-    var model = "scaling"
+    @Option(help: "With --stand-in-device: the network whose gradients are exchanged.") var model = "scaling"
 
-    @Option(help: "With --stand-in-device: side of the network's input in pixels.")
-    var imageSize = 224
+    @Option(help: "With --stand-in-device: side of the network's input in pixels.") var imageSize = 224
 
     @OptionGroup var output: JSONOptions
 
@@ -43,10 +41,13 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     }
 
     private func byteCounts() throws -> [Int] {
-        guard sizes.contains(where: { $0 != "," }) else { throw ValidationError("--sizes \(sizes): expected amounts such as 64K,16M") }
+        guard sizes.contains(where: { $0 != "," }) else {
+            throw ValidationError("--sizes \(sizes): expected amounts such as 64K,16M")
+        }
         return try sizes.split(separator: ",").map {
             guard let size = MemorySize(parsing: String($0)), (4...(1 << 32)).contains(size.bytes) else {
-                throw ValidationError("--sizes \($0): expected an amount from 4 bytes to 4G, such as 64K or 16M")
+                throw ValidationError(
+                    "--sizes \($0): expected an amount from 4 bytes to 4G, such as 64K or 16M")
             }
             return size.bytes
         }
@@ -61,7 +62,8 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
         let benchmark = ExchangeBenchmark(job, nodeSize: nodeSize)
         if let standInDevice {
             let layout = try NetworkLayout(
-                architecture, imageSize: imageSize, classes: 1000, options: Network.Options(maximumBatch: 1, training: true),
+                architecture, imageSize: imageSize, classes: 1000,
+                options: Network.Options(maximumBatch: 1, training: true),
                 device: DeviceSelector.auto.assign(DeviceDescription.all(), ranks: 1)[0])
             try show(try benchmark.standIn(layout, seconds: standInDevice, steps: steps), on: job)
         } else {
@@ -82,11 +84,12 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
                         + String(
                             format: "%10.3f ms %8.2f GB/s  %5.2f of MPI_Allreduce's rate", seconds * 1e3,
                             Double(way.byteCount) * 1e-9 / seconds, reference / seconds)
-                        + (way.differing == 0 ? "" : "  other bits than the shards' tree \(way.differing) times"))
+                        + (way.differing == 0
+                            ? "" : "  other bits than the micro-batches' tree \(way.differing) times"))
                 rows.append(
                     .object([
-                        .init("way", .string(way.name)), .init("bytes", .integer(way.byteCount)), .init("seconds", .number(seconds)),
-                        .init("differing", .integer(way.differing)),
+                        .init("way", .string(way.name)), .init("bytes", .integer(way.byteCount)),
+                        .init("seconds", .number(seconds)), .init("differing", .integer(way.differing)),
                     ]))
             }
         }
@@ -99,8 +102,9 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
             print(
                 result.policy.padding(toLength: 12, withPad: " ", startingAt: 0)
                     + String(
-                        format: " step %.1f ms: compute alone %.1f ms, exchange alone %.1f ms, %.0f %% of it hidden", result.step * 1e3,
-                        result.compute * 1e3, result.exchange * 1e3, result.hidden * 100))
+                        format:
+                            " step %.1f ms: compute alone %.1f ms, exchange alone %.1f ms, %.0f %% of it hidden",
+                        result.step * 1e3, result.compute * 1e3, result.exchange * 1e3, result.hidden * 100))
         }
         try output.write(
             .object([

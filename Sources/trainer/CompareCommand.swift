@@ -7,42 +7,46 @@ import Training
 
 struct CompareCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "compare", abstract: "See where two models differ: a page with pictures, to open in a browser.",
+        commandName: "compare",
+        abstract: "See where two models differ: a page with pictures, to open in a browser.",
         discussion: "Uses the folder's val/ part, or the photographs that `train` holds out of it.")
 
-    @Argument(help: ArgumentHelp("A .safetensors file, or a run's folder, which means its last checkpoint.", valueName: "A"))
+    @Argument(
+        help: ArgumentHelp(
+            "A .safetensors file, or a run's folder, which means its last checkpoint.", valueName: "A"))
     var first: String
 
-    @Argument(help: ArgumentHelp("The checkpoint to compare it with.", valueName: "B"))
-    var second: String
+    @Argument(help: ArgumentHelp("The checkpoint to compare it with.", valueName: "B")) var second: String
 
-    @Option(help: "Folder of labelled photographs, as for `train`.")
-    var data: String
+    @Option(help: "Folder of labelled photographs, as for `train`.") var data: String
 
-    @Option(help: "The page to write (.html).")
-    var out: String
+    @Option(help: "The page to write (.html).") var out: String
 
-    @Option(help: "Most pictures of each sheet.")
-    var pictures = 24
+    @Option(help: "Most pictures of each sheet.") var pictures = 24
 
     @Option(
-        help: "Share of the photographs to compare on where the folder has no val/; 1 for all. Default: what the runs held out, else 0.1.")
-    var valFraction: Double?
+        help:
+            "Share of the photographs to compare on where the folder has no val/; 1 for all. Default: what the runs held out, else 0.1."
+    ) var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
 
-    @Option(help: "Images of a mini-batch.")
-    var batch = 64
+    @Option(help: "Images of a mini-batch.") var batch = 64
 
     @OptionGroup var device: DeviceOptions
 
-    @Option(help: "Threads that read photographs.")
-    var workers = 2
+    @Option(help: "Threads that read photographs.") var workers = 2
 
     func validate() throws {
-        guard (1...1000).contains(pictures) else { throw ValidationError("--pictures \(pictures): expected 1 to 1000") }
-        guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
-        guard (1...256).contains(workers) else { throw ValidationError("--workers \(workers): expected 1 to 256 threads") }
+        guard (1...1000).contains(pictures) else {
+            throw ValidationError("--pictures \(pictures): expected 1 to 1000")
+        }
+        guard (1...65_536).contains(batch) else {
+            throw ValidationError("--batch \(batch): expected 1 to 65536 images")
+        }
+        guard (1...256).contains(workers) else {
+            throw ValidationError("--workers \(workers): expected 1 to 256 threads")
+        }
         try Evaluation.validate(valFraction: valFraction)
         _ = try views.weights(models: 2)
         try OutputFile.requireWritable(out, option: "--out")
@@ -50,8 +54,8 @@ struct CompareCommand: ParsableCommand {
 
     func run() throws {
         let evaluation = try Evaluation(
-            checkpoints: [first, second], data: data, validationFraction: valFraction, views: views, batch: batch, workers: workers,
-            device: device)
+            checkpoints: [first, second], data: data, validationFraction: valFraction, views: views,
+            batch: batch, workers: workers, device: device)
         let posteriors = evaluation.answer.posteriors
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data): none of the \(evaluation.set.count) photographs could be read")
@@ -60,7 +64,8 @@ struct CompareCommand: ParsableCommand {
         let table = ViewTable(posteriors, weights: try views.weights(models: 2))
         ViewReport(table: table, order: []).print()
         let root = evaluation.set.root
-        let page = ComparisonPage(table, title: "\(first) and \(second) on \(data)", limit: pictures) { file in
+        let page = ComparisonPage(table, title: "\(first) and \(second) on \(data)", limit: pictures) {
+            file in
             // Twice the size that the page shows, for sharp displays.
             try encodeJPEG(loadImage(path: "\(root)/\(file)", shortSide: 320), quality: 80)
         }

@@ -4,7 +4,8 @@ import NeuralNet
 
 struct KernelsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "kernels", abstract: "Compile every kernel for every device, into the cache of compiled programs.")
+        commandName: "kernels",
+        abstract: "Compile every kernel for every device, into the cache of compiled programs.")
 
     func run() throws {
         for description in try DeviceDescription.all() {

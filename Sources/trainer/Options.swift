@@ -8,7 +8,8 @@ import Training
 
 /// Where to compute.
 struct DeviceOptions: ParsableArguments {
-    @Option(help: "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
+    @Option(
+        help: "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
     var device = "auto"
 
     @Option(
@@ -18,8 +19,7 @@ struct DeviceOptions: ParsableArguments {
                 throw ValidationError("expected an amount such as 512M, 1.5G or a number of bytes")
             }
             return memory
-        })
-    var deviceMemory: MemorySize?
+        }) var deviceMemory: MemorySize?
 
     func open(profiling: Bool = false) throws -> Device {
         try Device.open(DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes)
@@ -33,9 +33,7 @@ struct DeviceOptions: ParsableArguments {
 
     /// Reads a `--device`; a mistake in it is one of the command line.
     static func selector(_ text: String) throws -> DeviceSelector {
-        do {
-            return try DeviceSelector(parsing: text)
-        } catch let error as ComputeError {
+        do { return try DeviceSelector(parsing: text) } catch let error as ComputeError {
             throw ValidationError(error.description)
         }
     }
@@ -46,27 +44,28 @@ struct NetworkOptions: ParsableArguments {
     @Option(help: "A name (mini, linear, scaling, vgg16, deepimage) or a list such as 32,32,M,64,64,M,F256.")
     var model = "mini"
 
-    @Option(help: "Side of the network's input in pixels.")
-    var imageSize = 32
+    @Option(help: "Side of the network's input in pixels.") var imageSize = 32
 
-    @Option(help: "Images of a mini-batch.")
-    var batch = 128
+    @Option(help: "Images of a mini-batch.") var batch = 128
 
-    @Option(help: "Number of classes.")
-    var classes = 10
+    @Option(help: "Number of classes.") var classes = 10
 
     func validate() throws {
-        guard (1...4096).contains(imageSize) else { throw ValidationError("--image-size \(imageSize): expected 1 to 4096 pixels") }
-        guard (1...65_536).contains(batch) else { throw ValidationError("--batch \(batch): expected 1 to 65536 images") }
-        guard (2...1_000_000).contains(classes) else { throw ValidationError("--classes \(classes): expected 2 or more") }
+        guard (1...4096).contains(imageSize) else {
+            throw ValidationError("--image-size \(imageSize): expected 1 to 4096 pixels")
+        }
+        guard (1...65_536).contains(batch) else {
+            throw ValidationError("--batch \(batch): expected 1 to 65536 images")
+        }
+        guard (2...1_000_000).contains(classes) else {
+            throw ValidationError("--classes \(classes): expected 2 or more")
+        }
     }
 
     /// Reads a name or a list; a mistake in it is one of the command line.
     static func architecture(_ model: String, imageSize: Int) throws -> Architecture {
         let architecture: Architecture
-        do {
-            architecture = try Architecture(parsing: model)
-        } catch let error as NetworkError {
+        do { architecture = try Architecture(parsing: model) } catch let error as NetworkError {
             throw ValidationError("--model \(model): \(error)")
         }
         guard architecture.smallestImage <= imageSize else {
@@ -89,20 +88,20 @@ extension ConvolutionChoice: ExpressibleByArgument {
 
 /// How convolutions are computed.
 struct ConvolutionOptions: ParsableArguments {
-    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help))
-    var convolution = ConvolutionChoice.auto
+    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help)) var convolution = ConvolutionChoice
+        .auto
 
     var algorithms: ConvolutionAlgorithms? { convolution.algorithms }
 }
 
 /// The parts of a mini-batch.
-struct ShardOptions: ParsableArguments {
-    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.")
-    var shards = 1
+struct MicroBatchOptions: ParsableArguments {
+    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.") var microBatches = 1
 
     func validate(batch: Int) throws {
-        guard shards >= 1, shards & (shards - 1) == 0, batch % shards == 0 else {
-            throw ValidationError("--shards \(shards): expected a power of two that divides the batch of \(batch)")
+        guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {
+            throw ValidationError(
+                "--micro-batches \(microBatches): expected a power of two that divides the batch of \(batch)")
         }
     }
 }
@@ -116,50 +115,57 @@ enum OutputFile {
             for path in paths {
                 try requireWritable(path, option: option)
                 if let other = options.updateValue(option, forKey: place(path)) {
-                    throw ValidationError("\(option) would overwrite \(path), which \(other) writes; give another name")
+                    throw ValidationError(
+                        "\(option) would overwrite \(path), which \(other) writes; give another name")
                 }
             }
         }
     }
 
     /// One name for a file, however it is written.
-    private static func place(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path }
+    private static func place(_ path: String) -> String {
+        URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path
+    }
 
     /// Tells before the work rather than after it that a file cannot be written.
     static func requireWritable(_ path: String, option: String) throws {
         guard !path.isEmpty else { throw ValidationError("\(option): expected a file's name, found nothing") }
         var isFolder: ObjCBool = false
         let folder = path.contains("/") ? URL(fileURLWithPath: path).deletingLastPathComponent().path : "."
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-            throw ValidationError("\(option) \(path): there is no folder \(folder)")
-        }
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue
+        else { throw ValidationError("\(option) \(path): there is no folder \(folder)") }
         guard FileManager.default.isWritableFile(atPath: folder) else {
             throw ValidationError("\(option) \(path): the folder \(folder) cannot be written")
         }
-        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue else {
-            throw ValidationError("\(option) \(path): this is a folder; expected a file's name")
-        }
+        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue
+        else { throw ValidationError("\(option) \(path): this is a folder; expected a file's name") }
         // A name that was left out makes the next one, a photograph's or a model's, the output's.
-        let inputs = ["jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model", "npy": "an array"]
-        if let kind = inputs[URL(fileURLWithPath: path).pathExtension.lowercased()], FileManager.default.fileExists(atPath: path),
+        let inputs = [
+            "jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model", "npy": "an array",
+        ]
+        if let kind = inputs[URL(fileURLWithPath: path).pathExtension.lowercased()],
+            FileManager.default.fileExists(atPath: path),
             !(kind == "an array" && option == "--save-posteriors")
         {
-            throw ValidationError("\(option) \(path): this is \(kind) and is not overwritten; give another name")
+            throw ValidationError(
+                "\(option) \(path): this is \(kind) and is not overwritten; give another name")
         }
         let exists = FileManager.default.fileExists(atPath: path)
         if exists, path.hasSuffix(".npy.json"), option != "--save-posteriors" {
-            throw ValidationError("\(option) \(path): these are the names of an array and are not overwritten; give another name")
+            throw ValidationError(
+                "\(option) \(path): these are the names of an array and are not overwritten; give another name"
+            )
         }
         if exists, FileManager.default.fileExists(atPath: folder + "/checkpoints") {
-            throw ValidationError("\(option) \(path): this is a file of a run and is not overwritten; give another name")
+            throw ValidationError(
+                "\(option) \(path): this is a file of a run and is not overwritten; give another name")
         }
     }
 }
 
 /// A file for a command's numbers.
 struct JSONOptions: ParsableArguments {
-    @Option(help: "Write the result to this file.")
-    var json: String?
+    @Option(help: "Write the result to this file.") var json: String?
 
     func validate() throws { if let json { try OutputFile.requireWritable(json, option: "--json") } }
 

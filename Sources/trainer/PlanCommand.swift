@@ -5,26 +5,29 @@ import Training
 
 struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "plan", abstract: "Tell the device memory that training takes, and the largest batch that fits; allocates nothing.")
+        commandName: "plan",
+        abstract:
+            "Tell the device memory that training takes, and the largest batch that fits; allocates nothing.")
 
     // Train's own options: what is planned is what `train` would allocate with the same flags.
     @Option("model") var model: TrainCommand.Setting?
     @Option("image-size") var imageSize: TrainCommand.Setting?
     @Option("short-side") var shortSide: TrainCommand.Setting?
     @Option("batch") var batch: TrainCommand.Setting?
-    @Option("shards") var shards: TrainCommand.Setting?
+    @Option("micro-batches") var microBatches: TrainCommand.Setting?
     @Option("convolution") var convolution: TrainCommand.Setting?
     @Option("cache") var cache: TrainCommand.Setting?
 
-    @Option(help: "Number of classes.")
-    var classes = 10
+    @Option(help: "Number of classes.") var classes = 10
 
     @OptionGroup var device: DeviceOptions
 
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
-        guard (2...1_000_000).contains(classes) else { throw ValidationError("--classes \(classes): expected 2 or more") }
+        guard (2...1_000_000).contains(classes) else {
+            throw ValidationError("--classes \(classes): expected 2 or more")
+        }
     }
 
     func run() throws {
@@ -39,19 +42,20 @@ struct PlanCommand: ParsableCommand {
         let largestBatch = try memory.largestBatch()
         try output.write(
             .object([
-                .init("device", .string(plan.deviceName)), .init("device_memory", .integer(plan.deviceMemory)),
+                .init("device", .string(plan.deviceName)),
+                .init("device_memory", .integer(plan.deviceMemory)),
                 .init("device_largest_buffer", .integer(plan.deviceLargestBuffer)),
                 .init("model", .string(memory.architecture.description)),
                 .init("image_size", .integer(options.imageSize)), .init("batch", .integer(options.batch)),
-                .init("shards", .integer(options.shards)),
+                .init("micro_batches", .integer(options.microBatches)),
                 .init(
                     "bytes",
                     .object(
                         MemoryPlan.Kind.allCases.map {
                             .init(String($0.rawValue.map { $0.isLetter ? $0 : "_" }), .integer(plan[$0]))
-                        })),
-                .init("total", .integer(plan.total)), .init("largest_buffer", .integer(plan.largest.byteCount)),
-                .init("fits", .bool(plan.fits)), .init("largest_batch", largestBatch.map { .integer($0) } ?? .null),
+                        })), .init("total", .integer(plan.total)),
+                .init("largest_buffer", .integer(plan.largest.byteCount)), .init("fits", .bool(plan.fits)),
+                .init("largest_batch", largestBatch.map { .integer($0) } ?? .null),
             ]))
     }
 }

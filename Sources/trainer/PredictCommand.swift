@@ -8,45 +8,54 @@ import NeuralNet
 struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "predict", abstract: "Name what is on photographs.",
-        discussion: "Several checkpoints (--checkpoint A --checkpoint B) are listed side by side, with the mean of their posteriors.")
+        discussion:
+            "Several checkpoints (--checkpoint A --checkpoint B) are listed side by side, with the mean of their posteriors."
+    )
 
-    @Option(help: "A .safetensors file, or a run's folder, which means its last checkpoint. May be given several times.")
-    var checkpoint: [String]
+    @Option(
+        help:
+            "A .safetensors file, or a run's folder, which means its last checkpoint. May be given several times."
+    ) var checkpoint: [String]
 
-    @Argument(help: "Photographs (.jpg), or folders of them.")
-    var images: [String]
+    @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]
 
-    @Option(help: "How many classes to list for each.")
-    var top = 5
+    @Option(help: "How many classes to list for each.") var top = 5
 
     @OptionGroup var views: ViewArguments
 
-    @Option(help: "Lay the posterior of this class, window by window, over the one photograph given; needs --out.")
-    var heat: String?
+    @Option(
+        help: "Lay the posterior of this class, window by window, over the one photograph given; needs --out."
+    ) var heat: String?
 
-    @Option(help: "The picture (.png) that --heat writes.")
-    var out: String?
+    @Option(help: "The picture (.png) that --heat writes.") var out: String?
 
     @OptionGroup var device: DeviceOptions
 
     @OptionGroup var output: JSONOptions
 
-    @Option(help: "Write a line for each photograph and class of its list to this file.")
-    var csv: String?
+    @Option(help: "Write a line for each photograph and class of its list to this file.") var csv: String?
 
     func validate() throws {
         guard top >= 1 else { throw ValidationError("--top \(top): expected 1 or more") }
-        guard (heat == nil) == (out == nil) else { throw ValidationError("--heat CLASS and --out FILE.png belong together") }
+        guard (heat == nil) == (out == nil) else {
+            throw ValidationError("--heat CLASS and --out FILE.png belong together")
+        }
         if let out {
-            guard images.count == 1 else { throw ValidationError("--heat: expected one photograph, \(images.count) were given") }
-            guard (views.scales?.count ?? 1) == 1 else {
-                throw ValidationError("--heat: a map is of one short side; give one of --scales, or leave it out")
+            guard images.count == 1 else {
+                throw ValidationError("--heat: expected one photograph, \(images.count) were given")
             }
-            guard out.lowercased().hasSuffix(".png") else { throw ValidationError("--out \(out): expected a name that ends in .png") }
+            guard (views.scales?.count ?? 1) == 1 else {
+                throw ValidationError(
+                    "--heat: a map is of one short side; give one of --scales, or leave it out")
+            }
+            guard out.lowercased().hasSuffix(".png") else {
+                throw ValidationError("--out \(out): expected a name that ends in .png")
+            }
         }
         _ = try views.weights(models: checkpoint.count)
         try OutputFile.requireWritable([
-            ("--out", out.map { [$0] } ?? []), ("--csv", csv.map { [$0] } ?? []), ("--json", output.json.map { [$0] } ?? []),
+            ("--out", out.map { [$0] } ?? []), ("--csv", csv.map { [$0] } ?? []),
+            ("--json", output.json.map { [$0] } ?? []),
         ])
     }
 
@@ -54,7 +63,8 @@ struct PredictCommand: ParsableCommand {
     private func photographs() throws -> [String] {
         try images.flatMap { image -> [String] in
             var isFolder: ObjCBool = false
-            guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue else { return [image] }
+            guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue
+            else { return [image] }
             let found = try Dataset.photographs(below: image)
             guard !found.isEmpty else {
                 let isRun = FileManager.default.fileExists(atPath: image + "/checkpoints")
@@ -68,7 +78,9 @@ struct PredictCommand: ParsableCommand {
 
     func run() throws {
         let images = try photographs()
-        guard heat == nil || images.count == 1 else { throw EvaluationError("--heat: expected one photograph, \(images.count) were given") }
+        guard heat == nil || images.count == 1 else {
+            throw EvaluationError("--heat: expected one photograph, \(images.count) were given")
+        }
         let files = try checkpoint.map { try Checkpoint($0) }
         let batch = views.batch(min(32, images.count), files)
         let ensemble = try views.ensemble(files, names: checkpoint, batch: batch, device: device)
@@ -80,15 +92,22 @@ struct PredictCommand: ParsableCommand {
         // Each model by all of its views; the single crop counts only where nothing else is asked for.
         let table = ViewTable(posteriors, weights: try views.weights(models: checkpoint.count))
         let columns = posteriors.models.indices.compactMap { model in
-            table.best(model: model).map { (mixture: $0.mixture, known: Set(ensemble.models[model].description.classes)) }
+            table.best(model: model).map {
+                (mixture: $0.mixture, known: Set(ensemble.models[model].description.classes))
+            }
         }
-        func best(_ mixture: Posteriors.Mixture, _ row: Int, known: Set<String>? = nil) -> [(name: String, posterior: Float)] {
+        func best(_ mixture: Posteriors.Mixture, _ row: Int, known: Set<String>? = nil) -> [(
+            name: String, posterior: Float
+        )] {
             let own = posteriors.mean(mixture, of: row)
             let order = Metrics.order(own).filter { known?.contains(classes[$0]) ?? true }
             return order.prefix(top).map { (classes[$0], own[$0]) }
         }
         func list(_ entries: [(name: String, posterior: Float)]) -> JSON {
-            .array(entries.map { .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))]) })
+            .array(
+                entries.map {
+                    .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))])
+                })
         }
         var objects: [JSON] = []
         var rows = ["file,class,probability,error"]
@@ -114,22 +133,33 @@ struct PredictCommand: ParsableCommand {
                 let lines = mean.indices.map { place in
                     ["  \(place + 1)"]
                         + (own + [mean]).map {
-                            place < $0.count ? String(format: "%5.1f %%  ", $0[place].posterior * 100) + $0[place].name : ""
+                            place < $0.count
+                                ? String(format: "%5.1f %%  ", $0[place].posterior * 100) + $0[place].name
+                                : ""
                         }
                 }
                 shown += ViewReport.columns([[""] + head] + lines, left: head.count + 1)
                 members.append(
                     .init(
                         "models",
-                        .array(zip(posteriors.models, own).map { .object([.init("checkpoint", .string($0)), .init("top", list($1))]) })))
+                        .array(
+                            zip(posteriors.models, own).map {
+                                .object([.init("checkpoint", .string($0)), .init("top", list($1))])
+                            })))
             }
             if output.json != nil { objects.append(.object(members)) }
-            if csv != nil { rows += mean.map { "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior)," } }
+            if csv != nil {
+                rows += mean.map {
+                    "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior),"
+                }
+            }
         }
         try output.write(.array(objects))
         if let csv { try AtomicFile.write(csv, Array((rows.joined(separator: "\n") + "\n").utf8)) }
         let hasMap = !answer.heat.isEmpty
-        if let out, hasMap { try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0]))) }
+        if let out, hasMap {
+            try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
+        }
 
         ViewReport.printUnknownClasses(of: posteriors, limit: 8)
         for line in shown { print(line) }

@@ -47,6 +47,7 @@ final class ProgressBar {
         guard seconds.isFinite, seconds >= 0 else { return "–" }
         let whole = Int(seconds.rounded())
         return whole >= 3600
-            ? String(format: "%d:%02d:%02d", whole / 3600, whole / 60 % 60, whole % 60) : String(format: "%d:%02d", whole / 60, whole % 60)
+            ? String(format: "%d:%02d:%02d", whole / 3600, whole / 60 % 60, whole % 60)
+            : String(format: "%d:%02d", whole / 60, whole % 60)
     }
 }

@@ -3,34 +3,34 @@ import ImageData
 
 struct ScenesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "scenes", abstract: "Draw the demo set: textured shapes on cluttered backgrounds, as JPEG files in class folders.")
+        commandName: "scenes",
+        abstract:
+            "Draw the demo set: textured shapes on cluttered backgrounds, as JPEG files in class folders.")
 
-    @Option(help: "Folder to write, which must not exist.")
-    var out: String
+    @Option(help: "Folder to write, which must not exist.") var out: String
 
-    @Option(help: "Pictures in all; four fifths go to train/, one fifth to val/.")
-    var count = 2500
+    @Option(help: "Pictures in all; four fifths go to train/, one fifth to val/.") var count = 2500
 
-    @Option(help: "Side of a picture in pixels.")
-    var size = 96
+    @Option(help: "Side of a picture in pixels.") var size = 96
 
-    @Option(help: "Number of classes, at most \(Scenes.classNames.count).")
-    var classes = 10
+    @Option(help: "Number of classes, at most \(Scenes.classNames.count).") var classes = 10
 
-    @Option(help: "Seed of the drawing.")
-    var seed: UInt64 = 1
+    @Option(help: "Seed of the drawing.") var seed: UInt64 = 1
 
-    @Option(help: "How large the objects are: normal or small (half of it).")
-    var objectScale = Scenes.ObjectScale.normal
+    @Option(help: "How large the objects are: normal or small (half of it).") var objectScale = Scenes
+        .ObjectScale.normal
 
-    @Flag(help: "Draw the pictures in val/ under harder conditions: turned, bent by a lens, in dim and coloured light.")
-    var hard = false
+    @Flag(
+        help:
+            "Draw the pictures in val/ under harder conditions: turned, bent by a lens, in dim and coloured light."
+    ) var hard = false
 
-    @Option(help: "With --hard: only one of its conditions.")
-    var only: Scenes.Hardship?
+    @Option(help: "With --hard: only one of its conditions.") var only: Scenes.Hardship?
 
     func validate() throws {
-        guard only == nil || hard else { throw ValidationError("--only \(only?.rawValue ?? ""): expected --hard too") }
+        guard only == nil || hard else {
+            throw ValidationError("--only \(only?.rawValue ?? ""): expected --hard too")
+        }
     }
 
     func run() throws {

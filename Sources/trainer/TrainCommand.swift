@@ -7,22 +7,23 @@ import Training
 
 struct TrainCommand: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
-        commandName: "train",
-        abstract: "Train a network on a folder of photographs (the default command).",
+        commandName: "train", abstract: "Train a network on a folder of photographs (the default command).",
         discussion: """
             The folder holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which --val-fraction is held out.
             Without --data it trains on the demo set, which it draws first where it is missing.
             """)
 
-    @Option(help: "A YAML file of these options, by their names; flags win over it. Each run's folder has one, config.yaml, without out.")
-    var config: String?
+    @Option(
+        help:
+            "A YAML file of these options, by their names; flags win over it. Each run's folder has one, config.yaml, without out."
+    ) var config: String?
 
     @Option("data") var data: Setting?
     @Option("model") var model: Setting?
     @Option("image-size") var imageSize: Setting?
     @Option("short-side") var shortSide: Setting?
     @Option("batch") var batch: Setting?
-    @Option("shards") var shards: Setting?
+    @Option("micro-batches") var microBatches: Setting?
     @Option("epochs") var epochs: Setting?
     @Option("device") var device: Setting?
     @Option("device-memory") var deviceMemory: Setting?
@@ -54,11 +55,14 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     @Flag(help: "With several ranks: compare all weights after every step, not at checkpoints alone.")
     var verifyRanks = false
 
-    @Option(help: "Write what the time is spent on, of every rank, to this file, for https://ui.perfetto.dev.")
+    @Option(
+        help: "Write what the time is spent on, of every rank, to this file, for https://ui.perfetto.dev.")
     var trace: String?
 
-    @Option(help: "Go on with the run in this folder, to the very bits that it would have had; all other options come from it.")
-    var resume: String?
+    @Option(
+        help:
+            "Go on with the run in this folder, to the very bits that it would have had; all other options come from it."
+    ) var resume: String?
 
     typealias Setting = TrainingConfiguration.Setting
 
@@ -67,19 +71,24 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     /// The options that a configuration and the flags make, checked.
     private func options() throws -> TrainingOptions {
         var initial = TrainingOptions()
-        initial.shards = ShardTree.defaultShards(ranks: MPICommunicator.launchedRanks)
-        var configuration = try TrainingConfiguration(resume.map { try Trainer.options(ofRun: $0) } ?? initial)
+        initial.microBatches = MicroBatchTree.defaultMicroBatches(ranks: MPICommunicator.launchedRanks)
+        var configuration = try TrainingConfiguration(
+            resume.map { try Trainer.options(ofRun: $0) } ?? initial)
         if let config { try configuration.read(config) }
         configuration.apply(flagsOf: self)
         try configuration.validate()
         var options = configuration.options
         if options.data.isEmpty { options.data = DemoSet.path }
         if let resume {
-            guard out == nil else { throw ValidationError("--out: --resume \(resume) goes on in the run's own folder; leave --out away") }
+            guard out == nil else {
+                throw ValidationError(
+                    "--out: --resume \(resume) goes on in the run's own folder; leave --out away")
+            }
             options.output = resume
         } else if options.output.isEmpty {
             let name = options.model
-            options.output = RunFolder.unused(named: name.allSatisfy { $0.isLetter || $0.isNumber } ? name : "custom")
+            options.output = RunFolder.unused(
+                named: name.allSatisfy { $0.isLetter || $0.isNumber } ? name : "custom")
         }
         return options
     }
@@ -92,8 +101,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         _ = try job?.gather([])
         let console = TrainingConsole()
         let trainer = try Trainer(
-            options, resuming: resume != nil, version: programVersion, ranks: job.map { Ranks($0, verifiesEachStep: verifyRanks) },
-            trace: trace
+            options, resuming: resume != nil, version: programVersion,
+            ranks: job.map { Ranks($0, verifiesEachStep: verifyRanks) }, trace: trace
         ) { console.show($0) }
         let last = try trainer.run()
         guard job?.rank ?? 0 == 0 else { return }
@@ -101,7 +110,9 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         if let last {
             print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
-                print("best: top-1 \(percent(best)), of an earlier epoch, is in \(options.output)/checkpoints/best")
+                print(
+                    "best: top-1 \(percent(best)), of an earlier epoch, is in \(options.output)/checkpoints/best"
+                )
             }
         } else {
             print("all \(options.epochs) epochs were done before")
@@ -124,7 +135,9 @@ enum DemoSet {
 extension Option where Value == TrainCommand.Setting? {
     /// The flag of an option that `TrainingOption.all` describes; its property has the same name.
     init(_ option: String) {
-        self.init(help: TrainingOption.named(option).map { ArgumentHelp(stringLiteral: $0.help) }) { try TrainCommand.Setting(option, $0) }
+        self.init(help: TrainingOption.named(option).map { ArgumentHelp(stringLiteral: $0.help) }) {
+            try TrainCommand.Setting(option, $0)
+        }
     }
 }
 

@@ -14,14 +14,12 @@ struct TrainerCommand: ParsableCommand {
         abstract: "Trains convolutional networks on folders of photographs, on any OpenCL device.",
         discussion: """
             Exit status: 0 done; 1 the work failed; 2 the command line is wrong; 128 + n ended by signal n.
-            """,
-        version: programVersion,
+            """, version: programVersion,
         subcommands: [
-            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self, ScenesCommand.self, AugmentCommand.self,
-            CheckGradientsCommand.self, BenchCommand.self, PlanCommand.self,
-            DevicesCommand.self, KernelsCommand.self,
-        ],
-        defaultSubcommand: TrainCommand.self)
+            TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
+            ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self, BenchCommand.self,
+            PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
+        ], defaultSubcommand: TrainCommand.self)
 }
 
 /// A command that several ranks run together; all others are one process's.
@@ -40,7 +38,8 @@ enum Failure {
             }
             let arguments = CommandLine.arguments.dropFirst()
             let shown =
-                UnknownOption.unknownCommand(in: arguments) ?? UnknownOption(in: arguments)?.message(inPlaceOf: message) ?? message
+                UnknownOption.unknownCommand(in: arguments) ?? UnknownOption(in: arguments)?.message(
+                    inPlaceOf: message) ?? message
             StandardStreams.writeError(shown + "\n")
             return 2
         }
@@ -65,6 +64,7 @@ enum Failure {
 
     /// The parser's own errors know how to print usage; all others describe themselves.
     private static func isParserError(_ error: any Error) -> Bool {
-        error is CleanExit || error is ValidationError || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
+        error is CleanExit || error is ValidationError
+            || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
     }
 }

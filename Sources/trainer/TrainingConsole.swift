@@ -17,14 +17,15 @@ final class TrainingConsole {
             epochStart = (seconds, step)
             print("going on after step \(step)")
         case .step(let step): show(step)
-        case .validation(let done, let total):
-            bar.draw(done: done, of: total, "validating \(done)/\(total)")
+        case .validation(let done, let total): bar.draw(done: done, of: total, "validating \(done)/\(total)")
         case .epoch(let epoch):
             bar.clear()
             epochStart = (epoch.seconds, epoch.step)
             print(
                 "epoch \(epoch.epoch): validation \(TrainingConsole.accuracy(epoch.validation)), "
-                    + String(format: "%.0f images/s, data wait %.1f %%, ", epoch.imagesPerSecond, epoch.dataWait * 100)
+                    + String(
+                        format: "%.0f images/s, data wait %.1f %%, ",
+                        epoch.imagesPerSecond, epoch.dataWait * 100)
                     + String(format: "loader %.1f ms CPU a step, ", epoch.loaderSecondsPerStep * 1000)
                     + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : ""))
             for failure in epoch.validation.failures.prefix(5) { print("  left out: \(failure)") }
@@ -32,16 +33,19 @@ final class TrainingConsole {
     }
 
     private func show(_ step: StepReport) {
-        // Means over about the last twenty steps: one step's loss, and its time on a small network, jump too much to be read.
+        // Means over about the last twenty steps: one step's loss, and its time on a small network, jump too
+        // much to be read.
         recent.loss = 0.95 * recent.loss + step.loss
-        recent.secondsPerImage = 0.95 * recent.secondsPerImage + 1 / max(step.imagesPerSecond, .leastNormalMagnitude)
+        recent.secondsPerImage =
+            0.95 * recent.secondsPerImage + 1 / max(step.imagesPerSecond, .leastNormalMagnitude)
         recent.weight = 0.95 * recent.weight + 1
         let (loss, imagesPerSecond) = (recent.loss / recent.weight, recent.weight / recent.secondsPerImage)
         let perStep = (step.seconds - epochStart.seconds) / Double(max(1, step.step - epochStart.step))
         let left = perStep * Double(step.totalSteps - step.step)
         let text =
             "epoch \(step.epoch)/\(step.epochs) step \(step.step)/\(step.totalSteps) "
-            + String(format: "loss %.3f top-1 %.0f %% %.0f images/s, ", loss, step.top1 * 100, imagesPerSecond)
+            + String(
+                format: "loss %.3f top-1 %.0f %% %.0f images/s, ", loss, step.top1 * 100, imagesPerSecond)
             + ProgressBar.duration(left) + " left"
         if bar.isTerminal {
             bar.draw(done: step.step, of: step.totalSteps, text)

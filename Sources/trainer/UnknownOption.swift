@@ -4,7 +4,8 @@ import Training
 
 /// An option on the command line that its command does not have.
 ///
-/// The parser names one only where nothing else is wrong: without this, a misspelt `--out` is told as a missing one, and after a command's own checks.
+/// The parser names one only where nothing else is wrong: without this, a misspelt `--out` is told as a
+/// missing one, and after a command's own checks.
 struct UnknownOption {
     /// As it was given, with its dashes.
     let name: String
@@ -13,7 +14,8 @@ struct UnknownOption {
 
     /// The first one among `arguments`, which are those behind the program's name; nil where all are known.
     init?(in arguments: some Collection<String>) {
-        guard let tool = try? JSONDecoder().decode(Tool.self, from: Data(TrainerCommand._dumpHelp().utf8)) else { return nil }
+        guard let tool = try? JSONDecoder().decode(Tool.self, from: Data(TrainerCommand._dumpHelp().utf8))
+        else { return nil }
         var command = tool.command
         var rest = arguments[...]
         while let next = command.subcommand(rest.first) {
@@ -21,10 +23,15 @@ struct UnknownOption {
             rest = rest.dropFirst()
         }
         command = command.subcommand(command.defaultSubcommand) ?? command
-        let builtIn = tool.command.options + ["help-hidden", "generate-completion-script", "experimental-dump-help"]
+        let builtIn =
+            tool.command.options + ["help-hidden", "generate-completion-script", "experimental-dump-help"]
         // No option takes a value that begins with two dashes, so whatever does is meant as an option.
-        let names = rest.prefix { $0 != "--" }.filter { $0.hasPrefix("--") }.map { $0.dropFirst(2).prefix { $0 != "=" } }
-        guard let unknown = names.first(where: { !(command.options + builtIn).contains(String($0)) }) else { return nil }
+        let names = rest.prefix { $0 != "--" }.filter { $0.hasPrefix("--") }.map {
+            $0.dropFirst(2).prefix { $0 != "=" }
+        }
+        guard let unknown = names.first(where: { !(command.options + builtIn).contains(String($0)) }) else {
+            return nil
+        }
         name = "--" + unknown
         known = command.options
     }
@@ -46,9 +53,7 @@ struct UnknownOption {
     }
 
     /// What the parser tells of the commands.
-    private struct Tool: Decodable {
-        let command: Command
-    }
+    private struct Tool: Decodable { let command: Command }
 
     private struct Command: Decodable {
         let commandName: String
@@ -58,7 +63,9 @@ struct UnknownOption {
 
         func subcommand(_ name: String?) -> Command? { subcommands?.first { $0.commandName == name } }
 
-        var options: [String] { (arguments ?? []).flatMap { ($0.names ?? []).filter { $0.kind == "long" }.map(\.name) } }
+        var options: [String] {
+            (arguments ?? []).flatMap { ($0.names ?? []).filter { $0.kind == "long" }.map(\.name) }
+        }
     }
 
     private struct Argument: Decodable {

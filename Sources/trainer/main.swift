@@ -21,7 +21,8 @@ do {
     try? Job.leave()
     exit(128 + stop.signal)
 } catch {
-    // What all ranks find the first one says for all: before they have joined nothing but the command line can be wrong.
+    // What all ranks find the first one says for all: before they have joined nothing but the command line
+    // can be wrong.
     if MPICommunicator.launchedRank > 0 {
         if !Job.isJoined { exit(Failure.status(error)) }
         usleep(500_000)

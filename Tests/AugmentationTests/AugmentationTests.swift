@@ -3,17 +3,17 @@ import Testing
 
 @Suite struct AugmentationTests {
     @Test(arguments: [
-        "none", "standard", "paper", "paper,rotation=15", "paper,cast=30@0.25,mirror=@0,literal", "standard,crop=central",
-        "none,barrel=0.1,crop=random", "paper,pincushion=@1,vignette-start=0:0.5",
-    ])
-    func textReadsBack(text: String) throws {
+        "none", "standard", "paper", "paper,rotation=15", "paper,cast=30@0.25,mirror=@0,literal",
+        "standard,crop=central", "none,barrel=0.1,crop=random", "paper,pincushion=@1,vignette-start=0:0.5",
+    ]) func textReadsBack(text: String) throws {
         let read = try Augmentation(parsing: text)
         #expect(read.rawValue == text)
         #expect(Augmentation(rawValue: read.rawValue) == read)
     }
 
     @Test func textChangesWhatItNames() throws {
-        let read = try Augmentation(parsing: "paper,rotation=15@0.75,mirror=@0.25,literal,crop=central,vignette-start=0.1:0.3")
+        let read = try Augmentation(
+            parsing: "paper,rotation=15@0.75,mirror=@0.25,literal,crop=central,vignette-start=0.1:0.3")
         #expect(read[.rotation] == Augmentation.Effect(probability: 0.75, range: 15))
         #expect(read[.mirror].probability == 0.25)
         #expect(read[.cast] == Augmentation.paper[.cast])
@@ -21,13 +21,13 @@ import Testing
     }
 
     @Test(arguments: [
-        ("", "expected none, standard or paper"), ("Paper", "expected none, standard or paper"), ("paper,", "KIND=RANGE@PROBABILITY"),
-        ("paper,turn=3", "turn=3"), ("paper,rotation=-1", "0 to 180"), ("paper,rotation=x", "0 to 180"), ("paper,cast=3@2", "behind @"),
-        ("paper,cast=3@", "behind @"), ("paper,pincushion=0.2", "0 to 0.15"), ("paper,mirror=1", "mirror=@PROBABILITY"),
+        ("", "expected none, standard or paper"), ("Paper", "expected none, standard or paper"),
+        ("paper,", "KIND=RANGE@PROBABILITY"), ("paper,turn=3", "turn=3"), ("paper,rotation=-1", "0 to 180"),
+        ("paper,rotation=x", "0 to 180"), ("paper,cast=3@2", "behind @"), ("paper,cast=3@", "behind @"),
+        ("paper,pincushion=0.2", "0 to 0.15"), ("paper,mirror=1", "mirror=@PROBABILITY"),
         ("paper,crop=left", "crop=random or crop=central"), ("paper,vignette-start=0.5:0.2", "LOW:HIGH"),
         ("paper,vignette-start=0.5:1", "LOW:HIGH"), ("paper,rotation=nan", "0 to 180"),
-    ])
-    func mistakesAreNamed(text: String, expected: String) {
+    ]) func mistakesAreNamed(text: String, expected: String) {
         let error = #expect(throws: DatasetError.self) { try Augmentation(parsing: text) }
         #expect(error?.kind == .badOption)
         #expect(error?.description.contains(expected) == true, "\(error?.description ?? "")")
@@ -35,12 +35,19 @@ import Testing
 
     @Test func strengthScalesRangesAlone() {
         let half = Augmentation.paper.scaled(by: 0.5)
-        #expect(half.steps(.cast) == 10 && half.steps(.rotation) == 5 && half.steps(.vignette) == 20 && half.steps(.barrel) == 32)
-        #expect(half[.rotation].probability == Augmentation.paper[.rotation].probability && half[.mirror] == Augmentation.paper[.mirror])
+        #expect(
+            half.steps(.cast) == 10 && half.steps(.rotation) == 5 && half.steps(.vignette) == 20
+                && half.steps(.barrel) == 32)
+        #expect(
+            half[.rotation].probability == Augmentation.paper[.rotation].probability
+                && half[.mirror] == Augmentation.paper[.mirror])
         #expect(Augmentation.paper.scaled(by: 10)[.pincushion].range == 0.15)
         let nothing = Augmentation.paper.scaled(by: 0)
         for sample in 0..<200 {
-            #expect(AugmentationParameters.draw(nothing, width: 90, height: 70, size: 64, seed: 1, epoch: 1, sample: sample).isPlain)
+            #expect(
+                AugmentationParameters.draw(
+                    nothing, width: 90, height: 70, size: 64, seed: 1, epoch: 1, sample: sample
+                ).isPlain)
         }
     }
 
@@ -53,34 +60,44 @@ import Testing
 
     @Test func countsFollowTheRanges() throws {
         let changed = try Augmentation(
-            parsing: "paper,cast=1,rotation=3,vignette=0.1,vignette-start=0.5:0.525,barrel=0.04,mirror=@0,crop=central")
+            parsing:
+                "paper,cast=1,rotation=3,vignette=0.1,vignette-start=0.5:0.525,barrel=0.04,mirror=@0,crop=central"
+        )
         #expect(AugmentationCounts.table(changed).map(\.ours) == [26, 15, 205, 6, 1, 1])
-        #expect(AugmentationCounts.table(.standard, width: 256, height: 300).map(\.ours) == [0, 0, 0, 0, 2, 33 * 77])
+        #expect(
+            AugmentationCounts.table(.standard, width: 256, height: 300).map(\.ours) == [
+                0, 0, 0, 0, 2, 33 * 77,
+            ])
     }
 }
 
 @Suite struct AugmentationParametersTests {
-    private func draw(_ augmentation: Augmentation, sample: Int, seed: UInt64 = 1, epoch: Int = 2) -> AugmentationParameters {
-        .draw(augmentation, width: 90, height: 80, size: 64, seed: seed, epoch: epoch, sample: sample)
-    }
+    private func draw(_ augmentation: Augmentation, sample: Int, seed: UInt64 = 1, epoch: Int = 2)
+        -> AugmentationParameters
+    { .draw(augmentation, width: 90, height: 80, size: 64, seed: seed, epoch: epoch, sample: sample) }
 
     @Test func centralCrop() {
-        #expect(AugmentationParameters.central(width: 96, height: 72, size: 64) == AugmentationParameters(x: 16, y: 4))
-        #expect(AugmentationParameters.central(width: 3, height: 64, size: 64) == AugmentationParameters(x: -31, y: 0))
+        #expect(
+            AugmentationParameters.central(width: 96, height: 72, size: 64)
+                == AugmentationParameters(x: 16, y: 4))
+        #expect(
+            AugmentationParameters.central(width: 3, height: 64, size: 64)
+                == AugmentationParameters(x: -31, y: 0))
         #expect(draw(.none, sample: 9) == AugmentationParameters(x: 13, y: 8))
     }
 
     /// All offsets that exist are drawn, evenly, and none beside them; half of the crops are mirrored.
     @Test(arguments: [
-        (70, 67, 64, 0..<7, 0..<4), (32, 32, 32, -4..<5, -4..<5), (36, 32, 32, -4..<9, -4..<5), (1, 1, 32, -16..<(-15), -16..<(-15)),
-    ])
-    func crops(width: Int, height: Int, size: Int, xs: Range<Int>, ys: Range<Int>) {
+        (70, 67, 64, 0..<7, 0..<4), (32, 32, 32, -4..<5, -4..<5), (36, 32, 32, -4..<9, -4..<5),
+        (1, 1, 32, -16..<(-15), -16..<(-15)),
+    ]) func crops(width: Int, height: Int, size: Int, xs: Range<Int>, ys: Range<Int>) {
         var seenX: [Int32: Int] = [:]
         var seenY: [Int32: Int] = [:]
         var mirrored = 0
         let count = 4000
         for sample in 0..<count {
-            let crop = AugmentationParameters.draw(.standard, width: width, height: height, size: size, seed: 1, epoch: 2, sample: sample)
+            let crop = AugmentationParameters.draw(
+                .standard, width: width, height: height, size: size, seed: 1, epoch: 2, sample: sample)
             seenX[crop.x, default: 0] += 1
             seenY[crop.y, default: 0] += 1
             mirrored += crop.mirror ? 1 : 0
@@ -134,7 +151,9 @@ import Testing
         #expect(share(0.25) { $0.vignetteStrength > 0 })
         let strengths = Set(drawn.map { Int(($0.vignetteStrength / 0.02).rounded()) })
         #expect(strengths == Set(0...40))
-        let starts = drawn.filter { $0.vignetteStrength > 0 }.map { Int((($0.vignetteStart - 0.2) / 0.0125).rounded()) }
+        let starts = drawn.filter { $0.vignetteStrength > 0 }.map {
+            Int((($0.vignetteStart - 0.2) / 0.0125).rounded())
+        }
         #expect(Set(starts) == Set(0...48))
         #expect(share(0.2) { $0.horizontalStretch > 1 } && share(0.2) { $0.verticalStretch > 1 })
         #expect(Set(drawn.map { Int((($0.verticalStretch - 1) / 0.005).rounded()) }) == Set(0...65))

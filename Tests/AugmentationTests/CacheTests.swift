@@ -24,20 +24,28 @@ extension OnDevices {
             set = ImageSet(paths: paths, classes: ["all"])
         }
 
-        /// The network's input of three epochs, batch by batch, and how many photographs were read in each epoch.
-        private func inputs(_ cache: ImageCache, on device: Device) throws -> (values: [[UInt32]], read: [Int]) {
+        /// The network's input of three epochs, batch by batch, and how many photographs were read in each
+        /// epoch.
+        private func inputs(_ cache: ImageCache, on device: Device) throws -> (
+            values: [[UInt32]], read: [Int]
+        ) {
             let batch = 5
             let stepsPerEpoch = 3
             let input = try ImageInput(
-                device: device, size: Self.size, normalization: Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.3, 0.25]))
+                device: device, size: Self.size,
+                normalization: Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.3, 0.25]))
             let output = try Buffer(device, floatCount: batch * Self.size * Self.size * 4)
             let batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: batch) }
             let index = cache.index
             let count = set.count
             // one batch ahead at most, so that the number read is known
-            let loader = BatchLoader(set: set, shortSide: 28, workers: 2, prefetch: 1, isCached: { index.contains($0) }) { step in
+            let loader = BatchLoader(
+                set: set, shortSide: 28, workers: 2, prefetch: 1, isCached: { index.contains($0) }
+            ) { step in
                 let start = step % stepsPerEpoch * batch
-                return step < 3 * stepsPerEpoch ? (start..<min(count, start + batch)).map { (7 * $0 + step / stepsPerEpoch) % count } : nil
+                return step < 3 * stepsPerEpoch
+                    ? (start..<min(count, start + batch)).map { (7 * $0 + step / stepsPerEpoch) % count }
+                    : nil
             }
             var values: [[UInt32]] = []
             var read = [0, 0, 0]
@@ -46,7 +54,9 @@ extension OnDevices {
                 read[epoch] += host.records.filter { $0.width > 0 }.count
                 let target = batches[host.index % 2]
                 try target.upload(host, size: Self.size, cache: cache) { width, height, sample in
-                    .draw(.paper, width: width, height: height, size: Self.size, seed: 1, epoch: epoch, sample: sample)
+                    .draw(
+                        .paper, width: width, height: height, size: Self.size,
+                        seed: 1, epoch: epoch, sample: sample)
                 }
                 try input.load(
                     bytes: target.bytes, cache: target.cache, records: target.records, output: output,
@@ -56,12 +66,14 @@ extension OnDevices {
             return (values, read)
         }
 
-        /// Nothing, a part, several slabs' worth or all of it: the same bits; what is cached is not read again, and a bad file is not cached.
+        /// Nothing, a part, several slabs' worth or all of it: the same bits; what is cached is not read
+        /// again, and a bad file is not cached.
         @Test func sameBitsWithAndWithout() throws {
             defer { try? FileManager.default.removeItem(atPath: folder) }
             for description in try DeviceDescription.all() {
                 let device = try Device(description)
-                let without = try inputs(ImageCache(device: device, capacity: 0, count: set.count), on: device)
+                let without = try inputs(
+                    ImageCache(device: device, capacity: 0, count: set.count), on: device)
                 #expect(without.read == [13, 13, 13])
 
                 let whole = ImageCache(device: device, capacity: 1_000_000, count: set.count)
@@ -85,26 +97,35 @@ extension OnDevices {
             for description in try DeviceDescription.all() {
                 let device = try Device(description)
                 // The first photograph is tiny, so the first slabs are made too small.
-                let pictures = (0..<12).map { Scenes.draw(label: $0 % 10, index: $0, size: $0 < 3 ? 16 : 24 + 8 * ($0 / 3), seed: 2) }
+                let pictures = (0..<12).map {
+                    Scenes.draw(label: $0 % 10, index: $0, size: $0 < 3 ? 16 : 24 + 8 * ($0 / 3), seed: 2)
+                }
                 let cache = ImageCache(device: device, capacity: 10_000_000, count: pictures.count)
                 for (sample, picture) in pictures.enumerated() {
                     let bytes = try Buffer(device, picture.pixels)
-                    try cache.insert(sample, from: bytes, byteOffset: 0, width: Int32(picture.width), height: Int32(picture.height))
+                    try cache.insert(
+                        sample, from: bytes, byteOffset: 0, width: Int32(picture.width),
+                        height: Int32(picture.height))
                 }
                 #expect(cache.cachedCount == 12 && cache.slabs.count > 1, "\(cache.slabs.count) slabs")
-                let input = try ImageInput(device: device, size: 16, normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]))
+                let input = try ImageInput(
+                    device: device, size: 16,
+                    normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]))
                 let output = try Buffer(device, floatCount: 16 * 16 * 4)
                 for (sample, picture) in pictures.enumerated() {
                     let entry = try #require(cache[sample])
                     let record = CropRecord(
-                        AugmentationParameters(x: 0, y: 0), byteOffset: entry.byteOffset, width: entry.width, height: entry.height,
-                        source: entry.source, size: 16)
+                        AugmentationParameters(x: 0, y: 0), byteOffset: entry.byteOffset, width: entry.width,
+                        height: entry.height, source: entry.source, size: 16)
                     try input.load(
-                        bytes: Buffer(device, byteCount: 4), cache: cache.slabs, records: Buffer(device, [record]), output: output,
+                        bytes: Buffer(device, byteCount: 4), cache: cache.slabs,
+                        records: Buffer(device, [record]), output: output,
                         pass: Pass(batch: 1, training: true))
                     let values: [Float] = try output.read(16 * 16 * 4)
                     let wanted = (0..<16).flatMap { y in
-                        (0..<16).flatMap { x in (0..<3).map { picture.pixels[3 * (y * picture.width + x) + $0] } }
+                        (0..<16).flatMap { x in
+                            (0..<3).map { picture.pixels[3 * (y * picture.width + x) + $0] }
+                        }
                     }
                     // a byte times 1/255, rounded once
                     let got = (0..<16 * 16 * 3).map { UInt8((values[$0 / 3 * 4 + $0 % 3] * 255).rounded()) }

@@ -9,9 +9,11 @@ import Testing
 extension OnDevices {
     /// The kernel on every visible device, against the oracle.
     @Suite struct AugmentationKernelTests {
-        private static let normalization = Normalization(mean: [0.48, 0.45, 0.41], deviation: [0.23, 0.22, 0.26])
-        /// Smooth plus noise of 40 levels. A place is off by at most 2^-16 of a pixel here (coordinates below 128 in single precision), so a
-        /// value of 0…255 by 0.004 and the normalised one by 7e-5; the largest values, ±2.5, add ten roundings of 2e-7.
+        private static let normalization = Normalization(
+            mean: [0.48, 0.45, 0.41], deviation: [0.23, 0.22, 0.26])
+        /// Smooth plus noise of 40 levels. A place is off by at most 2^-16 of a pixel here (coordinates below
+        /// 128 in single precision), so a value of 0…255 by 0.004 and the normalised one by 7e-5; the largest
+        /// values, ±2.5, add ten roundings of 2e-7.
         private static let tolerance = 1e-4
 
         private struct Image {
@@ -22,14 +24,19 @@ extension OnDevices {
                 var random = Philox(seed: seed, purpose: .benchmark)
                 (self.width, self.height) = (width, height)
                 bytes = (0..<height * width * 3).map { index in
-                    UInt8(20 + 150 * (index / 3 % width) / width + random.integer(below: 40) + 40 * (index / 3 / width) / height)
+                    UInt8(
+                        20 + 150 * (index / 3 % width) / width + random.integer(below: 40) + 40
+                            * (index / 3 / width) / height)
                 }
             }
         }
 
-        private func run(_ image: Image, _ records: [CropRecord], size: Int, on device: Device, cache: [Buffer] = []) throws -> [Float] {
+        private func run(
+            _ image: Image, _ records: [CropRecord], size: Int, on device: Device, cache: [Buffer] = []
+        ) throws -> [Float] {
             // Bytes in front and behind that must not be read as pixels.
-            let bytes = try Buffer(device, [UInt8](repeating: 255, count: 16) + image.bytes + [255, 255, 255, 255, 255])
+            let bytes = try Buffer(
+                device, [UInt8](repeating: 255, count: 16) + image.bytes + [255, 255, 255, 255, 255])
             let output = try Buffer(device, floatCount: records.count * size * size * 4)
             let input = try ImageInput(device: device, size: size, normalization: Self.normalization)
             try input.load(
@@ -39,7 +46,9 @@ extension OnDevices {
         }
 
         private func record(_ image: Image, _ parameters: AugmentationParameters, size: Int) -> CropRecord {
-            CropRecord(parameters, byteOffset: 16, width: Int32(image.width), height: Int32(image.height), size: size)
+            CropRecord(
+                parameters, byteOffset: 16, width: Int32(image.width), height: Int32(image.height), size: size
+            )
         }
 
         private func expected(_ image: Image, _ parameters: AugmentationParameters, size: Int) -> [Double] {
@@ -47,19 +56,26 @@ extension OnDevices {
             let deviation = Self.normalization.deviation.map { Double($0) }
             if parameters.isPlain {
                 return Oracle.cropMirrorNormalize(
-                    image.bytes, height: image.height, width: image.width, top: Int(parameters.y), left: Int(parameters.x),
-                    cropHeight: size,
-                    cropWidth: size, mirror: parameters.mirror, mean: mean, deviation: deviation)
+                    image.bytes, height: image.height, width: image.width, top: Int(parameters.y),
+                    left: Int(parameters.x), cropHeight: size, cropWidth: size, mirror: parameters.mirror,
+                    mean: mean, deviation: deviation)
             }
             var change = Oracle.ImageChange()
-            (change.left, change.top, change.mirror) = (Int(parameters.x), Int(parameters.y), parameters.mirror)
+            (change.left, change.top, change.mirror) = (
+                Int(parameters.x), Int(parameters.y), parameters.mirror
+            )
             (change.lens, change.rotation) = (parameters.lens, parameters.rotation)
-            (change.horizontalStretch, change.verticalStretch) = (parameters.horizontalStretch, parameters.verticalStretch)
+            (change.horizontalStretch, change.verticalStretch) = (
+                parameters.horizontalStretch, parameters.verticalStretch
+            )
             change.cast = (0..<3).map { Double(parameters.cast[$0]) }
-            (change.vignetteStart, change.vignetteStrength) = (parameters.vignetteStart, parameters.vignetteStrength)
+            (change.vignetteStart, change.vignetteStrength) = (
+                parameters.vignetteStart, parameters.vignetteStrength
+            )
             change.isLiteral = parameters.isLiteral
             return Oracle.augment(
-                image.bytes, height: image.height, width: image.width, size: size, change, mean: mean, deviation: deviation)
+                image.bytes, height: image.height, width: image.width,
+                size: size, change, mean: mean, deviation: deviation)
         }
 
         private func compare(_ image: Image, _ all: [AugmentationParameters], size: Int) throws {
@@ -71,13 +87,18 @@ extension OnDevices {
                     var worst = 0.0
                     for pixel in 0..<size * size {
                         for c in 0..<3 {
-                            worst = max(worst, abs(Double(values[4 * (index * size * size + pixel) + c]) - wanted[3 * pixel + c]))
+                            worst = max(
+                                worst,
+                                abs(
+                                    Double(values[4 * (index * size * size + pixel) + c])
+                                        - wanted[3 * pixel + c]))
                         }
                         #expect(values[4 * (index * size * size + pixel) + 3] == 0)
                     }
                     #expect(
                         worst < Self.tolerance,
-                        "\(parameters.summary) of \(image.width) × \(image.height) on \(description.name): off by \(worst)")
+                        "\(parameters.summary) of \(image.width) × \(image.height) on \(description.name): off by \(worst)"
+                    )
                 }
             }
         }
@@ -87,12 +108,12 @@ extension OnDevices {
             let image = Image(width: 61, height: 53)
             let changes: [(inout AugmentationParameters) -> Void] = [
                 { $0.mirror = true }, { $0.cast = SIMD3(20, 0, -20) }, { $0.cast = SIMD3(-255, 255, 7) },
-                { ($0.vignetteStart, $0.vignetteStrength) = (0.2, 0.8) }, { ($0.vignetteStart, $0.vignetteStrength) = (0.8, 0.02) },
-                { ($0.vignetteStart, $0.vignetteStrength) = (0, 1) }, { $0.lens = 0.26 }, { $0.lens = 1 }, { $0.lens = -0.13 },
-                { $0.lens = -0.15 },
-                { $0.horizontalStretch = 1.325 }, { $0.verticalStretch = 1.325 }, { $0.rotation = 10 }, { $0.rotation = -10 },
-                { $0.rotation = 45 },
-                { $0.rotation = 180 }, { $0.rotation = -90 },
+                { ($0.vignetteStart, $0.vignetteStrength) = (0.2, 0.8) },
+                { ($0.vignetteStart, $0.vignetteStrength) = (0.8, 0.02) },
+                { ($0.vignetteStart, $0.vignetteStrength) = (0, 1) }, { $0.lens = 0.26 }, { $0.lens = 1 },
+                { $0.lens = -0.13 }, { $0.lens = -0.15 }, { $0.horizontalStretch = 1.325 },
+                { $0.verticalStretch = 1.325 }, { $0.rotation = 10 }, { $0.rotation = -10 },
+                { $0.rotation = 45 }, { $0.rotation = 180 }, { $0.rotation = -90 },
             ]
             for size in [37, 41] {
                 try compare(
@@ -107,13 +128,15 @@ extension OnDevices {
             }
         }
 
-        /// What training draws: all kinds together, crops that reach into the padding and images smaller than the crop included.
+        /// What training draws: all kinds together, crops that reach into the padding and images smaller than
+        /// the crop included.
         @Test(arguments: [(61, 53, 37), (32, 32, 32), (33, 47, 33), (90, 7, 21), (1, 1, 9), (5, 64, 63)])
         func togetherAsDrawn(width: Int, height: Int, size: Int) throws {
             for text in ["paper", "paper,literal", "standard", "paper,rotation=180@1,barrel=1@1"] {
                 let augmentation = try Augmentation(parsing: text).with(probability: 0.7)
                 let all = (0..<24).map {
-                    AugmentationParameters.draw(augmentation, width: width, height: height, size: size, seed: 3, epoch: 1, sample: $0)
+                    AugmentationParameters.draw(
+                        augmentation, width: width, height: height, size: size, seed: 3, epoch: 1, sample: $0)
                 }
                 try compare(Image(width: width, height: height), all, size: size)
             }
@@ -157,7 +180,9 @@ extension OnDevices {
 
         @Test func recordsHaveTheKernelsLayout() {
             #expect(MemoryLayout<CropRecord>.size == 96 && MemoryLayout<CropRecord>.stride == 96)
-            #expect(MemoryLayout<CropRecord>.offset(of: \.source) == 28 && MemoryLayout<CropRecord>.offset(of: \.xx) == 52)
+            #expect(
+                MemoryLayout<CropRecord>.offset(of: \.source) == 28
+                    && MemoryLayout<CropRecord>.offset(of: \.xx) == 52)
             #expect(MemoryLayout<CropRecord>.offset(of: \.castBlue) == 92)
         }
     }

@@ -7,7 +7,8 @@ import Testing
 
 @testable import ImageData
 
-/// Photographs of which only what a crop reads is decoded: the same bytes as from whole ones, and the same network inputs.
+/// Photographs of which only what a crop reads is decoded: the same bytes as from whole ones, and the same
+/// network inputs.
 private struct Photograph: Sendable, CustomTestStringConvertible {
     let name: String
     let stored: JPEGColour
@@ -18,17 +19,21 @@ private struct Photograph: Sendable, CustomTestStringConvertible {
 
     static let all = [
         Photograph(name: "4:2:0", stored: .ycc), Photograph(name: "4:2:2", stored: .ycc, chroma: (2, 1)),
-        Photograph(name: "4:4:0", stored: .ycc, chroma: (1, 2)), Photograph(name: "4:4:4", stored: .ycc, chroma: (1, 1)),
+        Photograph(name: "4:4:0", stored: .ycc, chroma: (1, 2)),
+        Photograph(name: "4:4:4", stored: .ycc, chroma: (1, 1)),
         Photograph(name: "4:1:1", stored: .ycc, chroma: (4, 1)), Photograph(name: "RGB", stored: .rgb),
-        Photograph(name: "grey", stored: .grey),
-        Photograph(name: "CMYK", stored: .cmyk), Photograph(name: "progressive", stored: .ycc, isProgressive: true),
+        Photograph(name: "grey", stored: .grey), Photograph(name: "CMYK", stored: .cmyk),
+        Photograph(name: "progressive", stored: .ycc, isProgressive: true),
     ]
 
     /// Independent bytes: each pixel depends on its neighbours through interpolated chroma alone.
     func file(width: Int, height: Int, _ random: inout Philox) throws -> [UInt8] {
-        let pixels = (0..<width * height * stored.channels).map { _ in UInt8(truncatingIfNeeded: random.nextWord() >> 24) }
+        let pixels = (0..<width * height * stored.channels).map { _ in
+            UInt8(truncatingIfNeeded: random.nextWord() >> 24)
+        }
         return try encodeJPEG(
-            pixels, width: width, height: height, stored: stored, chroma: chroma, quality: 85, progressive: isProgressive)
+            pixels, width: width, height: height, stored: stored, chroma: chroma, quality: 85,
+            progressive: isProgressive)
     }
 }
 
@@ -42,33 +47,45 @@ private final class Readers {
         reader = try ImageReader()
         other = folder + "/other.jpg"
         let white = [UInt8](repeating: 255, count: 3 * 200 * 200)
-        try Data(encodeJPEG(DecodedImage(width: 200, height: 200, pixels: white))).write(to: URL(fileURLWithPath: other))
+        try Data(encodeJPEG(DecodedImage(width: 200, height: 200, pixels: white))).write(
+            to: URL(fileURLWithPath: other))
     }
 
-    func read(_ path: String, shortSide: Int, need: PixelNeed? = nil) throws -> (width: Int, height: Int, pixels: [UInt8]) {
+    func read(_ path: String, shortSide: Int, need: PixelNeed? = nil) throws -> (
+        width: Int, height: Int, pixels: [UInt8]
+    ) {
         _ = try reader.read(path: other, shortSide: 200, into: output)
         output.bytes.update(repeating: 171, count: 3 * 200 * 200)
         let size = try reader.read(path: path, shortSide: shortSide, into: output, need: need)
-        return (size.width, size.height, Array(UnsafeBufferPointer(start: output.bytes, count: 3 * size.width * size.height)))
+        return (
+            size.width, size.height,
+            Array(UnsafeBufferPointer(start: output.bytes, count: 3 * size.width * size.height))
+        )
     }
 }
 
 @Suite struct PartialDecodeTests {
     private let folder = FileManager.default.temporaryDirectory.path + "/partial-\(UUID().uuidString)"
 
-    init() throws { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) }
+    init() throws {
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    }
 
-    /// Boxes of any place and size, in photographs of odd sizes: as they are, enlarged, reduced, and decoded at a fraction of their size.
-    @Test(arguments: Photograph.all) private func boxesHaveTheBytesOfTheWhole(_ photograph: Photograph) throws {
+    /// Boxes of any place and size, in photographs of odd sizes: as they are, enlarged, reduced, and decoded
+    /// at a fraction of their size.
+    @Test(arguments: Photograph.all) private func boxesHaveTheBytesOfTheWhole(_ photograph: Photograph) throws
+    {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var random = Philox(seed: 1, purpose: .benchmark)
         let readers = try Readers(folder: folder)
         let path = folder + "/photograph.jpg"
         for round in 0..<60 {
             let (width, height) = (1 + random.integer(below: 150), 1 + random.integer(below: 150))
-            try Data(photograph.file(width: width, height: height, &random)).write(to: URL(fileURLWithPath: path))
+            try Data(photograph.file(width: width, height: height, &random)).write(
+                to: URL(fileURLWithPath: path))
             let short = min(width, height)
-            let shortSide = [short, max(1, short * 7 / 8), max(1, short / 2), max(1, short / 5), short + 9][round % 5]
+            let shortSide = [short, max(1, short * 7 / 8), max(1, short / 2), max(1, short / 5), short + 9][
+                round % 5]
             let whole = try readers.read(path, shortSide: shortSide)
             for _ in 0..<6 {
                 func range(_ side: Int) -> Range<Int> {
@@ -81,7 +98,9 @@ private final class Readers {
                     return box
                 }
                 let isEqual = box.rows.allSatisfy { y in
-                    let row = 3 * (y * whole.width + box.columns.lowerBound)..<3 * (y * whole.width + box.columns.upperBound)
+                    let row =
+                        3 * (y * whole.width + box.columns.lowerBound)..<3
+                        * (y * whole.width + box.columns.upperBound)
                     return whole.pixels[row] == part.pixels[row]
                 }
                 try #require(isEqual, "\(width) × \(height) to a short side of \(shortSide), \(box)")
@@ -97,19 +116,27 @@ private final class Readers {
         let path = folder + "/photograph.jpg"
         // The last column has chroma of its own where blocks end, and shares it where they do not.
         for (width, height) in [(50, 67), (49, 66)] {
-            try Data(photograph.file(width: width, height: height, &random)).write(to: URL(fileURLWithPath: path))
+            try Data(photograph.file(width: width, height: height, &random)).write(
+                to: URL(fileURLWithPath: path))
             let whole = try readers.read(path, shortSide: width).pixels
             for column in 0..<width {
-                let part = try readers.read(path, shortSide: width) { _, _ in PixelBox(columns: column..<column + 1, rows: 0..<height) }
-                    .pixels
+                let part = try readers.read(path, shortSide: width) { _, _ in
+                    PixelBox(columns: column..<column + 1, rows: 0..<height)
+                }.pixels
                 let isEqual = (0..<height).allSatisfy { y in
-                    (0..<3).allSatisfy { whole[3 * (y * width + column) + $0] == part[3 * (y * width + column) + $0] }
+                    (0..<3).allSatisfy {
+                        whole[3 * (y * width + column) + $0] == part[3 * (y * width + column) + $0]
+                    }
                 }
                 #expect(isEqual, "column \(column)")
             }
             for row in 0..<height {
-                let part = try readers.read(path, shortSide: width) { _, _ in PixelBox(columns: 0..<width, rows: row..<row + 1) }.pixels
-                #expect(whole[3 * row * width..<3 * (row + 1) * width] == part[3 * row * width..<3 * (row + 1) * width], "row \(row)")
+                let part = try readers.read(path, shortSide: width) { _, _ in
+                    PixelBox(columns: 0..<width, rows: row..<row + 1)
+                }.pixels
+                #expect(
+                    whole[3 * row * width..<3 * (row + 1) * width]
+                        == part[3 * row * width..<3 * (row + 1) * width], "row \(row)")
             }
         }
     }
@@ -119,10 +146,15 @@ private final class Readers {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var random = Philox(seed: 2, purpose: .benchmark)
         let path = folder + "/photograph.jpg"
-        try Data(Photograph.all[0].file(width: 150, height: 120, &random)).write(to: URL(fileURLWithPath: path))
+        try Data(Photograph.all[0].file(width: 150, height: 120, &random)).write(
+            to: URL(fileURLWithPath: path))
         for shortSide in [120, 100] {
-            let part = try Readers(folder: folder).read(path, shortSide: shortSide) { _, _ in PixelBox(columns: 40..<60, rows: 30..<50) }
-            let untouched = stride(from: 0, to: part.pixels.count, by: 3).filter { part.pixels[$0...].prefix(3).allSatisfy { $0 == 171 } }
+            let part = try Readers(folder: folder).read(path, shortSide: shortSide) { _, _ in
+                PixelBox(columns: 40..<60, rows: 30..<50)
+            }
+            let untouched = stride(from: 0, to: part.pixels.count, by: 3).filter {
+                part.pixels[$0...].prefix(3).allSatisfy { $0 == 171 }
+            }
             #expect(untouched.count == part.width * part.height - 400)
         }
     }
@@ -147,7 +179,8 @@ private final class Readers {
 
     @Test func boxesOfPlainCrops() {
         func box(x: Int32, y: Int32) -> PixelBox {
-            CropRecord(AugmentationParameters(x: x, y: y), byteOffset: 0, width: 50, height: 40, size: 32).pixelsRead(size: 32)
+            CropRecord(AugmentationParameters(x: x, y: y), byteOffset: 0, width: 50, height: 40, size: 32)
+                .pixelsRead(size: 32)
         }
         #expect(box(x: 7, y: 8) == PixelBox(columns: 7..<39, rows: 8..<40))
         #expect(box(x: -4, y: 4).columns.upperBound >= 28 && box(x: 22, y: 11).rows.contains(11..<40))
@@ -156,7 +189,8 @@ private final class Readers {
 
 extension OnDevices {
     @Suite struct PartialInputTests {
-        /// All that `paper` draws, and more: the network's input from the box alone has the bits of that from the whole photograph.
+        /// All that `paper` draws, and more: the network's input from the box alone has the bits of that from
+        /// the whole photograph.
         @Test(arguments: Photograph.all) private func inputsAreTheSameBits(_ photograph: Photograph) throws {
             let folder = FileManager.default.temporaryDirectory.path + "/partial-\(UUID().uuidString)"
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -167,27 +201,33 @@ extension OnDevices {
             let size = 33
             let devices = try DeviceDescription.all().map { try Device($0) }
             let inputs = try devices.map {
-                try ImageInput(device: $0, size: size, normalization: Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.3, 0.25]))
+                try ImageInput(
+                    device: $0, size: size,
+                    normalization: Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.3, 0.25]))
             }
-            let recipes = try ["standard", "paper", "paper,literal", "paper,rotation=180@1,barrel=1@1", "paper,barrel=0,pincushion=0.15@1"]
-                .map {
-                    try Augmentation(parsing: $0)
-                }
+            let recipes = try [
+                "standard", "paper", "paper,literal", "paper,rotation=180@1,barrel=1@1",
+                "paper,barrel=0,pincushion=0.15@1",
+            ].map { try Augmentation(parsing: $0) }
             for round in 0..<20 {
                 let (width, height) = (36 + random.integer(below: 60), 36 + random.integer(below: 60))
-                try Data(photograph.file(width: width, height: height, &random)).write(to: URL(fileURLWithPath: path))
+                try Data(photograph.file(width: width, height: height, &random)).write(
+                    to: URL(fileURLWithPath: path))
                 let shortSide = round % 3 == 0 ? min(width, height) : 34 + random.integer(below: 16)
                 let whole = try readers.read(path, shortSide: shortSide)
                 var records: [CropRecord] = []
                 var parts: [UInt8] = []
                 for sample in 0..<15 {
                     let parameters = AugmentationParameters.draw(
-                        recipes[sample % recipes.count].with(probability: 0.6), width: whole.width, height: whole.height, size: size,
-                        seed: 5, epoch: round, sample: sample)
+                        recipes[sample % recipes.count].with(probability: 0.6), width: whole.width,
+                        height: whole.height, size: size, seed: 5, epoch: round, sample: sample)
                     let record = CropRecord(
-                        parameters, byteOffset: UInt64(parts.count), width: Int32(whole.width), height: Int32(whole.height), size: size)
+                        parameters, byteOffset: UInt64(parts.count), width: Int32(whole.width),
+                        height: Int32(whole.height), size: size)
                     records.append(record)
-                    parts += try readers.read(path, shortSide: shortSide) { _, _ in record.pixelsRead(size: size) }.pixels
+                    parts += try readers.read(path, shortSide: shortSide) { _, _ in
+                        record.pixelsRead(size: size)
+                    }.pixels
                 }
                 let wholes = records.map { record in
                     var record = record
@@ -198,8 +238,8 @@ extension OnDevices {
                     func run(_ bytes: [UInt8], _ records: [CropRecord]) throws -> [UInt32] {
                         let output = try Buffer(device, floatCount: records.count * size * size * 4)
                         try input.load(
-                            bytes: Buffer(device, bytes + [UInt8](repeating: 0, count: 8)), records: Buffer(device, records),
-                            output: output,
+                            bytes: Buffer(device, bytes + [UInt8](repeating: 0, count: 8)),
+                            records: Buffer(device, records), output: output,
                             pass: Pass(batch: records.count, training: true))
                         return try output.read(records.count * size * size * 4, as: UInt32.self)
                     }

@@ -4,25 +4,32 @@ import Testing
 
 /// Ranks are threads here; the same over MPI is tested through mpirun.
 @Suite struct ButterflyTests {
-    /// Value `index` of shard `shard` in exchange `step`: of any size and sign, so that another order of addition gives other bits.
-    private static func value(_ shard: Int, _ index: Int, _ step: Int) -> Float {
-        var bits = UInt64(step * 8 + shard) << 32 | UInt64(index)
+    /// Value `index` of micro-batch `microBatch` in exchange `step`: of any size and sign, so that another order of
+    /// addition gives other bits.
+    private static func value(_ microBatch: Int, _ index: Int, _ step: Int) -> Float {
+        var bits = UInt64(step * 8 + microBatch) << 32 | UInt64(index)
         for _ in 0..<2 { bits = (bits ^ bits >> 29) &* 0x9E37_79B9_7F4A_7C15 }
-        return Float(Int32(truncatingIfNeeded: bits)) * Float(sign: .plus, exponent: -Int((bits >> 40) % 40), significand: 1)
+        return Float(Int32(truncatingIfNeeded: bits))
+            * Float(sign: .plus, exponent: -Int((bits >> 40) % 40), significand: 1)
     }
 
     private static func tree(_ first: Int, _ count: Int, _ body: (Int) -> Float) -> Float {
         count == 1 ? body(first) : tree(first, count / 2, body) + tree(first + count / 2, count / 2, body)
     }
 
-    /// Runs `steps` exchanges of all buckets, begun in an order that differs from rank to rank, and compares every bit with the tree.
+    /// Runs `steps` exchanges of all buckets, begun in an order that differs from rank to rank, and compares
+    /// every bit with the tree.
     private static func check(
-        ranks: Int, shards: Int, nodeSize: Int?, transport: TransportKind, buckets: [Range<Int>], steps: Int = 3
+        ranks: Int, microBatches: Int, nodeSize: Int?,
+        transport: TransportKind, buckets: [Range<Int>], steps: Int = 3
     ) throws {
         try ThreadCommunicator.run(ranks) { communicator in
-            let topology = try Topology(shards: shards, nodes: communicator.nodes, nodeSize: nodeSize, transport: transport)
+            let topology = try Topology(
+                microBatches: microBatches, nodes: communicator.nodes,
+                nodeSize: nodeSize, transport: transport)
             let floats = buckets.map(\.upperBound).max() ?? 0
-            let butterfly = try Butterfly(communicator, topology: topology, buckets: buckets, floatCount: floats)
+            let butterfly = try Butterfly(
+                communicator, topology: topology, buckets: buckets, floatCount: floats)
             let span = topology.spans[communicator.rank]
             for step in 0..<steps {
                 for index in 0..<floats {
@@ -35,9 +42,12 @@ import Testing
                 }
                 for bucket in order.reversed() { try butterfly.wait(bucket) }
                 for range in buckets {
-                    for index in range where butterfly.values[index].bitPattern != tree(0, shards, { value($0, index, step) }).bitPattern {
+                    for index in range
+                    where butterfly.values[index].bitPattern
+                        != tree(0, microBatches, { value($0, index, step) }).bitPattern
+                    {
                         throw CollectiveError(
-                            "\(ranks) ranks, \(shards) shards, nodes \(nodeSize ?? 0), \(transport), step \(step), rank \(communicator.rank), "
+                            "\(ranks) ranks, \(microBatches) micro-batches, nodes \(nodeSize ?? 0), \(transport), step \(step), rank \(communicator.rank), "
                                 + "value \(index): \(butterfly.values[index])")
                     }
                 }
@@ -47,26 +57,33 @@ import Testing
         }
     }
 
-    @Test(arguments: TransportKind.allCases)
-    func sumsHaveTheTreesBits(_ transport: TransportKind) throws {
+    @Test(arguments: TransportKind.allCases) func sumsHaveTheTreesBits(_ transport: TransportKind) throws {
         // Empty, three floats, odd, not divisible by the ranks, longer than a piece.
         let buckets = [0..<3, 3..<3, 16..<17, 32..<1031, 1040..<(1040 + (1 << 16) + 77)]
-        for (ranks, nodeSize) in [(2, nil), (3, nil), (4, nil), (8, nil), (4, 2), (8, 2), (8, 4), (6, 3), (4, 1)] as [(Int, Int?)] {
-            try ButterflyTests.check(ranks: ranks, shards: 8, nodeSize: nodeSize, transport: transport, buckets: buckets, steps: 2)
+        for (ranks, nodeSize) in [
+            (2, nil), (3, nil), (4, nil), (8, nil), (4, 2), (8, 2), (8, 4), (6, 3), (4, 1),
+        ] as [(Int, Int?)] {
+            try ButterflyTests.check(
+                ranks: ranks, microBatches: 8, nodeSize: nodeSize,
+                transport: transport, buckets: buckets, steps: 2)
         }
     }
 
-    @Test(arguments: TransportKind.allCases)
-    func manySmallExchangesInARow(_ transport: TransportKind) throws {
-        try ButterflyTests.check(ranks: 3, shards: 4, nodeSize: nil, transport: transport, buckets: [0..<5, 16..<40], steps: 200)
+    @Test(arguments: TransportKind.allCases) func manySmallExchangesInARow(_ transport: TransportKind) throws
+    {
+        try ButterflyTests.check(
+            ranks: 3, microBatches: 4, nodeSize: nil,
+            transport: transport, buckets: [0..<5, 16..<40], steps: 200)
     }
 
-    /// As large as VGG's first fully connected layer and half as much again: the places of bytes pass 2³¹ on the way.
+    /// As large as VGG's first fully connected layer and half as much again: the places of bytes pass 2³¹ on
+    /// the way.
     @Test func addsAParameterOf154MillionFloats() throws {
         let count = 154_140_672
         try ThreadCommunicator.run(2) { communicator in
-            let topology = try Topology(shards: 2, nodes: communicator.nodes, transport: .onesided)
-            let butterfly = try Butterfly(communicator, topology: topology, buckets: [0..<count], floatCount: count)
+            let topology = try Topology(microBatches: 2, nodes: communicator.nodes, transport: .onesided)
+            let butterfly = try Butterfly(
+                communicator, topology: topology, buckets: [0..<count], floatCount: count)
             let own = communicator.rank == 0 ? Float(0.5) : Float(2)
             for index in 0..<count { butterfly.values[index] = own * Float(index % 1021) }
             butterfly.start(0)
@@ -80,8 +97,9 @@ import Testing
 
     @Test func urgentBucketsOvertake() throws {
         try ThreadCommunicator.run(2) { communicator in
-            let topology = try Topology(shards: 2, nodes: communicator.nodes, transport: .onesided)
-            let butterfly = try Butterfly(communicator, topology: topology, buckets: [0..<16, 16..<64], floatCount: 64)
+            let topology = try Topology(microBatches: 2, nodes: communicator.nodes, transport: .onesided)
+            let butterfly = try Butterfly(
+                communicator, topology: topology, buckets: [0..<16, 16..<64], floatCount: 64)
             var order: [Int] = []
             butterfly.observer = { bucket, work, _, _ in if work != "posted" { order.append(bucket) } }
             butterfly.start(1)
@@ -104,8 +122,12 @@ import Testing
     }
 
     @Test func saysWhatCannotBeCut() {
-        #expect(throws: CollectiveError.self) { try Topology(shards: 2, nodes: [[0, 1, 2]]) }
-        #expect(throws: CollectiveError.self) { try Topology(shards: 4, nodes: [[0, 1, 2]], nodeSize: 2) }
-        #expect(throws: CollectiveError.self) { try Topology(shards: 4, nodes: [[0, 1], [2, 3]], transport: .shared) }
+        #expect(throws: CollectiveError.self) { try Topology(microBatches: 2, nodes: [[0, 1, 2]]) }
+        #expect(throws: CollectiveError.self) {
+            try Topology(microBatches: 4, nodes: [[0, 1, 2]], nodeSize: 2)
+        }
+        #expect(throws: CollectiveError.self) {
+            try Topology(microBatches: 4, nodes: [[0, 1], [2, 3]], transport: .shared)
+        }
     }
 }

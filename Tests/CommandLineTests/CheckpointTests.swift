@@ -2,8 +2,7 @@ import Foundation
 import Testing
 
 /// Checkpoints that are damaged, or are not ours.
-@Suite(.serialized)
-struct CheckpointTests {
+@Suite(.serialized) struct CheckpointTests {
     let place: Workplace
     let model: [UInt8]
 
@@ -23,19 +22,25 @@ struct CheckpointTests {
             text = text.replacingOccurrences(of: old, with: new)
         }
         let bytes = Array(text.utf8)
-        return (0..<8).map { UInt8(truncatingIfNeeded: bytes.count >> (8 * $0)) } + bytes + model[(8 + headerLength)...]
+        return (0..<8).map { UInt8(truncatingIfNeeded: bytes.count >> (8 * $0)) } + bytes
+            + model[(8 + headerLength)...]
     }
 
     private func expect(_ content: [UInt8], _ message: String...) throws {
         let file = try place.file("states/damaged.safetensors", content)
         for arguments in [
-            ["predict", "--checkpoint", file, try place.photograph("ring")], ["evaluate", "--checkpoint", file, "--data", "set"],
+            ["predict", "--checkpoint", file, try place.photograph("ring")],
+            ["evaluate", "--checkpoint", file, "--data", "set"],
         ] {
             let result = try place.run(arguments)
             #expect(result.status == 1, "\(result.errors)")
             #expect(result.errors.contains(file), "\(result.errors)")
-            for part in message { #expect(result.errors.contains(part), "'\(part)' is not in: \(result.errors)") }
-            #expect(!result.errors.contains("OpenCL error") && !result.errors.contains("Fatal error"), "\(result.errors)")
+            for part in message {
+                #expect(result.errors.contains(part), "'\(part)' is not in: \(result.errors)")
+            }
+            #expect(
+                !result.errors.contains("OpenCL error") && !result.errors.contains("Fatal error"),
+                "\(result.errors)")
         }
     }
 
@@ -49,41 +54,62 @@ struct CheckpointTests {
     @Test func headerPastTheEnd() throws {
         var content = model
         content[3] = 5
-        try expect(content, "the header claims \(headerLength + 5 << 24) bytes", "expected at most the \(model.count - 8)")
+        try expect(
+            content, "the header claims \(headerLength + 5 << 24) bytes",
+            "expected at most the \(model.count - 8)")
         content[7] = 0x7F
         try expect(content, "the header claims", "at most 100000000")
     }
 
     @Test func offsets() throws {
         let data = model.count - 8 - headerLength
-        // Tensors lie in the order of their names: classifier.0.bias has 16 floats, classifier.0.weight 16 · 16 · 8 · 8.
-        try expect(changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[0,128]")]), "has 128 bytes", "64 for the shape [16]")
+        // Tensors lie in the order of their names: classifier.0.bias has 16 floats, classifier.0.weight 16 ·
+        // 16 · 8 · 8.
         try expect(
-            changed([("\"data_offsets\":[64,65600]", "\"data_offsets\":[0,65536]")]), "classifier.0.weight overlaps the tensor before it")
-        try expect(changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[\(data),\(data + 64)]")]), "ends at byte \(data + 64)")
-        try expect(changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[64,0]")]), "data_offsets that are no range")
-        try expect(changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[-64,0]")]), "data_offsets that are no range")
+            changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[0,128]")]), "has 128 bytes",
+            "64 for the shape [16]")
+        try expect(
+            changed([("\"data_offsets\":[64,65600]", "\"data_offsets\":[0,65536]")]),
+            "classifier.0.weight overlaps the tensor before it")
+        try expect(
+            changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[\(data),\(data + 64)]")]),
+            "ends at byte \(data + 64)")
+        try expect(
+            changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[64,0]")]),
+            "data_offsets that are no range")
+        try expect(
+            changed([("\"data_offsets\":[0,64]", "\"data_offsets\":[-64,0]")]),
+            "data_offsets that are no range")
     }
 
     @Test func wrongShape() throws {
         try expect(
-            changed([("\"shape\":[16,3,3,3]", "\"shape\":[3,16,3,3]")]), "'features.0.weight' of shape [3, 16, 3, 3]", "[16, 3, 3, 3]")
+            changed([("\"shape\":[16,3,3,3]", "\"shape\":[3,16,3,3]")]),
+            "'features.0.weight' of shape [3, 16, 3, 3]", "[16, 3, 3, 3]")
         try expect(
-            changed([("\"shape\":[16,3,3,3]", "\"shape\":[16,3,3,9223372036854775807]")]), "features.0.weight has the shape")
-        try expect(changed([("\"classes\":\"[\\\"", "\"classes\":\"[\\\"one more\\\",\\\"")]), "of shape [3", "[4")
+            changed([("\"shape\":[16,3,3,3]", "\"shape\":[16,3,3,9223372036854775807]")]),
+            "features.0.weight has the shape")
+        try expect(
+            changed([("\"classes\":\"[\\\"", "\"classes\":\"[\\\"one more\\\",\\\"")]), "of shape [3", "[4")
     }
 
     @Test func foreignArchitecture() throws {
-        try expect(changed([("16,M,F16", "resnet50")]), "the metadata's 'model' is 'resnet50'", "unknown token")
-        try expect(changed([("16,M,F16", "16,M,16,M,F16")]), "no tensor 'features.3.weight'", "every layer of '16,M,16,M,F16'")
+        try expect(
+            changed([("16,M,F16", "resnet50")]), "the metadata's 'model' is 'resnet50'", "unknown token")
+        try expect(
+            changed([("16,M,F16", "16,M,16,M,F16")]), "no tensor 'features.3.weight'",
+            "every layer of '16,M,16,M,F16'")
         try expect(
             changed([("\"model\"", "\"modal\""), ("features.", "conv.")]),
             "neither metadata of `trainer train` nor the names of torchvision")
     }
 
     @Test func metadata() throws {
-        try expect(changed([("\"image_size\":\"16\"", "\"image_size\":\"0\"")]), "'image_size' is '0'", "1 to 16384")
-        try expect(changed([("\"image_size\":\"16\"", "\"image_size\":\"1\"")]), "the metadata's 'image_size' is '1'", "2 or more")
+        try expect(
+            changed([("\"image_size\":\"16\"", "\"image_size\":\"0\"")]), "'image_size' is '0'", "1 to 16384")
+        try expect(
+            changed([("\"image_size\":\"16\"", "\"image_size\":\"1\"")]),
+            "the metadata's 'image_size' is '1'", "2 or more")
         try expect(changed([("\"image_size\"", "\"image_side\"")]), "the metadata has no 'image_size'")
         try expect(changed([("\"mean\":\"[", "\"mean\":\"[1,")]), "the metadata's 'mean'", "three numbers")
         try expect(changed([("\"seed\":\"1\"", "\"seed\":\"-1\"")]), "the metadata's 'seed' is '-1'")

@@ -2,32 +2,41 @@ import Foundation
 import Testing
 
 /// A few seconds of `tools/fuzz` for each reader, the inputs that were found before first.
-@Suite(.serialized)
-struct FuzzTests {
+@Suite(.serialized) struct FuzzTests {
     let place: Workplace
-    private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path + "/Fixtures/fuzz/"
+    private let fixtures =
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().path
+        + "/Fixtures/fuzz/"
 
-    init() throws {
-        place = try Workplace.shared.get()
-    }
+    init() throws { place = try Workplace.shared.get() }
 
-    @Test(arguments: ["safetensors", "configuration", "jpeg", "posteriors"])
-    func reader(_ target: String) throws {
-        let corpus = FileManager.default.fileExists(atPath: fixtures + target) ? ["--corpus", fixtures + target] : []
-        let result = try Program.run(["--target", target, "--seconds", "3"] + corpus, in: place.path, program: "fuzz")
+    @Test(arguments: ["safetensors", "configuration", "jpeg", "posteriors"]) func reader(_ target: String)
+        throws
+    {
+        let corpus =
+            FileManager.default.fileExists(atPath: fixtures + target) ? ["--corpus", fixtures + target] : []
+        let result = try Program.run(
+            ["--target", target, "--seconds", "3"] + corpus, in: place.path, program: "fuzz")
         #expect(result.status == 0, "\(result.output)\(result.errors)")
-        // "jpeg: 5000 inputs, 1200 of them read, the others refused": both must be many, or the mutations are too weak or too strong.
+        // "jpeg: 5000 inputs, 1200 of them read, the others refused": both must be many, or the mutations are
+        // too weak or too strong.
         let numbers = result.output.split { !$0.isNumber }.compactMap { Int($0) }
         try #require(numbers.count == 3, "\(result.output)")
-        #expect(numbers[0] >= 100 && numbers[1] * 50 > numbers[0] && numbers[1] < numbers[0], "\(result.output)")
+        #expect(
+            numbers[0] >= 100 && numbers[1] * 50 > numbers[0] && numbers[1] < numbers[0], "\(result.output)")
     }
 
     @Test func crashIsSeenSavedAndRepeated() throws {
-        let result = try Program.run(["--target", "abort", "--seconds", "30"], in: place.path, program: "fuzz")
+        let result = try Program.run(
+            ["--target", "abort", "--seconds", "30"], in: place.path, program: "fuzz")
         #expect(result.status == 1, "\(result.errors)")
-        let saved = try #require(try FileManager.default.contentsOfDirectory(atPath: place.path).first { $0.hasPrefix("abort-1-") })
+        let saved = try #require(
+            try FileManager.default.contentsOfDirectory(atPath: place.path).first { $0.hasPrefix("abort-1-") }
+        )
         #expect(try place.bytes(saved) == [7, 3])
-        #expect(result.output.contains("fails; repeat: tools/fuzz --target abort --input ./\(saved)"), "\(result.output)")
+        #expect(
+            result.output.contains("fails; repeat: tools/fuzz --target abort --input ./\(saved)"),
+            "\(result.output)")
         let again = try Program.run(["--target", "abort", "--input", saved], in: place.path, program: "fuzz")
         #expect(again.status == 128 + SIGABRT, "\(again.status)")
     }

@@ -6,19 +6,22 @@ import Testing
     private let folder = FileManager.default.temporaryDirectory.path
 
     @Test func planPrintsATableAndTheLargestBatch() throws {
-        let arguments = ["plan", "--model", "deepimage", "--batch", "4", "--image-size", "224", "--classes", "1000"]
+        let arguments = [
+            "plan", "--model", "deepimage", "--batch", "4", "--image-size", "224", "--classes", "1000",
+        ]
         let result = try Program.run(arguments + ["--device-memory", "2G"], in: folder)
         #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
-        for part in ["weights", "gradients", "momentum", "activations", "workspace", "cached data", "of 2.15 GB: too much", "does not fit"]
-        {
-            #expect(result.output.contains(part), "\(part) in \(result.output)")
-        }
+        for part in [
+            "weights", "gradients", "momentum", "activations", "workspace", "cached data",
+            "of 2.15 GB: too much", "does not fit",
+        ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
         let cached = try Program.run(arguments + ["--device-memory", "8G", "--cache", "512M"], in: folder)
         #expect(cached.output.contains("536.9 MB"), "\(cached.output)")
         let wrong = try Program.run(arguments + ["--cache", "much"], in: folder)
         #expect(wrong.status == 2 && wrong.errors.contains("--cache"), "\(wrong.errors)")
         // A net that fits anywhere says which batch would.
-        let small = try Program.run(["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"], in: folder)
+        let small = try Program.run(
+            ["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"], in: folder)
         #expect(small.output.contains("largest batch that fits:"), "\(small.output)")
     }
 
@@ -27,12 +30,13 @@ import Testing
         let output = place.path + "/too-large"
         let result = try Program.run(
             [
-                "train", "--data", place.path + "/set", "--model", "deepimage", "--image-size", "224", "--device-memory", "1G", "--out",
-                output,
-            ],
-            in: place.path)
+                "train", "--data", place.path + "/set", "--model", "deepimage", "--image-size", "224",
+                "--device-memory", "1G", "--out", output,
+            ], in: place.path)
         #expect(result.status == 1)
-        #expect(result.errors.contains("does not fit") && result.errors.contains("gradients of activations"), "\(result.errors)")
+        #expect(
+            result.errors.contains("does not fit") && result.errors.contains("gradients of activations"),
+            "\(result.errors)")
         #expect(!FileManager.default.fileExists(atPath: output))
     }
 
@@ -43,33 +47,40 @@ import Testing
         let train = try place.run(["train", "--data", "set", "--device-memory", "10M", "--out", "too-large"])
         #expect(plan.status == 0 && train.status == 1, "\(plan) \(train)")
         #expect(
-            plan.output.split(separator: "\n")[...] == train.errors.split(separator: "\n").dropFirst(), "\(plan.output) \(train.errors)")
+            plan.output.split(separator: "\n")[...] == train.errors.split(separator: "\n").dropFirst(),
+            "\(plan.output) \(train.errors)")
     }
 
-    /// A cache that was given a size counts; more than the device has is refused before anything is read, and what is proposed instead fits.
+    /// A cache that was given a size counts; more than the device has is refused before anything is read, and
+    /// what is proposed instead fits.
     @Test func cacheIsPlanned() throws {
         let place = try Workplace.shared.get()
         let options = ["--model", "16,M,F16", "--image-size", "16", "--device-memory", "4G", "--cache"]
-        let result = try place.run(["train", "--data", "set", "--out", "too-large-a-cache"] + options + ["1000G"])
+        let result = try place.run(
+            ["train", "--data", "set", "--out", "too-large-a-cache"] + options + ["1000G"])
         #expect(result.status == 1)
-        let message = "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes 2.4 MB; give --cache "
-        #expect(result.errors.hasPrefix("error: " + message) && result.errors.contains("cached data"), "\(result.errors)")
+        let message =
+            "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes 2.4 MB; give --cache "
+        #expect(
+            result.errors.hasPrefix("error: " + message) && result.errors.contains("cached data"),
+            "\(result.errors)")
         #expect(!place.exists("too-large-a-cache"))
 
         let plan = try place.run(["plan", "--classes", "3"] + options + ["1000G"])
         #expect(plan.status == 0 && plan.output.contains(message), "\(plan)")
-        let proposed = plan.output.split(separator: message).last.map { String($0.prefix { $0 != " " }) } ?? ""
+        let proposed =
+            plan.output.split(separator: message).last.map { String($0.prefix { $0 != " " }) } ?? ""
         #expect(proposed == "3.9G")
         let second = try place.run(["plan", "--classes", "3"] + options + [proposed])
         #expect(second.output.contains("\nfits "), "\(second)")
     }
 
-    @Test(arguments: ["1X", "0", "-1G"])
-    func notAnAmount(text: String) throws {
+    @Test(arguments: ["1X", "0", "-1G"]) func notAnAmount(text: String) throws {
         for command in [["plan"], ["train"]] {
             let result = try Program.run(command + ["--device-memory=\(text)"], in: folder)
             #expect(result.status == 2)
-            #expect(result.errors.contains("device-memory") && result.errors.contains("512M"), "\(result.errors)")
+            #expect(
+                result.errors.contains("device-memory") && result.errors.contains("512M"), "\(result.errors)")
         }
     }
 }

@@ -10,11 +10,13 @@ struct Program {
     }
 
     /// Where the test's own binary lies, the others lie too.
-    static let folder = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().path
+    static let folder = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().path
 
     /// Runs `trainer` (or another binary built beside it) to its end.
     static func run(
-        _ arguments: [String], in folder: String, program: String = "trainer", environment: [String: String] = [:], fileBlocks: Int? = nil
+        _ arguments: [String], in folder: String, program: String = "trainer",
+        environment: [String: String] = [:], fileBlocks: Int? = nil
     ) throws -> Result {
         let process = Process()
         let path = Program.folder + "/" + program
@@ -41,8 +43,11 @@ struct Program {
         process.waitUntilExit()
         let duration = (ContinuousClock.now - start).components
         for handle in handles { try handle.close() }
-        let texts = try names.map { String(decoding: try Data(contentsOf: URL(fileURLWithPath: $0)), as: UTF8.self) }
-        let status = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+        let texts = try names.map {
+            String(decoding: try Data(contentsOf: URL(fileURLWithPath: $0)), as: UTF8.self)
+        }
+        let status =
+            process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
         return Result(
             status: status, output: texts[0], errors: texts[1],
             seconds: Double(duration.seconds) + Double(duration.attoseconds) * 1e-18)
@@ -54,7 +59,9 @@ final class Workplace: Sendable {
     /// Below the system's folder for temporary files; removed when the tests end.
     let path: String
     /// Options of a run of a second or so, `--data` and `--out` left out.
-    static let small = ["--model", "16,M,F16", "--image-size", "16", "--epochs", "1", "--batch", "8", "--device", "auto"]
+    static let small = [
+        "--model", "16,M,F16", "--image-size", "16", "--epochs", "1", "--batch", "8", "--device", "auto",
+    ]
 
     static let shared = Swift.Result { try Workplace() }
 
@@ -62,7 +69,10 @@ final class Workplace: Sendable {
         path = NSTemporaryDirectory() + "command-line-tests-\(getpid())"
         try? FileManager.default.removeItem(atPath: path)
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        atexit { try? FileManager.default.removeItem(atPath: NSTemporaryDirectory() + "command-line-tests-\(getpid())") }
+        atexit {
+            try? FileManager.default.removeItem(
+                atPath: NSTemporaryDirectory() + "command-line-tests-\(getpid())")
+        }
         for arguments in [
             ["scenes", "--out", "set", "--count", "60", "--size", "32", "--classes", "3"],
             ["train", "--data", "set", "--out", "run"] + Workplace.small,
@@ -72,25 +82,26 @@ final class Workplace: Sendable {
         }
     }
 
-    struct Unexpected: Error, CustomStringConvertible {
-        let description: String
-    }
+    struct Unexpected: Error, CustomStringConvertible { let description: String }
 
-    func run(_ arguments: [String], environment: [String: String] = [:], fileBlocks: Int? = nil) throws -> Program.Result {
-        try Program.run(arguments, in: path, environment: environment, fileBlocks: fileBlocks)
-    }
+    func run(_ arguments: [String], environment: [String: String] = [:], fileBlocks: Int? = nil) throws
+        -> Program.Result
+    { try Program.run(arguments, in: path, environment: environment, fileBlocks: fileBlocks) }
 
     /// A path below the workplace; its folder is made.
     func file(_ name: String, _ content: [UInt8]) throws -> String {
         let url = URL(fileURLWithPath: path + "/" + name)
-        try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
         try Data(content).write(to: url)
         return name
     }
 
     func file(_ name: String, _ text: String) throws -> String { try file(name, Array(text.utf8)) }
 
-    func bytes(_ name: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: path + "/" + name))) }
+    func bytes(_ name: String) throws -> [UInt8] {
+        Array(try Data(contentsOf: URL(fileURLWithPath: path + "/" + name)))
+    }
 
     func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path + "/" + name) }
 

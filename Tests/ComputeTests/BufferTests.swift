@@ -2,8 +2,7 @@ import Compute
 import Testing
 
 @Suite(.serialized) struct BufferTests {
-    @Test(arguments: testDevices)
-    func holdsWhatWasWritten(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func holdsWhatWasWritten(description: DeviceDescription) throws {
         let device = try Device(description)
         let values = (0..<1001).map { Float($0) }
         let buffer = try Buffer(device, values)
@@ -22,8 +21,7 @@ import Testing
         #expect(none.isEmpty)
     }
 
-    @Test(arguments: testDevices)
-    func slicesShareTheirMemory(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func slicesShareTheirMemory(description: DeviceDescription) throws {
         let device = try Device(description)
         let step = max(128, device.description.baseAlignment)
         var whole: Buffer? = try Buffer(device, byteCount: 3 * step)
@@ -32,7 +30,9 @@ import Testing
         let middle = { try #require(slice) }
         try middle().write([UInt8](repeating: 7, count: step))
         let bytes: [UInt8] = try #require(try whole?.read(3 * step))
-        #expect(bytes == [UInt8](repeating: 0, count: step) + [UInt8](repeating: 7, count: step) + [UInt8](repeating: 0, count: step))
+        #expect(
+            bytes == [UInt8](repeating: 0, count: step) + [UInt8](repeating: 7, count: step)
+                + [UInt8](repeating: 0, count: step))
         try middle().clear()
         #expect(try whole?.read(3 * step) == [UInt8](repeating: 0, count: 3 * step))
         // The slice keeps the whole alive, and is not counted again.
@@ -45,16 +45,14 @@ import Testing
         #expect(device.allocatedBytes == 0)
     }
 
-    @Test(arguments: testDevices)
-    func sliceOutsideIsAnError(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func sliceOutsideIsAnError(description: DeviceDescription) throws {
         let device = try Device(description)
         let buffer = try Buffer(device, byteCount: 4096)
         let said = message { _ = try buffer.slice(byteOffset: 2048, byteCount: 4096) }
         #expect(said.contains("2048..<6144") && said.contains("4096"))
     }
 
-    @Test(arguments: testDevices)
-    func memoryIsCounted(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func memoryIsCounted(description: DeviceDescription) throws {
         let device = try Device(description)
         do {
             let first = try Buffer(device, byteCount: 1000)
@@ -64,13 +62,14 @@ import Testing
         #expect(device.allocatedBytes == 0 && device.peakAllocatedBytes == 1040)
     }
 
-    @Test(arguments: testDevices)
-    func tooLargeABufferSaysWhatToDo(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func tooLargeABufferSaysWhatToDo(description: DeviceDescription) throws {
         let device = try Device(description)
         let size = description.largestBuffer + 1
         let said = message { _ = try Buffer(device, byteCount: size) }
-        #expect(said.contains("\(size) bytes") && said.contains(description.name) && said.contains("\(description.largestBuffer)"))
-        #expect(said.contains("--batch") && said.contains("--shards"))
+        #expect(
+            said.contains("\(size) bytes") && said.contains(description.name)
+                && said.contains("\(description.largestBuffer)"))
+        #expect(said.contains("--batch") && said.contains("--micro-batches"))
         #expect(device.allocatedBytes == 0)
     }
 }

@@ -10,15 +10,21 @@ import Testing
         #expect(try DeviceSelector(parsing: "opencl:12") == .numbers([12]))
     }
 
-    @Test(arguments: ["", "CPU", "opencl", "opencl:", "opencl:-1", "opencl:x", "opencl:1.5", "0", "opencl:99999999999999999999"])
-    func refuses(text: String) {
+    @Test(arguments: [
+        "", "CPU", "opencl", "opencl:", "opencl:-1", "opencl:x", "opencl:1.5", "0",
+        "opencl:99999999999999999999",
+    ]) func refuses(text: String) {
         let said = message { _ = try DeviceSelector(parsing: text) }
-        #expect(said.contains("--device \(text)") && said.contains("opencl:N") && said.contains("trainer devices"))
+        #expect(
+            said.contains("--device \(text)") && said.contains("opencl:N") && said.contains("trainer devices")
+        )
     }
 
     @Test func selects() throws {
         let devices = try DeviceDescription.all()
-        for device in devices { #expect(try DeviceSelector.numbers([device.number]).select(from: devices).number == device.number) }
+        for device in devices {
+            #expect(try DeviceSelector.numbers([device.number]).select(from: devices).number == device.number)
+        }
         let gpu = devices.first { $0.kind == .gpu }
         #expect(try DeviceSelector.auto.select(from: devices).number == (gpu ?? devices[0]).number)
         for (selector, kind) in [(DeviceSelector.cpu, DeviceDescription.Kind.cpu), (.gpu, .gpu)] {
@@ -26,7 +32,9 @@ import Testing
                 #expect(try selector.select(from: devices).number == first.number)
             } else {
                 let said = message { _ = try selector.select(from: devices) }
-                #expect(said.contains("--device \(kind.rawValue)") && said.contains("opencl:0") && said.contains(devices[0].name))
+                #expect(
+                    said.contains("--device \(kind.rawValue)") && said.contains("opencl:0")
+                        && said.contains(devices[0].name))
             }
         }
     }
@@ -46,20 +54,26 @@ import Testing
         let devices = try DeviceDescription.all()
         let said = message { _ = try DeviceSelector.numbers([devices.count]).select(from: devices) }
         #expect(said.contains("opencl:\(devices.count)"))
-        for device in devices { #expect(said.contains("opencl:\(device.number)") && said.contains(device.name)) }
-        #expect(message { _ = try DeviceSelector.auto.select(from: []) }.contains("apt-get install pocl-opencl-icd"))
+        for device in devices {
+            #expect(said.contains("opencl:\(device.number)") && said.contains(device.name))
+        }
+        #expect(
+            message { _ = try DeviceSelector.auto.select(from: []) }.contains(
+                "apt-get install pocl-opencl-icd"))
     }
 }
 
 @Suite struct DeviceDescriptionTests {
-    @Test(arguments: testDevices)
-    func limitsMakeSense(description: DeviceDescription) {
+    @Test(arguments: testDevices) func limitsMakeSense(description: DeviceDescription) {
         #expect(testDevices[description.number].name == description.name)
         #expect(!description.name.isEmpty && !description.platform.isEmpty && !description.driver.isEmpty)
         #expect(description.computeUnits >= 1 && description.largestWorkGroup >= 1)
-        #expect(description.globalMemory >= description.largestBuffer && description.largestBuffer >= 128 << 20)
+        #expect(
+            description.globalMemory >= description.largestBuffer && description.largestBuffer >= 128 << 20)
         // OpenCL 1.2 promises at least 32 KB of local memory and the alignment of a long16.
         #expect(description.localMemory >= 32 << 10)
-        #expect(description.baseAlignment >= 128 && description.baseAlignment & (description.baseAlignment - 1) == 0)
+        #expect(
+            description.baseAlignment >= 128
+                && description.baseAlignment & (description.baseAlignment - 1) == 0)
     }
 }

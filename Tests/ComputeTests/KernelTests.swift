@@ -2,8 +2,7 @@ import Compute
 import Testing
 
 @Suite(.serialized) struct KernelTests {
-    @Test(arguments: testDevices)
-    func runsOverARangeThatIsRoundedUp(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func runsOverARangeThatIsRoundedUp(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let sum = try Buffer(device, [Float](repeating: 1, count: 300))
@@ -15,8 +14,7 @@ import Testing
         try device.finish()
     }
 
-    @Test(arguments: testDevices)
-    func errorsNameTheKernel(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func errorsNameTheKernel(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -30,11 +28,11 @@ import Testing
         #expect(zero.contains("gradient_add"))
         let group = description.largestWorkGroup * 2
         let large = message { try add.launch([group], local: [group], buffer, buffer, UInt64(16)) }
-        #expect(large.contains("gradient_add") && large.contains("\(group)") && large.contains("CL_INVALID_WORK"))
+        #expect(
+            large.contains("gradient_add") && large.contains("\(group)") && large.contains("CL_INVALID_WORK"))
     }
 
-    @Test(arguments: testDevices)
-    func aNumberThatDoesNotFitIsAnError(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func aNumberThatDoesNotFitIsAnError(description: DeviceDescription) throws {
         let device = try Device(description)
         let reduce = try device.kernel("convolution", "reduce_slots")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -46,8 +44,7 @@ import Testing
         #expect(wide.contains("reduce_slots") && wide.contains("argument 2"))
     }
 
-    @Test(arguments: testDevices)
-    func unknownNamesAreErrors(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func unknownNamesAreErrors(description: DeviceDescription) throws {
         let device = try Device(description)
         let file = message { _ = try device.kernel("nothing", "gemm") }
         #expect(file.contains("nothing") && file.contains("gemm, optimizer"))
@@ -55,8 +52,9 @@ import Testing
         #expect(function.contains("nothing") && function.contains("optimizer"))
     }
 
-    @Test(arguments: testDevices)
-    func aKernelOutlivesItsDevicesVariable(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func aKernelOutlivesItsDevicesVariable(description: DeviceDescription)
+        throws
+    {
         var device: Device? = try Device(description)
         let add = try #require(try device?.kernel("optimizer", "gradient_add"))
         let buffer = try Buffer(try #require(device), [Float](repeating: 2, count: 256))
@@ -65,8 +63,8 @@ import Testing
         #expect(try buffer.read(1) == [Float(4)])
     }
 
-    @Test(arguments: testDevices)
-    func launchesAreTimedUnderTheirLabel(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func launchesAreTimedUnderTheirLabel(description: DeviceDescription) throws
+    {
         let device = try Device(description, profiling: true)
         let profile = try #require(device.profile)
         let add = try device.kernel("optimizer", "gradient_add")

@@ -5,18 +5,20 @@ import Testing
 
 @Suite(.serialized) struct ProgramCacheTests {
     /// Compiles one file in a new process-wide state, and checks that what comes out works.
-    private func compile(_ description: DeviceDescription, in folder: TemporaryFolder, constants: [String: Int] = [:]) throws -> Bool {
+    private func compile(
+        _ description: DeviceDescription, in folder: TemporaryFolder, constants: [String: Int] = [:]
+    ) throws -> Bool {
         let device = try Device(description, cacheDirectory: folder.path)
         let program = try device.program("optimizer", constants: constants)
         #expect(try device.program("optimizer", constants: constants) === program)
         let buffer = try Buffer(device, [Float](repeating: 3, count: 256))
-        try device.kernel("optimizer", "gradient_add", constants: constants).launch([256], local: [256], buffer, buffer, UInt64(256))
+        try device.kernel("optimizer", "gradient_add", constants: constants).launch(
+            [256], local: [256], buffer, buffer, UInt64(256))
         #expect(try buffer.read(256) == [Float](repeating: 6, count: 256))
         return program.isFromCache
     }
 
-    @Test(arguments: testDevices)
-    func isStoredAndUsed(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func isStoredAndUsed(description: DeviceDescription) throws {
         let folder = try TemporaryFolder()
         #expect(try !compile(description, in: folder))
         #expect(folder.files.count == 1 && folder.files.allSatisfy { $0.hasPrefix("optimizer-") })
@@ -27,8 +29,7 @@ import Testing
         #expect(folder.files.count == 2)
     }
 
-    @Test(arguments: testDevices)
-    func aDamagedFileIsReplaced(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func aDamagedFileIsReplaced(description: DeviceDescription) throws {
         let folder = try TemporaryFolder()
         _ = try compile(description, in: folder)
         let path = folder.path + "/" + folder.files[0]
@@ -45,8 +46,7 @@ import Testing
         }
     }
 
-    @Test(arguments: testDevices)
-    func withoutAFolderItOnlyCompiles(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func withoutAFolderItOnlyCompiles(description: DeviceDescription) throws {
         let folder = try TemporaryFolder()
         try FileManager.default.removeItem(atPath: folder.path)
         try Data().write(to: URL(fileURLWithPath: folder.path))

@@ -2,7 +2,8 @@ import Compute
 import Foundation
 import Testing
 
-/// Every device here. Suites take it as their argument, so a second OpenCL runtime is tested by being visible.
+/// Every device here. Suites take it as their argument, so a second OpenCL runtime is tested by being
+/// visible.
 let testDevices = (try? DeviceDescription.all()) ?? []
 
 extension DeviceDescription: CustomTestStringConvertible {
@@ -18,13 +19,9 @@ extension DeviceDescription: CustomTestStringConvertible {
 final class TemporaryFolder {
     let path = NSTemporaryDirectory() + "compute-\(UUID().uuidString)"
 
-    init() throws {
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
+    init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
 
-    deinit {
-        try? FileManager.default.removeItem(atPath: path)
-    }
+    deinit { try? FileManager.default.removeItem(atPath: path) }
 
     var files: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path).sorted()) ?? [] }
 }
@@ -34,7 +31,5 @@ func message(_ body: () throws -> Void) -> String {
     do {
         try body()
         return "(no error)"
-    } catch {
-        return "\(error)"
-    }
+    } catch { return "\(error)" }
 }

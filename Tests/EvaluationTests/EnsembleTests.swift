@@ -14,11 +14,13 @@ import Testing
 
     /// A checkpoint of random weights.
     private func checkpoint(
-        _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16, seed: UInt64 = 1, on device: Device
+        _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16,
+        seed: UInt64 = 1, on device: Device
     ) throws -> Checkpoint {
         let architecture = try Architecture(parsing: "16,M,16,M,F16")
         let network = try Network(
-            architecture, imageSize: size, classes: classes.count, options: .init(maximumBatch: 1, training: false), device: device)
+            architecture, imageSize: size, classes: classes.count,
+            options: .init(maximumBatch: 1, training: false), device: device)
         try network.initialize(seed: seed)
         let description = ModelDescription(
             architecture: architecture, classes: classes, imageSize: size, shortSide: shortSide,
@@ -37,21 +39,24 @@ import Testing
                 return Array(blocks[block..<block + 3])
             }
             let path = "\(folder)/\(index).jpg"
-            try Data(encodeJPEG(DecodedImage(width: size.0, height: size.1, pixels: pixels))).write(to: URL(fileURLWithPath: path))
+            try Data(encodeJPEG(DecodedImage(width: size.0, height: size.1, pixels: pixels))).write(
+                to: URL(fileURLWithPath: path))
             return path
         }
     }
 
-    /// Photographs of several shapes in one mini-batch get what each gets alone, whatever the order in which they are run.
-    @Test(arguments: devices)
-    func companyDoesNotMatter(description: DeviceDescription) throws {
+    /// Photographs of several shapes in one mini-batch get what each gets alone, whatever the order in which
+    /// they are run.
+    @Test(arguments: devices) func companyDoesNotMatter(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
-            let files = try photographs([(40, 20), (20, 40), (20, 20), (40, 20), (33, 21), (20, 20), (20, 40)], in: folder)
+            let files = try photographs(
+                [(40, 20), (20, 40), (20, 20), (40, 20), (33, 21), (20, 20), (20, 40)], in: folder)
             let options = ViewOptions(isDense: true, mirrors: true, scales: [16, 20])
             func run(_ files: [String], batch: Int) throws -> Posteriors {
-                let model = try EvaluatedModel(checkpoint, name: "m", views: options, batch: batch, device: device)
+                let model = try EvaluatedModel(
+                    checkpoint, name: "m", views: options, batch: batch, device: device)
                 return try Ensemble([model], device: device).run(
                     ImageSet(paths: files, classes: ["a", "b", "c"]), batch: batch, workers: 2
                 ).posteriors
@@ -61,7 +66,9 @@ import Testing
             for (index, file) in files.enumerated() {
                 let alone = try run([file], batch: 1)
                 for source in together.sources.indices {
-                    #expect(alone.values(of: 0, source: source) == together.values(of: index, source: source), "\(file), view \(source)")
+                    #expect(
+                        alone.values(of: 0, source: source) == together.values(of: index, source: source),
+                        "\(file), view \(source)")
                 }
             }
             // Every view has something else to say.
@@ -69,9 +76,9 @@ import Testing
         }
     }
 
-    /// A square photograph at the training size has one window: dense and crop are the same, and so is the crop's mirror image.
-    @Test(arguments: devices)
-    func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
+    /// A square photograph at the training size has one window: dense and crop are the same, and so is the
+    /// crop's mirror image.
+    @Test(arguments: devices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
@@ -79,32 +86,44 @@ import Testing
             let set = ImageSet(paths: files, classes: ["a", "b", "c"])
             func values(isDense: Bool) throws -> [[Float]] {
                 let model = try EvaluatedModel(
-                    checkpoint, name: "m", views: ViewOptions(isDense: isDense, mirrors: true, scales: [16]), batch: 2, device: device)
-                return try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors.sourceMajorValues
+                    checkpoint, name: "m", views: ViewOptions(isDense: isDense, mirrors: true, scales: [16]),
+                    batch: 2, device: device)
+                return try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors
+                    .sourceMajorValues
             }
             let (dense, crops) = (try values(isDense: true), try values(isDense: false))
             #expect(dense.count == 3 && crops.count == 2)
-            // The two kernels that normalise may round differently: a unit of the last place, which the posteriors feel as little.
-            for (a, b) in zip(dense[0] + dense[1] + dense[2], crops[0] + crops[0] + crops[1]) { #expect(abs(a - b) < 1e-6) }
+            // The two kernels that normalise may round differently: a unit of the last place, which the
+            // posteriors feel as little.
+            for (a, b) in zip(dense[0] + dense[1] + dense[2], crops[0] + crops[0] + crops[1]) {
+                #expect(abs(a - b) < 1e-6)
+            }
             #expect(zip(dense[1], dense[2]).contains { abs($0 - $1) > 1e-4 }, "a mirror image is another")
         }
     }
 
     /// The plain path, which training validates with, agrees with the single crop.
-    @Test(arguments: devices)
-    func agreesWithTheEvaluator(description: DeviceDescription) throws {
+    @Test(arguments: devices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", shortSide: 18, on: device)
             let files = try photographs([(30, 20), (20, 25), (20, 20)], in: folder)
             let set = ImageSet(
-                root: "", classes: ["a", "b", "c"], files: zip(files, [0, 1, 2]).map { ImageFile(path: $0, label: $1) })
-            let network = try checkpoint.network(options: .init(maximumBatch: 2, training: false), device: device)
-            let plain = try Evaluator(network: network, normalization: checkpoint.description.normalization, shortSide: 18)
-                .evaluate(set, workers: 1)
-            let model = try EvaluatedModel(checkpoint, name: "m", views: ViewOptions(), batch: 2, device: device)
-            let metrics = ViewTable(try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors).final.metrics
-            #expect(metrics.top1 == plain.top1 && metrics.top5 == plain.top5 && metrics.confusion == plain.confusion)
+                root: "", classes: ["a", "b", "c"],
+                files: zip(files, [0, 1, 2]).map { ImageFile(path: $0, label: $1) })
+            let network = try checkpoint.network(
+                options: .init(maximumBatch: 2, training: false), device: device)
+            let plain = try Evaluator(
+                network: network, normalization: checkpoint.description.normalization, shortSide: 18
+            ).evaluate(set, workers: 1)
+            let model = try EvaluatedModel(
+                checkpoint, name: "m", views: ViewOptions(), batch: 2, device: device)
+            let metrics = ViewTable(
+                try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors
+            ).final.metrics
+            #expect(
+                metrics.top1 == plain.top1 && metrics.top5 == plain.top5
+                    && metrics.confusion == plain.confusion)
             // Here from posteriors, there from scores, both in single precision.
             #expect(abs(metrics.loss - plain.loss) < 1e-5 * plain.loss)
         }
@@ -115,7 +134,8 @@ import Testing
             let device = try Device(#require(Self.devices.first))
             let first = try checkpoint(folder + "/1.safetensors", on: device)
             let second = try checkpoint(
-                folder + "/2.safetensors", classes: ["c", "d", "a"], size: 20, shortSide: 24, seed: 2, on: device)
+                folder + "/2.safetensors", classes: ["c", "d", "a"],
+                size: 20, shortSide: 24, seed: 2, on: device)
             var files = try photographs([(40, 30), (30, 30)], in: folder)
             files.insert(folder + "/missing.jpg", at: 1)
             let options = ViewOptions(isDense: true)
@@ -125,10 +145,15 @@ import Testing
             let ensemble = Ensemble(models, device: device)
             #expect(ensemble.classes == ["a", "b", "c", "d"])
             var shares: [Double] = []
-            let answer = try ensemble.run(ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1) { shares.append($0) }
-            #expect(answer.rows == [0, nil, 1] && answer.failures.count == 1 && answer.failures[0].file == files[1])
+            let answer = try ensemble.run(
+                ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1
+            ) { shares.append($0) }
+            #expect(
+                answer.rows == [0, nil, 1] && answer.failures.count == 1
+                    && answer.failures[0].file == files[1])
             #expect(shares == shares.sorted() && abs((shares.last ?? 0) - 1) < 1e-9)
-            #expect(answer.posteriors.unknownClasses == [["d"], ["b"]] && answer.posteriors.leftOut.count == 1)
+            #expect(
+                answer.posteriors.unknownClasses == [["d"], ["b"]] && answer.posteriors.leftOut.count == 1)
             // 14 is smaller than the first model's window.
             #expect(answer.posteriors.sources.map(\.view.shortSide) == [16, 16, 18, 24, 21, 24, 27])
             for (source, values) in zip(answer.posteriors.sources, answer.posteriors.sourceMajorValues) {
@@ -145,19 +170,26 @@ import Testing
             let device = try Device(#require(Self.devices.first))
             let architecture = try Architecture(parsing: "16,M,F16")
             let network = try Network(
-                architecture, imageSize: 16, classes: 3, options: .init(maximumBatch: 1, training: false), device: device)
-            for parameter in network.parameters { try network.load(parameter, [Float](repeating: 1e30, count: parameter.count)) }
+                architecture, imageSize: 16, classes: 3,
+                options: .init(maximumBatch: 1, training: false), device: device)
+            for parameter in network.parameters {
+                try network.load(parameter, [Float](repeating: 1e30, count: parameter.count))
+            }
             let description = ModelDescription(
                 architecture: architecture, classes: ["a", "b", "c"], imageSize: 16, shortSide: 16,
                 normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.2, 0.2, 0.2]))
             try Checkpoint.write(network, description, to: folder + "/m.safetensors")
             let model = try EvaluatedModel(
-                Checkpoint(folder + "/m.safetensors"), name: "burst", views: ViewOptions(), batch: 1, device: device)
+                Checkpoint(folder + "/m.safetensors"), name: "burst",
+                views: ViewOptions(), batch: 1, device: device)
             let files = try photographs([(20, 20)], in: folder)
             let error = #expect(throws: EvaluationError.self) {
-                try Ensemble([model], device: device).run(ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 1, workers: 1)
+                try Ensemble([model], device: device).run(
+                    ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 1, workers: 1)
             }
-            #expect(error?.description.contains("burst: its answer to \(files[0]) is not a number") == true, "\(String(describing: error))")
+            #expect(
+                error?.description.contains("burst: its answer to \(files[0]) is not a number") == true,
+                "\(String(describing: error))")
         }
     }
 
@@ -168,7 +200,8 @@ import Testing
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
             let files = try photographs([(20, 20), (20, 20), (20, 20)], in: folder)
             for (batch, isKnown) in [(3, false), (2, true)] {
-                let model = try EvaluatedModel(checkpoint, name: "m", views: ViewOptions(mirrors: true), batch: batch, device: device)
+                let model = try EvaluatedModel(
+                    checkpoint, name: "m", views: ViewOptions(mirrors: true), batch: batch, device: device)
                 let posteriors = try Ensemble([model], device: device).run(
                     ImageSet(paths: files, classes: ["a", "b", "c"]), batch: batch, workers: 1
                 ).posteriors
@@ -178,14 +211,16 @@ import Testing
     }
 
     /// The map comes from the dense view that is run anyway, and is the same where none is.
-    @Test(arguments: devices)
-    func heat(description: DeviceDescription) throws {
+    @Test(arguments: devices) func heat(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let first = try checkpoint(folder + "/1.safetensors", on: device)
-            let second = try checkpoint(folder + "/2.safetensors", classes: ["c", "d"], size: 20, shortSide: 24, seed: 2, on: device)
+            let second = try checkpoint(
+                folder + "/2.safetensors", classes: ["c", "d"], size: 20, shortSide: 24, seed: 2, on: device)
             let files = try photographs([(40, 30), (30, 30)], in: folder)
-            func run(_ options: ViewOptions, _ name: String, _ files: [String], shortSide: Int? = nil) throws -> [ScoreMap] {
+            func run(_ options: ViewOptions, _ name: String, _ files: [String], shortSide: Int? = nil) throws
+                -> [ScoreMap]
+            {
                 let models = try zip([first, second], ["one", "two"]).map {
                     try EvaluatedModel($0, name: $1, views: options, batch: 2, device: device)
                 }
@@ -197,22 +232,32 @@ import Testing
             }
             let maps = try run(ViewOptions(isDense: true, mirrors: true), "c", files)
             // At short sides of 16 and 24 with poolings of 4 in all; windows of 4 × 4 and 5 × 5 cells.
-            #expect(maps.map(\.height) == [1, 2] && maps.map(\.width) == [2, 4] && maps.map(\.pixelWidth) == [21, 32])
+            #expect(
+                maps.map(\.height) == [1, 2] && maps.map(\.width) == [2, 4]
+                    && maps.map(\.pixelWidth) == [21, 32])
             #expect(maps.allSatisfy { $0.values.count == $0.height * $0.width && Set($0.values).count > 1 })
             let crops = try run(ViewOptions(), "c", files)
             #expect(crops.map(\.values) == maps.map(\.values))
-            #expect(try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values] && run(ViewOptions(), "d", files).count == 1)
+            #expect(
+                try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values]
+                    && run(ViewOptions(), "d", files).count == 1)
             #expect(try run(ViewOptions(isDense: true), "a", files, shortSide: 20).map(\.height) == [2])
             // The map's mean over windows is what the view says of the class, where posteriors are averaged.
             let model = try EvaluatedModel(
-                first, name: "one", views: ViewOptions(isDense: true, scales: [20], averaging: .posteriors), batch: 2, device: device)
+                first, name: "one", views: ViewOptions(isDense: true, scales: [20], averaging: .posteriors),
+                batch: 2, device: device)
             let answer = try Ensemble([model], device: device).run(
-                ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 2, workers: 1, heat: .init(className: "b", shortSide: 20))
+                ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 2, workers: 1,
+                heat: .init(className: "b", shortSide: 20))
             let values = answer.heat[0].values
-            #expect(abs(values.reduce(0, +) / Float(values.count) - answer.posteriors.values(of: 0, source: 1)[1]) < 1e-6)
+            #expect(
+                abs(values.reduce(0, +) / Float(values.count) - answer.posteriors.values(of: 0, source: 1)[1])
+                    < 1e-6)
 
             let error = #expect(throws: EvaluationError.self) { try run(ViewOptions(), "e", files) }
-            #expect(error?.description.contains("--heat e: no model has a class of this name; expected one of a, b, c, d") == true)
+            #expect(
+                error?.description.contains(
+                    "--heat e: no model has a class of this name; expected one of a, b, c, d") == true)
             #expect(try run(ViewOptions(), "d", [folder + "/missing.jpg"]).isEmpty)
             let picture = try ScoreMap.overlay(maps, photograph: files[0])
             #expect((picture.width, picture.height) == (341, 256 + ScoreMap.scaleHeight))
@@ -226,8 +271,10 @@ import Testing
         let a: [Float] = [0.9, 0.1, 0, 0, 0, 0, 0.1, 0.9, 0, 0, 0, 0, 0.5, 0.3, 0.2, 0, 0, 0]
         let b: [Float] = [0.2, 0.8, 0, 0, 0, 0, 0.2, 0.8, 0, 0, 0, 0, 0.2, 0.5, 0.3, 0, 0, 0]
         let posteriors = try Posteriors(
-            models: ["run \"A\"", "run B"], classes: classes, files: ["val/1.jpg", "val/2.jpg", "val/3.jpg"], labels: [0, 1, 1],
-            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))], values: [a, b])
+            models: ["run \"A\"", "run B"], classes: classes,
+            files: ["val/1.jpg", "val/2.jpg", "val/3.jpg"], labels: [0, 1, 1],
+            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))],
+            values: [a, b])
         var asked: [String] = []
         let page = try ComparisonPage(ViewTable(posteriors), title: "A & B", limit: 2) { file in
             asked.append(file)
@@ -235,30 +282,39 @@ import Testing
         }.html()
         // Right by A alone: 1; by B alone: 3; hardest by the mean: 3, with 0.4, then 1, with 0.55.
         #expect(asked == ["val/3.jpg", "val/1.jpg", "val/3.jpg", "val/1.jpg"])
-        #expect(page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;") && page.contains("&lt;cat&gt;"))
+        #expect(
+            page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;")
+                && page.contains("&lt;cat&gt;"))
         #expect(!page.contains("<cat>") && !page.contains("http"), "nothing is fetched from elsewhere")
         #expect(page.contains("data:image/jpeg;base64,AQID"))
-        #expect(page.contains("B alone is right on 1, A alone on 1") && page.contains("prefers-color-scheme: dark"))
+        #expect(
+            page.contains("B alone is right on 1, A alone on 1")
+                && page.contains("prefers-color-scheme: dark"))
         for title in [
-            "B is right, A is wrong", "A is right, B is wrong", "Confusion", "Hardest photographs", "Accuracy by class", "Calibration",
-        ] {
-            #expect(page.contains("<h2>\(title)</h2>"), "\(title)")
-        }
+            "B is right, A is wrong", "A is right, B is wrong", "Confusion", "Hardest photographs",
+            "Accuracy by class", "Calibration",
+        ] { #expect(page.contains("<h2>\(title)</h2>"), "\(title)") }
     }
 
     /// Many classes: the matrix is drawn, with a square for each pair that came up, and no class is left out.
     @Test func manyClasses() throws {
         let classes = (0..<120).map { "class \($0)" }
         func values(_ shift: Int) -> [Float] {
-            (0..<120).flatMap { label in classes.indices.map { $0 == (label + (label < 3 ? shift : 0)) % 120 ? 0.9 : 0.0005 } }
+            (0..<120).flatMap { label in
+                classes.indices.map { $0 == (label + (label < 3 ? shift : 0)) % 120 ? 0.9 : 0.0005 }
+            }
         }
         let posteriors = try Posteriors(
-            models: ["A", "B"], classes: classes, files: classes.map { "\($0).jpg" }, labels: Array(classes.indices),
-            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))], values: [values(1), values(0)])
+            models: ["A", "B"], classes: classes, files: classes.map { "\($0).jpg" },
+            labels: Array(classes.indices),
+            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))],
+            values: [values(1), values(0)])
         let page = try ComparisonPage(ViewTable(posteriors), title: "many", limit: 1) { _ in [1] }.html()
         #expect(page.components(separatedBy: "<rect class=\"right\"").count - 1 == 117 + 120)
         #expect(page.components(separatedBy: "<rect class=\"wrong\"").count - 1 == 3)
-        #expect(page.contains("<title>1 of 1 class 2: class 3</title>") && page.contains("1 × class 2 taken for class 3"))
+        #expect(
+            page.contains("<title>1 of 1 class 2: class 3</title>")
+                && page.contains("1 × class 2 taken for class 3"))
         #expect(page.components(separatedBy: "<th scope=\"row\">class ").count - 1 == 120)
         #expect(page.contains("<summary>80 more, which differ less</summary>"))
     }

@@ -7,16 +7,19 @@ import Testing
 @Suite struct FusionTests {
     /// The twenty best answers of two models to one image, as figure 7 of the paper prints them.
     private static let lowResolution: [(String, Float)] = [
-        ("ant", 0.2287), ("damselfly", 0.0997), ("nematode", 0.057), ("chainlink fence", 0.0546), ("long-horned beetle", 0.0522),
-        ("walking stick", 0.0307), ("dragonfly", 0.0287), ("tiger beetle", 0.0267), ("doormat", 0.0225), ("flute", 0.0198),
-        ("grey whale", 0.0198), ("mantis", 0.0178), ("lacewing", 0.0171), ("radiator", 0.0161), ("scabbard", 0.0161),
-        ("slide rule", 0.0157), ("fly", 0.0148), ("leafhopper", 0.0129), ("cucumber", 0.0101), ("velvet", 0.0094),
+        ("ant", 0.2287), ("damselfly", 0.0997), ("nematode", 0.057),
+        ("chainlink fence", 0.0546), ("long-horned beetle", 0.0522), ("walking stick", 0.0307),
+        ("dragonfly", 0.0287), ("tiger beetle", 0.0267), ("doormat", 0.0225),
+        ("flute", 0.0198), ("grey whale", 0.0198), ("mantis", 0.0178), ("lacewing", 0.0171),
+        ("radiator", 0.0161), ("scabbard", 0.0161), ("slide rule", 0.0157), ("fly", 0.0148),
+        ("leafhopper", 0.0129), ("cucumber", 0.0101), ("velvet", 0.0094),
     ]
     private static let highResolution: [(String, Float)] = [
-        ("lacewing", 0.103), ("dragonfly", 0.074), ("damselfly", 0.074), ("walking stick", 0.063), ("long-horned beetle", 0.039),
-        ("leafhopper", 0.027), ("nail", 0.025), ("grasshopper", 0.023), ("ant", 0.019), ("mantis", 0.015), ("fly", 0.015),
-        ("hammer", 0.013), ("American chameleon", 0.012), ("gar", 0.012), ("chainlink fence", 0.011), ("padlock", 0.011),
-        ("tree frog", 0.011), ("cicada", 0.011), ("screwdriver", 0.01), ("harvestman", 0.01),
+        ("lacewing", 0.103), ("dragonfly", 0.074), ("damselfly", 0.074), ("walking stick", 0.063),
+        ("long-horned beetle", 0.039), ("leafhopper", 0.027), ("nail", 0.025), ("grasshopper", 0.023),
+        ("ant", 0.019), ("mantis", 0.015), ("fly", 0.015), ("hammer", 0.013), ("American chameleon", 0.012),
+        ("gar", 0.012), ("chainlink fence", 0.011), ("padlock", 0.011), ("tree frog", 0.011),
+        ("cicada", 0.011), ("screwdriver", 0.01), ("harvestman", 0.01),
     ]
 
     /// One photograph seen by several models; `views` has the model of each list.
@@ -25,8 +28,8 @@ import Testing
         let classes = Posteriors.union(names)
         let models = views ?? Array(lists.indices)
         return try Posteriors(
-            models: Set(models).sorted().map { "model \($0)" }, classes: classes, files: ["photograph"], labels: [0],
-            sources: models.map { .init(model: $0, view: View(shortSide: 256)) },
+            models: Set(models).sorted().map { "model \($0)" }, classes: classes, files: ["photograph"],
+            labels: [0], sources: models.map { .init(model: $0, view: View(shortSide: 256)) },
             values: zip(lists, names).map { Posteriors.ClassPlaces(of: $1, in: classes).spread($0.map(\.1)) })
     }
 
@@ -43,7 +46,8 @@ import Testing
 
     @Test func weightsAndViews() throws {
         // The first and third are views of one model: its two share the weight of one.
-        let posteriors = try table([[("a", 1), ("b", 0)], [("b", 1), ("a", 0)], [("a", 0.5), ("b", 0.5)]], views: [0, 1, 0])
+        let posteriors = try table(
+            [[("a", 1), ("b", 0)], [("b", 1), ("a", 0)], [("a", 0.5), ("b", 0.5)]], views: [0, 1, 0])
         func mean(_ sources: [Int], _ weights: [Double]? = nil) -> [Float] {
             posteriors.mean(posteriors.mixture(sources, weights: weights), of: 0)
         }
@@ -61,22 +65,25 @@ import Testing
 
     // MARK: - Files
 
-    private func sample(_ classes: [String] = ["a", "b"], files: [String] = ["1.jpg", "2.jpg"], label: Int = 1, other: Int = 0) throws
-        -> Posteriors
-    {
+    private func sample(
+        _ classes: [String] = ["a", "b"], files: [String] = ["1.jpg", "2.jpg"], label: Int = 1, other: Int = 0
+    ) throws -> Posteriors {
         try Posteriors(
             models: ["run"], classes: classes, files: files, labels: [other, label],
             sources: [
                 .init(model: 0, view: View(shortSide: 32), seconds: 0.5),
                 .init(model: 0, view: View(shortSide: 36, isDense: true, isMirrored: true), seconds: 1.25),
-            ], values: [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]], unknownClasses: [[classes[1]]], leftOut: ["bad.jpg: empty"])
+            ], values: [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]], unknownClasses: [[classes[1]]],
+            leftOut: ["bad.jpg: empty"])
     }
 
     @Test func keptPosteriorsComeBack() throws {
         try TemporaryFolder.with { folder in
             try sample().write(folder + "/p.npy")
             let (kept, original) = (try Posteriors.read(folder + "/p.npy"), try sample())
-            #expect(kept.models == original.models && kept.classes == original.classes && kept.files == original.files)
+            #expect(
+                kept.models == original.models && kept.classes == original.classes
+                    && kept.files == original.files)
             #expect(kept.labels == original.labels && kept.sources == original.sources)
             #expect(kept.unknownClasses == [["b"]] && kept.leftOut == ["bad.jpg: empty"])
             #expect(kept.sourceMajorValues == [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
@@ -95,7 +102,8 @@ import Testing
                 ),
                 (
                     #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,1],"sources":[{"model":0,"short_side":-9223372036854775808,"#
-                        + #""dense":false,"mirrored":false}]}"#, "'sources' has an element that does not belong there"
+                        + #""dense":false,"mirrored":false}]}"#,
+                    "'sources' has an element that does not belong there"
                 ),
             ] {
                 try Data(text.utf8).write(to: URL(fileURLWithPath: folder + "/p.npy.json"))
@@ -106,20 +114,28 @@ import Testing
     }
 
     @Test func tablesOfTheSamePhotographsJoin() throws {
-        let joined = try Posteriors.joined([try sample(other: 1), try sample(["b", "c"], label: 0)], names: ["A", "B"])
-        #expect(joined.classes == ["a", "b", "c"] && joined.models == ["run", "run"] && joined.labels == [1, 1])
+        let joined = try Posteriors.joined(
+            [try sample(other: 1), try sample(["b", "c"], label: 0)], names: ["A", "B"])
+        #expect(
+            joined.classes == ["a", "b", "c"] && joined.models == ["run", "run"] && joined.labels == [1, 1])
         #expect(joined.sources.map(\.model) == [0, 0, 1, 1])
         // Of a, b the first knows a alone; of b, c the second knows b alone.
         #expect(joined.unknownClasses == [["b", "c"], ["a", "c"]] && joined.leftOut == ["bad.jpg: empty"])
-        #expect(joined.sourceMajorValues[0] == [1, 0, 0, 0.25, 0.75, 0] && joined.sourceMajorValues[2] == [0, 1, 0, 0, 0.25, 0.75])
+        #expect(
+            joined.sourceMajorValues[0] == [1, 0, 0, 0.25, 0.75, 0]
+                && joined.sourceMajorValues[2] == [0, 1, 0, 0, 0.25, 0.75])
     }
 
     @Test func tablesOfOtherPhotographsDoNot() throws {
         func message(_ other: Posteriors) throws -> String {
             let mine = try sample()
-            return #expect(throws: EvaluationError.self) { try Posteriors.joined([mine, other], names: ["A", "B"]) }?.description ?? ""
+            return #expect(throws: EvaluationError.self) {
+                try Posteriors.joined([mine, other], names: ["A", "B"])
+            }?.description ?? ""
         }
-        #expect(try message(sample(files: ["1.jpg", "3.jpg"])).contains("B: other photographs than A: file 2 is 3.jpg and not 2.jpg"))
+        #expect(
+            try message(sample(files: ["1.jpg", "3.jpg"])).contains(
+                "B: other photographs than A: file 2 is 3.jpg and not 2.jpg"))
         #expect(try message(sample(label: 0)).contains("2.jpg is labelled a, in A b"))
     }
 }
@@ -127,15 +143,17 @@ import Testing
 extension Posteriors {
     /// - Parameter values: for each source `[files][classes]`.
     init(
-        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source], values: [[Float]],
-        unknownClasses: [[String]]? = nil, leftOut: [String] = []
+        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source],
+        values: [[Float]], unknownClasses: [[String]]? = nil, leftOut: [String] = []
     ) throws {
         self.init(
             models: models, classes: classes, files: files, labels: labels, sources: sources,
             unknownClasses: unknownClasses ?? models.map { _ in [] }, leftOut: leftOut,
             values: try SpooledFloats { append in
                 for file in files.indices {
-                    for own in values { try append(Array(own[file * classes.count..<(file + 1) * classes.count])) }
+                    for own in values {
+                        try append(Array(own[file * classes.count..<(file + 1) * classes.count]))
+                    }
                 }
             })
     }

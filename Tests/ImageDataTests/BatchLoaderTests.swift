@@ -13,7 +13,8 @@ import Testing
         var files: [ImageFile] = []
         for number in 0..<60 {
             // sizes and decoding times that differ, so that threads overtake each other
-            let picture = smoothPicture(width: 20 + number % 7 * 90, height: 24 + number % 5 * 60, phase: Double(number))
+            let picture = smoothPicture(
+                width: 20 + number % 7 * 90, height: 24 + number % 5 * 60, phase: Double(number))
             try folder.write(encodeJPEG(picture), "\(number).jpg")
             files.append(ImageFile(path: "\(number).jpg", label: number % 3))
         }
@@ -26,13 +27,16 @@ import Testing
 
     private func image(_ batch: HostBatch, _ slot: Int) -> [UInt8] {
         let record = batch.records[slot]
-        return Array(UnsafeRawBufferPointer(start: batch.pixels + Int(record.offset), count: 3 * Int(record.width) * Int(record.height)))
+        return Array(
+            UnsafeRawBufferPointer(
+                start: batch.pixels + Int(record.offset), count: 3 * Int(record.width) * Int(record.height)))
     }
 
     /// Whatever the number of threads, every batch holds what its plan says, in the plan's order.
     @Test(arguments: [1, 2, 5]) func batchesFollowThePlan(workers: Int) throws {
         let plan = try EpochPlan(count: set.count, batchSize: 7, seed: 5, epoch: 0)
-        let loader = BatchLoader(set: set, shortSide: 20, workers: workers, prefetch: 3, batches: { plan.batch($0) })
+        let loader = BatchLoader(
+            set: set, shortSide: 20, workers: workers, prefetch: 3, batches: { plan.batch($0) })
         for index in 0..<plan.batchCount {
             let batch = try #require(try loader.next())
             #expect(batch.index == index && batch.samples == plan.batch(index))
@@ -40,7 +44,9 @@ import Testing
             for (slot, sample) in batch.samples.enumerated() {
                 let expected = try loadImage(path: set.absolutePath(sample), shortSide: 20)
                 let record = batch.records[slot]
-                #expect(Int(record.width) == expected.width && Int(record.height) == expected.height && record.offset % 16 == 0)
+                #expect(
+                    Int(record.width) == expected.width && Int(record.height) == expected.height
+                        && record.offset % 16 == 0)
                 #expect(image(batch, slot) == expected.pixels)
                 #expect(batch.labels[slot] == Int32(sample % 3) && batch.weights[slot] == 1)
             }
@@ -58,7 +64,8 @@ import Testing
         try folder.write(Array(good[0..<good.count / 2]), "3.jpg")
         try folder.write([], "4.jpg")
         try FileManager.default.removeItem(atPath: folder.path + "/5.jpg")
-        let loader = BatchLoader(set: set, shortSide: 16, workers: 3, batches: { $0 == 0 ? [2, 3, 4, 5, 6] : nil })
+        let loader = BatchLoader(
+            set: set, shortSide: 16, workers: 3, batches: { $0 == 0 ? [2, 3, 4, 5, 6] : nil })
         let batch = try #require(try loader.next())
         #expect(batch.weights == [1, 0, 0, 0, 1])
         #expect(batch.labels == [2, 0, 1, 2, 0])
@@ -86,7 +93,9 @@ import Testing
 
     /// Memory that was given back is filled again, and a batch that is held keeps its bytes meanwhile.
     @Test func slabsAreReused() throws {
-        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, prefetch: 2) { [$0 % 60, ($0 + 1) % 60, 7] }
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, prefetch: 2) {
+            [$0 % 60, ($0 + 1) % 60, 7]
+        }
         let held = try #require(try loader.next())
         let before = bytes(held)
         var seen = Swift.Set<Int>()
@@ -103,7 +112,8 @@ import Testing
     /// Stopped or dropped at any moment, the threads end; a hang would be caught by the time limit.
     @Test(.timeLimit(.minutes(1))) func endsAtAnyMoment() throws {
         for round in 0..<60 {
-            let loader = BatchLoader(set: set, shortSide: 30, workers: 1 + round % 4, prefetch: 1 + round % 3) { [$0 % 60, 1, 2, 3, 4, 5] }
+            let loader = BatchLoader(set: set, shortSide: 30, workers: 1 + round % 4, prefetch: 1 + round % 3)
+            { [$0 % 60, 1, 2, 3, 4, 5] }
             for _ in 0..<round % 4 { _ = try loader.next() }
             if round % 2 == 0 {
                 loader.stop()
@@ -121,9 +131,7 @@ import Testing
 
     @Test func wrongPlanIsAnError() throws {
         let loader = BatchLoader(set: set, shortSide: 16, workers: 2) { $0 == 0 ? [1] : [60] }
-        let error = #expect(throws: DatasetError.self) {
-            for _ in 0..<3 { _ = try loader.next() }
-        }
+        let error = #expect(throws: DatasetError.self) { for _ in 0..<3 { _ = try loader.next() } }
         #expect(error?.kind == .badOption)
         #expect(error?.description.contains("image 60") == true)
     }

@@ -19,13 +19,18 @@ import Testing
         try folder.write(encodeJPEG(smoothPicture(width: 8, height: 8)), "b/1.jpg")
         let name = Array(folder.path.utf8) + Array("/a/".utf8) + [0xE9] + Array(".jpg".utf8) + [0]
         try #require(
-            name.withUnsafeBufferPointer { $0.withMemoryRebound(to: CChar.self) { rename(folder.path + "/a/1.jpg", $0.baseAddress) } } == 0)
+            name.withUnsafeBufferPointer {
+                $0.withMemoryRebound(to: CChar.self) { rename(folder.path + "/a/1.jpg", $0.baseAddress) }
+            } == 0)
         let set = try Dataset.load(root: folder.path, validationFraction: 0).training
-        let error = #expect(throws: ImageError.self) { try loadImage(path: set.absolutePath(0), shortSide: 8) }
+        let error = #expect(throws: ImageError.self) {
+            try loadImage(path: set.absolutePath(0), shortSide: 8)
+        }
         #expect(error?.description.contains("not UTF-8") == true, "\(error?.description ?? "")")
     }
 
-    /// What models are measured with: `val` whole, alone too; else what `load` holds out, or all; nothing is asked of what trains.
+    /// What models are measured with: `val` whole, alone too; else what `load` holds out, or all; nothing is
+    /// asked of what trains.
     @Test func evaluation() throws {
         let folder = try TemporaryFolder()
         for index in 0..<40 { try folder.write([], "set/\(index % 4 == 0 ? "a" : "b")/\(index).jpg") }
@@ -48,7 +53,8 @@ import Testing
         try folder.write([], "train/train/a/1.jpg")
         #expect(try paths("train", 1) == ["train/a/1.jpg"])
         for (name, fraction, found) in [
-            ("few", 1e-9, "holds out none of its 1 photographs"), ("none", 1, "none"), ("few/a", 1, "no class folders"),
+            ("few", 1e-9, "holds out none of its 1 photographs"), ("none", 1, "none"),
+            ("few/a", 1, "no class folders"),
         ] {
             let error = #expect(throws: DatasetError.self) { try paths(name, fraction) }
             #expect(error?.description.contains(found) == true, "\(String(describing: error))")
@@ -58,8 +64,9 @@ import Testing
     @Test func trainAndValFolders() throws {
         let folder = try TemporaryFolder()
         for name in [
-            "train/b/2.jpg", "train/b/10.JPG", "train/b/1.JpEg", "train/a/x.jpeg", "train/É/x.jpg", "val/b/y.jpg", "train/b/notes.txt",
-            "train/b/.hidden.jpg", "train/b/jpg", "train/readme", "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.png",
+            "train/b/2.jpg", "train/b/10.JPG", "train/b/1.JpEg", "train/a/x.jpeg", "train/É/x.jpg",
+            "val/b/y.jpg", "train/b/notes.txt", "train/b/.hidden.jpg", "train/b/jpg", "train/readme",
+            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.png",
         ] { try folder.write([1], name) }
         try folder.write([1], "target.png")
         symlink(folder.path + "/target.png", folder.path + "/train/a/link.jpg")
@@ -97,7 +104,8 @@ import Testing
         #expect(moved.validation.files == dataset.validation.files)
     }
 
-    /// Written down once: a changed hash would silently move files between training and validation of existing runs.
+    /// Written down once: a changed hash would silently move files between training and validation of
+    /// existing runs.
     @Test func hashIsFixed() {
         #expect(pathHash("") == 0xEFD0_1F60_BA99_2926)
         #expect(pathHash("cat/1.jpg") != pathHash("cat/2.jpg"))
@@ -166,7 +174,8 @@ import Testing
 
     @Test func relabelling() throws {
         let set = ImageSet(
-            root: "r", classes: ["a", "b", "c"], files: [ImageFile(path: "a/1", label: 0), ImageFile(path: "c/1", label: 2)])
+            root: "r", classes: ["a", "b", "c"],
+            files: [ImageFile(path: "a/1", label: 0), ImageFile(path: "c/1", label: 2)])
         #expect(try set.relabelled(classes: ["c", "x", "a"]).files.map(\.label) == [2, 0])
         let error = #expect(throws: DatasetError.self) { try set.relabelled(classes: ["a", "b"]) }
         #expect(error?.kind == .unknownClass)
@@ -179,7 +188,8 @@ import Testing
         let sample = set.statisticsSample(limit: 100)
         #expect(sample.count == 100)
         #expect(Set(sample.files.map(\.path)).count == 100)
-        // any file's place in the folder is as good as any other's: 50 from the first half expected, 5 deviations are 24
+        // any file's place in the folder is as good as any other's: 50 from the first half expected, 5
+        // deviations are 24
         #expect((26...74).contains(sample.files.filter { files[0..<500].contains($0) }.count))
         #expect(set.statisticsSample(limit: 1000).files == files)
     }
@@ -207,7 +217,8 @@ import Testing
         }
         for channel in 0..<3 {
             let mean = values[channel].reduce(0, +) / Double(values[channel].count)
-            let variance = values[channel].map { ($0 - mean) * ($0 - mean) }.reduce(0, +) / Double(values[channel].count)
+            let variance =
+                values[channel].map { ($0 - mean) * ($0 - mean) }.reduce(0, +) / Double(values[channel].count)
             // double rounding only
             #expect(abs(measured.mean[channel] - mean) < 1e-9)
             #expect(abs(measured.deviation[channel] - variance.squareRoot()) < 1e-9)

@@ -3,7 +3,8 @@ import Testing
 
 @testable import ImageData
 
-/// Quality 95 on smooth pictures: quantisation, chroma at half size and the conversion's rounding stay within this many levels.
+/// Quality 95 on smooth pictures: quantisation, chroma at half size and the conversion's rounding stay within
+/// this many levels.
 private let jpegTolerance = 10
 
 @Suite struct JPEGTests {
@@ -16,7 +17,8 @@ private let jpegTolerance = 10
 
     @Test func progressive() throws {
         let picture = smoothPicture(width: 64, height: 48)
-        let bytes = try encodeJPEG(picture.pixels, width: 64, height: 48, stored: .ycc, quality: 95, progressive: true)
+        let bytes = try encodeJPEG(
+            picture.pixels, width: 64, height: 48, stored: .ycc, quality: 95, progressive: true)
         #expect(largestDifference(try decodeJPEG(bytes).pixels, picture.pixels) <= jpegTolerance)
     }
 
@@ -47,7 +49,8 @@ private let jpegTolerance = 10
     @Test func plainCMYK() throws {
         let ink: [UInt8] = (0..<16 * 16).flatMap { _ in [0, 255, 128, 51] }
         var bytes = try encodeJPEG(ink, width: 16, height: 16, stored: .cmyk, quality: 97)
-        let adobe = try #require(bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xEE })
+        let adobe = try #require(
+            bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xEE })
         bytes.removeSubrange(adobe..<adobe + 2 + Int(bytes[adobe + 3]))
         let decoded = try decodeJPEG(bytes)
         #expect(largestDifference(Array(decoded.pixels[0..<3]), [204, 0, 102]) <= jpegTolerance)
@@ -56,7 +59,8 @@ private let jpegTolerance = 10
     /// Every orientation, in both byte orders: the decoded picture is the upright one.
     @Test(arguments: 1...8, [false, true]) func exifOrientation(orientation: Int, bigEndian: Bool) throws {
         let upright = smoothPicture(width: 48, height: 32)
-        // what a camera stores: each stored pixel read from the upright picture, by the standard's definition of row 0 and column 0
+        // what a camera stores: each stored pixel read from the upright picture, by the standard's definition
+        // of row 0 and column 0
         let (storedWidth, storedHeight) = orientation >= 5 ? (32, 48) : (48, 32)
         var stored: [UInt8] = []
         for row in 0..<storedHeight {
@@ -75,8 +79,10 @@ private let jpegTolerance = 10
                 stored += upright.pixels[3 * (y * 48 + x)..<3 * (y * 48 + x) + 3]
             }
         }
-        let plain = try encodeJPEG(DecodedImage(width: storedWidth, height: storedHeight, pixels: stored), quality: 95)
-        let decoded = try decodeJPEG(withSegment(exif(orientation: orientation, bigEndian: bigEndian), in: plain))
+        let plain = try encodeJPEG(
+            DecodedImage(width: storedWidth, height: storedHeight, pixels: stored), quality: 95)
+        let decoded = try decodeJPEG(
+            withSegment(exif(orientation: orientation, bigEndian: bigEndian), in: plain))
         #expect(decoded.width == 48 && decoded.height == 32)
         #expect(largestDifference(decoded.pixels, upright.pixels) <= jpegTolerance)
     }
@@ -105,13 +111,18 @@ private let jpegTolerance = 10
 
     @Test func scaledDecodingKeepsTheShortSide() throws {
         let bytes = try encodeJPEG(smoothPicture(width: 400, height: 300), quality: 95)
-        for (target, expected) in [(300, 300), (151, 300), (150, 150), (76, 150), (75, 75), (38, 38), (10, 38), (500, 300)] {
+        for (target, expected) in [
+            (300, 300), (151, 300), (150, 150), (76, 150), (75, 75), (38, 38), (10, 38), (500, 300),
+        ] {
             let decoded = try decodeJPEG(bytes, shortSide: target)
             #expect(decoded.height == expected, "short side \(target)")
         }
         // the half-size picture is the whole one averaged
         let half = try decodeJPEG(bytes, shortSide: 150)
-        #expect(largestDifference(half.pixels, smoothPicture(width: 400, height: 300).resized(shortSide: 150).pixels) <= jpegTolerance)
+        #expect(
+            largestDifference(
+                half.pixels, smoothPicture(width: 400, height: 300).resized(shortSide: 150).pixels)
+                <= jpegTolerance)
     }
 
     @Test func emptyAndForeignFiles() throws {
@@ -125,17 +136,20 @@ private let jpegTolerance = 10
     /// Cut anywhere before the coded data's end, a file is refused; baseline and progressive alike.
     @Test(arguments: [false, true]) func truncated(progressive: Bool) throws {
         let picture = noisePicture(width: 40, height: 40)
-        let bytes = try encodeJPEG(picture.pixels, width: 40, height: 40, stored: .ycc, quality: 80, progressive: progressive)
+        let bytes = try encodeJPEG(
+            picture.pixels, width: 40, height: 40, stored: .ycc, quality: 80, progressive: progressive)
         for count in stride(from: 3, to: bytes.count - 8, by: 7) {
             let error = #expect(throws: ImageError.self) { try decodeJPEG(Array(bytes[0..<count])) }
-            #expect(error?.kind == .truncated, "\(count) of \(bytes.count) bytes: \(String(describing: error))")
+            #expect(
+                error?.kind == .truncated, "\(count) of \(bytes.count) bytes: \(String(describing: error))")
         }
     }
 
     /// All pixels are there: no end marker, bytes behind it, bytes between segments. None of these is damage.
     @Test(arguments: [false, true]) func harmlessWarnings(progressive: Bool) throws {
         let picture = smoothPicture(width: 40, height: 40)
-        let bytes = try encodeJPEG(picture.pixels, width: 40, height: 40, stored: .ycc, quality: 90, progressive: progressive)
+        let bytes = try encodeJPEG(
+            picture.pixels, width: 40, height: 40, stored: .ycc, quality: 90, progressive: progressive)
         let whole = try decodeJPEG(bytes)
         #expect(try decodeJPEG(bytes.dropLast(2)) == whole)
         #expect(try decodeJPEG(bytes + [1, 2, 3, 0xFF, 0xFF, 0xD8]) == whole)
@@ -155,7 +169,8 @@ private let jpegTolerance = 10
         early.replaceSubrange(start + 200..<start + 202, with: [0xFF, 0xD9])
         #expect(#expect(throws: ImageError.self) { try decodeJPEG(early) }?.kind == .damaged)
         // a Huffman table that does not add up
-        let table = try #require(bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC4 })
+        let table = try #require(
+            bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC4 })
         for at in table + 5..<table + 21 { bytes[at] = 0xFF }
         #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .damaged)
     }
@@ -165,7 +180,9 @@ private let jpegTolerance = 10
         var bytes = try encodeJPEG(smoothPicture(width: 16, height: 16), quality: 80)
         let frame = frameHeader(bytes)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xEA, 0x60, 0xEA, 0x60])
-        let error = #expect(throws: ImageError.self) { try decodeJPEG(bytes, shortSide: 64, name: "huge.jpg") }
+        let error = #expect(throws: ImageError.self) {
+            try decodeJPEG(bytes, shortSide: 64, name: "huge.jpg")
+        }
         #expect(error?.kind == .tooLarge)
         #expect(error?.description.contains("60000 x 60000") == true)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xFF, 0xFF, 0x00, 0x10])
@@ -188,7 +205,8 @@ private let jpegTolerance = 10
     @Test func mutations() throws {
         let seeds = try [false, true].map {
             try encodeJPEG(
-                smoothPicture(width: 33, height: 20).pixels, width: 33, height: 20, stored: .ycc, quality: 70, progressive: $0)
+                smoothPicture(width: 33, height: 20).pixels, width: 33,
+                height: 20, stored: .ycc, quality: 70, progressive: $0)
         }
         var state: UInt64 = 7
         func random(_ bound: Int) -> Int {
@@ -198,7 +216,8 @@ private let jpegTolerance = 10
         var decoded = 0
         var refused = 0
         for round in 0..<3000 {
-            var bytes = withSegment(exif(orientation: 1 + round % 8, bigEndian: round % 3 == 0), in: seeds[round % 2])
+            var bytes = withSegment(
+                exif(orientation: 1 + round % 8, bigEndian: round % 3 == 0), in: seeds[round % 2])
             for _ in 0..<1 + random(4) { bytes[random(bytes.count)] = UInt8(random(256)) }
             do throws(ImageError) {
                 let picture = try decodeJPEG(bytes, shortSide: 8)
@@ -216,21 +235,33 @@ private let jpegTolerance = 10
         let folder = try TemporaryFolder()
         let good = try encodeJPEG(smoothPicture(width: 20, height: 20))
         #expect(try loadImage(path: folder.write(good, "good.jpg"), shortSide: 20).width == 20)
-        #expect(#expect(throws: ImageError.self) { try loadImage(path: folder.path + "/none.jpg", shortSide: 20) }?.kind == .missing)
-        #expect(#expect(throws: ImageError.self) { try loadImage(path: folder.path, shortSide: 20) }?.kind == .unreadable)
+        #expect(
+            #expect(throws: ImageError.self) {
+                try loadImage(path: folder.path + "/none.jpg", shortSide: 20)
+            }?.kind == .missing)
+        #expect(
+            #expect(throws: ImageError.self) { try loadImage(path: folder.path, shortSide: 20) }?.kind
+                == .unreadable)
         let empty = try folder.write([], "empty.jpg")
         #expect(throws: ImageError(.empty, file: empty)) { try loadImage(path: empty, shortSide: 20) }
         // a pipe must not block the reader
         mkfifo(folder.path + "/pipe.jpg", 0o644)
-        #expect(#expect(throws: ImageError.self) { try loadImage(path: folder.path + "/pipe.jpg", shortSide: 20) }?.kind == .unreadable)
+        #expect(
+            #expect(throws: ImageError.self) {
+                try loadImage(path: folder.path + "/pipe.jpg", shortSide: 20)
+            }?.kind == .unreadable)
         let locked = try folder.write(good, "locked.jpg")
         chmod(locked, 0)
         if geteuid() != 0 {  // root may read everything
-            #expect(#expect(throws: ImageError.self) { try loadImage(path: locked, shortSide: 20) }?.kind == .noPermission)
+            #expect(
+                #expect(throws: ImageError.self) { try loadImage(path: locked, shortSide: 20) }?.kind
+                    == .noPermission)
         }
         // a strip that would grow to gigabytes
         let strip = try folder.write(encodeJPEG(smoothPicture(width: 60_000, height: 1)), "strip.jpg")
-        #expect(#expect(throws: ImageError.self) { try loadImage(path: strip, shortSide: 224) }?.kind == .tooLarge)
+        #expect(
+            #expect(throws: ImageError.self) { try loadImage(path: strip, shortSide: 224) }?.kind == .tooLarge
+        )
     }
 
     @Test(arguments: ImageError.Kind.allCases) func messagesNameTheFileAndWhatToDo(kind: ImageError.Kind) {

@@ -10,9 +10,9 @@ import Testing
         #expect(crc32([]) == 0 && adler32([]) == 1)
     }
 
-    /// Reads the file back by the format's own rules: chunks with right sums, stored blocks that hold the rows.
-    @Test(arguments: [(1, 1), (7, 5), (200, 150)])
-    func readsBack(width: Int, height: Int) throws {
+    /// Reads the file back by the format's own rules: chunks with right sums, stored blocks that hold the
+    /// rows.
+    @Test(arguments: [(1, 1), (7, 5), (200, 150)]) func readsBack(width: Int, height: Int) throws {
         let picture = noisePicture(width: width, height: height)
         let file = encodePNG(picture)
         #expect(file.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
@@ -21,7 +21,8 @@ import Testing
         var at = 8
         while at < file.count {
             let count = number(at)
-            chunks[String(decoding: file[at + 4..<at + 8], as: UTF8.self)] = Array(file[at + 8..<at + 8 + count])
+            chunks[String(decoding: file[at + 4..<at + 8], as: UTF8.self)] = Array(
+                file[at + 8..<at + 8 + count])
             #expect(number(at + 8 + count) == Int(crc32(Array(file[at + 4..<at + 8 + count]))))
             at += 12 + count
         }
@@ -45,13 +46,17 @@ import Testing
         for y in 0..<height {
             let start = y * (1 + 3 * width)
             #expect(rows[start] == 0)
-            #expect(rows[start + 1..<start + 1 + 3 * width] == picture.pixels[3 * y * width..<3 * (y + 1) * width])
+            #expect(
+                rows[start + 1..<start + 1 + 3 * width] == picture.pixels[3 * y * width..<3 * (y + 1) * width]
+            )
         }
     }
 
     /// A caption stays below its panel and changes nothing of the panels.
     @Test func sheetKeepsItsPanels() {
-        let panels = (0..<5).map { (image: noisePicture(width: 20, height: 16, seed: UInt64($0 + 1)), caption: "A longer") }
+        let panels = (0..<5).map {
+            (image: noisePicture(width: 20, height: 16, seed: UInt64($0 + 1)), caption: "A longer")
+        }
         let sheet = ContactSheet.draw(panels, columns: 2)
         #expect(sheet.width == 2 * 24 + 4 && sheet.height == 3 * (16 + 4 + 20) + 4)
         for (index, panel) in panels.enumerated() {

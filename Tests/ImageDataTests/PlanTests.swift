@@ -15,37 +15,41 @@ import Testing
         #expect(try EpochPlan(count: 103, batchSize: 10, seed: 4, epoch: 0).parts != plan.parts)
     }
 
-    @Test(arguments: [2, 4, 8]) func shardsAreFixedParts(shards: Int) throws {
-        let first = try EpochPlan(count: 107, batchSize: 16, shards: shards, seed: 3, epoch: 0)
-        let second = try EpochPlan(count: 107, batchSize: 16, shards: shards, seed: 3, epoch: 1)
+    @Test(arguments: [2, 4, 8]) func microBatchesAreFixedParts(microBatches: Int) throws {
+        let first = try EpochPlan(count: 107, batchSize: 16, microBatches: microBatches, seed: 3, epoch: 0)
+        let second = try EpochPlan(count: 107, batchSize: 16, microBatches: microBatches, seed: 3, epoch: 1)
         #expect(first.parts.map(Set.init) == second.parts.map(Set.init))
         #expect(first.parts != second.parts)
-        #expect(first.parts.allSatisfy { $0.count == 107 / shards })
-        #expect(Set(first.parts.joined()).count == 107 / shards * shards)
+        #expect(first.parts.allSatisfy { $0.count == 107 / microBatches })
+        #expect(Set(first.parts.joined()).count == 107 / microBatches * microBatches)
         for index in 0..<first.batchCount {
             let batch = try #require(first.batch(index))
-            let share = 16 / shards
-            for shard in 0..<shards {
-                let mine = Array(batch[shard * share..<(shard + 1) * share])
-                #expect(first.batch(index, shard: shard) == mine)
-                #expect(Set(mine).isSubset(of: Set(first.parts[shard])))
+            let share = 16 / microBatches
+            for microBatch in 0..<microBatches {
+                let mine = Array(batch[microBatch * share..<(microBatch + 1) * share])
+                #expect(first.batch(index, microBatch: microBatch) == mine)
+                #expect(Set(mine).isSubset(of: Set(first.parts[microBatch])))
             }
         }
-        #expect(first.batch(0, shard: shards) == nil)
+        #expect(first.batch(0, microBatch: microBatches) == nil)
     }
 
     /// Every position is as likely to be drawn first as any other.
     @Test func shuffleIsEven() throws {
         var counts = [Int](repeating: 0, count: 8)
-        for epoch in 0..<4000 { counts[try #require(EpochPlan(count: 8, batchSize: 8, seed: 1, epoch: epoch).batch(0))[0]] += 1 }
+        for epoch in 0..<4000 {
+            counts[try #require(EpochPlan(count: 8, batchSize: 8, seed: 1, epoch: epoch).batch(0))[0]] += 1
+        }
         // 500 expected, five standard deviations are 105
         #expect(counts.allSatisfy { (395...605).contains($0) }, "\(counts)")
     }
 
     @Test func badPlans() {
-        for (count, batch, shards) in [(10, 0, 1), (10, 11, 1), (10, 4, 3), (10, 4, 0), (0, 1, 1), (7, 8, 2)] {
+        for (count, batch, microBatches) in [
+            (10, 0, 1), (10, 11, 1), (10, 4, 3), (10, 4, 0), (0, 1, 1), (7, 8, 2),
+        ] {
             let error = #expect(throws: DatasetError.self) {
-                try EpochPlan(count: count, batchSize: batch, shards: shards, seed: 1, epoch: 0)
+                try EpochPlan(count: count, batchSize: batch, microBatches: microBatches, seed: 1, epoch: 0)
             }
             #expect(error?.kind == .badOption)
         }

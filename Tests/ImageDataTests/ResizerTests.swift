@@ -2,7 +2,8 @@ import Testing
 
 @testable import ImageData
 
-/// The definition in plain Double: every output pixel is the weighted mean over a triangle as wide as its step in the source.
+/// The definition in plain Double: every output pixel is the weighted mean over a triangle as wide as its
+/// step in the source.
 private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: Int) -> [Double] {
     func weights(_ from: Int, _ to: Int, _ position: Int) -> [Double] {
         let scale = Double(from) / Double(to)
@@ -21,7 +22,9 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
                 var sum = 0.0
                 for (row, rowWeight) in down.enumerated() where rowWeight > 0 {
                     for (column, weight) in across.enumerated() where weight > 0 {
-                        sum += rowWeight * weight * Double(picture.pixels[3 * (row * picture.width + column) + channel])
+                        sum +=
+                            rowWeight * weight
+                            * Double(picture.pixels[3 * (row * picture.width + column) + channel])
                     }
                 }
                 output.append(sum)
@@ -33,7 +36,8 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
 
 @Suite struct ResizerTests {
     @Test(arguments: [
-        (13, 7, 7), (13, 7, 5), (64, 48, 17), (48, 64, 17), (33, 33, 32), (20, 31, 64), (5, 5, 11), (1, 1, 4), (3, 40, 2), (100, 101, 1),
+        (13, 7, 7), (13, 7, 5), (64, 48, 17), (48, 64, 17), (33, 33, 32), (20, 31, 64), (5, 5, 11), (1, 1, 4),
+        (3, 40, 2), (100, 101, 1),
     ]) func matchesTheDefinition(width: Int, height: Int, shortSide: Int) {
         let picture = noisePicture(width: width, height: height)
         let resized = picture.resized(shortSide: shortSide)
@@ -58,7 +62,9 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
 
     @Test func flatStaysFlat() {
         let flat = DecodedImage(width: 77, height: 50, pixels: Array(repeating: 255, count: 3 * 77 * 50))
-        for side in [1, 13, 49, 51, 120] { #expect(flat.resized(shortSide: side).pixels.allSatisfy { $0 == 255 }) }
+        for side in [1, 13, 49, 51, 120] {
+            #expect(flat.resized(shortSide: side).pixels.allSatisfy { $0 == 255 })
+        }
     }
 
     /// One instance serves pictures of any sizes, one after another.
@@ -70,7 +76,8 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
             let buffer = PixelBuffer(capacity: 3 * size.width * size.height)
             picture.pixels.withUnsafeBufferPointer {
                 resizer.resize(
-                    $0.baseAddress!, width: width, height: height, into: buffer.bytes, newWidth: size.width, newHeight: size.height)
+                    $0.baseAddress!, width: width, height: height,
+                    into: buffer.bytes, newWidth: size.width, newHeight: size.height)
             }
             let bytes = Array(UnsafeBufferPointer(start: buffer.bytes, count: 3 * size.width * size.height))
             #expect(bytes == picture.resized(shortSide: side).pixels)

@@ -17,8 +17,7 @@ final class TemporaryFolder {
         try? FileManager.default.removeItem(atPath: path)
     }
 
-    @discardableResult
-    func write(_ bytes: [UInt8], _ name: String) throws -> String {
+    @discardableResult func write(_ bytes: [UInt8], _ name: String) throws -> String {
         let file = path + "/" + name
         try FileManager.default.createDirectory(
             atPath: (file as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
@@ -66,7 +65,8 @@ func meanDifference(_ left: [UInt8], _ right: [UInt8]) -> Double {
 /// A file with an APP1 segment put right behind the start marker.
 func withSegment(_ payload: [UInt8], in file: [UInt8], marker: UInt8 = 0xE1) -> [UInt8] {
     let length = payload.count + 2
-    return Array(file[0..<2]) + [0xFF, marker, UInt8(length >> 8), UInt8(length & 255)] + payload + Array(file[2...])
+    return Array(file[0..<2]) + [0xFF, marker, UInt8(length >> 8), UInt8(length & 255)] + payload
+        + Array(file[2...])
 }
 
 /// An EXIF payload with one entry, the orientation.
@@ -77,7 +77,8 @@ func exif(orientation: Int, bigEndian: Bool) -> [UInt8] {
     }
     let order = [UInt8](bigEndian ? "MM".utf8 : "II".utf8)
     let entry = number(0x0112, 2) + number(3, 2) + number(1, 4) + number(orientation, 2) + [0, 0]
-    return [UInt8]("Exif".utf8) + [0, 0] + order + number(42, 2) + number(8, 4) + number(1, 2) + entry + number(0, 4)
+    return [UInt8]("Exif".utf8) + [0, 0] + order + number(42, 2) + number(8, 4) + number(1, 2) + entry
+        + number(0, 4)
 }
 
 /// Where the frame header (SOF0 or SOF2) begins.

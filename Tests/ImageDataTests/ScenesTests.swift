@@ -31,13 +31,16 @@ import Testing
         #expect(first != Scenes.draw(label: 0, index: 0, size: 32, seed: 2))
     }
 
-    /// The same scene with another class differs where the object is and nowhere else, so the background tells nothing of the class.
+    /// The same scene with another class differs where the object is and nowhere else, so the background
+    /// tells nothing of the class.
     @Test(arguments: 0..<10) func onlyTheObjectTellsTheClass(label: Int) {
         let size = 64
         for index in 0..<5 {
             let one = Scenes.draw(label: label, index: index, size: size, seed: 1)
             let other = Scenes.draw(label: (label + 1) % 10, index: index, size: size, seed: 1)
-            let changed = (0..<size * size).filter { one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3] }
+            let changed = (0..<size * size).filter {
+                one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3]
+            }
             // an object fits a square of 75 % of the side and its border
             let columns = changed.map { $0 % size }
             #expect(changed.count > 40)
@@ -45,26 +48,39 @@ import Testing
         }
     }
 
-    /// The hard set has the same training pictures; its validation pictures show the same scenes darker, and none is as it was.
+    /// The hard set has the same training pictures; its validation pictures show the same scenes darker, and
+    /// none is as it was.
     @Test func hardSetDiffersInValidationAlone() throws {
         let folder = try TemporaryFolder()
         try Scenes.write(to: folder.path + "/plain", count: 50, size: 32, classes: 5, seed: 3)
         try Scenes.write(
-            to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3, validationHardships: Set(Scenes.Hardship.allCases))
+            to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3,
+            validationHardships: Set(Scenes.Hardship.allCases))
         let plain = try Dataset.load(root: folder.path + "/plain")
         let hard = try Dataset.load(root: folder.path + "/hard")
-        func bytes(_ set: ImageSet, _ index: Int) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: set.absolutePath(index))) }
-        #expect(plain.training.files == hard.training.files && plain.validation.files == hard.validation.files)
-        for index in 0..<plain.training.count { #expect(try bytes(plain.training, index) == bytes(hard.training, index)) }
-        for index in 0..<plain.validation.count { #expect(try bytes(plain.validation, index) != bytes(hard.validation, index)) }
+        func bytes(_ set: ImageSet, _ index: Int) throws -> Data {
+            try Data(contentsOf: URL(fileURLWithPath: set.absolutePath(index)))
+        }
+        #expect(
+            plain.training.files == hard.training.files && plain.validation.files == hard.validation.files)
+        for index in 0..<plain.training.count {
+            #expect(try bytes(plain.training, index) == bytes(hard.training, index))
+        }
+        for index in 0..<plain.validation.count {
+            #expect(try bytes(plain.validation, index) != bytes(hard.validation, index))
+        }
     }
 
     @Test func hardConditionsDarken() {
-        func mean(_ picture: DecodedImage) -> Double { Double(picture.pixels.reduce(0) { $0 + Int($1) }) / Double(picture.pixels.count) }
+        func mean(_ picture: DecodedImage) -> Double {
+            Double(picture.pixels.reduce(0) { $0 + Int($1) }) / Double(picture.pixels.count)
+        }
         let pairs = (0..<20).map { index in
             (
                 mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1)),
-                mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1, hardships: Set(Scenes.Hardship.allCases)))
+                mean(
+                    Scenes.draw(
+                        label: 1, index: index, size: 32, seed: 1, hardships: Set(Scenes.Hardship.allCases)))
             )
         }
         // exposure is at most 0.85 and light at most 1.3, fall-off never brightens: on average clearly darker
@@ -77,7 +93,9 @@ import Testing
             (0..<10).map { index in
                 let one = Scenes.draw(label: 2, index: index, size: 64, seed: 1, objectScale: scale)
                 let other = Scenes.draw(label: 9, index: index, size: 64, seed: 1, objectScale: scale)
-                return (0..<64 * 64).filter { one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3] }.count
+                return (0..<64 * 64).filter {
+                    one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3]
+                }.count
             }.reduce(0, +)
         }
         let (small, normal) = (changed(.small), changed(.normal))
@@ -89,7 +107,8 @@ import Testing
         let folder = try TemporaryFolder()
         try folder.folder("here")
         try Scenes.write(to: folder.path + "/here/", count: 10, size: 16, classes: 2, seed: 1)
-        #expect(try Dataset.load(root: folder.path + "/here").classes == ["checkered-square", "striped-disc"])
+        #expect(
+            try Dataset.load(root: folder.path + "/here").classes == ["checkered-square", "striped-disc"])
     }
 
     /// What a killed call has left goes; what another one draws at this moment stays.
@@ -99,19 +118,22 @@ import Testing
         let ended = try Process.run(URL(fileURLWithPath: "/bin/true"), arguments: [])
         ended.waitUntilExit()
         let names = [
-            ".new.partial-\(ended.processIdentifier)", ".new.partial-\(getppid())", ".newer.partial-\(ended.processIdentifier)",
-            ".new.partial-x",
+            ".new.partial-\(ended.processIdentifier)", ".new.partial-\(getppid())",
+            ".newer.partial-\(ended.processIdentifier)", ".new.partial-x",
         ]
         for name in names { try folder.write([1], name + "/train/file") }
         try Scenes.write(to: folder.path + "/new", count: 10, size: 16, classes: 2, seed: 1)
-        #expect(try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path)) == Swift.Set(names.dropFirst() + ["new"]))
+        #expect(
+            try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path))
+                == Swift.Set(names.dropFirst() + ["new"]))
     }
 
     @Test func mistakes() throws {
         let folder = try TemporaryFolder()
         func kind(to name: String, count: Int = 50, size: Int = 16, classes: Int = 10) -> DatasetError.Kind? {
             #expect(throws: DatasetError.self) {
-                try Scenes.write(to: folder.path + "/" + name, count: count, size: size, classes: classes, seed: 1)
+                try Scenes.write(
+                    to: folder.path + "/" + name, count: count, size: size, classes: classes, seed: 1)
             }?.kind
         }
         try folder.write([1], "full/file")
@@ -123,6 +145,7 @@ import Testing
         #expect(kind(to: "new", classes: 1) == .badOption)
         #expect(kind(to: "new", classes: 11) == .badOption)
         #expect(kind(to: "file/below") == .cannotWrite)
-        #expect(try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path)) == ["full", "file"])
+        #expect(
+            try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path)) == ["full", "file"])
     }
 }

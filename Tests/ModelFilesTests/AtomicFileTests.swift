@@ -55,7 +55,8 @@ import Testing
     @Test func fullDiskLeavesTheOldFileAndNothingElse() throws {
         let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("a"), [1, 2, 3])
-        // The limit holds for the whole process, so it is high enough for every other test that runs at the same time.
+        // The limit holds for the whole process, so it is high enough for every other test that runs at the
+        // same time.
         let limit = 64 << 20
         signal(SIGXFSZ, SIG_IGN)
         var old = rlimit()
@@ -64,7 +65,9 @@ import Testing
         setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &low)
         defer { setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &old) }
         let error = #expect(throws: ModelFileError.self) {
-            try SafetensorsFile.write(folder.file("a"), shapes: ["w": [limit / 4 + 1]]) { _ in [Float](repeating: 1, count: limit / 4 + 1) }
+            try SafetensorsFile.write(folder.file("a"), shapes: ["w": [limit / 4 + 1]]) { _ in
+                [Float](repeating: 1, count: limit / 4 + 1)
+            }
         }
         #expect(error?.path == folder.file("a"))
         #expect(error?.description.contains("File too large") == true)
@@ -85,7 +88,10 @@ import Testing
         let path = folder.path
         try await withThrowingTaskGroup(of: Void.self) { group in
             for index in 0..<16 {
-                group.addTask { try AtomicFile.write("\(path)/\(index % 4)", [UInt8](repeating: UInt8(index), count: 10_000)) }
+                group.addTask {
+                    try AtomicFile.write(
+                        "\(path)/\(index % 4)", [UInt8](repeating: UInt8(index), count: 10_000))
+                }
             }
             try await group.waitForAll()
         }

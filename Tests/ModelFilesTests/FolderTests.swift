@@ -21,14 +21,18 @@ import Testing
         let below = folder.file("file/below")
         let calls: [(path: String, said: String, call: () throws -> Void)] = [
             (below, "making this folder failed: Not a directory", { try Folder.create(below) }),
-            (missing, "listing this folder failed: No such file or directory", { _ = try Folder.names(missing) }),
-            (missing, "removing it failed: No such file or directory", { try Folder.remove(missing) }),
+            (
+                missing, "listing this folder failed: No such file or directory",
+                { _ = try Folder.names(missing) }
+            ), (missing, "removing it failed: No such file or directory", { try Folder.remove(missing) }),
             (missing, "renaming it to \(below) failed: ", { try Folder.rename(missing, to: below) }),
         ]
         for (path, said, call) in calls {
             let error = #expect(throws: ModelFileError.self) { try call() }
             let text = error?.description ?? ""
-            #expect(text.hasPrefix("\(path): \(said)") && text.contains(". C") && !text.contains("NSCocoa"), "\(text)")
+            #expect(
+                text.hasPrefix("\(path): \(said)") && text.contains(". C") && !text.contains("NSCocoa"),
+                "\(text)")
         }
     }
 }

@@ -17,7 +17,9 @@ import Testing
 
     @Test func addsALineAtOnceInTheOrderGiven() throws {
         let log = try JSONLinesFile(path)
-        try log.append([JSON.Member("event", .string("train")), JSON.Member("loss", .float(0.7)), JSON.Member("a", .null)])
+        try log.append([
+            JSON.Member("event", .string("train")), JSON.Member("loss", .float(0.7)), JSON.Member("a", .null),
+        ])
         #expect(try text() == #"{"event":"train","loss":0.7,"a":null}"# + "\n")
         try JSONLinesFile(path).append([JSON.Member("step", .integer(3))])
         try log.append([])
@@ -26,7 +28,10 @@ import Testing
 
     @Test func cutsBehindTheLastLineOfAStep() throws {
         let whole = start + line(1) + line(2) + #"{"event":"validate","step":2}"# + "\n" + line(3)
-        for (step, kept) in [(0, start), (1, start + line(1)), (2, String(whole.dropLast(line(3).count))), (3, whole), (9, whole)] {
+        for (step, kept) in [
+            (0, start), (1, start + line(1)),
+            (2, String(whole.dropLast(line(3).count))), (3, whole), (9, whole),
+        ] {
             try write(Array(whole.utf8), path)
             #expect(try JSONLinesFile.truncate(path, afterStep: step) == kept.utf8.count)
             #expect(try text() == kept)
@@ -50,7 +55,9 @@ import Testing
 
     @Test func anOpenLogGoesOnBehindTheCut() throws {
         let log = try JSONLinesFile(path)
-        for step in 1...3 { try log.append([JSON.Member("event", .string("train")), JSON.Member("step", .integer(step))]) }
+        for step in 1...3 {
+            try log.append([JSON.Member("event", .string("train")), JSON.Member("step", .integer(step))])
+        }
         try JSONLinesFile.truncate(path, afterStep: 1)
         try log.append([JSON.Member("step", .integer(5))])
         #expect(try text() == line(1) + "{\"step\":5}\n")
@@ -65,7 +72,5 @@ import Testing
         #expect(try text() == start)
     }
 
-    @Test func aFolderIsNoLog() {
-        #expect(throws: ModelFileError.self) { try JSONLinesFile(folder.path) }
-    }
+    @Test func aFolderIsNoLog() { #expect(throws: ModelFileError.self) { try JSONLinesFile(folder.path) } }
 }

@@ -3,25 +3,23 @@ import Testing
 
 @Suite struct JSONTests {
     @Test func readsEveryKindOfValue() throws {
-        let text = #" { "a" : [ 1 , -2.5e1, true,false , null ] , "b":{}, "c":"x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é" , "d":[] } "#
+        let text =
+            #" { "a" : [ 1 , -2.5e1, true,false , null ] , "b":{}, "c":"x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é" , "d":[] } "#
         let expected = JSON.object([
             JSON.Member("a", .array([.integer(1), .number(-25.0), .bool(true), .bool(false), .null])),
-            JSON.Member("b", .object([])), JSON.Member("c", .string("x\"\\/\u{8}\u{c}\n\r\té😀é")), JSON.Member("d", .array([])),
+            JSON.Member("b", .object([])), JSON.Member("c", .string("x\"\\/\u{8}\u{c}\n\r\té😀é")),
+            JSON.Member("d", .array([])),
         ])
         #expect(try JSON.parse(text) == expected)
         #expect(try JSON.parse(expected.text) == expected)
     }
 
     @Test(arguments: [
-        "", " ", "{", "[", "[1", "[1,", "[1,]", "[,]", "{\"a\"", "{\"a\":", "{\"a\":1,", "{\"a\":1,}", "{a:1}", "{\"a\" 1}", "\"a", "\"\\",
-        "\"\\x\"",
-        "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"a\nb\"", "01", "-", "+1", "1.", ".5", "1e",
-        "1e999", "tru",
+        "", " ", "{", "[", "[1", "[1,", "[1,]", "[,]", "{\"a\"", "{\"a\":", "{\"a\":1,", "{\"a\":1,}",
+        "{a:1}", "{\"a\" 1}", "\"a", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"",
+        "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"a\nb\"", "01", "-", "+1", "1.", ".5", "1e", "1e999", "tru",
         "nul", "NaN", "1 2", "{\"a\":1,\"a\":2}", "'a'", "[1]]", "// a", "\u{FEFF}1",
-    ])
-    func refuses(text: String) {
-        #expect(throws: JSONError.self) { try JSON.parse(text) }
-    }
+    ]) func refuses(text: String) { #expect(throws: JSONError.self) { try JSON.parse(text) } }
 
     @Test func refusesWhatIsNotUTF8() {
         #expect(throws: JSONError.self) { try JSON.parse([0x22, 0xFF, 0x22]) }
@@ -35,7 +33,9 @@ import Testing
     }
 
     @Test func deepNestingIsAnErrorAndNoCrash() throws {
-        func nested(_ depth: Int) -> String { String(repeating: "[", count: depth) + String(repeating: "]", count: depth) }
+        func nested(_ depth: Int) -> String {
+            String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
+        }
         _ = try JSON.parse(nested(64))
         #expect(throws: JSONError.self) { try JSON.parse(nested(65)) }
         #expect(throws: JSONError.self) { try JSON.parse(String(repeating: "{\"a\":", count: 1_000_000)) }
@@ -61,7 +61,9 @@ import Testing
     }
 
     @Test func keepsTheOrderOfKeysAndEscapes() {
-        let value = JSON.object([JSON.Member("z", .integer(1)), JSON.Member("a\"\\\n\u{1}", .string("é/\u{7f}"))])
+        let value = JSON.object([
+            JSON.Member("z", .integer(1)), JSON.Member("a\"\\\n\u{1}", .string("é/\u{7f}")),
+        ])
         #expect(value.text == #"{"z":1,"a\"\\\n\u0001":"é/\u007f"}"#)
         #expect(value["z"] == .integer(1))
         #expect(value["y"] == nil)

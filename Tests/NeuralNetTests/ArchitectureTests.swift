@@ -6,10 +6,16 @@ import Testing
 @Suite struct ArchitectureTests {
     @Test func parses() throws {
         let architecture = try Architecture(parsing: " 32, 64 ,M,F10")
-        #expect(architecture.tokens == [.convolution(filters: 32), .convolution(filters: 64), .maxPooling, .fullyConnected(units: 10)])
+        #expect(
+            architecture.tokens == [
+                .convolution(filters: 32), .convolution(filters: 64), .maxPooling, .fullyConnected(units: 10),
+            ])
         #expect(architecture.description == "32,64,M,F10")
         #expect(try Architecture(parsing: architecture.description) == architecture)
-        #expect(try Architecture(parsing: "F7,F8").tokens == [.fullyConnected(units: 7), .fullyConnected(units: 8)])
+        #expect(
+            try Architecture(parsing: "F7,F8").tokens == [
+                .fullyConnected(units: 7), .fullyConnected(units: 8),
+            ])
     }
 
     @Test func names() throws {
@@ -17,18 +23,18 @@ import Testing
             #expect(try Architecture(parsing: name).specification == specification)
             #expect(try Architecture(parsing: name.uppercased()).specification == specification)
         }
-        #expect(try Architecture(parsing: "linear").tokens.isEmpty && Architecture(parsing: "linear").description == "linear")
+        #expect(
+            try Architecture(parsing: "linear").tokens.isEmpty
+                && Architecture(parsing: "linear").description == "linear")
         #expect(try Architecture(parsing: "vgg16").tokens.count == 13 + 5 + 2)
     }
 
     @Test(arguments: [
-        ("", "empty"), (" ", "empty"), ("32,,M", "''"), ("32,", "''"), ("m", "'m'"), ("32,X", "'X'"), ("0", "'0'"), ("-3", "'-3'"),
-        ("+3", "'+3'"),
-        ("F", "'F'"), ("F0", "'F0'"), ("f8", "'f8'"), ("F+8", "'F+8'"), ("3.5", "'3.5'"), ("65537", "'65537'"),
-        ("99999999999999999999", "unknown"),
+        ("", "empty"), (" ", "empty"), ("32,,M", "''"), ("32,", "''"), ("m", "'m'"), ("32,X", "'X'"),
+        ("0", "'0'"), ("-3", "'-3'"), ("+3", "'+3'"), ("F", "'F'"), ("F0", "'F0'"), ("f8", "'f8'"),
+        ("F+8", "'F+8'"), ("3.5", "'3.5'"), ("65537", "'65537'"), ("99999999999999999999", "unknown"),
         ("F8,4", "'4' follows"), ("F8,M", "'M' follows"), ("resnet", "'resnet'"),
-    ])
-    func refuses(text: String, part: String) {
+    ]) func refuses(text: String, part: String) {
         do {
             _ = try Architecture(parsing: text)
             Issue.record("'\(text)' was taken")
@@ -36,7 +42,9 @@ import Testing
             let said = "\(error)"
             #expect(said.contains(part), "\(said)")
             // What to write instead.
-            #expect(said.contains("after the first F") || (said.contains("deepimage") && said.contains("32,M,64,M,F128")), "\(said)")
+            #expect(
+                said.contains("after the first F")
+                    || (said.contains("deepimage") && said.contains("32,M,64,M,F128")), "\(said)")
         }
     }
 }
@@ -45,52 +53,56 @@ extension OnDevices {
     @Suite struct NetworkTests {
         private func parameters(_ model: String, imageSize: Int, classes: Int) throws -> [Parameter] {
             return try NetworkLayout(
-                Architecture(parsing: model), imageSize: imageSize, classes: classes, options: .init(maximumBatch: 1, training: true),
-                device: try #require(testDevices.first)
+                Architecture(parsing: model), imageSize: imageSize, classes: classes,
+                options: .init(maximumBatch: 1, training: true), device: try #require(testDevices.first)
             ).parameters
         }
 
         /// The listing of torchvision's `vgg16().state_dict()`.
         @Test func namesAndShapesAreTorchvisions() throws {
             let features: [(Int, Int, Int)] = [
-                (0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256), (17, 512, 256),
-                (19, 512, 512), (21, 512, 512), (24, 512, 512), (26, 512, 512), (28, 512, 512),
+                (0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256),
+                (14, 256, 256), (17, 512, 256), (19, 512, 512), (21, 512, 512), (24, 512, 512),
+                (26, 512, 512), (28, 512, 512),
             ]
             let classifier = [(0, 4096, 25088), (3, 4096, 4096), (6, 1000, 4096)]
             let expected =
-                features.flatMap { [("features.\($0).weight", [$1, $2, 3, 3]), ("features.\($0).bias", [$1])] }
-                + classifier.flatMap { [("classifier.\($0).weight", [$1, $2]), ("classifier.\($0).bias", [$1])] }
+                features.flatMap {
+                    [("features.\($0).weight", [$1, $2, 3, 3]), ("features.\($0).bias", [$1])]
+                }
+                + classifier.flatMap {
+                    [("classifier.\($0).weight", [$1, $2]), ("classifier.\($0).bias", [$1])]
+                }
             let parameters = try parameters("vgg16", imageSize: 224, classes: 1000)
             #expect(parameters.map(\.name) == expected.map(\.0))
             #expect(parameters.map(\.shape) == expected.map(\.1))
             #expect(parameters.map(\.index) == Array(parameters.indices))
         }
 
-        /// Weights of the whole network: 212.7 million in the paper's table 2, torchvision's figures for VGG-A and VGG-16.
+        /// Weights of the whole network: 212.7 million in the paper's table 2, torchvision's figures for
+        /// VGG-A and VGG-16.
         @Test(arguments: [("deepimage", 212_761_384), ("scaling", 132_863_336), ("vgg16", 138_357_544)])
         func parameterCounts(model: String, count: Int) throws {
             #expect(try parameters(model, imageSize: 224, classes: 1000).reduce(0) { $0 + $1.count } == count)
         }
 
-        @Test(arguments: testDevices)
-        func tooManyPoolings(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func tooManyPoolings(description: DeviceDescription) throws {
             do {
                 _ = try Network(
-                    Architecture(parsing: "4,M,M,M"), imageSize: 4, classes: 2, options: .init(maximumBatch: 1, training: false),
-                    device: open(description))
+                    Architecture(parsing: "4,M,M,M"), imageSize: 4, classes: 2,
+                    options: .init(maximumBatch: 1, training: false), device: open(description))
                 Issue.record("4 pixels were pooled three times")
-            } catch {
-                #expect("\(error)".contains("4,M,M,M") && "\(error)".contains("--image-size"))
-            }
+            } catch { #expect("\(error)".contains("4,M,M,M") && "\(error)".contains("--image-size")) }
         }
 
-        /// Normal initialisation, the same numbers on every device: He's deviation, and 0.01 for the last layer.
+        /// Normal initialisation, the same numbers on every device: He's deviation, and 0.01 for the last
+        /// layer.
         @Test func initialisation() throws {
             var first: [[Float]]?
             for description in testDevices {
                 let network = try Network(
-                    Architecture(parsing: "32,M,F60"), imageSize: 8, classes: 10, options: .init(maximumBatch: 1, training: false),
-                    device: open(description))
+                    Architecture(parsing: "32,M,F60"), imageSize: 8, classes: 10,
+                    options: .init(maximumBatch: 1, training: false), device: open(description))
                 try network.initialize(seed: 3)
                 let values = try network.parameters.map { try network.export($0) }
                 // Two over the inputs, but for the last layer.
@@ -100,8 +112,11 @@ extension OnDevices {
                         let count = Double(values.count)
                         let square = values.reduce(0.0) { $0 + Double($1) * Double($1) } / count
                         // Five deviations of a mean square of `count` normal numbers.
-                        #expect(abs(square / variance - 1) < 5 * (2 / count).squareRoot(), "\(parameter.name)")
-                        #expect(abs(values.reduce(0.0) { $0 + Double($1) } / count) < 5 * (square / count).squareRoot())
+                        #expect(
+                            abs(square / variance - 1) < 5 * (2 / count).squareRoot(), "\(parameter.name)")
+                        #expect(
+                            abs(values.reduce(0.0) { $0 + Double($1) } / count) < 5
+                                * (square / count).squareRoot())
                     } else {
                         #expect(values.allSatisfy { $0 == 0 })
                     }

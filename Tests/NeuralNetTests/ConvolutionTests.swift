@@ -33,10 +33,13 @@ extension OnDevices {
                 outputGradient = numbers.floats(batch * input.height * input.width * filters)
             }
 
-            var output: FeatureShape { FeatureShape(height: input.height, width: input.width, channels: filters) }
+            var output: FeatureShape {
+                FeatureShape(height: input.height, width: input.width, channels: filters)
+            }
             var label: String { "\(batch) of \(input) (stored \(input.storedChannels)) → \(filters)" }
 
-            /// No gradient where rounding could turn the output's sign, so that every algorithm has the same mask.
+            /// No gradient where rounding could turn the output's sign, so that every algorithm has the same
+            /// mask.
             mutating func silenceKinks(_ output: [Double]) {
                 for (index, value) in output.enumerated() where value < 1e-2 { outputGradient[index] = 0 }
             }
@@ -44,7 +47,8 @@ extension OnDevices {
             func exactOutput() -> [Double] {
                 Oracle.reluForward(
                     Oracle.convolutionForward(
-                        images.doubles, shape: input.oracle(batch: batch), weights: weights.doubles, bias: bias.doubles, filters: filters))
+                        images.doubles, shape: input.oracle(batch: batch), weights: weights.doubles,
+                        bias: bias.doubles, filters: filters))
             }
         }
 
@@ -54,29 +58,35 @@ extension OnDevices {
 
         /// Other algorithms for other passes: with and without masks of their own, in every place.
         private static let mixed = [
-            "winograd4/direct/winograd2", "direct/winograd4/im2col", "im2col/winograd2/direct", "winograd2/im2col/winograd4",
+            "winograd4/direct/winograd2", "direct/winograd4/im2col", "im2col/winograd2/direct",
+            "winograd2/im2col/winograd4",
         ].compactMap { ConvolutionChoice(rawValue: $0)?.algorithms }
 
-        private func run(_ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil) throws -> Passes
-        {
-            let weight = Parameter(name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0)
+        private func run(
+            _ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil
+        ) throws -> Passes {
+            let weight = Parameter(
+                name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0
+            )
             let bias = Parameter(name: "bias", layout: .bias(count: example.filters), index: 1)
             let layer = try Convolution(
-                input: example.input, filters: example.filters, weight: weight, bias: bias, algorithms: algorithms,
-                keepsTransformedWeights: false,
-                device: device)
+                input: example.input, filters: example.filters, weight: weight, bias: bias,
+                algorithms: algorithms, keepsTransformedWeights: false, device: device)
             let fits = example.input.storedChannels % 16 == 0
             for pass in LayerPass.allCases {
-                #expect(layer.algorithms[pass] == (fits || algorithms[pass] == .im2col ? algorithms[pass] : .direct), "\(example.label)")
+                #expect(
+                    layer.algorithms[pass]
+                        == (fits || algorithms[pass] == .im2col ? algorithms[pass] : .direct),
+                    "\(example.label)")
             }
             #expect(layer.outputShape == example.output)
             let batch = example.batch
             let maximum = maximumBatch ?? batch
             let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: maximum) / 4)
             try layer.prepare(
-                weights: [Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias))],
-                workspace: workspace.buffer,
-                maximumBatch: maximum)
+                weights: [
+                    Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias)),
+                ], workspace: workspace.buffer, maximumBatch: maximum)
             let pass = Pass(batch: batch, training: true)
             let input = try Buffer(device, example.input.stored(example.images))
             let output = try Guarded(device, count: batch * example.output.storedCount)
@@ -87,7 +97,8 @@ extension OnDevices {
             let biasGradient = try Guarded(device, count: bias.storedCount)
             let outputGradient = try Guarded(device, example.output.stored(example.outputGradient))
             try layer.backward(
-                input: input, output: output.buffer, outputGradient: outputGradient.buffer, inputGradient: inputGradient?.buffer,
+                input: input, output: output.buffer, outputGradient: outputGradient.buffer,
+                inputGradient: inputGradient?.buffer,
                 parameterGradients: [weightGradient.buffer, biasGradient.buffer], pass: pass)
             _ = try workspace.values()
             _ = try outputGradient.values()
@@ -98,8 +109,8 @@ extension OnDevices {
                 biasGradient: bias.checkedExport(try biasGradient.values()))
         }
 
-        /// The exact results of a layer whose output has the given signs. The device's own do for a single run: a ReLU at its kink is no error of
-        /// backward.
+        /// The exact results of a layer whose output has the given signs. The device's own do for a single
+        /// run: a ReLU at its kink is no error of backward.
         private func exact(_ example: Case, output: [Double], signs: [Double]) -> (
             output: [Double], input: [Double], weights: [Double], bias: [Double]
         ) {
@@ -107,25 +118,32 @@ extension OnDevices {
             let shape = example.input.oracle(batch: example.batch)
             let input =
                 example.input.storedChannels == 4
-                ? [] : Oracle.convolutionBackwardData(gradient, shape: shape, weights: example.weights.doubles, filters: example.filters)
+                ? []
+                : Oracle.convolutionBackwardData(
+                    gradient, shape: shape, weights: example.weights.doubles, filters: example.filters)
             let parameters = Oracle.convolutionBackwardWeights(
                 example.images.doubles, shape: shape, outputGradient: gradient, filters: example.filters)
             return (output, input, parameters.weights, parameters.bias)
         }
 
         private func compare(
-            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]), label: String,
-            tolerance: Double,
-            sourceLocation: SourceLocation = #_sourceLocation
+            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]),
+            label: String, tolerance: Double, sourceLocation: SourceLocation = #_sourceLocation
         ) {
-            #expect(relativeError(passes.output, exact.output) < tolerance, "forward, \(label)", sourceLocation: sourceLocation)
+            #expect(
+                relativeError(passes.output, exact.output) < tolerance, "forward, \(label)",
+                sourceLocation: sourceLocation)
             if let inputGradient = passes.inputGradient {
-                #expect(relativeError(inputGradient, exact.input) < tolerance, "backward-data, \(label)", sourceLocation: sourceLocation)
+                #expect(
+                    relativeError(inputGradient, exact.input) < tolerance, "backward-data, \(label)",
+                    sourceLocation: sourceLocation)
             }
             #expect(
                 relativeError(passes.weightGradient, exact.weights) < tolerance, "backward-weights, \(label)",
                 sourceLocation: sourceLocation)
-            #expect(relativeError(passes.biasGradient, exact.bias) < Tolerance.sum, "bias, \(label)", sourceLocation: sourceLocation)
+            #expect(
+                relativeError(passes.biasGradient, exact.bias) < Tolerance.sum, "bias, \(label)",
+                sourceLocation: sourceLocation)
         }
 
         private func check(
@@ -135,31 +153,42 @@ extension OnDevices {
             let passes = try run(example, algorithms, on: device, maximumBatch: maximumBatch)
             let exact = exact(example, output: example.exactOutput(), signs: passes.output.doubles)
             compare(
-                passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms), sourceLocation: sourceLocation)
+                passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms),
+                sourceLocation: sourceLocation)
         }
 
-        /// Channels that fill no panel, one or several; maps from a single pixel to several tiles, odd and even, narrow and flat.
-        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
-        func oddShapes(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+        /// Channels that fill no panel, one or several; maps from a single pixel to several tiles, odd and
+        /// even, narrow and flat.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func oddShapes(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
             let device = try open(description)
             var seed = 0
             for (channels, filters) in [(5, 20), (16, 16), (20, 48), (48, 5), (1, 1)] {
-                for (height, width) in [(1, 1), (1, 7), (7, 1), (2, 2), (2, 5), (3, 3), (5, 3), (13, 7), (13, 13)] {
+                for (height, width) in [
+                    (1, 1), (1, 7), (7, 1), (2, 2), (2, 5), (3, 3), (5, 3), (13, 7), (13, 13),
+                ] {
                     for batch in [1, 3] {
                         seed += 1
                         let example = Case(
-                            FeatureShape(height: height, width: width, channels: channels), filters: filters, batch: batch, seed: seed)
+                            FeatureShape(height: height, width: width, channels: channels), filters: filters,
+                            batch: batch, seed: seed)
                         try check(example, ConvolutionAlgorithms(algorithm), on: device)
                     }
                 }
             }
         }
 
-        @Test(arguments: testDevices, mixed)
-        func anAlgorithmForEachPass(description: DeviceDescription, algorithms: ConvolutionAlgorithms) throws {
+        @Test(arguments: testDevices, mixed) func anAlgorithmForEachPass(
+            description: DeviceDescription, algorithms: ConvolutionAlgorithms
+        ) throws {
             let device = try open(description)
-            for (channels, filters, height, width) in [(5, 20, 5, 3), (48, 5, 1, 7), (20, 48, 13, 7), (3, 16, 5, 6)] {
-                let example = Case(FeatureShape(height: height, width: width, channels: channels), filters: filters, batch: 3, seed: height)
+            for (channels, filters, height, width) in [
+                (5, 20, 5, 3), (48, 5, 1, 7), (20, 48, 13, 7), (3, 16, 5, 6),
+            ] {
+                let example = Case(
+                    FeatureShape(height: height, width: width, channels: channels), filters: filters,
+                    batch: 3, seed: height)
                 try check(example, algorithms, on: device)
             }
         }
@@ -168,17 +197,22 @@ extension OnDevices {
             for text in ["auto", "direct", "winograd4/direct/winograd2", "im2col/im2col/direct"] {
                 #expect(ConvolutionChoice(rawValue: text)?.rawValue == text)
             }
-            #expect(ConvolutionChoice(rawValue: "direct/direct/direct") == ConvolutionChoice(rawValue: "direct"))
-            for text in ["", "Direct", "direct/", "direct/direct", "direct/auto/direct", "direct/direct/direct/direct"] {
-                #expect(ConvolutionChoice(rawValue: text) == nil, "\(text)")
-            }
+            #expect(
+                ConvolutionChoice(rawValue: "direct/direct/direct") == ConvolutionChoice(rawValue: "direct"))
+            for text in [
+                "", "Direct", "direct/", "direct/direct", "direct/auto/direct", "direct/direct/direct/direct",
+            ] { #expect(ConvolutionChoice(rawValue: text) == nil, "\(text)") }
         }
 
-        /// The image layer, and one whose input is a pooled image: four stored channels. Winograd leaves them to `direct`, which `run` asserts.
-        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
-        func images(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+        /// The image layer, and one whose input is a pooled image: four stored channels. Winograd leaves them
+        /// to `direct`, which `run` asserts.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func images(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
             let device = try open(description)
-            for (size, filters, batch) in [(1, 16, 1), (2, 5, 3), (3, 20, 1), (5, 48, 3), (13, 16, 3), (7, 64, 1)] {
+            for (size, filters, batch) in [
+                (1, 16, 1), (2, 5, 3), (3, 20, 1), (5, 48, 3), (13, 16, 3), (7, 64, 1),
+            ] {
                 for input in [FeatureShape.image(size: size), FeatureShape.image(size: 2 * size + 1).pooled] {
                     #expect(input.storedChannels == 4)
                     let example = Case(input, filters: filters, batch: batch, seed: size)
@@ -188,9 +222,11 @@ extension OnDevices {
         }
 
         /// A pass smaller than the largest uses the same memory.
-        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
-        func smallBatchInMemoryForALargeOne(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
-            let example = Case(FeatureShape(height: 9, width: 6, channels: 20), filters: 33, batch: 2, seed: 77)
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func smallBatchInMemoryForALargeOne(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
+            let example = Case(
+                FeatureShape(height: 9, width: 6, channels: 20), filters: 33, batch: 2, seed: 77)
             try check(example, ConvolutionAlgorithms(algorithm), on: open(description), maximumBatch: 37)
         }
 
@@ -198,7 +234,9 @@ extension OnDevices {
             let image = FeatureShape.image(size: 8)
             let map = FeatureShape(height: 8, width: 8, channels: 20)
             let small = FeatureShape(height: 2, width: 2, channels: 20)
-            for wanted in ConvolutionAlgorithm.allCases { #expect(Convolution.algorithm(wanted: wanted, input: map) == wanted) }
+            for wanted in ConvolutionAlgorithm.allCases {
+                #expect(Convolution.algorithm(wanted: wanted, input: map) == wanted)
+            }
             #expect(Convolution.algorithm(wanted: .winograd2, input: image) == .direct)
             #expect(Convolution.algorithm(wanted: .winograd4, input: image) == .direct)
             #expect(Convolution.algorithm(wanted: .im2col, input: image) == .im2col)
@@ -207,63 +245,70 @@ extension OnDevices {
             #expect(Convolution.algorithm(wanted: nil, input: small) != .winograd4)
         }
 
-        /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as wrong as PyTorch's in its default
-        /// layout, whose error `tools/compare_pytorch error` has measured on random numbers like these (PyTorch 2.15, oneDNN). In channels_last it
-        /// is a third to a half of that.
-        @Test(arguments: testDevices, [(64, 28, 1, 3.28e-6), (128, 14, 2, 2.46e-6)])
-        func accuracyOnVGGShapes(
+        /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as
+        /// wrong as PyTorch's in its default layout, whose error `tools/compare_pytorch error` has measured
+        /// on random numbers like these (PyTorch 2.15, oneDNN). In channels_last it is a third to a half of
+        /// that.
+        @Test(arguments: testDevices, [(64, 28, 1, 3.28e-6), (128, 14, 2, 2.46e-6)]) func accuracyOnVGGShapes(
             description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int, pytorch: Double)
         ) throws {
             let device = try open(description)
             var example = Case(
-                FeatureShape(height: shape.size, width: shape.size, channels: shape.channels), filters: shape.channels, batch: shape.batch,
-                seed: shape.size)
+                FeatureShape(height: shape.size, width: shape.size, channels: shape.channels),
+                filters: shape.channels, batch: shape.batch, seed: shape.size)
             let output = example.exactOutput()
             example.silenceKinks(output)
             let exact = exact(example, output: output, signs: output)
             for algorithms in ConvolutionAlgorithm.allCases.map({ ConvolutionAlgorithms($0) }) + Self.mixed {
                 let passes = try run(example, algorithms, on: device)
-                compare(passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms))
+                compare(
+                    passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms))
                 #expect(
                     relativeError(passes.weightGradient, exact.weights) <= 2 * shape.pytorch,
                     "backward-weights, \(algorithms), \(example.label)")
             }
         }
 
-        /// Work in many chunks, launches and slots: too long for the oracle, so the algorithms are compared with each other.
-        @Test(arguments: testDevices, [(16, 176, 1), (256, 14, 10), (64, 29, 9)])
-        func manyChunks(description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int)) throws {
+        /// Work in many chunks, launches and slots: too long for the oracle, so the algorithms are compared
+        /// with each other.
+        @Test(arguments: testDevices, [(16, 176, 1), (256, 14, 10), (64, 29, 9)]) func manyChunks(
+            description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int)
+        ) throws {
             let device = try open(description)
             var example = Case(
-                FeatureShape(height: shape.size, width: shape.size, channels: shape.channels), filters: shape.channels, batch: shape.batch,
-                seed: shape.size)
+                FeatureShape(height: shape.size, width: shape.size, channels: shape.channels),
+                filters: shape.channels, batch: shape.batch, seed: shape.size)
             example.silenceKinks(try run(example, ConvolutionAlgorithms(.direct), on: device).output.doubles)
             let direct = try run(example, ConvolutionAlgorithms(.direct), on: device)
             let reference = (
-                direct.output.doubles, direct.inputGradient?.doubles ?? [], direct.weightGradient.doubles, direct.biasGradient.doubles
+                direct.output.doubles, direct.inputGradient?.doubles ?? [], direct.weightGradient.doubles,
+                direct.biasGradient.doubles
             )
             for algorithm in ConvolutionAlgorithm.allCases where algorithm != .direct {
                 // Both sides have their error.
                 compare(
-                    try run(example, ConvolutionAlgorithms(algorithm), on: device), reference, label: "\(algorithm), \(example.label)",
+                    try run(example, ConvolutionAlgorithms(algorithm), on: device), reference,
+                    label: "\(algorithm), \(example.label)",
                     tolerance: tolerance(ConvolutionAlgorithms(algorithm)) + Tolerance.sum)
             }
         }
 
         /// For inference the transformed weights are kept, until they are said to have changed.
         @Test(arguments: testDevices, [ConvolutionAlgorithm.winograd2, .winograd4])
-        func keptWeightsFollowChanges(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+        func keptWeightsFollowChanges(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws
+        {
             let device = try open(description)
             let shape = FeatureShape(height: 5, width: 6, channels: 16)
             let weight = Parameter(name: "weight", layout: .convolution(filters: 16, input: shape), index: 0)
             let bias = Parameter(name: "bias", layout: .bias(count: 16), index: 1)
             let layer = try Convolution(
-                input: shape, filters: 16, weight: weight, bias: bias, algorithms: ConvolutionAlgorithms(algorithm),
-                keepsTransformedWeights: true, device: device)
+                input: shape, filters: 16, weight: weight, bias: bias,
+                algorithms: ConvolutionAlgorithms(algorithm), keepsTransformedWeights: true, device: device)
             let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: 1))
             let weights = try Buffer(device, floatCount: weight.storedCount)
             try layer.prepare(
-                weights: [weights, Buffer(device, bias.stored([Float](repeating: 0.1, count: 16)))], workspace: workspace, maximumBatch: 1)
+                weights: [weights, Buffer(device, bias.stored([Float](repeating: 0.1, count: 16)))],
+                workspace: workspace, maximumBatch: 1)
             let output = try Guarded(device, count: shape.storedCount)
             for seed in 1...2 {
                 var numbers = TestNumbers(seed)
@@ -271,13 +316,16 @@ extension OnDevices {
                 try weights.write(weight.stored(values))
                 layer.weightsChanged()
                 for _ in 0..<2 {
-                    try layer.forward(input: Buffer(device, images), output: output.buffer, pass: Pass(batch: 1, training: false))
+                    try layer.forward(
+                        input: Buffer(device, images), output: output.buffer,
+                        pass: Pass(batch: 1, training: false))
                     let exact = Oracle.reluForward(
                         Oracle.convolutionForward(
                             images.doubles, shape: shape.oracle(batch: 1), weights: values.doubles,
-                            bias: [Double](repeating: Double(Float(0.1)), count: 16),
-                            filters: 16))
-                    #expect(relativeError(try output.values(), exact) < tolerance(ConvolutionAlgorithms(algorithm)))
+                            bias: [Double](repeating: Double(Float(0.1)), count: 16), filters: 16))
+                    #expect(
+                        relativeError(try output.values(), exact)
+                            < tolerance(ConvolutionAlgorithms(algorithm)))
                 }
             }
         }

@@ -10,7 +10,9 @@ extension OnDevices {
         private static let classes = 5
         private static let row = FeatureShape(height: 1, width: 1, channels: classes)
 
-        private func network(_ specification: String, size: Int, batch: Int = 3, on device: Device) throws -> Network {
+        private func network(_ specification: String, size: Int, batch: Int = 3, on device: Device) throws
+            -> Network
+        {
             let network = try Network(
                 Architecture(parsing: specification), imageSize: size, classes: Self.classes,
                 options: .init(maximumBatch: batch, training: false), device: device)
@@ -39,7 +41,8 @@ extension OnDevices {
         }
 
         /// The scores of every window, `[windows][classes]`, and how many windows each product had.
-        private func scores(_ dense: DenseNetwork, _ runs: [DenseNetwork.Run], _ images: [[Float]]) throws -> (rows: [Float], parts: [Int])
+        private func scores(_ dense: DenseNetwork, _ runs: [DenseNetwork.Run], _ images: [[Float]]) throws
+            -> (rows: [Float], parts: [Int])
         {
             var rows: [Float] = []
             var parts: [Int] = []
@@ -51,22 +54,28 @@ extension OnDevices {
             return (rows, parts)
         }
 
-        /// Odd sizes that the poolings cut, no and several hidden layers, no convolution, no pooling, more units than a panel or a wide tile has.
+        /// Odd sizes that the poolings cut, no and several hidden layers, no convolution, no pooling, more
+        /// units than a panel or a wide tile has.
         @Test(
             arguments: testDevices,
             [
-                ("16,M,20,M,F33,F18", 9), ("16,M", 6), ("20,F70", 3), ("16,M,16,M,16,F16,F80,F16", 13), ("", 4), ("M,16,M,F20", 11),
-                ("16,16,M,24,24,M,F64", 8),
-            ])
-        func equalsItsDefinition(description: DeviceDescription, sample: (specification: String, size: Int)) throws {
+                ("16,M,20,M,F33,F18", 9), ("16,M", 6), ("20,F70", 3), ("16,M,16,M,16,F16,F80,F16", 13),
+                ("", 4), ("M,16,M,F20", 11), ("16,16,M,24,24,M,F64", 8),
+            ]) func equalsItsDefinition(
+                description: DeviceDescription, sample: (specification: String, size: Int)
+            ) throws
+        {
             let (specification, size) = sample
             let device = try open(description)
-            let network = try network(specification.isEmpty ? "linear" : specification, size: size, on: device)
+            let network = try network(
+                specification.isEmpty ? "linear" : specification, size: size, on: device)
             let dense = try DenseNetwork(network)
-            let oracle = try OracleNetwork(spec: specification, height: size, width: size, classes: Self.classes)
+            let oracle = try OracleNetwork(
+                spec: specification, height: size, width: size, classes: Self.classes)
             let parameters = try network.parameters.map { try network.export($0).doubles }
             let runs = [
-                DenseNetwork.Run(height: size, width: size, count: 1), DenseNetwork.Run(height: size + 5, width: 2 * size + 3, count: 2),
+                DenseNetwork.Run(height: size, width: size, count: 1),
+                DenseNetwork.Run(height: size + 5, width: 2 * size + 3, count: 2),
                 DenseNetwork.Run(height: 2 * size + 1, width: size + 1, count: 1),
             ]
             let images = images(runs)
@@ -78,29 +87,34 @@ extension OnDevices {
             let sizes = runs.flatMap { run in Array(repeating: (run.height, run.width), count: run.count) }
             for (index, map) in maps.enumerated() {
                 let exact = oracle.denseForward(
-                    images[index].doubles, height: sizes[index].0, width: sizes[index].1, parameters: parameters)
+                    images[index].doubles, height: sizes[index].0,
+                    width: sizes[index].1, parameters: parameters)
                 #expect((map.height, map.width) == (exact.rows, exact.columns))
                 let first = map.firstRow * Self.classes
                 let own = Array(scores[first..<first + map.count * Self.classes])
                 #expect(relativeError(own, exact.logits) < Tolerance.winograd4, "image \(index)")
                 let mean = (0..<Self.classes).map { label in
-                    stride(from: label, to: exact.logits.count, by: Self.classes).reduce(0) { $0 + exact.logits[$1] }
-                        / Double(map.count)
+                    stride(from: label, to: exact.logits.count, by: Self.classes).reduce(0) {
+                        $0 + exact.logits[$1]
+                    } / Double(map.count)
                 }
                 #expect(
-                    relativeError(Array(means[index * Self.classes..<(index + 1) * Self.classes]), mean) < Tolerance.winograd4,
-                    "image \(index)")
+                    relativeError(Array(means[index * Self.classes..<(index + 1) * Self.classes]), mean)
+                        < Tolerance.winograd4, "image \(index)")
             }
             #expect(maps[0].count == 1 && maps[1].count > 1)
         }
 
         /// Every algorithm of a convolution, on maps that are not square.
-        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
-        func algorithms(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func algorithms(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
             let device = try open(description)
             let network = try Network(
                 Architecture(parsing: "16,20,M,24,F20"), imageSize: 8, classes: Self.classes,
-                options: .init(maximumBatch: 2, training: false, convolution: ConvolutionAlgorithms(algorithm)), device: device)
+                options: .init(
+                    maximumBatch: 2, training: false, convolution: ConvolutionAlgorithms(algorithm)),
+                device: device)
             try network.initialize(seed: 3)
             let oracle = try OracleNetwork(spec: "16,20,M,24,F20", height: 8, width: 8, classes: Self.classes)
             let runs = [DenseNetwork.Run(height: 11, width: 23, count: 1)]
@@ -108,13 +122,15 @@ extension OnDevices {
             let dense = try DenseNetwork(network)
             let scores = try scores(dense, runs, images).rows
             let exact = oracle.denseForward(
-                images[0].doubles, height: 11, width: 23, parameters: try network.parameters.map { try network.export($0).doubles })
-            #expect(relativeError(scores, exact.logits) < (algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum))
+                images[0].doubles, height: 11, width: 23,
+                parameters: try network.parameters.map { try network.export($0).doubles })
+            #expect(
+                relativeError(scores, exact.logits)
+                    < (algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum))
         }
 
         /// At the training size the very bits of the plain network, which still works as before afterwards.
-        @Test(arguments: testDevices)
-        func equalsThePlainNetwork(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func equalsThePlainNetwork(description: DeviceDescription) throws {
             let device = try open(description)
             let network = try network("16,M,20,20,M,F70,F18", size: 10, on: device)
             let runs = [DenseNetwork.Run(height: 10, width: 10, count: 3)]
@@ -134,22 +150,28 @@ extension OnDevices {
         }
 
         /// More images and windows than a pass and a product take give the bits that each image gives alone.
-        @Test(arguments: testDevices)
-        func partsDoNotMatter(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func partsDoNotMatter(description: DeviceDescription) throws {
             let device = try open(description)
             let network = try network("16,M,F20", size: 4, batch: 2, on: device)
             let dense = try DenseNetwork(network)
-            let runs = [DenseNetwork.Run(height: 70, width: 80, count: 4), DenseNetwork.Run(height: 5, width: 4, count: 2)]
+            let runs = [
+                DenseNetwork.Run(height: 70, width: 80, count: 4),
+                DenseNetwork.Run(height: 5, width: 4, count: 2),
+            ]
             let images = images(runs)
             #expect(try scores(dense, runs, images).parts.count > 1, "more than one product's rows")
             let together = try dense.logits(runs, load: load(images))
-            let (posteriors, windows) = try dense.posteriors(runs, averaging: .posteriors, label: 2, load: load(images))
+            let (posteriors, windows) = try dense.posteriors(
+                runs, averaging: .posteriors, label: 2, load: load(images))
             var done = 0
             for (index, size) in [(70, 80), (70, 80), (70, 80), (70, 80), (5, 4), (5, 4)].enumerated() {
                 let own = [DenseNetwork.Run(height: size.0, width: size.1, count: 1)]
                 let range = index * network.logitsStride..<(index + 1) * network.logitsStride
-                #expect(try dense.logits(own, load: load([images[index]])) == Array(together[range]), "image \(index)")
-                let alone = try dense.posteriors(own, averaging: .posteriors, label: 2, load: load([images[index]]))
+                #expect(
+                    try dense.logits(own, load: load([images[index]])) == Array(together[range]),
+                    "image \(index)")
+                let alone = try dense.posteriors(
+                    own, averaging: .posteriors, label: 2, load: load([images[index]]))
                 #expect(alone.images == Array(posteriors[range]), "image \(index)")
                 #expect(alone.windows == Array(windows[done..<done + alone.windows.count]), "image \(index)")
                 done += alone.windows.count
@@ -157,12 +179,14 @@ extension OnDevices {
             #expect(done == windows.count)
         }
 
-        @Test(arguments: testDevices)
-        func averaging(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func averaging(description: DeviceDescription) throws {
             let device = try open(description)
             let network = try network("16,M,F20", size: 6, on: device)
             let dense = try DenseNetwork(network)
-            let runs = [DenseNetwork.Run(height: 12, width: 9, count: 1), DenseNetwork.Run(height: 6, width: 6, count: 1)]
+            let runs = [
+                DenseNetwork.Run(height: 12, width: 9, count: 1),
+                DenseNetwork.Run(height: 6, width: 6, count: 1),
+            ]
             let images = images(runs)
             let rows = try scores(dense, runs, images).rows.doubles
             func softmax(_ scores: [Double]) -> [Double] {
@@ -178,35 +202,44 @@ extension OnDevices {
             }
             let last = softmax(Array(rows[(count * 5)...]))
             for (averaging, exact) in [
-                (DenseNetwork.Averaging.logits, softmax(mean(rows)) + last), (.posteriors, mean(softmax(rows)) + last),
+                (DenseNetwork.Averaging.logits, softmax(mean(rows)) + last),
+                (.posteriors, mean(softmax(rows)) + last),
             ] {
                 let answer = try dense.posteriors(runs, averaging: averaging, label: 3, load: load(images))
-                #expect(relativeError(Self.row.unstored(answer.images), exact) < Tolerance.softmax, "\(averaging)")
                 #expect(
-                    relativeError(answer.windows, stride(from: 3, to: rows.count, by: 5).map { softmax(rows)[$0] }) < Tolerance.softmax)
+                    relativeError(Self.row.unstored(answer.images), exact) < Tolerance.softmax, "\(averaging)"
+                )
+                #expect(
+                    relativeError(
+                        answer.windows, stride(from: 3, to: rows.count, by: 5).map { softmax(rows)[$0] })
+                        < Tolerance.softmax)
             }
-            #expect(relativeError(softmax(mean(rows)).map { Float($0) }, mean(softmax(rows))) > 1e-3, "the two are not the same")
+            #expect(
+                relativeError(softmax(mean(rows)).map { Float($0) }, mean(softmax(rows))) > 1e-3,
+                "the two are not the same")
         }
 
-        @Test(arguments: testDevices)
-        func tooSmallAView(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func tooSmallAView(description: DeviceDescription) throws {
             let network = try network("16,M,16,M,F20", size: 12, on: open(description))
             let dense = try DenseNetwork(network)
             #expect(dense.smallestSide == 12 && dense.stride == 4)
             #expect(try dense.mapSize(height: 12, width: 16) == (1, 2))
             let error = #expect(throws: NetworkError.self) { try dense.mapSize(height: 11, width: 40) }
             let message = error?.description ?? ""
-            for part in ["a view of 11×40 pixels", "2×10", "3×3", "12 pixels or more"] { #expect(message.contains(part), "\(message)") }
+            for part in ["a view of 11×40 pixels", "2×10", "3×3", "12 pixels or more"] {
+                #expect(message.contains(part), "\(message)")
+            }
         }
 
         /// The whole photograph, mirrored or not, as a plain crop of its size has it.
-        @Test(arguments: testDevices)
-        func wholePhotographs(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func wholePhotographs(description: DeviceDescription) throws {
             let device = try open(description)
             let normalization = Normalization(mean: [0.4, 0.5, 0.6], deviation: [0.2, 0.3, 0.25])
             var numbers = TestNumbers(8)
             let (height, width) = (5, 7)
-            let photographs = (0..<2).map { _ in numbers.integers(3 * height * width, below: 256).map { UInt8($0) } }
+            let photographs = (0..<2).map { _ in
+                numbers.integers(3 * height * width, below: 256).map { UInt8($0) }
+            }
             let bytes = try Buffer(device, photographs[0] + [9, 9, 9] + photographs[1] + [0])
             let offsets = try Buffer(device, [UInt64(0), UInt64(3 * height * width + 3)])
             let input = try DenseInput(device: device, normalization: normalization)
@@ -215,8 +248,8 @@ extension OnDevices {
                     let count = 2 - first
                     let output = try Guarded(device, count: count * height * width * 4)
                     try input.load(
-                        bytes: bytes, offsets: offsets, first: first, count: count, height: height, width: width, isMirrored: isMirrored,
-                        output: output.buffer)
+                        bytes: bytes, offsets: offsets, first: first, count: count, height: height,
+                        width: width, isMirrored: isMirrored, output: output.buffer)
                     var exact: [Double] = []
                     for photograph in photographs[first...] {
                         for place in 0..<height * width {
@@ -224,14 +257,17 @@ extension OnDevices {
                             let pixel = 3 * (y * width + (isMirrored ? width - 1 - x : x))
                             for channel in 0..<3 {
                                 exact.append(
-                                    (Double(photograph[pixel + channel]) / 255 - Double(normalization.mean[channel]))
+                                    (Double(photograph[pixel + channel]) / 255
+                                        - Double(normalization.mean[channel]))
                                         / Double(normalization.deviation[channel]))
                             }
                         }
                     }
                     let shape = FeatureShape.image(height: height, width: width)
-                    // 255 · mean is rounded before it is taken away: a few units of the last place of 150, over 60.
-                    #expect(relativeError(shape.unstored(try output.values()), exact) < 2 * Tolerance.elementwise)
+                    // 255 · mean is rounded before it is taken away: a few units of the last place of 150,
+                    // over 60.
+                    #expect(
+                        relativeError(shape.unstored(try output.values()), exact) < 2 * Tolerance.elementwise)
                 }
             }
         }

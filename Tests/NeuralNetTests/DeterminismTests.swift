@@ -15,8 +15,9 @@ extension OnDevices {
         private func network(batch: Int, algorithm: ConvolutionAlgorithm?, device: Device) throws -> Network {
             let network = try Network(
                 Architecture(parsing: "16,20,M,18,F33"), imageSize: imageSize, classes: classes,
-                options: .init(maximumBatch: batch, training: true, convolution: algorithm.map { ConvolutionAlgorithms($0) }),
-                device: device)
+                options: .init(
+                    maximumBatch: batch, training: true,
+                    convolution: algorithm.map { ConvolutionAlgorithms($0) }), device: device)
             try network.initialize(seed: 1)
             return network
         }
@@ -29,13 +30,13 @@ extension OnDevices {
             let pixels = Pixels(numbers.integers(count * side * side * 3, below: 256).map { UInt8($0) })
             let records = (0..<count).map {
                 CropRecord(
-                    byteOffset: UInt64($0 * side * side * 3), width: Int32(side), height: Int32(side), x: Int32($0 % 3),
-                    y: Int32($0 % 4 - 1),
-                    mirror: $0 % 2 == 0)
+                    byteOffset: UInt64($0 * side * side * 3), width: Int32(side), height: Int32(side),
+                    x: Int32($0 % 3), y: Int32($0 % 4 - 1), mirror: $0 % 2 == 0)
             }
             try pixels.bytes.withUnsafeBytes {
                 try data.upload(
-                    pixels: $0, owner: pixels, records: records, labels: numbers.integers(count, below: classes).map { Int32($0) },
+                    pixels: $0, owner: pixels, records: records,
+                    labels: numbers.integers(count, below: classes).map { Int32($0) },
                     weights: (0..<count).map { $0 == 5 ? 0 : 1 })
                 try data.wait()
             }
@@ -53,13 +54,15 @@ extension OnDevices {
             try network.parameters.map { try arena[$0].read($0.storedCount) }
         }
 
-        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases)
-        func sameSeedSameBits(description: DeviceDescription, algorithm: ConvolutionAlgorithm) throws {
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func sameSeedSameBits(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
             let device = try open(description)
             func train(seed: UInt64) throws -> [[UInt32]] {
                 let network = try network(batch: 8, algorithm: algorithm, device: device)
                 let step = try TrainingStep(
-                    network: network, normalization: normalization, batch: 8, shards: 1, momentum: 0.9, weightDecay: 1e-3, seed: seed)
+                    network: network, normalization: normalization, batch: 8, microBatches: 1, momentum: 0.9,
+                    weightDecay: 1e-3, seed: seed)
                 let data = try batch(8, device: device)
                 for number in 0..<3 { try step.run(data, step: number, learningRate: 0.05) }
                 return try bits(network.weights, network) + bits(step.optimizer.velocities, network)
@@ -74,27 +77,32 @@ extension OnDevices {
             #expect(try zip(bits(start.weights, start), first).allSatisfy { $0 != $1 })
         }
 
-        /// Four shards of 16 in `TrainingStep` are four batches of 16, added here on the host in the same tree.
-        @Test(arguments: testDevices, [2, 4, 8])
-        func shardsAreAccumulatedBatches(description: DeviceDescription, shards: Int) throws {
+        /// Four micro-batches of 16 in `TrainingStep` are four batches of 16, added here on the host in the same
+        /// tree.
+        @Test(arguments: testDevices, [2, 4, 8]) func microBatchesAreAccumulated(
+            description: DeviceDescription, microBatches: Int
+        ) throws {
             let device = try open(description)
-            let (total, size) = (16 * shards, 16)
+            let (total, size) = (16 * microBatches, 16)
             let data = try batch(total, device: device)
             let network = try network(batch: size, algorithm: nil, device: device)
             let step = try TrainingStep(
-                network: network, normalization: normalization, batch: total, shards: shards, momentum: 0.9, weightDecay: 1e-3, seed: 7)
+                network: network, normalization: normalization,
+                batch: total, microBatches: microBatches,
+                momentum: 0.9, weightDecay: 1e-3, seed: 7)
 
             let input = try ImageInput(device: device, size: imageSize, normalization: normalization)
             let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: size)
             let arena = try ParameterArena(network.parameters, device: device)
             var parts: [[[Float]]] = []
-            for shard in 0..<shards {
-                let pass = Pass(batch: size, training: true, seed: 7, step: 2, firstImage: shard * size)
+            for microBatch in 0..<microBatches {
+                let pass = Pass(batch: size, training: true, seed: 7, step: 2, firstImage: microBatch * size)
                 try input.load(bytes: data.bytes, records: data.records, output: network.input, pass: pass)
                 try network.forward(pass)
                 try loss.forwardBackward(
-                    logits: network.logits, labels: data.labels, weights: data.weights, gradient: #require(network.logitsGradient),
-                    scale: 1 / Float(total), step: 0, addsToStep: shard > 0, pass: pass)
+                    logits: network.logits, labels: data.labels, weights: data.weights,
+                    gradient: #require(network.logitsGradient), scale: 1 / Float(total), step: 0,
+                    addsToStep: microBatch > 0, pass: pass)
                 try network.backward(pass, gradients: arena)
                 parts.append(try network.parameters.map { try arena[$0].read($0.storedCount) })
             }
@@ -114,22 +122,31 @@ extension OnDevices {
             #expect(totals == expected)
         }
 
-        /// Trains twice in processes of their own, with one and with two of pocl's threads: every byte of what they write is the same.
-        @Test(.enabled(if: testDevices.contains { $0.platform == "Portable Computing Language" }), arguments: ConvolutionAlgorithm.allCases)
-        func anyNumberOfThreads(algorithm: ConvolutionAlgorithm) throws {
+        /// Trains twice in processes of their own, with one and with two of pocl's threads: every byte of
+        /// what they write is the same.
+        @Test(
+            .enabled(if: testDevices.contains { $0.platform == "Portable Computing Language" }),
+            arguments: ConvolutionAlgorithm.allCases) func anyNumberOfThreads(algorithm: ConvolutionAlgorithm)
+            throws
+        {
             let trainer = try #require(Trainer.path, "the trainer was not built beside the tests")
             let folder = NSTemporaryDirectory() + "determinism-\(UUID().uuidString)"
             defer { try? FileManager.default.removeItem(atPath: folder) }
-            let number = try #require(testDevices.first { $0.platform == "Portable Computing Language" }).number
-            try Trainer.run(trainer, ["scenes", "--out", folder + "/scenes", "--count", "120", "--size", "24", "--classes", "3"])
+            let number = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
+                .number
+            try Trainer.run(
+                trainer,
+                ["scenes", "--out", folder + "/scenes", "--count", "120", "--size", "24", "--classes", "3"])
             var models: [Data] = []
             for threads in ["1", "2"] {
                 let arguments = [
-                    "train", "--data", folder + "/scenes", "--model", "16,20,M,F40", "--image-size", "21", "--batch", "32", "--shards", "2",
-                    "--epochs", "1", "--device", "opencl:\(number)", "--convolution", algorithm.rawValue, "--out", folder + "/" + threads,
+                    "train", "--data", folder + "/scenes", "--model", "16,20,M,F40", "--image-size", "21",
+                    "--batch", "32", "--micro-batches", "2", "--epochs", "1", "--device", "opencl:\(number)",
+                    "--convolution", algorithm.rawValue, "--out", folder + "/" + threads,
                 ]
                 try Trainer.run(trainer, arguments, environment: ["POCL_MAX_PTHREAD_COUNT": threads])
-                let model = URL(fileURLWithPath: folder + "/" + threads + "/checkpoints/last/model.safetensors")
+                let model = URL(
+                    fileURLWithPath: folder + "/" + threads + "/checkpoints/last/model.safetensors")
                 models.append(try Data(contentsOf: model))
             }
             #expect(models[0].count > 4 * 20 * 100 * 40 && models[0] == models[1])
@@ -141,7 +158,9 @@ extension OnDevices {
 private enum Trainer {
     /// It lies beside the test bundle.
     static var path: String? {
-        let places = CommandLine.arguments.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path + "/trainer" }
+        let places = CommandLine.arguments.map {
+            URL(fileURLWithPath: $0).deletingLastPathComponent().path + "/trainer"
+        }
         return places.first { FileManager.default.isExecutableFile(atPath: $0) }
     }
 

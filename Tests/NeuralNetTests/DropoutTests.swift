@@ -15,13 +15,13 @@ extension OnDevices {
             let key = Philox.key(seed: seed, purpose: .dropout)
             return (0..<batch * shape.storedCount).map { element in
                 let counter = SIMD4(
-                    UInt32(element / 4), UInt32(layerIndex), UInt32(truncatingIfNeeded: step), UInt32(truncatingIfNeeded: step >> 32))
+                    UInt32(element / 4), UInt32(layerIndex), UInt32(truncatingIfNeeded: step),
+                    UInt32(truncatingIfNeeded: step >> 32))
                 return Double(Philox.block(counter: counter, key: key)[element % 4]) >= rate * 0x1p32
             }
         }
 
-        @Test(arguments: testDevices)
-        func maskIsThatOfTheGenerator(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func maskIsThatOfTheGenerator(description: DeviceDescription) throws {
             let device = try open(description)
             let layer = try Dropout(shape: shape, rate: rate, layerIndex: layerIndex, device: device)
             let batch = 7
@@ -31,7 +31,9 @@ extension OnDevices {
             let kept = mask(batch, seed: seed, step: step, rate: rate)
             let expected = zip(values, kept).map { $1 ? $0 * Float(1 / (1 - rate)) : 0 }
             let buffer = try Guarded(device, values)
-            try layer.forward(input: buffer.buffer, output: buffer.buffer, pass: Pass(batch: batch, training: true, seed: seed, step: step))
+            try layer.forward(
+                input: buffer.buffer, output: buffer.buffer,
+                pass: Pass(batch: batch, training: true, seed: seed, step: step))
             #expect(try buffer.values() == expected)
             // 448 draws with 0.7: a deviation of 9.7, five of them.
             #expect(abs(kept.count { $0 } - 314) < 49)
@@ -39,8 +41,9 @@ extension OnDevices {
             // Backward: the same mask on a gradient.
             let gradient = try Guarded(device, values)
             try layer.backward(
-                input: buffer.buffer, output: buffer.buffer, outputGradient: gradient.buffer, inputGradient: gradient.buffer,
-                parameterGradients: [], pass: Pass(batch: batch, training: true, seed: seed, step: step))
+                input: buffer.buffer, output: buffer.buffer, outputGradient: gradient.buffer,
+                inputGradient: gradient.buffer, parameterGradients: [],
+                pass: Pass(batch: batch, training: true, seed: seed, step: step))
             #expect(try gradient.values() == expected)
 
             // A mini-batch in parts draws what it draws as a whole.
@@ -54,30 +57,35 @@ extension OnDevices {
             }
         }
 
-        @Test(arguments: testDevices)
-        func otherStepsSeedsAndLayersDrawOtherMasks(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func otherStepsSeedsAndLayersDrawOtherMasks(
+            description: DeviceDescription
+        ) throws {
             let device = try open(description)
             func zeros(layerIndex: Int, seed: UInt64, step: UInt64) throws -> [Bool] {
                 let layer = try Dropout(shape: shape, rate: rate, layerIndex: layerIndex, device: device)
                 let buffer = try Guarded(device, count: 5 * shape.storedCount, filledWith: 1)
-                try layer.forward(input: buffer.buffer, output: buffer.buffer, pass: Pass(batch: 5, training: true, seed: seed, step: step))
+                try layer.forward(
+                    input: buffer.buffer, output: buffer.buffer,
+                    pass: Pass(batch: 5, training: true, seed: seed, step: step))
                 return try buffer.values().map { $0 == 0 }
             }
-            let masks = try [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 1 << 32)].map { layer, seed, step in
-                try zeros(layerIndex: layer, seed: UInt64(seed), step: UInt64(step))
+            let masks = try [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 1 << 32)].map {
+                layer, seed, step in try zeros(layerIndex: layer, seed: UInt64(seed), step: UInt64(step))
             }
             #expect(Set(masks).count == masks.count)
             #expect(try zeros(layerIndex: 1, seed: 1, step: 1) == masks[0])
         }
 
-        @Test(arguments: testDevices)
-        func leavesAloneOutsideTrainingAndAtRateZero(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func leavesAloneOutsideTrainingAndAtRateZero(
+            description: DeviceDescription
+        ) throws {
             let device = try open(description)
             let values = (0..<2 * shape.storedCount).map { Float($0) }
             for (rate, training) in [(0.5, false), (0.0, true)] {
                 let layer = try Dropout(shape: shape, rate: rate, layerIndex: 1, device: device)
                 let buffer = try Guarded(device, values)
-                try layer.forward(input: buffer.buffer, output: buffer.buffer, pass: Pass(batch: 2, training: training))
+                try layer.forward(
+                    input: buffer.buffer, output: buffer.buffer, pass: Pass(batch: 2, training: training))
                 #expect(try buffer.values() == values)
             }
         }

@@ -6,44 +6,56 @@ import Testing
 
 extension OnDevices {
     @Suite struct FullyConnectedTests {
-        /// An image (its stored inputs are no multiple of 16), a pooled image, feature maps and vectors; outputs below, at and past a panel, and sums
-        /// longer than a block of the kernels.
+        /// An image (its stored inputs are no multiple of 16), a pooled image, feature maps and vectors;
+        /// outputs below, at and past a panel, and sums longer than a block of the kernels.
         static let inputs = [
-            FeatureShape.image(size: 3), FeatureShape.image(size: 5).pooled, FeatureShape(height: 2, width: 3, channels: 20),
-            FeatureShape(height: 1, width: 1, channels: 37), FeatureShape(height: 3, width: 5, channels: 48),
+            FeatureShape.image(size: 3), FeatureShape.image(size: 5).pooled,
+            FeatureShape(height: 2, width: 3, channels: 20), FeatureShape(height: 1, width: 1, channels: 37),
+            FeatureShape(height: 3, width: 5, channels: 48),
         ]
 
-        @Test(arguments: testDevices, inputs)
-        func allPasses(description: DeviceDescription, input: FeatureShape) throws {
+        @Test(arguments: testDevices, inputs) func allPasses(
+            description: DeviceDescription, input: FeatureShape
+        ) throws {
             let device = try open(description)
             for (units, relu) in [(1, false), (16, true), (37, true), (37, false), (290, true)] {
-                for batch in [1, 3, 33] { try check(input, units: units, relu: relu, batch: batch, on: device) }
+                for batch in [1, 3, 33] {
+                    try check(input, units: units, relu: relu, batch: batch, on: device)
+                }
             }
         }
 
-        private func check(_ input: FeatureShape, units: Int, relu: Bool, batch: Int, on device: Device) throws {
-            let label: Comment = "\(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu)"
-            let weight = Parameter(name: "weight", layout: .fullyConnected(units: units, input: input), index: 0)
+        private func check(_ input: FeatureShape, units: Int, relu: Bool, batch: Int, on device: Device)
+            throws
+        {
+            let label: Comment =
+                "\(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu)"
+            let weight = Parameter(
+                name: "weight", layout: .fullyConnected(units: units, input: input), index: 0)
             let bias = Parameter(name: "bias", layout: .bias(count: units), index: 1)
-            let layer = try FullyConnected(input: input, units: units, relu: relu, weight: weight, bias: bias, device: device)
+            let layer = try FullyConnected(
+                input: input, units: units, relu: relu, weight: weight, bias: bias, device: device)
             var numbers = TestNumbers(units + batch)
-            let features = numbers.floats(batch * input.count), weights = numbers.floats(weight.count), biases = numbers.floats(units)
+            let features = numbers.floats(batch * input.count), weights = numbers.floats(weight.count),
+                biases = numbers.floats(units)
             let gradient = numbers.floats(batch * units)
 
             let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: batch) / 4)
             try layer.prepare(
-                weights: [Buffer(device, weight.stored(weights)), Buffer(device, bias.stored(biases))], workspace: workspace.buffer,
-                maximumBatch: batch)
+                weights: [Buffer(device, weight.stored(weights)), Buffer(device, bias.stored(biases))],
+                workspace: workspace.buffer, maximumBatch: batch)
             let pass = Pass(batch: batch, training: true)
             let inputBuffer = try Buffer(device, input.stored(features))
             let output = try Guarded(device, count: batch * layer.outputShape.storedCount)
             try layer.forward(input: inputBuffer, output: output.buffer, pass: pass)
             let outputGradient = try Guarded(device, layer.outputShape.stored(gradient))
-            let inputGradient = input.storedChannels == 4 ? nil : try Guarded(device, count: batch * input.storedCount)
+            let inputGradient =
+                input.storedChannels == 4 ? nil : try Guarded(device, count: batch * input.storedCount)
             let weightGradient = try Guarded(device, count: weight.storedCount)
             let biasGradient = try Guarded(device, count: bias.storedCount)
             try layer.backward(
-                input: inputBuffer, output: output.buffer, outputGradient: outputGradient.buffer, inputGradient: inputGradient?.buffer,
+                input: inputBuffer, output: output.buffer, outputGradient: outputGradient.buffer,
+                inputGradient: inputGradient?.buffer,
                 parameterGradients: [weightGradient.buffer, biasGradient.buffer], pass: pass)
             _ = try workspace.values()
             _ = try outputGradient.values()
@@ -52,22 +64,32 @@ extension OnDevices {
             let shape = input.oracle(batch: batch)
             let flat = Oracle.channelsFirst(features.doubles, shape: shape)
             var exact = Oracle.fullyConnectedForward(
-                flat, rows: batch, inputs: input.count, weights: weights.doubles, bias: biases.doubles, outputs: units)
+                flat, rows: batch, inputs: input.count,
+                weights: weights.doubles, bias: biases.doubles, outputs: units)
             if relu { exact = Oracle.reluForward(exact) }
             let result = layer.outputShape.unstored(try output.values())
             #expect(relativeError(result, exact) < Tolerance.sum, label)
 
-            let masked = relu ? Oracle.reluBackward(output: result.doubles, outputGradient: gradient.doubles) : gradient.doubles
+            let masked =
+                relu
+                ? Oracle.reluBackward(output: result.doubles, outputGradient: gradient.doubles)
+                : gradient.doubles
             if let inputGradient {
                 let exact = Oracle.channelsLast(
-                    Oracle.fullyConnectedBackwardData(masked, rows: batch, inputs: input.count, weights: weights.doubles, outputs: units),
+                    Oracle.fullyConnectedBackwardData(
+                        masked, rows: batch, inputs: input.count, weights: weights.doubles, outputs: units),
                     shape: shape)
-                #expect(relativeError(input.unstored(try inputGradient.values()), exact) < Tolerance.sum, label)
+                #expect(
+                    relativeError(input.unstored(try inputGradient.values()), exact) < Tolerance.sum, label)
             }
             let exactGradients = Oracle.fullyConnectedBackwardWeights(
                 flat, rows: batch, inputs: input.count, outputGradient: masked, outputs: units)
-            #expect(relativeError(weight.checkedExport(try weightGradient.values()), exactGradients.weights) < Tolerance.sum, label)
-            #expect(relativeError(bias.checkedExport(try biasGradient.values()), exactGradients.bias) < Tolerance.sum, label)
+            #expect(
+                relativeError(weight.checkedExport(try weightGradient.values()), exactGradients.weights)
+                    < Tolerance.sum, label)
+            #expect(
+                relativeError(bias.checkedExport(try biasGradient.values()), exactGradients.bias)
+                    < Tolerance.sum, label)
         }
     }
 }

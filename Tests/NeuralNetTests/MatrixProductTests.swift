@@ -10,39 +10,55 @@ extension OnDevices {
             var testDescription: String { "\(m)×\(n)×\(k)" }
         }
 
-        /// A single element; sizes that no tile divides; several items by rows and by panels; a depth of more than one block.
+        /// A single element; sizes that no tile divides; several items by rows and by panels; a depth of more
+        /// than one block.
         static let sizes = [
-            Size(m: 1, n: 16, k: 1), Size(m: 7, n: 48, k: 13), Size(m: 403, n: 80, k: 5), Size(m: 3, n: 336, k: 37),
-            Size(m: 13, n: 112, k: 1061),
+            Size(m: 1, n: 16, k: 1), Size(m: 7, n: 48, k: 13), Size(m: 403, n: 80, k: 5),
+            Size(m: 3, n: 336, k: 37), Size(m: 13, n: 112, k: 1061),
         ]
 
-        /// Every option, A as it is and transposed, B and C in panels and row by row with gaps between the rows.
-        @Test(arguments: testDevices, sizes)
-        func everyLayoutAndOption(description: DeviceDescription, size: Size) throws {
+        /// Every option, A as it is and transposed, B and C in panels and row by row with gaps between the
+        /// rows.
+        @Test(arguments: testDevices, sizes) func everyLayoutAndOption(
+            description: DeviceDescription, size: Size
+        ) throws {
             let device = try open(description)
             let product = try MatrixProduct(device: device)
             let (m, n, k) = (size.m, size.n, size.k)
             var numbers = TestNumbers(m * 1000 + k)
-            let a = numbers.floats(m * k), b = numbers.floats(k * n), bias = numbers.floats(n), before = numbers.floats(m * n)
+            let a = numbers.floats(m * k), b = numbers.floats(k * n), bias = numbers.floats(n),
+                before = numbers.floats(m * n)
             let exact = Oracle.gemm(a.doubles, b.doubles, rows: m, columns: n, depth: k)
             let biasBuffer = try Buffer(device, bias)
             for transposed in [false, true] {
                 let rowLength = (transposed ? m : k) + 3
-                let aBuffer = try Buffer(device, rows(transposed ? transpose(a, rows: m, columns: k) : a, columns: rowLength - 3, gap: 3))
+                let aBuffer = try Buffer(
+                    device,
+                    rows(transposed ? transpose(a, rows: m, columns: k) : a, columns: rowLength - 3, gap: 3))
                 for bInPanels in [false, true] {
-                    let bBuffer = try Buffer(device, bInPanels ? panels(b, rows: k, columns: n) : rows(b, columns: n, gap: 16))
+                    let bBuffer = try Buffer(
+                        device, bInPanels ? panels(b, rows: k, columns: n) : rows(b, columns: n, gap: 16))
                     for cInPanels in [false, true] {
                         for bits in 0..<8 {
                             let options = MatrixProduct.Options(rawValue: bits)
-                            let start = options.contains(.accumulate) ? before : [Float](repeating: .nan, count: m * n)
-                            let c = try Guarded(device, cInPanels ? panels(start, rows: m, columns: n) : rows(start, columns: n, gap: 16))
+                            let start =
+                                options.contains(.accumulate)
+                                ? before : [Float](repeating: .nan, count: m * n)
+                            let c = try Guarded(
+                                device,
+                                cInPanels
+                                    ? panels(start, rows: m, columns: n) : rows(start, columns: n, gap: 16))
                             try product.multiply(
                                 aBuffer, aColumns: rowLength, transposed: transposed, bBuffer,
                                 bInPanels ? .panels(rows: k) : .rowMajor(columns: n + 16),
                                 bias: options.contains(.bias) ? biasBuffer : nil, into: c.buffer,
-                                cInPanels ? .panels(rows: m) : .rowMajor(columns: n + 16), m: m, n: n, k: k, options: options)
+                                cInPanels ? .panels(rows: m) : .rowMajor(columns: n + 16), m: m,
+                                n: n, k: k, options: options)
                             let values = try c.values()
-                            let result = cInPanels ? unpanels(values, rows: m, columns: n) : columns(0..<n, of: values, rowLength: n + 16)
+                            let result =
+                                cInPanels
+                                ? unpanels(values, rows: m, columns: n)
+                                : columns(0..<n, of: values, rowLength: n + 16)
                             let expected = exact.indices.map { index in
                                 var value = exact[index]
                                 if options.contains(.accumulate) { value += Double(before[index]) }
@@ -50,16 +66,22 @@ extension OnDevices {
                                 return options.contains(.relu) ? max(0, value) : value
                             }
                             let error = relativeError(result, expected)
-                            #expect(error < Tolerance.sum, "transposed \(transposed), panels \(bInPanels) \(cInPanels), options \(bits)")
-                            if !cInPanels { #expect(columns(n..<n + 16, of: values, rowLength: n + 16).allSatisfy { $0 == 777 }) }
+                            #expect(
+                                error < Tolerance.sum,
+                                "transposed \(transposed), panels \(bInPanels) \(cInPanels), options \(bits)")
+                            if !cInPanels {
+                                #expect(
+                                    columns(n..<n + 16, of: values, rowLength: n + 16).allSatisfy {
+                                        $0 == 777
+                                    })
+                            }
                         }
                     }
                 }
             }
         }
 
-        @Test(arguments: testDevices)
-        func packing(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func packing(description: DeviceDescription) throws {
             let device = try open(description)
             let product = try MatrixProduct(device: device)
             for (k, n) in [(1, 1), (3, 16), (67, 35), (130, 48), (200, 7)] {
@@ -70,8 +92,8 @@ extension OnDevices {
                 for transposed in [false, true] {
                     let packed = try Guarded(device, count: k * columns)
                     try product.pack(
-                        Buffer(device, transposed ? transpose(b, rows: k, columns: n) : b), transposed: transposed, into: packed.buffer,
-                        k: k, n: n)
+                        Buffer(device, transposed ? transpose(b, rows: k, columns: n) : b),
+                        transposed: transposed, into: packed.buffer, k: k, n: n)
                     #expect(try packed.values() == expected, "\(k)×\(n), transposed \(transposed)")
                 }
             }
@@ -87,12 +109,16 @@ extension OnDevices {
             return result
         }
 
-        private func place(_ row: Int, _ column: Int, rows: Int) -> Int { (column / 16 * rows + row) * 16 + column % 16 }
+        private func place(_ row: Int, _ column: Int, rows: Int) -> Int {
+            (column / 16 * rows + row) * 16 + column % 16
+        }
 
         private func panels(_ values: [Float], rows: Int, columns: Int) -> [Float] {
             var result = values
             for row in 0..<rows {
-                for column in 0..<columns { result[place(row, column, rows: rows)] = values[row * columns + column] }
+                for column in 0..<columns {
+                    result[place(row, column, rows: rows)] = values[row * columns + column]
+                }
             }
             return result
         }
@@ -100,7 +126,9 @@ extension OnDevices {
         private func unpanels(_ values: [Float], rows: Int, columns: Int) -> [Float] {
             var result = values
             for row in 0..<rows {
-                for column in 0..<columns { result[row * columns + column] = values[place(row, column, rows: rows)] }
+                for column in 0..<columns {
+                    result[row * columns + column] = values[place(row, column, rows: rows)]
+                }
             }
             return result
         }

@@ -27,7 +27,8 @@ extension OnDevices {
             init(_ parameters: [Parameter], clipNorm: Float?, device: Device) throws {
                 self.device = device
                 self.parameters = parameters
-                optimizer = try StochasticGradientDescent(parameters, momentum: 0.9, weightDecay: 0.25, clipNorm: clipNorm, device: device)
+                optimizer = try StochasticGradientDescent(
+                    parameters, momentum: 0.9, weightDecay: 0.25, clipNorm: clipNorm, device: device)
                 loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 1)
                 gradients = try ParameterArena(parameters, device: device)
                 var numbers = TestNumbers(1)
@@ -39,7 +40,9 @@ extension OnDevices {
 
             /// One step on the device.
             func step(_ number: Int, _ values: [[Float]], score: Float = 0) throws {
-                for (parameter, values) in zip(parameters, values) { try gradients[parameter].write(parameter.stored(values)) }
+                for (parameter, values) in zip(parameters, values) {
+                    try gradients[parameter].write(parameter.stored(values))
+                }
                 let logits = try Buffer(device, [score] + [Float](repeating: 0, count: 15))
                 try loss.forwardBackward(
                     logits: logits, labels: Buffer(device, [Int32(1)]), weights: Buffer(device, [Float(1)]),
@@ -47,7 +50,8 @@ extension OnDevices {
                     pass: Pass(batch: 1, training: true))
                 try optimizer.beginStep(number, loss: loss, gradients: gradients)
                 for (parameter, weights) in zip(parameters, weights) {
-                    try optimizer.step(parameter, weights: weights.buffer, gradient: gradients[parameter], learningRate: 0.1)
+                    try optimizer.step(
+                        parameter, weights: weights.buffer, gradient: gradients[parameter], learningRate: 0.1)
                 }
             }
 
@@ -56,27 +60,30 @@ extension OnDevices {
                 for index in parameters.indices {
                     Oracle.sgd(
                         weights: &exactWeights[index], velocity: &exactVelocities[index],
-                        gradient: values[index].doubles.map { $0 * scale },
-                        learningRate: 0.1, momentum: 0.9, weightDecay: parameters[index].name == "bias" ? 0 : 0.25)
+                        gradient: values[index].doubles.map { $0 * scale }, learningRate: 0.1, momentum: 0.9,
+                        weightDecay: parameters[index].name == "bias" ? 0 : 0.25)
                 }
             }
 
             func compare(sourceLocation: SourceLocation = #_sourceLocation) throws {
                 for (index, parameter) in parameters.enumerated() {
                     let values = parameter.checkedExport(try weights[index].values())
-                    #expect(relativeError(values, exactWeights[index]) < Tolerance.elementwise, sourceLocation: sourceLocation)
+                    #expect(
+                        relativeError(values, exactWeights[index]) < Tolerance.elementwise,
+                        sourceLocation: sourceLocation)
                     let velocities: [Float] = try optimizer.velocities[parameter].read(parameter.storedCount)
                     #expect(
-                        relativeError(parameter.checkedExport(velocities), exactVelocities[index]) < Tolerance.elementwise,
-                        sourceLocation: sourceLocation)
+                        relativeError(parameter.checkedExport(velocities), exactVelocities[index])
+                            < Tolerance.elementwise, sourceLocation: sourceLocation)
                 }
             }
         }
 
-        private func norm(_ values: [[Float]]) -> Double { values.joined().reduce(0) { $0 + Double($1) * Double($1) }.squareRoot() }
+        private func norm(_ values: [[Float]]) -> Double {
+            values.joined().reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+        }
 
-        @Test(arguments: testDevices)
-        func followsPyTorchsFormula(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func followsPyTorchsFormula(description: DeviceDescription) throws {
             let comparison = try Comparison(parameters, clipNorm: nil, device: open(description))
             var numbers = TestNumbers(2)
             for step in 0..<3 {
@@ -87,9 +94,9 @@ extension OnDevices {
             }
         }
 
-        /// All gradients together are scaled down to the norm where they are longer, and left alone where they are not.
-        @Test(arguments: testDevices)
-        func clipping(description: DeviceDescription) throws {
+        /// All gradients together are scaled down to the norm where they are longer, and left alone where
+        /// they are not.
+        @Test(arguments: testDevices) func clipping(description: DeviceDescription) throws {
             let limit = 20.0
             let comparison = try Comparison(parameters, clipNorm: Float(limit), device: open(description))
             var numbers = TestNumbers(3)
@@ -104,14 +111,17 @@ extension OnDevices {
         }
 
         /// The weights that led to a loss or norm that is not finite stay, and every later loss tells.
-        @Test(arguments: testDevices, [true, false])
-        func stopsWhereItIsNotFinite(description: DeviceDescription, byLoss: Bool) throws {
+        @Test(arguments: testDevices, [true, false]) func stopsWhereItIsNotFinite(
+            description: DeviceDescription, byLoss: Bool
+        ) throws {
             let comparison = try Comparison(parameters, clipNorm: 1e30, device: open(description))
             var numbers = TestNumbers(4)
             let values = parameters.map { numbers.floats($0.count) }
             func loss(_ step: Int) throws -> Float {
                 var totals = SoftmaxCrossEntropy.Totals(loss: 0, top1: 0, top5: 0, weight: 0)
-                try withUnsafeMutableBytes(of: &totals) { try comparison.loss.readTotals(step: step, into: $0).wait() }
+                try withUnsafeMutableBytes(of: &totals) {
+                    try comparison.loss.readTotals(step: step, into: $0).wait()
+                }
                 return totals.loss
             }
             try comparison.step(0, values)
@@ -126,8 +136,7 @@ extension OnDevices {
             try comparison.compare()
         }
 
-        @Test(arguments: testDevices)
-        func gradientsAdd(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func gradientsAdd(description: DeviceDescription) throws {
             let device = try open(description)
             let add = try device.kernel("optimizer", "gradient_add")
             var numbers = TestNumbers(2)

@@ -9,13 +9,11 @@ import Testing
         .convolution(filters: 5, input: FeatureShape(height: 2, width: 2, channels: 17)),
         .convolution(filters: 48, input: FeatureShape(height: 2, width: 2, channels: 16)),
         .fullyConnected(units: 7, input: FeatureShape.image(size: 3)),
-        .fullyConnected(units: 33, input: FeatureShape(height: 3, width: 2, channels: 20)),
-        .bias(count: 21),
+        .fullyConnected(units: 33, input: FeatureShape(height: 3, width: 2, channels: 20)), .bias(count: 21),
     ]
 
     /// Each of torchvision's numbers has one place, and all other places hold zeros.
-    @Test(arguments: layouts)
-    func roundTrip(layout: Parameter.Layout) {
+    @Test(arguments: layouts) func roundTrip(layout: Parameter.Layout) {
         let parameter = Parameter(name: "p", layout: layout, index: 0)
         let values = (0..<parameter.count).map { Float($0 + 1) }
         let stored = parameter.stored(values)
@@ -26,7 +24,9 @@ import Testing
 
     @Test func placesAreThoseOfTheLayout() {
         let convolution = Parameter(
-            name: "c", layout: .convolution(filters: 20, input: FeatureShape(height: 1, width: 1, channels: 17)), index: 0)
+            name: "c",
+            layout: .convolution(filters: 20, input: FeatureShape(height: 1, width: 1, channels: 17)),
+            index: 0)
         #expect(convolution.shape == [20, 17, 3, 3])
         // Filter 18, channel 5, row 2, column 1: panel 1, lane 2, of 32 stored channels.
         var values = [Float](repeating: 0, count: convolution.count)
@@ -34,7 +34,9 @@ import Testing
         #expect(convolution.stored(values).firstIndex(of: 1) == (((1 * 3 + 2) * 3 + 1) * 32 + 5) * 16 + 2)
 
         let connected = Parameter(
-            name: "f", layout: .fullyConnected(units: 20, input: FeatureShape(height: 2, width: 3, channels: 5)), index: 0)
+            name: "f",
+            layout: .fullyConnected(units: 20, input: FeatureShape(height: 2, width: 3, channels: 5)),
+            index: 0)
         #expect(connected.shape == [20, 30])
         // Unit 18, channel 3, row 1, column 0: torchvision's input (3 · 2 + 1) · 3, ours 1 · 3 · 16 + 3.
         values = [Float](repeating: 0, count: connected.count)
@@ -44,17 +46,20 @@ import Testing
 
     @Test func decayAndDeviation() {
         let bias = Parameter(name: "b", layout: .bias(count: 3), index: 0)
-        let convolution = Parameter(name: "c", layout: .convolution(filters: 2, input: .image(size: 8)), index: 0)
-        let connected = Parameter(name: "f", layout: .fullyConnected(units: 2, input: .image(size: 2)), index: 0)
+        let convolution = Parameter(
+            name: "c", layout: .convolution(filters: 2, input: .image(size: 8)), index: 0)
+        let connected = Parameter(
+            name: "f", layout: .fullyConnected(units: 2, input: .image(size: 2)), index: 0)
         #expect(!bias.decays && convolution.decays && connected.decays)
-        #expect(convolution.initialDeviation == (2 / Float(27)).squareRoot() && connected.initialDeviation == (2 / Float(12)).squareRoot())
+        #expect(
+            convolution.initialDeviation == (2 / Float(27)).squareRoot()
+                && connected.initialDeviation == (2 / Float(12)).squareRoot())
         #expect(bias.initialDeviation == 0)
     }
 }
 
 @Suite struct ParameterArenaTests {
-    @Test(arguments: testDevices)
-    func slabsStayBelowTheLargestBuffer(description: DeviceDescription) {
+    @Test(arguments: testDevices) func slabsStayBelowTheLargestBuffer(description: DeviceDescription) {
         let alignment = max(128, description.baseAlignment)
         let half = description.largestBuffer / 4 / 2 + 1000
         let places = ParameterArena.places([5, half, 16, half, half, 1], device: description)

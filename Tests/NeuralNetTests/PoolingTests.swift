@@ -7,14 +7,16 @@ import Testing
 extension OnDevices {
     @Suite struct PoolingTests {
         static let inputs = [
-            FeatureShape.image(size: 5), FeatureShape.image(size: 2), FeatureShape(height: 2, width: 2, channels: 5),
-            FeatureShape(height: 7, width: 4, channels: 20), FeatureShape(height: 4, width: 7, channels: 48),
-            FeatureShape(height: 3, width: 35, channels: 16),
+            FeatureShape.image(size: 5), FeatureShape.image(size: 2),
+            FeatureShape(height: 2, width: 2, channels: 5), FeatureShape(height: 7, width: 4, channels: 20),
+            FeatureShape(height: 4, width: 7, channels: 48), FeatureShape(height: 3, width: 35, channels: 16),
         ]
 
-        /// Odd last rows and columns belong to no window. Five values alone, so that nearly every window has a tie: exact numbers, no tolerance.
-        @Test(arguments: testDevices, inputs)
-        func choosesTheFirstMaximum(description: DeviceDescription, input: FeatureShape) throws {
+        /// Odd last rows and columns belong to no window. Five values alone, so that nearly every window has
+        /// a tie: exact numbers, no tolerance.
+        @Test(arguments: testDevices, inputs) func choosesTheFirstMaximum(
+            description: DeviceDescription, input: FeatureShape
+        ) throws {
             let device = try open(description)
             let layer = try MaxPooling(input: input, device: device)
             for batch in [1, 3] {
@@ -28,11 +30,13 @@ extension OnDevices {
                 let pass = Pass(batch: batch, training: true)
                 try layer.forward(input: inputBuffer, output: output.buffer, pass: pass)
                 try layer.backward(
-                    input: inputBuffer, output: output.buffer, outputGradient: Buffer(device, layer.outputShape.stored(gradient)),
+                    input: inputBuffer, output: output.buffer,
+                    outputGradient: Buffer(device, layer.outputShape.stored(gradient)),
                     inputGradient: inputGradient.buffer, parameterGradients: [], pass: pass)
                 let exact = Oracle.maxPoolForward(values.doubles, shape: shape).output
                 #expect(layer.outputShape.unstored(try output.values()).doubles == exact)
-                let exactGradient = Oracle.maxPoolBackward(values.doubles, shape: shape, outputGradient: gradient.doubles)
+                let exactGradient = Oracle.maxPoolBackward(
+                    values.doubles, shape: shape, outputGradient: gradient.doubles)
                 #expect(input.unstored(try inputGradient.values()).doubles == exactGradient)
             }
         }

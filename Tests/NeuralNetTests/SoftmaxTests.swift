@@ -17,8 +17,9 @@ extension OnDevices {
             return totals
         }
 
-        @Test(arguments: testDevices, [2, 7, 16, 37])
-        func lossGradientAndRanks(description: DeviceDescription, classes: Int) throws {
+        @Test(arguments: testDevices, [2, 7, 16, 37]) func lossGradientAndRanks(
+            description: DeviceDescription, classes: Int
+        ) throws {
             let device = try open(description)
             let rows = 9, first = 3
             var numbers = TestNumbers(classes)
@@ -31,17 +32,21 @@ extension OnDevices {
             let gradient = try Guarded(device, count: stored(scores, classes: classes).count)
             let scale: Float = 0.25
             try loss.forwardBackward(
-                logits: Buffer(device, stored(scores, classes: classes)), labels: Buffer(device, labels.map { Int32($0) }),
-                weights: Buffer(device, weights), gradient: gradient.buffer, scale: scale, step: 5, addsToStep: false,
+                logits: Buffer(device, stored(scores, classes: classes)),
+                labels: Buffer(device, labels.map { Int32($0) }), weights: Buffer(device, weights),
+                gradient: gradient.buffer, scale: scale, step: 5, addsToStep: false,
                 pass: Pass(batch: rows, training: true, firstImage: first))
 
             let own = Array(labels[first...]), ownWeights = Array(weights[first...])
             let exact = Oracle.softmaxCrossEntropy(
-                scores.doubles, rows: rows, classes: classes, labels: own, weights: ownWeights.doubles, scale: Double(scale))
+                scores.doubles, rows: rows, classes: classes, labels: own,
+                weights: ownWeights.doubles, scale: Double(scale))
             let shape = FeatureShape(height: 1, width: 1, channels: classes)
             #expect(relativeError(shape.unstored(try gradient.values()), exact.gradient) < Tolerance.softmax)
             let results = try loss.readRows(rows)
-            #expect(relativeError(results.map(\.loss), zip(exact.losses, ownWeights).map { $0 * Double($1) }) < Tolerance.softmax)
+            #expect(
+                relativeError(results.map(\.loss), zip(exact.losses, ownWeights).map { $0 * Double($1) })
+                    < Tolerance.softmax)
             for row in 0..<rows {
                 let range = Array(scores[row * classes..<(row + 1) * classes].map { Double($0) })
                 let rank = Oracle.rank(of: own[row], in: range)
@@ -50,26 +55,28 @@ extension OnDevices {
                 #expect(Oracle.rank(of: results[row].predicted, in: range) == 0)
             }
             let sums = try totals(loss, step: 5)
-            #expect(sums.top1 == results.reduce(0) { $0 + $1.top1 } && sums.top5 == results.reduce(0) { $0 + $1.top5 })
+            #expect(
+                sums.top1 == results.reduce(0) { $0 + $1.top1 }
+                    && sums.top5 == results.reduce(0) { $0 + $1.top5 })
             #expect(sums.loss == results.reduce(0) { $0 + $1.loss } && sums.weight == ownWeights.reduce(0, +))
         }
 
-        /// A photograph that could not be read has weight 0 and any scores; a network that has broken down is not right.
-        @Test(arguments: testDevices)
-        func scoresThatAreNotNumbers(description: DeviceDescription) throws {
+        /// A photograph that could not be read has weight 0 and any scores; a network that has broken down is
+        /// not right.
+        @Test(arguments: testDevices) func scoresThatAreNotNumbers(description: DeviceDescription) throws {
             let device = try open(description)
             let classes = 6
             let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: 5)
             let gradient = try Guarded(device, count: 5 * 16)
             let rows: [[Float]] = [
                 [Float](repeating: .nan, count: 6), [.infinity, -.infinity, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5],
-                [Float](repeating: .nan, count: 6),
-                [.nan, 1, 2, 3, 4, 5],
+                [Float](repeating: .nan, count: 6), [.nan, 1, 2, 3, 4, 5],
             ]
             try loss.forwardBackward(
-                logits: Buffer(device, stored(rows.flatMap { $0 }, classes: classes)), labels: Buffer(device, [Int32(0), 1, 5, 0, 0]),
-                weights: Buffer(device, [Float(0), 0, 1, 1, 1]), gradient: gradient.buffer, scale: 1, step: 0, addsToStep: false,
-                pass: Pass(batch: 5, training: true))
+                logits: Buffer(device, stored(rows.flatMap { $0 }, classes: classes)),
+                labels: Buffer(device, [Int32(0), 1, 5, 0, 0]),
+                weights: Buffer(device, [Float(0), 0, 1, 1, 1]), gradient: gradient.buffer, scale: 1, step: 0,
+                addsToStep: false, pass: Pass(batch: 5, training: true))
             let values = try gradient.values()
             #expect(values[..<32].allSatisfy { $0 == 0 }, "a row of weight 0 has a gradient")
             #expect(values[32..<48].allSatisfy { $0.isFinite })
@@ -81,14 +88,17 @@ extension OnDevices {
             #expect(results[3].loss.isNaN)
             for (row, label) in [(3, 0), (4, 0)] {
                 let rank = Oracle.rank(of: label, in: rows[row].map { Double($0) })
-                #expect(results[row].top1 == (rank < 1 ? 1 : 0) && results[row].top5 == (rank < 5 ? 1 : 0), "row \(row)")
+                #expect(
+                    results[row].top1 == (rank < 1 ? 1 : 0) && results[row].top5 == (rank < 5 ? 1 : 0),
+                    "row \(row)")
             }
             #expect((0..<classes).contains(results[3].predicted))
             #expect(results[4].predicted == 5)
         }
 
-        @Test(arguments: testDevices)
-        func totalsAddUpOverPassesAndStayForSomeSteps(description: DeviceDescription) throws {
+        @Test(arguments: testDevices) func totalsAddUpOverPassesAndStayForSomeSteps(
+            description: DeviceDescription
+        ) throws {
             let device = try open(description)
             let loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 2, slots: 3)
             let labels = try Buffer(device, [Int32](repeating: 0, count: 4))
@@ -98,7 +108,8 @@ extension OnDevices {
             for step in 0..<3 {
                 for part in 0..<2 {
                     try loss.forwardBackward(
-                        logits: logits, labels: labels, weights: weights, gradient: gradient, scale: 1, step: step, addsToStep: part > 0,
+                        logits: logits, labels: labels, weights: weights, gradient: gradient, scale: 1,
+                        step: step, addsToStep: part > 0,
                         pass: Pass(batch: 2, training: true, firstImage: 2 * part))
                 }
             }
@@ -109,13 +120,14 @@ extension OnDevices {
                 #expect(abs(Double(sums.loss) / 7.5 - 0.3132616875182228) < Tolerance.softmax)
             }
             try loss.forwardBackward(
-                logits: logits, labels: labels, weights: weights, gradient: gradient, scale: 1, step: 3, addsToStep: false,
-                pass: Pass(batch: 2, training: true))
+                logits: logits, labels: labels, weights: weights, gradient: gradient, scale: 1, step: 3,
+                addsToStep: false, pass: Pass(batch: 2, training: true))
             #expect(try totals(loss, step: 3).weight == 1.5 && totals(loss, step: 1).weight == 7.5)
         }
 
-        @Test(arguments: testDevices, [2, 10, 33])
-        func posteriors(description: DeviceDescription, classes: Int) throws {
+        @Test(arguments: testDevices, [2, 10, 33]) func posteriors(
+            description: DeviceDescription, classes: Int
+        ) throws {
             let device = try open(description)
             let rows = 5
             var numbers = TestNumbers(classes)
@@ -125,8 +137,10 @@ extension OnDevices {
             let probabilities = try Guarded(device, count: logits.count)
             try loss.softmax(logits: Buffer(device, logits), probabilities: probabilities.buffer, batch: rows)
             let exact = Oracle.softmaxCrossEntropy(
-                scores.doubles, rows: rows, classes: classes, labels: [Int](repeating: 0, count: rows), scale: 1)
-            let values = FeatureShape(height: 1, width: 1, channels: classes).unstored(try probabilities.values())
+                scores.doubles, rows: rows, classes: classes,
+                labels: [Int](repeating: 0, count: rows), scale: 1)
+            let values = FeatureShape(height: 1, width: 1, channels: classes).unstored(
+                try probabilities.values())
             #expect(relativeError(values, exact.probabilities) < Tolerance.softmax)
         }
     }

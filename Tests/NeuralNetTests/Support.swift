@@ -6,8 +6,9 @@ import Testing
 
 @testable import Compute
 
-/// Every device here, once for each vector width that kernels are written for: a machine with registers of 16 floats also tests what one with 8 will
-/// run. Suites take it as their argument, so a second OpenCL runtime is tested by being visible.
+/// Every device here, once for each vector width that kernels are written for: a machine with registers of 16
+/// floats also tests what one with 8 will run. Suites take it as their argument, so a second OpenCL runtime
+/// is tested by being visible.
 let testDevices = ((try? DeviceDescription.all()) ?? []).flatMap { description in
     [8, 16].map { width in
         var variant = description
@@ -20,7 +21,8 @@ extension DeviceDescription: CustomTestStringConvertible {
     public var testDescription: String { "opencl:\(number) \(name), vectors of \(floatVectorWidth)" }
 }
 
-/// The suites that use devices: one test at a time, on devices that are opened once, since opening one loads all its programs.
+/// The suites that use devices: one test at a time, on devices that are opened once, since opening one loads
+/// all its programs.
 @Suite(.serialized) enum OnDevices {
     nonisolated(unsafe) private static var opened: [String: Device] = [:]
 
@@ -49,14 +51,15 @@ struct TestNumbers {
         (0..<count).map { _ in random.uniform(in: range) }
     }
 
-    mutating func integers(_ count: Int, below bound: Int) -> [Int] { (0..<count).map { _ in random.integer(below: bound) } }
+    mutating func integers(_ count: Int, below bound: Int) -> [Int] {
+        (0..<count).map { _ in random.integer(below: bound) }
+    }
 }
 
-extension [Float] {
-    var doubles: [Double] { map { Double($0) } }
-}
+extension [Float] { var doubles: [Double] { map { Double($0) } } }
 
-/// The largest error over the root mean square of the exact values; infinite where anything is not a number or the lengths differ.
+/// The largest error over the root mean square of the exact values; infinite where anything is not a number
+/// or the lengths differ.
 func relativeError(_ values: [Float], _ exact: [Double]) -> Double {
     guard values.count == exact.count else { return .infinity }
     let square = exact.reduce(0) { $0 + $1 * $1 } / Double(max(1, exact.count))
@@ -69,7 +72,8 @@ func relativeError(_ values: [Float], _ exact: [Double]) -> Double {
     return square > 0 ? largest / square.squareRoot() : largest
 }
 
-/// Device memory that shows what a kernel leaves out and where it goes too far: filled with NaN, and followed by numbers that must stay.
+/// Device memory that shows what a kernel leaves out and where it goes too far: filled with NaN, and followed
+/// by numbers that must stay.
 struct Guarded {
     let buffer: Buffer
     private let count: Int
@@ -93,7 +97,9 @@ struct Guarded {
 }
 
 extension FeatureShape {
-    func oracle(batch: Int) -> Oracle.Shape { Oracle.Shape(batch: batch, height: height, width: width, channels: channels) }
+    func oracle(batch: Int) -> Oracle.Shape {
+        Oracle.Shape(batch: batch, height: height, width: width, channels: channels)
+    }
 
     /// NHWC without padding → as stored, with zeros in the padding lanes.
     func stored(_ values: [Float], padding: Float = 0) -> [Float] {
@@ -110,8 +116,11 @@ extension FeatureShape {
     func unstored(_ values: [Float], sourceLocation: SourceLocation = #_sourceLocation) -> [Float] {
         let pixels = values.count / storedChannels
         let result = (0..<pixels).flatMap { values[$0 * storedChannels..<$0 * storedChannels + channels] }
-        let padding = (0..<pixels).flatMap { values[$0 * storedChannels + channels..<($0 + 1) * storedChannels] }
-        #expect(padding.allSatisfy { $0 == 0 }, "padding lanes that are not zero", sourceLocation: sourceLocation)
+        let padding = (0..<pixels).flatMap {
+            values[$0 * storedChannels + channels..<($0 + 1) * storedChannels]
+        }
+        #expect(
+            padding.allSatisfy { $0 == 0 }, "padding lanes that are not zero", sourceLocation: sourceLocation)
         return result
     }
 }
@@ -120,7 +129,9 @@ extension Parameter {
     /// From the device's order to torchvision's; the padding lanes must hold zeros.
     func checkedExport(_ values: [Float], sourceLocation: SourceLocation = #_sourceLocation) -> [Float] {
         let result = exported(values)
-        #expect(stored(result) == values || result.contains { $0.isNaN }, "padding lanes that are not zero", sourceLocation: sourceLocation)
+        #expect(
+            stored(result) == values || result.contains { $0.isNaN }, "padding lanes that are not zero",
+            sourceLocation: sourceLocation)
         return result
     }
 }

@@ -17,9 +17,7 @@ struct TestNumbers: RandomNumberGenerator {
     }
 }
 
-func dot(_ a: [Double], _ b: [Double]) -> Double {
-    zip(a, b).reduce(0) { $0 + $1.0 * $1.1 }
-}
+func dot(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { $0 + $1.0 * $1.1 } }
 
 /// The largest difference of two arrays, infinite where their lengths differ.
 func distance(_ a: [Double], _ b: [Double]) -> Double {

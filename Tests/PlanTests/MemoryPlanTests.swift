@@ -9,65 +9,79 @@ import Training
 @Suite(.serialized) struct MemoryPlanTests {
     private let description: DeviceDescription
 
-    init() throws {
-        description = try #require(DeviceDescription.all().first)
-    }
+    init() throws { description = try #require(DeviceDescription.all().first) }
 
     private struct Case: CustomTestStringConvertible {
         let model: String
         let imageSize: Int
         let batch: Int
-        let shards: Int
+        let microBatches: Int
         var convolution = ConvolutionChoice.auto
 
-        var testDescription: String { "\(model) \(imageSize) \(batch)/\(shards) \(convolution.rawValue)" }
+        var testDescription: String {
+            "\(model) \(imageSize) \(batch)/\(microBatches) \(convolution.rawValue)"
+        }
     }
 
     private static let cases = [
-        Case(model: "linear", imageSize: 5, batch: 3, shards: 1),
-        Case(model: "16,M,F24", imageSize: 9, batch: 8, shards: 4),
-        Case(model: "16,20,M,33,M,F50,F20", imageSize: 13, batch: 6, shards: 2),
-        Case(model: "32,32,M,64,64,M,F256", imageSize: 32, batch: 16, shards: 1),
-        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 1, convolution: .all(ConvolutionAlgorithms(.direct))),
-        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 8, convolution: .all(ConvolutionAlgorithms(.im2col))),
-        Case(model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 2, convolution: .all(ConvolutionAlgorithms(.winograd2))),
+        Case(model: "linear", imageSize: 5, batch: 3, microBatches: 1),
+        Case(model: "16,M,F24", imageSize: 9, batch: 8, microBatches: 4),
+        Case(model: "16,20,M,33,M,F50,F20", imageSize: 13, batch: 6, microBatches: 2),
+        Case(model: "32,32,M,64,64,M,F256", imageSize: 32, batch: 16, microBatches: 1),
         Case(
-            model: "32,32,M,64,F256", imageSize: 16, batch: 16, shards: 1,
-            convolution: .all(ConvolutionAlgorithms(forward: .winograd4, backwardData: .direct, backwardWeights: .im2col))),
+            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 1,
+            convolution: .all(ConvolutionAlgorithms(.direct))),
+        Case(
+            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 8,
+            convolution: .all(ConvolutionAlgorithms(.im2col))),
+        Case(
+            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 2,
+            convolution: .all(ConvolutionAlgorithms(.winograd2))),
+        Case(
+            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 1,
+            convolution: .all(
+                ConvolutionAlgorithms(forward: .winograd4, backwardData: .direct, backwardWeights: .im2col))),
     ]
 
     @Test(arguments: cases) private func planIsWhatAStepAllocates(_ example: Case) throws {
         let device = try Device(description)
         let architecture = try Architecture(parsing: example.model)
         _ = try Benchmark.step(
-            architecture, imageSize: example.imageSize, classes: 7, batch: example.batch, shards: example.shards, steps: 1,
+            architecture, imageSize: example.imageSize, classes: 7,
+            batch: example.batch, microBatches: example.microBatches, steps: 1,
             convolution: example.convolution.algorithms, device: device)
         let plan = try TrainingMemory(
-            architecture, imageSize: example.imageSize, classes: 7, shards: example.shards, convolution: example.convolution.algorithms,
-            input: .benchmark, device: description
+            architecture, imageSize: example.imageSize, classes: 7, microBatches: example.microBatches,
+            convolution: example.convolution.algorithms, input: .benchmark, device: description
         ).plan(batch: example.batch)
         // Left out are the optimiser's few numbers and the single bytes of empty buffers.
-        #expect(abs(plan.total - device.peakAllocatedBytes) <= 256, "\(plan.total) planned, \(device.peakAllocatedBytes) allocated")
+        #expect(
+            abs(plan.total - device.peakAllocatedBytes) <= 256,
+            "\(plan.total) planned, \(device.peakAllocatedBytes) allocated")
     }
 
     /// The limit that the paper's network must keep: 4.5 GB for a step of four images.
     @Test func theNetworkOfThePaper() throws {
         let memory = try TrainingMemory(
-            Architecture(parsing: "deepimage"), imageSize: 224, classes: 1000, input: .photographs(shortSide: 256), device: description)
+            Architecture(parsing: "deepimage"), imageSize: 224, classes: 1000,
+            input: .photographs(shortSide: 256), device: description)
         let plan = try memory.plan(batch: 4)
         #expect(plan.total <= 4_500_000_000)
-        // 212.8 million weights of four bytes; rounding up adds 8 classes to 1000 and a channel to the image; each array begins at 128 bytes.
+        // 212.8 million weights of four bytes; rounding up adds 8 classes to 1000 and a channel to the image;
+        // each array begins at 128 bytes.
         let weights = 4 * (212_761_384 + 8 * 6145 + 64 * 9)
         #expect((weights...weights + 32 * 128).contains(plan[.momentum]))
         #expect(plan[.gradients] == plan[.momentum])
         #expect(plan[.cachedData] == 0)
     }
 
-    /// A cache's amount counts as it is; `auto` takes half of what the rest leaves, in slabs that the device allows, and changes nothing of what fits.
+    /// A cache's amount counts as it is; `auto` takes half of what the rest leaves, in slabs that the device
+    /// allows, and changes nothing of what fits.
     @Test func cacheInThePlan() throws {
         func memory(_ cache: CacheSize) throws -> TrainingMemory {
             try TrainingMemory(
-                Architecture(parsing: "16,M,F24"), imageSize: 16, classes: 3, input: .photographs(shortSide: 18), cache: cache,
+                Architecture(parsing: "16,M,F24"), imageSize: 16, classes: 3,
+                input: .photographs(shortSide: 18), cache: cache,
                 device: description.limited(toMemory: 64 << 20))
         }
         let without = try memory(.off).plan(batch: 8)
@@ -80,10 +94,11 @@ import Training
         #expect(try memory(.auto).table(batch: 8).contains("at most"))
     }
 
-    @Test func eachShardLevelKeepsOneMoreSum() throws {
-        let sizes = try [1, 2, 4, 8].map { shards in
+    @Test func eachMicroBatchLevelKeepsOneMoreSum() throws {
+        let sizes = try [1, 2, 4, 8].map { microBatches in
             try TrainingMemory(
-                Architecture(parsing: "16,M,F24"), imageSize: 8, classes: 3, shards: shards, input: .benchmark, device: description
+                Architecture(parsing: "16,M,F24"), imageSize: 8, classes: 3, microBatches: microBatches,
+                input: .benchmark, device: description
             ).plan(batch: 8)
         }
         let one = sizes[0][.gradients]
@@ -93,17 +108,16 @@ import Training
 
     @Test func largestBatchIsTheLastThatFits() throws {
         let small = description.limited(toMemory: 8 << 20)
-        for shards in [1, 4] {
+        for microBatches in [1, 4] {
             let memory = try TrainingMemory(
-                Architecture(parsing: "16,16,M,F24"), imageSize: 16, classes: 3, shards: shards, input: .benchmark, device: small)
+                Architecture(parsing: "16,16,M,F24"), imageSize: 16, classes: 3, microBatches: microBatches,
+                input: .benchmark, device: small)
             let largest = try #require(try memory.largestBatch())
-            #expect(largest % shards == 0)
+            #expect(largest % microBatches == 0)
             #expect(try memory.plan(batch: largest).fits)
-            #expect(try !memory.plan(batch: largest + shards).fits)
+            #expect(try !memory.plan(batch: largest + microBatches).fits)
             try memory.requireFit(batch: largest)
-            #expect {
-                try memory.requireFit(batch: largest + shards)
-            } throws: { error in
+            #expect { try memory.requireFit(batch: largest + microBatches) } throws: { error in
                 guard let error = error as? TrainingError else { return false }
                 return !error.isUsage && error.description.contains("largest batch that fits: \(largest)")
                     && error.description.contains("activations")
@@ -135,21 +149,19 @@ import Training
         var narrow = description
         narrow.limitLargestBuffer(1 << 20)
         let plan = try TrainingMemory(
-            Architecture(parsing: "F500,F300,F300"), imageSize: 8, classes: 3, input: .benchmark, device: narrow
+            Architecture(parsing: "F500,F300,F300"), imageSize: 8,
+            classes: 3, input: .benchmark, device: narrow
         ).plan(batch: 1)
         let slabs = try #require(plan.buffers[.momentum])
         #expect(slabs.count > 1 && slabs.allSatisfy { $0 <= 1 << 20 } && plan.fits)
     }
 
-    @Test(arguments: [("512M", 512 << 20), ("1.5G", 3 << 29), ("2k", 2048), ("1000", 1000)])
-    func memorySizes(text: String, bytes: Int) {
-        #expect(MemorySize(parsing: text)?.bytes == bytes)
-    }
+    @Test(arguments: [("512M", 512 << 20), ("1.5G", 3 << 29), ("2k", 2048), ("1000", 1000)]) func memorySizes(
+        text: String, bytes: Int
+    ) { #expect(MemorySize(parsing: text)?.bytes == bytes) }
 
     @Test(arguments: ["", "G", "-1G", "1T", "0", "1e3", "nan", "0x10", "1 G", "99999999999G"])
-    func notMemorySizes(text: String) {
-        #expect(MemorySize(parsing: text) == nil)
-    }
+    func notMemorySizes(text: String) { #expect(MemorySize(parsing: text) == nil) }
 
     @Test func aSmallerDeviceIsSmallerInProportion() {
         let half = description.limited(toMemory: description.globalMemory / 2)
@@ -162,22 +174,28 @@ import Training
     @Test func layersAddUpToTheStep() throws {
         let device = try Device(description, profiling: true)
         let result = try LayerBenchmark(
-            Architecture(parsing: "16,M,20,F24"), imageSize: 12, classes: 3, batch: 4, shards: 2, steps: 2, convolution: nil, data: nil,
-            workers: 1, device: device)
+            Architecture(parsing: "16,M,20,F24"), imageSize: 12,
+            classes: 3, batch: 4, microBatches: 2, steps: 2,
+            convolution: nil, data: nil, workers: 1, device: device)
         let passes = result.rows.map { "\($0.label) \($0.pass)".trimmingCharacters(in: .whitespaces) }
         #expect(
             Set(passes) == [
-                "input", "loss", "update", "sum of shards", "1 conv 3→16 forward", "1 conv 3→16 backward-weights", "2 pool forward",
-                "2 pool backward-data", "3 conv 16→20 forward", "3 conv 16→20 backward-weights", "3 conv 16→20 backward-data",
-                "4 fc 720→24 forward", "4 fc 720→24 backward-weights", "4 fc 720→24 backward-data", "5 dropout forward",
-                "5 dropout backward-data", "6 fc 24→3 forward", "6 fc 24→3 backward-weights", "6 fc 24→3 backward-data",
+                "input", "loss", "update", "sum of micro-batches", "1 conv 3→16 forward",
+                "1 conv 3→16 backward-weights", "2 pool forward", "2 pool backward-data",
+                "3 conv 16→20 forward", "3 conv 16→20 backward-weights", "3 conv 16→20 backward-data",
+                "4 fc 720→24 forward", "4 fc 720→24 backward-weights", "4 fc 720→24 backward-data",
+                "5 dropout forward", "5 dropout backward-data", "6 fc 24→3 forward",
+                "6 fc 24→3 backward-weights", "6 fc 24→3 backward-data",
             ])
         #expect(result.rows.allSatisfy { $0.seconds > 0 && $0.launches > 0 })
         let convolution = try #require(result.rows.first { $0.label == "3 conv 16→20" })
         #expect(convolution.operations == 2 * 9 * 16 * 20 * 6 * 6 * 4)
-        // The device's and the host's clock agree within the step's own unsteadiness: medians need not add up exactly.
+        // The device's and the host's clock agree within the step's own unsteadiness: medians need not add up
+        // exactly.
         let sum = result.parts.reduce(0) { $0 + $1.seconds }
-        #expect(sum >= result.stepSeconds * 0.999 && sum <= result.stepSeconds * 1.5, "\(sum) \(result.stepSeconds)")
+        #expect(
+            sum >= result.stepSeconds * 0.999 && sum <= result.stepSeconds * 1.5,
+            "\(sum) \(result.stepSeconds)")
         #expect(result.peakGFLOPS > 0 && result.peakGigabytesPerSecond > 0)
         #expect(result.launches > 20)
     }

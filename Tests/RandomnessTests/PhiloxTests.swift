@@ -2,10 +2,12 @@ import Randomness
 import Testing
 
 @Suite struct PhiloxTests {
-    /// The vectors that the authors publish with their library for philox4x32 with ten rounds: counter, key, result.
+    /// The vectors that the authors publish with their library for philox4x32 with ten rounds: counter, key,
+    /// result.
     @Test(arguments: [
         (
-            SIMD4<UInt32>(0, 0, 0, 0), SIMD2<UInt32>(0, 0), SIMD4<UInt32>(0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8)
+            SIMD4<UInt32>(0, 0, 0, 0), SIMD2<UInt32>(0, 0),
+            SIMD4<UInt32>(0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8)
         ),
         (
             SIMD4(0xffff_ffff, 0xffff_ffff, 0xffff_ffff, 0xffff_ffff), SIMD2(0xffff_ffff, 0xffff_ffff),
@@ -15,15 +17,15 @@ import Testing
             SIMD4(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344), SIMD2(0xa409_3822, 0x299f_31d0),
             SIMD4(0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1)
         ),
-    ])
-    func knownAnswers(counter: SIMD4<UInt32>, key: SIMD2<UInt32>, answer: SIMD4<UInt32>) {
+    ]) func knownAnswers(counter: SIMD4<UInt32>, key: SIMD2<UInt32>, answer: SIMD4<UInt32>) {
         #expect(Philox.block(counter: counter, key: key) == answer)
     }
 
     @Test func streamIsItsBlocksInOrder() {
         var stream = Philox(seed: 5, purpose: .shuffle, step: 0x1_0000_0002, index: 7)
         for block in 0..<3 {
-            let words = Philox.block(counter: SIMD4(UInt32(block), 7, 2, 1), key: Philox.key(seed: 5, purpose: .shuffle))
+            let words = Philox.block(
+                counter: SIMD4(UInt32(block), 7, 2, 1), key: Philox.key(seed: 5, purpose: .shuffle))
             for word in 0..<4 { #expect(stream.nextWord() == words[word]) }
         }
         var words = Philox(seed: 1, purpose: .shuffle)
@@ -39,15 +41,17 @@ import Testing
             return (0..<8).map { _ in stream.nextWord() }
         }
         let streams = [
-            Philox(seed: 1, purpose: .shuffle), Philox(seed: 2, purpose: .shuffle), Philox(seed: 1 << 32, purpose: .shuffle),
-            Philox(seed: 1, purpose: .dropout), Philox(seed: 2, purpose: .dropout), Philox(seed: 1, purpose: .shuffle, step: 1),
+            Philox(seed: 1, purpose: .shuffle), Philox(seed: 2, purpose: .shuffle),
+            Philox(seed: 1 << 32, purpose: .shuffle), Philox(seed: 1, purpose: .dropout),
+            Philox(seed: 2, purpose: .dropout), Philox(seed: 1, purpose: .shuffle, step: 1),
             Philox(seed: 1, purpose: .shuffle, step: 1 << 32), Philox(seed: 1, purpose: .shuffle, index: 1),
         ].map(first)
         #expect(Set(streams.joined()).count == 8 * streams.count)
         #expect(first(Philox(seed: 1, purpose: .shuffle)) == streams[0])
     }
 
-    /// Pearson's statistic of 10 bins has a mean of 9 and a deviation of √18; 40 is more than seven deviations.
+    /// Pearson's statistic of 10 bins has a mean of 9 and a deviation of √18; 40 is more than seven
+    /// deviations.
     @Test func drawsBelowABoundAreUniform() {
         var random = Philox(seed: 3, purpose: .shuffle)
         var counts = [Int](repeating: 0, count: 10)
@@ -78,7 +82,8 @@ import Testing
         let pairs = (0..<20_000).map { _ in random.normalPair() }
         let draws = pairs.flatMap { [Double($0.0), Double($0.1)] }
         func moment(_ power: Int) -> Double {
-            draws.reduce(0) { sum, draw in sum + (0..<power).reduce(1) { product, _ in product * draw } } / Double(draws.count)
+            draws.reduce(0) { sum, draw in sum + (0..<power).reduce(1) { product, _ in product * draw } }
+                / Double(draws.count)
         }
         // Five deviations of each mean over 40,000 draws: √(1, 2, 15, 96) / 200.
         #expect(abs(moment(1)) < 0.025)
@@ -92,8 +97,7 @@ import Testing
         #expect(abs(draws.count { abs($0) > 3 } - 108) < 52)
     }
 
-    @Test(arguments: [0, 1, 2, 3, 1000])
-    func permutationsHoldEachNumberOnce(count: Int) {
+    @Test(arguments: [0, 1, 2, 3, 1000]) func permutationsHoldEachNumberOnce(count: Int) {
         var random = Philox(seed: 9, purpose: .shuffle)
         let order = random.permutation(count)
         #expect(order.sorted() == Array(0..<count))

@@ -2,13 +2,10 @@ import Foundation
 import Testing
 
 /// Runs that have to stop, or to leave something out.
-@Suite(.serialized)
-struct BadRunTests {
+@Suite(.serialized) struct BadRunTests {
     let place: Workplace
 
-    init() throws {
-        place = try Workplace()
-    }
+    init() throws { place = try Workplace() }
 
     private func write(_ bytes: [UInt8], _ name: String) throws {
         try Data(bytes).write(to: URL(fileURLWithPath: place.file(name)))
@@ -30,7 +27,8 @@ struct BadRunTests {
         #expect(lines.count == 2)
         #expect(lines[0].hasPrefix("set/train/ring/empty.jpg: an empty file"))
         #expect(lines[1].hasPrefix("set/val/ring/text.jpg: not a JPEG file"))
-        #expect(result.output.contains("left out: set/train/ring/empty.jpg: an empty file"), "\(result.output)")
+        #expect(
+            result.output.contains("left out: set/train/ring/empty.jpg: an empty file"), "\(result.output)")
         // What was left out does not depend on threads, nor on stopping: no file is counted twice.
         let twin = try place.train("--out", "twin", "--max-bad", "2", "--batch", "7", "--workers", "5")
         #expect(twin.status == 0)
@@ -49,21 +47,24 @@ struct BadRunTests {
         // 1 % of 62 is less than one: the statistics' pass already finds one too many.
         let result = try place.train("--out", "run")
         #expect(result.status == 1)
-        #expect(result.errors.contains("1 of 62 photographs cannot be used, more than --max-bad 1% allows"), "\(result.errors)")
+        #expect(
+            result.errors.contains("1 of 62 photographs cannot be used, more than --max-bad 1% allows"),
+            "\(result.errors)")
         #expect(result.errors.contains("set/train/ring/empty.jpg: an empty file"), "\(result.errors)")
         #expect(result.errors.contains("The whole list is run/bad-files.txt"), "\(result.errors)")
         #expect(try place.text("run/bad-files.txt").hasPrefix("set/train/ring/empty.jpg"))
         // One is let pass; the second is found in validation.
         let later = try place.train("--out", "later", "--max-bad", "1")
         #expect(later.status == 1)
-        #expect(later.errors.contains("2 of 62 photographs cannot be used, more than --max-bad 1 allows"), "\(later.errors)")
+        #expect(
+            later.errors.contains("2 of 62 photographs cannot be used, more than --max-bad 1 allows"),
+            "\(later.errors)")
         #expect(try place.text("later/bad-files.txt").split(separator: "\n").count == 2)
         let resumed = try place.run("--resume", "later", "--max-bad", "2")
         #expect(resumed.status == 0, "\(resumed.errors)")
     }
 
-    @Test(arguments: ["-1", "101%", "some", "1.5", "nan%"])
-    func wrongLimit(_ limit: String) throws {
+    @Test(arguments: ["-1", "101%", "some", "1.5", "nan%"]) func wrongLimit(_ limit: String) throws {
         let result = try place.train("--out", "run", "--max-bad=\(limit)")
         #expect(result.status == 2 && result.errors.contains("a share such as 1%"), "\(result.errors)")
     }
@@ -71,16 +72,25 @@ struct BadRunTests {
     // MARK: Losses that are not finite
 
     @Test func divergenceIsNamedAndNothingSaved() throws {
-        let result = try place.train("--out", "run", "--learning-rate", "1e30", "--warmup-epochs", "0", "--checkpoint-every", "1")
+        let result = try place.train(
+            "--out", "run", "--learning-rate", "1e30", "--warmup-epochs", "0", "--checkpoint-every", "1")
         #expect(result.status == 1)
         #expect(result.errors.contains("not finite"), "\(result.errors)")
-        #expect(result.errors.contains("--learning-rate (1e+29)") && result.errors.contains("--clip-norm"), "\(result.errors)")
-        let step = try FileManager.default.destinationOfSymbolicLink(atPath: place.file("run/checkpoints/last"))
-        #expect(result.errors.contains("the last good checkpoint is run/checkpoints/\(step)"), "\(result.errors)")
-        // The checkpoint loads, so all its numbers are finite; what they give for a photograph may not be, and is then no measurement.
+        #expect(
+            result.errors.contains("--learning-rate (1e+29)") && result.errors.contains("--clip-norm"),
+            "\(result.errors)")
+        let step = try FileManager.default.destinationOfSymbolicLink(
+            atPath: place.file("run/checkpoints/last"))
+        #expect(
+            result.errors.contains("the last good checkpoint is run/checkpoints/\(step)"), "\(result.errors)")
+        // The checkpoint loads, so all its numbers are finite; what they give for a photograph may not be,
+        // and is then no measurement.
         let evaluated = try place.run("evaluate", "--checkpoint", "run", "--data", "set")
         #expect(
-            evaluated.status == 0 || evaluated.errors.contains("is not a number; its weights are damaged, or its training has diverged"))
+            evaluated.status == 0
+                || evaluated.errors.contains(
+                    "is not a number; its weights are damaged, or its training has diverged")
+        )
         #expect(try !place.text("run/metrics.jsonl").contains("null"))
     }
 
@@ -89,8 +99,8 @@ struct BadRunTests {
         #expect(result.status == 1)
         #expect(
             result.errors.contains(
-                /step [2-6]: the loss is not finite at learning rate [0-9.]+e\+(29|30); the first that is not finite is/),
-            "\(result.errors)")
+                /step [2-6]: the loss is not finite at learning rate [0-9.]+e\+(29|30); the first that is not finite is/
+            ), "\(result.errors)")
         #expect(result.errors.contains(/layer [1-9] \((conv|fc|pool|dropout)/), "\(result.errors)")
         #expect(try place.names("run/checkpoints") == ["last", "step-0"])
     }
@@ -102,13 +112,15 @@ struct BadRunTests {
         try FileManager.default.removeItem(atPath: place.file("set/train/ring"))
         try FileManager.default.removeItem(atPath: place.file("set/val/ring"))
         let result = try place.train(
-            "--out", "second", "--init", "first", "--freeze", "features", "--epochs", "1", "--checkpoint-every", "1")
+            "--out", "second", "--init", "first", "--freeze", "features", "--epochs", "1",
+            "--checkpoint-every", "1")
         try #require(result.status == 0, "\(result.errors)")
         #expect(
             result.output.contains(
                 "took features.0.weight, features.0.bias, classifier.0.weight, classifier.0.bias and its normalisation; initialised "
                     + "classifier.3.weight, classifier.3.bias"), "\(result.output)")
-        // The convolution's bytes are those of the first run; the classifier has learnt, and the velocities are its alone.
+        // The convolution's bytes are those of the first run; the classifier has learnt, and the velocities
+        // are its alone.
         func tensor(_ run: String, _ name: String, _ file: String = "model") throws -> [Float]? {
             try place.tensor("\(run)/checkpoints/last/\(file).safetensors", name)
         }
@@ -130,20 +142,30 @@ struct BadRunTests {
         let same = try place.train("--out", "same", "--init", "first", "--epochs", "1")
         #expect(same.status == 0 && !same.output.contains("; initialised"), "\(same.output)\(same.errors)")
         for part in ["train", "val"] {
-            try FileManager.default.moveItem(atPath: place.file("set/\(part)/ring"), toPath: place.file("set/\(part)/a ring"))
+            try FileManager.default.moveItem(
+                atPath: place.file("set/\(part)/ring"), toPath: place.file("set/\(part)/a ring"))
         }
-        let renamed = try place.train("--out", "renamed", "--init", "first/checkpoints/last/model.safetensors", "--epochs", "1")
-        #expect(renamed.status == 0 && renamed.output.contains("; initialised classifier.3.weight"), "\(renamed.output)\(renamed.errors)")
+        let renamed = try place.train(
+            "--out", "renamed", "--init", "first/checkpoints/last/model.safetensors", "--epochs", "1")
+        #expect(
+            renamed.status == 0 && renamed.output.contains("; initialised classifier.3.weight"),
+            "\(renamed.output)\(renamed.errors)")
     }
 
     @Test func initialModelThatDoesNotFit() throws {
         try #require(place.train("--out", "first", "--epochs", "1").status == 0)
         var result = try place.train("--out", "run", "--init", "first", "--model", "linear")
-        #expect(result.status == 1 && result.errors.contains("no layer of '16,M,F16' fits 'linear'"), "\(result.errors)")
+        #expect(
+            result.status == 1 && result.errors.contains("no layer of '16,M,F16' fits 'linear'"),
+            "\(result.errors)")
         result = try place.train("--out", "run", "--init", "nowhere")
-        #expect(result.status == 1 && result.errors.contains("nowhere: no such file or folder"), "\(result.errors)")
+        #expect(
+            result.status == 1 && result.errors.contains("nowhere: no such file or folder"),
+            "\(result.errors)")
         result = try place.train("--out", "run", "--freeze", "features")
-        #expect(result.status == 2 && result.errors.contains("--freeze features: expected --init too"), "\(result.errors)")
+        #expect(
+            result.status == 2 && result.errors.contains("--freeze features: expected --init too"),
+            "\(result.errors)")
         #expect(!place.exists("run"))
     }
 }

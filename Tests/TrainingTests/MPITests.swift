@@ -4,29 +4,29 @@ import Testing
 private let model = "/checkpoints/last/model.safetensors"
 
 /// Whole runs of several processes under mpirun.
-@Suite(.serialized)
-struct MPITests {
+@Suite(.serialized) struct MPITests {
     let place: Workplace
     static let options =
-        ["train"] + Workplace.small
-        + ["--model", "16,M,16,F32", "--batch", "16", "--shards", "8", "--dropout", "0.3", "--augment", "standard", "--epochs", "2"]
+        ["train"] + Workplace.small + [
+            "--model", "16,M,16,F32", "--batch", "16",
+            "--micro-batches", "8", "--dropout", "0.3",
+            "--augment", "standard", "--epochs", "2",
+        ]
 
-    init() throws {
-        place = try Workplace()
-    }
+    init() throws { place = try Workplace() }
 
     private func train(_ ranks: Int, _ name: String, _ more: [String] = []) throws -> Workplace.Result {
         try place.mpirun(ranks, MPITests.options + ["--out", name] + more)
     }
 
-    @Test(.timeLimit(.minutes(5)))
-    func sameBitsOnAnyNumberOfRanks() throws {
+    @Test(.timeLimit(.minutes(5))) func sameBitsOnAnyNumberOfRanks() throws {
         let alone = try train(1, "alone")
         try #require(alone.status == 0, "\(alone.errors)")
         let expected = try place.bytes("alone" + model)
         let cases: [(Int, [String])] = [
-            (2, []), (3, ["--exchange", "synchronous"]), (4, ["--transport", "onesided"]), (8, ["--transport", "sendrecv"]),
-            (4, ["--node-size", "2", "--verify-ranks"]), (4, ["--node-size", "2", "--transport", "onesided", "--exchange", "synchronous"]),
+            (2, []), (3, ["--exchange", "synchronous"]), (4, ["--transport", "onesided"]),
+            (8, ["--transport", "sendrecv"]), (4, ["--node-size", "2", "--verify-ranks"]),
+            (4, ["--node-size", "2", "--transport", "onesided", "--exchange", "synchronous"]),
             (2, ["--transport", "sendrecv", "--exchange", "synchronous"]), (2, ["--transport", "onesided"]),
             (6, ["--node-size", "3", "--transport", "sendrecv"]),
         ]
@@ -35,12 +35,14 @@ struct MPITests {
             try #require(result.status == 0, "\(ranks) ranks, \(options): \(result.errors)")
             #expect(try place.bytes("run-\(index)" + model) == expected, "\(ranks) ranks, \(options)")
             #expect(
-                try accuracies("run-\(index)") == accuracies("alone"), "validation is to be exact on \(ranks) ranks")
+                try accuracies("run-\(index)") == accuracies("alone"),
+                "validation is to be exact on \(ranks) ranks")
         }
     }
 
     private func ranks(of launcher: Int32) throws -> [Int32] {
-        let children = try String(contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)
+        let children = try String(
+            contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)
         return children.split(separator: " ").compactMap { Int32($0) }
     }
 
@@ -52,27 +54,36 @@ struct MPITests {
     @Test func resumesOnAnotherNumberOfRanks() throws {
         try #require(train(1, "alone", ["--checkpoint-every", "1", "--keep", "9"]).status == 0)
         try #require(train(4, "run", ["--checkpoint-every", "1", "--keep", "9"]).status == 0)
-        for step in [4, 5, 6] { try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)")) }
+        for step in [4, 5, 6] {
+            try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)"))
+        }
         let resumed = try place.mpirun(2, ["train", "--resume", "run"])
-        #expect(resumed.status == 0 && resumed.output.contains("going on after step 3"), "\(resumed.output) \(resumed.errors)")
+        #expect(
+            resumed.status == 0 && resumed.output.contains("going on after step 3"),
+            "\(resumed.output) \(resumed.errors)")
         #expect(try place.bytes("run" + model) == place.bytes("alone" + model))
     }
 
-    @Test(.timeLimit(.minutes(2)))
-    func aStoppedRankEndsTheJob() throws {
-        let result = try place.mpirun(2, MPITests.options + ["--out", "run", "--epochs", "100000", "--peer-timeout", "2"]) { launcher in
+    @Test(.timeLimit(.minutes(2))) func aStoppedRankEndsTheJob() throws {
+        let result = try place.mpirun(
+            2, MPITests.options + ["--out", "run", "--epochs", "100000", "--peer-timeout", "2"]
+        ) { launcher in
             place.await("run/checkpoints/step-3")
             // Either one will do; the other must notice.
             if let rank = try ranks(of: launcher).last { kill(rank, SIGSTOP) }
         }
         #expect(result.status != 0)
-        #expect(result.errors.contains(/rank [01]: error: no sign of life from rank [01] for 2 seconds/), "\(result.errors)")
+        #expect(
+            result.errors.contains(/rank [01]: error: no sign of life from rank [01] for 2 seconds/),
+            "\(result.errors)")
     }
 
     @Test func mistakesAreNamedByOneRank() throws {
-        let few = try train(4, "run", ["--shards", "2"])
+        let few = try train(4, "run", ["--micro-batches", "2"])
         #expect(
-            few.status != 0 && few.errors.contains("--shards 2 on 4 ranks: expected a power of two, at least one shard a rank"),
+            few.status != 0
+                && few.errors.contains(
+                    "--micro-batches 2 on 4 ranks: expected a power of two, at least one micro-batch a rank"),
             "\(few.errors)")
         let node = try train(3, "run", ["--node-size", "2"])
         #expect(node.status != 0 && node.errors.contains("--node-size 2 on 3 ranks"), "\(node.errors)")
@@ -84,15 +95,17 @@ struct MPITests {
     }
 
     /// What one rank alone finds must end all of them, whatever they wait for.
-    @Test(.timeLimit(.minutes(2)))
-    func anErrorOfOneRankEndsTheJob() throws {
+    @Test(.timeLimit(.minutes(2))) func anErrorOfOneRankEndsTheJob() throws {
         // Rank 0 alone makes the folder.
-        try FileManager.default.createDirectory(atPath: place.file("there"), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: place.file("there"), withIntermediateDirectories: true)
         for transport in ["shared", "onesided", "sendrecv"] {
             let there = try train(2, "there", ["--transport", transport])
-            #expect(there.status != 0 && there.errors.contains("there: this exists already"), "\(transport): \(there.errors)")
+            #expect(
+                there.status != 0 && there.errors.contains("there: this exists already"),
+                "\(transport): \(there.errors)")
         }
-        // A photograph of one shard, and so of one rank.
+        // A photograph of one micro-batch, and so of one rank.
         let name = try #require(try place.names("set/train/ring").first)
         try Data("no photograph".utf8).write(to: URL(fileURLWithPath: place.file("set/train/ring/" + name)))
         let bad = try train(2, "run", ["--max-bad", "0"])
@@ -110,16 +123,22 @@ struct MPITests {
 
     @Test func aMissingLibraryIsNamed() throws {
         // Started as a rank, with a libmpi that is none.
-        try FileManager.default.createDirectory(atPath: place.file("broken"), withIntermediateDirectories: true)
-        for name in ["libmpi.so.40", "libmpi.so"] { try Data("none".utf8).write(to: URL(fileURLWithPath: place.file("broken/" + name))) }
+        try FileManager.default.createDirectory(
+            atPath: place.file("broken"), withIntermediateDirectories: true)
+        for name in ["libmpi.so.40", "libmpi.so"] {
+            try Data("none".utf8).write(to: URL(fileURLWithPath: place.file("broken/" + name)))
+        }
         let result = try place.run(
-            ["OMPI_COMM_WORLD_SIZE=2", "LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + ["--out", "run"],
-            program: "/usr/bin/env")
-        #expect(result.status == 1 && result.errors.contains("Open MPI cannot be used here"), "\(result.errors)")
+            ["OMPI_COMM_WORLD_SIZE=2", "LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + [
+                "--out", "run",
+            ], program: "/usr/bin/env")
+        #expect(
+            result.status == 1 && result.errors.contains("Open MPI cannot be used here"), "\(result.errors)")
         #expect(result.errors.contains("libmpi.so") && !place.exists("run"), "\(result.errors)")
         // Alone it is never opened.
         let alone = try place.run(
-            ["LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + ["--out", "run"], program: "/usr/bin/env")
+            ["LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + ["--out", "run"],
+            program: "/usr/bin/env")
         #expect(alone.status == 0, "\(alone.errors)")
     }
 
@@ -132,21 +151,23 @@ struct MPITests {
         }
         #expect(result.status != 0)
         let step = try #require(
-            result.output.firstMatch(of: /stopped by SIGTERM after step (\d+); go on with: trainer --resume run/)?.1, "\(result.errors)")
+            result.output.firstMatch(
+                of: /stopped by SIGTERM after step (\d+); go on with: trainer --resume run/)?.1,
+            "\(result.errors)")
         #expect(place.exists("run/checkpoints/step-\(step)/state.json"))
     }
 
     @Test func ranksTraceWhatTheyDo() throws {
         let result = try train(2, "run", ["--trace", "trace.json"])
         try #require(result.status == 0, "\(result.errors)")
-        let events = try #require(try JSONSerialization.jsonObject(with: place.bytes("trace.json")) as? [[String: Any]])
+        let events = try #require(
+            try JSONSerialization.jsonObject(with: place.bytes("trace.json")) as? [[String: Any]])
         for rank in 0..<2 {
             let names = Set(events.filter { $0["pid"] as? Int == rank }.compactMap { $0["name"] as? String })
             for name in [
-                "1 conv 3→16 forward", "update", "posted, bucket 1", "send, bucket 1", "add, bucket 1", "wait, bucket 1", "step 1",
-            ] {
-                #expect(names.contains(name), "rank \(rank) has \(names.sorted())")
-            }
+                "1 conv 3→16 forward", "update", "posted, bucket 1", "send, bucket 1", "add, bucket 1",
+                "wait, bucket 1", "step 1",
+            ] { #expect(names.contains(name), "rank \(rank) has \(names.sorted())") }
         }
         let spans = events.compactMap { $0["ts"] as? Double }
         // One clock for host and device: the whole run took seconds.
@@ -158,13 +179,16 @@ struct MPITests {
         #expect(result.status == 0, "\(result.errors)")
         let units = max(1, ProcessInfo.processInfo.activeProcessorCount / 2)
         let lines = result.output.split(separator: "\n")
-        #expect(lines.count == 2 && lines.allSatisfy { $0.contains(" \(units) compute unit") }, "\(result.output)")
+        #expect(
+            lines.count == 2 && lines.allSatisfy { $0.contains(" \(units) compute unit") }, "\(result.output)"
+        )
     }
 
     @Test func exchangeIsTimedAndItsBitsChecked() throws {
         let result = try place.mpirun(3, ["bench", "exchange", "--sizes", "4,100K", "--steps", "2"])
         #expect(result.status == 0, "\(result.errors)")
         let butterflies = result.output.split(separator: "\n").filter { $0.contains("butterfly") }
-        #expect(butterflies.count == 6 && !butterflies.contains { $0.contains("other bits") }, "\(result.output)")
+        #expect(
+            butterflies.count == 6 && !butterflies.contains { $0.contains("other bits") }, "\(result.output)")
     }
 }

@@ -11,8 +11,8 @@ final class Workplace {
 
     /// A small run's options; a test's own follow them and win.
     static let small = [
-        "--data", "set", "--model", "16,M,F16", "--image-size", "16", "--batch", "8", "--epochs", "2", "--learning-rate", "0.02",
-        "--device", "cpu",
+        "--data", "set", "--model", "16,M,F16", "--image-size", "16", "--batch", "8", "--epochs", "2",
+        "--learning-rate", "0.02", "--device", "cpu",
     ]
 
     let path: String
@@ -27,8 +27,8 @@ final class Workplace {
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
     /// The trainer lies beside the tests' own binary.
-    static let program =
-        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().appendingPathComponent("trainer").path
+    static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().appendingPathComponent("trainer").path
 
     func train(_ arguments: String..., fileBlocks: Int? = nil) throws -> Result {
         try run(Workplace.small + arguments, fileBlocks: fileBlocks)
@@ -37,9 +37,13 @@ final class Workplace {
     func run(_ arguments: String...) throws -> Result { try run(arguments) }
 
     /// Runs the trainer as `ranks` ranks of one job; one alone is started without mpirun.
-    func mpirun(_ ranks: Int, _ arguments: [String], whileRunning: (Int32) throws -> Void = { _ in }) throws -> Result {
+    func mpirun(_ ranks: Int, _ arguments: [String], whileRunning: (Int32) throws -> Void = { _ in }) throws
+        -> Result
+    {
         if ranks == 1 { return try run(arguments) }
-        let launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "\(ranks)", Workplace.program]
+        let launcher = [
+            "mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "\(ranks)", Workplace.program,
+        ]
         return try run(launcher + arguments, program: "/usr/bin/env", whileRunning: whileRunning)
     }
 
@@ -47,7 +51,8 @@ final class Workplace {
     ///   - fileBlocks: the largest file, in blocks of 512 bytes
     ///   - whileRunning: gets the process's number
     func run(
-        _ arguments: [String], program: String = Workplace.program, fileBlocks: Int? = nil, whileRunning: (Int32) throws -> Void = { _ in }
+        _ arguments: [String], program: String = Workplace.program, fileBlocks: Int? = nil,
+        whileRunning: (Int32) throws -> Void = { _ in }
     ) throws -> Result {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
@@ -63,8 +68,11 @@ final class Workplace {
         try process.run()
         try whileRunning(process.processIdentifier)
         process.waitUntilExit()
-        let texts = try files.map { String(decoding: try Data(contentsOf: URL(fileURLWithPath: $0)), as: UTF8.self) }
-        let status = process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
+        let texts = try files.map {
+            String(decoding: try Data(contentsOf: URL(fileURLWithPath: $0)), as: UTF8.self)
+        }
+        let status =
+            process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
         return Result(status: status, output: texts[0], errors: texts[1])
     }
 
@@ -72,7 +80,9 @@ final class Workplace {
     func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: file(name)) }
     func bytes(_ name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: file(name))) }
     func text(_ name: String) throws -> String { String(decoding: try bytes(name), as: UTF8.self) }
-    func names(_ folder: String) throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: file(folder)).sorted() }
+    func names(_ folder: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: file(folder)).sorted()
+    }
 
     /// Waits until a file or folder is there; half a minute at most.
     func await(_ name: String) {
@@ -82,7 +92,8 @@ final class Workplace {
 
     /// A run's log without what a clock has measured.
     func untimedLog(_ run: String) throws -> String {
-        try text(run + "/metrics.jsonl").replacing(/,"(images_per_second|data_wait|loader_seconds|seconds)":[-0-9.e]+/, with: "")
+        try text(run + "/metrics.jsonl").replacing(
+            /,"(images_per_second|data_wait|loader_seconds|seconds)":[-0-9.e]+/, with: "")
     }
 }
 

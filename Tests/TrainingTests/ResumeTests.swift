@@ -3,20 +3,20 @@ import Testing
 
 private let model = "/checkpoints/last/model.safetensors"
 
-@Suite(.serialized)
-struct ResumeTests {
+@Suite(.serialized) struct ResumeTests {
     let place: Workplace
 
-    init() throws {
-        place = try Workplace()
-    }
+    init() throws { place = try Workplace() }
 
-    @Test(.timeLimit(.minutes(5)))
-    func killsAtRandomMoments() throws {
-        let tool = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../tools/check_resume").path
+    @Test(.timeLimit(.minutes(5))) func killsAtRandomMoments() throws {
+        let tool = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+            "../../tools/check_resume"
+        ).path
         let process = Process()
         process.executableURL = URL(fileURLWithPath: tool)
-        process.arguments = ["--kills", "3", "--seed", "\(getpid() % 30_000)", "--trainer", Workplace.program]
+        process.arguments = [
+            "--kills", "3", "--seed", "\(getpid() % 30_000)", "--trainer", Workplace.program,
+        ]
         let output = Pipe()
         process.standardOutput = output
         process.standardError = output
@@ -28,33 +28,41 @@ struct ResumeTests {
     }
 
     @Test func checkpointsAreKeptAndPruned() throws {
-        let result = try place.train("--out", "run", "--epochs", "4", "--checkpoint-every", "2", "--keep", "2")
+        let result = try place.train(
+            "--out", "run", "--epochs", "4", "--checkpoint-every", "2", "--keep", "2")
         try #require(result.status == 0, "\(result.errors)")
         // 6 steps an epoch: the newest two, and the best epoch's.
         let names = try place.names("run/checkpoints")
-        let best = try FileManager.default.destinationOfSymbolicLink(atPath: place.file("run/checkpoints/best"))
+        let best = try FileManager.default.destinationOfSymbolicLink(
+            atPath: place.file("run/checkpoints/best"))
         #expect(Set(names) == Set(["best", "last", "step-22", "step-24", best]))
-        #expect(try place.names("run/checkpoints/last") == ["model.safetensors", "optimizer.safetensors", "state.json"])
+        #expect(
+            try place.names("run/checkpoints/last") == [
+                "model.safetensors", "optimizer.safetensors", "state.json",
+            ])
     }
 
     @Test func newestWholeCheckpointCounts() throws {
         _ = try place.train("--out", "whole", "--checkpoint-every", "2", "--keep", "9")
         _ = try place.train("--out", "run", "--checkpoint-every", "2", "--keep", "9")
         let files = FileManager.default
-        // As after a kill in the middle of step 10, before the link: leftovers, a link of long ago, a log that is further.
+        // As after a kill in the middle of step 10, before the link: leftovers, a link of long ago, a log
+        // that is further.
         for step in [10, 12] { try files.removeItem(atPath: place.file("run/checkpoints/step-\(step)")) }
         for folder in ["run/checkpoints/.step-10.partial", "run/checkpoints/.step-2.removed"] {
             try files.createDirectory(atPath: place.file(folder), withIntermediateDirectories: true)
         }
         try Data("x".utf8).write(to: URL(fileURLWithPath: place.file("run/checkpoints/step-8/.partial-1-1")))
         try files.removeItem(atPath: place.file("run/checkpoints/last"))
-        try files.createSymbolicLink(atPath: place.file("run/checkpoints/last"), withDestinationPath: "step-2")
+        try files.createSymbolicLink(
+            atPath: place.file("run/checkpoints/last"), withDestinationPath: "step-2")
         let result = try place.run("--resume", "run")
         try #require(result.status == 0, "\(result.errors)")
         #expect(result.output.contains("going on after step 8"), "\(result.output)")
         #expect(try place.bytes("run" + model) == place.bytes("whole" + model))
         #expect(
-            try place.bytes("run/checkpoints/last/optimizer.safetensors") == place.bytes("whole/checkpoints/last/optimizer.safetensors"))
+            try place.bytes("run/checkpoints/last/optimizer.safetensors")
+                == place.bytes("whole/checkpoints/last/optimizer.safetensors"))
         #expect(try place.untimedLog("run") == place.untimedLog("whole"))
         let left =
             try place.names("run/checkpoints").filter { $0.hasPrefix(".") }
@@ -62,10 +70,11 @@ struct ResumeTests {
         #expect(left == [])
     }
 
-    @Test(arguments: ["plateau", "step"])
-    func scheduleIsResumed(_ schedule: String) throws {
+    @Test(arguments: ["plateau", "step"]) func scheduleIsResumed(_ schedule: String) throws {
         let options = [
-            "--schedule", schedule, "--epochs", "5", "--keep", "9", "--learning-rate", "0.000001", "--shards", "2", "--clip-norm", "0.5",
+            "--schedule", schedule, "--epochs", "5",
+            "--keep", "9", "--learning-rate", "0.000001",
+            "--micro-batches", "2", "--clip-norm", "0.5",
         ]
         let whole = try place.run(Workplace.small + options + ["--out", "whole"])
         try #require(whole.status == 0, "\(whole.errors)")
@@ -82,17 +91,20 @@ struct ResumeTests {
     @Test func optionsThatChangeTheResultAreRefused() throws {
         _ = try place.train("--out", "run")
         let before = try place.bytes("run" + model)
-        let refused = try place.run("--resume", "run", "--seed", "7", "--batch", "4", "--epochs", "3", "--model", "linear")
+        let refused = try place.run(
+            "--resume", "run", "--seed", "7", "--batch", "4", "--epochs", "3", "--model", "linear")
         #expect(refused.status == 2)
         for part in [
-            "--seed 7 (the run has 1)", "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)", "--model linear (the run has 16,M,F16)",
-        ] {
-            #expect(refused.errors.contains(part), "\(refused.errors)")
-        }
+            "--seed 7 (the run has 1)", "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)",
+            "--model linear (the run has 16,M,F16)",
+        ] { #expect(refused.errors.contains(part), "\(refused.errors)") }
         let other = try place.run("--resume", "run", "--out", "elsewhere")
         #expect(other.status == 2 && other.errors.contains("leave --out away"), "\(other.errors)")
-        let allowed = try place.run("--resume", "run", "--workers", "3", "--keep", "5", "--checkpoint-every", "3", "--max-bad", "2%")
-        #expect(allowed.status == 0 && allowed.output.contains("all 2 epochs were done before"), "\(allowed.errors)")
+        let allowed = try place.run(
+            "--resume", "run", "--workers", "3", "--keep", "5", "--checkpoint-every", "3", "--max-bad", "2%")
+        #expect(
+            allowed.status == 0 && allowed.output.contains("all 2 epochs were done before"),
+            "\(allowed.errors)")
         #expect(try place.bytes("run" + model) == before)
     }
 
@@ -103,32 +115,38 @@ struct ResumeTests {
         let name = try place.names("moved/val/ring").first ?? ""
         try FileManager.default.removeItem(atPath: place.file("moved/val/ring/" + name))
         let refused = try place.run("--resume", "run", "--data", "moved")
-        #expect(refused.status == 1 && refused.errors.contains("photographs' fingerprint"), "\(refused.errors)")
+        #expect(
+            refused.status == 1 && refused.errors.contains("photographs' fingerprint"), "\(refused.errors)")
     }
 
     @Test func nothingToResume() throws {
         var result = try place.run("--resume", "nowhere")
         #expect(result.status == 1 && result.errors.contains("nowhere: no run's folder"), "\(result.errors)")
-        try FileManager.default.createDirectory(atPath: place.file("empty/checkpoints"), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: place.file("empty/checkpoints"), withIntermediateDirectories: true)
         result = try place.run("--resume", "empty")
         #expect(result.status == 1 && result.errors.contains("no whole checkpoint"), "\(result.errors)")
         _ = try place.train("--out", "run")
-        try Data("{\"step\":".utf8).write(to: URL(fileURLWithPath: place.file("run/checkpoints/step-12/state.json")))
+        try Data("{\"step\":".utf8).write(
+            to: URL(fileURLWithPath: place.file("run/checkpoints/step-12/state.json")))
         result = try place.run("--resume", "run")
-        #expect(result.status == 1 && result.errors.contains("step-12/state.json: not the state of a run"), "\(result.errors)")
+        #expect(
+            result.status == 1 && result.errors.contains("step-12/state.json: not the state of a run"),
+            "\(result.errors)")
     }
 
     @Test func oneProcessAtATime() throws {
         _ = try place.run(Workplace.small + ["--out", "run", "--epochs", "400"]) { process in
             place.await("run/checkpoints/step-0")
             let second = try place.run("--resume", "run")
-            #expect(second.status == 1 && second.errors.contains("another process trains in this folder"), "\(second.errors)")
+            #expect(
+                second.status == 1 && second.errors.contains("another process trains in this folder"),
+                "\(second.errors)")
             kill(process, SIGKILL)
         }
     }
 
-    @Test(arguments: [SIGINT, SIGTERM])
-    func signalsWriteACheckpoint(_ signal: Int32) throws {
+    @Test(arguments: [SIGINT, SIGTERM]) func signalsWriteACheckpoint(_ signal: Int32) throws {
         let whole = try place.train("--out", "whole", "--epochs", "16")
         try #require(whole.status == 0)
         let stopped = try place.run(Workplace.small + ["--out", "run", "--epochs", "16"]) { process in
@@ -136,7 +154,9 @@ struct ResumeTests {
             kill(process, signal)
         }
         #expect(stopped.status == 128 + signal, "\(stopped.errors)")
-        #expect(stopped.output.contains("stopped by \(signal == SIGINT ? "SIGINT" : "SIGTERM") after step"), "\(stopped.output)")
+        #expect(
+            stopped.output.contains("stopped by \(signal == SIGINT ? "SIGINT" : "SIGTERM") after step"),
+            "\(stopped.output)")
         #expect(stopped.output.contains("go on with: trainer --resume run"), "\(stopped.output)")
         #expect(try place.run("--resume", "run").status == 0)
         #expect(try place.bytes("run" + model) == place.bytes("whole" + model))
@@ -147,7 +167,10 @@ struct ResumeTests {
         // Some pictures many times: the validation takes long, the epoch does not.
         let folder = place.file("set/val/ring/")
         for name in try place.names("set/val/ring") {
-            for copy in 0..<300 { try FileManager.default.linkItem(atPath: folder + name, toPath: folder + "copy-\(copy)-\(name)") }
+            for copy in 0..<300 {
+                try FileManager.default.linkItem(
+                    atPath: folder + name, toPath: folder + "copy-\(copy)-\(name)")
+            }
         }
         _ = try place.train("--out", "whole")
         let stopped = try place.run(Workplace.small + ["--out", "run"]) { process in
@@ -182,15 +205,22 @@ struct ResumeTests {
         // Blocks have 512 bytes: the limit is half a model.
         var result = try place.train("--out", "small", fileBlocks: size / 1024)
         #expect(result.status == 1, "\(result.errors)")
-        #expect(result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
-        #expect(result.errors.contains("ulimit -f"), "\(result.errors)")
-        // A run that has a checkpoint already and meets the limit later: it stays, and the run can go on from it.
-        _ = try place.train("--out", "run", "--epochs", "4", "--keep", "9")
-        for step in [12, 18, 24] { try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)")) }
-        result = try place.run(["--resume", "run"], fileBlocks: size / 1024)
-        #expect(result.status == 1 && result.errors.contains("step-12.partial/model.safetensors"), "\(result.errors)")
         #expect(
-            result.output.contains("the last whole checkpoint is run/checkpoints/step-6; go on with: trainer --resume run"),
+            result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
+        #expect(result.errors.contains("ulimit -f"), "\(result.errors)")
+        // A run that has a checkpoint already and meets the limit later: it stays, and the run can go on from
+        // it.
+        _ = try place.train("--out", "run", "--epochs", "4", "--keep", "9")
+        for step in [12, 18, 24] {
+            try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)"))
+        }
+        result = try place.run(["--resume", "run"], fileBlocks: size / 1024)
+        #expect(
+            result.status == 1 && result.errors.contains("step-12.partial/model.safetensors"),
+            "\(result.errors)")
+        #expect(
+            result.output.contains(
+                "the last whole checkpoint is run/checkpoints/step-6; go on with: trainer --resume run"),
             "\(result.output)")
         #expect(try place.names("run/checkpoints").filter { $0.hasPrefix(".") } == [])
         #expect(try place.run("--resume", "run").status == 0)

@@ -16,12 +16,15 @@ import Testing
         let writing = #expect(throws: ModelFileError.self) { try folder?.writeCheckpoint(step: 3) { _ in } }
         #expect(
             writing?.description
-                == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. Check the path and the disk.")
+                == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. Check the path and the disk."
+        )
 
         folder = nil
         try FileManager.default.removeItem(atPath: path + "/.lock")
         try FileManager.default.createDirectory(atPath: path + "/.lock", withIntermediateDirectories: false)
         let opening = #expect(throws: ModelFileError.self) { _ = try RunFolder.open(path) }
-        #expect(opening?.description == "\(path)/.lock: opening failed: Is a directory. Check the path and the disk.")
+        #expect(
+            opening?.description
+                == "\(path)/.lock: opening failed: Is a directory. Check the path and the disk.")
     }
 }

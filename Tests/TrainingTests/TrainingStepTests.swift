@@ -6,13 +6,13 @@ import Testing
 @testable import Training
 
 /// One step on random images, on the device that `auto` names.
-@Suite(.serialized)
-struct TrainingStepTests {
+@Suite(.serialized) struct TrainingStepTests {
     static let batch = 64
     static let size = 12
     static let classes = 5
 
-    /// A network with its step; equal seeds everywhere, so that two of these differ by what they are told alone.
+    /// A network with its step; equal seeds everywhere, so that two of these differ by what they are told
+    /// alone.
     final class Bench {
         let device: Device
         let network: Network
@@ -20,18 +20,22 @@ struct TrainingStepTests {
         let data: DeviceBatch
 
         init(
-            batch: Int = TrainingStepTests.batch, shards: Int = 1, clipNorm: Float? = nil, momentum: Float = 0.9, weightDecay: Float = 0.01,
-            freezes: Bool = false, profiling: Bool = false
+            batch: Int = TrainingStepTests.batch, microBatches: Int = 1, clipNorm: Float? = nil,
+            momentum: Float = 0.9, weightDecay: Float = 0.01, freezes: Bool = false, profiling: Bool = false
         ) throws {
             device = try Device.open(DeviceSelector(parsing: "auto"), profiling: profiling)
             network = try Network(
-                Architecture(parsing: "16,M,16,F16"), imageSize: TrainingStepTests.size, classes: TrainingStepTests.classes,
-                options: Network.Options(maximumBatch: batch / shards, training: true, freezesFeatures: freezes), device: device)
+                Architecture(parsing: "16,M,16,F16"), imageSize: TrainingStepTests.size,
+                classes: TrainingStepTests.classes,
+                options: Network.Options(
+                    maximumBatch: batch / microBatches, training: true, freezesFeatures: freezes),
+                device: device)
             try network.initialize(seed: 3)
             training = try TrainingStep(
-                network: network, normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]), batch: batch,
-                shards: shards,
-                momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
+                network: network,
+                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+                batch: batch, microBatches: microBatches, momentum: momentum,
+                weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
             data = try DeviceBatch(device: device, capacity: batch)
             try upload(0..<batch)
         }
@@ -40,27 +44,30 @@ struct TrainingStepTests {
         func upload(_ images: Range<Int>, weight: Float = 1) throws {
             let bytes = TrainingStepTests.size * TrainingStepTests.size * 3
             let pixels = Pixels(
-                images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) } })
+                images.flatMap { image in
+                    (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) }
+                })
             let side = Int32(TrainingStepTests.size)
             try data.upload(
                 pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
                 records: images.indices.map {
-                    CropRecord(byteOffset: UInt64(($0 - images.lowerBound) * bytes), width: side, height: side, x: 0, y: 0, mirror: false)
-                }, labels: images.map { Int32($0 % TrainingStepTests.classes) }, weights: images.map { _ in weight })
+                    CropRecord(
+                        byteOffset: UInt64(($0 - images.lowerBound) * bytes), width: side, height: side, x: 0,
+                        y: 0, mirror: false)
+                }, labels: images.map { Int32($0 % TrainingStepTests.classes) },
+                weights: images.map { _ in weight })
             try data.wait()
         }
 
-        func totals(_ step: Int) throws -> SoftmaxCrossEntropy.Totals {
-            try training.takeTotals(of: step)
-        }
+        func totals(_ step: Int) throws -> SoftmaxCrossEntropy.Totals { try training.takeTotals(of: step) }
 
         var gradients: [[Float]] {
-            get throws { try network.trainedParameters.map { try training.gradients[$0].read($0.storedCount) } }
+            get throws {
+                try network.trainedParameters.map { try training.gradients[$0].read($0.storedCount) }
+            }
         }
 
-        var weights: [[Float]] {
-            get throws { try network.parameters.map { try network.export($0) } }
-        }
+        var weights: [[Float]] { get throws { try network.parameters.map { try network.export($0) } } }
     }
 
     final class Pixels {
@@ -74,33 +81,39 @@ struct TrainingStepTests {
         deinit { memory.deallocate() }
     }
 
-    @Test func shardsAreAccumulatedBatches() throws {
-        let whole = try Bench(shards: 4, momentum: 0, weightDecay: 0)
+    @Test func microBatchesAreAccumulated() throws {
+        let whole = try Bench(microBatches: 4, momentum: 0, weightDecay: 0)
         try whole.training.run(whole.data, step: 0, learningRate: 0)
         let loss = try whole.totals(0)
 
-        // The same images as four batches of 16, one after the other, added by hand in the tree (0 + 1) + (2 + 3). Dropout's masks are keyed by the
-        // place in the mini-batch, so each quarter is put in its own place, and the other three are silenced by weight 0.
+        // The same images as four batches of 16, one after the other, added by hand in the tree (0 + 1) + (2
+        // + 3). Dropout's masks are keyed by the place in the mini-batch, so each quarter is put in its own
+        // place, and the other three are silenced by weight 0.
         var parts: [[[Float]]] = []
         for quarter in 0..<4 {
-            let single = try Bench(shards: 4, momentum: 0, weightDecay: 0)
+            let single = try Bench(microBatches: 4, momentum: 0, weightDecay: 0)
             let side = TrainingStepTests.size
             let bytes = side * side * 3
             let images = 0..<64
             let pixels = Pixels(
-                images.flatMap { image in (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) } })
+                images.flatMap { image in
+                    (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) }
+                })
             try single.data.upload(
                 pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
                 records: images.map {
-                    CropRecord(byteOffset: UInt64($0 * bytes), width: Int32(side), height: Int32(side), x: 0, y: 0, mirror: false)
-                },
-                labels: images.map { Int32($0 % TrainingStepTests.classes) }, weights: images.map { $0 / 16 == quarter ? 1 : 0 })
+                    CropRecord(
+                        byteOffset: UInt64($0 * bytes), width: Int32(side),
+                        height: Int32(side), x: 0, y: 0, mirror: false)
+                }, labels: images.map { Int32($0 % TrainingStepTests.classes) },
+                weights: images.map { $0 / 16 == quarter ? 1 : 0 })
             try single.training.run(single.data, step: 0, learningRate: 0)
             parts.append(try single.gradients)
         }
         let sums = parts[0].indices.map { parameter in
             parts[0][parameter].indices.map {
-                (parts[0][parameter][$0] + parts[1][parameter][$0]) + (parts[2][parameter][$0] + parts[3][parameter][$0])
+                (parts[0][parameter][$0] + parts[1][parameter][$0])
+                    + (parts[2][parameter][$0] + parts[3][parameter][$0])
             }
         }
         #expect(try whole.gradients == sums)
@@ -108,16 +121,17 @@ struct TrainingStepTests {
         #expect(loss.weight == 64)
     }
 
-    @Test func oneShardCostsNothing() throws {
-        let one = try Bench(shards: 1, profiling: true)
+    @Test func oneMicroBatchCostsNothing() throws {
+        let one = try Bench(microBatches: 1, profiling: true)
         try one.training.run(one.data, step: 0, learningRate: 0.1)
         let kernels = try one.device.profile?.collect().map(\.kernel) ?? []
-        #expect(kernels.contains("sgd_momentum") && !kernels.contains("gradient_add") && !kernels.contains("sum_of_squares"))
+        #expect(
+            kernels.contains("sgd_momentum") && !kernels.contains("gradient_add")
+                && !kernels.contains("sum_of_squares"))
     }
 
-    @Test(arguments: [1, 4])
-    func gradientsAreReadyOnceAndWhole(_ shards: Int) throws {
-        let bench = try Bench(shards: shards)
+    @Test(arguments: [1, 4]) func gradientsAreReadyOnceAndWhole(_ microBatches: Int) throws {
+        let bench = try Bench(microBatches: microBatches)
         var order: [Int] = []
         var seen: [Int: [Float]] = [:]
         try bench.training.run(bench.data, step: 0, learningRate: 0.1) { parameter in
@@ -128,7 +142,9 @@ struct TrainingStepTests {
         let layers = order.map { $0 / 2 }
         #expect(layers == layers.sorted(by: >))
         #expect(order.sorted() == bench.network.parameters.map(\.index))
-        for (parameter, gradient) in zip(bench.network.parameters, try bench.gradients) { #expect(seen[parameter.index] == gradient) }
+        for (parameter, gradient) in zip(bench.network.parameters, try bench.gradients) {
+            #expect(seen[parameter.index] == gradient)
+        }
     }
 
     @Test func clipping() throws {
@@ -141,9 +157,14 @@ struct TrainingStepTests {
 
         let clipped = try Bench(clipNorm: Float(norm / 4), momentum: 0, weightDecay: 0)
         try clipped.training.run(clipped.data, step: 0, learningRate: 1)
-        let clippedChange = zip(before.flatMap { $0 }, try clipped.weights.flatMap { $0 }).map { Double($0 - $1) }
-        // A float32 difference of weights of about 1: half a unit in the last place, 6e-8, on each of the two.
-        for (full, quarter) in zip(change, clippedChange) { #expect(abs(quarter - full / 4) < 3e-7 + 1e-5 * abs(full)) }
+        let clippedChange = zip(before.flatMap { $0 }, try clipped.weights.flatMap { $0 }).map {
+            Double($0 - $1)
+        }
+        // A float32 difference of weights of about 1: half a unit in the last place, 6e-8, on each of the
+        // two.
+        for (full, quarter) in zip(change, clippedChange) {
+            #expect(abs(quarter - full / 4) < 3e-7 + 1e-5 * abs(full))
+        }
         #expect(norm > 0.1)
 
         // A norm below the limit leaves the bits alone.
@@ -152,8 +173,7 @@ struct TrainingStepTests {
         #expect(try loose.weights == free.weights)
     }
 
-    @Test(arguments: [false, true])
-    func notFiniteStopsTheUpdates(_ clips: Bool) throws {
+    @Test(arguments: [false, true]) func notFiniteStopsTheUpdates(_ clips: Bool) throws {
         let bench = try Bench(clipNorm: clips ? 1 : nil)
         var values = try bench.network.export(bench.network.parameters[2])
         let good = values
@@ -182,7 +202,8 @@ struct TrainingStepTests {
         try bench.training.run(bench.data, step: 0, learningRate: 0.1)
         #expect(try bench.totals(0).loss.isNaN)
         #expect(try bench.weights == before)
-        #expect(try bench.training.firstNotFinite(bench.data, step: 0) == "the output of layer 3 (conv 16→16)")
+        #expect(
+            try bench.training.firstNotFinite(bench.data, step: 0) == "the output of layer 3 (conv 16→16)")
     }
 
     @Test func frozenFeatures() throws {
@@ -192,7 +213,8 @@ struct TrainingStepTests {
         let after = try bench.weights
         #expect(Array(before[..<4]) == Array(after[..<4]))
         for index in 4..<before.count { #expect(before[index] != after[index]) }
-        let backward = try bench.device.profile?.collect().filter { $0.pass.contains("backward") }.map(\.label) ?? []
+        let backward =
+            try bench.device.profile?.collect().filter { $0.pass.contains("backward") }.map(\.label) ?? []
         #expect(backward.contains { $0.contains("fc") })
         #expect(!backward.contains { $0.contains("conv") })
         // What is learnt above frozen layers is what is learnt there without freezing, in the first step.

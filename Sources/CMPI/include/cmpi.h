@@ -1,8 +1,9 @@
 // Open MPI, opened at run time: one program runs under mpirun, without it, and where no MPI is installed.
 //
-// MPI's handles, constants and functions are those of Open MPI's ABI (versions 1.10 to 5), the one that Debian's libopenmpi has; they are declared
-// here rather than taken from mpi.h because its constants are addresses inside the library, which would have to be linked.
-// Functions return MPI's error code, 0 for success; cmpi_error says it in words. All but cmpi_open need a cmpi_open that has succeeded.
+// MPI's handles, constants and functions are those of Open MPI's ABI (versions 1.10 to 5), the one that
+// Debian's libopenmpi has; they are declared here rather than taken from mpi.h because its constants are
+// addresses inside the library, which would have to be linked. Functions return MPI's error code, 0 for
+// success; cmpi_error says it in words. All but cmpi_open need a cmpi_open that has succeeded.
 #pragma once
 
 #include <stddef.h>
