@@ -1,84 +1,106 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Warnings are errors everywhere. `swift run` builds for debugging, where Swift loops run 20–200 times
-/// slower, so targets with loops over pixels or parameters are optimised in that build too.
+/// Warnings are errors everywhere. `swift run` builds for debugging, where Swift loops run 20–200 times slower,
+/// so targets with loops over pixels or parameters are optimised in that build too.
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let fast: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+let strictC: [CSetting] = [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// What the program and the fuzzer stand on.
+let everything: [Target.Dependency] = [
+    "Files", "Randomness", "Compute", "NeuralNet", "Photographs", "DeviceInput", "DemoScenes", "Models",
+    "Collectives", "Configuration", "Evaluation", "Runs", "Training", "Benchmarks",
+]
 
 let package = Package(
-    name: "deep-image", products: [.executable(name: "trainer", targets: ["trainer"])],
+    name: "deep-image",
+    products: [.executable(name: "trainer", targets: ["trainer"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         .systemLibrary(
-            name: "COpenCL", pkgConfig: "OpenCL", providers: [.apt(["ocl-icd-opencl-dev", "opencl-headers"])]),
+            name: "COpenCL", pkgConfig: "OpenCL",
+            providers: [.apt(["ocl-icd-opencl-dev", "opencl-headers"])]),
         .systemLibrary(name: "CLibJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
-        .target(
-            name: "CJPEG", dependencies: ["CLibJPEG"],
-            cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]),
-        .target(
-            name: "CMPI", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])],
-            linkerSettings: [.linkedLibrary("dl")]),
+        .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: strictC),
+        .target(name: "CMPI", cSettings: strictC, linkerSettings: [.linkedLibrary("dl")]),
         .target(
             name: "Kernels", path: "Kernels",
             cSettings: [.unsafeFlags(["-std=c23", "-Wall", "-Wextra", "-Werror"])]),
 
-        .target(name: "Files", swiftSettings: fast), .target(name: "Randomness", swiftSettings: fast),
+        // From the bottom up: a target uses only those above it in this list.
+        .target(name: "Files", swiftSettings: fast),
+        .target(name: "Randomness", swiftSettings: fast),
         .target(name: "Oracle", swiftSettings: fast),
-        .target(name: "Compute", dependencies: ["COpenCL", "Kernels"], swiftSettings: fast),
+        .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Files"], swiftSettings: fast),
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
-        .target(name: "ImageData", dependencies: ["CJPEG", "Randomness"], swiftSettings: fast),
-        .target(name: "ModelFiles", dependencies: ["NeuralNet"], swiftSettings: fast),
+        .target(name: "Photographs", dependencies: ["CJPEG", "Randomness", "Files"], swiftSettings: fast),
+        .target(
+            name: "DeviceInput", dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness"],
+            swiftSettings: fast),
+        .target(
+            name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Files"], swiftSettings: fast),
+        .target(name: "Models", dependencies: ["NeuralNet", "Files"], swiftSettings: fast),
         .target(name: "Collectives", dependencies: ["CMPI", "Files"], swiftSettings: fast),
+        .target(
+            name: "Configuration",
+            dependencies: ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Files", "Yams"],
+            swiftSettings: fast),
+        .target(
+            name: "Evaluation", dependencies: ["DeviceInput", "Photographs", "Models", "NeuralNet", "Files"],
+            swiftSettings: fast),
+        .target(
+            name: "Runs",
+            dependencies: ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Files"],
+            swiftSettings: fast),
         .target(
             name: "Training",
             dependencies: [
-                "Collectives", "NeuralNet", "ImageData", "ModelFiles",
-                "Randomness", "Evaluation", "Oracle", "Yams",
+                "Runs", "Configuration", "Evaluation", "Collectives", "DeviceInput", "Photographs", "Models",
+                "NeuralNet", "Compute", "Randomness", "Files",
             ], swiftSettings: fast),
         .target(
-            name: "Evaluation", dependencies: ["NeuralNet", "ImageData", "ModelFiles"], swiftSettings: fast),
-        .executableTarget(
-            name: "trainer",
+            name: "Benchmarks",
             dependencies: [
-                "Training", "Evaluation", "ModelFiles", "ImageData", "NeuralNet", "Collectives", "Files",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
-        .executableTarget(
-            name: "fuzz",
-            dependencies: [
-                "Training", "Evaluation", "ModelFiles", "ImageData", "Randomness",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet", "Compute",
+                "Oracle", "Randomness",
             ], swiftSettings: fast),
+        .executableTarget(
+            name: "trainer", dependencies: everything + [argumentParser], swiftSettings: strict),
+        .executableTarget(name: "fuzz", dependencies: everything + [argumentParser], swiftSettings: fast),
 
-        .testTarget(
-            name: "AugmentationTests",
-            dependencies: ["Evaluation", "Oracle", "Randomness"], swiftSettings: strict),
-        .testTarget(name: "CollectivesTests", dependencies: ["Collectives"], swiftSettings: fast),
-        .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
         .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
+        .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
+        .testTarget(name: "FilesTests", dependencies: ["Files", "Models"], swiftSettings: strict),
+        .testTarget(name: "CollectivesTests", dependencies: ["Collectives"], swiftSettings: fast),
         .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),
         .testTarget(
             name: "NeuralNetTests",
-            dependencies: ["NeuralNet", "Training", "Compute", "Oracle", "Randomness"], swiftSettings: fast),
-        .testTarget(name: "ImageDataTests", dependencies: ["ImageData"], swiftSettings: strict),
-        .testTarget(name: "ModelFilesTests", dependencies: ["ModelFiles"], swiftSettings: strict),
+            dependencies: ["NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness"],
+            swiftSettings: fast),
         .testTarget(
-            name: "TrainingTests",
-            dependencies: [
-                "trainer", "Training", "Collectives", "NeuralNet",
-                "ImageData", "ModelFiles", "Compute", "Randomness",
-            ], swiftSettings: strict),
+            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes"], swiftSettings: strict),
         .testTarget(
-            name: "EvaluationTests",
-            dependencies: ["Evaluation", "NeuralNet", "ImageData", "ModelFiles", "Compute", "Randomness"],
-            swiftSettings: strict),
+            name: "AugmentationTests",
+            dependencies: ["DeviceInput", "Oracle", "Randomness"], swiftSettings: strict),
         .testTarget(
             name: "PlanTests", dependencies: ["Training", "NeuralNet", "Compute"], swiftSettings: strict),
         .testTarget(
-            name: "CommandLineTests",
-            dependencies: ["trainer", "fuzz", "ModelFiles", "ImageData"], swiftSettings: strict),
-    ], swiftLanguageModes: [.v6], cLanguageStandard: .gnu2x)
+            name: "EvaluationTests",
+            dependencies: [
+                "Evaluation", "NeuralNet", "Photographs", "Models", "Compute", "Randomness", "Files",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "TrainingTests", dependencies: everything + ["trainer"], swiftSettings: strict),
+        .testTarget(
+            name: "CommandLineTests", dependencies: everything + ["trainer", "fuzz"], swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu2x
+)

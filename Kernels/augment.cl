@@ -1,13 +1,12 @@
 // From photographs' bytes to the network's input in one pass: crop, warp, colour cast, vignette, normalise.
 //
-// bytes, cache0…cache3: RGB, interleaved, rows without gaps, five readable bytes behind the last; records, of
-// the whole mini-batch: where each photograph lies and what is done to it, as in Swift's `CropRecord`;
-// `first` is the record of the first image made. output [batch][size][size][4] float32 NHWC, the fourth lane
-// 0. A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected
-// (docs/augmentation.md has the formulas). A work-item makes the pixels of a row whose columns are its first
-// index plus multiples of the range: GPUs launch a work-item a pixel, CPUs one a row. Launch: global (size or
-// 1, size, batch), local (min(size, 64) or 1, 1, 1). BLOCK (1 or 16): pixels of a warp whose places are
-// computed together: 16 on CPUs, with a row a work-item.
+// bytes, cache0…cache3: RGB, interleaved, rows without gaps, five readable bytes behind the last; records, of the whole mini-batch: where each
+// photograph lies and what is done to it, as in Swift's `CropRecord`; `first` is the record of the first image made.
+// output [batch][size][size][4] float32 NHWC, the fourth lane 0.
+// A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected (docs/augmentation.md has the formulas).
+// A work-item makes the pixels of a row whose columns are its first index plus multiples of the range: GPUs launch a work-item a pixel,
+// CPUs one a row. Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
+// BLOCK (1 or 16): pixels of a warp whose places are computed together: 16 on CPUs, with a row a work-item.
 
 #ifndef BLOCK
 #define BLOCK 1
@@ -45,8 +44,7 @@ typedef int ints;
 #define STEPS 0
 #endif
 
-// The window's edge is a mirror just outside its last pixel; what lies farther out than one reflection
-// reaches takes the edge's pixel.
+// The window's edge is a mirror just outside its last pixel; what lies farther out than one reflection reaches takes the edge's pixel.
 static ints reflect(ints i, const int low, const int high) {
     i = max(i, 2 * low - 1 - i);
     i = min(i, 2 * high - 1 - i);
@@ -117,8 +115,8 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
     // 1 at the corners
     const float unit = slope / (middle + 0.5f) * 0.70710678f;
     if (BLOCK > 1) {
-        // A turned row crosses many rows of the photograph, which no hardware foresees. Below the lowest that
-        // it reads, one a little farther is fetched ahead, for the rows that come next.
+        // A turned row crosses many rows of the photograph, which no hardware foresees. Below the lowest that it reads, one a little farther is
+        // fetched ahead, for the rows that come next.
         const float reach = (startY + fabs(yx) * middle) * (1.0f + lens * (startX * startX + startY * startY));
         const int y = (int)clamp(centreY + reach + 6.0f, (float)top, (float)(bottom - 1));
         const global uchar *line = pixels + 3 * ((size_t)y * width + clamp(record->x, left, right - 1));
@@ -139,8 +137,7 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
         const floats t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
         int upper[BLOCK], lower[BLOCK];
         float shareX[BLOCK], shareY[BLOCK], light[BLOCK];
-        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one
-        // first.
+        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one first.
         PUT(3 * (y0 * width + min(x0, x1)), upper);
         PUT(3 * (y1 * width + min(x0, x1)), lower);
         PUT(select(select((floats)(0.0f), partX, x1 > x0), 1.0f - partX, x0 > x1), shareX);

@@ -1,25 +1,21 @@
-// Convolution 3×3, stride 1, padding 1, directly on NHWC, for devices that run a work-item on a CPU core; and
-// `im2col`, which turns it into a matrix product of gemm.cl.
+// Convolution 3×3, stride 1, padding 1, directly on NHWC, for devices that run a work-item on a CPU core; and `im2col`, which turns it into
+// a matrix product of gemm.cl.
 //
-// Layouts. Activations [batch][height][width][channels], channels = 4 for images (the fourth lane is zero),
-// else a multiple of 16.
-//   weights: panels [outputs/16][3][3][inputs][16]; bias [outputs]. A pixel's index is (image·height +
-//   y)·width + x.
+// Layouts. Activations [batch][height][width][channels], channels = 4 for images (the fourth lane is zero), else a multiple of 16.
+//   weights: panels [outputs/16][3][3][inputs][16]; bias [outputs]. A pixel's index is (image·height + y)·width + x.
 //
-// Forward is a matrix product over the depth 9·inputs whose rows of A are read in place: a tile is ROWS
-// pixels × PANELS·16 output channels of sums held in registers, and a neighbour outside the image is read
-// from a row of zeros. Backward-data is the forward kernel on the output's gradient with the weights that
-// `convolution_flip_weights` makes. Backward-weights: a work-item keeps the sums of one ky, three kx,
-// WEIGHT_CHANNELS input channels and VECTOR output channels in registers while it walks over its rows of
-// pixels. Sums that span work-items go to numbered slots which `reduce_slots` adds in ascending order, so
-// that no result depends on the number of compute units.
+// Forward is a matrix product over the depth 9·inputs whose rows of A are read in place: a tile is ROWS pixels × PANELS·16 output channels
+// of sums held in registers, and a neighbour outside the image is read from a row of zeros. Backward-data is the forward kernel on the
+// output's gradient with the weights that `convolution_flip_weights` makes. Backward-weights: a work-item keeps the sums of one ky, three
+// kx, WEIGHT_CHANNELS input channels and VECTOR output channels in registers while it walks over its rows of pixels. Sums that span
+// work-items go to numbered slots which `reduce_slots` adds in ascending order, so that no result depends on the number of compute units.
 //
 // Tuning macros:
 //   VECTOR           floats in a register, 8 or 16                                     (8: AVX2, 16: AVX-512)
-//   ROWS             pixels of a forward tile PANELS           panels of a forward tile
-//   (VECTOR 8: 1, VECTOR 16: 4) DEPTH_LIMIT      largest depth of a forward pass; deeper ones go by ky in
-//   three passes, to keep the weights in the cache WEIGHT_CHANNELS  input channels of a backward-weights
-//   tile, a divisor of 16        (VECTOR 8: 4, VECTOR 16: 8)
+//   ROWS             pixels of a forward tile
+//   PANELS           panels of a forward tile                                          (VECTOR 8: 1, VECTOR 16: 4)
+//   DEPTH_LIMIT      largest depth of a forward pass; deeper ones go by ky in three passes, to keep the weights in the cache
+//   WEIGHT_CHANNELS  input channels of a backward-weights tile, a divisor of 16        (VECTOR 8: 4, VECTOR 16: 8)
 
 #ifndef VECTOR
 #define VECTOR 8
@@ -62,9 +58,8 @@ typedef struct {
     int x, y;
 } position;
 
-// The sums of ROWS pixels × panels·16 channels over the rows ky_first ≤ ky < ky_last of the filter, of which
-// `read_channels` of `channels` inputs are not always zero. Pixels past `pixels` repeat the last one and are
-// not stored.
+// The sums of ROWS pixels × panels·16 channels over the rows ky_first ≤ ky < ky_last of the filter, of which `read_channels` of `channels`
+// inputs are not always zero. Pixels past `pixels` repeat the last one and are not stored.
 #define DEFINE_TILE(name, panels)                                                                                                          \
     static inline __attribute__((always_inline)) void name(                                                                               \
         global const float *x, const position *restrict at, global const float *zeros, global const float *weights, const size_t panel,   \
@@ -153,11 +148,10 @@ static inline __attribute__((always_inline)) void convolve(
     }
 }
 
-// y[batch][height][width][outputs] = convolution of x[batch][height][width][inputs], inputs a multiple of 16;
-// flags: 2 add the bias, 4 ReLU. `zeros` holds at least `inputs` zeros. `bias` is read only with flag 2 (any
-// buffer may stand there otherwise). Backward-data: x = the output's gradient, y = the input's, `weights`
-// from `convolution_flip_weights`, flags 0. global (ceil(batch·height·width / pixels_per_item),
-// ceil(outputs/16 / panels_per_item)), local (1, 1).
+// y[batch][height][width][outputs] = convolution of x[batch][height][width][inputs], inputs a multiple of 16; flags: 2 add the bias, 4
+// ReLU. `zeros` holds at least `inputs` zeros. `bias` is read only with flag 2 (any buffer may stand there otherwise).
+// Backward-data: x = the output's gradient, y = the input's, `weights` from `convolution_flip_weights`, flags 0.
+// global (ceil(batch·height·width / pixels_per_item), ceil(outputs/16 / panels_per_item)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_forward(
     global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict zeros, global float *restrict y, const int batch, const int height, const int width, const int inputs,
@@ -166,8 +160,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_forward(
     convolve(x, weights, bias, zeros, y, batch, height, width, inputs, inputs, outputs, pixels_per_item, panels_per_item, flags);
 }
 
-// The same for images: x[batch][height][width][4], whose fourth lane is not read. `zeros` holds at least 4
-// zeros. Launched like `convolution_forward`.
+// The same for images: x[batch][height][width][4], whose fourth lane is not read. `zeros` holds at least 4 zeros. Launched like
+// `convolution_forward`.
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_forward_image(
     global const float *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict zeros, global float *restrict y, const int batch, const int height, const int width, const int outputs,
@@ -176,9 +170,9 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_forward_i
     convolve(x, weights, bias, zeros, y, batch, height, width, 4, 3, outputs, pixels_per_item, panels_per_item, flags);
 }
 
-// The weights of backward-data, [inputs/16][3][3][outputs][16]: turned by 180 degrees, inputs and outputs
-// exchanged. Both are multiples of 16. A work-item transposes 16 × 16 weights of one tap. global (inputs/16,
-// 9, outputs/16), local (1, 1, 1).
+// The weights of backward-data, [inputs/16][3][3][outputs][16]: turned by 180 degrees, inputs and outputs exchanged. Both are multiples of
+// 16.
+// A work-item transposes 16 × 16 weights of one tap. global (inputs/16, 9, outputs/16), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_flip_weights(
     global const float *restrict weights, global float *restrict flipped, const int inputs, const int outputs) {
     const int input_panel = get_global_id(0), tap = get_global_id(1), output_panel = get_global_id(2);
@@ -188,8 +182,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_flip_weig
         for (int i = 0; i < 16; i++) target[o * 16 + i] = source[i * 16 + o];
 }
 
-// Adds to sum[kx][c] the products of one pixel for kx_first ≤ kx < kx_last; `x` points at the pixel's left
-// neighbour.
+// Adds to sum[kx][c] the products of one pixel for kx_first ≤ kx < kx_last; `x` points at the pixel's left neighbour.
 #define ADD_PIXEL(tile_channels, vectors, kx_first, kx_last, x, dy)                                                                        \
     {                                                                                                                                      \
         vector gradient[vectors];                                                                                                          \
@@ -202,9 +195,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_flip_weig
         }                                                                                                                                  \
     }
 
-// Defines the work of one item of a backward-weights kernel: image rows first_row ≤ row < last_row (counted
-// through the batch), one ky, three kx, tile_channels inputs from `channel` on and vectors·VECTOR outputs
-// from `output` on.
+// Defines the work of one item of a backward-weights kernel: image rows first_row ≤ row < last_row (counted through the batch), one ky,
+// three kx, tile_channels inputs from `channel` on and vectors·VECTOR outputs from `output` on.
 #define DEFINE_WEIGHT_TILE(name, tile_channels, vectors)                                                                                   \
     static inline __attribute__((always_inline)) void name(                                                                                \
         global const float *x, global const float *dy, global float *slot, const int first_row, const int last_row, const int height,      \
@@ -249,12 +241,11 @@ DEFINE_WEIGHT_TILE(image_weight_tile, 3, 1)
 DEFINE_WEIGHT_TILE(wide_image_weight_tile, 3, 2)
 #endif
 
-// The weights' gradient, from x[batch][height][width][inputs] and the output's gradient
-// dy[batch][height][width][outputs]; inputs a multiple of 16. Image rows (batch·height of them) first_row +
-// s·rows_per_slot … up to rows_per_slot of them, and before last_row, are summed to
-// slots[s][outputs/16][3][3][inputs][16], replacing it or (accumulate = 1) adding to it. `reduce_slots` then
-// adds the slots. global (3·inputs/WEIGHT_CHANNELS, outputs/VECTOR, ceil((last_row − first_row) /
-// rows_per_slot)), local (1, 1, 1).
+// The weights' gradient, from x[batch][height][width][inputs] and the output's gradient dy[batch][height][width][outputs]; inputs a
+// multiple of 16.
+// Image rows (batch·height of them) first_row + s·rows_per_slot … up to rows_per_slot of them, and before last_row, are summed to
+// slots[s][outputs/16][3][3][inputs][16], replacing it or (accumulate = 1) adding to it. `reduce_slots` then adds the slots.
+// global (3·inputs/WEIGHT_CHANNELS, outputs/VECTOR, ceil((last_row − first_row) / rows_per_slot)), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_weights(
     global const float *restrict x, global const float *restrict dy, global float *restrict slots, const int first_row, const int last_row,
     const int rows_per_slot, const int height, const int width, const int inputs, const int outputs, const int accumulate) {
@@ -298,11 +289,10 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void reduce_slots(
     }
 }
 
-// First stage of the bias' gradient: slots[s][channels] = sum of dy over pixels s·pixels_per_slot …;
-// `reduce_slots` (count = channels) adds the slots. With `mask` (0 or 1), dy is first set to zero, in place,
-// where the layer's output y is not positive: the ReLU's gradient. y is not read without. channels is a
-// multiple of 16. A work-item passes over one slot's pixels. global (ceil(pixels / pixels_per_slot)), local
-// (1).
+// First stage of the bias' gradient: slots[s][channels] = sum of dy over pixels s·pixels_per_slot …; `reduce_slots` (count = channels) adds
+// the slots.
+// With `mask` (0 or 1), dy is first set to zero, in place, where the layer's output y is not positive: the ReLU's gradient. y is not read
+// without. channels is a multiple of 16. A work-item passes over one slot's pixels. global (ceil(pixels / pixels_per_slot)), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void bias_backward(
     global float *restrict dy, global const float *restrict y, global float *restrict slots, const int pixels, const int channels,
     const int pixels_per_slot, const int mask) {
@@ -330,12 +320,12 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void bias_backward(
     }
 }
 
-// The rows of A of the convolution as a matrix product: columns[p][3][3][channels] = the neighbourhood of
-// pixel first_pixel + p of x[batch][height][width][channels], zero outside the image. channels is 4 or a
-// multiple of 16. Then, with gemm.cl: y = columns · weights (`gemm`); the input's gradient = columns of dy ·
-// flipped weights; the weights' gradient = columnsᵀ · dy (`gemm_transposed`, c_panel_stride = 16·9·channels,
-// c_row_stride = 16), each over chunks of pixels that keep `columns` small. A work-item writes
-// `pixels_per_item` rows. global (ceil(pixels / pixels_per_item)), local (1).
+// The rows of A of the convolution as a matrix product: columns[p][3][3][channels] = the neighbourhood of pixel first_pixel + p of
+// x[batch][height][width][channels], zero outside the image. channels is 4 or a multiple of 16.
+// Then, with gemm.cl: y = columns · weights (`gemm`); the input's gradient = columns of dy · flipped weights; the weights' gradient =
+// columnsᵀ · dy (`gemm_transposed`, c_panel_stride = 16·9·channels, c_row_stride = 16), each over chunks of pixels that keep `columns`
+// small.
+// A work-item writes `pixels_per_item` rows. global (ceil(pixels / pixels_per_item)), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void im2col(
     global const float *restrict x, global float *restrict columns, const int first_pixel, const int pixels, const int height,
     const int width, const int channels, const int pixels_per_item) {

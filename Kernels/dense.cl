@@ -1,13 +1,11 @@
-// Dense evaluation: whole photographs of any size as input, the windows of the last feature map as rows of a
-// matrix product, and the mean of an image's rows of scores.
+// Dense evaluation: whole photographs of any size as input, the windows of the last feature map as rows of a matrix product, and the mean of an
+// image's rows of scores.
 //
-// Layouts. Photographs RGB, interleaved, rows without gaps, one readable byte behind the last; activations
-// float32 NHWC.
+// Layouts. Photographs RGB, interleaved, rows without gaps, one readable byte behind the last; activations float32 NHWC.
 
-// output [batch][height][width][4] ← whole photographs of one size, mirrored or not; `offsets` has the first
-// byte of each, from `first` on. The same numbers as augment.cl's plain crop. A work-item makes the pixels of
-// a row whose columns are its first index plus multiples of the range. Launch: global (width, or 1 on CPUs,
-// height, batch), local (min(that, 64), 1, 1).
+// output [batch][height][width][4] ← whole photographs of one size, mirrored or not; `offsets` has the first byte of each, from `first` on.
+// The same numbers as augment.cl's plain crop. A work-item makes the pixels of a row whose columns are its first index plus multiples of the
+// range. Launch: global (width, or 1 on CPUs, height, batch), local (min(that, 64), 1, 1).
 kernel void dense_input(const global uchar *restrict bytes, const global ulong *restrict offsets, global float4 *restrict output,
                         const int height, const int width, const int batch, const int first, const int mirror, const float meanRed,
                         const float meanGreen, const float meanBlue, const float scaleRed, const float scaleGreen, const float scaleBlue) {
@@ -20,9 +18,8 @@ kernel void dense_input(const global uchar *restrict bytes, const global ulong *
         target[x] = (convert_float4(vload4(0, line + 3 * (mirror ? width - 1 - x : x))) - 255.0f * mean) * scale;
 }
 
-// rows [count][windowHeight][windowWidth][channels] ← windows `first` … of the maps, which are numbered image
-// by image, in the order of reading. A work-item copies one row of a window, which lies in one piece. Launch:
-// global (windowHeight, count), local (1, 1).
+// rows [count][windowHeight][windowWidth][channels] ← windows `first` … of the maps, which are numbered image by image, in the order of
+// reading. A work-item copies one row of a window, which lies in one piece. Launch: global (windowHeight, count), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_windows(
     const global float *restrict maps, global float *restrict rows, const int mapHeight, const int mapWidth, const int channels,
     const int windowHeight, const int windowWidth, const int first, const int firstRow) {
@@ -35,10 +32,9 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_windows(
     for (size_t i = 0; i < length; i += 4) vstore4(vload4(0, source + i), 0, target + i);
 }
 
-// means [images][stride] ← the mean of each image's rows of scores, added in order, one call for each part of
-// the rows: this one has the rows `firstRow` to `firstRow + rows` of all, which belong to the images from
-// `firstImage` on. `segments` has each image's first row and their number. A work-item takes 16 classes of an
-// image. Launch: global (stride / 16, images of this part), local (1, 1).
+// means [images][stride] ← the mean of each image's rows of scores, added in order, one call for each part of the rows: this one has the rows
+// `firstRow` to `firstRow + rows` of all, which belong to the images from `firstImage` on. `segments` has each image's first row and their number.
+// A work-item takes 16 classes of an image. Launch: global (stride / 16, images of this part), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_mean(
     const global float *restrict scores, const global int2 *restrict segments, global float *restrict means, const int firstImage,
     const int firstRow, const int rows, const int stride) {

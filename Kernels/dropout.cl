@@ -1,9 +1,9 @@
 // Inverted dropout: keeps an element with probability 1 − p and scales it by 1 / (1 − p).
 //
-// The mask is drawn again in backward instead of being kept: Philox4x32-10 (Salmon et al. 2011), key from
-// (seed, purpose), counter (element / 4, layer, step, step's high word). `values` [count] float32, count a
-// multiple of 4. A work-item takes four elements. Launch: global (count/4), local (64). `first` is the index
-// of values[0] / 4 in the whole mini-batch, so that a part of it draws what the whole would.
+// The mask is drawn again in backward instead of being kept: Philox4x32-10 (Salmon et al. 2011), key from (seed, purpose),
+// counter (element / 4, layer, step, step's high word). `values` [count] float32, count a multiple of 4.
+// A work-item takes four elements. Launch: global (count/4), local (64).
+// `first` is the index of values[0] / 4 in the whole mini-batch, so that a part of it draws what the whole would.
 
 static uint4 philox(uint4 counter, uint2 key) {
     for (int round = 0; round < 10; round++) {

@@ -1,26 +1,24 @@
-// Fully connected layer, backward-data, for devices that run a work-item on a CPU core. The other two passes
-// are matrix products of gemm.cl:
-//   forward           Y[batch][outputs] = X · W + bias: `gemm` (B = W: b_panel_stride = 16·inputs,
-//   b_row_stride = 16; flags: bias, ReLU) backward-weights  dW = Xᵀ · dY: `gemm_transposed` (B = dY
-//   row-major: b_panel_stride = 16, b_row_stride = outputs; C in panels:
+// Fully connected layer, backward-data, for devices that run a work-item on a CPU core. The other two passes are matrix products of
+// gemm.cl:
+//   forward           Y[batch][outputs] = X · W + bias: `gemm` (B = W: b_panel_stride = 16·inputs, b_row_stride = 16; flags: bias, ReLU)
+//   backward-weights  dW = Xᵀ · dY: `gemm_transposed` (B = dY row-major: b_panel_stride = 16, b_row_stride = outputs; C in panels:
 //                     c_panel_stride = 16·inputs, c_row_stride = 16)
 // and the bias' gradient is `bias_backward` and `reduce_slots` of convolution.cl with pixels = batch.
 //
-// Layouts. X[batch][inputs], Y[batch][outputs]; weights in panels [outputs/16][inputs][16]; inputs and
-// outputs are multiples of 16.
+// Layouts. X[batch][inputs], Y[batch][outputs]; weights in panels [outputs/16][inputs][16]; inputs and outputs are multiples of 16.
 //
-// Backward-data is computed as dXᵀ = W · dYᵀ, with the batch in the vectors' lanes, so that the weights are
-// read where they lie, once, in long runs, and nothing of their size is transposed: `gemm_pack_b_transposed`
-// packs dY to panels [⌈batch/16⌉][outputs][16] first. A work-item owns `inputs_per_item` inputs and the whole
-// batch. It takes DEPTH_BLOCK outputs at a time, whose weights stay in the cache while the batch passes by,
-// adds to its sums in `sums`, and writes them to dX in the end. Each sum runs over the outputs in ascending
-// order, whatever the launch geometry.
+// Backward-data is computed as dXᵀ = W · dYᵀ, with the batch in the vectors' lanes, so that the weights are read where they lie, once, in long
+// runs, and nothing of their size is transposed: `gemm_pack_b_transposed` packs dY to panels [⌈batch/16⌉][outputs][16] first.
+// A work-item owns `inputs_per_item` inputs and the whole batch. It takes DEPTH_BLOCK outputs at a time, whose weights stay in the cache while
+// the batch passes by, adds to its sums in `sums`, and writes them to dX in the end. Each sum runs over the outputs in ascending order,
+// whatever the launch geometry.
 //
 // Tuning macros:
-//   VECTOR       floats in a register, 8 or 16                       (8: AVX2, 16: AVX-512) PANELS
-//   panels of the batch in a wide tile                  (VECTOR 8: 1, VECTOR 16: 4) ROWS         inputs of a
-//   wide tile NARROW_ROWS  inputs of a tile that is one panel wide             (ROWS · PANELS · 16/VECTOR and
-//   this · 16/VECTOR sums fit the registers) DEPTH_BLOCK  outputs taken at a time, a multiple of 16
+//   VECTOR       floats in a register, 8 or 16                       (8: AVX2, 16: AVX-512)
+//   PANELS       panels of the batch in a wide tile                  (VECTOR 8: 1, VECTOR 16: 4)
+//   ROWS         inputs of a wide tile
+//   NARROW_ROWS  inputs of a tile that is one panel wide             (ROWS · PANELS · 16/VECTOR and this · 16/VECTOR sums fit the registers)
+//   DEPTH_BLOCK  outputs taken at a time, a multiple of 16
 
 #ifndef VECTOR
 #define VECTOR 8
@@ -52,8 +50,8 @@ typedef float8 vector;
 typedef vector unaligned_vector __attribute__((aligned(4)));
 #define STORE(value, pointer) *(global unaligned_vector *)(pointer) = (value)
 
-// Defines a function that adds `depth` outputs to a tile of `tile_rows` inputs × `panels` panels of the
-// batch; `first`: to zeros. Inputs past `rows` repeat the last one and are not stored.
+// Defines a function that adds `depth` outputs to a tile of `tile_rows` inputs × `panels` panels of the batch; `first`: to zeros. Inputs past
+// `rows` repeat the last one and are not stored.
 #define DEFINE_TILE(name, tile_rows, panels)                                                                                               \
     static inline __attribute__((always_inline)) void name(                                                                               \
         global const float *weights, const size_t weights_panel, global const float *dy, const size_t dy_panel, global float *sums,       \
@@ -85,8 +83,8 @@ typedef vector unaligned_vector __attribute__((aligned(4)));
 DEFINE_TILE(wide_tile, ROWS, PANELS)
 DEFINE_TILE(narrow_tile, NARROW_ROWS, 1)
 
-// dX = dY · Wᵀ. dy_panels: dY packed, zeros past the batch; sums: ⌈batch/16⌉ · inputs · 16 floats of scratch
-// memory. global (ceil(inputs / inputs_per_item)), local (1).
+// dX = dY · Wᵀ. dy_panels: dY packed, zeros past the batch; sums: ⌈batch/16⌉ · inputs · 16 floats of scratch memory.
+// global (ceil(inputs / inputs_per_item)), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backward_data(
     global const float *restrict dy_panels, global const float *restrict weights, global float *restrict sums, global float *restrict dx,
     const int batch, const int inputs, const int outputs, const int inputs_per_item) {

@@ -1,20 +1,18 @@
-// Matrix product for devices that run a work-item on a CPU core: C[M×N] = A[M×K] · B[K×N], with an optional
-// sum into C, bias and ReLU.
+// Matrix product for devices that run a work-item on a CPU core: C[M×N] = A[M×K] · B[K×N], with an optional sum into C, bias and ReLU.
 //
 // Layouts. N is a multiple of 16; a *panel* is 16 neighbouring columns.
-//   A: element (m, k) at m·lda + k (`gemm`) or at k·lda + m (`gemm_transposed`). B and C: element (row, n) at
-//   (n/16)·panel_stride + row·row_stride + n%16. So panels [N/16][rows][16] have panel_stride = 16·rows and
+//   A: element (m, k) at m·lda + k (`gemm`) or at k·lda + m (`gemm_transposed`).
+//   B and C: element (row, n) at (n/16)·panel_stride + row·row_stride + n%16. So panels [N/16][rows][16] have panel_stride = 16·rows and
 //   row_stride = 16, and a row-major matrix has panel_stride = 16 and row_stride = its row length.
 //
-// One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of
-// DEPTH_BLOCK, and a block into tiles of ROWS × PANELS·16 sums held in registers. Each sum runs over k in
-// ascending order, block by block, whatever the launch geometry.
+// One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of DEPTH_BLOCK, and a block into
+// tiles of ROWS × PANELS·16 sums held in registers. Each sum runs over k in ascending order, block by block, whatever the launch geometry.
 //
 // Tuning macros:
-//   VECTOR       floats in a register, 8 or 16                             (8: AVX2, 16: AVX-512) ROWS
-//   rows of a tile                                            (ROWS · PANELS · 16/VECTOR sums must fit the
-//   registers) PANELS       panels of a tile                                          (VECTOR 8: 1, VECTOR
-//   16: 4) DEPTH_BLOCK  depth of a block, so that a block of B stays in the cache while the rows pass by
+//   VECTOR       floats in a register, 8 or 16                             (8: AVX2, 16: AVX-512)
+//   ROWS         rows of a tile                                            (ROWS · PANELS · 16/VECTOR sums must fit the registers)
+//   PANELS       panels of a tile                                          (VECTOR 8: 1, VECTOR 16: 4)
+//   DEPTH_BLOCK  depth of a block, so that a block of B stays in the cache while the rows pass by
 
 #ifndef VECTOR
 #define VECTOR 8
@@ -120,9 +118,9 @@ static inline __attribute__((always_inline)) void multiply(
     }
 }
 
-// C = A · B with A row-major. `bias` has n elements, and is read only where `flags` has ADD_BIAS (any buffer
-// may stand there otherwise). flags: 1 add to C instead of replacing it, 2 add the bias to each row, 4 ReLU
-// at the end. global (ceil(m / rows_per_item), ceil(n/16 / panels_per_item)), local (1, 1).
+// C = A · B with A row-major. `bias` has n elements, and is read only where `flags` has ADD_BIAS (any buffer may stand there otherwise).
+// flags: 1 add to C instead of replacing it, 2 add the bias to each row, 4 ReLU at the end.
+// global (ceil(m / rows_per_item), ceil(n/16 / panels_per_item)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(
     global const float *restrict a, global const float *restrict b, global const float *restrict bias, global float *restrict c,
     const int m, const int n, const int k, const int lda, const int b_panel_stride, const int b_row_stride, const int c_panel_stride,
@@ -131,8 +129,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(
              flags);
 }
 
-// C = Aᵀ · B with A stored as [K][M], row length lda; else as `gemm`. global (ceil(m / rows_per_item),
-// ceil(n/16 / panels_per_item)), local (1, 1).
+// C = Aᵀ · B with A stored as [K][M], row length lda; else as `gemm`. global (ceil(m / rows_per_item), ceil(n/16 / panels_per_item)), local
+// (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_transposed(
     global const float *restrict a, global const float *restrict b, global const float *restrict bias, global float *restrict c,
     const int m, const int n, const int k, const int lda, const int b_panel_stride, const int b_row_stride, const int c_panel_stride,
@@ -141,9 +139,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_transposed(
              flags);
 }
 
-// Packs B, row-major [K][N] with row length ldb and any N, into panels [ceil(N/16)][K][16]; columns past N
-// become zero. A work-item copies `depth_per_item` rows of one panel. global (ceil(k / depth_per_item),
-// ceil(n / 16)), local (1, 1).
+// Packs B, row-major [K][N] with row length ldb and any N, into panels [ceil(N/16)][K][16]; columns past N become zero.
+// A work-item copies `depth_per_item` rows of one panel. global (ceil(k / depth_per_item), ceil(n / 16)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b(
     global const float *restrict b, global float *restrict panels, const int k, const int n, const int ldb, const int depth_per_item) {
     const int first = get_global_id(0) * depth_per_item, last = min(k, first + depth_per_item);
@@ -158,9 +155,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b(
     }
 }
 
-// Packs B given as its transpose, [N][K] with row length ldb and any N, into panels [ceil(N/16)][K][16];
-// columns past N become zero. A work-item writes `depth_per_item` rows of one panel. global (ceil(k /
-// depth_per_item), ceil(n / 16)), local (1, 1).
+// Packs B given as its transpose, [N][K] with row length ldb and any N, into panels [ceil(N/16)][K][16]; columns past N become zero.
+// A work-item writes `depth_per_item` rows of one panel. global (ceil(k / depth_per_item), ceil(n / 16)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b_transposed(
     global const float *restrict b, global float *restrict panels, const int k, const int n, const int ldb, const int depth_per_item) {
     const int first = get_global_id(0) * depth_per_item, last = min(k, first + depth_per_item);

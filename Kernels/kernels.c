@@ -1,5 +1,4 @@
-// Embeds the OpenCL C files, so that a copied `trainer` runs from anywhere. A new file is added here and
-// nowhere else.
+// Embeds the OpenCL C files, so that a copied `trainer` runs from anywhere. A new file is added here and nowhere else.
 #include "kernels.h"
 
 #define TEXT(identifier) static const char identifier##_text[]

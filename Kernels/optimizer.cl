@@ -1,18 +1,16 @@
 // Stochastic gradient descent with momentum, and the sums that micro-batches and clipping need.
 //
-// All arrays are flat float32 [count]. In sgd_momentum and gradient_add a work-item takes one element
-// (runtimes vectorise over work-items). Launch: global (count), local (256), unless said otherwise.
+// All arrays are flat float32 [count]. In sgd_momentum and gradient_add a work-item takes one element (runtimes vectorise over work-items).
+// Launch: global (count), local (256), unless said otherwise.
 //
-// CHUNK: elements whose squares one work-item of sum_of_squares adds up; fixed, so that every device adds in
-// the same order.
+// CHUNK: elements whose squares one work-item of sum_of_squares adds up; fixed, so that every device adds in the same order.
 
 #ifndef CHUNK
 #define CHUNK 4096
 #endif
 
-// v ← momentum · v + (gradientScale[0] · g + weightDecay · w);  w ← w − learningRate · v. One pass: each
-// array is read once. A scale that is not a number: nothing is changed. The fused operations are written out,
-// so that ranks on different runtimes get the same bits.
+// v ← momentum · v + (gradientScale[0] · g + weightDecay · w);  w ← w − learningRate · v. One pass: each array is read once.
+// A scale that is not a number: nothing is changed. The fused operations are written out, so that ranks on different runtimes get the same bits.
 kernel void sgd_momentum(global float *restrict weights, const global float *restrict gradients, global float *restrict velocities,
                          const ulong count, const float learningRate, const float momentum, const float weightDecay,
                          const global float *restrict gradientScale) {
@@ -30,8 +28,7 @@ kernel void gradient_add(global float *restrict sum, const global float *restric
     if (i < count) sum[i] += addend[i];
 }
 
-// partial[first + i] ← Σ values² over the i-th chunk; `count` is a multiple of 8. Launch: global (chunks),
-// local (1).
+// partial[first + i] ← Σ values² over the i-th chunk; `count` is a multiple of 8. Launch: global (chunks), local (1).
 kernel void sum_of_squares(const global float *restrict values, global float *restrict partial, const ulong count, const ulong first) {
     const size_t start = get_global_id(0) * CHUNK;
     if (start >= count) return;
@@ -45,17 +42,16 @@ kernel void sum_of_squares(const global float *restrict values, global float *re
     partial[first + get_global_id(0)] = (half_sum.x + half_sum.y) + (half_sum.z + half_sum.w);
 }
 
-// gradientScale[0] ← 1, or largestNorm / norm where the norm √Σ partial is above it (partials = 0: no
-// clipping). Not a number once the loss or the norm of a step was not finite, and ever after: the weights
-// stay those that led to it. The host learns of it by the loss, which becomes not a number as well. One
-// work-item. Launch: global (1), local (1).
+// gradientScale[0] ← 1, or largestNorm / norm where the norm √Σ partial is above it (partials = 0: no clipping).
+// Not a number once the loss or the norm of a step was not finite, and ever after: the weights stay those that led to it. The host learns of it
+// by the loss, which becomes not a number as well.
+// One work-item. Launch: global (1), local (1).
 kernel void gradient_scale(global float4 *restrict totals, const int slot, const global float *restrict partial, const ulong partials,
                            const float largestNorm, global float *restrict gradientScale) {
     // Volatile: one CPU runtime would add in an order of its own otherwise.
     volatile float sum = 0;
     for (ulong i = 0; i < partials; i++) sum += partial[i];
-    // sqrt and division may be off by a few units in the last place, and each runtime's in its own way: one
-    // correction makes all the same.
+    // sqrt and division may be off by a few units in the last place, and each runtime's in its own way: one correction makes all the same.
     float norm = sqrt(sum);
     if (norm > 0) norm = fma(fma(-norm, norm, sum), 0.5f / norm, norm);
     float scale = largestNorm / norm;

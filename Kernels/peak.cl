@@ -1,9 +1,8 @@
-// The arithmetic that a device can do at most: nothing but multiply-adds on registers, as the yardstick of
-// `trainer bench layers`.
+// The arithmetic that a device can do at most: nothing but multiply-adds on registers, as the yardstick of `trainer bench layers`.
 //
 // Tuning macros:
-//   VECTOR  floats in a register, 8 or 16 SUMS    vectors in flight: more than the latency of a multiply-add
-//   times those begun in a cycle, and they fit the registers
+//   VECTOR  floats in a register, 8 or 16
+//   SUMS    vectors in flight: more than the latency of a multiply-add times those begun in a cycle, and they fit the registers
 
 #ifndef VECTOR
 #define VECTOR 8
@@ -20,8 +19,8 @@ typedef float8 vector;
 #define STORE(value, pointer) vstore8(value, 0, pointer)
 #endif
 
-// A work-item: `iterations` · SUMS · VECTOR multiply-adds; result [items][VECTOR] keeps the compiler from
-// leaving them out. Global (items), local (1).
+// A work-item: `iterations` · SUMS · VECTOR multiply-adds; result [items][VECTOR] keeps the compiler from leaving them out.
+// Global (items), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void multiply_add(global float *restrict result, const int iterations,
                                                                          const float factor) {
     vector sum[SUMS];

@@ -1,9 +1,9 @@
 // Max-pooling, 2×2 windows at stride 2; an odd last row or column belongs to no window.
 //
-// Layouts: input [batch][height][width][channels], output [batch][height/2][width/2][channels], float32,
-// NHWC. A work-item takes WIDTH channels of one window. Launch: global (channels/WIDTH, ceil(width/2),
-// batch·ceil(height/2)) for backward, floor for forward; local (min(channels/WIDTH, 4), 16, 1). Tuning:
-// WIDTH, floats of a vector: 8, or 4 where there are four channels.
+// Layouts: input [batch][height][width][channels], output [batch][height/2][width/2][channels], float32, NHWC.
+// A work-item takes WIDTH channels of one window.
+// Launch: global (channels/WIDTH, ceil(width/2), batch·ceil(height/2)) for backward, floor for forward; local (min(channels/WIDTH, 4), 16, 1).
+// Tuning: WIDTH, floats of a vector: 8, or 4 where there are four channels.
 
 #ifndef WIDTH
 #define WIDTH 8
@@ -31,8 +31,7 @@ kernel void max_pool_forward(const global float *restrict input, global float *r
     STORE(larger(top, bottom), output + ((size_t)row * outputWidth + x) * channels + channel);
 }
 
-// The gradient goes to the window's first maximum in the order of reading; the window is read again instead
-// of keeping its index.
+// The gradient goes to the window's first maximum in the order of reading; the window is read again instead of keeping its index.
 kernel void max_pool_backward(const global float *restrict input, const global float *restrict output,
                               const global float *restrict outputGradient, global float *restrict inputGradient, const int batch,
                               const int height, const int width, const int channels) {

@@ -1,10 +1,10 @@
 // Softmax and cross-entropy over rows of class scores.
 //
-// Layouts: logits and gradient [rows][stride] with `classes` ≤ stride used, float32; labels int and weights
-// float hold the whole mini-batch, `first` is the place of row 0 in them; a weight of 0 takes its row out.
-// statistics [rows] float4: weighted loss, weight where the label is first, weight where it is among the
-// first five, the class that is first. A work-item takes one row: a batch has few rows, and a CPU's work-item
-// runs through one at the memory's speed. Launch: global (rows), local (1).
+// Layouts: logits and gradient [rows][stride] with `classes` ≤ stride used, float32; labels int and weights float hold the whole mini-batch,
+// `first` is the place of row 0 in them; a weight of 0 takes its row out.
+// statistics [rows] float4: weighted loss, weight where the label is first, weight where it is among the first five, the class that is first.
+// A work-item takes one row: a batch has few rows, and a CPU's work-item runs through one at the memory's speed.
+// Launch: global (rows), local (1).
 
 // The largest score, and the sum of exp(score − largest).
 static float2 row_norm(const global float *scores, const int classes) {
@@ -15,8 +15,8 @@ static float2 row_norm(const global float *scores, const int classes) {
     return (float2)(largest, sum);
 }
 
-// Whether score i comes before score j. A tie is won by the lower class, and what is not a number comes last:
-// a network that has broken down is not right.
+// Whether score i comes before score j. A tie is won by the lower class, and what is not a number comes last: a network that has broken down is
+// not right.
 static int precedes(const global float *scores, const int i, const int j) {
     const float a = scores[i], b = scores[j];
     return a > b || (isnan(b) && !isnan(a)) || ((a == b || (isnan(a) && isnan(b))) && i < j);
@@ -59,8 +59,8 @@ kernel void softmax_forward(const global float *restrict logits, global float *r
     for (int i = 0; i < stride; i++) target[i] = i < classes ? exp(scores[i] - norm.x) / norm.y : 0;
 }
 
-// Adds the rows' loss and hits, in order, to (accumulate) or into totals[slot]: what the host reads of a
-// step. One work-item. Launch: global (1), local (1).
+// Adds the rows' loss and hits, in order, to (accumulate) or into totals[slot]: what the host reads of a step.
+// One work-item. Launch: global (1), local (1).
 kernel void sum_statistics(const global float4 *restrict statistics, const global float *restrict weights, global float4 *restrict totals,
                            const int rows, const int first, const int slot, const int accumulate) {
     float4 sum = accumulate ? totals[slot] : (float4)(0);

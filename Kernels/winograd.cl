@@ -1,36 +1,29 @@
-// Winograd convolution 3×3, stride 1, padding 1: forward, backward-data and backward-weights, for channels in
-// multiples of 16.
+// Winograd convolution 3×3, stride 1, padding 1: forward, backward-data and backward-weights, for channels in multiples of 16.
 //
-// Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). An output tile of
-// OUTPUT_TILE² pixels comes from an input tile of INPUT_TILE² = (OUTPUT_TILE + 2)² pixels: Y = Aᵀ [ Σ_c (G w
-// Gᵀ) ⊙ (Bᵀ x B) ] A. The sum over channels is one matrix product for each of the INPUT_TILE² positions, with
-// 4 (OUTPUT_TILE 4) or 2.25 (OUTPUT_TILE 2) times fewer multiplications than the direct sum. F(4)
-// interpolates at 0, ±1/√2, ±√2, ∞: the squares ½ and 2 are exact, and the error is a quarter of that of the
-// usual 0, ±1, ±2, ∞.
+// Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016). An output tile of OUTPUT_TILE² pixels comes
+// from an input tile of INPUT_TILE² = (OUTPUT_TILE + 2)² pixels: Y = Aᵀ [ Σ_c (G w Gᵀ) ⊙ (Bᵀ x B) ] A. The sum over channels is one matrix
+// product for each of the INPUT_TILE² positions, with 4 (OUTPUT_TILE 4) or 2.25 (OUTPUT_TILE 2) times fewer multiplications than the direct
+// sum. F(4) interpolates at 0, ±1/√2, ±√2, ∞: the squares ½ and 2 are exact, and the error is a quarter of that of the usual 0, ±1, ±2, ∞.
 //
-// Tile (image·tileRows + tileRow)·tileColumns + tileColumn, tileRows = ⌈height / OUTPUT_TILE⌉, covers output
-// rows from tileRow·OUTPUT_TILE; tiles may overhang the image. The host walks over chunks of about 256 tiles
-// (576 for OUTPUT_TILE 2), so that the transformed tiles stay in the last-level cache while each transformed
-// filter read serves many tiles. `rows` is the chunk's tile count rounded up to TILE_GROUP; the rows added
-// are zero.
-//   activations  [N][height][width][channels], channels a multiple of 16 parameters   [K/16][3][3][C][16]
-//   position (ky, kx, c) of filter k at panel k/16, lane k%16 U, dU        [INPUT_TILE²][K/16][C][16]
-//   transformed filters (backward-data: [INPUT_TILE²][C/16][K][16], turned by 180°) V, M, D
-//   [INPUT_TILE²] planes [channels/16][rows][16], each followed by 16 unused floats, so that planes do not
-//   collide in a cache.
+// Tile (image·tileRows + tileRow)·tileColumns + tileColumn, tileRows = ⌈height / OUTPUT_TILE⌉, covers output rows from tileRow·OUTPUT_TILE;
+// tiles may overhang the image. The host walks over chunks of about 256 tiles (576 for OUTPUT_TILE 2), so that the transformed tiles stay in
+// the last-level cache while each transformed filter read serves many tiles. `rows` is the chunk's tile count rounded up to TILE_GROUP; the
+// rows added are zero.
+//   activations  [N][height][width][channels], channels a multiple of 16
+//   parameters   [K/16][3][3][C][16]                    position (ky, kx, c) of filter k at panel k/16, lane k%16
+//   U, dU        [INPUT_TILE²][K/16][C][16]             transformed filters (backward-data: [INPUT_TILE²][C/16][K][16], turned by 180°)
+//   V, M, D      [INPUT_TILE²] planes [channels/16][rows][16], each followed by 16 unused floats, so that planes do not collide in a cache.
 //                D has one plane more: the sum of dY over each tile, from which the bias gradient comes
-// Forward:          transform_weights; per chunk transform_input, multiply, transform_output. Backward-data:
-// transform_weights_transposed; per chunk the same three with dY in place of x, C and K exchanged.
-// Backward-weights: per chunk transform_input (x), transform_gradient (dY), multiply_weights, reduce_bias;
-// transform_weights_gradient at the end. All sums run in an order fixed by the shape and the chunk size
-// alone.
+// Forward:          transform_weights; per chunk transform_input, multiply, transform_output.
+// Backward-data:    transform_weights_transposed; per chunk the same three with dY in place of x, C and K exchanged.
+// Backward-weights: per chunk transform_input (x), transform_gradient (dY), multiply_weights, reduce_bias; transform_weights_gradient at the end.
+// All sums run in an order fixed by the shape and the chunk size alone.
 //
-// `winograd_convolve` runs transform_input, multiply and transform_output in one launch, with the same bits.
-// It is the faster one while inputChannels·outputChannels ≤ 128², where all that a block of tiles needs stays
-// in a core's own cache; above, the transformed filters would be read too often.
+// `winograd_convolve` runs transform_input, multiply and transform_output in one launch, with the same bits. It is the faster one while
+// inputChannels·outputChannels ≤ 128², where all that a block of tiles needs stays in a core's own cache; above, the transformed filters
+// would be read too often.
 //
-// Tuning macros. The defaults suit 16 vector registers of 8 floats (AVX2); with 32 registers (AVX-512): 8, 8,
-// 8, 16, 16.
+// Tuning macros. The defaults suit 16 vector registers of 8 floats (AVX2); with 32 registers (AVX-512): 8, 8, 8, 16, 16.
 //   OUTPUT_TILE     4 or 2: the algorithm.
 //   TILE_GROUP      tiles a work-group transforms; a multiple of MULTIPLY_ROWS.
 //   MULTIPLY_ROWS   `multiply`: rows of the register tile (by 16 columns).
@@ -181,9 +174,8 @@ void winograd_transform_weights(global const float *weights, global float *trans
     store_transformed_weights(w, transformed + ((size_t)panel * inputChannels + channel) * 16, (size_t)inputChannels * outputChannels);
 }
 
-// U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of 16
-// input channels. Global (K, C/16), local (16, 1): the work-group's items share the cache lines they gather
-// from.
+// U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of 16 input channels. Global (K, C/16),
+// local (16, 1): the work-group's items share the cache lines they gather from.
 kernel __attribute__((reqd_work_group_size(16, 1, 1)))
 void winograd_transform_weights_transposed(global const float *weights, global float *transformed, int inputChannels, int outputChannels) {
     const int filter = get_global_id(0), panel = get_global_id(1);
@@ -209,8 +201,7 @@ place place_of_tile(int tile, int height, int width) {
     return result;
 }
 
-// Stores at `target`, a position every `plane` floats, Bᵀ x B of the tile whose output starts at `at`; zero
-// if it is not `used`.
+// Stores at `target`, a position every `plane` floats, Bᵀ x B of the tile whose output starts at `at`; zero if it is not `used`.
 void transform_input_tile(global const float *x, global const float *mask, global float *target, size_t plane, int height, int width, int channels,
                           int panel, place at, bool used, bool masked) {
     const int top = at.top - 1, left = at.left - 1;
@@ -238,8 +229,8 @@ void transform_input_tile(global const float *x, global const float *mask, globa
     }
 }
 
-// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels. `a` is the first row in its
-// first panel, the panels are `panelStride` floats apart; `b` is a panel of U.
+// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels. `a` is the first row in its first panel, the panels are
+// `panelStride` floats apart; `b` is a panel of U.
 void multiply_tile(global const float *a, size_t panelStride, global const float *b, global float *product, int depth) {
     float16 sum[MULTIPLY_ROWS];
 #pragma unroll
@@ -258,8 +249,7 @@ void multiply_tile(global const float *a, size_t panelStride, global const float
     for (int i = 0; i < MULTIPLY_ROWS; i++) *(global float16 *)(product + i * 16) = sum[i];
 }
 
-// Stores in y the tile Aᵀ M A + offset, M read at `source`, a position every `plane` floats; values below
-// `lowest` become `lowest`.
+// Stores in y the tile Aᵀ M A + offset, M read at `source`, a position every `plane` floats; values below `lowest` become `lowest`.
 void transform_output_tile(global const float *source, size_t plane, float16 offset, float16 lowest, global float *y, int height, int width,
                            int channels, int panel, place at) {
     global float *target = y + (((size_t)at.image * height + at.top) * width + at.left) * channels + panel * 16;
@@ -284,10 +274,9 @@ void transform_output_tile(global const float *source, size_t plane, float16 off
     }
 }
 
-// V = Bᵀ x B. A work-item: one tile of 16 channels. Global (channels/16, rows), local (1, TILE_GROUP). With
-// `masked` 1 an element of x counts only where that of `mask` (same shape) is above 0: the gradient of a ReLU
-// whose output is `mask`. Tiles from `firstTile` on; rows from `tileCount` on become zero. Without a mask
-// pass x for it.
+// V = Bᵀ x B. A work-item: one tile of 16 channels. Global (channels/16, rows), local (1, TILE_GROUP).
+// With `masked` 1 an element of x counts only where that of `mask` (same shape) is above 0: the gradient of a ReLU whose output is `mask`.
+// Tiles from `firstTile` on; rows from `tileCount` on become zero. Without a mask pass x for it.
 kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1)))
 void winograd_transform_input(global const float *x, global const float *mask, global float *transformed, int height, int width, int channels,
                               int firstTile, int tileCount, int masked) {
@@ -296,9 +285,8 @@ void winograd_transform_input(global const float *x, global const float *mask, g
                          place_of_tile(firstTile + row, height, width), row < tileCount, masked);
 }
 
-// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of 16 channels. Global
-// (channels/16, rows), local (1, TILE_GROUP). `mask`, `masked`, `firstTile` and `tileCount` as in
-// `winograd_transform_input`.
+// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of 16 channels. Global (channels/16, rows),
+// local (1, TILE_GROUP). `mask`, `masked`, `firstTile` and `tileCount` as in `winograd_transform_input`.
 kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1)))
 void winograd_transform_gradient(global const float *gradient, global const float *mask, global float *transformed, int height, int width,
                                  int channels, int firstTile, int tileCount, int masked) {
@@ -334,9 +322,8 @@ void winograd_transform_gradient(global const float *gradient, global const floa
     *(global float16 *)(target + POSITIONS * plane) = sum;
 }
 
-// M = V U for every position. A work-item: MULTIPLY_BLOCKS times MULTIPLY_ROWS rows of 16 output channels,
-// the panel of U staying in the cache. Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉, outputChannels/16,
-// POSITIONS), local (1, 1, 1).
+// M = V U for every position. A work-item: MULTIPLY_BLOCKS times MULTIPLY_ROWS rows of 16 output channels, the panel of U staying in the cache.
+// Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉, outputChannels/16, POSITIONS), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void winograd_multiply(global const float *input, global const float *weights, global float *output, int inputChannels, int outputChannels,
                        int rows) {
@@ -349,8 +336,8 @@ void winograd_multiply(global const float *input, global const float *weights, g
         multiply_tile(input + row * 16, (size_t)rows * 16, weights, output + row * 16, inputChannels);
 }
 
-// Y = Aᵀ M A, plus the bias if `biased` is 1, then ReLU if `rectified` is 1. A work-item: one tile of 16
-// channels. Global (channels/16, rows), local (1, TILE_GROUP). Without a bias pass any buffer for it.
+// Y = Aᵀ M A, plus the bias if `biased` is 1, then ReLU if `rectified` is 1. A work-item: one tile of 16 channels.
+// Global (channels/16, rows), local (1, TILE_GROUP). Without a bias pass any buffer for it.
 kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1)))
 void winograd_transform_output(global const float *transformed, global const float *bias, global float *y, int height, int width, int channels,
                                int firstTile, int tileCount, int biased, int rectified) {
@@ -361,10 +348,9 @@ void winograd_transform_output(global const float *transformed, global const flo
                           height, width, channels, panel, place_of_tile(firstTile + row, height, width));
 }
 
-// Forward or backward-data in one launch, for few channels: V of BLOCK_ROWS tiles and M of 16 output channels
-// stay in a core's own cache. A work-item: blocks of BLOCK_ROWS tiles, one after the other, through one slot
-// of `workspace`; a slot has POSITIONS·(plane(inputChannels, BLOCK_ROWS) + plane(16, BLOCK_ROWS)) floats.
-// Global (slots), local (1). Flags as in the single steps.
+// Forward or backward-data in one launch, for few channels: V of BLOCK_ROWS tiles and M of 16 output channels stay in a core's own cache.
+// A work-item: blocks of BLOCK_ROWS tiles, one after the other, through one slot of `workspace`; a slot has
+// POSITIONS·(plane(inputChannels, BLOCK_ROWS) + plane(16, BLOCK_ROWS)) floats. Global (slots), local (1). Flags as in the single steps.
 kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void winograd_convolve(global const float *x, global const float *mask, global const float *weights, global const float *bias, global float *y,
                        global float *workspace, int height, int width, int inputChannels, int outputChannels, int tiles, int masked, int biased,
@@ -397,9 +383,8 @@ void winograd_convolve(global const float *x, global const float *mask, global c
     }
 }
 
-// dU (+)= Vᵀ D for every position, over the rows of one chunk. A work-item: WEIGHTS_ROWS input by 16 output
-// channels. Global (inputChannels/WEIGHTS_ROWS, outputChannels/16, POSITIONS), local (1, 1, 1). `accumulate`
-// 0 for the first chunk.
+// dU (+)= Vᵀ D for every position, over the rows of one chunk. A work-item: WEIGHTS_ROWS input by 16 output channels.
+// Global (inputChannels/WEIGHTS_ROWS, outputChannels/16, POSITIONS), local (1, 1, 1). `accumulate` 0 for the first chunk.
 kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void winograd_multiply_weights(global const float *input, global const float *gradient, global float *weightsGradient, int inputChannels,
                                int outputChannels, int rows, int accumulate) {
@@ -445,8 +430,7 @@ void winograd_transform_weights_gradient(global const float *transformed, global
     }
 }
 
-// db (+)= the sum over the chunk's tiles of the last plane of D. A work-item: 16 channels. Global
-// (channels/16), local (1).
+// db (+)= the sum over the chunk's tiles of the last plane of D. A work-item: 16 channels. Global (channels/16), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void winograd_reduce_bias(global const float *transformed, global float *biasGradient, int channels, int rows, int accumulate) {
     const int panel = get_global_id(0);

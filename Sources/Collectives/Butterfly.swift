@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Adds arrays of all ranks, bucket by bucket, and leaves the sums with every rank ("butterfly

@@ -1,5 +1,4 @@
 import Foundation
-import ImageData
 
 /// One self-contained page on how two models differ: what one gets right and the other wrong, confusion,
 /// hardest photographs, classes, calibration.

@@ -1,7 +1,6 @@
+import Files
 import Compute
-import ImageData
-import ModelFiles
-import NeuralNet
+import Photographs
 
 /// Several models that look at the same photographs, each in its views. A photograph is read once for each
 /// short side that any view needs.
@@ -50,7 +49,7 @@ public final class Ensemble {
     ///   - workers: threads that read.
     ///   - heat: taken from the dense views that are run anyway, where there are such.
     ///   - progress: called with the share of the work that is done.
-    /// - Throws: `EvaluationError` for a class that no model knows, `ModelFileError` where there is no room
+    /// - Throws: `EvaluationError` for a class that no model knows, `FileError` where there is no room
     ///   for the answers.
     public func run(
         _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil,

@@ -1,7 +1,9 @@
+import DeviceInput
+import Files
 import Compute
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
+import Models
 import NeuralNet
 
 /// A checkpoint with its network, ready to look at photographs in several views.
@@ -25,7 +27,7 @@ public final class EvaluatedModel {
     /// - Parameters:
     ///   - batch: photographs of the largest mini-batch.
     ///   - convolution: the algorithms of all convolutions, or nil for each one's default.
-    /// - Throws: `EvaluationError` where a scale is too small for the model, `ModelFileError` where weights
+    /// - Throws: `EvaluationError` where a scale is too small for the model, `FileError` where weights
     ///   are missing or not finite.
     public init(
         _ checkpoint: Checkpoint, name: String, views options: ViewOptions, batch: Int,

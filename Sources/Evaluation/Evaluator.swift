@@ -1,6 +1,7 @@
+import DeviceInput
 import Compute
 import Foundation
-import ImageData
+import Photographs
 import NeuralNet
 
 /// How a network does on a set of photographs.

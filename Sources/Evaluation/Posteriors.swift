@@ -1,6 +1,5 @@
+import Files
 import Foundation
-import ImageData
-import ModelFiles
 
 /// What several models, each in several views, think of the same photographs: mixed at will without running
 /// anything again.
@@ -179,7 +178,7 @@ public struct Posteriors: Sendable {
     /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the
     /// labels and the views.
     ///
-    /// - Throws: `ModelFileError`; both files are then as they were before.
+    /// - Throws: `FileError`; both files are then as they were before.
     public func write(_ path: String) throws {
         func forEachRow(_ body: ([Float]) throws -> Void) rethrows {
             for source in sources.indices {
@@ -234,18 +233,18 @@ public struct Posteriors: Sendable {
     /// Reads what `write` wrote.
     ///
     /// - Parameter names: the file that says what the axes are; the one beside the array unless given.
-    /// - Throws: `ModelFileError`.
+    /// - Throws: `FileError`.
     public static func read(_ path: String, names: String? = nil) throws -> Posteriors {
         let array = try NPYFile(path)
         let name = names ?? sidecar(path)
         guard let bytes = FileManager.default.contents(atPath: name) else {
-            throw ModelFileError(
+            throw FileError(
                 path: name, found: "no such file",
                 expected: "the names of classes and files, which --save-posteriors puts beside \(path)",
                 remedy: "Copy both files together")
         }
-        func wrong(_ found: String) -> ModelFileError {
-            ModelFileError(
+        func wrong(_ found: String) -> FileError {
+            FileError(
                 path: name, found: found,
                 expected: "what --save-posteriors wrote beside an array of shape \(array.shape)",
                 remedy: "Copy both files together, or write them again")

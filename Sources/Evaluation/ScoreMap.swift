@@ -1,5 +1,5 @@
 import Foundation
-import ImageData
+import Photographs
 
 /// One class's posterior in each window of a photograph.
 public struct ScoreMap: Sendable {

@@ -1,3 +1,5 @@
+import Files
+
 /// What each view adds to the answer, and what it costs.
 public struct ViewTable: Sendable {
     /// A mean over some views of one model, or of all.

@@ -68,7 +68,7 @@ public struct Tuning: Sendable, Equatable {
     public var fullyConnected = FullyConnected()
     /// Of the kernel that makes the network's input: pixels whose places in the photograph are computed
     /// together, by a CPU's vectors.
-    var augment = ["BLOCK": 1]
+    package var augment = ["BLOCK": 1]
 
     public init(for device: DeviceDescription) {
         if device.kind == .cpu { augment["BLOCK"] = 16 }

@@ -1,10 +1,11 @@
+import Files
 import Collectives
 import Compute
 import Foundation
 
 /// Drives a butterfly: begins each bucket when the device has made it, and does its pieces of work, on a
 /// thread of its own or on the caller's.
-final class ExchangeDriver: @unchecked Sendable {
+package final class ExchangeDriver: @unchecked Sendable {
     /// Used by one thread alone: the driver's own, or the caller's.
     private let butterfly: Butterfly
     private let isThreaded: Bool
@@ -21,7 +22,7 @@ final class ExchangeDriver: @unchecked Sendable {
     private var underWay = 0.0
     private var inlineWork = 0.0
 
-    init(_ butterfly: Butterfly, threaded: Bool) {
+    package init(_ butterfly: Butterfly, threaded: Bool) {
         self.butterfly = butterfly
         isThreaded = threaded
         isStopped = !threaded
@@ -39,7 +40,7 @@ final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    func stop() {
+    package func stop() {
         condition.withLock {
             isStopping = true
             condition.broadcast()
@@ -49,10 +50,10 @@ final class ExchangeDriver: @unchecked Sendable {
 
     /// Seconds in which at least one bucket was under way, and those that `drain` took of the caller's time
     /// for work.
-    var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
+    package var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
 
     /// Adds a bucket once `event` is complete.
-    func queue(_ bucket: Int, _ event: Event, prepare: @escaping @Sendable () -> Void) {
+    package func queue(_ bucket: Int, _ event: Event, prepare: @escaping @Sendable () -> Void) {
         condition.withLock {
             queued.append((bucket, event, prepare))
             pending.insert(bucket)
@@ -62,7 +63,7 @@ final class ExchangeDriver: @unchecked Sendable {
 
     /// Waits for each of the queued buckets in turn, and does all work that there is at each of these
     /// moments. Nothing where a thread does it.
-    func drain() throws {
+    package func drain() throws {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
             try next.event.wait()
@@ -72,7 +73,7 @@ final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    func wait(_ bucket: Int) throws {
+    package func wait(_ bucket: Int) throws {
         var backoff = Backoff()
         while true {
             let isPending = try condition.withLock {
@@ -124,8 +125,8 @@ final class ExchangeDriver: @unchecked Sendable {
 }
 
 /// Memory of the exchange that is written before its bucket begins.
-struct SharedPointer: @unchecked Sendable {
-    let raw: UnsafeMutableRawPointer
+package struct SharedPointer: @unchecked Sendable {
+    package let raw: UnsafeMutableRawPointer
 
-    init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
+    package init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
 }

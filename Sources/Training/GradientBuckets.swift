@@ -1,20 +1,20 @@
 /// How gradients are cut for the exchange: neighbours are joined, and what is large is cut.
-struct GradientBuckets {
+package struct GradientBuckets {
     /// A range of a slab, and the places in the list of the parameters that lie in it.
-    struct Bucket {
-        let slab: Int
-        var bytes: Range<Int>
-        var parameters: [Int]
+    package struct Bucket {
+        package let slab: Int
+        package var bytes: Range<Int>
+        package var parameters: [Int]
     }
 
-    private(set) var buckets: [Bucket]
+    package private(set) var buckets: [Bucket]
     /// For each parameter its buckets.
-    private(set) var ofParameter: [[Int]] = []
+    package private(set) var ofParameter: [[Int]] = []
 
     /// - Parameters:
     ///   - places: where each parameter's gradient lies, one behind the other
     ///   - first: a bucket in front of theirs, in a slab of its own
-    init(
+    package init(
         _ places: [(slab: Int, bytes: Range<Int>)], sizes: GradientExchange.BucketSizes, first: Bucket? = nil
     ) {
         buckets = first.map { [$0] } ?? []

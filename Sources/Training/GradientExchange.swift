@@ -1,15 +1,8 @@
+import Files
 import Collectives
 import Compute
 import Foundation
 import NeuralNet
-
-/// When the sums of all ranks' gradients are waited for.
-public enum ExchangePolicy: String, Sendable, CaseIterable {
-    /// Before a layer's weights are read again, in the next step ("lazy update", section 3.1 of the paper).
-    case lazy
-    /// At the end of each step.
-    case synchronous
-}
 
 /// The gradients of all ranks, added: begun for a layer as soon as backward has made its gradient, waited for
 /// when it is needed.

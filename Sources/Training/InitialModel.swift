@@ -1,12 +1,6 @@
-import ModelFiles
+import Configuration
+import Models
 import NeuralNet
-
-/// Which layers a new run does not train.
-public enum Freezing: String, CaseIterable, Sendable {
-    case none
-    /// The convolutions.
-    case features
-}
 
 /// Another model's weights as the beginning of a run (`--init`).
 struct InitialModel {

@@ -1,4 +1,4 @@
-import ImageData
+import Photographs
 import Synchronization
 
 /// The mini-batches of all epochs, one after the other: the loader asks for them ahead, so that no epoch

@@ -1,5 +1,5 @@
+import Configuration
 import Collectives
-import Compute
 import Foundation
 import NeuralNet
 
@@ -101,11 +101,4 @@ public final class Ranks {
             }
         }
     }
-}
-
-/// How bytes get from rank to rank: `auto` is shared memory in a node and one-sided windows between nodes.
-public enum TransportChoice: String, Sendable, CaseIterable {
-    case auto, onesided, shared, sendrecv
-
-    var kind: TransportKind? { TransportKind(rawValue: rawValue) }
 }

@@ -1,7 +1,6 @@
-import Collectives
+import Files
 import Compute
 import Foundation
-import ModelFiles
 
 /// What a run spends its time on, for https://ui.perfetto.dev or chrome://tracing: a process for each rank, a
 /// track for each kind of work.

@@ -1,8 +1,10 @@
+import Configuration
+import Runs
 import Collectives
 import Compute
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
+import Models
 import NeuralNet
 
 /// What a run begins with.

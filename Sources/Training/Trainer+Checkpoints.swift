@@ -1,5 +1,7 @@
+import Files
+import Runs
 import Foundation
-import ModelFiles
+import Models
 
 /// What a run can go on from.
 extension Trainer {

@@ -1,7 +1,7 @@
-import Collectives
+import Files
+import Runs
 import Evaluation
 import Foundation
-import ModelFiles
 
 /// What comes after an epoch's steps.
 extension Trainer {

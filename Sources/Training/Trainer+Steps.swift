@@ -1,9 +1,10 @@
+import Configuration
+import DeviceInput
+import Files
+import Runs
 import Collectives
-import Compute
-import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
 import NeuralNet
 
 /// An epoch's steps.

@@ -1,9 +1,13 @@
+import Configuration
+import DeviceInput
+import Files
+import Runs
 import Collectives
 import Compute
 import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
+import Models
 import NeuralNet
 
 /// A run of training: from a folder of photographs to checkpoints.
@@ -234,7 +238,7 @@ public final class Trainer {
         } catch let stop as TrainingInterrupted {
             try writeTrace()
             throw stop
-        } catch let error as ModelFileError {
+        } catch let error as FileError {
             report(
                 .note(
                     "the last whole checkpoint is \(options.output)/checkpoints/step-\(state.step); go on with: trainer --resume \(options.output)"

@@ -1,5 +1,8 @@
+import Configuration
+import DeviceInput
+import Files
 import Compute
-import ModelFiles
+import Models
 import Foundation
 import NeuralNet
 

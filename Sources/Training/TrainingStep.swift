@@ -1,7 +1,8 @@
+import Configuration
+import DeviceInput
 import Collectives
 import Compute
 import NeuralNet
-import Randomness
 
 /// One step of synchronous stochastic gradient descent over a mini-batch: the function that `train` runs and
 /// `trainer bench step` times.

@@ -1,9 +1,10 @@
+import Configuration
+import Files
 import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
+import Models
 import Randomness
-import Training
 
 /// A reader, the inputs it is tried with, and what must be true of its answers.
 protocol Target: Sendable {
@@ -128,14 +129,14 @@ struct SafetensorsTarget: Target {
     func check(_ bytes: [UInt8]) throws -> Bool {
         file.write(bytes)
         let opened: SafetensorsFile
-        do { opened = try SafetensorsFile.read(file.path) } catch is ModelFileError { return false }
+        do { opened = try SafetensorsFile.read(file.path) } catch is FileError { return false }
         for (name, tensor) in opened.tensors {
             do {
                 let count = try opened.floats(name).count
                 guard count == tensor.count else {
                     throw Finding(description: "\(name): \(count) elements, \(tensor.count) in its shape")
                 }
-            } catch is ModelFileError {
+            } catch is FileError {
                 // of a type that is not read
             }
         }
@@ -146,7 +147,7 @@ struct SafetensorsTarget: Target {
                 description.imageSize >= description.architecture.smallestImage,
                 description.normalization.deviation.allSatisfy({ $0 > 0 })
             else { throw Finding(description: "\(description)") }
-        } catch is ModelFileError { return false }
+        } catch is FileError { return false }
         return true
     }
 }
@@ -251,7 +252,7 @@ struct PosteriorsTarget: Target {
         // for here.
         names.write(Array(rest.dropFirst(length)) + [UInt8(ascii: "\n")])
         let read: Posteriors
-        do { read = try Posteriors.read(array.path, names: names.path) } catch is ModelFileError {
+        do { read = try Posteriors.read(array.path, names: names.path) } catch is FileError {
             return false
         }
         // What was read must be fit for use.

@@ -1,8 +1,9 @@
+import DeviceInput
+import Files
 import ArgumentParser
-import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
+import Models
 
 struct AugmentCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,10 +1,10 @@
+import Benchmarks
+import DeviceInput
+import Files
 import ArgumentParser
 import Compute
 import Foundation
-import ImageData
-import ModelFiles
 import NeuralNet
-import Training
 
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,8 +1,8 @@
+import Files
 import ArgumentParser
 import Compute
 import Foundation
-import ImageData
-import ModelFiles
+import Models
 import NeuralNet
 
 struct BenchDense: ParsableCommand {
@@ -52,7 +52,7 @@ struct BenchDense: ParsableCommand {
     func run() throws {
         let given = try input.map { try NPYFile($0) }
         if let given, given.shape.count != 4 || given.shape[3] != 3 || given.count == 0 {
-            throw ModelFileError(
+            throw FileError(
                 path: input ?? "", found: "an array of shape \(given.shape)",
                 expected: "[images, height, width, 3]", remedy: "Give another file")
         }

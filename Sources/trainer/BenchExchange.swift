@@ -1,10 +1,10 @@
+import Benchmarks
+import Files
 import ArgumentParser
 import Collectives
 import Compute
 import Foundation
-import ModelFiles
 import NeuralNet
-import Training
 
 struct BenchExchange: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(

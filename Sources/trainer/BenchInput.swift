@@ -1,8 +1,8 @@
+import Benchmarks
+import DeviceInput
+import Files
 import ArgumentParser
 import Foundation
-import ImageData
-import ModelFiles
-import Training
 
 struct BenchInput: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
+import Benchmarks
+import Configuration
 import ArgumentParser
 import Foundation
-import NeuralNet
-import Training
 
 struct CheckGradientsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,9 +1,8 @@
+import Files
 import ArgumentParser
 import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
-import Training
+import Photographs
 
 struct CompareCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

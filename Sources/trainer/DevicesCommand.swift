@@ -1,5 +1,5 @@
+import Benchmarks
 import ArgumentParser
-import Collectives
 import Compute
 import Foundation
 import Training

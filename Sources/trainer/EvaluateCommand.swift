@@ -1,9 +1,10 @@
+import Configuration
+import Files
 import ArgumentParser
 import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
-import NeuralNet
+import Photographs
+import Models
 import Training
 
 struct EvaluateCommand: ParsableCommand {

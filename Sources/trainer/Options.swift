@@ -1,10 +1,11 @@
+import Configuration
+import DemoScenes
+import DeviceInput
+import Files
 import ArgumentParser
 import Compute
 import Foundation
-import ImageData
-import ModelFiles
 import NeuralNet
-import Training
 
 /// Where to compute.
 struct DeviceOptions: ParsableArguments {

@@ -1,5 +1,5 @@
+import Configuration
 import ArgumentParser
-import ModelFiles
 import NeuralNet
 import Training
 

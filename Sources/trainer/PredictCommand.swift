@@ -1,9 +1,9 @@
+import Files
 import ArgumentParser
 import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
-import NeuralNet
+import Photographs
+import Models
 
 struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
+import DemoScenes
+import Files
 import ArgumentParser
-import ImageData
 
 struct ScenesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

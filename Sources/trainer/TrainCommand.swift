@@ -1,8 +1,9 @@
+import Configuration
+import DemoScenes
+import Runs
 import ArgumentParser
 import Collectives
 import Foundation
-import ImageData
-import NeuralNet
 import Training
 
 struct TrainCommand: ParsableCommand, RunsOnRanks {

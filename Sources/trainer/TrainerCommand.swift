@@ -1,9 +1,10 @@
+import Configuration
+import Runs
 import ArgumentParser
 import Collectives
 import Files
 import Foundation
-import ImageData
-import Training
+import Photographs
 
 /// The program's version, for `--version` and the run's log.
 let programVersion = "0.1.0"

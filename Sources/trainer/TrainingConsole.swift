@@ -1,6 +1,8 @@
+import Training
+import Files
+import Runs
 import Evaluation
 import Foundation
-import Training
 
 /// Shows a run: a progress bar on a terminal, plain lines elsewhere.
 final class TrainingConsole {

@@ -1,6 +1,6 @@
+import Configuration
 import ArgumentParser
 import Foundation
-import Training
 
 /// An option on the command line that its command does not have.
 ///

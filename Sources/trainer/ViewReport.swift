@@ -1,7 +1,6 @@
+import Files
 import Evaluation
 import Foundation
-import ImageData
-import ModelFiles
 
 /// The table of views, for people, as JSON and as CSV.
 struct ViewReport {

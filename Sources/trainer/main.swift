@@ -1,8 +1,8 @@
+import Runs
 import ArgumentParser
 import Collectives
 import Files
 import Foundation
-import Training
 
 StandardStreams.openClosed()
 useLineBuffering()

@@ -1,4 +1,5 @@
-@testable import ImageData
+@testable import DeviceInput
+@testable import Photographs
 import Testing
 
 @Suite struct AugmentationTests {

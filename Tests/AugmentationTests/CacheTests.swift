@@ -1,7 +1,8 @@
+@testable import DemoScenes
+@testable import DeviceInput
 import Compute
-import Evaluation
 import Foundation
-import ImageData
+import Photographs
 import NeuralNet
 import Testing
 

@@ -1,6 +1,5 @@
+@testable import DeviceInput
 import Compute
-import Evaluation
-import ImageData
 import NeuralNet
 import Oracle
 import Randomness

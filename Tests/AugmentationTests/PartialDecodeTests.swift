@@ -1,11 +1,11 @@
+@testable import DeviceInput
 import Compute
-import Evaluation
 import Foundation
 import NeuralNet
 import Randomness
 import Testing
 
-@testable import ImageData
+@testable import Photographs
 
 /// Photographs of which only what a crop reads is decoded: the same bytes as from whole ones, and the same
 /// network inputs.

@@ -1,5 +1,5 @@
+@testable import Files
 import Foundation
-import ModelFiles
 import Testing
 
 /// One mistake, what the program must say about it, and how it must end: 2 where the command line or a

@@ -1,3 +1,5 @@
+import Compute
+@testable import Files
 import Foundation
 
 /// The built `trainer`, run as a user runs it.

@@ -1,5 +1,5 @@
+@testable import Files
 import Foundation
-import ModelFiles
 import Testing
 
 /// `evaluate`, `predict` and `compare` with several views and models.

@@ -1,7 +1,7 @@
 import Compute
 import Foundation
-import ImageData
-import ModelFiles
+import Photographs
+import Models
 import NeuralNet
 import Randomness
 import Testing

@@ -1,5 +1,5 @@
+@testable import Files
 import Foundation
-import ModelFiles
 import Testing
 
 @testable import Evaluation
@@ -91,7 +91,7 @@ import Testing
             // What others read is view by view.
             #expect(try NPYFile(folder + "/p.npy").values(0..<8) == [1, 0, 0.25, 0.75, 0.5, 0.5, 0, 1])
             try FileManager.default.removeItem(atPath: folder + "/p.npy.json")
-            let error = #expect(throws: ModelFileError.self) { try Posteriors.read(folder + "/p.npy") }
+            let error = #expect(throws: FileError.self) { try Posteriors.read(folder + "/p.npy") }
             #expect(error?.description.contains("p.npy.json: no such file") == true)
             for (text, found) in [
                 ("{", "not valid JSON"), ("{}", "no list 'models'"),
@@ -107,7 +107,7 @@ import Testing
                 ),
             ] {
                 try Data(text.utf8).write(to: URL(fileURLWithPath: folder + "/p.npy.json"))
-                let error = #expect(throws: ModelFileError.self) { try Posteriors.read(folder + "/p.npy") }
+                let error = #expect(throws: FileError.self) { try Posteriors.read(folder + "/p.npy") }
                 #expect(error?.description.contains(found) == true, "\(String(describing: error))")
             }
         }

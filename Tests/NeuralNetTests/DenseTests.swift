@@ -1,3 +1,4 @@
+@testable import DeviceInput
 import Compute
 import Oracle
 import Testing

@@ -1,8 +1,8 @@
+@testable import DeviceInput
 import Compute
 import Foundation
-import Randomness
 import Testing
-import Training
+@testable import Training
 
 @testable import NeuralNet
 

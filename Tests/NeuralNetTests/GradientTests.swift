@@ -1,8 +1,8 @@
+import Benchmarks
 import Compute
 import Oracle
 import Randomness
 import Testing
-import Training
 
 @testable import NeuralNet
 

@@ -1,7 +1,10 @@
+import Benchmarks
+@testable import Configuration
+@testable import Files
 import Foundation
 import NeuralNet
 import Testing
-import Training
+@testable import Training
 
 @testable import Compute
 

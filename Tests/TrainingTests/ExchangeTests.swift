@@ -1,3 +1,5 @@
+@testable import Configuration
+@testable import DeviceInput
 import Collectives
 import Compute
 import Foundation

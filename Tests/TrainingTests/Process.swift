@@ -1,5 +1,6 @@
+@testable import Files
 import Foundation
-import ModelFiles
+import Models
 
 /// The built `trainer`, and a folder of a test's own to run it in.
 final class Workplace {

@@ -1,5 +1,6 @@
+@testable import Files
+@testable import Runs
 import Foundation
-import ModelFiles
 import Testing
 
 @testable import Training
@@ -13,7 +14,7 @@ import Testing
         // A file where the folder should be stands for a disk that lets nothing be made.
         try FileManager.default.removeItem(atPath: path + "/checkpoints")
         try Data().write(to: URL(fileURLWithPath: path + "/checkpoints"))
-        let writing = #expect(throws: ModelFileError.self) { try folder?.writeCheckpoint(step: 3) { _ in } }
+        let writing = #expect(throws: FileError.self) { try folder?.writeCheckpoint(step: 3) { _ in } }
         #expect(
             writing?.description
                 == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. Check the path and the disk."
@@ -22,7 +23,7 @@ import Testing
         folder = nil
         try FileManager.default.removeItem(atPath: path + "/.lock")
         try FileManager.default.createDirectory(atPath: path + "/.lock", withIntermediateDirectories: false)
-        let opening = #expect(throws: ModelFileError.self) { _ = try RunFolder.open(path) }
+        let opening = #expect(throws: FileError.self) { _ = try RunFolder.open(path) }
         #expect(
             opening?.description
                 == "\(path)/.lock: opening failed: Is a directory. Check the path and the disk.")

@@ -1,0 +1,219 @@
+import Files
+import Training
+import Collectives
+import Compute
+import Foundation
+import NeuralNet
+
+/// Times the exchange of gradients between ranks, without a device: `trainer bench exchange`.
+public struct ExchangeBenchmark {
+    private let communicator: MPICommunicator
+    private let topology: (TransportKind) throws -> Topology
+
+    /// - Parameter nodeSize: as `Topology` takes it
+    public init(_ communicator: MPICommunicator, nodeSize: Int?) {
+        self.communicator = communicator
+        topology = { kind in
+            try Topology(
+                microBatches: MicroBatchTree.defaultMicroBatches(ranks: communicator.size),
+                nodes: communicator.nodes,
+                nodeSize: nodeSize, transport: kind)
+        }
+    }
+
+    /// One way to add arrays of one size.
+    public struct Way {
+        public let name: String
+        public let byteCount: Int
+        /// Seconds of each round, the slowest rank's.
+        public var seconds: [Double] = []
+        /// Ranks and rounds whose sums have other bits than the micro-batches' tree gives.
+        public var differing = 0
+    }
+
+    /// The transports that reach here.
+    private var transports: [TransportKind] {
+        TransportKind.allCases.filter { $0 != .shared || communicator.nodes.count == 1 }
+    }
+
+    /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after one that warms up.
+    public func ways(floatCount: Int, rounds: Int) throws -> [Way] {
+        let ways = try timed(floatCount: floatCount, rounds: rounds)
+        try communicator.freeWindows()
+        return ways
+    }
+
+    private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
+        let bytes = floatCount * 4
+        let buckets = stride(from: 0, to: floatCount, by: GradientExchange.BucketSizes().cut / 4).map {
+            $0..<min(floatCount, $0 + GradientExchange.BucketSizes().cut / 4)
+        }
+        let butterflies = try transports.map { kind in
+            (
+                kind,
+                try Butterfly(
+                    communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount)
+            )
+        }
+        let span = try topology(transports[0]).spans
+        let values = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
+        let sums = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
+        defer {
+            values.deallocate()
+            sums.deallocate()
+        }
+        var ways = butterflies.map { Way(name: "butterfly, \($0.0.rawValue)", byteCount: bytes) }
+        ways += ["MPI_Allreduce", "MPI_Iallreduce"].map { Way(name: $0, byteCount: bytes) }
+        for round in 0...rounds {
+            for index in ways.indices {
+                let target = index < butterflies.count ? butterflies[index].1.values : values
+                for place in 0..<floatCount {
+                    target[place] = ExchangeBenchmark.value(communicator.rank, place, round)
+                }
+                _ = try communicator.gather([])
+                let start = Clock.seconds
+                if index < butterflies.count {
+                    let butterfly = butterflies[index].1
+                    for bucket in buckets.indices.reversed() { butterfly.start(bucket) }
+                    for bucket in buckets.indices { try butterfly.wait(bucket) }
+                } else if ways[index].name == "MPI_Allreduce" {
+                    try communicator.allReduce(values, into: sums, count: floatCount)
+                } else {
+                    try communicator.allReduceAsynchronously(values, into: sums, count: floatCount)
+                }
+                let seconds = Clock.seconds - start
+                let result = index < butterflies.count ? target : sums
+                let isSame = stride(from: 0, to: floatCount, by: max(1, floatCount / 10_007)).allSatisfy {
+                    place in result[place].bitPattern == ExchangeBenchmark.tree(span, place, round).bitPattern
+                }
+                let all = try gather([seconds, isSame ? 0 : 1])
+                guard round > 0 else { continue }
+                ways[index].seconds.append(all.map { $0[0] }.max() ?? 0)
+                ways[index].differing += Int(all.reduce(0) { $0 + $1[1] })
+            }
+        }
+        return ways
+    }
+
+    private func gather(_ values: [Double]) throws -> [[Double]] { try communicator.gather(values) }
+
+    /// Of any size and sign, so that another order of addition gives other bits.
+    private static func value(_ rank: Int, _ place: Int, _ round: Int) -> Float {
+        var bits = UInt64(rank) << 40 ^ UInt64(round) << 32 ^ UInt64(place)
+        bits = (bits ^ bits >> 29) &* 0x9E37_79B9_7F4A_7C15
+        bits = (bits ^ bits >> 32) &* 0xD6E8_FEB8_6659_FD93
+        return Float(Int32(truncatingIfNeeded: bits)) * (bits >> 63 == 0 ? 1 : 0x1p-20)
+    }
+
+    /// What `place` must be: each rank's value in the place of its micro-batches, added as the tree says.
+    private static func tree(_ spans: [MicroBatchSpan], _ place: Int, _ round: Int) -> Float {
+        func sum(_ ranks: Range<Int>) -> Float {
+            if ranks.count == 1 { return value(ranks.lowerBound, place, round) }
+            let (first, last) = (spans[ranks.lowerBound], spans[ranks.upperBound - 1])
+            let middle = (first.first + last.first + last.count) / 2
+            let split = ranks.first { spans[$0].first >= middle } ?? ranks.upperBound
+            return sum(ranks.lowerBound..<split) + sum(split..<ranks.upperBound)
+        }
+        return sum(0..<spans.count)
+    }
+
+    /// How well an exchange hides behind a device that leaves the host idle.
+    public struct StandIn {
+        public let policy: String
+        /// Medians of a step, in seconds: of the device alone, of the exchange alone, and of both.
+        public let compute: Double
+        public let exchange: Double
+        public let step: Double
+        /// The share of the exchange that a step is not longer by than its round's compute; the clock's noise
+        /// may bring it above 1 or below 0.
+        public let hidden: Double
+    }
+
+    /// Runs steps in which every layer's backward and forward is a sleep, and its gradient goes to the other
+    /// ranks in between.
+    ///
+    /// - Parameters:
+    ///   - layout: of the network whose gradients are exchanged
+    ///   - seconds: of a step's compute; a third is forward
+    public func standIn(_ layout: NetworkLayout, seconds: Double, steps: Int) throws -> [StandIn] {
+        let parameters = layout.trainedParameters
+        var end = 0
+        let places = parameters.map { parameter in
+            defer { end += (parameter.storedCount * 4 + 127) / 128 * 128 }
+            return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
+        }
+        let cut = GradientBuckets(places, sizes: .init())
+        let bucketsOf = cut.ofParameter
+        let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
+        // A layer's time grows with what it computes, which is a convolution's weights times its pixels.
+        let work = layout.layers.flatMap { layer in
+            layer.parameters.map {
+                $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0
+            }
+        }
+        let total = work.reduce(0, +)
+        let butterfly = try Butterfly(
+            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided),
+            buckets: buckets, floatCount: end / 4)
+        let driver = ExchangeDriver(butterfly, threaded: true)
+        defer { driver.stop() }
+
+        func sleep(_ share: Double, of seconds: Double) {
+            if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) }
+        }
+        func time(_ body: () throws -> Void) throws -> Double {
+            _ = try communicator.gather([])
+            let start = Clock.seconds
+            try body()
+            return try gather([Clock.seconds - start]).map { $0[0] }.max() ?? 0
+        }
+        func backward(exchanging: Bool, computing: Bool) {
+            // A bucket goes out with its first parameter, which backward comes to last.
+            for index in parameters.indices.reversed() {
+                if computing { sleep(work[index], of: seconds * 2 / 3) }
+                guard exchanging else { continue }
+                for bucket in bucketsOf[index] where index == 0 || !bucketsOf[index - 1].contains(bucket) {
+                    driver.queue(bucket, .complete) {}
+                }
+            }
+        }
+        func waitForAll() throws { for bucket in buckets.indices { try driver.wait(bucket) } }
+        func forward(waiting: Bool) throws {
+            for index in parameters.indices {
+                if waiting { for bucket in bucketsOf[index] { try driver.wait(bucket) } }
+                sleep(work[index], of: seconds / 3)
+            }
+        }
+        var rounds: [(compute: Double, exchange: Double, synchronous: Double, lazy: Double)] = []
+        for round in 0...steps {
+            // In turn, so that what disturbs the machine disturbs all of them.
+            let compute = try time {
+                backward(exchanging: false, computing: true)
+                try forward(waiting: false)
+            }
+            let exchange = try time {
+                backward(exchanging: true, computing: false)
+                try waitForAll()
+            }
+            let synchronous = try time {
+                backward(exchanging: true, computing: true)
+                try waitForAll()
+                try forward(waiting: false)
+            }
+            let lazy = try time {
+                backward(exchanging: true, computing: true)
+                try forward(waiting: true)
+            }
+            if round > 0 { rounds.append((compute, exchange, synchronous, lazy)) }
+        }
+        func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+        let compute = median(rounds.map(\.compute))
+        let exchange = median(rounds.map(\.exchange))
+        func result(_ policy: String, _ step: (Int) -> Double) -> StandIn {
+            StandIn(
+                policy: policy, compute: compute, exchange: exchange, step: median(rounds.indices.map(step)),
+                hidden: 1 - median(rounds.indices.map { step($0) - rounds[$0].compute }) / exchange)
+        }
+        return [result("synchronous") { rounds[$0].synchronous }, result("lazy") { rounds[$0].lazy }]
+    }
+}

@@ -1,0 +1,217 @@
+import Files
+import Foundation
+import Yams
+
+/// The options of one `train`: what a configuration file says, and the flags that win over it.
+public struct TrainingConfiguration: Sendable {
+    /// A flag and its value, which fits.
+    public struct Setting: Sendable {
+        fileprivate let option: TrainingOption
+        fileprivate let text: String
+
+        /// - Throws: `TrainingError` saying what was expected.
+        public init(_ name: String, _ text: String) throws(TrainingError) {
+            guard let option = TrainingOption.named(name) else {
+                throw .usage("there is no option '\(name)'")
+            }
+            var scratch = TrainingOptions()
+            if let problem = option.set(text, in: &scratch) { throw .usage(problem) }
+            self.option = option
+            self.text = text
+        }
+    }
+
+    /// A file larger than this is not a configuration.
+    private static let longestFile = 1 << 16
+
+    public private(set) var options: TrainingOptions
+    /// Where the file sets an option that no flag has set since: `file:line:column`.
+    private var places: [String: String] = [:]
+
+    /// - Parameter options: those that hold where neither a file nor a flag says otherwise
+    public init(_ options: TrainingOptions = TrainingOptions()) { self.options = options }
+
+    /// Takes over what a YAML file says: a mapping of the names of `TrainingOption.all` to values. Relative
+    /// paths in it are meant from the working folder, as on the command line.
+    ///
+    /// - Throws: `TrainingError`: `file:line:column: what is wrong, what is known`.
+    public mutating func read(_ path: String) throws(TrainingError) {
+        try read(try TrainingConfiguration.content(path), path: path)
+    }
+
+    /// - Parameter path: how messages name the file.
+    package mutating func read(_ bytes: [UInt8], path: String) throws(TrainingError) {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw .usage("\(path): this is not UTF-8 text; expected a configuration in YAML")
+        }
+        try TrainingConfiguration.refuseNesting(text, path: path)
+        for (key, value) in try TrainingConfiguration.pairs(text, path: path) {
+            try read(key, value, path: path)
+        }
+    }
+
+    /// Sets an option by its flag, in place of what a file says.
+    public mutating func apply(_ setting: Setting) {
+        _ = setting.option.set(setting.text, in: &options)
+        places[setting.option.name] = nil
+    }
+
+    /// Checks what options must be because of each other.
+    ///
+    /// - Throws: `TrainingError` naming the line or the flag.
+    public func validate() throws(TrainingError) {
+        try options.validate { option, value in
+            places[option].map { "\($0): \(option) \(value)" } ?? "--\(option) \(value)"
+        }
+    }
+
+    /// The options as YAML, one a line, in the order of `TrainingOption.all`, equal for equal options. The
+    /// output folder is left out: a run is never overwritten, so the text can be fed back as it is, and the
+    /// new run gets a folder of its own.
+    public static func text(_ options: TrainingOptions) -> String {
+        TrainingOption.all.filter { $0.name != "out" }.map { option in
+            let text = option.text(options)
+            // JSON's strings are YAML's in double quotation marks.
+            let value = text.map { option.isText ? JSON.string($0).text : $0 } ?? "null"
+            return "\(option.name): \(value)\n"
+        }.joined()
+    }
+
+    // MARK: - Reading
+
+    private static func content(_ path: String) throws(TrainingError) -> [UInt8] {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+            throw .usage("--config \(path): no such file; expected a configuration in YAML")
+        }
+        guard !isFolder.boolValue else {
+            throw .usage(
+                "--config \(path): this is a folder; expected a file, such as the config.yaml in a run's folder"
+            )
+        }
+        do {
+            let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
+            defer { try? file.close() }
+            let bytes = try file.read(upToCount: longestFile + 1) ?? Data()
+            guard bytes.count <= longestFile else {
+                throw TrainingError.usage(
+                    "--config \(path): more than \(longestFile) bytes; expected a list of options")
+            }
+            return Array(bytes)
+        } catch let error as TrainingError { throw error } catch {
+            throw .usage("--config \(path): cannot be read (\(error.reason)); check its permissions")
+        }
+    }
+
+    /// A list of options is flat. Nesting exhausts the parser's stack where it is deep, and its time where
+    /// aliases multiply it, so a text with many of the characters that make it is not handed over.
+    private static func refuseNesting(_ text: String, path: String) throws(TrainingError) {
+        var count = 0
+        for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+            .enumerated()
+        {
+            if line.drop(while: \.isWhitespace).first == "#" { continue }
+            var previous: Unicode.Scalar = "\n"
+            for (column, scalar) in line.unicodeScalars.enumerated() {
+                let isBlank = scalar == " " || scalar == "\t"
+                if "[{*&".unicodeScalars.contains(scalar)
+                    || (isBlank && "-?".unicodeScalars.contains(previous))
+                {
+                    count += 1
+                }
+                guard count <= 32 else {
+                    throw .usage(
+                        "\(path):\(number + 1):\(column + 1): nested values; expected one option a line, such as batch: 64"
+                    )
+                }
+                previous = scalar
+            }
+        }
+    }
+
+    private static func pairs(_ text: String, path: String) throws(TrainingError) -> [(Node, Node)] {
+        let node: Node?
+        do { node = try Yams.compose(yaml: text, .default, .default, .utf8) } catch {
+            throw .usage(explain(error, path: path))
+        }
+        guard let node else {
+            throw .usage("\(path): the file is empty; expected one option a line, such as batch: 64")
+        }
+        guard case .mapping(let mapping) = node else {
+            throw .usage(
+                "\(path)\(place(node.mark)): not a list of options; expected one a line, such as batch: 64")
+        }
+        return mapping.map { ($0.key, $0.value) }
+    }
+
+    private mutating func read(_ key: Node, _ value: Node, path: String) throws(TrainingError) {
+        func at(_ node: Node) -> String { path + TrainingConfiguration.place(node.mark) }
+        guard case .scalar(let name) = key else {
+            throw .usage(
+                "\(at(key)): a list or a mapping where an option's name was expected; known: \(TrainingConfiguration.known)"
+            )
+        }
+        guard let option = TrainingOption.named(name.string) else {
+            let nearest = nearestName(to: name.string, among: TrainingOption.all.map(\.name))
+            let advice = nearest.map { "; did you mean '\($0)'?" } ?? ";"
+            throw .usage(
+                "\(at(key)): unknown option '\(name.string)'\(advice) known: \(TrainingConfiguration.known)")
+        }
+        guard case .scalar(let scalar) = value else {
+            throw .usage("\(at(value)): \(option.name) is a list or a mapping; expected a single value")
+        }
+        if scalar.style == .plain, ["", "~", "null"].contains(scalar.string) {
+            guard option.isOptional else { throw .usage("\(at(value)): \(option.name) has no value") }
+            option.leaveOpen(in: &options)
+        } else {
+            let isQuoted = scalar.style != .plain && scalar.style != .any
+            let problem =
+                isQuoted && !option.isText
+                ? "it is in quotation marks; expected it without" : option.set(scalar.string, in: &options)
+            if let problem { throw .usage("\(at(value)): \(option.name) is '\(scalar.string)'; \(problem)") }
+        }
+        places[option.name] = at(value)
+    }
+
+    private static var known: String { TrainingOption.all.map(\.name).joined(separator: ", ") }
+
+    private static func place(_ mark: Mark?) -> String { mark.map { ":\($0.line):\($0.column)" } ?? "" }
+
+    private static func explain(_ error: any Error, path: String) -> String {
+        switch error as? YamlError {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            "\(path)\(place(mark)): not YAML: \(problem)"
+        case .duplicatedKeysInMapping(let keys, let context):
+            "\(path)\(place(context.mark)): '\(keys.first ?? "")' stands there twice; keep one of the lines"
+        case .reader(let problem, _, let value, _):
+            "\(path): not YAML: \(problem)"
+                + (value > 0 ? " (U+\(String(value, radix: 16, uppercase: true)))" : "")
+        default: "\(path): not YAML: \(error)"
+        }
+    }
+}
+
+/// The name that takes the fewest changes of a letter, where those are few; nil where none is near.
+package func nearestName(to text: String, among names: [String]) -> String? {
+    // Long texts are not misspelt names, and would take long to compare.
+    guard text.count <= 64 else { return nil }
+    let text = text.lowercased().map { $0 == "_" ? "-" : $0 }
+    let nearest = names.map { ($0, editDistance(Array($0), text)) }.min { $0.1 < $1.1 }
+    return nearest.flatMap { $0.1 <= max(2, $0.0.count / 3) ? $0.0 : nil }
+}
+
+/// Insertions, deletions and replacements that make `b` of `a`.
+private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+        var diagonal = row[0]
+        row[0] = i + 1
+        for (j, y) in b.enumerated() {
+            let changed = diagonal + (x == y ? 0 : 1)
+            diagonal = row[j + 1]
+            row[j + 1] = min(changed, diagonal + 1, row[j] + 1)
+        }
+    }
+    return row[b.count]
+}

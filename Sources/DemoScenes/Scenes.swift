@@ -1,0 +1,410 @@
+import Photographs
+import Foundation
+import Randomness
+import Synchronization
+
+/// The demo set: pictures drawn by rule, ten classes of shapes with textures on cluttered backgrounds.
+///
+/// Place, size, turn and all colours are drawn independently of the class, so mean colour and position tell
+/// nothing and a linear classifier on pixels fails, while edges and textures tell a ConvNet enough.
+public enum Scenes {
+    /// Most classes that can be drawn.
+    public static let classNames = [
+        "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover",
+        "arrow", "bullseye", "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
+    ]
+
+    /// How large the objects are.
+    public enum ObjectScale: String, Sendable, CaseIterable {
+        /// Half to three quarters of the picture's side.
+        case normal
+        /// A quarter to three eighths: what a larger network input is for.
+        case small
+
+        fileprivate var radius: ClosedRange<Float> { self == .normal ? 0.25...0.375 : 0.125...0.1875 }
+    }
+
+    /// What makes a picture of the same scene harder.
+    public enum Hardship: String, CaseIterable, Sendable {
+        /// Turned by 6 to 26 degrees.
+        case turn
+        /// Seen through a lens that bends lines.
+        case lens
+        /// In 0.45 to 0.85 of the light.
+        case dim
+        /// In light of another colour.
+        case colour
+        /// In light that falls off to the corners.
+        case falloff
+    }
+
+    /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments
+    /// alone.
+    /// - Parameter hardships: under which the same scene is seen
+    public static func draw(
+        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
+        hardships: Set<Hardship> = []
+    ) -> DecodedImage {
+        var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
+        var conditions = Philox(seed: seed, purpose: .scenes, step: UInt64(index), index: 1)
+        var canvas = Canvas(
+            size: size, conditions: hardships.isEmpty ? nil : Conditions(&conditions, hardships))
+        paintBackground(&canvas, &random)
+        paintObject(&canvas, &random, label: label, radii: objectScale.radius)
+        return canvas.encoded(&random)
+    }
+
+    /// Writes `count` pictures as JPEG files into `path/train/CLASS/` (four fifths) and `path/val/CLASS/`
+    /// (one fifth).
+    ///
+    /// All is written under another name beside `path` and renamed when whole, so `path` never holds half a
+    /// set.
+    /// - Parameters:
+    ///   - path: must not exist, or be an empty folder.
+    ///   - size: side of the square pictures in pixels, 16…4096.
+    ///   - classes: 2…14; the set that demos use has the first ten.
+    ///   - validationHardships: those of the pictures in `val`: a test set that training has not seen the
+    ///     like of.
+    ///   - progress: called with the number of files written so far, on any thread.
+    /// - Throws: `DatasetError`.
+    public static func write(
+        to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
+        objectScale: ObjectScale = .normal, validationHardships: Set<Hardship> = [],
+        workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+        progress: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws(DatasetError) {
+        guard (2...classNames.count).contains(classes) else {
+            throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
+        }
+        guard (16...4096).contains(size) else {
+            throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels")
+        }
+        guard count >= 5 * classes else {
+            throw DatasetError(
+                .badOption,
+                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate"
+            )
+        }
+        var trimmed = path
+        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
+        let path = trimmed
+        try requireEmpty(path)
+        let target = URL(fileURLWithPath: path)
+        let parent = target.deletingLastPathComponent().path
+        let beginning = ".\(target.lastPathComponent).partial-"
+        let partial = "\(parent)/\(beginning)\(getpid())"
+        let manager = FileManager.default
+        // What a call that was killed has left; not what another call is drawing now.
+        for name in (try? manager.contentsOfDirectory(atPath: parent)) ?? [] where name.hasPrefix(beginning) {
+            guard let process = Int32(name.dropFirst(beginning.count)), process > 0, kill(process, 0) != 0,
+                errno == ESRCH
+            else { continue }
+            try? manager.removeItem(atPath: parent + "/" + name)
+        }
+        do {
+            for name in classNames.prefix(classes) {
+                for part in ["train", "val"] {
+                    try manager.createDirectory(
+                        atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
+                }
+            }
+        } catch {
+            try? manager.removeItem(atPath: partial)
+            throw DatasetError(
+                .cannotWrite, "\(path): cannot be made: \(error.reason); choose another folder")
+        }
+
+        let outcome = Outcome()
+        runWorkers(workers, count: count) { _, index in
+            if outcome.failure.withLock({ $0 != nil }) { return }
+            let label = index % classes
+            let part = index / classes % 5 == 4 ? "val" : "train"
+            let number = String(index)
+            let padded = String(repeating: "0", count: max(0, 6 - number.count)) + number
+            let file = "\(partial)/\(part)/\(classNames[label])/\(padded).jpg"
+            do {
+                let picture = draw(
+                    label: label, index: index, size: size, seed: seed, objectScale: objectScale,
+                    hardships: part == "val" ? validationHardships : [])
+                try Data(encodeJPEG(picture, quality: 90)).write(to: URL(fileURLWithPath: file))
+                progress(outcome.written.add(1, ordering: .relaxed).newValue)
+            } catch {
+                let reason = error is ImageError ? "\(error)" : error.reason
+                let failure = DatasetError(
+                    .cannotWrite,
+                    "\(path)/\(part)/\(classNames[label])/\(padded).jpg: cannot be written: \(reason); make room on this disk or choose another folder"
+                )
+                outcome.failure.withLock { $0 = $0 ?? failure }
+            }
+        }
+        if let failure = outcome.failure.withLock({ $0 }) {
+            try? manager.removeItem(atPath: partial)
+            throw failure
+        }
+        guard rename(partial, path) == 0 else {
+            let reason = String(cString: strerror(errno))
+            try? manager.removeItem(atPath: partial)
+            throw DatasetError(
+                .cannotWrite, "\(path): cannot be put in place: \(reason); choose another folder")
+        }
+    }
+
+    private final class Outcome: Sendable {
+        let written = Atomic<Int>(0)
+        let failure = Mutex<DatasetError?>(nil)
+    }
+
+    private static func requireEmpty(_ path: String) throws(DatasetError) {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return }
+        let entries = isFolder.boolValue ? try? FileManager.default.contentsOfDirectory(atPath: path) : nil
+        guard entries?.isEmpty ?? false else {
+            throw DatasetError(
+                .outputExists,
+                "\(path): exists already and is not an empty folder; choose another one or remove it")
+        }
+    }
+
+    // MARK: drawing
+
+    private static func paintBackground(_ canvas: inout Canvas, _ random: inout Philox) {
+        canvas.gradient(from: colour(&random), to: colour(&random), angle: random.uniform(in: 0...(2 * .pi)))
+        for _ in 0..<6 + random.integer(below: 7) {
+            let centre = SIMD2(random.uniform(), random.uniform())
+            let turn = random.uniform(in: 0...(2 * .pi))
+            let opacity = random.uniform(in: 0.3...0.8)
+            let paint = colour(&random)
+            let radius = random.uniform(in: 0.03...0.22)
+            let slimness = random.uniform(in: 0.1...1)
+            let kind = random.integer(below: 3)
+            canvas.paint(centre: centre, reach: radius * 1.5, turn: turn) { point in
+                let distance: Float =
+                    switch kind {
+                    case 0: length(point) - radius * 0.7
+                    case 1: max(abs(point.x) - radius, abs(point.y) - radius * slimness)
+                    default: max(abs(point.x) - radius * 1.4, abs(point.y) - 0.012)
+                    }
+                return (distance, paint, opacity)
+            }
+        }
+    }
+
+    private static func paintObject(
+        _ canvas: inout Canvas, _ random: inout Philox, label: Int, radii: ClosedRange<Float>
+    ) {
+        let radius = random.uniform(in: radii)
+        let centre = SIMD2(
+            random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
+        let turn = random.uniform(in: 0...(2 * .pi))
+        // Any two hues, but always a light body with dark marks: a small net learns the textures within
+        // minutes.
+        let first = withLightness(colour(&random), random.uniform(in: 0.65...0.95))
+        let second = withLightness(colour(&random), random.uniform(in: 0.05...0.25))
+        let detail = random.uniform(in: 0.85...1.2)
+        let rim = 0.06 * radius
+        let pixel = canvas.pixel
+        canvas.paint(centre: centre, reach: radius * 1.15, turn: turn) { point in
+            let p = point / radius
+            var distance: Float
+            var secondShare: Float = 0
+            let soft = pixel / radius
+            switch label {
+            case 0:
+                distance = length(p) - 0.95
+                secondShare = edge(wave(p.x, period: 0.42 * detail), soft)
+            case 1:
+                distance = max(abs(p.x), abs(p.y)) - 0.8
+                let cells = wave(p.x, period: 0.62 * detail) * wave(p.y, period: 0.62 * detail)
+                secondShare = edge(cells * 3, soft)
+            case 2:
+                distance = abs(length(p) - 0.67) - 0.28
+                // a lifebelt's quarters
+                secondShare = edge(min(abs(p.x), abs(p.y)) - 0.12, soft)
+            case 3:
+                distance = star(p)
+                secondShare = edge(length(p) - 0.22, soft)
+            case 4: distance = min(max(abs(p.x) - 0.95, abs(p.y) - 0.3), max(abs(p.x) - 0.3, abs(p.y) - 0.95))
+            case 5:
+                distance = triangle(p)
+                let cell = 0.42 * detail
+                let q = SIMD2(p.x - (p.x / cell).rounded() * cell, p.y - (p.y / cell).rounded() * cell)
+                secondShare = edge(length(q) - 0.3 * cell, soft)
+            case 6: distance = max(length(p) - 0.95, 0.7 - length(p - SIMD2(0.5, 0)))
+            case 7:
+                let q = SIMD2(abs(p.x), abs(p.y))
+                distance = length(q - SIMD2(0.46, 0.46)) - 0.46
+                secondShare = edge(length(q - SIMD2(0.46, 0.46)) - 0.2, soft)
+            case 8:
+                let shaft = max(abs(p.x + 0.45) - 0.5, abs(p.y) - 0.17)
+                let head = max(-p.x - 0.02, (p.x - 0.95) * 0.62 + abs(p.y) * 0.78)
+                distance = min(shaft, head)
+            case 9:
+                distance = length(p) - 0.95
+                secondShare = edge(wave(length(p), period: 0.62 * detail), soft)
+            case 10: distance = abs(max(abs(p.x), abs(p.y)) - 0.58) - 0.24
+            case 11: distance = max(abs(p.y) - 0.9, (abs(p.x) - abs(p.y) - 0.06) * 0.7)
+            case 12:
+                distance = length(p) - 0.95
+                secondShare = edge(sin(atan2(p.y, p.x) * 5) * length(p) * 0.3, soft)
+            default:
+                distance = (abs(p.x) + abs(p.y) - 1.05) * 0.7
+                secondShare = edge(wave(p.y, period: 0.42 * detail), soft)
+            }
+            // A rim in the second colour parts the object from whatever lies behind.
+            let inside = min(max((-distance * radius - rim) / pixel + 0.5, 0), 1)
+            let share = max(secondShare, 1 - inside)
+            return (distance * radius, first + (second - first) * share, 1)
+        }
+    }
+
+    private static func colour(_ random: inout Philox) -> SIMD3<Float> {
+        SIMD3(
+            random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95))
+    }
+
+    /// The colour moved towards black or white until it has this lightness (Rec. 601 luma).
+    private static func withLightness(_ colour: SIMD3<Float>, _ target: Float) -> SIMD3<Float> {
+        let lightness = (colour * SIMD3(0.299, 0.587, 0.114)).sum()
+        if lightness > target { return colour * (target / lightness) }
+        return colour + (1 - colour) * ((target - lightness) / (1 - lightness))
+    }
+
+    private static func length(_ vector: SIMD2<Float>) -> Float { (vector * vector).sum().squareRoot() }
+
+    /// A triangle wave between −period/4 and +period/4: the distance to the nearest border of stripes.
+    private static func wave(_ x: Float, period: Float) -> Float {
+        let phase = x / period - (x / period).rounded(.down)
+        return (abs(phase - 0.5) - 0.25) * period
+    }
+
+    private static func edge(_ distance: Float, _ soft: Float) -> Float {
+        min(max(0.5 - distance / soft, 0), 1)
+    }
+
+    /// A five-pointed star: the distance to the line from a tip to the notch beside it, in the tenth of the
+    /// turn that both share.
+    private static func star(_ p: SIMD2<Float>) -> Float {
+        let radius = length(p)
+        let fifth = 2 * Float.pi / 5
+        let angle = atan2(p.y, p.x)
+        let folded = abs(angle - (angle / fifth).rounded() * fifth)
+        let q = SIMD2(radius * cos(folded), radius * sin(folded))
+        let tip = SIMD2<Float>(1, 0)
+        let notch = SIMD2<Float>(0.42 * cos(fifth / 2), 0.42 * sin(fifth / 2))
+        let along = notch - tip
+        let normal = SIMD2(along.y, -along.x) / length(along)
+        return ((q - tip) * normal).sum()
+    }
+
+    /// An equilateral triangle.
+    private static func triangle(_ p: SIMD2<Float>) -> Float {
+        max(-p.x, 0.5 * p.x + 0.866 * abs(p.y)) - 0.52
+    }
+}
+
+/// What makes a picture of the same scene harder. It is part of the drawing, by other formulas than the
+/// augmentation of training images.
+private struct Conditions {
+    private let turn: (cosine: Float, sine: Float)
+    /// Above 0 barrel, below 0 pincushion (division model).
+    private let bend: Float
+    private let light: SIMD3<Float>
+    private let fallOff: Float
+
+    /// All are drawn, so that one hardship alone is the same as among the others.
+    init(_ random: inout Philox, _ hardships: Set<Scenes.Hardship>) {
+        let angle = random.uniform(in: 0.1...0.45) * (random.integer(below: 2) == 0 ? -1 : 1)
+        let lens = random.uniform(in: -0.6...0.6)
+        let exposure = random.uniform(in: 0.45...0.85)
+        let colour = SIMD3(
+            random.uniform(in: 0.75...1.3), random.uniform(in: 0.8...1.2), random.uniform(in: 0.75...1.3))
+        let corners = random.uniform(in: 0.2...1.2)
+        turn = hardships.contains(.turn) ? (cos(angle), sin(angle)) : (1, 0)
+        bend = hardships.contains(.lens) ? lens : 0
+        light =
+            (hardships.contains(.dim) ? exposure : 1)
+            * (hardships.contains(.colour) ? colour : SIMD3(1, 1, 1))
+        fallOff = hardships.contains(.falloff) ? corners : 0
+    }
+
+    /// The place in the scene that is seen at a place of the picture; both in parts of the side.
+    func place(_ seen: SIMD2<Float>) -> SIMD2<Float> {
+        let p = seen - 0.5
+        let bent = p / (1 - bend * (p * p).sum())
+        return SIMD2(turn.cosine * bent.x + turn.sine * bent.y, turn.cosine * bent.y - turn.sine * bent.x)
+            + 0.5
+    }
+
+    /// The colour that the camera records: cos⁴ fall-off of a lens, and the light.
+    func lit(_ colour: SIMD3<Float>, at seen: SIMD2<Float>) -> SIMD3<Float> {
+        let p = seen - 0.5
+        let cosine = 1 / (1 + fallOff * (p * p).sum())
+        return colour * light * (cosine * cosine)
+    }
+}
+
+/// A square picture in linear floats, 0…1; coordinates are in parts of the side.
+private struct Canvas {
+    let size: Int
+    /// One pixel in parts of the side.
+    let pixel: Float
+    private var colours: [SIMD3<Float>]
+    private let conditions: Conditions?
+
+    init(size: Int, conditions: Conditions? = nil) {
+        self.size = size
+        self.conditions = conditions
+        pixel = 1 / Float(size)
+        colours = Array(repeating: SIMD3(), count: size * size)
+    }
+
+    mutating func gradient(from: SIMD3<Float>, to: SIMD3<Float>, angle: Float) {
+        let direction = SIMD2(cos(angle), sin(angle))
+        for y in 0..<size {
+            for x in 0..<size {
+                let seen = SIMD2(Float(x), Float(y)) * pixel
+                let point = (conditions?.place(seen) ?? seen) - 0.5
+                colours[y * size + x] = from + (to - from) * ((point * direction).sum() * 0.7 + 0.5)
+            }
+        }
+    }
+
+    /// Paints what `shape` tells for each point (signed distance, colour, opacity), within `reach` of the
+    /// centre, borders antialiased.
+    mutating func paint(
+        centre: SIMD2<Float>, reach: Float, turn: Float,
+        _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)
+    ) {
+        let (cosine, sine) = (cos(turn), sin(turn))
+        func span(_ middle: Float) -> Range<Int> {
+            if conditions != nil { return 0..<size }
+            let low = max(0, Int((middle - reach) * Float(size)) - 1)
+            return low..<max(low, min(size, Int((middle + reach) * Float(size)) + 2))
+        }
+        for y in span(centre.y) {
+            for x in span(centre.x) {
+                let seen = (SIMD2(Float(x), Float(y)) + 0.5) * pixel
+                let offset = (conditions?.place(seen) ?? seen) - centre
+                let point = SIMD2(cosine * offset.x + sine * offset.y, cosine * offset.y - sine * offset.x)
+                let (distance, colour, opacity) = shape(point)
+                let cover = min(max(0.5 - distance / pixel, 0), 1) * opacity
+                if cover > 0 { colours[y * size + x] += (colour - colours[y * size + x]) * cover }
+            }
+        }
+    }
+
+    /// Bytes, with a little grain.
+    func encoded(_ random: inout Philox) -> DecodedImage {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(3 * size * size)
+        for (index, drawn) in colours.enumerated() {
+            let seen = SIMD2(Float(index % size), Float(index / size)) * pixel
+            let colour = conditions?.lit(drawn, at: seen) ?? drawn
+            let grain = (random.uniform() - 0.5) * 0.06
+            for channel in 0..<3 {
+                bytes.append(UInt8(min(max((colour[channel] + grain) * 255 + 0.5, 0), 255)))
+            }
+        }
+        return DecodedImage(width: size, height: size, pixels: bytes)
+    }
+}

@@ -1,0 +1,80 @@
+import Foundation
+
+/// An open file, closed when it is let go; reads and writes whole buffers, past interruptions and short
+/// counts.
+package final class FileDescriptor: Sendable {
+    package let path: String
+    private let number: Int32
+
+    /// Opens `path` with the flags of open(2); errors speak of `errorPath` where that is given.
+    package init(_ path: String, _ flags: Int32, errorPath: String? = nil) throws {
+        self.path = errorPath ?? path
+        // Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
+        let number = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0o666)
+        guard number >= 0 else { throw FileError.system(self.path, "opening") }
+        // Writing to a slow pipe waits.
+        _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) & ~O_NONBLOCK)
+        self.number = number
+    }
+
+    deinit { close(number) }
+
+    /// The size in bytes. Throws where this is not a regular file.
+    package func size() throws -> Int {
+        var status = stat()
+        guard fstat(number, &status) == 0 else { throw FileError.system(path, "reading its size") }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw FileError(
+                path: path, found: "this is not a regular file", expected: "a file", remedy: "Check the path")
+        }
+        return Int(status.st_size)
+    }
+
+    /// Fills `buffer` from `offset` on. Throws where the file ends before.
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+        var done = 0
+        while done < buffer.count {
+            let count = pread(number, buffer.baseAddress! + done, buffer.count - done, off_t(offset + done))
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw FileError.system(path, "reading") }
+            guard count > 0 else {
+                throw FileError(
+                    path: path, found: "it ends at byte \(offset + done)",
+                    expected: "\(offset + buffer.count) bytes or more",
+                    remedy: "It was cut short or changed while it was read: fetch or write it again")
+            }
+            done += count
+        }
+    }
+
+    /// Writes all of `bytes` at the file's position.
+    package func write(_ bytes: UnsafeRawBufferPointer) throws {
+        var done = 0
+        while done < bytes.count {
+            let count = Foundation.write(number, bytes.baseAddress! + done, bytes.count - done)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw FileError.system(path, "writing") }
+            done += count
+        }
+    }
+
+    /// Its first bytes, to be read only; they stay after the file is closed. The caller unmaps them.
+    package func map(byteCount: Int) throws -> UnsafeMutableRawPointer {
+        guard let base = mmap(nil, byteCount, PROT_READ, MAP_SHARED, number, 0), base != MAP_FAILED else {
+            throw FileError.system(path, "mapping \(byteCount) bytes of it")
+        }
+        return base
+    }
+
+    /// Cuts the file to `size` bytes.
+    package func truncate(to size: Int) throws {
+        guard ftruncate(number, off_t(size)) == 0 else {
+            throw FileError.system(path, "cutting it to \(size) bytes")
+        }
+    }
+
+    /// Waits until the content has reached the disk.
+    package func synchronize() throws {
+        guard fsync(number) == 0 else { throw FileError.system(path, "writing to the disk") }
+    }
+}

@@ -1,0 +1,10 @@
+import Foundation
+
+extension JSON {
+    /// Four significant digits: what a clock has measured is not known better.
+    package static func rounded(_ value: Double) -> JSON {
+        guard value.isFinite, value != 0 else { return .number(value) }
+        let unit = pow(10, 3 - floor(log10(abs(value))))
+        return .number((value * unit).rounded() / unit)
+    }
+}

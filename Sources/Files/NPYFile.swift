@@ -1,0 +1,118 @@
+import Foundation
+
+/// An array in NumPy's format (`numpy.load` reads it): a magic word, a header that is a Python dictionary,
+/// and the elements, row-major.
+///
+/// Neither reading nor writing holds the whole array in memory.
+public struct NPYFile: Sendable {
+    public let path: String
+    public let shape: [Int]
+    private let file: FileDescriptor
+    private let dataStart: Int
+    private let isDouble: Bool
+
+    public var count: Int { shape.reduce(1, *) }
+
+    private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
+
+    /// What stands before the elements of a float32 array of this shape, by version 1.0 of the format: its
+    /// length is a multiple of 64.
+    static func header(shape: [Int]) -> [UInt8] {
+        let sizes = shape.map { "\($0)," }.joined(separator: " ")
+        var text =
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (\(shape.count == 1 ? sizes : String(sizes.dropLast()))), }"
+        text += String(repeating: " ", count: 63 - (10 + text.utf8.count) % 64) + "\n"
+        let count = text.utf8.count
+        return magic + [1, 0, UInt8(count & 255), UInt8(count >> 8)] + Array(text.utf8)
+    }
+
+    /// Writes a float32 array, whole or not at all.
+    ///
+    /// - Parameter body: hands the elements over, in order, in pieces of any length.
+    /// - Throws: `FileError` where the file cannot be written, and what `body` throws.
+    public static func write(_ path: String, shape: [Int], _ body: (_ append: FloatSink) throws -> Void)
+        throws
+    {
+        try AtomicFile.write(path) { output in
+            try output.write(header(shape: shape))
+            var written = 0
+            try FloatSink.buffered(output.write, { written += $0 }, body)
+            precondition(written == shape.reduce(1, *), "an array's values are as many as its shape says")
+        }
+    }
+
+    /// Opens an array of float32 or float64, row-major.
+    ///
+    /// - Throws: `FileError`.
+    public init(_ path: String) throws {
+        let file = try FileDescriptor(path, O_RDONLY)
+        let size = try file.size()
+        let magic = NPYFile.magic
+        func damaged(_ found: String, _ expected: String) -> FileError {
+            FileError(
+                path: path, found: found, expected: expected,
+                remedy: "Give a file of `trainer evaluate --save-posteriors` or `numpy.save`")
+        }
+        guard size >= 10 else { throw damaged("the file has \(size) bytes", "NumPy's header") }
+        var start = [UInt8](repeating: 0, count: min(12, size))
+        try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        guard Array(start.prefix(6)) == magic, (1...3).contains(start[6]) else {
+            throw damaged("no array of NumPy's", "NumPy's header")
+        }
+        let isLong = start[6] > 1
+        guard !isLong || start.count == 12 else { throw damaged("the header is cut short", "NumPy's header") }
+        let length = (isLong ? start[8..<12] : start[8..<10]).reversed().reduce(0) { $0 << 8 | Int($1) }
+        let dataStart = (isLong ? 12 : 10) + length
+        guard length <= 65_536, dataStart <= size else {
+            throw damaged("the header claims \(length) bytes", "one within the file")
+        }
+        var header = [UInt8](repeating: 0, count: length)
+        try header.withUnsafeMutableBytes { try file.read(into: $0, at: dataStart - length) }
+        let text = String(decoding: header, as: UTF8.self)
+        guard let type = text.firstMatch(of: /'descr':\s*'([^']*)'/)?.1, type == "<f4" || type == "<f8" else {
+            throw damaged("the header is \(text.prefix(200))", "elements of type '<f4' or '<f8'")
+        }
+        guard text.contains(/'fortran_order':\s*False/) else {
+            throw damaged("the array is not row-major", "'fortran_order': False")
+        }
+        guard let list = text.firstMatch(of: /'shape':\s*\(([0-9, ]*)\)/)?.1 else {
+            throw damaged("a header without shape", "a shape")
+        }
+        var shape: [Int] = []
+        var count = 1
+        for part in list.split(whereSeparator: { $0 == "," || $0 == " " }) {
+            guard let side = Int(part) else { throw damaged("the shape (\(list))", "whole numbers") }
+            let (product, overflow) = count.multipliedReportingOverflow(by: side)
+            guard !overflow else { throw damaged("the shape (\(list))", "one that fits memory") }
+            shape.append(side)
+            count = product
+        }
+        let width = type == "<f4" ? 4 : 8
+        guard count == (size - dataStart) / width, (size - dataStart) % width == 0 else {
+            throw damaged("\(size - dataStart) bytes of elements", "\(width) for each of the shape (\(list))")
+        }
+        (self.path, self.shape, self.file, self.dataStart, isDouble) = (
+            path, shape, file, dataStart, width == 8
+        )
+    }
+
+    /// The elements of a range, counted over the whole array.
+    ///
+    /// - Throws: `FileError` where the file has become shorter.
+    public func values(_ range: Range<Int>) throws -> [Float] {
+        if isDouble { return try elements(range, as: Double.self).map { Float($0) } }
+        return try elements(range, as: Float.self)
+    }
+
+    private func elements<Element: BitwiseCopyable>(_ range: Range<Int>, as type: Element.Type) throws
+        -> [Element]
+    {
+        try [Element](unsafeUninitializedCapacity: range.count) { elements, initialised in
+            try file.read(
+                into: UnsafeMutableRawBufferPointer(
+                    UnsafeMutableBufferPointer(rebasing: elements[..<range.count])),
+                at: dataStart + range.lowerBound * MemoryLayout<Element>.size)
+            initialised = range.count
+        }
+    }
+}

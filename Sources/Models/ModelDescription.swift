@@ -1,0 +1,172 @@
+import Files
+import Foundation
+import NeuralNet
+
+/// What a checkpoint says of its model besides the weights: all that is needed to use it on new photographs.
+public struct ModelDescription: Sendable, Equatable {
+    public var architecture: Architecture
+    public var classes: [String]
+    /// Side of the network's square input in pixels.
+    public var imageSize: Int
+    /// Pixels to which a photograph's shorter side is brought before the crop is taken.
+    public var shortSide: Int
+    public var normalization: Normalization
+    /// Epochs and steps done.
+    public var epoch: Int
+    public var step: Int
+    public var seed: UInt64
+
+    public init(
+        architecture: Architecture, classes: [String], imageSize: Int, shortSide: Int,
+        normalization: Normalization, epoch: Int = 0, step: Int = 0, seed: UInt64 = 0
+    ) {
+        self.architecture = architecture
+        self.classes = classes
+        self.imageSize = imageSize
+        self.shortSide = shortSide
+        self.normalization = normalization
+        self.epoch = epoch
+        self.step = step
+        self.seed = seed
+    }
+
+    /// 8/7 of the crop, as 256 is to 224: the shorter side where nothing else is asked for.
+    public static func usualShortSide(imageSize: Int) -> Int { (imageSize * 8 + 3) / 7 }
+
+    /// The metadata of `model.safetensors`: nothing of time, host or device, so equal runs give equal bytes.
+    var metadata: [String: String] {
+        func list(_ values: [Float]) -> String { JSON.array(values.map { .float($0) }).text }
+        return [
+            "model": architecture.description, "classes": JSON.array(classes.map { .string($0) }).text,
+            "image_size": "\(imageSize)", "short_side": "\(shortSide)",
+            "mean": list(normalization.mean), "deviation": list(normalization.deviation),
+            "epoch": "\(epoch)", "step": "\(step)", "seed": "\(seed)",
+        ]
+    }
+
+    private static let imageSizes = 1...16_384
+
+    /// Reads the metadata, or, where a file has none, what its tensors tell.
+    init(_ file: SafetensorsFile) throws {
+        guard file.metadata["model"] != nil else {
+            self = try ModelDescription(inferring: file)
+            return
+        }
+        func text(_ key: String) throws -> String {
+            guard let value = file.metadata[key] else {
+                throw FileError(
+                    path: file.path, found: "the metadata has no '\(key)'",
+                    expected: "a checkpoint that `trainer train` has written",
+                    remedy: "Give another checkpoint")
+            }
+            return value
+        }
+        func wrong(_ key: String, _ expected: String) throws -> FileError {
+            FileError(
+                path: file.path, found: "the metadata's '\(key)' is '\(try text(key))'", expected: expected,
+                remedy: "Give another checkpoint")
+        }
+        func integer(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
+            guard let value = Int(try text(key)), range.contains(value) else {
+                throw try wrong(key, "a whole number from \(range.lowerBound) to \(range.upperBound)")
+            }
+            return value
+        }
+        func three(_ key: String) throws -> [Float] {
+            guard case .array(let elements) = try? JSON.parse(text(key)), elements.count == 3 else {
+                throw try wrong(key, "a list of three numbers")
+            }
+            return try elements.map {
+                guard let value = $0.double, value.isFinite, key != "deviation" || value > 0 else {
+                    throw try wrong(key, "three finite numbers, deviations above 0")
+                }
+                return Float(value)
+            }
+        }
+        do { architecture = try Architecture(parsing: text("model")) } catch let error as NetworkError {
+            throw try wrong("model", "a specification (\(error))")
+        }
+        guard case .array(let names) = try? JSON.parse(text("classes")), names.count >= 2 else {
+            throw try wrong("classes", "a list of two or more names")
+        }
+        classes = try names.map {
+            guard case .string(let name) = $0 else { throw try wrong("classes", "a list of names") }
+            return name
+        }
+        guard Set(classes).count == classes.count else { throw try wrong("classes", "each name once") }
+        imageSize = try integer("image_size", ModelDescription.imageSizes)
+        guard imageSize >= architecture.smallestImage else {
+            throw try wrong(
+                "image_size",
+                "\(architecture.smallestImage) or more, as the poolings of '\(architecture)' need")
+        }
+        shortSide = try integer("short_side", ModelDescription.imageSizes)
+        normalization = Normalization(mean: try three("mean"), deviation: try three("deviation"))
+        epoch = try integer("epoch", 0...Int.max)
+        step = try integer("step", 0...Int.max)
+        guard let seed = UInt64(try text("seed")) else { throw try wrong("seed", "a whole number") }
+        self.seed = seed
+    }
+
+    /// A state of torchvision's VGG has no metadata. Its names and shapes tell the layers; the rest is
+    /// torchvision's: 224 pixels cut from a shorter side of 256, ImageNet's mean and deviation, classes by
+    /// number.
+    private init(inferring file: SafetensorsFile) throws {
+        let foreign = FileError(
+            path: file.path,
+            found:
+                "neither metadata of `trainer train` nor the names of torchvision's VGG (features.0.weight, classifier.0.weight …)",
+            expected: "a checkpoint of this program, or a torchvision VGG without batch normalisation",
+            remedy: "Save the model as safetensors with torchvision's names")
+        func indices(_ prefix: String) -> [Int] {
+            file.tensors.keys.compactMap { name in
+                guard name.hasPrefix(prefix + "."), name.hasSuffix(".weight") else { return nil }
+                return Int(name.dropFirst(prefix.count + 1).dropLast(7))
+            }.filter { (0..<1000).contains($0) }.sorted()
+        }
+        var tokens: [String] = []
+        let features = indices("features")
+        for (place, index) in features.enumerated() {
+            guard let shape = file.tensors["features.\(index).weight"]?.shape, shape.count == 4,
+                shape[2] == 3, shape[3] == 3
+            else { throw foreign }
+            tokens.append("\(shape[0])")
+            // Convolution and ReLU are two modules; a third before the next convolution is a pooling. VGG
+            // ends with one.
+            let gap = place + 1 < features.count ? features[place + 1] - index : 3
+            guard gap == 2 || gap == 3 else { throw foreign }
+            if gap == 3 { tokens.append("M") }
+        }
+        let classifier = indices("classifier")
+        let shapes = classifier.compactMap { file.tensors["classifier.\($0).weight"]?.shape }
+        guard let last = shapes.last, shapes.allSatisfy({ $0.count == 2 }), (2...1_000_000).contains(last[0]),
+            !features.isEmpty
+        else { throw foreign }
+        tokens += shapes.dropLast().map { "F\($0[0])" }
+        do { architecture = try Architecture(parsing: tokens.joined(separator: ",")) } catch { throw foreign }
+        // A tensor without elements may claim sizes near the largest integer, so nothing is multiplied before
+        // it is bounded.
+        let channels = file.tensors["features.\(features[features.count - 1]).weight"]?.shape[0] ?? 1
+        let side = Int(Double(shapes[0][1] / channels).squareRoot().rounded())
+        guard side >= 1, side <= ModelDescription.imageSizes.upperBound / architecture.smallestImage,
+            side * side * channels == shapes[0][1]
+        else { throw foreign }
+        imageSize = side * architecture.smallestImage
+        shortSide = ModelDescription.usualShortSide(imageSize: imageSize)
+        classes = (0..<last[0]).map { "class \($0)" }
+        normalization = Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
+        epoch = 0
+        step = 0
+        seed = 0
+    }
+}
+
+extension JSON {
+    fileprivate var double: Double? {
+        switch self {
+        case .integer(let value): Double(value)
+        case .number(let value): value
+        default: nil
+        }
+    }
+}

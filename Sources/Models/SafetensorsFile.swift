@@ -1,0 +1,340 @@
+import Files
+import Foundation
+
+/// A file in the safetensors format: named tensors and a few strings, readable by PyTorch's
+/// `safetensors.torch.load_file`.
+///
+/// The format: a header's length as 8 bytes, little-endian; the header as JSON; then the tensors' bytes,
+/// little-endian, row-major. Opening a file reads and checks the header alone; a tensor is read from the disk
+/// when it is asked for, so that no more than one need be in memory.
+public final class SafetensorsFile: Sendable {
+    /// What the header says of a tensor.
+    public struct Tensor: Equatable, Sendable {
+        /// The type of an element, by the format's name: `F32`, `BF16`, …
+        public let type: String
+        public let shape: [Int]
+        /// The number of elements.
+        public let count: Int
+        /// Where its bytes lie in the file.
+        let bytes: Range<Int>
+    }
+
+    public let path: String
+    public let tensors: [String: Tensor]
+    /// The header's `__metadata__`.
+    public let metadata: [String: String]
+    private let file: FileDescriptor
+
+    /// The types that `floats` converts.
+    private static let readableTypes = ["F32", "F16", "BF16", "F64"]
+    /// Bytes an element, of all types whose size is known here. Tensors of other types may be in a file,
+    /// unread.
+    private static let sizes = [
+        "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E5M2": 1, "F8_E4M3": 1, "I64": 8, "I32": 4, "I16": 2,
+        "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8,
+    ]
+    /// The format's own limit: a longer header is not one.
+    private static let longestHeader = 100_000_000
+    private static let notWhole =
+        "It is damaged, cut short, or not a safetensors file: fetch or write it again"
+
+    /// Opens a file and checks its header: every byte behind it must belong to exactly one tensor, as many as
+    /// its shape and type say.
+    ///
+    /// - Throws: `FileError`.
+    public static func read(_ path: String) throws -> SafetensorsFile { try SafetensorsFile(path) }
+
+    private init(_ path: String) throws {
+        let file = try FileDescriptor(path, O_RDONLY)
+        let size = try file.size()
+        func damaged(_ found: String, _ expected: String) -> FileError {
+            FileError(path: path, found: found, expected: expected, remedy: SafetensorsFile.notWhole)
+        }
+
+        guard size >= 8 else {
+            throw damaged("the file has \(size) bytes", "8 or more, the length of a header")
+        }
+        var prefix = [UInt8](repeating: 0, count: 8)
+        try prefix.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        let length = prefix.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard length <= SafetensorsFile.longestHeader else {
+            throw damaged("the header claims \(length) bytes", "at most \(SafetensorsFile.longestHeader)")
+        }
+        guard length <= size - 8 else {
+            throw damaged(
+                "the header claims \(length) bytes", "at most the \(size - 8) that follow in the file")
+        }
+        var header = [UInt8](repeating: 0, count: Int(length))
+        try header.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
+
+        // Only spaces may pad a header, and only at its end.
+        guard header.first == UInt8(ascii: "{") else {
+            throw damaged("the header does not begin with {", "a JSON object")
+        }
+        let members: [JSON.Member]
+        do {
+            guard case .object(let object) = try JSON.parse(header) else {
+                throw damaged("the header is no object", "a JSON object")
+            }
+            members = object
+        } catch let error as JSONError {
+            throw damaged("the header is not valid JSON (\(error))", "a JSON object")
+        }
+
+        let dataStart = 8 + header.count
+        var tensors: [String: Tensor] = [:]
+        var metadata: [String: String] = [:]
+        for member in members {
+            if member.key == "__metadata__" {
+                guard case .object(let entries) = member.value else {
+                    throw damaged("__metadata__ is no object", "an object of strings")
+                }
+                for entry in entries {
+                    guard case .string(let text) = entry.value else {
+                        throw damaged(
+                            "__metadata__ has a value at \(entry.key) that is no string",
+                            "an object of strings")
+                    }
+                    metadata[entry.key] = text
+                }
+            } else {
+                tensors[member.key] = try SafetensorsFile.tensor(
+                    member.value, dataStart: dataStart, dataSize: size - dataStart,
+                    damaged: { damaged("tensor \(member.key) \($0)", $1) })
+            }
+        }
+
+        var end = dataStart
+        let inOrder = tensors.sorted {
+            ($0.value.bytes.lowerBound, $0.value.bytes.upperBound) < (
+                $1.value.bytes.lowerBound, $1.value.bytes.upperBound
+            )
+        }
+        for (name, tensor) in inOrder {
+            guard tensor.bytes.lowerBound == end else {
+                let found =
+                    tensor.bytes.lowerBound < end
+                    ? "overlaps the tensor before it" : "leaves a gap behind the tensor before it"
+                throw damaged("tensor \(name) \(found)", "it to begin at byte \(end - dataStart) of the data")
+            }
+            end = tensor.bytes.upperBound
+        }
+        guard end == size else { throw damaged("\(size - end) bytes follow the last tensor", "none") }
+        self.path = path
+        self.file = file
+        self.tensors = tensors
+        self.metadata = metadata
+    }
+
+    /// One tensor's entry in the header.
+    private static func tensor(
+        _ entry: JSON, dataStart: Int, dataSize: Int,
+        damaged: (_ found: String, _ expected: String) -> FileError
+    ) throws -> Tensor {
+        func integers(_ key: String) -> [Int]? {
+            guard case .array(let values)? = entry[key] else { return nil }
+            var integers: [Int] = []
+            for value in values {
+                guard case .integer(let integer) = value, integer >= 0 else { return nil }
+                integers.append(integer)
+            }
+            return integers
+        }
+        guard case .object(let members) = entry,
+            Set(members.map(\.key)) == ["dtype", "shape", "data_offsets"]
+        else { throw damaged("has other entries", "dtype, shape and data_offsets") }
+        guard case .string(let type)? = entry["dtype"] else {
+            throw damaged("has a dtype that is no string", "a type's name")
+        }
+        guard let shape = integers("shape") else {
+            throw damaged("has a shape that is no list of sizes", "integers of 0 or more")
+        }
+        guard let offsets = integers("data_offsets"), offsets.count == 2, offsets[0] <= offsets[1] else {
+            throw damaged("has data_offsets that are no range", "two integers of 0 or more in rising order")
+        }
+        guard offsets[1] <= dataSize else {
+            throw damaged(
+                "ends at byte \(offsets[1]) of the data",
+                "at most the \(dataSize) bytes that the file has there")
+        }
+        // The sizes of a shape may multiply to more than an Int holds; a size of 0 makes the product 0
+        // whatever the others are.
+        var count = shape.contains(0) ? 0 : 1
+        if count != 0 {
+            for size in shape {
+                let (product, overflow) = count.multipliedReportingOverflow(by: size)
+                guard !overflow else {
+                    throw damaged("has the shape \(shape)", "one with less than 2^63 elements")
+                }
+                count = product
+            }
+        }
+        if let size = sizes[type] {
+            let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
+            guard !overflow, bytes == offsets[1] - offsets[0] else {
+                throw damaged(
+                    "has \(offsets[1] - offsets[0]) bytes",
+                    overflow
+                        ? "a shape that fits memory, not \(shape)"
+                        : "\(bytes) for the shape \(shape) of \(type)")
+            }
+        }
+        return Tensor(
+            type: type, shape: shape, count: count, bytes: dataStart + offsets[0]..<dataStart + offsets[1])
+    }
+
+    /// Reads a tensor, row-major; `F16`, `BF16` and `F64` become `Float`.
+    ///
+    /// - Throws: `FileError` where there is no tensor of this name, or it has another type, or a finite
+    ///   `F64` is beyond `Float`.
+    public func floats(_ name: String) throws -> [Float] {
+        guard let tensor = tensors[name] else {
+            throw FileError(
+                path: path, found: "there is no tensor \(name)",
+                expected: "it among the \(tensors.count) that the file has",
+                remedy: "Check that the file belongs to this model")
+        }
+        guard SafetensorsFile.readableTypes.contains(tensor.type) else {
+            throw FileError(
+                path: path, found: "tensor \(name) has the type \(tensor.type)",
+                expected: SafetensorsFile.readableTypes.joined(separator: ", "),
+                remedy: "Convert it to F32 and write the file again")
+        }
+        let count = tensor.count
+        return try [Float](unsafeUninitializedCapacity: count) { floats, initialised in
+            if tensor.type == "F32" {
+                try file.read(into: UnsafeMutableRawBufferPointer(floats), at: tensor.bytes.lowerBound)
+            } else {
+                try convert(name, tensor, into: floats)
+            }
+            initialised = count
+        }
+    }
+
+    /// Reads a tensor of another type than `F32` in pieces, so that it takes no second tensor's memory.
+    private func convert(_ name: String, _ tensor: Tensor, into floats: UnsafeMutableBufferPointer<Float>)
+        throws
+    {
+        let elementSize = tensor.type == "F64" ? 8 : 2
+        let piece = max(1, min(1 << 18, floats.count))
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: piece * elementSize, alignment: 8)
+        defer { bytes.deallocate() }
+        for start in stride(from: 0, to: floats.count, by: piece) {
+            let count = min(piece, floats.count - start)
+            try file.read(
+                into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(count * elementSize)]),
+                at: tensor.bytes.lowerBound + start * elementSize)
+            for index in 0..<count {
+                let value: Float
+                switch tensor.type {
+                case "F64":
+                    let double = Double(
+                        bitPattern: UInt64(
+                            littleEndian: bytes.load(fromByteOffset: index * 8, as: UInt64.self)))
+                    value = Float(double)
+                    guard value.isFinite || !double.isFinite else {
+                        throw FileError(
+                            path: path, found: "tensor \(name) holds \(double)",
+                            expected: "at most \(Float.greatestFiniteMagnitude)",
+                            remedy: "Scale it down and write the file again")
+                    }
+                case "F16":
+                    value = SafetensorsFile.float(
+                        half: UInt16(littleEndian: bytes.load(fromByteOffset: index * 2, as: UInt16.self)))
+                default:
+                    let bits = UInt16(littleEndian: bytes.load(fromByteOffset: index * 2, as: UInt16.self))
+                    value = Float(bitPattern: UInt32(bits) << 16)
+                }
+                floats.initializeElement(at: start + index, to: value)
+            }
+        }
+    }
+
+    /// A number of half precision by its bits: Swift's own type is not there on every machine.
+    private static func float(half bits: UInt16) -> Float {
+        let sign = UInt32(bits & 0x8000) << 16
+        let exponent = UInt32(bits >> 10 & 0x1F)
+        let fraction = UInt32(bits & 0x3FF)
+        switch exponent {
+        case 0: return Float(bitPattern: sign | (Float(fraction) * 0x1p-24).bitPattern)
+        case 31: return Float(bitPattern: sign | 0x7F80_0000 | fraction << 13)
+        default: return Float(bitPattern: sign | (exponent + 112) << 23 | fraction << 13)
+        }
+    }
+}
+
+extension SafetensorsFile {
+    /// Writes a file of `F32` tensors, whole or not at all. The same content gives the same bytes.
+    ///
+    /// - Parameters:
+    ///   - shapes: the tensors by name; they are written in the order of their names' bytes.
+    ///   - provider: called once for each tensor, in the order of writing: its elements, row-major. One
+    ///     tensor at a time is in memory.
+    /// - Throws: `FileError` where the file cannot be written, a tensor's name is `__metadata__` or a
+    ///   shape has a negative size or does not match its elements; and what `provider` throws. A file that
+    ///   was there before then stays as it was.
+    public static func write(
+        _ path: String, shapes: [String: [Int]], metadata: [String: String] = [:],
+        provider: (_ name: String) throws -> [Float]
+    ) throws {
+        func wrong(_ found: String, _ expected: String) -> FileError {
+            FileError(
+                path: path, found: found, expected: expected,
+                remedy: "Nothing was written; this is a mistake in the program")
+        }
+        // By bytes, because the order of Swift's strings is that of Unicode's normal forms.
+        func sorted<Value>(_ entries: [String: Value]) -> [(key: String, value: Value)] {
+            entries.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+        }
+        let names = sorted(shapes)
+        var header: [JSON.Member] = []
+        if !metadata.isEmpty {
+            header.append(
+                JSON.Member(
+                    "__metadata__", .object(sorted(metadata).map { JSON.Member($0.key, .string($0.value)) })))
+        }
+        var offset = 0
+        for (name, shape) in names {
+            guard name != "__metadata__" else {
+                throw wrong("a tensor is called __metadata__", "another name")
+            }
+            var bytes = 4
+            for size in shape {
+                let (product, overflow) = bytes.multipliedReportingOverflow(by: size)
+                guard size >= 0, !overflow else {
+                    throw wrong("tensor \(name) has the shape \(shape)", "one that fits memory")
+                }
+                bytes = product
+            }
+            header.append(
+                JSON.Member(
+                    name,
+                    .object([
+                        JSON.Member("dtype", .string("F32")),
+                        JSON.Member("shape", .array(shape.map { .integer($0) })),
+                        JSON.Member("data_offsets", .array([.integer(offset), .integer(offset + bytes)])),
+                    ])))
+            offset += bytes
+        }
+        var head = Array(JSON.object(header).text.utf8)
+        // The data begins at a multiple of 8 bytes.
+        while head.count % 8 != 0 { head.append(UInt8(ascii: " ")) }
+        guard head.count <= longestHeader else {
+            throw wrong("the header has \(head.count) bytes", "at most \(longestHeader)")
+        }
+        let length = UInt64(head.count)
+
+        try AtomicFile.write(path) { output in
+            try output.write((0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + head)
+            for (name, shape) in names {
+                let floats = try provider(name)
+                guard floats.count == shape.reduce(1, *) else {
+                    throw wrong(
+                        "tensor \(name) came with \(floats.count) elements",
+                        "as many as its shape \(shape) has")
+                }
+                try floats.withUnsafeBytes { try output.write($0) }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+import Configuration
+import Files
+import Foundation
+import Photographs
+
+/// The photographs of a run that could not be used: each counted once, and listed in the run's
+/// `bad-files.txt`.
+package final class BadFiles {
+    private let limit: BadFileLimit
+    private let fileCount: Int
+    /// Nil: only the lines are kept, for rank 0 to write.
+    private let path: String?
+    private var lines: [String] = []
+    private var known: Set<String> = []
+    /// Lines that are not in the file yet; the file is made with the first one.
+    private var unwritten = 0
+
+    /// - Parameters:
+    ///   - fileCount: photographs of the whole set
+    ///   - path: of the list; one that is there is gone on with
+    package init(limit: BadFileLimit, fileCount: Int, path: String?) {
+        self.limit = limit
+        self.fileCount = fileCount
+        self.path = path
+        let content =
+            path.flatMap { FileManager.default.contents(atPath: $0) }.map {
+                String(decoding: $0, as: UTF8.self)
+            } ?? ""
+        for line in content.split(separator: "\n") { _ = add(String(line)) }
+        unwritten = 0
+    }
+
+    private func add(_ line: String) -> Bool {
+        guard known.insert(line).inserted else { return false }
+        lines.append(line)
+        unwritten += 1
+        return true
+    }
+
+    /// Adds files to the list.
+    ///
+    /// - Returns: those that were not on it before, a line each: the file, what was found and what to do.
+    /// - Throws: `TrainingError` where they are more than the limit now; `FileError` where the list
+    ///   cannot be written.
+    package func record(_ errors: [ImageError]) throws -> [String] {
+        // A file's name may hold a line's end.
+        try record(lines: errors.map { $0.description.replacingOccurrences(of: "\n", with: "\\n") })
+    }
+
+    /// Adds lines that `record` has given, here or on another rank.
+    package func record(lines: [String]) throws -> [String] {
+        let fresh = lines.filter { add($0) }
+        guard !fresh.isEmpty else { return [] }
+        try write()
+        guard self.lines.count <= limit.allowed(of: fileCount) else {
+            let shown = self.lines.prefix(5).joined(separator: "\n  ")
+            throw TrainingError(
+                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than --max-bad \(limit.rawValue) allows:\n  \(shown)\n"
+                    + (path.map { "The whole list is \($0); mend" } ?? "Mend")
+                    + " or remove the files, or allow more with --max-bad")
+        }
+        return fresh
+    }
+
+    private func write() throws {
+        guard let path else { return }
+        guard let file = fopen(path, "a") else { throw FileError.system(path, "opening") }
+        fputs(lines.suffix(unwritten).map { $0 + "\n" }.joined(), file)
+        guard fclose(file) == 0 else { throw FileError.system(path, "writing") }
+        unwritten = 0
+    }
+}

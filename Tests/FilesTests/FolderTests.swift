@@ -1,0 +1,38 @@
+@testable import Files
+import Foundation
+import Testing
+
+@Suite struct FolderTests {
+    @Test func makesRenamesListsAndRemoves() throws {
+        let folder = try TemporaryFolder()
+        try Folder.create(folder.file("a/b"))
+        try AtomicFile.write(folder.file("a/b/c"), [1])
+        try Folder.rename(folder.file("a/b"), to: folder.file("a/d"))
+        #expect(try Folder.names(folder.file("a")) == ["d"])
+        try Folder.remove(folder.file("a"))
+        #expect(folder.names == [])
+    }
+
+    /// What the system said, of which file, and what to do; not Foundation's number.
+    @Test func failuresAreTold() throws {
+        let folder = try TemporaryFolder()
+        try AtomicFile.write(folder.file("file"), [1])
+        let missing = folder.file("missing")
+        let below = folder.file("file/below")
+        let calls: [(path: String, said: String, call: () throws -> Void)] = [
+            (below, "making this folder failed: Not a directory", { try Folder.create(below) }),
+            (
+                missing, "listing this folder failed: No such file or directory",
+                { _ = try Folder.names(missing) }
+            ), (missing, "removing it failed: No such file or directory", { try Folder.remove(missing) }),
+            (missing, "renaming it to \(below) failed: ", { try Folder.rename(missing, to: below) }),
+        ]
+        for (path, said, call) in calls {
+            let error = #expect(throws: FileError.self) { try call() }
+            let text = error?.description ?? ""
+            #expect(
+                text.hasPrefix("\(path): \(said)") && text.contains(". C") && !text.contains("NSCocoa"),
+                "\(text)")
+        }
+    }
+}

@@ -1,0 +1,138 @@
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Photographs
+
+@Suite struct BatchLoaderTests {
+    private let folder: TemporaryFolder
+    private let set: ImageSet
+
+    init() throws {
+        folder = try TemporaryFolder()
+        var files: [ImageFile] = []
+        for number in 0..<60 {
+            // sizes and decoding times that differ, so that threads overtake each other
+            let picture = smoothPicture(
+                width: 20 + number % 7 * 90, height: 24 + number % 5 * 60, phase: Double(number))
+            try folder.write(encodeJPEG(picture), "\(number).jpg")
+            files.append(ImageFile(path: "\(number).jpg", label: number % 3))
+        }
+        set = ImageSet(root: folder.path, classes: ["a", "b", "c"], files: files)
+    }
+
+    private func bytes(_ batch: HostBatch) -> [UInt8] {
+        Array(UnsafeRawBufferPointer(start: batch.pixels, count: batch.byteCount))
+    }
+
+    private func image(_ batch: HostBatch, _ slot: Int) -> [UInt8] {
+        let record = batch.records[slot]
+        return Array(
+            UnsafeRawBufferPointer(
+                start: batch.pixels + Int(record.offset), count: 3 * Int(record.width) * Int(record.height)))
+    }
+
+    /// Whatever the number of threads, every batch holds what its plan says, in the plan's order.
+    @Test(arguments: [1, 2, 5]) func batchesFollowThePlan(workers: Int) throws {
+        let plan = try EpochPlan(count: set.count, batchSize: 7, seed: 5, epoch: 0)
+        let loader = BatchLoader(
+            set: set, shortSide: 20, workers: workers, prefetch: 3, batches: { plan.batch($0) })
+        for index in 0..<plan.batchCount {
+            let batch = try #require(try loader.next())
+            #expect(batch.index == index && batch.samples == plan.batch(index))
+            #expect(Int(bitPattern: batch.pixels) % 4096 == 0)
+            for (slot, sample) in batch.samples.enumerated() {
+                let expected = try loadImage(path: set.absolutePath(sample), shortSide: 20)
+                let record = batch.records[slot]
+                #expect(
+                    Int(record.width) == expected.width && Int(record.height) == expected.height
+                        && record.offset % 16 == 0)
+                #expect(image(batch, slot) == expected.pixels)
+                #expect(batch.labels[slot] == Int32(sample % 3) && batch.weights[slot] == 1)
+            }
+            #expect(batch.failures.isEmpty)
+            if index % 2 == 0 { batch.release() }
+        }
+        #expect(try loader.next() == nil)
+        #expect(try loader.next() == nil)
+        #expect(loader.workerSeconds > 0 && loader.waitSeconds > 0)
+    }
+
+    /// A bad file keeps its place, with weight 0 and a grey square; its neighbours do not notice.
+    @Test func badFilesKeepTheirPlace() throws {
+        let good = try encodeJPEG(smoothPicture(width: 40, height: 30))
+        try folder.write(Array(good[0..<good.count / 2]), "3.jpg")
+        try folder.write([], "4.jpg")
+        try FileManager.default.removeItem(atPath: folder.path + "/5.jpg")
+        let loader = BatchLoader(
+            set: set, shortSide: 16, workers: 3, batches: { $0 == 0 ? [2, 3, 4, 5, 6] : nil })
+        let batch = try #require(try loader.next())
+        #expect(batch.weights == [1, 0, 0, 0, 1])
+        #expect(batch.labels == [2, 0, 1, 2, 0])
+        #expect(batch.failures.map(\.slot) == [1, 2, 3] && batch.failures.map(\.sample) == [3, 4, 5])
+        #expect(batch.failures.map(\.error.kind) == [.truncated, .empty, .missing])
+        #expect(batch.failures[1].error.file == folder.path + "/4.jpg")
+        #expect(batch.records[1].width == 16 && batch.records[1].height == 16)
+        #expect(image(batch, 1).allSatisfy { $0 == 128 })
+        #expect(image(batch, 4) == (try loadImage(path: set.absolutePath(6), shortSide: 16)).pixels)
+    }
+
+    /// No more than `prefetch` batches are asked for before one is taken.
+    @Test func prefetchIsBounded() throws {
+        let asked = Mutex(0)
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, prefetch: 2) { index in
+            asked.withLock { $0 = max($0, index + 1) }
+            return [0, 1]
+        }
+        _ = try loader.next()
+        Thread.sleep(forTimeInterval: 0.2)
+        #expect(asked.withLock { $0 } == 3)
+        loader.stop()
+        #expect(try loader.next() == nil)
+    }
+
+    /// Memory that was given back is filled again, and a batch that is held keeps its bytes meanwhile.
+    @Test func slabsAreReused() throws {
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, prefetch: 2) {
+            [$0 % 60, ($0 + 1) % 60, 7]
+        }
+        let held = try #require(try loader.next())
+        let before = bytes(held)
+        var seen = Swift.Set<Int>()
+        for _ in 0..<40 {
+            let batch = try #require(try loader.next())
+            seen.insert(Int(bitPattern: batch.pixels))
+            batch.release()
+            batch.release()
+        }
+        #expect(bytes(held) == before)
+        #expect(seen.count < 20, "\(seen.count) slabs for 40 batches")
+    }
+
+    /// Stopped or dropped at any moment, the threads end; a hang would be caught by the time limit.
+    @Test(.timeLimit(.minutes(1))) func endsAtAnyMoment() throws {
+        for round in 0..<60 {
+            let loader = BatchLoader(set: set, shortSide: 30, workers: 1 + round % 4, prefetch: 1 + round % 3)
+            { [$0 % 60, 1, 2, 3, 4, 5] }
+            for _ in 0..<round % 4 { _ = try loader.next() }
+            if round % 2 == 0 {
+                loader.stop()
+                loader.stop()
+            }
+        }
+        // stopped by another thread while waiting
+        let loader = BatchLoader(set: set, shortSide: 30, workers: 1, prefetch: 1) { _ in
+            Thread.sleep(forTimeInterval: 0.3)
+            return [0]
+        }
+        Thread { loader.stop() }.start()
+        #expect(try loader.next() == nil)
+    }
+
+    @Test func wrongPlanIsAnError() throws {
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2) { $0 == 0 ? [1] : [60] }
+        let error = #expect(throws: DatasetError.self) { for _ in 0..<3 { _ = try loader.next() } }
+        #expect(error?.kind == .badOption)
+        #expect(error?.description.contains("image 60") == true)
+    }
+}

@@ -1,0 +1,272 @@
+import Foundation
+import Testing
+
+@testable import Photographs
+
+/// Quality 95 on smooth pictures: quantisation, chroma at half size and the conversion's rounding stay within
+/// this many levels.
+private let jpegTolerance = 10
+
+@Suite struct JPEGTests {
+    @Test func roundTrip() throws {
+        let picture = smoothPicture(width: 67, height: 45)
+        let decoded = try decodeJPEG(encodeJPEG(picture, quality: 95))
+        #expect(decoded.width == 67 && decoded.height == 45)
+        #expect(largestDifference(decoded.pixels, picture.pixels) <= jpegTolerance)
+    }
+
+    @Test func progressive() throws {
+        let picture = smoothPicture(width: 64, height: 48)
+        let bytes = try encodeJPEG(
+            picture.pixels, width: 64, height: 48, stored: .ycc, quality: 95, progressive: true)
+        #expect(largestDifference(try decodeJPEG(bytes).pixels, picture.pixels) <= jpegTolerance)
+    }
+
+    @Test func greyBecomesRGB() throws {
+        let grey = (0..<40 * 30).map { UInt8($0 % 40 * 6) }
+        let decoded = try decodeJPEG(encodeJPEG(grey, width: 40, height: 30, stored: .grey, quality: 95))
+        #expect(largestDifference(decoded.pixels, grey.flatMap { [$0, $0, $0] }) <= jpegTolerance)
+    }
+
+    /// Adobe's files hold 255 − ink: RGB = stored colour × stored black ÷ 255.
+    @Test(arguments: [JPEGColour.cmyk, .ycck]) func fourChannelsBecomeRGB(stored: JPEGColour) throws {
+        let (width, height) = (32, 32)
+        var samples: [UInt8] = []
+        var expected: [UInt8] = []
+        for y in 0..<height {
+            for x in 0..<width {
+                let colour = [40 + 6 * x, 200 - 5 * y, 100 + 2 * x]
+                let black = 255 - 3 * y
+                samples += colour.map { UInt8($0) } + [UInt8(black)]
+                expected += colour.map { UInt8($0 * black / 255) }
+            }
+        }
+        let bytes = try encodeJPEG(samples, width: width, height: height, stored: stored, quality: 97)
+        #expect(largestDifference(try decodeJPEG(bytes).pixels, expected) <= jpegTolerance)
+    }
+
+    /// Without Adobe's marker the samples are ink, so the same file comes out inverted.
+    @Test func plainCMYK() throws {
+        let ink: [UInt8] = (0..<16 * 16).flatMap { _ in [0, 255, 128, 51] }
+        var bytes = try encodeJPEG(ink, width: 16, height: 16, stored: .cmyk, quality: 97)
+        let adobe = try #require(
+            bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xEE })
+        bytes.removeSubrange(adobe..<adobe + 2 + Int(bytes[adobe + 3]))
+        let decoded = try decodeJPEG(bytes)
+        #expect(largestDifference(Array(decoded.pixels[0..<3]), [204, 0, 102]) <= jpegTolerance)
+    }
+
+    /// Every orientation, in both byte orders: the decoded picture is the upright one.
+    @Test(arguments: 1...8, [false, true]) func exifOrientation(orientation: Int, bigEndian: Bool) throws {
+        let upright = smoothPicture(width: 48, height: 32)
+        // what a camera stores: each stored pixel read from the upright picture, by the standard's definition
+        // of row 0 and column 0
+        let (storedWidth, storedHeight) = orientation >= 5 ? (32, 48) : (48, 32)
+        var stored: [UInt8] = []
+        for row in 0..<storedHeight {
+            for column in 0..<storedWidth {
+                let (x, y) =
+                    switch orientation {
+                    case 2: (47 - column, row)
+                    case 3: (47 - column, 31 - row)
+                    case 4: (column, 31 - row)
+                    case 5: (row, column)
+                    case 6: (47 - row, column)
+                    case 7: (47 - row, 31 - column)
+                    case 8: (row, 31 - column)
+                    default: (column, row)
+                    }
+                stored += upright.pixels[3 * (y * 48 + x)..<3 * (y * 48 + x) + 3]
+            }
+        }
+        let plain = try encodeJPEG(
+            DecodedImage(width: storedWidth, height: storedHeight, pixels: stored), quality: 95)
+        let decoded = try decodeJPEG(
+            withSegment(exif(orientation: orientation, bigEndian: bigEndian), in: plain))
+        #expect(decoded.width == 48 && decoded.height == 32)
+        #expect(largestDifference(decoded.pixels, upright.pixels) <= jpegTolerance)
+    }
+
+    /// Nonsense in an EXIF segment means orientation 1, never a crash or an error.
+    @Test func exifGarbage() throws {
+        let picture = smoothPicture(width: 24, height: 16)
+        let plain = try encodeJPEG(picture, quality: 95)
+        let expected = try decodeJPEG(plain)
+        let good = exif(orientation: 6, bigEndian: false)
+        var payloads = (0..<good.count).map { Array(good[0..<$0]) }
+        payloads.removeAll { $0.count >= 26 }  // the whole entry is there
+        payloads.append(exif(orientation: 9, bigEndian: true))
+        payloads.append(exif(orientation: 0, bigEndian: true))
+        for at in 6..<18 {  // byte order, magic, offset, count, tag
+            var broken = good
+            broken[at] = 0xFE
+            payloads.append(broken)
+        }
+        for payload in payloads where payload.count != good.count || payload[14] == 1 || payload[14] == 0xFE {
+            let decoded = try decodeJPEG(withSegment(payload, in: plain))
+            // the count of entries may be larger than the entries there are; the first one still counts
+            #expect(decoded == expected || payload[14...15] != [1, 0], "payload of \(payload.count) bytes")
+        }
+    }
+
+    @Test func scaledDecodingKeepsTheShortSide() throws {
+        let bytes = try encodeJPEG(smoothPicture(width: 400, height: 300), quality: 95)
+        for (target, expected) in [
+            (300, 300), (151, 300), (150, 150), (76, 150), (75, 75), (38, 38), (10, 38), (500, 300),
+        ] {
+            let decoded = try decodeJPEG(bytes, shortSide: target)
+            #expect(decoded.height == expected, "short side \(target)")
+        }
+        // the half-size picture is the whole one averaged
+        let half = try decodeJPEG(bytes, shortSide: 150)
+        #expect(
+            largestDifference(
+                half.pixels, smoothPicture(width: 400, height: 300).resized(shortSide: 150).pixels)
+                <= jpegTolerance)
+    }
+
+    @Test func emptyAndForeignFiles() throws {
+        #expect(throws: ImageError(.empty, file: "a.jpg")) { try decodeJPEG([], name: "a.jpg") }
+        let png: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+        let error = #expect(throws: ImageError.self) { try decodeJPEG(png, name: "a.jpg") }
+        #expect(error?.kind == .notJPEG)
+        #expect(error?.description.hasPrefix("a.jpg: not a JPEG file (") == true)
+    }
+
+    /// Cut anywhere before the coded data's end, a file is refused; baseline and progressive alike.
+    @Test(arguments: [false, true]) func truncated(progressive: Bool) throws {
+        let picture = noisePicture(width: 40, height: 40)
+        let bytes = try encodeJPEG(
+            picture.pixels, width: 40, height: 40, stored: .ycc, quality: 80, progressive: progressive)
+        for count in stride(from: 3, to: bytes.count - 8, by: 7) {
+            let error = #expect(throws: ImageError.self) { try decodeJPEG(Array(bytes[0..<count])) }
+            #expect(
+                error?.kind == .truncated, "\(count) of \(bytes.count) bytes: \(String(describing: error))")
+        }
+    }
+
+    /// All pixels are there: no end marker, bytes behind it, bytes between segments. None of these is damage.
+    @Test(arguments: [false, true]) func harmlessWarnings(progressive: Bool) throws {
+        let picture = smoothPicture(width: 40, height: 40)
+        let bytes = try encodeJPEG(
+            picture.pixels, width: 40, height: 40, stored: .ycc, quality: 90, progressive: progressive)
+        let whole = try decodeJPEG(bytes)
+        #expect(try decodeJPEG(bytes.dropLast(2)) == whole)
+        #expect(try decodeJPEG(bytes + [1, 2, 3, 0xFF, 0xFF, 0xD8]) == whole)
+        let frame = frameHeader(bytes)
+        let padded = Array(bytes[0..<frame]) + [1, 2, 3, 4] + Array(bytes[frame...])
+        let decoder = try JPEGDecoder()
+        _ = try padded.withUnsafeBytes { try decoder.decode($0, shortSide: nil, name: "padded") }
+        #expect(decoder.warnings == 1)
+        #expect(try decodeJPEG(padded) == whole)
+    }
+
+    @Test func damaged() throws {
+        var bytes = try encodeJPEG(noisePicture(width: 64, height: 64), quality: 80)
+        let start = scanData(bytes)
+        // an end marker in the middle of the data
+        var early = bytes
+        early.replaceSubrange(start + 200..<start + 202, with: [0xFF, 0xD9])
+        #expect(#expect(throws: ImageError.self) { try decodeJPEG(early) }?.kind == .damaged)
+        // a Huffman table that does not add up
+        let table = try #require(
+            bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC4 })
+        for at in table + 5..<table + 21 { bytes[at] = 0xFF }
+        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .damaged)
+    }
+
+    /// Neither time nor memory is spent on a header that claims 60,000 × 60,000.
+    @Test func absurdSizes() throws {
+        var bytes = try encodeJPEG(smoothPicture(width: 16, height: 16), quality: 80)
+        let frame = frameHeader(bytes)
+        bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xEA, 0x60, 0xEA, 0x60])
+        let error = #expect(throws: ImageError.self) {
+            try decodeJPEG(bytes, shortSide: 64, name: "huge.jpg")
+        }
+        #expect(error?.kind == .tooLarge)
+        #expect(error?.description.contains("60000 x 60000") == true)
+        bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xFF, 0xFF, 0x00, 0x10])
+        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .tooLarge)
+        bytes.replaceSubrange(frame + 5..<frame + 9, with: [0x00, 0x00, 0x00, 0x00])
+        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .damaged)
+    }
+
+    @Test func unsupportedKinds() throws {
+        var bytes = try encodeJPEG(smoothPicture(width: 16, height: 16), quality: 80)
+        let frame = frameHeader(bytes)
+        bytes[frame + 4] = 12  // bits a sample
+        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .unsupported)
+        bytes[frame + 4] = 8
+        bytes[frame + 1] = 0xC3  // lossless
+        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .unsupported)
+    }
+
+    /// Random changes end in a picture or in an error, nothing else.
+    @Test func mutations() throws {
+        let seeds = try [false, true].map {
+            try encodeJPEG(
+                smoothPicture(width: 33, height: 20).pixels, width: 33,
+                height: 20, stored: .ycc, quality: 70, progressive: $0)
+        }
+        var state: UInt64 = 7
+        func random(_ bound: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % bound
+        }
+        var decoded = 0
+        var refused = 0
+        for round in 0..<3000 {
+            var bytes = withSegment(
+                exif(orientation: 1 + round % 8, bigEndian: round % 3 == 0), in: seeds[round % 2])
+            for _ in 0..<1 + random(4) { bytes[random(bytes.count)] = UInt8(random(256)) }
+            do throws(ImageError) {
+                let picture = try decodeJPEG(bytes, shortSide: 8)
+                #expect(picture.pixels.count == 3 * picture.width * picture.height)
+                decoded += 1
+            } catch {
+                #expect(!error.description.isEmpty)
+                refused += 1
+            }
+        }
+        #expect(decoded > 100 && refused > 100)
+    }
+
+    @Test func filesThatCannotBeRead() throws {
+        let folder = try TemporaryFolder()
+        let good = try encodeJPEG(smoothPicture(width: 20, height: 20))
+        #expect(try loadImage(path: folder.write(good, "good.jpg"), shortSide: 20).width == 20)
+        #expect(
+            #expect(throws: ImageError.self) {
+                try loadImage(path: folder.path + "/none.jpg", shortSide: 20)
+            }?.kind == .missing)
+        #expect(
+            #expect(throws: ImageError.self) { try loadImage(path: folder.path, shortSide: 20) }?.kind
+                == .unreadable)
+        let empty = try folder.write([], "empty.jpg")
+        #expect(throws: ImageError(.empty, file: empty)) { try loadImage(path: empty, shortSide: 20) }
+        // a pipe must not block the reader
+        mkfifo(folder.path + "/pipe.jpg", 0o644)
+        #expect(
+            #expect(throws: ImageError.self) {
+                try loadImage(path: folder.path + "/pipe.jpg", shortSide: 20)
+            }?.kind == .unreadable)
+        let locked = try folder.write(good, "locked.jpg")
+        chmod(locked, 0)
+        if geteuid() != 0 {  // root may read everything
+            #expect(
+                #expect(throws: ImageError.self) { try loadImage(path: locked, shortSide: 20) }?.kind
+                    == .noPermission)
+        }
+        // a strip that would grow to gigabytes
+        let strip = try folder.write(encodeJPEG(smoothPicture(width: 60_000, height: 1)), "strip.jpg")
+        #expect(
+            #expect(throws: ImageError.self) { try loadImage(path: strip, shortSide: 224) }?.kind == .tooLarge
+        )
+    }
+
+    @Test(arguments: ImageError.Kind.allCases) func messagesNameTheFileAndWhatToDo(kind: ImageError.Kind) {
+        let text = ImageError(kind, file: "a/b.jpg", detail: "detail").description
+        #expect(text.hasPrefix("a/b.jpg: "))
+        #expect(text.contains(";"))
+    }
+}
