@@ -11,7 +11,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 
 /// What the program and the fuzzer stand on.
 let everything: [Target.Dependency] = [
-    "Files", "Randomness", "Compute", "NeuralNet", "Photographs", "DeviceInput", "DemoScenes", "Models",
+    "Basics", "Randomness", "Compute", "NeuralNet", "Photographs", "DeviceInput", "DemoScenes", "Models",
     "Collectives", "Configuration", "Evaluation", "Runs", "Training", "Benchmarks",
 ]
 
@@ -34,35 +34,36 @@ let package = Package(
             cSettings: [.unsafeFlags(["-std=c23", "-Wall", "-Wextra", "-Werror"])]),
 
         // From the bottom up: a target uses only those above it in this list.
-        .target(name: "Files", swiftSettings: fast),
+        .target(name: "Basics", swiftSettings: fast),
         .target(name: "Randomness", swiftSettings: fast),
         .target(name: "Oracle", swiftSettings: fast),
-        .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Files"], swiftSettings: fast),
+        .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Basics"], swiftSettings: fast),
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
-        .target(name: "Photographs", dependencies: ["CJPEG", "Randomness", "Files"], swiftSettings: fast),
+        .target(name: "Photographs", dependencies: ["CJPEG", "Randomness", "Basics"], swiftSettings: fast),
         .target(
             name: "DeviceInput", dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness"],
             swiftSettings: fast),
         .target(
-            name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Files"], swiftSettings: fast),
-        .target(name: "Models", dependencies: ["NeuralNet", "Files"], swiftSettings: fast),
-        .target(name: "Collectives", dependencies: ["CMPI", "Files"], swiftSettings: fast),
+            name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Basics"], swiftSettings: fast),
+        .target(name: "Models", dependencies: ["NeuralNet", "Basics"], swiftSettings: fast),
+        .target(name: "Collectives", dependencies: ["CMPI", "Basics"], swiftSettings: fast),
         .target(
             name: "Configuration",
-            dependencies: ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Files", "Yams"],
+            dependencies: ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"],
             swiftSettings: fast),
         .target(
-            name: "Evaluation", dependencies: ["DeviceInput", "Photographs", "Models", "NeuralNet", "Files"],
+            name: "Evaluation",
+            dependencies: ["DeviceInput", "Photographs", "Models", "NeuralNet", "Basics"],
             swiftSettings: fast),
         .target(
             name: "Runs",
-            dependencies: ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Files"],
+            dependencies: ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Basics"],
             swiftSettings: fast),
         .target(
             name: "Training",
             dependencies: [
                 "Runs", "Configuration", "Evaluation", "Collectives", "DeviceInput", "Photographs", "Models",
-                "NeuralNet", "Compute", "Randomness", "Files",
+                "NeuralNet", "Compute", "Randomness", "Basics",
             ], swiftSettings: fast),
         .target(
             name: "Benchmarks",
@@ -76,7 +77,7 @@ let package = Package(
 
         .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
-        .testTarget(name: "FilesTests", dependencies: ["Files", "Models"], swiftSettings: strict),
+        .testTarget(name: "BasicsTests", dependencies: ["Basics", "Models"], swiftSettings: strict),
         .testTarget(name: "CollectivesTests", dependencies: ["Collectives"], swiftSettings: fast),
         .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),
         .testTarget(
@@ -93,7 +94,7 @@ let package = Package(
         .testTarget(
             name: "EvaluationTests",
             dependencies: [
-                "Evaluation", "NeuralNet", "Photographs", "Models", "Compute", "Randomness", "Files",
+                "Evaluation", "NeuralNet", "Photographs", "Models", "Compute", "Randomness", "Basics",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -1,6 +1,6 @@
 import Configuration
 import DeviceInput
-import Files
+import Basics
 import Training
 import Compute
 import Foundation

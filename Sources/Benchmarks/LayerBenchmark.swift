@@ -1,6 +1,6 @@
 import Configuration
 import DeviceInput
-import Files
+import Basics
 import Compute
 import Foundation
 import Photographs

@@ -1,4 +1,4 @@
-import Files
+import Basics
 import Foundation
 
 /// Adds arrays of all ranks, bucket by bucket, and leaves the sums with every rank ("butterfly

@@ -1,5 +1,5 @@
 import CMPI
-import Files
+import Basics
 import Foundation
 import Synchronization
 

@@ -1,3 +1,4 @@
+import Basics
 import COpenCL
 import Foundation
 import Kernels
@@ -143,9 +144,10 @@ struct ProgramCache {
         return NSHomeDirectory() + "/.cache/deep-image"
     }
 
-    /// FNV-1a.
     private static func hash(_ bytes: [UInt8]) -> UInt64 {
-        bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        var hash = FNVHash()
+        hash.add(bytes)
+        return hash.value
     }
 
     private static func checksum(_ binary: [UInt8]) -> [UInt8] {

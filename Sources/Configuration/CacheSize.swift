@@ -1,5 +1,5 @@
 import DeviceInput
-import Files
+import Basics
 import Compute
 
 /// How much device memory the cache of decoded photographs may take: `auto`, `off`, or an amount.

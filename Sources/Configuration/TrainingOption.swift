@@ -1,5 +1,5 @@
 import DeviceInput
-import Files
+import Basics
 import Compute
 import NeuralNet
 

@@ -1,5 +1,5 @@
 import DeviceInput
-import Files
+import Basics
 import NeuralNet
 
 /// Every option of `train`, with its default. `TrainingOption.all` names each of them and says what it may

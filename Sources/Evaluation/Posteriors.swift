@@ -1,4 +1,4 @@
-import Files
+import Basics
 import Foundation
 
 /// What several models, each in several views, think of the same photographs: mixed at will without running

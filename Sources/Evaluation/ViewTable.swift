@@ -1,4 +1,4 @@
-import Files
+import Basics
 
 /// What each view adds to the answer, and what it costs.
 public struct ViewTable: Sendable {

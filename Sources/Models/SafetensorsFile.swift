@@ -1,4 +1,4 @@
-import Files
+import Basics
 import Foundation
 
 /// A file in the safetensors format: named tensors and a few strings, readable by PyTorch's

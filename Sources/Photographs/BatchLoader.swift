@@ -1,4 +1,4 @@
-import Files
+import Basics
 import Foundation
 
 /// Reads batches ahead on threads of its own and hands them over in the plan's order.

@@ -1,5 +1,5 @@
 import Configuration
-import Files
+import Basics
 import Foundation
 
 /// A run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last` and

@@ -1,4 +1,4 @@
-import Files
+import Basics
 import Runs
 import Evaluation
 import Foundation
@@ -39,6 +39,8 @@ extension Trainer {
         if let folder {
             try state.write(folder.checkpointPath(step: state.step))
             if isBest { try folder.link("best", step: state.step) }
+            // The one that was best until now may be too many.
+            try folder.prune(keep: options.keep, best: state.best?.step)
         }
 
         let finished = EpochReport(

@@ -1,6 +1,6 @@
 import Configuration
 import DeviceInput
-import Files
+import Basics
 import Runs
 import Collectives
 import Compute

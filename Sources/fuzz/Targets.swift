@@ -1,5 +1,5 @@
 import Configuration
-import Files
+import Basics
 import Evaluation
 import Foundation
 import Photographs

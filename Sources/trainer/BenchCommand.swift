@@ -1,6 +1,6 @@
 import Benchmarks
 import DeviceInput
-import Files
+import Basics
 import ArgumentParser
 import Compute
 import Foundation

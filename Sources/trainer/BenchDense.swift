@@ -1,4 +1,4 @@
-import Files
+import Basics
 import ArgumentParser
 import Compute
 import Foundation

@@ -1,5 +1,5 @@
 import Benchmarks
-import Files
+import Basics
 import ArgumentParser
 import Collectives
 import Compute

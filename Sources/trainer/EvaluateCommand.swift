@@ -1,5 +1,5 @@
 import Configuration
-import Files
+import Basics
 import ArgumentParser
 import Evaluation
 import Foundation

@@ -1,7 +1,7 @@
 import Configuration
 import DemoScenes
 import DeviceInput
-import Files
+import Basics
 import ArgumentParser
 import Compute
 import Foundation

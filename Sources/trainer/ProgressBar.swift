@@ -1,4 +1,4 @@
-import Files
+import Basics
 import Foundation
 
 /// One line that is drawn over and over on a terminal; where that is a file, a plain line now and then.

@@ -1,5 +1,5 @@
 import DemoScenes
-import Files
+import Basics
 import ArgumentParser
 
 struct ScenesCommand: ParsableCommand {

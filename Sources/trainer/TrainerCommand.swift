@@ -2,7 +2,7 @@ import Configuration
 import Runs
 import ArgumentParser
 import Collectives
-import Files
+import Basics
 import Foundation
 import Photographs
 

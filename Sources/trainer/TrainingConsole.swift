@@ -1,5 +1,5 @@
 import Training
-import Files
+import Basics
 import Runs
 import Evaluation
 import Foundation

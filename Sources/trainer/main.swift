@@ -1,7 +1,7 @@
 import Runs
 import ArgumentParser
 import Collectives
-import Files
+import Basics
 import Foundation
 
 StandardStreams.openClosed()

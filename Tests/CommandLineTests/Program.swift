@@ -1,5 +1,5 @@
 import Compute
-@testable import Files
+@testable import Basics
 import Foundation
 
 /// The built `trainer`, run as a user runs it.

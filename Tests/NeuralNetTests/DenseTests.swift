@@ -18,8 +18,9 @@ extension OnDevices {
                 Architecture(parsing: specification), imageSize: size, classes: Self.classes,
                 options: .init(maximumBatch: batch, training: false), device: device)
             try network.initialize(seed: 3)
-            // Biases that are not zero, so that forgetting one shows.
-            for parameter in network.parameters where !parameter.decays {
+            // Biases that are not zero, so that forgetting one shows, and scores of the last layer that differ.
+            let last = network.parameters.count - 2
+            for parameter in network.parameters where !parameter.decays || parameter.index == last {
                 var numbers = TestNumbers(parameter.index)
                 try network.load(parameter, numbers.floats(parameter.count))
             }

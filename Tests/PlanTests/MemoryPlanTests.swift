@@ -1,6 +1,6 @@
 import Benchmarks
 @testable import Configuration
-@testable import Files
+@testable import Basics
 import Foundation
 import NeuralNet
 import Testing

@@ -1,4 +1,4 @@
-@testable import Files
+@testable import Basics
 @testable import Runs
 import Foundation
 import Testing

@@ -1,4 +1,4 @@
-@testable import Files
+@testable import Basics
 import Testing
 
 @Suite struct JSONTests {

@@ -1,0 +1,16 @@
+/// A 64-bit hash that notices accidents, not attacks: FNV-1a (Fowler, Noll and Vo).
+///
+/// Equal input gives equal hashes on every machine, which Swift's own `Hasher` does not promise.
+public struct FNVHash: Sendable {
+    /// The hash of what was added so far.
+    public private(set) var value: UInt64
+
+    /// - Parameter salt: makes the hash of equal input another one.
+    public init(salt: UInt64 = 0) { value = 0xCBF2_9CE4_8422_2325 ^ salt }
+
+    /// Adds one number, which may be larger than a byte.
+    public mutating func add(_ word: UInt64) { value = (value ^ word) &* 0x0000_0100_0000_01B3 }
+
+    /// Adds bytes, one after the other.
+    public mutating func add(_ bytes: some Sequence<UInt8>) { for byte in bytes { add(UInt64(byte)) } }
+}

@@ -1,0 +1,43 @@
+/// Lines of text with aligned columns, for the terminal.
+public struct TextTable {
+    /// How the cells of a column are aligned.
+    public enum Alignment: Sendable { case left, right }
+
+    private let alignments: [Alignment]
+    private var rows: [[String]] = []
+
+    /// Makes a table without rows.
+    ///
+    /// - Parameters:
+    ///   - header: the first row; nil for none.
+    ///   - alignments: of the columns; the last one holds for all that follow.
+    public init(header: [String]? = nil, _ alignments: [Alignment]) {
+        self.alignments = alignments
+        if let header { rows.append(header) }
+    }
+
+    /// Adds a row, which may have fewer cells than others.
+    public mutating func add(_ cells: [String]) { rows.append(cells) }
+
+    /// The table's lines, columns two spaces apart, without spaces at their ends.
+    public var lines: [String] {
+        let count = rows.map(\.count).max() ?? 0
+        let widths = (0..<count).map { column in
+            rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
+        }
+        return rows.map { row in
+            let cells = row.enumerated().map { column, cell in
+                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                return alignment(column) == .left ? cell + padding : padding + cell
+            }
+            let line = cells.joined(separator: "  ")
+            return String(
+                line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
+        }
+    }
+
+    /// The table's lines, each ended by a line break but the last.
+    public var text: String { lines.joined(separator: "\n") }
+
+    private func alignment(_ column: Int) -> Alignment { alignments[min(column, alignments.count - 1)] }
+}
