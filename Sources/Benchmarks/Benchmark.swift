@@ -247,8 +247,8 @@ public enum Benchmark {
             let start = ContinuousClock.now
             try product.pack(b, into: panels, k: size, n: size)
             try product.multiply(
-                a, aColumns: size, panels, .panels(rows: size), into: c, .rowMajor(columns: columns), m: size,
-                n: columns, k: size)
+                .init(a, columns: size), .panels(panels, rows: size), into: .rowMajor(c, columns: columns),
+                size: .init(m: size, n: columns, k: size))
             try device.finish()
             if run > 0 { seconds.append((ContinuousClock.now - start).seconds) }
         }

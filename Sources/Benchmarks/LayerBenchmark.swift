@@ -167,12 +167,11 @@ extension Benchmark {
     /// 10⁹ multiplications and additions a second of nothing but multiply-adds on registers (`peak.cl`): the
     /// best of `runs`.
     public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
-        let tuning = Tuning(for: device.description)
-        let vector = tuning.gemm.vector
-        let sums = 12
+        let vector = device.tuning[KernelFamilies.peak.vector]
+        let sums = device.tuning[KernelFamilies.peak.sums]
         let iterations = 4096
         let items = 64 * max(1, device.description.computeUnits)
-        let kernel = try device.kernel("peak", "multiply_add", constants: tuning.peakConstants)
+        let kernel = try device.kernel("peak", "multiply_add")
         let result = try Buffer(device, floatCount: items * vector)
         var best = Double.infinity
         for _ in 0...runs {

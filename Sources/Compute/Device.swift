@@ -12,6 +12,9 @@ public final class Device {
     let device: cl_device_id
     /// Times each launch where the device was opened for profiling.
     public let profile: Profile?
+    /// The constants that kernels are compiled and launched with. What is made of kernels keeps those that it
+    /// was made with, so a test sets others before.
+    public var tuning: Tuning
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
@@ -32,6 +35,7 @@ public final class Device {
     /// Opens the device with its compiled programs kept in a folder of their own.
     init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
         self.description = description
+        tuning = Tuning(for: description)
         self.cacheDirectory = cacheDirectory
         device = description.handle.pointer
         var code: cl_int = 0
@@ -95,15 +99,15 @@ public final class Device {
         return Double(now.tv_sec) + Double(now.tv_nsec) * 1e-9 - end
     }
 
-    /// A function of an embedded OpenCL C file, compiled with tuning constants; each (file, constants) is
-    /// compiled once.
-    public func kernel(_ file: String, _ function: String, constants: [String: Int] = [:]) throws -> Kernel {
-        try Kernel(program: program(file, constants: constants), function: function, device: self)
+    /// Returns a function of a kernel family, compiled with the device's tuning and the macros of `variant`.
+    public func kernel(_ family: String, _ function: String, variant: [String: Int] = [:]) throws -> Kernel {
+        let key = try KernelFamilies.named(family).program(
+            for: description.traits, tuning: tuning, variant: variant)
+        return try Kernel(program: program(key), function: function, device: self)
     }
 
-    /// Compiles an embedded file, or takes it from the memory's or the disk's cache.
-    @discardableResult public func program(_ file: String, constants: [String: Int] = [:]) throws -> Program {
-        let key = Program.Key(file: file, constants: constants)
+    /// Compiles a program, or takes it from the memory's or the disk's cache.
+    @discardableResult public func program(_ key: Program.Key) throws -> Program {
         if let program = programs[key] { return program }
         let program = try Program(
             key, context: context, device: device, description: description, cacheDirectory: cacheDirectory)

@@ -25,11 +25,23 @@ public struct DeviceDescription: Sendable {
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
     public internal(set) var floatVectorWidth: Int
 
-    let platformHandle: Handle
     var handle: Handle
 
-    /// OpenCL's ids are plain pointers that any thread may use.
-    struct Handle: @unchecked Sendable { let pointer: OpaquePointer }
+    /// Keeps OpenCL's id of a device, a plain pointer that any thread may use; releases that of a sub-device.
+    final class Handle: @unchecked Sendable {
+        let pointer: OpaquePointer
+        private let isSubDevice: Bool
+
+        init(_ pointer: OpaquePointer, isSubDevice: Bool = false) {
+            self.pointer = pointer
+            self.isSubDevice = isSubDevice
+        }
+
+        deinit { if isSubDevice { clReleaseDevice(pointer) } }
+    }
+
+    /// What kernel families know of the device.
+    public var traits: DeviceTraits { DeviceTraits(kind: kind, floatVectorWidth: floatVectorWidth) }
 
     /// Every device of every platform, in the order of the runtime.
     ///
@@ -96,7 +108,7 @@ public struct DeviceDescription: Sendable {
             "taking \(count) of the \(computeUnits) compute units of \(name)")
         guard let part else { throw ComputeError.noDevice }
         var smaller = self
-        smaller.handle = Handle(pointer: part)
+        smaller.handle = Handle(part, isSubDevice: true)
         smaller.computeUnits = count
         return smaller
     }
@@ -123,8 +135,7 @@ public struct DeviceDescription: Sendable {
             try text { clGetDeviceInfo(device, cl_device_info(parameter), $0, $1, $2) }
         }
         self.number = number
-        self.platformHandle = Handle(pointer: platform)
-        self.handle = Handle(pointer: device)
+        self.handle = Handle(device)
         self.name = try deviceText(CL_DEVICE_NAME)
         self.vendor = try deviceText(CL_DEVICE_VENDOR)
         self.driver = try deviceText(CL_DRIVER_VERSION)
@@ -151,7 +162,7 @@ extension ComputeError {
     /// No platform, or none with a device.
     public static let noDevice = ComputeError(
         "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
-            + "a GPU needs its vendor's OpenCL driver")
+            + "a GPU needs its vendor's OpenCL driver", kind: .noPlatform)
 }
 
 /// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on one node a list
@@ -173,7 +184,8 @@ public enum DeviceSelector: Equatable, Sendable {
                 part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
             }
             guard !numbers.contains(nil) else {
-                throw ComputeError("--device \(text): expected \(DeviceSelector.expected)")
+                throw ComputeError(
+                    "--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
             }
             self = .numbers(numbers.compactMap { $0 })
         }
@@ -207,7 +219,8 @@ public enum DeviceSelector: Equatable, Sendable {
             throw devices.isEmpty
                 ? ComputeError.noDevice
                 : ComputeError(
-                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)"
+                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)",
+                    kind: .unknownDevice
                 )
         }
         return chosen
@@ -232,12 +245,12 @@ public enum DeviceSelector: Equatable, Sendable {
         if case .numbers = self, chosen.count > ranks {
             throw ComputeError(
                 "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on this node; start one rank a device "
-                    + "(mpirun -n \(chosen.count) trainer …), or name fewer devices")
+                    + "(mpirun -n \(chosen.count) trainer …), or name fewer devices", kind: .unknownDevice)
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(
                 "--device \(text): \(ranks) ranks on this node for \(chosen.count) device\(chosen.count == 1 ? "" : "s"); start one rank a device, "
-                    + "or name one for each rank (opencl:0,opencl:0 shares a device)")
+                    + "or name one for each rank (opencl:0,opencl:0 shares a device)", kind: .unknownDevice)
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count

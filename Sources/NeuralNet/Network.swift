@@ -71,8 +71,8 @@ public final class Network {
         self.classes = classes
         inputShape = .image(size: imageSize)
         let layout = try NetworkLayout(
-            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
-        )
+            architecture, imageSize: imageSize, classes: classes, options: options,
+            device: device.description, tuning: device.tuning)
         layers = try layout.layers.enumerated().map { index, layer in
             switch layer.kind {
             case .convolution(let algorithms):

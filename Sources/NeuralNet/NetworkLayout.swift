@@ -79,10 +79,10 @@ public struct LayerLayout {
             let methods = algorithms.distinct.map { algorithm in
                 switch algorithm {
                 case .direct:
-                    DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution)
+                    DirectConvolution.Sizes(input: input, output: output, tuning: tuning)
                         .workspaceByteCount(maximumBatch: maximumBatch)
                 case .im2col:
-                    Im2colConvolution.Sizes(input: input, output: output, tuning: tuning.convolution)
+                    Im2colConvolution.Sizes(input: input, output: output, tuning: tuning)
                         .workspaceByteCount(maximumBatch: maximumBatch)
                 case .winograd2, .winograd4:
                     winograd(algorithm, tuning).workspaceByteCount(maximumBatch: maximumBatch)
@@ -102,7 +102,7 @@ public struct LayerLayout {
             switch algorithm {
             case .direct:
                 sum + 4
-                    * DirectConvolution.Sizes(input: input, output: output, tuning: tuning.convolution)
+                    * DirectConvolution.Sizes(input: input, output: output, tuning: tuning)
                     .zerosCount
             case .im2col: sum
             case .winograd2, .winograd4:
@@ -115,8 +115,7 @@ public struct LayerLayout {
 
     private func winograd(_ algorithm: ConvolutionAlgorithm, _ tuning: Tuning) -> WinogradConvolution.Sizes {
         WinogradConvolution.Sizes(
-            input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4, tuning: tuning.winograd
-        )
+            input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4, tuning: tuning)
     }
 }
 
@@ -134,15 +133,16 @@ public struct NetworkLayout {
     let options: Network.Options
     private let tuning: Tuning
 
+    /// - Parameter tuning: that of an open device; nil for a device's own values
     /// - Throws: `NetworkError` where the image is too small for the poolings.
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, options: Network.Options,
-        device: DeviceDescription
+        device: DeviceDescription, tuning: Tuning? = nil
     ) throws {
         input = .image(size: imageSize)
         self.classes = classes
         self.options = options
-        tuning = Tuning(for: device)
+        self.tuning = tuning ?? Tuning(for: device)
         layers = try NetworkLayout.layers(architecture, input: input, classes: classes, options: options)
         parameters = layers.flatMap(\.parameters)
         lowestTrained =

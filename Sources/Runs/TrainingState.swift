@@ -33,7 +33,7 @@ package struct TrainingState: Codable, Equatable {
     /// Of each convolution.
     package var algorithms: [String]
     /// The constants that fix the order in which the kernels add.
-    package var tuning: String
+    package var tuning: [String: Int]
 
     // How far it has come.
     package var step = 0
@@ -53,7 +53,7 @@ package struct TrainingState: Codable, Equatable {
         self.device =
             "\(device.description.name), \(device.description.platform) \(device.description.driver)"
         data = dataset.fingerprint
-        tuning = "\(Tuning(for: device.description))"
+        tuning = device.tuning.values
         algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
     }
 
@@ -177,7 +177,9 @@ package struct TrainingState: Codable, Equatable {
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","),
             now.algorithms.joined(separator: ","), "train a new run from this one with --init")
-        try require("the kernels' tuning", tuning, now.tuning, "train a new run from this one with --init")
+        try require(
+            "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
+            Tuning.text(now.tuning, unlike: tuning), "train a new run from this one with --init")
     }
 }
 

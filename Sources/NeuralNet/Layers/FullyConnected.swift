@@ -13,7 +13,7 @@ public final class FullyConnected: Layer {
     private let product: MatrixProduct
     private let reluBackward: ReLUBackward
     private let backwardData: Kernel
-    private let inputsPerItem: Int
+    private let tuning: Tuning
     private var gradientPanels: Buffer?
     private var sums: Buffer?
     private var weights: [Buffer] = []
@@ -46,10 +46,8 @@ public final class FullyConnected: Layer {
         outputs = outputShape.storedCount
         product = try MatrixProduct(device: device)
         reluBackward = try ReLUBackward(shape: outputShape, device: device)
-        let tuning = Tuning(for: device.description).fullyConnected
-        inputsPerItem = tuning.inputsPerItem
-        backwardData = try device.kernel(
-            "fully_connected", "fully_connected_backward_data", constants: tuning.constants)
+        tuning = device.tuning
+        backwardData = try device.kernel("fully_connected", "fully_connected_backward_data")
     }
 
     public func workspaceByteCount(maximumBatch: Int) -> Int {
@@ -78,9 +76,9 @@ public final class FullyConnected: Layer {
     /// Y[batch × outputs] ← X[batch × inputs] · W + b
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         try product.multiply(
-            input, aColumns: inputs, weights[0], .panels(rows: inputs), bias: weights[1], into: output,
-            .rowMajor(columns: outputs), m: pass.batch, n: outputs, k: inputs,
-            options: relu ? [.bias, .relu] : .bias)
+            .init(input, columns: inputs), .panels(weights[0], rows: inputs),
+            into: .rowMajor(output, columns: outputs), bias: weights[1],
+            size: .init(m: pass.batch, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias)
     }
 
     /// dW ← Xᵀ · dY, dX ← dY · Wᵀ
@@ -92,16 +90,19 @@ public final class FullyConnected: Layer {
             output: relu ? output : nil, outputGradient: outputGradient,
             biasGradient: parameterGradients[1], batch: pass.batch)
         try product.multiply(
-            input, aColumns: inputs, transposed: true, outputGradient, .rowMajor(columns: outputs),
-            into: parameterGradients[0], .panels(rows: inputs), m: inputs, n: outputs, k: pass.batch)
+            .init(input, columns: inputs, isTransposed: true), .rowMajor(outputGradient, columns: outputs),
+            into: .panels(parameterGradients[0], rows: inputs),
+            size: .init(m: inputs, n: outputs, k: pass.batch))
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
             guard let gradientPanels, let sums else { return }
             try product.pack(
                 outputGradient, transposed: true, into: gradientPanels, k: outputs, n: pass.batch)
+            let (range, inputsPerItem) = KernelFamilies.fullyConnected.backwardData(
+                inputs: inputs, tuning: tuning)
             try backwardData.launch(
-                [(inputs + inputsPerItem - 1) / inputsPerItem], local: [1], gradientPanels, weights[0], sums,
-                inputGradient, pass.batch, inputs, outputs, inputsPerItem)
+                range, gradientPanels, weights[0], sums, inputGradient,
+                [pass.batch, inputs, outputs, inputsPerItem])
         }
     }
 }

@@ -13,8 +13,8 @@ public final class MaxPooling: ReshapableLayer {
         inputShape = input
         outputShape = input.pooled
         width = input.storedChannels == 4 ? 4 : 8
-        forwardKernel = try device.kernel("pooling", "max_pool_forward", constants: ["WIDTH": width])
-        backwardKernel = try device.kernel("pooling", "max_pool_backward", constants: ["WIDTH": width])
+        forwardKernel = try device.kernel("pooling", "max_pool_forward", variant: ["VECTOR": width])
+        backwardKernel = try device.kernel("pooling", "max_pool_backward", variant: ["VECTOR": width])
     }
 
     public func reshape(height: Int, width: Int) {

@@ -1,0 +1,60 @@
+import Basics
+
+/// Matrix products C[m × n] = A[m × k] · B[k × n].
+public struct GEMMFamily: KernelFamily {
+    public let name = "gemm"
+    public let vector = TuningConstant("gemm.vector", .values([8, 16]), candidates: [8, 16]) {
+        $0.hasWideVectors ? 16 : 8
+    }
+    public let rows = TuningConstant(
+        "gemm.rows", .multiples(of: 1, in: 1...16), candidates: [4, 5, 6, 7, 8]
+    ) { _ in 6 }
+    public let panels = TuningConstant("gemm.panels", .multiples(of: 1, in: 1...8), candidates: [1, 2, 3, 4]) {
+        $0.hasWideVectors ? 4 : 1
+    }
+    public let depthBlock = TuningConstant(
+        "gemm.depth-block", .multiples(of: 1, in: 1...65_536), candidates: [128, 256, 512, 1024]
+    ) { _ in 512 }
+    /// Most rows and panels that one work-item takes.
+    public let rowsPerItem = TuningConstant(
+        "gemm.rows-per-item", .multiples(of: 1, in: 1...65_536), candidates: [96, 192, 384], isMacro: false
+    ) { _ in 192 }
+    public let panelsPerItem = TuningConstant(
+        "gemm.panels-per-item", .multiples(of: 1, in: 1...4096), candidates: [8, 16, 32], isMacro: false
+    ) { _ in 16 }
+    /// Work-items that a product is cut into where it is large enough.
+    public let items = TuningConstant(
+        "gemm.items", .multiples(of: 1, in: 1...65_536), candidates: [32, 64, 128, 256], isMacro: false
+    ) { _ in 64 }
+    public let packDepth = TuningConstant(
+        "gemm.pack-depth", .multiples(of: 1, in: 1...4096), candidates: [32, 64, 128], isMacro: false
+    ) { _ in 64 }
+
+    public func body(for device: DeviceTraits) -> KernelBody { .cpu }
+
+    /// What one work-item computes: the kernel's last sizes.
+    public struct Share: KernelArgumentGroup {
+        let rows, panels: Int
+        public var arguments: [any KernelArgument] { [rows, panels] }
+    }
+
+    /// Returns the launch of a product: enough work-items for many cores, of several microseconds each. What
+    /// an item takes changes no sum.
+    public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: Share) {
+        let panelsPerItem = min(n / 16, tuning[panelsPerItem])
+        let columns = (n / 16).ceilDivided(by: panelsPerItem)
+        let tile = tuning[rows]
+        let wanted = (m * columns).ceilDivided(by: tuning[items]).roundedUp(to: tile)
+        let rowsPerItem = max(tile, min(tuning[rowsPerItem], wanted))
+        return (
+            LaunchRange([m.ceilDivided(by: rowsPerItem), columns], local: [1, 1]),
+            Share(rows: rowsPerItem, panels: panelsPerItem)
+        )
+    }
+
+    /// Returns the launch that packs B, and the rows that one work-item copies.
+    public func packing(k: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, depthPerItem: Int) {
+        let depth = tuning[packDepth]
+        return (LaunchRange([k.ceilDivided(by: depth), n.ceilDivided(by: 16)], local: [1, 1]), depth)
+    }
+}
