@@ -84,8 +84,7 @@ public final class ImageInput {
         let mean = normalization.mean
         let scale = normalization.deviation.map { 1 / (255 * $0) }
         let slabs = cache + Array(repeating: bytes, count: ImageInput.cacheSlabs - cache.count)
-        let range = KernelFamilies.augment.images(size: size, batch: pass.batch, device: device)
         try kernel.launch(
-            range, bytes, slabs, records, output, [size, pass.batch, pass.firstRecord], mean, scale)
+            .images(height: size, width: size, count: pass.batch, on: device), bytes, slabs, records, output, [size, pass.batch, pass.firstRecord], mean, scale)
     }
 }

@@ -223,8 +223,8 @@ public final class DenseNetwork {
                 while next < part.count * height * width {
                     let count = min(part.count * height * width - next, chunk - pending)
                     try windows.launch(
-                        [window.height, count], local: [1, 1], map, rows[0], shape.height, shape.width,
-                        shape.storedChannels, window.height, window.width, next, pending)
+                        [window.height, count], local: [1, 1], map, rows[0], shape.mapSize,
+                        [window.height, window.width], next, pending)
                     next += count
                     pending += count
                     if pending == chunk { try classifyPending() }

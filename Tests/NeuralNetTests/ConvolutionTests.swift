@@ -193,6 +193,41 @@ extension OnDevices {
             }
         }
 
+        @Test func anOperationWithoutMemoryTraps() async throws {
+            await #expect(processExitsWith: .failure) {
+                let device = try Device(try #require(testDevices.first))
+                let shape = FeatureShape(height: 2, width: 2, channels: 16)
+                let method = try DirectConvolution(input: shape, output: shape, device: device)
+                let maps = try Buffer(device, floatCount: shape.storedCount)
+                let weights = try Buffer(device, floatCount: 9 * 16 * 16)
+                // `prepare` is missing.
+                try method.backwardData(
+                    outputGradient: maps, mask: nil, weights: weights, inputGradient: maps, batch: 1)
+            }
+        }
+
+        /// Constants of another device give the same results but for rounding: kernels and launches follow
+        /// `device.tuning`.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func otherTuning(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
+            let device = try Device(description)
+            try device.tuning.set([
+                "convolution.rows": 4, "convolution.panels": 2, "convolution.weight-channels": 2,
+                "convolution.pixels-per-item": 50, "convolution.slot-bytes": 4096,
+                "convolution.columns-bytes": 8192, "gemm.rows": 5, "gemm.panels": 2, "gemm.depth-block": 100,
+                "winograd.tile-group": 8, "winograd.multiply-rows": 4, "winograd.multiply-blocks": 2,
+                "winograd.block-rows": 12, "winograd.weights-rows": 8, "winograd.chunk-tiles-4": 16,
+                "winograd.chunk-tiles-2": 32, "winograd.largest-product-at-once": 20 * 48,
+            ])
+            for (channels, filters) in [(20, 48), (48, 64)] {
+                let example = Case(
+                    FeatureShape(height: 13, width: 7, channels: channels), filters: filters, batch: 3,
+                    seed: channels)
+                try check(example, ConvolutionAlgorithms(algorithm), on: device)
+            }
+        }
+
         @Test func choicesReadBack() {
             for text in ["auto", "direct", "winograd4/direct/winograd2", "im2col/im2col/direct"] {
                 #expect(ConvolutionChoice(rawValue: text)?.rawValue == text)

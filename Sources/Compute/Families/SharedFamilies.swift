@@ -8,12 +8,14 @@ public struct AugmentFamily: KernelFamily {
     public let block = TuningConstant("augment.block", .values([1, 16]), candidates: [1, 16]) {
         $0.kind == .cpu ? 16 : 1
     }
+}
 
-    /// Returns the launch that makes images of `size`² pixels: a work-item makes a row on CPUs, which hide no
-    /// latency but like long loops, and a pixel elsewhere.
-    public func images(size: Int, batch: Int, device: DeviceTraits) -> LaunchRange {
-        let columns = device.kind == .cpu ? 1 : size
-        return LaunchRange([columns, size, batch], local: [min(columns, 64), 1, 1])
+extension LaunchRange {
+    /// Returns the launch that makes images, for augment and dense: a work-item makes a row on CPUs, which hide
+    /// no latency but like long loops, and a pixel elsewhere.
+    public static func images(height: Int, width: Int, count: Int, on device: DeviceTraits) -> LaunchRange {
+        let columns = device.kind == .cpu ? 1 : width
+        return LaunchRange([columns, height, count], local: [min(columns, 64), 1, 1])
     }
 }
 

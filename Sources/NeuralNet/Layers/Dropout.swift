@@ -38,7 +38,7 @@ public final class Dropout: Layer {
         let key = Philox.key(seed: pass.seed, purpose: .dropout)
         try kernel.launch(
             [count / 4], local: [64], values, count, UInt32(pass.firstImage * inputShape.storedCount / 4),
-            UInt32(layerIndex), pass.step, key.x, key.y, Dropout.threshold(rate), Float(1 / (1 - rate)))
+            UInt32(layerIndex), pass.step, [key.x, key.y], Dropout.threshold(rate), Float(1 / (1 - rate)))
     }
 
     /// rate · 2^32: a random word below it drops its element.
