@@ -1,7 +1,7 @@
 import Basics
 import COpenCL
 
-/// A value that a kernel can be given: a buffer, a plain number, or several arguments that belong together.
+/// Represents what a kernel can be given: a buffer, a number, or several arguments that belong together.
 public protocol KernelArgument {
     /// Binds the value as the next argument, or a group's values as the next ones.
     func bind(_ binder: inout ArgumentBinder)
@@ -54,7 +54,7 @@ extension Buffer: KernelArgument {
     }
 }
 
-/// Consecutive arguments of a kernel that belong together, such as the sizes of a map.
+/// Represents consecutive arguments of a kernel that belong together, such as the sizes of a map.
 public protocol KernelArgumentGroup: KernelArgument {
     /// The values in the kernel's order.
     var arguments: [any KernelArgument] { get }
@@ -69,7 +69,7 @@ extension Array: KernelArgument where Element: KernelArgument {
     public func bind(_ binder: inout ArgumentBinder) { for value in self { value.bind(&binder) } }
 }
 
-/// Height, width and stored channels of a feature map, as kernels take them.
+/// Holds height, width and stored channels of a feature map, as kernels take them.
 public struct MapSize: KernelArgumentGroup, Sendable {
     public let height, width, channels: Int
 
@@ -84,7 +84,7 @@ public struct MapSize: KernelArgumentGroup, Sendable {
     public var arguments: [any KernelArgument] { [height, width, channels] }
 }
 
-/// The work-items of a launch in one to three dimensions.
+/// Holds the work-items of a launch in one to three dimensions.
 public struct LaunchRange: Sendable {
     /// Each dimension is rounded up to a multiple of `local`, so kernels check their bounds.
     public let global: [Int]

@@ -32,8 +32,8 @@ public final class Program {
             uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
     }()
 
-    /// Returns a file's text with each header in the place of its `#include` line: the compiler gets one text,
-    /// and has no folder to look in.
+    /// Returns a file's text with each header in place of its `#include` line, since the compiler has no folder
+    /// to look in.
     private static func text(of file: String) throws -> String {
         guard let source = sources[file] else { throw ComputeError("no embedded kernel file \(file)") }
         var lines = ["#line 1 \"\(file)\""]
@@ -136,8 +136,8 @@ public final class Program {
     }
 }
 
-/// Compiled programs on disk, by source, options, device and driver. A cache that cannot be read or written
-/// only costs time.
+/// Keeps compiled programs on disk, by source, options, device and driver. A cache that cannot be read or
+/// written only costs time.
 struct ProgramCache {
     private let identity: [UInt8]
     private let directory: String

@@ -1,26 +1,25 @@
-/// Describes one number that a kernel or its launch is tuned with. It changes speed and the order of additions,
-/// never a result's meaning.
+/// Describes one number that a kernel or its launch is tuned with.
 ///
-/// The value is fixed by what kind of device it is, never by the number of cores or by a race, so a device
-/// always adds in the same order.
+/// It changes speed and the order of additions, never a result's meaning. The initial value follows from the kind
+/// of device, not from the number of cores or a measurement, so a device always adds in the same order.
 public struct TuningConstant: Sendable {
     /// The values that kernel and launch can work with.
     public enum LegalValues: Sendable, CustomStringConvertible {
         case values([Int])
-        case multiples(of: Int, in: ClosedRange<Int>)
+        case range(ClosedRange<Int>, multipleOf: Int = 1)
 
         func contains(_ value: Int) -> Bool {
             switch self {
             case .values(let list): list.contains(value)
-            case .multiples(let unit, let range): range.contains(value) && value % unit == 0
+            case .range(let range, let unit): range.contains(value) && value % unit == 0
             }
         }
 
         public var description: String {
             switch self {
             case .values(let list): list.map(String.init).joined(separator: ", ")
-            case .multiples(1, let range): "\(range.lowerBound) to \(range.upperBound)"
-            case .multiples(let unit, let range):
+            case .range(let range, 1): "\(range.lowerBound) to \(range.upperBound)"
+            case .range(let range, let unit):
                 "multiples of \(unit) from \(range.lowerBound) to \(range.upperBound)"
             }
         }
@@ -33,19 +32,45 @@ public struct TuningConstant: Sendable {
     public let legal: LegalValues
     /// The values that a tuner should try; none where only the default makes sense.
     public let candidates: [Int]
-    let initialValue: @Sendable (DeviceTraits) -> Int
+    private let value: Int
+    private let wideValue: Int
+    private let gpuValue: Int?
 
+    /// Describes a constant that the compiler gets as a macro.
+    ///
+    /// - Parameters:
+    ///   - key: the family's name, a point, and the macro's name in small letters with hyphens
+    ///   - value: the initial value
+    ///   - wide: that of devices with registers of 16 floats, if it differs
+    ///   - gpu: that of devices that are no CPUs, if it differs
     init(
-        _ key: String, _ legal: LegalValues, candidates: [Int] = [], isMacro: Bool = true,
-        initialValue: @escaping @Sendable (DeviceTraits) -> Int
+        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil, _ legal: LegalValues,
+        candidates: [Int] = []
     ) {
         self.key = key
+        self.value = value
         self.legal = legal
         self.candidates = candidates
-        self.initialValue = initialValue
-        macro =
-            isMacro
-            ? key.split(separator: ".").last.map { $0.uppercased().replacing("-", with: "_") } : nil
+        wideValue = wide ?? value
+        gpuValue = gpu
+        let word = key.drop { $0 != "." }.dropFirst()
+        macro = word.uppercased().replacing("-", with: "_")
+    }
+
+    /// Describes a constant that only launches use.
+    init(launch key: String, _ value: Int, _ legal: LegalValues, candidates: [Int] = []) {
+        self.key = key
+        self.value = value
+        self.legal = legal
+        self.candidates = candidates
+        wideValue = value
+        gpuValue = nil
+        macro = nil
+    }
+
+    func initialValue(_ device: DeviceTraits) -> Int {
+        if device.kind != .cpu, let gpuValue { return gpuValue }
+        return device.hasWideVectors ? wideValue : value
     }
 }
 
@@ -75,7 +100,8 @@ public struct Tuning: Sendable, Equatable {
     public mutating func set(_ changes: [String: Int]) throws {
         var changed = self
         for (key, value) in changes.sorted(by: { $0.key < $1.key }) {
-            guard let constant = KernelFamilies.all.flatMap(\.constants).first(where: { $0.key == key }) else {
+            guard let constant = KernelFamilies.all.flatMap(\.constants).first(where: { $0.key == key })
+            else {
                 let keys = values.keys.sorted().joined(separator: ", ")
                 throw ComputeError("there is no tuning constant \(key); there are \(keys)")
             }

@@ -85,6 +85,7 @@ public final class ImageInput {
         let scale = normalization.deviation.map { 1 / (255 * $0) }
         let slabs = cache + Array(repeating: bytes, count: ImageInput.cacheSlabs - cache.count)
         try kernel.launch(
-            .images(height: size, width: size, count: pass.batch, on: device), bytes, slabs, records, output, [size, pass.batch, pass.firstRecord], mean, scale)
+            .images(height: size, width: size, count: pass.batch, on: device), bytes, slabs, records, output,
+            [size, pass.batch, pass.firstRecord], mean, scale)
     }
 }

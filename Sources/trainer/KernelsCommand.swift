@@ -7,7 +7,8 @@ struct KernelsCommand: ParsableCommand {
         abstract: "Compile every kernel for every device, into the cache of compiled programs.")
 
     @Flag(
-        help: "Only list the programs' files and compiler options, for every kind of device and vector width.")
+        help: "Only list the programs' files and compiler options, for every kind of device and vector width."
+    )
     var list = false
 
     func run() throws {

@@ -1,47 +1,32 @@
 import Basics
 
-/// The 3×3 convolution where the pixels lie, the windows of `im2col`, and sums that go to numbered slots.
+/// Describes the direct 3×3 convolution, the windows of `im2col`, and sums that go to numbered slots.
 public struct ConvolutionFamily: KernelFamily {
     public let name = "convolution"
-    public let vector = TuningConstant("convolution.vector", .values([8, 16]), candidates: [8, 16]) {
-        $0.hasWideVectors ? 16 : 8
-    }
-    public let rows = TuningConstant(
-        "convolution.rows", .multiples(of: 1, in: 1...16), candidates: [4, 5, 6, 7, 8]
-    ) { _ in 6 }
+    public let vector = TuningConstant(
+        "convolution.vector", 8, wide: 16, .values([8, 16]), candidates: [8, 16])
+    public let rows = TuningConstant("convolution.rows", 6, .range(1...16), candidates: [4, 5, 6, 7, 8])
     public let panels = TuningConstant(
-        "convolution.panels", .multiples(of: 1, in: 1...8), candidates: [1, 2, 3, 4]
-    ) { $0.hasWideVectors ? 4 : 1 }
+        "convolution.panels", 1, wide: 4, .range(1...8), candidates: [1, 2, 3, 4])
     public let depthLimit = TuningConstant(
-        "convolution.depth-limit", .multiples(of: 1, in: 1...1_000_000), candidates: [1152, 2304, 4608]
-    ) { _ in 2304 }
+        "convolution.depth-limit", 2304, .range(1...1_000_000), candidates: [1152, 2304, 4608])
     public let weightChannels = TuningConstant(
-        "convolution.weight-channels", .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8]
-    ) { $0.hasWideVectors ? 8 : 4 }
+        "convolution.weight-channels", 4, wide: 8, .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8])
     public let pixelsPerItem = TuningConstant(
-        "convolution.pixels-per-item", .multiples(of: 1, in: 1...65_536), candidates: [96, 192, 384],
-        isMacro: false
-    ) { _ in 192 }
+        launch: "convolution.pixels-per-item", 192, .range(1...65_536), candidates: [96, 192, 384])
     public let panelsPerItem = TuningConstant(
-        "convolution.panels-per-item", .multiples(of: 1, in: 1...4096), candidates: [8, 16, 32], isMacro: false
-    ) { _ in 16 }
+        launch: "convolution.panels-per-item", 16, .range(1...4096), candidates: [8, 16, 32])
     /// Bytes of activations and gradients that one slot of the weights' gradient sums.
-    public let slotBytes = TuningConstant(
-        "convolution.slot-bytes", .multiples(of: 1, in: 1...(1 << 30)), isMacro: false
-    ) { _ in 512 << 10 }
+    public let slotBytes = TuningConstant(launch: "convolution.slot-bytes", 512 << 10, .range(1...(1 << 30)))
     /// Bytes of all slots together.
-    public let slotsBytes = TuningConstant(
-        "convolution.slots-bytes", .multiples(of: 1, in: 1...(1 << 30)), isMacro: false
-    ) { _ in 16 << 20 }
+    public let slotsBytes = TuningConstant(launch: "convolution.slots-bytes", 16 << 20, .range(1...(1 << 30)))
     /// Bytes of windows that `im2col` lays out at a time.
     public let columnsBytes = TuningConstant(
-        "convolution.columns-bytes", .multiples(of: 1, in: 1...(1 << 30)), isMacro: false
-    ) { _ in 4 << 20 }
+        launch: "convolution.columns-bytes", 4 << 20, .range(1...(1 << 30)))
 
     public func body(for device: DeviceTraits) -> KernelBody { .cpu }
 
-    /// Holds the sizes that the kernels take together. `channels` is nil for the kernels of images, which have
-    /// four.
+    /// Holds the sizes that the kernels take together. The kernels of images take no channels: they have four.
     public struct Shape: KernelArgumentGroup {
         let map: MapSize
         let isImage: Bool
@@ -54,13 +39,13 @@ public struct ConvolutionFamily: KernelFamily {
         }
     }
 
-    /// What one work-item of a forward pass computes.
+    /// Holds what one work-item of a forward pass computes.
     public struct Share: KernelArgumentGroup {
         let pixels, panels: Int
         public var arguments: [any KernelArgument] { [pixels, panels] }
     }
 
-    /// The image rows of one launch for the weights' gradient.
+    /// Holds the image rows of one launch for the weights' gradient.
     public struct SlotRows: KernelArgumentGroup {
         let first, last, perSlot: Int
         public var arguments: [any KernelArgument] { [first, last, perSlot] }
@@ -85,7 +70,7 @@ public struct ConvolutionFamily: KernelFamily {
 }
 
 extension ConvolutionFamily {
-    /// Sizes and launches of the direct convolution, known before any memory is taken.
+    /// Works out sizes and launches of the direct convolution before any memory is allocated.
     public struct Direct: Sendable {
         /// The input's size; the output's is the same with `outputs` channels.
         public let input: MapSize
@@ -164,7 +149,7 @@ extension ConvolutionFamily {
         }
     }
 
-    /// Sizes of the convolution over windows laid out as rows, known before any memory is taken.
+    /// Works out sizes of the convolution over windows laid out as rows, before any memory is allocated.
     public struct Im2col: Sendable {
         public let input: MapSize
         public let outputs: Int
@@ -192,7 +177,7 @@ extension ConvolutionFamily {
         }
     }
 
-    /// The slots of a bias' gradient over `pixels`: fixed by their number, so that the order of addition is.
+    /// Works out the slots of a bias' gradient from the number of pixels, which fixes the order of addition.
     public struct BiasSlots {
         public let pixelsPerSlot: Int
         public let count: Int

@@ -1,45 +1,36 @@
 import Basics
 
-/// Matrix products C[m × n] = A[m × k] · B[k × n].
+/// Describes matrix products C[m × n] = A[m × k] · B[k × n].
 public struct GEMMFamily: KernelFamily {
     public let name = "gemm"
-    public let vector = TuningConstant("gemm.vector", .values([8, 16]), candidates: [8, 16]) {
-        $0.hasWideVectors ? 16 : 8
-    }
-    public let rows = TuningConstant(
-        "gemm.rows", .multiples(of: 1, in: 1...16), candidates: [4, 5, 6, 7, 8]
-    ) { _ in 6 }
-    public let panels = TuningConstant("gemm.panels", .multiples(of: 1, in: 1...8), candidates: [1, 2, 3, 4]) {
-        $0.hasWideVectors ? 4 : 1
-    }
+    public let vector = TuningConstant("gemm.vector", 8, wide: 16, .values([8, 16]), candidates: [8, 16])
+    public let rows = TuningConstant("gemm.rows", 6, .range(1...16), candidates: [4, 5, 6, 7, 8])
+    public let panels = TuningConstant("gemm.panels", 1, wide: 4, .range(1...8), candidates: [1, 2, 3, 4])
     public let depthBlock = TuningConstant(
-        "gemm.depth-block", .multiples(of: 1, in: 1...65_536), candidates: [128, 256, 512, 1024]
-    ) { _ in 512 }
+        "gemm.depth-block", 512, .range(1...65_536), candidates: [128, 256, 512, 1024])
     /// Most rows and panels that one work-item takes.
     public let rowsPerItem = TuningConstant(
-        "gemm.rows-per-item", .multiples(of: 1, in: 1...65_536), candidates: [96, 192, 384], isMacro: false
-    ) { _ in 192 }
+        launch: "gemm.rows-per-item", 192, .range(1...65_536), candidates: [96, 192, 384])
     public let panelsPerItem = TuningConstant(
-        "gemm.panels-per-item", .multiples(of: 1, in: 1...4096), candidates: [8, 16, 32], isMacro: false
-    ) { _ in 16 }
+        launch: "gemm.panels-per-item", 16, .range(1...4096), candidates: [8, 16, 32])
     /// Work-items that a product is cut into where it is large enough.
     public let items = TuningConstant(
-        "gemm.items", .multiples(of: 1, in: 1...65_536), candidates: [32, 64, 128, 256], isMacro: false
-    ) { _ in 64 }
+        launch: "gemm.items", 64, .range(1...65_536), candidates: [32, 64, 128, 256])
     public let packDepth = TuningConstant(
-        "gemm.pack-depth", .multiples(of: 1, in: 1...4096), candidates: [32, 64, 128], isMacro: false
-    ) { _ in 64 }
+        launch: "gemm.pack-depth", 64, .range(1...4096), candidates: [32, 64, 128])
 
     public func body(for device: DeviceTraits) -> KernelBody { .cpu }
 
-    /// What one work-item computes: the kernel's last sizes.
+    /// Holds what one work-item computes.
     public struct Share: KernelArgumentGroup {
         let rows, panels: Int
         public var arguments: [any KernelArgument] { [rows, panels] }
     }
 
-    /// Returns the launch of a product: enough work-items for many cores, of several microseconds each. What
-    /// an item takes changes no sum.
+    /// Returns the launch of a product.
+    ///
+    /// There are enough work-items for many cores, of several microseconds each. What an item takes changes no
+    /// sum.
     public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: Share) {
         let panelsPerItem = min(n / 16, tuning[panelsPerItem])
         let columns = (n / 16).ceilDivided(by: panelsPerItem)

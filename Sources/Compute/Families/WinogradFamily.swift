@@ -1,38 +1,29 @@
 import Basics
 
-/// Winograd's convolution F(m×m, 3×3). The caller chooses OUTPUT_TILE, m: 4 or 2.
+/// Describes Winograd's convolution F(m×m, 3×3). The caller chooses OUTPUT_TILE, m: 4 or 2.
 public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
     public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
     public let tileGroup = TuningConstant(
-        "winograd.tile-group", .multiples(of: 1, in: 1...64), candidates: [4, 6, 8, 12, 16]
-    ) { $0.hasWideVectors ? 8 : 6 }
+        "winograd.tile-group", 6, wide: 8, .range(1...64), candidates: [4, 6, 8, 12, 16])
     public let multiplyRows = TuningConstant(
-        "winograd.multiply-rows", .multiples(of: 1, in: 1...16), candidates: [4, 6, 8, 12]
-    ) { $0.hasWideVectors ? 8 : 6 }
+        "winograd.multiply-rows", 6, wide: 8, .range(1...16), candidates: [4, 6, 8, 12])
     public let multiplyBlocks = TuningConstant(
-        "winograd.multiply-blocks", .multiples(of: 1, in: 1...256), candidates: [4, 8, 16]
-    ) { _ in 8 }
+        "winograd.multiply-blocks", 8, .range(1...256), candidates: [4, 8, 16])
     public let blockRows = TuningConstant(
-        "winograd.block-rows", .multiples(of: 1, in: 1...256), candidates: [12, 16, 18, 24, 32]
-    ) { $0.hasWideVectors ? 16 : 18 }
+        "winograd.block-rows", 18, wide: 16, .range(1...256), candidates: [12, 16, 18, 24, 32])
     public let weightsRows = TuningConstant(
-        "winograd.weights-rows", .values([1, 2, 4, 8, 16]), candidates: [4, 8, 16]
-    ) { $0.hasWideVectors ? 16 : 4 }
+        "winograd.weights-rows", 4, wide: 16, .values([1, 2, 4, 8, 16]), candidates: [4, 8, 16])
     /// Channels times filters up to which forward and backward-data run in one launch: what a block of tiles
     /// needs fits a core's own cache.
     public let largestProductAtOnce = TuningConstant(
-        "winograd.largest-product-at-once", .multiples(of: 1, in: 0...(1 << 24)),
-        candidates: [0, 64 * 64, 128 * 128, 256 * 256], isMacro: false
-    ) { _ in 128 * 128 }
+        launch: "winograd.largest-product-at-once", 128 * 128, .range(0...(1 << 24)),
+        candidates: [0, 64 * 64, 128 * 128, 256 * 256])
     /// Most tiles of a chunk: all that is transformed stays in the last-level cache.
     public let chunkTiles4 = TuningConstant(
-        "winograd.chunk-tiles-4", .multiples(of: 1, in: 1...65_536), candidates: [128, 256, 512], isMacro: false
-    ) { _ in 256 }
+        launch: "winograd.chunk-tiles-4", 256, .range(1...65_536), candidates: [128, 256, 512])
     public let chunkTiles2 = TuningConstant(
-        "winograd.chunk-tiles-2", .multiples(of: 1, in: 1...65_536), candidates: [288, 576, 1152],
-        isMacro: false
-    ) { _ in 576 }
+        launch: "winograd.chunk-tiles-2", 576, .range(1...65_536), candidates: [288, 576, 1152])
 
     public func body(for device: DeviceTraits) -> KernelBody { .cpu }
 
@@ -44,7 +35,7 @@ public struct WinogradFamily: KernelFamily {
         }
     }
 
-    /// The tiles of one chunk, from `first` on.
+    /// Holds the tiles of one chunk, from `first` on.
     public struct Tiles: KernelArgumentGroup {
         let first, count: Int
         /// The count rounded up to whole work-groups.
@@ -52,7 +43,7 @@ public struct WinogradFamily: KernelFamily {
         public var arguments: [any KernelArgument] { [first, count] }
     }
 
-    /// Sizes and launches of one convolution, known before any memory is taken.
+    /// Works out sizes and launches of one convolution before any memory is allocated.
     public struct Geometry: Sendable {
         /// The input's size; the output's is the same with `filters` channels.
         public let input: MapSize
@@ -130,12 +121,13 @@ public struct WinogradFamily: KernelFamily {
 
         // MARK: - Launches
 
-        /// A work-item transforms one of `lines` channels or filters, in panels of 16 of the others.
+        /// Returns the launch that transforms weights: a work-item takes one of `lines` channels or filters, and
+        /// a panel of 16 of the others.
         public func weights(lines: Int, others: Int) -> LaunchRange {
             LaunchRange([lines, others / 16], local: [16, 1])
         }
 
-        /// A work-item transforms one tile of 16 channels.
+        /// Returns the launch that transforms maps: a work-item takes one tile of 16 channels.
         public func transform(channels: Int, rows: Int) -> LaunchRange {
             LaunchRange([channels / 16, rows], local: [1, tuning[family.tileGroup]])
         }

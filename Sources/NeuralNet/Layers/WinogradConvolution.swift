@@ -157,7 +157,8 @@ final class WinogradConvolution: ConvolutionMethod {
                 Source(values: outputGradient, mask: mask), gradients,
                 sizes.input.with(channels: filters), tiles)
             try multiplyWeights.launch(
-                sizes.multiplyWeights, transformed, gradients, sums, channels, filters, tiles.rows, accumulate)
+                sizes.multiplyWeights, transformed, gradients, sums, channels, filters, tiles.rows, accumulate
+            )
             try reduceBias.launch(sizes.bias, gradients, biasGradient, filters, tiles.rows, accumulate)
         }
         try transformWeightsGradient.launch(
