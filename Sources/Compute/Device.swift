@@ -1,7 +1,7 @@
 import COpenCL
 import Glibc
 
-/// One OpenCL device with its context, one in-order queue and its compiled programs.
+/// Represents one OpenCL device with its context, one in-order queue and its compiled programs.
 ///
 /// Commands run in the order in which they are launched, so nothing here needs an event to be correct; the
 /// host waits only where it reads. A device is used by one thread at a time.
@@ -10,29 +10,28 @@ public final class Device {
     let context: cl_context
     let queue: cl_command_queue
     let device: cl_device_id
-    /// Times each launch where the device was opened for profiling.
+    /// Times each launch; nil if the device was not opened for profiling.
     public let profile: Profile?
-    /// The constants that kernels are compiled and launched with. What is made of kernels keeps those that it
-    /// was made with, so a test sets others before.
+    /// The constants that kernels are compiled and launched with. Set others before kernels and layers are
+    /// made, which keep the constants that they were made with.
     public var tuning: Tuning
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
-    /// Bytes of buffers alive now: OpenCL runtimes on CPUs do not enforce the device's total, so we keep our
-    /// own account.
+    /// Bytes of the buffers alive now. We count them because OpenCL runtimes on CPUs do not enforce the
+    /// device's total.
     public private(set) var allocatedBytes = 0
-    /// The largest `allocatedBytes` there has been.
+    /// The largest `allocatedBytes` so far.
     public private(set) var peakAllocatedBytes = 0
 
     /// Opens the device.
     ///
-    /// - Parameter profiling: whether each launch is timed by the device's clock (for `trainer bench`; costs
-    ///   a little on each launch).
+    /// - Parameter profiling: whether the device's clock times each launch, which costs a little
     public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
         try self.init(description, profiling: profiling, cacheDirectory: ProgramCache.defaultDirectory)
     }
 
-    /// Opens the device with its compiled programs kept in a folder of their own.
+    /// Opens the device, keeping its compiled programs in a folder of their own.
     init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
         self.description = description
         tuning = Tuning(for: description)
@@ -65,8 +64,8 @@ public final class Device {
     /// Opens the device that a selector names.
     ///
     /// - Parameters:
-    ///   - memory: bytes; the device is then taken for one that has no more.
-    ///   - place: this process's place among the ranks of its node, and their number
+    ///   - memory: bytes to which the device's memory is limited
+    ///   - place: the process's index among the ranks of its node, and their number
     public static func open(
         _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil,
         place: (index: Int, count: Int) = (0, 1)
@@ -82,7 +81,7 @@ public final class Device {
     /// Starts what was launched, without waiting.
     public func flush() throws { try check(clFlush(queue), "starting work on \(description.name)") }
 
-    /// Seconds by which the host's monotonic clock is ahead of the device's; of a device that was opened for
+    /// Returns the seconds by which the host's monotonic clock is ahead of the device's, which was opened for
     /// profiling. Waits for the device.
     public func clockOffset() throws -> Double {
         let buffer = try Buffer(self, byteCount: 4)
@@ -106,7 +105,7 @@ public final class Device {
         return try Kernel(program: program(key), function: function, device: self)
     }
 
-    /// Compiles a program, or takes it from the memory's or the disk's cache.
+    /// Compiles a program, or takes it from the cache in memory or on disk.
     @discardableResult public func program(_ key: Program.Key) throws -> Program {
         if let program = programs[key] { return program }
         let program = try Program(

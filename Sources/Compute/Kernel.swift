@@ -39,7 +39,7 @@ extension KernelArgument where Self: BitwiseCopyable {
     }
 }
 
-/// `int` in the kernel; sizes that need more are passed as `UInt64`.
+/// Binds an `int`; sizes that need more are passed as `UInt64`.
 extension Int: KernelArgument {
     public func bind(_ binder: inout ArgumentBinder) {
         guard let value = Int32(exactly: self) else { return binder.take(CL_INVALID_ARG_VALUE) }
@@ -64,7 +64,7 @@ extension KernelArgumentGroup {
     public func bind(_ binder: inout ArgumentBinder) { for value in arguments { value.bind(&binder) } }
 }
 
-/// The elements are consecutive arguments of one kind.
+/// Binds the elements as consecutive arguments.
 extension Array: KernelArgument where Element: KernelArgument {
     public func bind(_ binder: inout ArgumentBinder) { for value in self { value.bind(&binder) } }
 }

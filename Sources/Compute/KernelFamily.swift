@@ -1,4 +1,4 @@
-/// Names the folder of Kernels/ that a body stands in, by the devices that it is shaped for.
+/// Names the folder of Kernels/ that holds a body, by the devices that it is shaped for.
 public enum KernelBody: String, Sendable { case cpu, gpu, shared }
 
 /// Holds what a family needs to know of a device to choose a body and constants.
@@ -24,12 +24,13 @@ public struct DeviceTraits: Sendable, Equatable {
 /// Describes the kernels of one file: its bodies for kinds of devices, its tuning constants and its launches.
 ///
 /// Each stored property of type `TuningConstant` is a constant of the family. Bodies have the same functions
-/// with the same arguments; what differs (constants, work-items, scratch memory) is asked of the family.
+/// with the same arguments. The family answers what differs: constants, work-items and scratch memory.
 public protocol KernelFamily: Sendable {
     /// The name of the family's files, and the first word of its constants' keys.
     var name: String { get }
     /// Macros that a caller chooses, not the tuning: each combination that a network can need.
     var variants: [[String: Int]] { get }
+    /// Returns the body that a device runs.
     func body(for device: DeviceTraits) -> KernelBody
     /// Checks constants that must fit each other.
     ///

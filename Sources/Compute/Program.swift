@@ -32,8 +32,9 @@ public final class Program {
             uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
     }()
 
-    /// Returns a file's text with each header in place of its `#include` line, since the compiler has no folder
-    /// to look in.
+    /// Returns a file's text with each header in place of its `#include` line.
+    ///
+    /// The compiler has no folder to look in.
     private static func text(of file: String) throws -> String {
         guard let source = sources[file] else { throw ComputeError("no embedded kernel file \(file)") }
         var lines = ["#line 1 \"\(file)\""]
@@ -100,7 +101,7 @@ public final class Program {
         return program
     }
 
-    /// A runtime that was updated may refuse an old binary; the caller compiles the source then.
+    /// Returns nil if a runtime that was updated refuses an old binary; the caller then compiles the source.
     private static func build(binary: [UInt8], context: cl_context, device: cl_device_id) -> cl_program? {
         var code: cl_int = 0
         var handle: cl_device_id? = device
@@ -154,7 +155,7 @@ struct ProgramCache {
         path = directory + "/" + key.family + "-" + String(repeating: "0", count: 16 - name.count) + name
     }
 
-    /// `DEEP_IMAGE_CACHE`, or `deep-image` in the user's cache folder.
+    /// Returns `DEEP_IMAGE_CACHE`, or `deep-image` in the user's cache folder.
     static var defaultDirectory: String {
         let environment = ProcessInfo.processInfo.environment
         if let directory = environment["DEEP_IMAGE_CACHE"], !directory.isEmpty { return directory }

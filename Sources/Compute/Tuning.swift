@@ -1,9 +1,9 @@
 /// Describes one number that a kernel or its launch is tuned with.
 ///
-/// It changes speed and the order of additions, never a result's meaning. The initial value follows from the kind
-/// of device, not from the number of cores or a measurement, so a device always adds in the same order.
+/// It changes speed and the order of additions, never a result's meaning. The initial value follows from the
+/// kind of device, not from the number of cores or a measurement, so a device always adds in the same order.
 public struct TuningConstant: Sendable {
-    /// The values that kernel and launch can work with.
+    /// Represents the values that kernel and launch can work with.
     public enum LegalValues: Sendable, CustomStringConvertible {
         case values([Int])
         case range(ClosedRange<Int>, multipleOf: Int = 1)
@@ -44,8 +44,8 @@ public struct TuningConstant: Sendable {
     ///   - wide: that of devices with registers of 16 floats, if it differs
     ///   - gpu: that of devices that are no CPUs, if it differs
     init(
-        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil, _ legal: LegalValues,
-        candidates: [Int] = []
+        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil,
+        _ legal: LegalValues, candidates: [Int] = []
     ) {
         self.key = key
         self.value = value
@@ -120,7 +120,7 @@ public struct Tuning: Sendable, Equatable {
         return Dictionary(uniqueKeysWithValues: pairs)
     }
 
-    /// Returns those of `values` that `others` has not, as `gemm.rows=6, …` in the order of their keys.
+    /// Returns the `values` that differ from `others`, as `gemm.rows=6, …` in the order of their keys.
     public static func text(_ values: [String: Int], unlike others: [String: Int] = [:]) -> String {
         values.filter { others[$0.key] != $0.value }.sorted { $0.key < $1.key }
             .map { "\($0.key)=\($0.value)" }.joined(separator: ", ")

@@ -222,8 +222,8 @@ extension OnDevices {
             ])
             for (channels, filters) in [(20, 48), (48, 64)] {
                 let example = Case(
-                    FeatureShape(height: 13, width: 7, channels: channels), filters: filters, batch: 3,
-                    seed: channels)
+                    FeatureShape(height: 13, width: 7, channels: channels),
+                    filters: filters, batch: 3, seed: channels)
                 try check(example, ConvolutionAlgorithms(algorithm), on: device)
             }
         }

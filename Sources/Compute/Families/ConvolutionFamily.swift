@@ -26,7 +26,7 @@ public struct ConvolutionFamily: KernelFamily {
 
     public func body(for device: DeviceTraits) -> KernelBody { .cpu }
 
-    /// Holds the sizes that the kernels take together. The kernels of images take no channels: they have four.
+    /// Holds the sizes that the kernels take together. Kernels for images take no channels: they have four.
     public struct Shape: KernelArgumentGroup {
         let map: MapSize
         let isImage: Bool

@@ -29,8 +29,8 @@ public struct GEMMFamily: KernelFamily {
 
     /// Returns the launch of a product.
     ///
-    /// There are enough work-items for many cores, of several microseconds each. What an item takes changes no
-    /// sum.
+    /// There are enough work-items for many cores, of several microseconds each. What an item takes does not
+    /// change any sum.
     public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: Share) {
         let panelsPerItem = min(n / 16, tuning[panelsPerItem])
         let columns = (n / 16).ceilDivided(by: panelsPerItem)

@@ -121,8 +121,8 @@ public struct WinogradFamily: KernelFamily {
 
         // MARK: - Launches
 
-        /// Returns the launch that transforms weights: a work-item takes one of `lines` channels or filters, and
-        /// a panel of 16 of the others.
+        /// Returns the launch that transforms weights: a work-item takes one of `lines` channels or filters,
+        /// and a panel of 16 of the others.
         public func weights(lines: Int, others: Int) -> LaunchRange {
             LaunchRange([lines, others / 16], local: [16, 1])
         }

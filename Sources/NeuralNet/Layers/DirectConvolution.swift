@@ -85,8 +85,7 @@ struct TurnedWeights {
     init(device: Device) throws { kernel = try device.kernel("convolution", "convolution_flip_weights") }
 
     func turn(_ weights: Buffer, into turned: Buffer, inputs: Int, outputs: Int) throws {
-        try kernel.launch(
-            KernelFamilies.convolution.flipping(inputs: inputs, outputs: outputs), weights, turned, inputs,
-            outputs)
+        let range = KernelFamilies.convolution.flipping(inputs: inputs, outputs: outputs)
+        try kernel.launch(range, weights, turned, inputs, outputs)
     }
 }

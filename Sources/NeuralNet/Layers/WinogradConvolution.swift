@@ -107,10 +107,10 @@ final class WinogradConvolution: ConvolutionMethod {
         let transformed = weightsMemory.buffer
         try transformWeightsTransposed.launch(
             sizes.weights(lines: filters, others: channels), weights, transformed, channels, filters)
+        let source = Source(values: outputGradient, mask: mask)
         try convolve(
-            Source(values: outputGradient, mask: mask), sizes.input.with(channels: filters),
-            weights: transformed, to: Target(values: inputGradient, bias: nil), filters: channels,
-            batch: batch)
+            source, sizes.input.with(channels: filters), weights: transformed,
+            to: Target(values: inputGradient, bias: nil), filters: channels, batch: batch)
     }
 
     /// Queues forward or backward-data: the same sum with other weights.
