@@ -96,7 +96,7 @@ extension OracleNetwork {
     /// Builds the oracle's network of the same layers.
     public init(_ plan: NetworkPlan) throws {
         try self.init(
-            plan.layers.map { LayerDescription($0.spec.kind, outputs: $0.output.channels) },
+            plan.layers.map { ($0.spec.kind, $0.output.channels) },
             height: plan.input.height, width: plan.input.width, channels: plan.input.channels)
     }
 }

@@ -1,3 +1,4 @@
+import Basics
 import Compute
 
 /// Evaluates a network densely on images of any size (section 5 of the Deep Image paper).
@@ -59,7 +60,7 @@ public final class DenseNetwork {
     /// One product's scores and their softmax, and the means of a mini-batch's images and theirs.
     private var scores: GrowingBuffers
     private var means: GrowingBuffers
-    private var workspace: Buffer
+    private var workspace: GrowingBuffers
 
     /// - Parameter network: keeps its memory and may run between calls
     public init(_ network: Network) throws {
@@ -69,7 +70,7 @@ public final class DenseNetwork {
         window = classifier.first?.inputShape ?? network.inputShape
         stride = 1 << features.count { $0.plan.spec.halvesMap }
         let device = network.device
-        workspace = try Buffer(device, byteCount: 1)
+        workspace = try GrowingBuffers(device, count: 1)
         windows = try device.kernel("dense", "dense_windows")
         mean = try device.kernel("dense", "dense_mean")
         softmax = try device.kernel("softmax", "softmax_forward")
@@ -202,7 +203,7 @@ public final class DenseNetwork {
         var pending = 0
         var done = 0
         func classifyPending() throws {
-            try classify(rows: pending)
+            _ = try run(classifier, in: rows, last: scores[0], batch: pending)
             try consume(scores[0], done..<done + pending)
             done += pending
             pending = 0
@@ -278,38 +279,33 @@ public final class DenseNetwork {
             try maps.reserve(index, floatCount: part.count * largest)
         }
         try load(maps[0])
-        var current = 0
-        let pass = Pass(batch: part.count, training: false)
-        for layer in features {
-            let next = current == 1 ? 2 : 1
-            try layer.forward(input: maps[current], output: maps[next], pass: pass)
-            current = next
-        }
-        return maps[current]
+        return try run(features, in: maps, batch: part.count)
     }
 
-    /// Computes the scores of the first rows of windows.
-    private func classify(rows count: Int) throws {
-        let pass = Pass(batch: count, training: false)
-        var current = 0
-        for (index, layer) in classifier.enumerated() where !layer.isInPlace {
-            let next = current == 1 ? 2 : 1
-            let output = index == classifier.count - 1 ? scores[0] : rows[next]
-            try layer.forward(input: rows[current], output: output, pass: pass)
-            current = next
+    /// Runs layers on `buffers`, the first of which holds the input, and returns the buffer of their output.
+    ///
+    /// - Parameter last: for the last layer's output, by default one of the buffers
+    private func run(_ layers: [any Layer], in buffers: GrowingBuffers, last: Buffer? = nil, batch: Int)
+        throws
+        -> Buffer
+    {
+        var current = buffers[0]
+        for (index, layer) in layers.enumerated() {
+            let isLast = index == layers.count - 1
+            let free = current === buffers[1] ? buffers[2] : buffers[1]
+            let output = layer.isInPlace ? current : isLast ? last ?? free : free
+            try layer.forward(input: current, output: output, pass: Pass(batch: batch, training: false))
+            current = output
         }
+        return current
     }
 
     /// Gives the feature layers the shapes of this input, with a workspace that suffices.
     private func reshape(_ input: FeatureShape, batch: Int) throws {
         setShapes(input)
         let needed = features.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
-        if needed > workspace.byteCount {
-            // Two steps, so that the old memory is freed before the new is allocated.
-            workspace = try Buffer(network.device, byteCount: 1)
-            workspace = try Buffer(network.device, byteCount: needed)
-        }
-        try prepare(workspace: workspace, batch: batch)
+        try workspace.reserve(0, floatCount: needed.ceilDivided(by: 4))
+        try prepare(workspace: workspace[0], batch: batch)
     }
 
     /// Gives the feature layers their shapes in the plain network again.

@@ -96,7 +96,6 @@ public final class Network {
     /// The values are the same on every device.
     public func initialize(seed: UInt64) throws {
         for parameter in parameters { try initialize(parameter, seed: seed) }
-        weightsChanged()
     }
 
     /// Initialises one parameter as `initialize(seed:)` does.

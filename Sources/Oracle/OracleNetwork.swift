@@ -8,15 +8,7 @@ public struct OracleNetworkError: Error, CustomStringConvertible, Equatable { pu
 /// layers [outputs][inputs], the first of which takes its inputs flattened as [channels][height][width].
 public struct OracleNetwork: Sendable {
     /// A layer by the name of its kind, and its number of outputs: filters, units or channels.
-    public struct LayerDescription: Equatable, Sendable {
-        public let kind: String
-        public let outputs: Int
-
-        public init(_ kind: String, outputs: Int) {
-            self.kind = kind
-            self.outputs = outputs
-        }
-    }
+    public typealias LayerDescription = (kind: String, outputs: Int)
 
     /// The results of one forward pass, and of the backward pass if there was one.
     public struct Result: Sendable {
@@ -80,8 +72,7 @@ public struct OracleNetwork: Sendable {
         var parameterRanges: [Range<Int>] = []
         inputShape = Oracle.Shape(batch: 1, height: height, width: width, channels: channels)
         var shape = inputShape
-        for (index, description) in descriptions.enumerated() {
-            let (kind, outputs) = (description.kind, description.outputs)
+        for (index, (kind, outputs)) in descriptions.enumerated() {
             guard let make = Oracle.layerKinds[kind], outputs > 0 else {
                 throw OracleNetworkError(
                     description:

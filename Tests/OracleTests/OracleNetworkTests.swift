@@ -1,17 +1,12 @@
 import Oracle
 import Testing
 
-private let pool = OracleNetwork.LayerDescription("max_pooling", outputs: 1)
-private func convolution(_ filters: Int) -> OracleNetwork.LayerDescription {
-    .init("convolution", outputs: filters)
-}
-private func connected(_ outputs: Int) -> OracleNetwork.LayerDescription {
-    .init("fully_connected", outputs: outputs)
-}
+private typealias Description = OracleNetwork.LayerDescription
+private let pool: Description = ("max_pooling", 1)
+private func convolution(_ filters: Int) -> Description { ("convolution", filters) }
+private func connected(_ outputs: Int) -> Description { ("fully_connected", outputs) }
 /// Returns a fully connected layer with its dropout.
-private func hidden(_ outputs: Int) -> [OracleNetwork.LayerDescription] {
-    [connected(outputs), .init("dropout", outputs: outputs)]
-}
+private func hidden(_ outputs: Int) -> [Description] { [connected(outputs), ("dropout", outputs)] }
 
 @Suite struct OracleNetworkTests {
     @Test func parameterShapesAreTorchs() throws {
@@ -26,8 +21,8 @@ private func hidden(_ outputs: Int) -> [OracleNetwork.LayerDescription] {
     }
 
     @Test(arguments: [
-        [convolution(4), .init("unknown", outputs: 4)], hidden(8) + [convolution(4)], hidden(8) + [pool],
-        [convolution(0)], hidden(0), [pool, pool, pool], [convolution(-3)], [.init("", outputs: 1)],
+        [convolution(4), ("unknown", 4)], hidden(8) + [convolution(4)], hidden(8) + [pool],
+        [convolution(0)], hidden(0), [pool, pool, pool], [convolution(-3)], [("", 1)],
     ]) func refusesWhatItCannotBuild(layers: [OracleNetwork.LayerDescription]) {
         #expect(throws: OracleNetworkError.self) {
             try OracleNetwork(layers + [connected(2)], height: 4, width: 4)
