@@ -135,7 +135,7 @@ public struct ExchangeBenchmark {
     /// - Parameters:
     ///   - layout: of the network whose gradients are exchanged
     ///   - seconds: of a step's compute; a third is forward
-    public func standIn(_ layout: NetworkLayout, seconds: Double, steps: Int) throws -> [StandIn] {
+    public func standIn(_ layout: NetworkPlan, seconds: Double, steps: Int) throws -> [StandIn] {
         let parameters = layout.trainedParameters
         var end = 0
         let places = parameters.map { parameter in

@@ -80,7 +80,7 @@ public struct LayerBenchmark: Sendable {
         let classes = set?.classes.count ?? classes
         let options = Network.Options(
             maximumBatch: batch / microBatches, training: true, convolution: convolution)
-        let layout = try NetworkLayout(
+        let layout = try NetworkPlan(
             architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
         )
         let training = try Benchmark.trainingStep(

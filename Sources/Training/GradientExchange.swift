@@ -77,13 +77,13 @@ public final class GradientExchange {
         ])
         let layout = device.description.limited(
             toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
-        let sizes = ParameterArena.slabSizes(parameters, device: layout).map { ($0 + 4095) / 4096 * 4096 }
+        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map { ($0 + 4095) / 4096 * 4096 }
         var starts = [GradientExchange.totalsFloats]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
-        let places = zip(ParameterArena.places(parameters, device: layout), parameters).map {
+        let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
             place, parameter in
-            (slab: place.slab, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
+            (slab: place.buffer, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
         }
         let cut = GradientBuckets(
             places, sizes: bucketSizes, first: .init(slab: -1, bytes: 0..<64, parameters: []))
@@ -114,7 +114,7 @@ public final class GradientExchange {
         self.hostSlabs = hostSlabs
         var next = 0
         let inPlace = isInPlace
-        gradients = try ParameterArena(parameters, device: device, layout: layout) { byteCount in
+        gradients = try ParameterArena(parameters, device: device, limits: layout) { byteCount in
             defer { next += 1 }
             return inPlace ? hostSlabs[next] : try Buffer(device, byteCount: byteCount)
         }
@@ -153,7 +153,7 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             if !isInPlace {
                 try hostSlabs[slab].copy(
-                    from: gradients.slabs[slab], sourceOffset: bytes.lowerBound,
+                    from: gradients.buffers[slab], sourceOffset: bytes.lowerBound,
                     byteCount: bytes.count, to: bytes.lowerBound)
             }
             let (pointer, event) = try hostSlabs[slab].map(
@@ -188,7 +188,7 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             try hostSlabs[slab].unmap(pointer)
             if !isInPlace {
-                try gradients.slabs[slab].copy(
+                try gradients.buffers[slab].copy(
                     from: hostSlabs[slab], sourceOffset: bytes.lowerBound,
                     byteCount: bytes.count, to: bytes.lowerBound)
             }

@@ -1,5 +1,6 @@
-import Configuration
 import ArgumentParser
+import Basics
+import Configuration
 import NeuralNet
 import Training
 
@@ -40,6 +41,7 @@ struct PlanCommand: ParsableCommand {
         if let problem = try memory.cacheProblem(batch: options.batch) { print(problem) }
         let plan = try memory.plan(batch: options.batch)
         let largestBatch = try memory.largestBatch()
+        let layers = try memory.network(batch: options.batch).layers
         try output.write(
             .object([
                 .init("device", .string(plan.deviceName)),
@@ -56,6 +58,18 @@ struct PlanCommand: ParsableCommand {
                         })), .init("total", .integer(plan.total)),
                 .init("largest_buffer", .integer(plan.largest.byteCount)), .init("fits", .bool(plan.fits)),
                 .init("largest_batch", largestBatch.map { .integer($0) } ?? .null),
+                .init("layers", layers.json),
             ]))
+    }
+}
+
+extension LayerPlan: JSONConvertible {
+    /// The layer with its shapes of one image as height, width and channels.
+    public var json: JSON {
+        func sizes(_ shape: FeatureShape) -> [Int] { [shape.height, shape.width, shape.channels] }
+        return [
+            "kind": spec.kind, "name": name, "input": sizes(input), "output": sizes(output),
+            "parameters": parameters.map { ["name": $0.name, "shape": $0.shape] as JSON },
+        ]
     }
 }

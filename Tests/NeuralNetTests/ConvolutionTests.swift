@@ -62,16 +62,24 @@ extension OnDevices {
             "winograd2/im2col/winograd4",
         ].compactMap { ConvolutionChoice(rawValue: $0)?.algorithms }
 
+        /// A layer as a network makes it, for training or for inference, which keeps transformed weights.
+        private func convolution(
+            _ input: FeatureShape, filters: Int, _ algorithms: ConvolutionAlgorithms,
+            training: Bool, on device: Device
+        ) throws -> Convolution {
+            let options = Network.Options(maximumBatch: 1, training: training, convolution: algorithms)
+            let plan = LayerPlan(
+                ConvolutionSpec(filters: filters).configured(by: options, input: input), input: input,
+                training: training, device: device.description)
+            return try #require(plan.spec.makeLayer(plan, device: device) as? Convolution)
+        }
+
         private func run(
             _ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil
         ) throws -> Passes {
-            let weight = Parameter(
-                name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0
-            )
-            let bias = Parameter(name: "bias", layout: .bias(count: example.filters), index: 1)
-            let layer = try Convolution(
-                input: example.input, filters: example.filters, weight: weight, bias: bias,
-                algorithms: algorithms, keepsTransformedWeights: false, device: device)
+            let layer = try convolution(
+                example.input, filters: example.filters, algorithms, training: true, on: device)
+            let (weight, bias) = (layer.parameters[0], layer.parameters[1])
             let fits = example.input.storedChannels % 16 == 0
             for pass in LayerPass.allCases {
                 #expect(
@@ -270,14 +278,14 @@ extension OnDevices {
             let map = FeatureShape(height: 8, width: 8, channels: 20)
             let small = FeatureShape(height: 2, width: 2, channels: 20)
             for wanted in ConvolutionAlgorithm.allCases {
-                #expect(Convolution.algorithm(wanted: wanted, input: map) == wanted)
+                #expect(ConvolutionSpec.algorithm(wanted: wanted, input: map) == wanted)
             }
-            #expect(Convolution.algorithm(wanted: .winograd2, input: image) == .direct)
-            #expect(Convolution.algorithm(wanted: .winograd4, input: image) == .direct)
-            #expect(Convolution.algorithm(wanted: .im2col, input: image) == .im2col)
-            #expect(Convolution.algorithm(wanted: nil, input: image) == .direct)
-            #expect([.winograd2, .winograd4].contains(Convolution.algorithm(wanted: nil, input: map)))
-            #expect(Convolution.algorithm(wanted: nil, input: small) != .winograd4)
+            #expect(ConvolutionSpec.algorithm(wanted: .winograd2, input: image) == .direct)
+            #expect(ConvolutionSpec.algorithm(wanted: .winograd4, input: image) == .direct)
+            #expect(ConvolutionSpec.algorithm(wanted: .im2col, input: image) == .im2col)
+            #expect(ConvolutionSpec.algorithm(wanted: nil, input: image) == .direct)
+            #expect([.winograd2, .winograd4].contains(ConvolutionSpec.algorithm(wanted: nil, input: map)))
+            #expect(ConvolutionSpec.algorithm(wanted: nil, input: small) != .winograd4)
         }
 
         /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as
@@ -334,11 +342,9 @@ extension OnDevices {
         {
             let device = try open(description)
             let shape = FeatureShape(height: 5, width: 6, channels: 16)
-            let weight = Parameter(name: "weight", layout: .convolution(filters: 16, input: shape), index: 0)
-            let bias = Parameter(name: "bias", layout: .bias(count: 16), index: 1)
-            let layer = try Convolution(
-                input: shape, filters: 16, weight: weight, bias: bias,
-                algorithms: ConvolutionAlgorithms(algorithm), keepsTransformedWeights: true, device: device)
+            let layer = try convolution(
+                shape, filters: 16, ConvolutionAlgorithms(algorithm), training: false, on: device)
+            let (weight, bias) = (layer.parameters[0], layer.parameters[1])
             let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: 1))
             let weights = try Buffer(device, floatCount: weight.storedCount)
             try layer.prepare(
