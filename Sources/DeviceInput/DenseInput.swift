@@ -1,12 +1,12 @@
 import NeuralNet
 import Compute
 
-/// Whole photographs of one size as a network's input (`dense.cl`), with the numbers that a plain crop of
+/// Makes a network's input of whole photographs of one size (`dense.cl`), with the numbers that a plain crop by
 /// `ImageInput` has.
 public final class DenseInput {
     private let kernel: Kernel
     private let normalization: Normalization
-    /// A work-item makes a row on CPUs, and a pixel elsewhere.
+    /// A work-item makes a row on CPUs, and a pixel on other devices.
     private let isCPU: Bool
 
     public init(device: Device, normalization: Normalization) throws {
@@ -15,13 +15,13 @@ public final class DenseInput {
         isCPU = device.description.kind == .cpu
     }
 
-    /// output `[count][height][width][4]` ← photographs `first ..< first + count` of those whose first bytes
-    /// `offsets` names.
+    /// Makes the input `[count][height][width][4]` of the photographs `first ..< first + count` among those that
+    /// begin at `offsets`.
     ///
     /// - Parameters:
-    ///   - bytes: has one readable byte behind the last pixel.
+    ///   - bytes: as `ImageInput.load` needs them.
     ///   - offsets: `[UInt64]`, one for each photograph.
-    ///   - isMirrored: left and right change places.
+    ///   - isMirrored: whether to swap left and right.
     public func load(
         bytes: Buffer, offsets: Buffer, first: Int, count: Int,
         height: Int, width: Int, isMirrored: Bool, output: Buffer

@@ -1,25 +1,29 @@
-/// What there is to say of a path that does not exist because its name in the folder is not UTF-8; a name's
-/// other bytes become U+FFFD.
+/// Says why a path does not exist if its name in the folder is not UTF-8: other bytes are read as U+FFFD.
 func nameProblem(_ path: String) -> String? {
     path.contains("\u{FFFD}") ? "its name is not UTF-8; rename it" : nil
 }
 
-/// Why one image file cannot be used. Its description names the file, what was found and what to do.
+/// Says why one photograph cannot be used: the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
         case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge, unsupported
     }
 
     public let kind: Kind
-    /// The file's path as the caller gave it.
+    /// Where the photograph is; see `PhotographSource.location`.
     public let file: String
-    /// What was found, in few words; may be empty.
+    /// What was found, in a few words; may be empty.
     public let detail: String
 
     public init(_ kind: Kind, file: String, detail: String = "") {
         self.kind = kind
         self.file = file
         self.detail = detail
+    }
+
+    /// Turns an error of any kind, such as a source's own, into one about a photograph.
+    init(_ error: any Error, file: String) {
+        self = error as? ImageError ?? ImageError(.unreadable, file: file, detail: "\(error)")
     }
 
     public var description: String {
@@ -41,12 +45,14 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// Why a folder of images, a plan or an output folder cannot be used.
+/// Says why photographs, a plan or an output folder cannot be used.
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
-    public enum Kind: Sendable, CaseIterable {
+    public enum Kind: Sendable, Equatable {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
             emptyClass, unknownClass
         case badOption, outputExists, cannotWrite
+        /// The photographs do not fill a mini-batch; one of `largestBatch` they would fill, or none if it is 0.
+        case batchTooLarge(largestBatch: Int)
     }
 
     public let kind: Kind

@@ -19,30 +19,14 @@ enum ImageLimits {
 ///     never below this.
 ///   - name: how errors name the file.
 /// - Throws: `ImageError`: empty, not a JPEG, truncated, damaged, too large, unsupported.
-public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws(ImageError)
+public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws
     -> DecodedImage
 {
     let decoder = try JPEGDecoder()
-    // typed throws do not pass through the standard library's rethrowing closures
-    let result = bytes.withUnsafeBytes { raw in
-        Result { () throws(ImageError) in try decoder.decode(raw, shortSide: shortSide, name: name) }
-    }
-    let size = try result.get()
+    let size = try bytes.withUnsafeBytes { try decoder.decode($0, shortSide: shortSide, name: name) }
     return DecodedImage(
         width: size.width, height: size.height,
         pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
-}
-
-/// Reads and decodes one file as the loader does: decoded, turned upright, its shorter side resized to
-/// `shortSide`.
-/// - Throws: `ImageError`.
-public func loadImage(path: String, shortSide: Int) throws(ImageError) -> DecodedImage {
-    let reader = try ImageReader()
-    let buffer = PixelBuffer()
-    let size = try reader.read(path: path, shortSide: shortSide, into: buffer)
-    return DecodedImage(
-        width: size.width, height: size.height,
-        pixels: Array(UnsafeBufferPointer(start: buffer.bytes, count: 3 * size.width * size.height)))
 }
 
 /// How the samples stand in a JPEG file.
@@ -54,7 +38,7 @@ package enum JPEGColour: UInt32, CaseIterable {
 /// Encodes an RGB picture as a JPEG file with chroma at half size.
 /// - Parameter quality: 1…100, libjpeg's scale.
 /// - Throws: `ImageError` where a side is above 65,500 or memory is short.
-public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageError) -> [UInt8] {
+public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws -> [UInt8] {
     try encodeJPEG(image.pixels, width: image.width, height: image.height, stored: .ycc, quality: quality)
 }
 
@@ -63,7 +47,7 @@ public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageErr
 package func encodeJPEG(
     _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2),
     quality: Int, progressive: Bool = false
-) throws(ImageError) -> [UInt8] {
+) throws -> [UInt8] {
     precondition(pixels.count == width * height * stored.channels, "pixels do not match the size")
     var output: UnsafeMutablePointer<UInt8>?
     var count = 0
@@ -85,10 +69,10 @@ private func text(_ message: [CChar]) -> String {
 /// Decodes picture after picture, with libjpeg's state and the output kept between them. For one thread.
 final class JPEGDecoder {
     private let decoder: OpaquePointer
-    private var decoded = PixelBuffer()
-    private var turned = PixelBuffer()
+    private var decoded = ByteBuffer()
+    private var turned = ByteBuffer()
 
-    init() throws(ImageError) {
+    init() throws {
         guard let created = cjpeg_decoder_create() else {
             throw ImageError(.unreadable, file: "libjpeg", detail: "out of memory")
         }
@@ -108,7 +92,7 @@ final class JPEGDecoder {
     /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything.
     ///   What is damaged is found all the same.
     func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil)
-        throws(ImageError) -> (width: Int, height: Int)
+        throws -> (width: Int, height: Int)
     {
         guard let base = bytes.baseAddress, !bytes.isEmpty else { throw ImageError(.empty, file: name) }
         var header = cjpeg_header()
@@ -143,7 +127,7 @@ final class JPEGDecoder {
     private static let margin = 2
 
     /// Decodes the pixels in `box`, each to its place in the whole picture.
-    private func read(_ box: PixelBox, width: Int, height: Int, _ name: String) throws(ImageError) {
+    private func read(_ box: PixelBox, width: Int, height: Int, _ name: String) throws {
         var first = UInt32(max(0, box.columns.lowerBound - Self.margin))
         var columns = UInt32(min(width, box.columns.upperBound + Self.margin)) - first
         try check(cjpeg_decoder_crop(decoder, &first, &columns), name)
@@ -168,7 +152,7 @@ final class JPEGDecoder {
         return [1, 2, 4].first { (short * $0 + 7) / 8 >= target } ?? 8
     }
 
-    private func check(_ status: cjpeg_status, _ name: String) throws(ImageError) {
+    private func check(_ status: cjpeg_status, _ name: String) throws {
         guard status != CJPEG_OK else { return }
         throw Self.error(status, file: name, detail: String(cString: cjpeg_decoder_message(decoder)))
     }
