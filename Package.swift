@@ -44,7 +44,8 @@ let package = Package(
             name: "Photographs", dependencies: ["CJPEG", "CLibPNG", "Randomness", "Basics"],
             swiftSettings: fast),
         .target(
-            name: "DeviceInput", dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"],
+            name: "DeviceInput",
+            dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"],
             swiftSettings: fast),
         .target(
             name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Basics"], swiftSettings: fast),

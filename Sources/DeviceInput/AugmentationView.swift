@@ -27,7 +27,8 @@ public final class AugmentationView {
         }
         let area = size * size
         let output = try Buffer(device, floatCount: area * 4)
-        let bytes = try Buffer(device, 
+        let bytes = try Buffer(
+            device,
             image.pixels + [UInt8](repeating: 0, count: ImageInput.bytesReadBehind))
         return try records.map { record in
             try input.load(

@@ -60,7 +60,8 @@ public struct Dataset: Sendable {
                 throw DatasetError(
                     .emptyClass,
                     "\(root): the split leaves class \(quoted([all.classes[label]])) without a training "
-                        + "photograph; add photographs to it, or hold out a smaller share than \(validationFraction)")
+                        + "photograph; add photographs to it, or hold out a smaller share than \(validationFraction)"
+                )
             }
             return Dataset(
                 training: training, validation: validation, ignoredFileCount: source.ignoredFileCount)

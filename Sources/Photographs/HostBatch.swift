@@ -41,7 +41,8 @@ public final class HostBatch: @unchecked Sendable {
     public var count: Int { images.count }
 
     init(
-        index: Int, memory: BatchMemory, pool: BatchMemoryPool, byteCount: Int, images: [PackedImage], labels: [Int32],
+        index: Int, memory: BatchMemory, pool: BatchMemoryPool, byteCount: Int, images: [PackedImage],
+        labels: [Int32],
         weights: [Float], failures: [BatchFailure], samples: [Int]
     ) {
         self.index = index

@@ -58,6 +58,14 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public let kind: Kind
     public let description: String
 
+    /// Whether a value that the user gave is wrong.
+    public var isUsage: Bool {
+        switch kind {
+        case .badOption, .batchTooLarge: true
+        default: false
+        }
+    }
+
     public init(_ kind: Kind, _ description: String) {
         self.kind = kind
         self.description = description

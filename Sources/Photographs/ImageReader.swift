@@ -34,7 +34,8 @@ final class ImageReader {
             // A strip of 1 × 60,000 pixels would grow to gigabytes.
             throw ImageError(
                 .tooLarge, file: name,
-                detail: "\(size.width) x \(size.height) pixels become \(target.width) x \(target.height) at a "
+                detail:
+                    "\(size.width) x \(size.height) pixels become \(target.width) x \(target.height) at a "
                     + "short side of \(shortSide ?? 0)")
         }
         output.reserve(3 * target.width * target.height)

@@ -13,7 +13,9 @@ public func encodePNG(_ picture: DecodedImage) throws -> [UInt8] {
     var count = picture.pixels.count + picture.pixels.count / 4 + picture.height + 4096
     var file = [UInt8](repeating: 0, count: count)
     guard png_image_write_to_memory(&image, &file, &count, 0, picture.pixels, 0, nil) != 0 else {
-        let message = withUnsafeBytes(of: image.message) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        let message = withUnsafeBytes(of: image.message) {
+            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        }
         throw ImageError(.unreadable, file: "picture to be written as PNG", detail: message)
     }
     return Array(file[..<count])

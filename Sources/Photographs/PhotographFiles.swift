@@ -92,8 +92,7 @@ extension PhotographFiles {
     /// Files are in the order of classes, then of names. Hidden files and folders within a class folder are
     /// ignored.
     static func inClassFolders(of root: String, _ part: DataPart) throws -> PhotographFiles? {
-        var root = root
-        while root.count > 1 && root.hasSuffix("/") { root.removeLast() }
+        let root = root.withoutTrailingSlashes
         let top = try FolderListing(path: root)
         let hasVal = top.folders.contains("val")
         let train = top.folders.contains("train") ? try FolderListing(path: root + "/train") : nil
@@ -140,5 +139,14 @@ extension PhotographFiles {
             files += folder.images.map { ImageFile(path: prefix + name + "/" + $0, label: label) }
         }
         self.files = files
+    }
+}
+
+extension String {
+    /// The path of a folder as file names can be appended to it.
+    package var withoutTrailingSlashes: String {
+        var path = self
+        while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
+        return path
     }
 }
