@@ -6,8 +6,8 @@ import Synchronization
 
 /// Draws the demo set: ten classes of shapes with textures on cluttered backgrounds.
 ///
-/// Position, size, rotation and all colours are independent of the class. So a linear classifier on pixels fails,
-/// while edges and textures are enough for a convolutional network.
+/// Position, size, rotation and all colours are independent of the class. So a linear classifier on pixels
+/// fails, while edges and textures are enough for a convolutional network.
 public enum Scenes {
     /// The names of all classes that can be drawn.
     public static let classNames = [
@@ -39,7 +39,8 @@ public enum Scenes {
         case falloff
     }
 
-    /// Draws picture `index` of class `label`, `size` pixels on each side. The picture depends only on the arguments.
+    /// Draws picture `index` of class `label`, `size` pixels on each side. The picture depends only on the
+    /// arguments.
     ///
     /// - Parameter hardships: the conditions under which the same scene is seen.
     public static func draw(
@@ -79,8 +80,8 @@ public enum Scenes {
         guard count >= 5 * classes else {
             throw DatasetError(
                 .badOption,
-                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, so that each class has "
-                    + "one to validate")
+                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each "
+                    + "class to validate")
         }
         let path = path.withoutTrailingSlashes
         try requireEmpty(path)
@@ -254,7 +255,8 @@ public enum Scenes {
 
     private static func length(_ vector: SIMD2<Float>) -> Float { (vector * vector).sum().squareRoot() }
 
-    /// Returns a triangle wave between −period/4 and +period/4: the distance to the nearest border of stripes.
+    /// Returns a triangle wave between −period/4 and +period/4: the distance to the nearest border of
+    /// stripes.
     private static func wave(_ x: Float, period: Float) -> Float {
         let phase = x / period - (x / period).rounded(.down)
         return (abs(phase - 0.5) - 0.25) * period
@@ -264,8 +266,8 @@ public enum Scenes {
         min(max(0.5 - distance / soft, 0), 1)
     }
 
-    /// Returns the distance to a five-pointed star: to the line from a tip to the notch beside it, in the tenth of
-    /// the turn that both share.
+    /// Returns the distance to a five-pointed star: to the line from a tip to the notch beside it, in the
+    /// tenth of the turn that both share.
     private static func star(_ p: SIMD2<Float>) -> Float {
         let radius = length(p)
         let fifth = 2 * Float.pi / 5
@@ -351,8 +353,8 @@ private struct Canvas {
         }
     }
 
-    /// Paints what `shape` returns for each point (signed distance, colour, opacity) within `reach` of the centre,
-    /// with antialiased borders.
+    /// Paints what `shape` returns for each point (signed distance, colour, opacity) within `reach` of the
+    /// centre, with antialiased borders.
     mutating func paint(
         centre: SIMD2<Float>, reach: Float, turn: Float,
         _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)

@@ -3,9 +3,9 @@ import Photographs
 /// Says how training photographs are varied: a preset, and the changes to it.
 ///
 /// The text form is a preset and changes, separated by commas, such as
-/// `paper,rotation=15,cast=30@0.25,mirror=@0,literal`. `KIND=RANGE@PROBABILITY` changes a kind; either number may
-/// be left out, and a range of 0 turns the kind off. `vignette-start=LOW:HIGH` says where vignettes begin,
-/// `crop=central` or `crop=random` where crops are taken.
+/// `paper,rotation=15,cast=30@0.25,mirror=@0,literal`. `KIND=RANGE@PROBABILITY` changes a kind; either number
+/// may be left out, and a range of 0 turns the kind off. `vignette-start=LOW:HIGH` says where vignettes
+/// begin, `crop=central` or `crop=random` where crops are taken.
 public struct Augmentation: Sendable, Equatable {
     /// Says how often a kind is applied, and how much of it.
     public struct Effect: Sendable, Equatable {
@@ -48,8 +48,8 @@ public struct Augmentation: Sendable, Equatable {
     public init(_ preset: Preset) {
         self.preset = preset
         cropsAtRandom = preset != .none
-        // The paper has the numbers of values and the two ranges of 20 and 10; the sizes of the other steps and
-        // all probabilities are ours.
+        // The paper has the numbers of values and the two ranges of 20 and 10; the sizes of the other steps
+        // and all probabilities are ours.
         effects = Dictionary(
             uniqueKeysWithValues: Kind.allCases.map { kind in
                 let rule = kind.rule
@@ -74,8 +74,8 @@ public struct Augmentation: Sendable, Equatable {
         return changed
     }
 
-    /// Returns the augmentation with all ranges multiplied by `strength`, none beyond its kind's limit. Crops,
-    /// mirroring and probabilities stay the same.
+    /// Returns the augmentation with all ranges multiplied by `strength`, none beyond its kind's limit.
+    /// Crops, mirroring and probabilities stay the same.
     public func scaled(by strength: Double) -> Augmentation {
         var scaled = self
         for kind in Kind.allCases {

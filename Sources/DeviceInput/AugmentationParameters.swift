@@ -3,8 +3,8 @@ import Randomness
 
 /// Says what is done to one photograph in one epoch.
 ///
-/// A picture goes through the crop, lens distortion, stretches, rotation, mirroring, colour cast and vignette, in
-/// this order.
+/// A picture goes through the crop, lens distortion, stretches, rotation, mirroring, colour cast and
+/// vignette, in this order.
 public struct AugmentationParameters: Sendable, Equatable {
     /// The crop's left column in the photograph; outside of it if the crop reaches into the padding.
     public var x: Int32
@@ -19,7 +19,8 @@ public struct AugmentationParameters: Sendable, Equatable {
     public var isLiteral = false
     private var amounts: [Augmentation.Kind: Double] = [:]
 
-    /// How much of a kind is applied, in its unit; 0 for none. Mirroring and the cast have properties instead.
+    /// How much of a kind is applied, in its unit; 0 for none. Mirroring and the cast have properties
+    /// instead.
     ///
     /// Rotation is in degrees, clockwise; stretches are what is added to a factor of 1.
     public subscript(kind: Augmentation.Kind) -> Double {
@@ -46,8 +47,8 @@ public struct AugmentationParameters: Sendable, Equatable {
         AugmentationParameters(x: Int32((width - size) >> 1), y: Int32((height - size) >> 1))
     }
 
-    /// Whether only the crop and mirroring happen. Pixels outside the photograph are then 0 after normalisation;
-    /// else they are reflected.
+    /// Whether only the crop and mirroring happen. Pixels outside the photograph are then 0 after
+    /// normalisation; else they are reflected.
     public var isPlain: Bool {
         // Barrel and pincushion may cancel each other.
         lens == 0 && cast == SIMD3() && amounts.keys.allSatisfy { $0 == .barrel || $0 == .pincushion }
@@ -85,8 +86,8 @@ public struct AugmentationParameters: Sendable, Equatable {
         return drawn
     }
 
-    /// The matrix (xx, xy, yx, yy) from a point of the output to one of the crop before the lens, both relative
-    /// to the centre. It undoes mirroring, rotation and stretches in this order.
+    /// The matrix (xx, xy, yx, yy) from a point of the output to one of the crop before the lens, both
+    /// relative to the centre. It undoes mirroring, rotation and stretches in this order.
     public var outputToCrop: SIMD4<Double> {
         // Exact for the identity and for quarter turns, so that they move pixels and do not blend them.
         let rotation = self[.rotation]

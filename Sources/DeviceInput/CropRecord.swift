@@ -1,6 +1,7 @@
 import Photographs
 
-/// Tells the kernel where a photograph's pixels are, which part of them the network sees, and how they change.
+/// Tells the kernel where a photograph's pixels are, which part of them the network sees, and how they
+/// change.
 ///
 /// The fields have the order and sizes of `crop_record` in augment.cl.
 public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
@@ -15,11 +16,11 @@ public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
     public var mirror: Int32
     /// 0 for the mini-batch's own bytes, n for slab n − 1 of the cache.
     public var source: Int32 = 0
-    /// 0 for a plain crop, which is zero outside the photograph. 1 if the fields below apply; pixels outside the
-    /// window are then reflected.
+    /// 0 for a plain crop, which is zero outside the photograph. 1 if the fields below apply; pixels outside
+    /// the window are then reflected.
     public var effects: Int32 = 0
-    /// The window of the photograph that effects may read: columns `left ..< right`, rows `top ..< bottom`, not
-    /// empty.
+    /// The window of the photograph that effects may read: columns `left ..< right`, rows `top ..< bottom`,
+    /// not empty.
     public var left: Int32 = 0
     public var top: Int32 = 0
     public var right: Int32 = 0
@@ -108,8 +109,8 @@ extension CropRecord {
                 most = pointwiseMax(most, point)
             }
         }
-        // One more pixel on each side: the rim is curved between these points, and the kernel computes in single
-        // precision.
+        // One more pixel on each side: the rim is curved between these points, and the kernel computes in
+        // single precision.
         func taps(_ corner: Int32, _ axis: Int, _ window: Range<Int>) -> Range<Int> {
             let centre = Double(corner) + middle
             return Self.read(

@@ -1,8 +1,8 @@
 import NeuralNet
 import Compute
 
-/// Makes a network's input of whole photographs of one size (`dense.cl`), with the numbers that a plain crop by
-/// `ImageInput` has.
+/// Makes a network's input of whole photographs of one size (`dense.cl`), with the numbers that a plain crop
+/// by `ImageInput` has.
 public final class DenseInput {
     private let kernel: Kernel
     private let normalization: Normalization
@@ -15,8 +15,8 @@ public final class DenseInput {
         isCPU = device.description.kind == .cpu
     }
 
-    /// Makes the input `[count][height][width][4]` of the photographs `first ..< first + count` among those that
-    /// begin at `offsets`.
+    /// Makes the input `[count][height][width][4]` of the photographs `first ..< first + count` among those
+    /// that begin at `offsets`.
     ///
     /// - Parameters:
     ///   - bytes: as `ImageInput.load` needs them.

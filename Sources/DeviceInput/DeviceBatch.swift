@@ -1,11 +1,12 @@
 import Compute
 import Photographs
 
-/// Holds a mini-batch on the device: photographs' bytes, a record of what to do with each, labels and weights.
+/// Holds a mini-batch on the device: photographs' bytes, a record of what to do with each, labels and
+/// weights.
 ///
-/// Uploads are queued, so their host memory must stay until they are done: small arrays are staged here, and the
-/// owner of the pixels is kept. Two of these in turn let the host prepare a mini-batch while the device reads the
-/// one before.
+/// Uploads are queued, so their host memory must stay until they are done: small arrays are staged here, and
+/// the owner of the pixels is kept. Two of these in turn let the host prepare a mini-batch while the device
+/// reads the one before.
 public final class DeviceBatch {
     private let device: Device
     public private(set) var bytes: Buffer
@@ -29,8 +30,8 @@ public final class DeviceBatch {
         staging = .allocate(byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8), alignment: 64)
     }
 
-    /// Returns the bytes of the buffers for pixels, records, labels and weights after an upload of `pixelBytes` of
-    /// pixels.
+    /// Returns the bytes of the buffers for pixels, records, labels and weights after an upload of
+    /// `pixelBytes` of pixels.
     public static func byteCounts(capacity: Int, pixelBytes: Int) -> [Int] {
         [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride, capacity * 4, capacity * 4]
     }
@@ -81,8 +82,8 @@ public final class DeviceBatch {
         owner = nil
     }
 
-    /// Uploads a batch of the loader, with what `parameters` returns for each photograph's size and position in the
-    /// set.
+    /// Uploads a batch of the loader, with what `parameters` returns for each photograph's size and position
+    /// in the set.
     ///
     /// - Parameters:
     ///   - size: the side of the crops in pixels.

@@ -14,8 +14,8 @@ public final class BatchLoader: Sendable {
     ///   - shortSide: what the shorter side of every photograph becomes.
     ///   - workers: threads that read; at least 1.
     ///   - prefetch: batches read ahead; at least 1.
-    ///   - isCached: whether a photograph is on the device already. Its file is then not read, and its size in
-    ///     the batch is 0. Called when its batch is planned.
+    ///   - isCached: whether a photograph is on the device already. Its file is then not read, and its size
+    ///     in the batch is 0. Called when its batch is planned.
     ///   - need: the pixels of a photograph that will be used, by its batch's number, its position in the set
     ///     and its size; nil for all. Called when its file is read; the other pixels may hold anything.
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's
@@ -282,22 +282,17 @@ private final class LoaderState: @unchecked Sendable {
 
     private func assemble(_ pending: Pending) -> HostBatch {
         var images: [PackedImage] = []
-        var offset = 0
         for (width, height) in pending.sizes {
-            images.append(PackedImage(offset: offset, width: width, height: height))
-            offset += (3 * width * height).roundedUp(to: 16)
+            images.append(PackedImage(offset: images.last?.end ?? 0, width: width, height: height))
         }
-        let memory = pool.take(max(offset, 1))
+        let memory = pool.take(max(images.last?.end ?? 0, 1))
         for (slot, image) in images.enumerated() {
             memory.bytes.advanced(by: image.offset).copyMemory(
                 from: pending.slots[slot].bytes, byteCount: 3 * image.width * image.height)
         }
         return HostBatch(
-            index: pending.index, memory: memory, pool: pool, byteCount: offset, images: images,
-            labels: pending.samples.map { Int32(set.label($0)) },
-            weights: pending.errors.map { $0 == nil ? 1 : 0 },
-            failures: pending.errors.enumerated().compactMap { slot, error in
-                error.map { BatchFailure(slot: slot, sample: pending.samples[slot], error: $0) }
-            }, samples: pending.samples)
+            index: pending.index, samples: pending.samples,
+            labels: pending.samples.map { Int32(set.label($0)) }, images: images, errors: pending.errors,
+            memory: memory, pool: pool)
     }
 }

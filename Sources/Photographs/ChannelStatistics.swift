@@ -15,8 +15,8 @@ public struct ChannelStatistics: Sendable, Equatable {
 extension ImageSet {
     /// Reads every photograph at `shortSide` and measures it.
     ///
-    /// The sums are whole numbers, so the result does not depend on `workers`. A channel without any variation
-    /// has deviation 1, because it is divided by; a set without any readable photograph has mean 0.
+    /// The sums are whole numbers, so the result does not depend on `workers`. A channel without any
+    /// variation has deviation 1, because it is divided by; a set without any readable photograph has mean 0.
     public func channelStatistics(shortSide: Int, workers: Int) -> ChannelStatistics {
         struct Sums {
             var sum = SIMD4<UInt64>()

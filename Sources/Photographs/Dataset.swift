@@ -17,7 +17,7 @@ public struct Dataset: Sendable {
         let missing = classes.indices.filter { !heldOut.contains($0) }.map { classes[$0] }
         guard !missing.isEmpty else { return nil }
         return "no photograph of class \(quoted(missing)) is held out, so validation does not cover "
-            + "\(missing.count == 1 ? "it" : "them"): put some into val/, or without val/ hold out a larger share"
+            + "\(missing.count == 1 ? "it" : "them"): put some into val/, or hold out a larger share"
     }
 
     private init(training: ImageSet, validation: ImageSet, ignoredFileCount: Int) {
@@ -51,8 +51,8 @@ public struct Dataset: Sendable {
         if let label = all.firstEmptyClass {
             throw DatasetError(
                 .emptyClass,
-                "\(source.path)/\(all.classes[label]): an empty class, no .jpg or .jpeg file in it; add some or "
-                    + "remove the class")
+                "\(source.path)/\(all.classes[label]): an empty class, no .jpg or .jpeg file in it; "
+                    + "add some or remove the class")
         }
         guard let heldOut = try openPhotographs(root, .validation) else {
             let (training, validation) = all.split(validationFraction)
@@ -60,7 +60,7 @@ public struct Dataset: Sendable {
                 throw DatasetError(
                     .emptyClass,
                     "\(root): the split leaves class \(quoted([all.classes[label]])) without a training "
-                        + "photograph; add photographs to it, or hold out a smaller share than \(validationFraction)"
+                        + "photograph; add some, or hold out a smaller share than \(validationFraction)"
                 )
             }
             return Dataset(
@@ -76,8 +76,8 @@ public struct Dataset: Sendable {
         guard heldOut.count > 0 else {
             throw DatasetError(
                 .emptyClass,
-                "\(heldOut.path): no .jpg or .jpeg file in its class folders; add some, or remove the folder to "
-                    + "split \(source.path)")
+                "\(heldOut.path): no .jpg or .jpeg file in its class folders; add some, or remove the "
+                    + "folder to split \(source.path)")
         }
         return Dataset(
             training: all, validation: try ImageSet(heldOut).relabelled(classes: all.classes),
@@ -104,8 +104,8 @@ public struct Dataset: Sendable {
         guard chosen.count > 0 else {
             throw DatasetError(
                 .emptyClass,
-                "\(source.path): a share of \(fraction) holds out none of its \(all.count) photographs; take a "
-                    + "larger one, or 1 for all")
+                "\(source.path): a share of \(fraction) holds out none of its \(all.count) photographs; "
+                    + "take a larger one, or 1 for all")
         }
         return (chosen, all.count, heldOut != nil)
     }

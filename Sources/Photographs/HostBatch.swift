@@ -7,6 +7,9 @@ public struct PackedImage: Sendable, Equatable {
     public let offset: Int
     public let width: Int
     public let height: Int
+
+    /// Where the next photograph may begin.
+    var end: Int { (offset + 3 * width * height).roundedUp(to: 16) }
 }
 
 /// Describes a photograph of a batch that could not be used.
@@ -40,19 +43,23 @@ public final class HostBatch: @unchecked Sendable {
 
     public var count: Int { images.count }
 
+    /// - Parameters:
+    ///   - images: where `memory` holds the photographs, one behind the other.
+    ///   - errors: why a photograph could not be used, nil for all others.
     init(
-        index: Int, memory: BatchMemory, pool: BatchMemoryPool, byteCount: Int, images: [PackedImage],
-        labels: [Int32],
-        weights: [Float], failures: [BatchFailure], samples: [Int]
+        index: Int, samples: [Int], labels: [Int32], images: [PackedImage], errors: [ImageError?],
+        memory: BatchMemory, pool: BatchMemoryPool
     ) {
         self.index = index
-        pixels = UnsafeRawPointer(memory.bytes)
-        self.byteCount = byteCount
-        self.images = images
-        self.labels = labels
-        self.weights = weights
-        self.failures = failures
         self.samples = samples
+        self.labels = labels
+        self.images = images
+        weights = errors.map { $0 == nil ? 1 : 0 }
+        failures = errors.enumerated().compactMap { slot, error in
+            error.map { BatchFailure(slot: slot, sample: samples[slot], error: $0) }
+        }
+        pixels = UnsafeRawPointer(memory.bytes)
+        byteCount = images.last?.end ?? 0
         self.memory = Mutex(memory)
         self.pool = pool
     }

@@ -34,13 +34,15 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
         case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"
         case .notJPEG:
-            "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in .jpg or .jpeg"
+            "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in "
+                + ".jpg or .jpeg"
         case .truncated:
             "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
         case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
         case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
         case .unsupported:
-            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive JPEG"
+            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive "
+                + "JPEG"
         }
     }
 }
@@ -51,7 +53,8 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
             emptyClass, unknownClass
         case badOption, outputExists, cannotWrite
-        /// The photographs do not fill a mini-batch; one of `largestBatch` they would fill, or none if it is 0.
+        /// The photographs do not fill a mini-batch; one of `largestBatch` they would fill, or none if it is
+        /// 0.
         case batchTooLarge(largestBatch: Int)
     }
 

@@ -50,7 +50,8 @@ public struct ImageSet: Sendable {
         try source.bytes(positions[index], buffer: buffer)
     }
 
-    /// Reads and decodes a photograph as the loader does: turned upright, and resized if `shortSide` is given.
+    /// Reads and decodes a photograph as the loader does: turned upright, and resized if `shortSide` is
+    /// given.
     ///
     /// - Throws: `ImageError`.
     public func decoded(_ index: Int, shortSide: Int?) throws -> DecodedImage {
@@ -105,9 +106,14 @@ public struct ImageSet: Sendable {
     /// Names and classes come with the listing, but each size costs a system call. A sample of the sizes is
     /// enough to notice that a set was converted or resized in place.
     func addFingerprint(to hash: inout FNVHash, sizes: Int = 256) {
-        for index in 0..<count { hash.add("\(name(index))\n\(classes[label(index)])\n".utf8) }
+        for index in 0..<count {
+            hash.add(name(index))
+            hash.add(0)
+            hash.add(classes[label(index)])
+            hash.add(0)
+        }
         for index in stride(from: 0, to: count, by: max(1, count.ceilDivided(by: sizes))) {
-            hash.add("\((try? source.byteCount(positions[index])) ?? -1)\n".utf8)
+            hash.add(UInt64(bitPattern: Int64((try? source.byteCount(positions[index])) ?? -1)))
         }
         hash.add(0)
     }
@@ -122,11 +128,11 @@ public func loadImage(path: String, shortSide: Int) throws -> DecodedImage {
 
 /// Returns a hash of a name that is the same on every machine and in every version.
 ///
-/// This is FNV-1a with the 64-bit finaliser of MurmurHash3, because FNV-1a mixes the last bytes badly and file
-/// names differ in these.
+/// This is FNV-1a with the 64-bit finaliser of MurmurHash3, because FNV-1a mixes the last bytes badly and
+/// file names differ in these.
 func nameHash(_ name: String, salt: UInt64 = 0) -> UInt64 {
     var bytes = FNVHash(salt: salt)
-    bytes.add(name.utf8)
+    bytes.add(name)
     var hash = bytes.value
     hash = (hash ^ hash >> 33) &* 0xFF51_AFD7_ED55_8CCD
     hash = (hash ^ hash >> 33) &* 0xC4CE_B9FE_1A85_EC53

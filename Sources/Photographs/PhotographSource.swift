@@ -24,8 +24,8 @@ public protocol PhotographSource: Sendable {
 
     /// Returns the content of a photograph's file, valid until the next call with the same `buffer`.
     ///
-    /// The bytes may lie in `buffer` or in memory of the source, such as a mapped file. Called by many threads
-    /// at once.
+    /// The bytes may lie in `buffer` or in memory of the source, such as a mapped file. Called by many
+    /// threads at once.
     /// - Throws: `ImageError`.
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer
 }

@@ -23,7 +23,7 @@ struct ScenesCommand: ParsableCommand {
 
     @Flag(
         help:
-            "Draw the pictures in val/ under harder conditions: turned, distorted by a lens, in dim and coloured light."
+            "Draw the pictures in val/ turned, distorted by a lens, in dim and in coloured light."
     ) var hard = false
 
     @Option(help: "With --hard, apply only this condition.") var only: Scenes.Hardship?

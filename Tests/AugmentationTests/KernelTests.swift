@@ -98,7 +98,7 @@ extension OnDevices {
                     }
                     #expect(
                         worst < Self.tolerance,
-                        "\(parameters.summary) of \(image.width) × \(image.height) on \(description.name): off by \(worst)"
+                        "\(parameters.summary) of \(image.width) × \(image.height): off by \(worst)"
                     )
                 }
             }

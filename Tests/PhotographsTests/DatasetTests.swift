@@ -29,8 +29,8 @@ import Testing
         #expect(error?.description.contains("not UTF-8") == true, "\(error?.description ?? "")")
     }
 
-    /// Models are measured with all of `val`, even without `train`; else with what `load` holds out, or with all.
-    /// The training part may be anything.
+    /// Models are measured with all of `val`, even without `train`; else with what `load` holds out, or with
+    /// all. The training part may be anything.
     @Test func evaluation() throws {
         let folder = try TemporaryFolder()
         for index in 0..<40 { try folder.write([], "set/\(index % 4 == 0 ? "a" : "b")/\(index).jpg") }
@@ -113,8 +113,8 @@ import Testing
         #expect(nameHash("a", salt: 1) != nameHash("a"))
     }
 
-    /// Every change of names, classes or the split changes the fingerprint, and so does the size of a small set's
-    /// file; the folder's own path does not.
+    /// Every change of names, classes or the split changes the fingerprint, and so does the size of a small
+    /// set's file; the folder's own path does not.
     @Test func fingerprint() throws {
         let folder = try TemporaryFolder()
         for number in 0..<40 { try folder.write([1], "set/\(["cat", "dog"][number % 2])/\(number).jpg") }

@@ -32,11 +32,13 @@ void cjpeg_decoder_destroy(cjpeg_decoder *decoder);
 
 /// Reads the header. `bytes` must stay until the last row is read. Nothing of the image's size is allocated
 /// before the limits are checked.
-enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count, uint64_t maximum_pixels,
-                                     uint32_t maximum_side, cjpeg_header *header);
+enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count,
+                                     uint64_t maximum_pixels, uint32_t maximum_side,
+                                     cjpeg_header *header);
 
 /// Starts decoding at scale_num/8 of the size; tells the size of what will come.
-enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width, uint32_t *height);
+enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width,
+                                      uint32_t *height);
 
 /// Limits the rows that follow to `columns` columns from `first` on; tells what will come, which is aligned
 /// to blocks and may be more. Before the first row is read or skipped. The outermost columns may differ from
@@ -59,6 +61,7 @@ int cjpeg_decoder_warnings(const cjpeg_decoder *decoder);
 
 /// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). YCC has chroma once for every
 /// `across` × `down` pixels. `output` is to be freed by cjpeg_free.
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int across, int down,
-                               int quality, bool progressive, uint8_t **output, size_t *output_count, char message[200]);
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
+                               enum cjpeg_colour stored, int across, int down, int quality, bool progressive,
+                               uint8_t **output, size_t *output_count, char message[200]);
 void cjpeg_free(uint8_t *output);
