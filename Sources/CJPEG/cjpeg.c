@@ -108,8 +108,8 @@ static uint32_t exif_number(const uint8_t *at, int bytes, bool big) {
     return value;
 }
 
-/// The orientation in the first directory of an EXIF segment, or 1. Every offset is checked: these bytes are
-/// anybody's.
+/// Returns the orientation in the first directory of an EXIF segment, or 1. Every offset is checked, because
+/// the bytes may be malicious.
 static int exif_orientation(const uint8_t *data, size_t count) {
     if (count < 14 || memcmp(data, "Exif\0\0", 6) != 0) return 1;
     const uint8_t *tiff = data + 6;
@@ -172,8 +172,8 @@ enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uin
     info->scale_num = (unsigned)scale_num;
     info->scale_denom = 8;
     jpeg_start_decompress(info);
-    // All scans of a file of several have been read by now. An end of data between two of them raises no
-    // other warning.
+    // All scans of a file of several have been read now. An end of data between two of them raises no other
+    // warning.
     if (decoder->errors.end_of_data && jpeg_has_multiple_scans(info)) {
         bool complete = info->coef_bits != NULL;
         for (int component = 0; complete && component < info->num_components; component++)
@@ -251,7 +251,8 @@ enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t h
                                uint8_t **output, size_t *output_count, char message[200]) {
     struct jpeg_compress_struct info = {0};
     struct errors errors = {0};
-    // volatile would not survive libjpeg's signature; memory that is not a local of this frame does.
+    // Memory outside of this frame, because longjmp may lose changes of locals, and libjpeg's signature does not
+    // allow volatile.
     struct output *result = calloc(1, sizeof *result);
     *output = NULL;
     *output_count = 0;

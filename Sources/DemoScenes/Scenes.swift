@@ -39,9 +39,9 @@ public enum Scenes {
         case falloff
     }
 
-    /// Draws picture `index` of class `label`, `size` pixels on each side. The picture depends only on the
-    /// arguments.
+    /// Draws picture `index` of class `label`, `size` pixels on each side.
     ///
+    /// The picture depends only on the arguments.
     /// - Parameter hardships: the conditions under which the same scene is seen.
     public static func draw(
         label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
@@ -56,8 +56,7 @@ public enum Scenes {
         return canvas.encoded(&random)
     }
 
-    /// Writes `count` pictures as JPEG files to `path/train/CLASS/` (four fifths) and `path/val/CLASS/` (one
-    /// fifth).
+    /// Writes pictures as JPEG files to `path/train/CLASS/` and, one fifth of them, to `path/val/CLASS/`.
     ///
     /// The files are written to another folder beside `path`, which is renamed when it is complete.
     /// - Parameters:
@@ -255,8 +254,7 @@ public enum Scenes {
 
     private static func length(_ vector: SIMD2<Float>) -> Float { (vector * vector).sum().squareRoot() }
 
-    /// Returns a triangle wave between −period/4 and +period/4: the distance to the nearest border of
-    /// stripes.
+    /// Returns the distance to the nearest border of stripes: a triangle wave of height ±period/4.
     private static func wave(_ x: Float, period: Float) -> Float {
         let phase = x / period - (x / period).rounded(.down)
         return (abs(phase - 0.5) - 0.25) * period
@@ -266,8 +264,10 @@ public enum Scenes {
         min(max(0.5 - distance / soft, 0), 1)
     }
 
-    /// Returns the distance to a five-pointed star: to the line from a tip to the notch beside it, in the
-    /// tenth of the turn that both share.
+    /// Returns the distance to a five-pointed star.
+    ///
+    /// It is the distance to the line from a tip to the notch beside it, in the tenth of the turn that both
+    /// share.
     private static func star(_ p: SIMD2<Float>) -> Float {
         let radius = length(p)
         let fifth = 2 * Float.pi / 5
@@ -353,8 +353,11 @@ private struct Canvas {
         }
     }
 
-    /// Paints what `shape` returns for each point (signed distance, colour, opacity) within `reach` of the
-    /// centre, with antialiased borders.
+    /// Paints a shape with antialiased borders.
+    ///
+    /// - Parameters:
+    ///   - reach: the distance from the centre beyond which nothing is painted.
+    ///   - shape: returns signed distance, colour and opacity for each point.
     mutating func paint(
         centre: SIMD2<Float>, reach: Float, turn: Float,
         _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)

@@ -75,6 +75,7 @@ public struct Augmentation: Sendable, Equatable {
     }
 
     /// Returns the augmentation with all ranges multiplied by `strength`, none beyond its kind's limit.
+    ///
     /// Crops, mirroring and probabilities stay the same.
     public func scaled(by strength: Double) -> Augmentation {
         var scaled = self

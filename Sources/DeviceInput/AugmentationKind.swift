@@ -2,8 +2,7 @@ import Foundation
 import Randomness
 
 extension Augmentation {
-    /// Names the ways to vary a photograph (table 1 of the paper), which are drawn independently of each
-    /// other.
+    /// Names the ways to vary a photograph (table 1 of the paper), all drawn independently.
     ///
     /// To add a kind: a case and its rule here, a field of `CropRecord`, the kernel (augment.cl), the oracle
     /// (`Oracle.augment`), and its row in docs/augmentation.md with a test.

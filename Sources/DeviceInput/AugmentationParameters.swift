@@ -19,10 +19,9 @@ public struct AugmentationParameters: Sendable, Equatable {
     public var isLiteral = false
     private var amounts: [Augmentation.Kind: Double] = [:]
 
-    /// How much of a kind is applied, in its unit; 0 for none. Mirroring and the cast have properties
-    /// instead.
+    /// How much of a kind is applied, in its unit; 0 for none.
     ///
-    /// Rotation is in degrees, clockwise; stretches are what is added to a factor of 1.
+    /// Mirroring and the cast have properties instead. Rotation is in degrees, clockwise; stretches are what is added to a factor of 1.
     public subscript(kind: Augmentation.Kind) -> Double {
         get { amounts[kind] ?? 0 }
         set { amounts[kind] = newValue == 0 ? nil : newValue }
@@ -37,8 +36,7 @@ public struct AugmentationParameters: Sendable, Equatable {
         self.mirror = mirror
     }
 
-    /// Pixels of padding around a photograph whose shorter side has the crop's size already: its offsets are
-    /// drawn from −4…4.
+    /// Pixels of padding around photographs whose shorter side has the crop's size already.
     public static let padding = 4
 
     /// Returns the crop in the middle, which validation takes.
@@ -47,8 +45,9 @@ public struct AugmentationParameters: Sendable, Equatable {
         AugmentationParameters(x: Int32((width - size) >> 1), y: Int32((height - size) >> 1))
     }
 
-    /// Whether only the crop and mirroring happen. Pixels outside the photograph are then 0 after
-    /// normalisation; else they are reflected.
+    /// Whether only the crop and mirroring happen.
+    ///
+    /// Pixels outside the photograph are then 0 after normalisation; else they are reflected.
     public var isPlain: Bool {
         // Barrel and pincushion may cancel each other.
         lens == 0 && cast == SIMD3() && amounts.keys.allSatisfy { $0 == .barrel || $0 == .pincushion }
@@ -86,8 +85,9 @@ public struct AugmentationParameters: Sendable, Equatable {
         return drawn
     }
 
-    /// The matrix (xx, xy, yx, yy) from a point of the output to one of the crop before the lens, both
-    /// relative to the centre. It undoes mirroring, rotation and stretches in this order.
+    /// The matrix (xx, xy, yx, yy) from the output to the crop before the lens, both relative to the centre.
+    ///
+    /// It undoes mirroring, rotation and stretches in this order.
     public var outputToCrop: SIMD4<Double> {
         // Exact for the identity and for quarter turns, so that they move pixels and do not blend them.
         let rotation = self[.rotation]

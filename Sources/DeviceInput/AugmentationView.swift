@@ -40,8 +40,7 @@ public final class AugmentationView {
         }
     }
 
-    /// Draws the panels of the paper's figure 5, each at the end of its kind's range, or at half of it if
-    /// another panel shows more.
+    /// Draws the panels of the paper's figure 5, each at the end of its kind's range or at half of it.
     public func figure(_ image: DecodedImage, _ augmentation: Augmentation) throws -> DecodedImage {
         var captions = ["original"]
         var original = AugmentationParameters.central(width: image.width, height: image.height, size: size)

@@ -1,7 +1,6 @@
 import Photographs
 
-/// Tells the kernel where a photograph's pixels are, which part of them the network sees, and how they
-/// change.
+/// Tells the kernel where a photograph's pixels are and what to do with them.
 ///
 /// The fields have the order and sizes of `crop_record` in augment.cl.
 public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
@@ -16,17 +15,14 @@ public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
     public var mirror: Int32
     /// 0 for the mini-batch's own bytes, n for slab n − 1 of the cache.
     public var source: Int32 = 0
-    /// 0 for a plain crop, which is zero outside the photograph. 1 if the fields below apply; pixels outside
-    /// the window are then reflected.
+    /// 0 for a plain crop, which is zero outside the photograph; 1 if the fields below apply.
     public var effects: Int32 = 0
-    /// The window of the photograph that effects may read: columns `left ..< right`, rows `top ..< bottom`,
-    /// not empty.
+    /// The window that effects may read, which is reflected at its edges: `left ..< right`, `top ..< bottom`.
     public var left: Int32 = 0
     public var top: Int32 = 0
     public var right: Int32 = 0
     public var bottom: Int32 = 0
-    /// The matrix from a point (u, v) of the output to one of the crop, both relative to the centre:
-    /// (xx·u + xy·v, yx·u + yy·v).
+    /// The matrix from the output to the crop, both relative to the centre: (xx·u + xy·v, yx·u + yy·v).
     public var xx: Float = 1
     public var xy: Float = 0
     public var yx: Float = 0
@@ -89,8 +85,7 @@ public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
 }
 
 extension CropRecord {
-    /// Returns the bounding box of the pixels that the kernel reads for a crop of `size`, reflected ones
-    /// included.
+    /// Returns the bounding box of all pixels that the kernel reads for a crop of `size`.
     public func pixelsRead(size: Int) -> PixelBox {
         guard effects != 0 else {
             return PixelBox(
@@ -120,8 +115,9 @@ extension CropRecord {
         return PixelBox(columns: taps(x, 0, Int(left)..<Int(right)), rows: taps(y, 1, Int(top)..<Int(bottom)))
     }
 
-    /// Returns the positions within `window` that are read for `first ... last`, where those outside are
-    /// reflected or moved to the edge.
+    /// Returns the positions within `window` that are read for `first ... last`.
+    ///
+    /// Positions outside are reflected or moved to the edge.
     private static func read(_ first: Int, _ last: Int, in window: Range<Int>) -> Range<Int> {
         var (low, high) = (first, last)
         if first < window.lowerBound { high = max(high, 2 * window.lowerBound - 1 - first) }

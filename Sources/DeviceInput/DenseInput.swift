@@ -1,8 +1,9 @@
 import NeuralNet
 import Compute
 
-/// Makes a network's input of whole photographs of one size (`dense.cl`), with the numbers that a plain crop
-/// by `ImageInput` has.
+/// Makes a network's input of whole photographs of one size (`dense.cl`).
+///
+/// The numbers are those of a plain crop by `ImageInput`.
 public final class DenseInput {
     private let kernel: Kernel
     private let normalization: Normalization
@@ -15,10 +16,10 @@ public final class DenseInput {
         isCPU = device.description.kind == .cpu
     }
 
-    /// Makes the input `[count][height][width][4]` of the photographs `first ..< first + count` among those
-    /// that begin at `offsets`.
+    /// Makes the input of the photographs `first ..< first + count` among those that begin at `offsets`.
     ///
     /// - Parameters:
+    ///   - output: `[count][height][width][4]`.
     ///   - bytes: as `ImageInput.load` needs them.
     ///   - offsets: `[UInt64]`, one for each photograph.
     ///   - isMirrored: whether to swap left and right.

@@ -1,8 +1,7 @@
 import Compute
 import Photographs
 
-/// Holds a mini-batch on the device: photographs' bytes, a record of what to do with each, labels and
-/// weights.
+/// Holds a mini-batch on the device: pixels, a record for each photograph, labels and weights.
 ///
 /// Uploads are queued, so their host memory must stay until they are done: small arrays are staged here, and
 /// the owner of the pixels is kept. Two of these in turn let the host prepare a mini-batch while the device
@@ -30,8 +29,9 @@ public final class DeviceBatch {
         staging = .allocate(byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8), alignment: 64)
     }
 
-    /// Returns the bytes of the buffers for pixels, records, labels and weights after an upload of
-    /// `pixelBytes` of pixels.
+    /// Returns the sizes of the buffers for pixels, records, labels and weights.
+    ///
+    /// - Parameter pixelBytes: of the largest upload.
     public static func byteCounts(capacity: Int, pixelBytes: Int) -> [Int] {
         [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride, capacity * 4, capacity * 4]
     }
@@ -82,10 +82,10 @@ public final class DeviceBatch {
         owner = nil
     }
 
-    /// Uploads a batch of the loader, with what `parameters` returns for each photograph's size and position
-    /// in the set.
+    /// Uploads a batch of the loader.
     ///
     /// - Parameters:
+    ///   - parameters: returns what to do with a photograph, by its size and its position in the set.
     ///   - size: the side of the crops in pixels.
     ///   - cache: has the photographs that the loader left out, and takes others if it has room.
     public func upload(

@@ -2,10 +2,9 @@ import Basics
 import Compute
 import Synchronization
 
-/// Keeps decoded photographs on the device (section 3.1 of the paper), so that from the second epoch on they
-/// are neither decoded nor uploaded.
+/// Keeps decoded photographs on the device (section 3.1 of the paper).
 ///
-/// Photographs are added in the order in which they come, up to `capacity` bytes, to at most
+/// From the second epoch on these are neither decoded nor uploaded. Photographs are added in the order in which they come, up to `capacity` bytes, to at most
 /// `ImageInput.cacheSlabs` buffers. The loader reads the others in every epoch. The cached bytes are the
 /// loader's, so results do not depend on what is cached.
 public final class ImageCache {
@@ -59,8 +58,9 @@ public final class ImageCache {
         if capacity <= 0 { index.close() }
     }
 
-    /// Returns what `auto` allows: half of the memory that is not allocated yet. The other half is for the
-    /// system, the runtime and, if the device is a CPU, the decoder.
+    /// Returns what `auto` allows: half of the memory that is not allocated yet.
+    ///
+    /// The other half is for the system, the runtime and, if the device is a CPU, the decoder.
     public static func automaticCapacity(of device: DeviceDescription, allocated: Int) -> Int {
         max(0, (device.globalMemory - allocated) / 2)
     }

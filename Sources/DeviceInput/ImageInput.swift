@@ -26,10 +26,10 @@ public final class ImageInput {
         columns = device.description.kind == .cpu ? 1 : size
     }
 
-    /// Makes the network's input `[batch][size][size][4]` of the photographs that `records` names, from
-    /// `pass.firstRecord` on.
+    /// Makes the network's input of the photographs in `records`, from `pass.firstRecord` on.
     ///
     /// - Parameters:
+    ///   - output: `[batch][size][size][4]`.
     ///   - bytes: the photographs' pixels, with `bytesReadBehind` readable bytes behind the last one.
     ///   - cache: at most `cacheSlabs` buffers of the same form.
     public func load(bytes: Buffer, cache: [Buffer] = [], records: Buffer, output: Buffer, pass: Pass) throws

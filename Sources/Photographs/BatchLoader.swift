@@ -184,8 +184,7 @@ private final class LoaderState: @unchecked Sendable {
         condition.unlock()
     }
 
-    /// Returns the next few slots to fill, of the oldest batch that has any. Waits if all are taken; nil if
-    /// nothing is left to do.
+    /// Returns the next few slots to fill, of the oldest batch that has any; nil at the end.
     private func takeJob(secondsSinceLast seconds: inout Double) -> (pending: Pending, slots: Range<Int>)? {
         condition.lock()
         defer { condition.unlock() }

@@ -3,8 +3,8 @@ import Randomness
 
 /// Says which training photographs make up each mini-batch of one epoch.
 ///
-/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1 files are
-/// left out); each epoch shuffles within a part; batch b is, micro-batch after micro-batch, the next
+/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1 photographs
+/// are left out); each epoch shuffles within a part; batch b is, micro-batch after micro-batch, the next
 /// `batchSize / microBatches` files of each part. The last incomplete batch is dropped. The plan depends only
 /// on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
 public struct EpochPlan: Sendable {
@@ -52,8 +52,7 @@ public struct EpochPlan: Sendable {
         return parts.flatMap { $0[index * share..<(index + 1) * share] }
     }
 
-    /// Returns the positions of micro-batch `microBatch` of batch `index`: `batchSize / microBatches` of
-    /// them; nil past the last.
+    /// Returns the positions of one micro-batch of batch `index`; nil past the last batch.
     public func batch(_ index: Int, microBatch: Int) -> [Int]? {
         guard index >= 0 && index < batchCount && parts.indices.contains(microBatch) else { return nil }
         let share = batchSize / microBatches

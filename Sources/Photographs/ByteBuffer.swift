@@ -1,5 +1,6 @@
-/// Memory that grows on demand and is kept between photographs, so that no worker faults in fresh pages for
-/// each of them.
+/// Holds memory that grows on demand and is used again for the next photograph.
+///
+/// Fresh memory for each photograph would cost a page fault for every 4 KiB.
 public final class ByteBuffer {
     /// The memory; another one after `reserve` has grown it.
     public private(set) var bytes: UnsafeMutablePointer<UInt8>

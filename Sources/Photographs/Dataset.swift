@@ -84,8 +84,10 @@ public struct Dataset: Sendable {
             ignoredFileCount: source.ignoredFileCount + heldOut.ignoredFileCount)
     }
 
-    /// Opens the photographs that models are measured with: the validation part if there is one, else those
-    /// that `load` would hold out. The training part may be missing then.
+    /// Opens the photographs that models are measured with.
+    ///
+    /// These are the validation part if there is one, else those that `load` would hold out. With a validation
+    /// part, the training part may be missing.
     ///
     /// - Parameter fraction: above 0 and up to 1, which means all of them. A validation part is taken whole.
     /// - Returns: the photographs, of how many they were chosen, and whether they are a validation part.
@@ -137,8 +139,9 @@ extension ImageSet {
         return isUsed.firstIndex(of: false)
     }
 
-    /// Splits the set by a hash of each name, so that every machine chooses alike and a smaller share is a
-    /// part of a larger one.
+    /// Splits the set by a hash of each name.
+    ///
+    /// Every machine chooses the same photographs, and a smaller share is a part of a larger one.
     fileprivate func split(_ fraction: Double) -> (rest: ImageSet, heldOut: ImageSet) {
         let isHeldOut = (0..<count).map { Double(nameHash(name($0)) >> 11) * 0x1p-53 < fraction }
         return (

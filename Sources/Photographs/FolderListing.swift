@@ -1,7 +1,8 @@
 import Foundation
 
-/// Lists the names in one folder, except hidden ones, sorted by their bytes, which for UTF-8 is the order of
-/// Unicode scalars.
+/// Lists the names in one folder, except hidden ones.
+///
+/// Names are sorted by their bytes, which for UTF-8 is the order of Unicode scalars.
 struct FolderListing {
     var folders: [String] = []
     var images: [String] = []

@@ -53,8 +53,7 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
             emptyClass, unknownClass
         case badOption, outputExists, cannotWrite
-        /// The photographs do not fill a mini-batch; one of `largestBatch` they would fill, or none if it is
-        /// 0.
+        /// The photographs do not fill a mini-batch; they would fill one of `largestBatch`, if that is not 0.
         case batchTooLarge(largestBatch: Int)
     }
 

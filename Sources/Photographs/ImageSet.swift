@@ -50,9 +50,9 @@ public struct ImageSet: Sendable {
         try source.bytes(positions[index], buffer: buffer)
     }
 
-    /// Reads and decodes a photograph as the loader does: turned upright, and resized if `shortSide` is
-    /// given.
+    /// Reads and decodes a photograph as the loader does.
     ///
+    /// - Parameter shortSide: the size of the shorter side; nil keeps the photograph's.
     /// - Throws: `ImageError`.
     public func decoded(_ index: Int, shortSide: Int?) throws -> DecodedImage {
         let output = ByteBuffer()
@@ -92,8 +92,7 @@ public struct ImageSet: Sendable {
             labels: labels.map { $0 < 0 ? -1 : newLabels[$0] })
     }
 
-    /// Returns at most `limit` of the photographs, chosen by a hash of their names, so that every run and
-    /// machine measures the same ones.
+    /// Returns at most `limit` of the photographs, the same ones on every machine.
     public func statisticsSample(limit: Int = 10_000) -> ImageSet {
         guard count > limit else { return self }
         // Its own salt: the split into training and validation has taken all low values of the other hash.

@@ -1,22 +1,23 @@
 import CJPEG
 import Foundation
 
-/// What a file may claim before memory is spent on it.
+/// Limits what a file may claim before memory is allocated for it.
 enum ImageLimits {
     /// 100 megapixels: 300 MB decoded.
     static let pixels = 100_000_000
     /// libjpeg's own limit.
     static let side = 65_500
-    /// Bytes of a file.
+    /// The largest file in bytes.
     static let fileBytes = 1 << 30
 }
 
-/// Decodes a JPEG file's bytes to an upright RGB picture: grey, CMYK and YCCK are converted, EXIF orientation
-/// is applied.
+/// Decodes a JPEG file's bytes to an upright RGB picture.
+///
+/// Grey, CMYK and YCCK are converted, and the EXIF orientation is applied.
 ///
 /// - Parameters:
-///   - shortSide: when given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, its shorter side
-///     never below this.
+///   - shortSide: if given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, with a shorter side
+///     that is not below this.
 ///   - name: how errors name the file.
 /// - Throws: `ImageError`: empty, not a JPEG, truncated, damaged, too large, unsupported.
 public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws
@@ -29,7 +30,7 @@ public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "
         pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
 }
 
-/// How the samples stand in a JPEG file.
+/// Names how a JPEG file stores colours.
 package enum JPEGColour: UInt32, CaseIterable {
     case grey, rgb, ycc, cmyk, ycck
     package var channels: Int { self == .grey ? 1 : self == .cmyk || self == .ycck ? 4 : 3 }
@@ -37,12 +38,13 @@ package enum JPEGColour: UInt32, CaseIterable {
 
 /// Encodes an RGB picture as a JPEG file with chroma at half size.
 /// - Parameter quality: 1…100, libjpeg's scale.
-/// - Throws: `ImageError` where a side is above 65,500 or memory is short.
+/// - Throws: `ImageError` if a side is above 65,500 or memory is short.
 public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws -> [UInt8] {
     try encodeJPEG(image.pixels, width: image.width, height: image.height, stored: .ycc, quality: quality)
 }
 
-/// CMYK samples are written as they are given (libjpeg marks them as Adobe's, so 255 means no ink).
+/// Encodes samples of any kind of colour. CMYK is written as given: in Adobe's form, where 255 means no ink.
+///
 /// - Parameter chroma: pixels across and down that share a sample of chroma, in YCC: 1, 2 or 4.
 package func encodeJPEG(
     _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2),
@@ -66,7 +68,7 @@ private func text(_ message: [CChar]) -> String {
     String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
-/// Decodes picture after picture, with libjpeg's state and the output kept between them. For one thread.
+/// Decodes pictures on one thread, and keeps libjpeg's state and the output's memory between them.
 final class JPEGDecoder {
     private let decoder: OpaquePointer
     private var decoded = ByteBuffer()
@@ -81,16 +83,16 @@ final class JPEGDecoder {
 
     deinit { cjpeg_decoder_destroy(decoder) }
 
-    /// The picture decoded last: RGB, upright; valid until the next `decode`.
+    /// The last picture: RGB, upright; valid until the next `decode`.
     var pixels: UnsafeMutablePointer<UInt8> { decoded.bytes }
 
-    /// libjpeg's warnings about the picture decoded last; the harmless ones do not stop it.
+    /// The number of libjpeg's warnings about the last picture, harmless ones included.
     var warnings: Int { Int(cjpeg_decoder_warnings(decoder)) }
 
-    /// Returns the size of the upright picture in `pixels`.
+    /// Decodes a file to `pixels` and returns the size of the upright picture.
     ///
     /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything.
-    ///   What is damaged is found all the same.
+    ///   Damage outside of them is found too.
     func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil)
         throws -> (width: Int, height: Int)
     {
@@ -106,8 +108,8 @@ final class JPEGDecoder {
         try check(cjpeg_decoder_start(decoder, Int32(numerator), &width, &height), name)
         let size = (width: Int(width), height: Int(height))
         decoded.reserve(3 * size.width * size.height)
-        // Turned pictures are rare. Many scans are read as a whole before the first row comes, which is most
-        // of their time.
+        // Turned pictures are rare. A file of many scans is read completely before its first row, which takes
+        // most of the time.
         if let need, header.orientation == 1, !header.many_scans {
             try read(need(size.width, size.height), width: size.width, height: size.height, name)
             return size
@@ -122,11 +124,13 @@ final class JPEGDecoder {
         return upright
     }
 
-    /// Columns beside the box that are decoded too: libjpeg interpolates chroma from the neighbour on each
-    /// side, has none at its own edge, and does not interpolate where a single column of chroma comes.
+    /// The number of columns beside the box that are decoded too.
+    ///
+    /// libjpeg interpolates chroma from the neighbour on each side. It has none at the edge, and does not
+    /// interpolate a single column of chroma.
     private static let margin = 2
 
-    /// Decodes the pixels in `box`, each to its place in the whole picture.
+    /// Decodes the pixels in `box` to their positions in the complete picture.
     private func read(_ box: PixelBox, width: Int, height: Int, _ name: String) throws {
         var first = UInt32(max(0, box.columns.lowerBound - Self.margin))
         var columns = UInt32(min(width, box.columns.upperBound + Self.margin)) - first
@@ -136,8 +140,8 @@ final class JPEGDecoder {
         let above = box.rows.lowerBound
         if above > 0 { try check(cjpeg_decoder_skip(decoder, UInt32(above)), name) }
         try check(cjpeg_decoder_read(decoder, target + above * stride, stride, UInt32(box.rows.count)), name)
-        // The data below is read too, so that a damaged file is one whatever is needed of it: libjpeg leaves
-        // it when the last row is skipped.
+        // The data below is read too, so that damage is found anywhere in the file: libjpeg does not read it
+        // if the last row is skipped.
         let below = height - box.rows.upperBound
         if below > 1 { try check(cjpeg_decoder_skip(decoder, UInt32(below - 1)), name) }
         if below > 0 {
@@ -145,8 +149,9 @@ final class JPEGDecoder {
         }
     }
 
-    /// Eighths of the size to decode at. libjpeg has vector code for 1/1, 1/2 and 1/4 only: 5/8 or 6/8 would
-    /// take longer than 1/1.
+    /// Returns the eighths of the size to decode at.
+    ///
+    /// libjpeg has vector code only for 1/1, 1/2 and 1/4: 5/8 or 6/8 would take longer than 1/1.
     static func scaleNumerator(short: Int, target: Int?) -> Int {
         guard let target else { return 8 }
         return [1, 2, 4].first { (short * $0 + 7) / 8 >= target } ?? 8
@@ -175,13 +180,13 @@ final class JPEGDecoder {
     }
 }
 
-/// Undoes an EXIF orientation (2…8): writes the upright picture into `target`, returns its size.
+/// Undoes an EXIF orientation (2…8): writes the upright picture to `target` and returns its size.
 func turnUpright(
     _ source: UnsafePointer<UInt8>, width: Int, height: Int, orientation: Int,
     _ target: UnsafeMutablePointer<UInt8>
 ) -> (width: Int, height: Int) {
-    // Where the source's first pixel goes, and the steps in the target (in pixels) for one pixel right and
-    // one row down in the source.
+    // The position of the source's first pixel in the target, and the steps there for one pixel right and one
+    // row down in the source.
     let (newWidth, newHeight) = orientation >= 5 ? (height, width) : (width, height)
     let lastColumn = newWidth - 1
     let lastRow = (newHeight - 1) * newWidth

@@ -38,5 +38,5 @@ public enum DataPart: Sendable { case training, validation }
 /// - Returns: nil if there is no such part. Photographs without a validation part are split by a hash.
 /// - Throws: `DatasetError`.
 func openPhotographs(_ path: String, _ part: DataPart) throws -> (any PhotographSource)? {
-    try PhotographFiles.inClassFolders(of: path, part)
+    return try PhotographFiles.inClassFolders(of: path, part)
 }
