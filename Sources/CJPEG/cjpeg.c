@@ -251,8 +251,8 @@ enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t h
                                uint8_t **output, size_t *output_count, char message[200]) {
     struct jpeg_compress_struct info = {0};
     struct errors errors = {0};
-    // Memory outside of this frame, because longjmp may lose changes of locals, and libjpeg's signature does not
-    // allow volatile.
+    // Memory outside of this frame, because longjmp may lose changes of locals, and libjpeg's signature does
+    // not allow volatile.
     struct output *result = calloc(1, sizeof *result);
     *output = NULL;
     *output_count = 0;

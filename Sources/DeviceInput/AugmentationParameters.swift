@@ -21,7 +21,8 @@ public struct AugmentationParameters: Sendable, Equatable {
 
     /// How much of a kind is applied, in its unit; 0 for none.
     ///
-    /// Mirroring and the cast have properties instead. Rotation is in degrees, clockwise; stretches are what is added to a factor of 1.
+    /// Mirroring and the cast have properties instead. Rotation is in degrees, clockwise; stretches are what
+    /// is added to a factor of 1.
     public subscript(kind: Augmentation.Kind) -> Double {
         get { amounts[kind] ?? 0 }
         set { amounts[kind] = newValue == 0 ? nil : newValue }

@@ -4,9 +4,9 @@ import Synchronization
 
 /// Keeps decoded photographs on the device (section 3.1 of the paper).
 ///
-/// From the second epoch on these are neither decoded nor uploaded. Photographs are added in the order in which they come, up to `capacity` bytes, to at most
-/// `ImageInput.cacheSlabs` buffers. The loader reads the others in every epoch. The cached bytes are the
-/// loader's, so results do not depend on what is cached.
+/// From the second epoch on these are neither decoded nor uploaded. Photographs are added in the order in
+/// which they come, up to `capacity` bytes, to at most `ImageInput.cacheSlabs` buffers. The loader reads the
+/// others in every epoch. The cached bytes are the loader's, so results do not depend on what is cached.
 public final class ImageCache {
     /// Says where a photograph is in the cache.
     public struct Entry: Sendable {

@@ -3,10 +3,10 @@ import Randomness
 
 /// Says which training photographs make up each mini-batch of one epoch.
 ///
-/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1 photographs
-/// are left out); each epoch shuffles within a part; batch b is, micro-batch after micro-batch, the next
-/// `batchSize / microBatches` files of each part. The last incomplete batch is dropped. The plan depends only
-/// on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
+/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1
+/// photographs are left out); each epoch shuffles within a part; batch b is, micro-batch after micro-batch,
+/// the next `batchSize / microBatches` files of each part. The last incomplete batch is dropped. The plan
+/// depends only on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
 public struct EpochPlan: Sendable {
     public let batchSize: Int
     public let microBatches: Int

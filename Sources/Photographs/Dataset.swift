@@ -86,8 +86,8 @@ public struct Dataset: Sendable {
 
     /// Opens the photographs that models are measured with.
     ///
-    /// These are the validation part if there is one, else those that `load` would hold out. With a validation
-    /// part, the training part may be missing.
+    /// These are the validation part if there is one, else those that `load` would hold out. With a
+    /// validation part, the training part may be missing.
     ///
     /// - Parameter fraction: above 0 and up to 1, which means all of them. A validation part is taken whole.
     /// - Returns: the photographs, of how many they were chosen, and whether they are a validation part.

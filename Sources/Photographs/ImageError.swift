@@ -41,8 +41,8 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
         case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
         case .unsupported:
-            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive "
-                + "JPEG"
+            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or "
+                + "progressive JPEG"
         }
     }
 }

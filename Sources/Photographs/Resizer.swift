@@ -4,8 +4,8 @@ import Basics
 ///
 /// The filter is separable: a triangle as wide as one output pixel's step in the source, which Pillow calls
 /// BILINEAR (bilinear when enlarging, a weighted mean when reducing). Floats are added in a fixed order and
-/// rounded once, half to even, so the bytes are the same on every machine. Tables and rows are kept between calls:
-/// each thread needs its own instance.
+/// rounded once, half to even, so the bytes are the same on every machine. Tables and rows are kept between
+/// calls: each thread needs its own instance.
 final class Resizer {
     /// Holds the first source position and the weights of each output position.
     ///
@@ -101,8 +101,9 @@ final class Resizer {
         prepare(width: width, height: height, newWidth: newWidth, newHeight: newHeight)
         let columns = horizontal.source(of: box.columns)
 
-        // A ring of source rows as floats, each converted once, and behind it their weighted sum. Rows are padded
-        // with zeros: the last pixels' taps read past the end, and a pixel's vector of four one float further.
+        // A ring of source rows as floats, each converted once, and behind it their weighted sum. Rows are
+        // padded with zeros: the last pixels' taps read past the end, and a pixel's vector of four one float
+        // further.
         let stride = (3 * (width + horizontal.taps) + 1).roundedUp(to: 16)
         let ring = vertical.taps
         let needed = (ring + 1) * stride

@@ -54,8 +54,8 @@ struct AugmentCommand: ParsableCommand {
     @Option(
         help:
             """
-            Length in pixels to which the photograph's shorter side is resized. Default: 8/7 of --image-size; \
-            with --counts 512, as in the paper.
+            Length in pixels to which the photograph's shorter side is resized. Default: 8/7 of \
+            --image-size; with --counts 512, as in the paper.
             """
     ) var shortSide: Int?
 
