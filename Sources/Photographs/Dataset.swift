@@ -71,7 +71,7 @@ public struct Dataset: Sendable {
             throw DatasetError(
                 .unknownClass,
                 "\(heldOut.path): class \(quoted(unknown)) is not in \(source.path); rename it, or add its "
-                    + "training photographs")
+                    + "training images")
         }
         guard heldOut.count > 0 else {
             throw DatasetError(
