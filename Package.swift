@@ -27,6 +27,7 @@ let package = Package(
             name: "COpenCL", pkgConfig: "OpenCL",
             providers: [.apt(["ocl-icd-opencl-dev", "opencl-headers"])]),
         .systemLibrary(name: "CLibJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
+        .systemLibrary(name: "CLibPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
         .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: strictC),
         .target(name: "CMPI", cSettings: strictC, linkerSettings: [.linkedLibrary("dl")]),
         .target(
@@ -39,9 +40,12 @@ let package = Package(
         .target(name: "Oracle", swiftSettings: fast),
         .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Basics"], swiftSettings: fast),
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness", "Basics"], swiftSettings: fast),
-        .target(name: "Photographs", dependencies: ["CJPEG", "Randomness", "Basics"], swiftSettings: fast),
         .target(
-            name: "DeviceInput", dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness"],
+            name: "Photographs", dependencies: ["CJPEG", "CLibPNG", "Randomness", "Basics"],
+            swiftSettings: fast),
+        .target(
+            name: "DeviceInput",
+            dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"],
             swiftSettings: fast),
         .target(
             name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Basics"], swiftSettings: fast),
@@ -85,7 +89,8 @@ let package = Package(
             dependencies: ["NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness"],
             swiftSettings: fast),
         .testTarget(
-            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes"], swiftSettings: strict),
+            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes", "CLibPNG"],
+            swiftSettings: strict),
         .testTarget(
             name: "AugmentationTests",
             dependencies: ["DeviceInput", "Oracle", "Randomness"], swiftSettings: strict),

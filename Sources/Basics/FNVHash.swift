@@ -11,6 +11,12 @@ public struct FNVHash: Sendable {
     /// Adds one number, which may be larger than a byte.
     public mutating func add(_ word: UInt64) { value = (value ^ word) &* 0x0000_0100_0000_01B3 }
 
+    /// Adds the UTF-8 bytes of a text.
+    public mutating func add(_ text: String) {
+        var text = text
+        text.withUTF8 { for byte in $0 { add(UInt64(byte)) } }
+    }
+
     /// Adds bytes, one after the other.
     public mutating func add(_ bytes: some Sequence<UInt8>) { for byte in bytes { add(UInt64(byte)) } }
 }

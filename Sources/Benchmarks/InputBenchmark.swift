@@ -5,66 +5,68 @@ import Foundation
 import Photographs
 import NeuralNet
 
-/// Times the way from files to the network's input.
-public enum InputBenchmark {
-    /// One way to get images, in images a second for each round.
-    public struct Way: Sendable {
+/// Times the way from photographs' files to the network's input.
+public struct InputBenchmark {
+    /// A folder with JPEG files at any depth.
+    public var folder: String
+    public var imageSize: Int
+    public var shortSide: Int
+    public var batch: Int
+    public var workers: Int
+    /// The photographs of a pass; files repeat if there are fewer.
+    public var images: Int
+    public var rounds: Int
+    public var augmentation: Augmentation
+
+    public init(
+        folder: String, imageSize: Int, shortSide: Int, batch: Int, workers: Int, images: Int, rounds: Int,
+        augmentation: Augmentation
+    ) {
+        (self.folder, self.imageSize, self.shortSide, self.batch) = (folder, imageSize, shortSide, batch)
+        (self.workers, self.images, self.rounds) = (workers, images, rounds)
+        self.augmentation = augmentation
+    }
+
+    /// Holds the photographs a second of each round of one pass.
+    public struct Result: Sendable {
         public let name: String
-        /// In JSON.
+        /// The pass's name in JSON.
         public let key: String
         public fileprivate(set) var rates: [Double] = []
         public var median: Double { Benchmark.median(rates) }
     }
 
     /// Runs every pass once to warm up, then `rounds` times in turn.
-    ///
-    /// - Parameters:
-    ///   - folder: has JPEG files at any depth.
-    ///   - images: of a pass; files repeat where there are fewer.
-    public static func run(
-        folder: String, imageSize: Int, shortSide: Int, batch: Int, workers: Int, images: Int, rounds: Int,
-        augmentation: Augmentation, device: Device
-    ) throws -> [Way] {
-        let set = try readableFiles(folder, shortSide: shortSide)
-        let source = try Source(
-            set: set, imageSize: imageSize, shortSide: shortSide, batch: batch, workers: workers,
-            count: images, device: device)
+    public func run(on device: Device) throws -> [Result] {
+        let passes = try Passes(self, set: readableFiles(), device: device)
         let everything = augmentation.with(probability: 1)
-        let runs: [(Way, () throws -> Double)] = [
-            (Way(name: "decode", key: "decode"), { try source.decode() }),
+        let runs: [(Result, () throws -> Double)] = [
+            (Result(name: "decode", key: "decode"), { try passes.decode() }),
             (
-                Way(name: "decode what crops read", key: "decode_needed"),
-                { try source.decode(for: augmentation) }
+                Result(name: "decode what crops read", key: "decode_needed"),
+                { try passes.decode(for: augmentation) }
             ),
+            (Result(name: "decode, augment", key: "decode_augment"), { try passes.load(isCached: false) }),
+            (Result(name: "cached, augment", key: "cached"), { try passes.load(isCached: true) }),
+            (Result(name: "only augment, all kinds", key: "augment_all"), { try passes.augment(everything) }),
             (
-                Way(name: "decode, augment", key: "decode_augment"),
-                { try source.load(augmentation, isCached: false) }
-            ),
-            (Way(name: "cached, augment", key: "cached"), { try source.load(augmentation, isCached: true) }),
-            (Way(name: "augment alone, all kinds", key: "augment_all"), { try source.augment(everything) }),
-            (
-                Way(name: "augment alone, crop and mirror", key: "augment_standard"),
-                { try source.augment(.standard) }
+                Result(name: "only augment, crop and mirror", key: "augment_standard"),
+                { try passes.augment(.standard) }
             ),
         ]
-        var passes = runs.map(\.0)
+        var results = runs.map(\.0)
         for round in 0...rounds {
             for (index, run) in runs.enumerated() {
                 let seconds = try run.1()
-                if round > 0 { passes[index].rates.append(Double(source.count) / seconds) }
+                if round > 0 { results[index].rates.append(Double(images) / seconds) }
             }
         }
-        return passes
+        return results
     }
 
-    /// Files that decode; the others would be measured as grey squares.
-    private static func readableFiles(_ folder: String, shortSide: Int) throws -> ImageSet {
-        guard let names = FileManager.default.enumerator(atPath: folder) else {
-            throw DatasetError(.missingFolder, "\(folder): cannot be listed; check the path")
-        }
-        let paths = names.compactMap { $0 as? String }.filter {
-            [".jpg", ".jpeg"].contains(where: $0.lowercased().hasSuffix)
-        }.sorted().map { folder + "/" + $0 }.filter {
+    /// Returns the files that can be decoded; the others would be timed as grey squares.
+    private func readableFiles() throws -> ImageSet {
+        let paths = try Dataset.photographs(below: folder).filter {
             (try? loadImage(path: $0, shortSide: shortSide)) != nil
         }
         guard !paths.isEmpty else {
@@ -73,31 +75,27 @@ public enum InputBenchmark {
         return ImageSet(paths: paths, classes: ["all"])
     }
 
-    /// The images with what is needed to bring them to the device.
-    private final class Source {
-        let count: Int
+    /// The photographs with what brings them to the device.
+    private final class Passes {
+        private let benchmark: InputBenchmark
         private let set: ImageSet
-        private let imageSize: Int
-        private let shortSide: Int
-        private let batch: Int
-        private let workers: Int
         private let device: Device
         private let input: ImageInput
         private let output: Buffer
         private let batches: [DeviceBatch]
         private let cache: ImageCache
+        private var count: Int { benchmark.images }
+        private var batch: Int { benchmark.batch }
+        private var imageSize: Int { benchmark.imageSize }
 
-        init(
-            set: ImageSet, imageSize: Int, shortSide: Int,
-            batch: Int, workers: Int, count: Int, device: Device
-        ) throws {
-            (self.set, self.imageSize, self.shortSide, self.batch) = (set, imageSize, shortSide, batch)
-            (self.workers, self.count, self.device) = (workers, count, device)
+        init(_ benchmark: InputBenchmark, set: ImageSet, device: Device) throws {
+            (self.benchmark, self.set, self.device) = (benchmark, set, device)
             input = try ImageInput(
-                device: device, size: imageSize,
+                device: device, size: benchmark.imageSize,
                 normalization: Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225]))
-            output = try Buffer(device, floatCount: batch * imageSize * imageSize * 4)
-            batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: batch) }
+            output = try Buffer(
+                device, floatCount: benchmark.batch * benchmark.imageSize * benchmark.imageSize * 4)
+            batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: benchmark.batch) }
             cache = ImageCache(
                 device: device,
                 capacity: ImageCache.automaticCapacity(
@@ -110,12 +108,12 @@ public enum InputBenchmark {
                 ? (start..<min(count, start + batch)).map { [files = set.count] in $0 % files } : nil
         }
 
-        /// - Parameter augmentation: what the photographs are decoded for; nil: whole.
+        /// - Parameter augmentation: what the photographs are decoded for; nil to decode all of each.
         private func loader(isCached: Bool, for augmentation: Augmentation? = nil) -> BatchLoader {
-            let plan = (0..<(count + batch - 1) / batch).compactMap { samples($0) }
+            let plan = (0..<count.ceilDivided(by: batch)).compactMap { samples($0) }
             let index = cache.index
             return BatchLoader(
-                set: set, shortSide: shortSide, workers: workers,
+                set: set, shortSide: benchmark.shortSide, workers: benchmark.workers,
                 isCached: { isCached && index.contains($0) },
                 need: { [imageSize] batch, sample in
                     augmentation.map { augmentation in
@@ -147,13 +145,14 @@ public enum InputBenchmark {
             }
         }
 
-        func load(_ augmentation: Augmentation, isCached: Bool) throws -> Double {
-            try timed {
+        func load(isCached: Bool) throws -> Double {
+            let (augmentation, imageSize) = (benchmark.augmentation, imageSize)
+            return try timed {
                 let loader = loader(isCached: isCached, for: isCached ? nil : augmentation)
                 while let host = try loader.next() {
                     let target = batches[host.index % batches.count]
                     try target.upload(host, size: imageSize, cache: isCached ? cache : nil) {
-                        [imageSize] width, height, sample in
+                        width, height, sample in
                         .draw(
                             augmentation, width: width, height: height, size: imageSize, seed: 1,
                             epoch: host.index, sample: sample)
@@ -166,7 +165,7 @@ public enum InputBenchmark {
             }
         }
 
-        /// From the cache, which `load` has filled, without the loader.
+        /// Augments from the cache, which `load` has filled, without the loader.
         func augment(_ augmentation: Augmentation) throws -> Double {
             let seen = (0..<set.count).compactMap { sample in cache[sample].map { (sample, $0) } }
             guard !seen.isEmpty else { return .infinity }

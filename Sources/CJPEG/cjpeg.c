@@ -37,7 +37,7 @@ static void on_message(j_common_ptr info, int level) {
     errors->manager.num_warnings++;
     switch (errors->manager.msg_code) {
     case JWRN_JPEG_EOF:
-        errors->end_of_data = true;  // no harm yet: the last bits may be there and only the end marker missing
+        errors->end_of_data = true;  // No harm yet: perhaps only the end marker is missing.
         break;
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
@@ -108,14 +108,15 @@ static uint32_t exif_number(const uint8_t *at, int bytes, bool big) {
     return value;
 }
 
-/// The orientation in the first directory of an EXIF segment, or 1. Every offset is checked: these bytes are
-/// anybody's.
+/// Returns the orientation in the first directory of an EXIF segment, or 1. Every offset is checked, because
+/// the bytes may be malicious.
 static int exif_orientation(const uint8_t *data, size_t count) {
     if (count < 14 || memcmp(data, "Exif\0\0", 6) != 0) return 1;
     const uint8_t *tiff = data + 6;
     size_t size = count - 6;
     bool big = tiff[0] == 'M';
-    if (!(big ? tiff[1] == 'M' : (tiff[0] == 'I' && tiff[1] == 'I')) || exif_number(tiff + 2, 2, big) != 42) return 1;
+    bool has_order = big ? tiff[1] == 'M' : (tiff[0] == 'I' && tiff[1] == 'I');
+    if (!has_order || exif_number(tiff + 2, 2, big) != 42) return 1;
     size_t directory = exif_number(tiff + 4, 4, big);
     if (directory > size - 2) return 1;
     size_t entries = exif_number(tiff + directory, 2, big);
@@ -125,14 +126,16 @@ static int exif_orientation(const uint8_t *data, size_t count) {
         const uint8_t *entry = tiff + at;
         if (exif_number(entry, 2, big) != 0x0112) continue;
         uint32_t type = exif_number(entry + 2, 2, big);
-        uint32_t value = type == 3 ? exif_number(entry + 8, 2, big) : type == 4 ? exif_number(entry + 8, 4, big) : 1;
+        int width = type == 3 ? 2 : 4;
+        uint32_t value = type == 3 || type == 4 ? exif_number(entry + 8, width, big) : 1;
         return value >= 1 && value <= 8 ? (int)value : 1;
     }
     return 1;
 }
 
-enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count, uint64_t maximum_pixels,
-                                     uint32_t maximum_side, cjpeg_header *header) {
+enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count,
+                                     uint64_t maximum_pixels, uint32_t maximum_side,
+                                     cjpeg_header *header) {
     j_decompress_ptr info = &decoder->info;
     jpeg_abort_decompress(info);
     decoder->errors.end_of_data = false;
@@ -151,14 +154,17 @@ enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, 
         header->orientation = exif_orientation(marker->data, marker->data_length);
         if (header->orientation != 1) break;
     }
-    if (header->width > maximum_side || header->height > maximum_side || (uint64_t)header->width * header->height > maximum_pixels) {
-        snprintf(decoder->errors.message, sizeof decoder->errors.message, "%u x %u pixels", header->width, header->height);
+    if (header->width > maximum_side || header->height > maximum_side ||
+        (uint64_t)header->width * header->height > maximum_pixels) {
+        snprintf(decoder->errors.message, sizeof decoder->errors.message, "%u x %u pixels", header->width,
+                 header->height);
         return CJPEG_TOO_LARGE;
     }
     return CJPEG_OK;
 }
 
-enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width, uint32_t *height) {
+enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width,
+                                      uint32_t *height) {
     j_decompress_ptr info = &decoder->info;
     if (setjmp(decoder->errors.jump)) return status_of(&decoder->errors);
     bool four = info->jpeg_color_space == JCS_CMYK || info->jpeg_color_space == JCS_YCCK;
@@ -166,8 +172,8 @@ enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uin
     info->scale_num = (unsigned)scale_num;
     info->scale_denom = 8;
     jpeg_start_decompress(info);
-    // All scans of a file of several have been read by now. An end of data between two of them raises no
-    // other warning.
+    // All scans of a file of several have been read now. An end of data between two of them raises no other
+    // warning.
     if (decoder->errors.end_of_data && jpeg_has_multiple_scans(info)) {
         bool complete = info->coef_bits != NULL;
         for (int component = 0; complete && component < info->num_components; component++)
@@ -178,7 +184,8 @@ enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uin
         }
     }
     if (four)
-        decoder->four_channels = info->mem->alloc_large((j_common_ptr)info, JPOOL_IMAGE, 4 * (size_t)info->output_width);
+        decoder->four_channels =
+            info->mem->alloc_large((j_common_ptr)info, JPOOL_IMAGE, 4 * (size_t)info->output_width);
     *width = info->output_width;
     *height = info->output_height;
     return CJPEG_OK;
@@ -239,11 +246,13 @@ struct output {
     unsigned long count;
 };
 
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int across, int down,
-                               int quality, bool progressive, uint8_t **output, size_t *output_count, char message[200]) {
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
+                               enum cjpeg_colour stored, int across, int down, int quality, bool progressive,
+                               uint8_t **output, size_t *output_count, char message[200]) {
     struct jpeg_compress_struct info = {0};
     struct errors errors = {0};
-    // volatile would not survive libjpeg's signature; memory that is not a local of this frame does.
+    // Memory outside of this frame, because longjmp may lose changes of locals, and libjpeg's signature does
+    // not allow volatile.
     struct output *result = calloc(1, sizeof *result);
     *output = NULL;
     *output_count = 0;

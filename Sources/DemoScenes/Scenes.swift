@@ -1,20 +1,21 @@
-import Photographs
+import Basics
 import Foundation
+import Photographs
 import Randomness
 import Synchronization
 
-/// The demo set: pictures drawn by rule, ten classes of shapes with textures on cluttered backgrounds.
+/// Draws the demo set: ten classes of shapes with textures on cluttered backgrounds.
 ///
-/// Place, size, turn and all colours are drawn independently of the class, so mean colour and position tell
-/// nothing and a linear classifier on pixels fails, while edges and textures tell a ConvNet enough.
+/// Position, size, rotation and all colours are independent of the class. So a linear classifier on pixels
+/// fails, while edges and textures are enough for a convolutional network.
 public enum Scenes {
-    /// Most classes that can be drawn.
+    /// The names of all classes that can be drawn.
     public static let classNames = [
         "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover",
         "arrow", "bullseye", "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
     ]
 
-    /// How large the objects are.
+    /// Says how large the objects are.
     public enum ObjectScale: String, Sendable, CaseIterable {
         /// Half to three quarters of the picture's side.
         case normal
@@ -24,7 +25,7 @@ public enum Scenes {
         fileprivate var radius: ClosedRange<Float> { self == .normal ? 0.25...0.375 : 0.125...0.1875 }
     }
 
-    /// What makes a picture of the same scene harder.
+    /// Names what makes a picture of the same scene harder.
     public enum Hardship: String, CaseIterable, Sendable {
         /// Turned by 6 to 26 degrees.
         case turn
@@ -38,9 +39,10 @@ public enum Scenes {
         case falloff
     }
 
-    /// One picture: picture `index` of class `label`, `size` pixels on each side. A function of its arguments
-    /// alone.
-    /// - Parameter hardships: under which the same scene is seen
+    /// Draws picture `index` of class `label`, `size` pixels on each side.
+    ///
+    /// The picture depends only on the arguments.
+    /// - Parameter hardships: the conditions under which the same scene is seen.
     public static func draw(
         label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
         hardships: Set<Hardship> = []
@@ -54,25 +56,20 @@ public enum Scenes {
         return canvas.encoded(&random)
     }
 
-    /// Writes `count` pictures as JPEG files into `path/train/CLASS/` (four fifths) and `path/val/CLASS/`
-    /// (one fifth).
+    /// Writes pictures as JPEG files to `path/train/CLASS/` and, one fifth of them, to `path/val/CLASS/`.
     ///
-    /// All is written under another name beside `path` and renamed when whole, so `path` never holds half a
-    /// set.
+    /// The files are written to another folder beside `path`, which is renamed when it is complete.
     /// - Parameters:
     ///   - path: must not exist, or be an empty folder.
-    ///   - size: side of the square pictures in pixels, 16…4096.
+    ///   - size: the side of the square pictures in pixels, 16…4096.
     ///   - classes: 2…14; the set that demos use has the first ten.
-    ///   - validationHardships: those of the pictures in `val`: a test set that training has not seen the
-    ///     like of.
-    ///   - progress: called with the number of files written so far, on any thread.
-    /// - Throws: `DatasetError`.
+    ///   - validationHardships: the conditions of the pictures in `val`, which training does not see.
+    /// - Throws: `DatasetError`, or `FileError` if the folder cannot be renamed.
     public static func write(
         to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
         objectScale: ObjectScale = .normal, validationHardships: Set<Hardship> = [],
-        workers: Int = ProcessInfo.processInfo.activeProcessorCount,
-        progress: @escaping @Sendable (Int) -> Void = { _ in }
-    ) throws(DatasetError) {
+        workers: Int = ProcessInfo.processInfo.activeProcessorCount
+    ) throws {
         guard (2...classNames.count).contains(classes) else {
             throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
         }
@@ -82,79 +79,65 @@ public enum Scenes {
         guard count >= 5 * classes else {
             throw DatasetError(
                 .badOption,
-                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each class to validate"
-            )
+                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each "
+                    + "class to validate")
         }
-        var trimmed = path
-        while trimmed.count > 1 && trimmed.hasSuffix("/") { trimmed.removeLast() }
-        let path = trimmed
+        let path = path.withoutTrailingSlashes
         try requireEmpty(path)
         let target = URL(fileURLWithPath: path)
         let parent = target.deletingLastPathComponent().path
-        let beginning = ".\(target.lastPathComponent).partial-"
-        let partial = "\(parent)/\(beginning)\(getpid())"
+        let prefix = ".\(target.lastPathComponent).partial-"
+        let partial = "\(parent)/\(prefix)\(getpid())"
         let manager = FileManager.default
-        // What a call that was killed has left; not what another call is drawing now.
-        for name in (try? manager.contentsOfDirectory(atPath: parent)) ?? [] where name.hasPrefix(beginning) {
-            guard let process = Int32(name.dropFirst(beginning.count)), process > 0, kill(process, 0) != 0,
+        // Removes what a killed call has left, and keeps what another call is drawing.
+        for name in (try? manager.contentsOfDirectory(atPath: parent)) ?? [] where name.hasPrefix(prefix) {
+            guard let process = Int32(name.dropFirst(prefix.count)), process > 0, kill(process, 0) != 0,
                 errno == ESRCH
             else { continue }
             try? manager.removeItem(atPath: parent + "/" + name)
         }
         do {
-            for name in classNames.prefix(classes) {
-                for part in ["train", "val"] {
-                    try manager.createDirectory(
-                        atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
-                }
-            }
-        } catch {
-            try? manager.removeItem(atPath: partial)
-            throw DatasetError(
-                .cannotWrite, "\(path): cannot be made: \(error.reason); choose another folder")
-        }
-
-        let outcome = Outcome()
-        runWorkers(workers, count: count) { _, index in
-            if outcome.failure.withLock({ $0 != nil }) { return }
-            let label = index % classes
-            let part = index / classes % 5 == 4 ? "val" : "train"
-            let number = String(index)
-            let padded = String(repeating: "0", count: max(0, 6 - number.count)) + number
-            let file = "\(partial)/\(part)/\(classNames[label])/\(padded).jpg"
             do {
+                for name in classNames.prefix(classes) {
+                    for part in ["train", "val"] {
+                        try manager.createDirectory(
+                            atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
+                    }
+                }
+            } catch { throw failure("\(path): cannot be made", error) }
+            let failed = FirstError()
+            runWorkers(workers, count: count) { _, index in
+                if failed.error.withLock({ $0 != nil }) { return }
+                let label = index % classes
+                let part = index / classes % 5 == 4 ? "val" : "train"
+                let file = "\(part)/\(classNames[label])/\(String(format: "%06d", index)).jpg"
                 let picture = draw(
                     label: label, index: index, size: size, seed: seed, objectScale: objectScale,
                     hardships: part == "val" ? validationHardships : [])
-                try Data(encodeJPEG(picture, quality: 90)).write(to: URL(fileURLWithPath: file))
-                progress(outcome.written.add(1, ordering: .relaxed).newValue)
-            } catch {
-                let reason = error is ImageError ? "\(error)" : error.reason
-                let failure = DatasetError(
-                    .cannotWrite,
-                    "\(path)/\(part)/\(classNames[label])/\(padded).jpg: cannot be written: \(reason); make room on this disk or choose another folder"
-                )
-                outcome.failure.withLock { $0 = $0 ?? failure }
+                do {
+                    try Data(encodeJPEG(picture, quality: 90)).write(
+                        to: URL(fileURLWithPath: "\(partial)/\(file)"))
+                } catch {
+                    failed.error.withLock { $0 = $0 ?? failure("\(path)/\(file): cannot be written", error) }
+                }
             }
-        }
-        if let failure = outcome.failure.withLock({ $0 }) {
+            if let error = failed.error.withLock({ $0 }) { throw error }
+            guard rename(partial, path) == 0 else { throw FileError.system(path, "putting the set in place") }
+        } catch {
             try? manager.removeItem(atPath: partial)
-            throw failure
-        }
-        guard rename(partial, path) == 0 else {
-            let reason = String(cString: strerror(errno))
-            try? manager.removeItem(atPath: partial)
-            throw DatasetError(
-                .cannotWrite, "\(path): cannot be put in place: \(reason); choose another folder")
+            throw error
         }
     }
 
-    private final class Outcome: Sendable {
-        let written = Atomic<Int>(0)
-        let failure = Mutex<DatasetError?>(nil)
+    private final class FirstError: Sendable { let error = Mutex<(any Error)?>(nil) }
+
+    private static func failure(_ what: String, _ error: any Error) -> DatasetError {
+        let reason = error is ImageError ? "\(error)" : error.reason
+        return DatasetError(
+            .cannotWrite, "\(what): \(reason); make room on this disk or choose another folder")
     }
 
-    private static func requireEmpty(_ path: String) throws(DatasetError) {
+    private static func requireEmpty(_ path: String) throws {
         var isFolder: ObjCBool = false
         guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return }
         let entries = isFolder.boolValue ? try? FileManager.default.contentsOfDirectory(atPath: path) : nil
@@ -196,8 +179,8 @@ public enum Scenes {
         let centre = SIMD2(
             random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
         let turn = random.uniform(in: 0...(2 * .pi))
-        // Any two hues, but always a light body with dark marks: a small net learns the textures within
-        // minutes.
+        // Any two hues, but always a light body with dark marks, so that a small network learns the textures
+        // within minutes.
         let first = withLightness(colour(&random), random.uniform(in: 0.65...0.95))
         let second = withLightness(colour(&random), random.uniform(in: 0.05...0.25))
         let detail = random.uniform(in: 0.85...1.2)
@@ -218,7 +201,7 @@ public enum Scenes {
                 secondShare = edge(cells * 3, soft)
             case 2:
                 distance = abs(length(p) - 0.67) - 0.28
-                // a lifebelt's quarters
+                // The quarters of a lifebelt.
                 secondShare = edge(min(abs(p.x), abs(p.y)) - 0.12, soft)
             case 3:
                 distance = star(p)
@@ -250,7 +233,7 @@ public enum Scenes {
                 distance = (abs(p.x) + abs(p.y) - 1.05) * 0.7
                 secondShare = edge(wave(p.y, period: 0.42 * detail), soft)
             }
-            // A rim in the second colour parts the object from whatever lies behind.
+            // A rim in the second colour separates the object from the background.
             let inside = min(max((-distance * radius - rim) / pixel + 0.5, 0), 1)
             let share = max(secondShare, 1 - inside)
             return (distance * radius, first + (second - first) * share, 1)
@@ -262,7 +245,7 @@ public enum Scenes {
             random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95))
     }
 
-    /// The colour moved towards black or white until it has this lightness (Rec. 601 luma).
+    /// Moves a colour towards black or white until it has this lightness (Rec. 601 luma).
     private static func withLightness(_ colour: SIMD3<Float>, _ target: Float) -> SIMD3<Float> {
         let lightness = (colour * SIMD3(0.299, 0.587, 0.114)).sum()
         if lightness > target { return colour * (target / lightness) }
@@ -271,7 +254,7 @@ public enum Scenes {
 
     private static func length(_ vector: SIMD2<Float>) -> Float { (vector * vector).sum().squareRoot() }
 
-    /// A triangle wave between −period/4 and +period/4: the distance to the nearest border of stripes.
+    /// Returns the distance to the nearest border of stripes: a triangle wave of height ±period/4.
     private static func wave(_ x: Float, period: Float) -> Float {
         let phase = x / period - (x / period).rounded(.down)
         return (abs(phase - 0.5) - 0.25) * period
@@ -281,8 +264,10 @@ public enum Scenes {
         min(max(0.5 - distance / soft, 0), 1)
     }
 
-    /// A five-pointed star: the distance to the line from a tip to the notch beside it, in the tenth of the
-    /// turn that both share.
+    /// Returns the distance to a five-pointed star.
+    ///
+    /// It is the distance to the line from a tip to the notch beside it, in the tenth of the turn that both
+    /// share.
     private static func star(_ p: SIMD2<Float>) -> Float {
         let radius = length(p)
         let fifth = 2 * Float.pi / 5
@@ -296,14 +281,13 @@ public enum Scenes {
         return ((q - tip) * normal).sum()
     }
 
-    /// An equilateral triangle.
+    /// Returns the distance to an equilateral triangle.
     private static func triangle(_ p: SIMD2<Float>) -> Float {
         max(-p.x, 0.5 * p.x + 0.866 * abs(p.y)) - 0.52
     }
 }
 
-/// What makes a picture of the same scene harder. It is part of the drawing, by other formulas than the
-/// augmentation of training images.
+/// Makes a picture of the same scene harder, by other formulas than the augmentation of training photographs.
 private struct Conditions {
     private let turn: (cosine: Float, sine: Float)
     /// Above 0 barrel, below 0 pincushion (division model).
@@ -311,7 +295,7 @@ private struct Conditions {
     private let light: SIMD3<Float>
     private let fallOff: Float
 
-    /// All are drawn, so that one hardship alone is the same as among the others.
+    /// Draws all conditions, so that one hardship by itself is the same as among others.
     init(_ random: inout Philox, _ hardships: Set<Scenes.Hardship>) {
         let angle = random.uniform(in: 0.1...0.45) * (random.integer(below: 2) == 0 ? -1 : 1)
         let lens = random.uniform(in: -0.6...0.6)
@@ -327,15 +311,15 @@ private struct Conditions {
         fallOff = hardships.contains(.falloff) ? corners : 0
     }
 
-    /// The place in the scene that is seen at a place of the picture; both in parts of the side.
-    func place(_ seen: SIMD2<Float>) -> SIMD2<Float> {
+    /// Returns the point of the scene that is seen at a point of the picture; both are in parts of the side.
+    func scenePoint(_ seen: SIMD2<Float>) -> SIMD2<Float> {
         let p = seen - 0.5
         let bent = p / (1 - bend * (p * p).sum())
         return SIMD2(turn.cosine * bent.x + turn.sine * bent.y, turn.cosine * bent.y - turn.sine * bent.x)
             + 0.5
     }
 
-    /// The colour that the camera records: cos⁴ fall-off of a lens, and the light.
+    /// Returns the colour that the camera records: cos⁴ fall-off of a lens, and the light.
     func lit(_ colour: SIMD3<Float>, at seen: SIMD2<Float>) -> SIMD3<Float> {
         let p = seen - 0.5
         let cosine = 1 / (1 + fallOff * (p * p).sum())
@@ -343,7 +327,7 @@ private struct Conditions {
     }
 }
 
-/// A square picture in linear floats, 0…1; coordinates are in parts of the side.
+/// Holds a square picture in linear floats, 0…1; coordinates are in parts of the side.
 private struct Canvas {
     let size: Int
     /// One pixel in parts of the side.
@@ -363,14 +347,17 @@ private struct Canvas {
         for y in 0..<size {
             for x in 0..<size {
                 let seen = SIMD2(Float(x), Float(y)) * pixel
-                let point = (conditions?.place(seen) ?? seen) - 0.5
+                let point = (conditions?.scenePoint(seen) ?? seen) - 0.5
                 colours[y * size + x] = from + (to - from) * ((point * direction).sum() * 0.7 + 0.5)
             }
         }
     }
 
-    /// Paints what `shape` tells for each point (signed distance, colour, opacity), within `reach` of the
-    /// centre, borders antialiased.
+    /// Paints a shape with antialiased borders.
+    ///
+    /// - Parameters:
+    ///   - reach: the distance from the centre beyond which nothing is painted.
+    ///   - shape: returns signed distance, colour and opacity for each point.
     mutating func paint(
         centre: SIMD2<Float>, reach: Float, turn: Float,
         _ shape: (SIMD2<Float>) -> (distance: Float, colour: SIMD3<Float>, opacity: Float)
@@ -384,7 +371,7 @@ private struct Canvas {
         for y in span(centre.y) {
             for x in span(centre.x) {
                 let seen = (SIMD2(Float(x), Float(y)) + 0.5) * pixel
-                let offset = (conditions?.place(seen) ?? seen) - centre
+                let offset = (conditions?.scenePoint(seen) ?? seen) - centre
                 let point = SIMD2(cosine * offset.x + sine * offset.y, cosine * offset.y - sine * offset.x)
                 let (distance, colour, opacity) = shape(point)
                 let cover = min(max(0.5 - distance / pixel, 0), 1) * opacity
@@ -393,7 +380,7 @@ private struct Canvas {
         }
     }
 
-    /// Bytes, with a little grain.
+    /// Returns the picture in bytes, with a little grain.
     func encoded(_ random: inout Philox) -> DecodedImage {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(3 * size * size)

@@ -1,79 +1,44 @@
 import Photographs
 
-/// How training images are varied: a preset, and what differs from it.
+/// Says how training photographs are varied: a preset, and the changes to it.
 ///
-/// As text: a preset, then changes behind commas, such as `paper,rotation=15,cast=30@0.25,mirror=@0,literal`.
-/// `KIND=RANGE@PROBABILITY` changes both numbers of a kind, either may be left out, a range of 0 turns it
-/// off; `vignette-start=LOW:HIGH` is where vignettes begin, `crop=central` or `crop=random` where crops lie.
+/// The text form is a preset and changes, separated by commas, such as
+/// `paper,rotation=15,cast=30@0.25,mirror=@0,literal`. `KIND=RANGE@PROBABILITY` changes a kind; either number
+/// may be left out, and a range of 0 turns the kind off. `vignette-start=LOW:HIGH` says where vignettes
+/// begin, `crop=central` or `crop=random` where crops are taken.
 public struct Augmentation: Sendable, Equatable {
-    /// One way to vary an image (table 1 of the paper). All are drawn independently of one another.
-    public enum Kind: String, Sendable, CaseIterable {
-        /// An integer up to the range, in levels of 0…255, is added to or taken from each of some channels.
-        case cast
-        /// Light is lost towards the corners: up to this share of it.
-        case vignette
-        /// The lens coefficient: barrel shows more of the photograph at the rim, pincushion less.
-        case barrel, pincushion
-        /// Made longer by up to this share.
-        case horizontalStretch = "horizontal-stretch"
-        case verticalStretch = "vertical-stretch"
-        /// Turned by whole degrees up to the range, either way.
-        case rotation
-        /// Mirrored left and right; it has no range.
-        case mirror
-
-        /// Values are whole multiples of this.
-        public var step: Double {
-            switch self {
-            case .cast, .rotation, .mirror: 1
-            case .vignette: 0.02
-            case .barrel: 0.004
-            case .pincushion: 0.002
-            case .horizontalStretch, .verticalStretch: 0.005
-            }
-        }
-
-        /// The largest range that makes sense. Beyond a sixth a pincushion folds the corners over.
-        public var limit: Double {
-            switch self {
-            case .cast: 255
-            case .vignette, .barrel, .horizontalStretch, .verticalStretch: 1
-            case .pincushion: 0.15
-            case .rotation: 180
-            case .mirror: 1
-            }
-        }
-    }
-
-    /// How often a kind is applied, and how much of it.
+    /// Says how often a kind is applied, and how much of it.
     public struct Effect: Sendable, Equatable {
-        /// 0…1, for each image of each epoch.
+        /// 0…1, for each photograph in each epoch.
         public var probability: Double
         /// The largest value, in the kind's unit.
         public var range: Double
     }
 
-    /// What the text begins with.
-    public enum Preset: String, Sendable, CaseIterable {
+    /// Names what the text begins with, in the order of strength.
+    public enum Preset: String, Sendable, CaseIterable, Comparable {
         /// The central crop.
         case none
         /// A random crop, and its mirror image half the time.
         case standard
         /// Everything that the paper describes.
         case paper
+
+        public static func < (left: Preset, right: Preset) -> Bool {
+            left != right && (left == .none || right == .paper)
+        }
     }
 
     public private(set) var preset: Preset
     private var effects: [Kind: Effect]
-    /// Where vignettes begin: 0 in the centre, 1 in the corners.
+    /// Where vignettes begin, on the way from the centre (0) to the corners (1).
     public private(set) var vignetteStart: ClosedRange<Double> = 0.2...0.8
-    /// Whether the crop's place is drawn; else it is central.
+    /// Whether the crop's offset is drawn; else the crop is central.
     public private(set) var cropsAtRandom: Bool
-    /// Whether effects read pixels of the crop alone, as the paper's words say; else they read those around
-    /// it where there are some.
+    /// Whether effects read only pixels of the crop, as the paper says; else they also read those around it.
     public var isLiteral = false
 
-    /// `vignetteStart` is a whole multiple of this.
+    /// The start of a vignette is the lower bound plus a whole multiple of this.
     public static let vignetteStartStep = 0.0125
 
     public static let none = Augmentation(.none)
@@ -83,20 +48,17 @@ public struct Augmentation: Sendable, Equatable {
     public init(_ preset: Preset) {
         self.preset = preset
         cropsAtRandom = preset != .none
-        effects = [.mirror: Effect(probability: preset == .none ? 0 : 0.5, range: 1)]
-        // The paper has the numbers of values and the two ranges of 20 and 10; sizes of the others and all
-        // probabilities are ours.
-        let paper: [Kind: Effect] = [
-            .cast: Effect(probability: 0.5, range: 20), .vignette: Effect(probability: 0.25, range: 0.8),
-            .barrel: Effect(probability: 0.2, range: 0.26),
-            .pincushion: Effect(probability: 0.2, range: 0.13),
-            .horizontalStretch: Effect(probability: 0.2, range: 0.325),
-            .verticalStretch: Effect(probability: 0.2, range: 0.325),
-            .rotation: Effect(probability: 0.5, range: 10),
-        ]
-        for (kind, effect) in paper {
-            effects[kind] = preset == .paper ? effect : Effect(probability: effect.probability, range: 0)
-        }
+        // The paper has the numbers of values and the two ranges of 20 and 10; the sizes of the other steps
+        // and all probabilities are ours.
+        effects = Dictionary(
+            uniqueKeysWithValues: Kind.allCases.map { kind in
+                let rule = kind.rule
+                var effect = Effect(probability: rule.probability, range: rule.range)
+                if rule.preset.map({ $0 > preset }) ?? true {
+                    if rule.limit == nil { effect.probability = 0 } else { effect.range = 0 }
+                }
+                return (kind, effect)
+            })
     }
 
     /// Probability and range of a kind.
@@ -105,27 +67,33 @@ public struct Augmentation: Sendable, Equatable {
         set { effects[kind] = newValue }
     }
 
-    /// Sets every kind's probability.
+    /// Returns the augmentation with the same probability for every kind.
     public func with(probability: Double) -> Augmentation {
         var changed = self
         for kind in Kind.allCases { changed[kind].probability = probability }
         return changed
     }
 
-    /// The ranges times `strength` (not below 0), none beyond its kind's limit; crops, mirroring and
-    /// probabilities stay.
+    /// Returns the augmentation with all ranges multiplied by `strength`, none beyond its kind's limit.
+    ///
+    /// Crops, mirroring and probabilities stay the same.
     public func scaled(by strength: Double) -> Augmentation {
         var scaled = self
-        for kind in Kind.allCases where kind != .mirror {
-            scaled[kind].range = min(kind.limit, self[kind].range * strength)
+        for kind in Kind.allCases {
+            if let limit = kind.rule.limit { scaled[kind].range = min(limit, self[kind].range * strength) }
         }
         return scaled
     }
 
-    /// How many positive values a kind can take: whole steps up to its range.
-    public func steps(_ kind: Kind) -> Int { Int((self[kind].range / kind.step + 1e-6).rounded(.down)) }
+    /// Returns how many positive amounts a kind can have: whole steps up to its range.
+    func steps(_ kind: Kind) -> Int { Int((self[kind].range / kind.rule.step + 1e-6).rounded(.down)) }
 
-    /// How many places a vignette can begin at.
+    /// Returns the amount at a share of a kind's range.
+    func amount(_ kind: Kind, share: Double = 1) -> Double {
+        (Double(steps(kind)) * share).rounded() * kind.rule.step
+    }
+
+    /// How many different starts a vignette can have.
     var vignetteStarts: Int {
         Int(
             ((vignetteStart.upperBound - vignetteStart.lowerBound) / Self.vignetteStartStep + 1e-6).rounded(
@@ -135,19 +103,20 @@ public struct Augmentation: Sendable, Equatable {
     // MARK: - Text
 
     /// Reads a preset and its changes.
-    /// - Throws: `DatasetError.badOption` that names the part it does not understand.
-    public init(parsing text: String) throws(DatasetError) {
+    ///
+    /// - Throws: `DatasetError.badOption`, which names the part that is wrong.
+    public init(parsing text: String) throws {
         let items = text.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
         guard let preset = Preset(rawValue: items[0]) else {
             throw Self.mistake(
                 text,
-                "expected \(Self.names(Preset.allCases.map(\.rawValue))), and changes to it behind commas")
+                "expected \(Self.names(Preset.allCases.map(\.rawValue))), and changes to it after commas")
         }
         self.init(preset)
         for item in items.dropFirst() { try change(item, in: text) }
     }
 
-    private mutating func change(_ item: String, in text: String) throws(DatasetError) {
+    private mutating func change(_ item: String, in text: String) throws {
         let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map {
             String($0)
         }
@@ -163,7 +132,7 @@ public struct Augmentation: Sendable, Equatable {
             else {
                 throw Self.mistake(
                     text,
-                    "\(item): expected LOW:HIGH, parts of the way from the centre (0) to the corners, below 1"
+                    "\(item): expected LOW:HIGH, on the way from the centre (0) to the corners, below 1"
                 )
             }
             vignetteStart = low...high
@@ -173,12 +142,11 @@ public struct Augmentation: Sendable, Equatable {
                 String($0)
             }
             if !numbers[0].isEmpty {
-                guard kind != .mirror, let range = Double(numbers[0]), (0...kind.limit).contains(range) else {
-                    throw Self.mistake(
-                        text,
-                        kind == .mirror
-                            ? "\(item): expected mirror=@PROBABILITY"
-                            : "\(item): expected a range from 0 to \(kind.limit)")
+                guard let limit = kind.rule.limit else {
+                    throw Self.mistake(text, "\(item): expected \(name)=@PROBABILITY")
+                }
+                guard let range = Double(numbers[0]), (0...limit).contains(range) else {
+                    throw Self.mistake(text, "\(item): expected a range from 0 to \(limit)")
                 }
                 self[kind].range = range
             }
@@ -200,7 +168,7 @@ public struct Augmentation: Sendable, Equatable {
     }
 
     private static func mistake(_ text: String, _ problem: String) -> DatasetError {
-        DatasetError(.badOption, "--augment \(text): \(problem)")
+        DatasetError(.badOption, "augmentation “\(text)”: \(problem)")
     }
 
     private static func names(_ names: [String]) -> String {
@@ -208,9 +176,9 @@ public struct Augmentation: Sendable, Equatable {
     }
 }
 
-/// The text, which reads back to the same value.
+/// Converts to and from text.
 extension Augmentation: RawRepresentable, CaseIterable {
-    /// The presets; what else there is differs from one of them.
+    /// The presets. Every other value differs from one of them.
     public static var allCases: [Augmentation] { Preset.allCases.map { Augmentation($0) } }
 
     public init?(rawValue: String) {

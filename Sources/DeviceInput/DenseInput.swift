@@ -1,8 +1,9 @@
 import NeuralNet
 import Compute
 
-/// Whole photographs of one size as a network's input (`dense.cl`), with the numbers that a plain crop of
-/// `ImageInput` has.
+/// Makes a network's input of whole photographs of one size (`dense.cl`).
+///
+/// The numbers are those of a plain crop by `ImageInput`.
 public final class DenseInput {
     private let kernel: Kernel
     private let normalization: Normalization
@@ -14,13 +15,13 @@ public final class DenseInput {
         self.device = device.description.traits
     }
 
-    /// output `[count][height][width][4]` ← photographs `first ..< first + count` of those whose first bytes
-    /// `offsets` names.
+    /// Makes the input of the photographs `first ..< first + count` among those that begin at `offsets`.
     ///
     /// - Parameters:
-    ///   - bytes: has one readable byte behind the last pixel.
+    ///   - output: `[count][height][width][4]`.
+    ///   - bytes: as `ImageInput.load` needs them.
     ///   - offsets: `[UInt64]`, one for each photograph.
-    ///   - isMirrored: left and right change places.
+    ///   - isMirrored: whether to swap left and right.
     public func load(
         bytes: Buffer, offsets: Buffer, first: Int, count: Int,
         height: Int, width: Int, isMirrored: Bool, output: Buffer

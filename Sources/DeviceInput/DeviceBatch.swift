@@ -1,14 +1,15 @@
 import Compute
+import Photographs
 
-/// A mini-batch on the device: photographs' bytes, what to cut from each, labels and weights.
+/// Holds a mini-batch on the device: pixels, a record for each photograph, labels and weights.
 ///
-/// Uploads are queued, so the host's memory of each must stay until it is done: small arrays are staged here,
-/// the pixels' owner is kept. Two of these in turn let the host prepare a mini-batch while the device still
+/// Uploads are queued, so their host memory must stay until they are done: small arrays are staged here, and
+/// the owner of the pixels is kept. Two of these in turn let the host prepare a mini-batch while the device
 /// reads the one before.
 public final class DeviceBatch {
     private let device: Device
     public private(set) var bytes: Buffer
-    /// Buffers that records of other sources than 0 lie in.
+    /// The cache's slabs, which records may name.
     public var cache: [Buffer] = []
     public let records: Buffer
     public let labels: Buffer
@@ -17,10 +18,10 @@ public final class DeviceBatch {
     private var uploads: [Event] = []
     private var owner: AnyObject?
 
-    /// - Parameter capacity: images of the largest mini-batch.
+    /// - Parameter capacity: the number of photographs in the largest mini-batch.
     public init(device: Device, capacity: Int) throws {
         self.device = device
-        bytes = try Buffer(device, byteCount: DeviceBatch.slack)
+        bytes = try Buffer(device, byteCount: ImageInput.bytesReadBehind)
         let sizes = DeviceBatch.byteCounts(capacity: capacity, pixelBytes: 0)
         records = try Buffer(device, byteCount: sizes[1])
         labels = try Buffer(device, byteCount: sizes[2])
@@ -28,36 +29,35 @@ public final class DeviceBatch {
         staging = .allocate(byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8), alignment: 64)
     }
 
-    /// Bytes of the buffers for pixels, records, labels and weights, once `pixelBytes` of pixels have been
-    /// uploaded.
+    /// Returns the sizes of the buffers for pixels, records, labels and weights.
+    ///
+    /// - Parameter pixelBytes: of the largest upload.
     public static func byteCounts(capacity: Int, pixelBytes: Int) -> [Int] {
         [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride, capacity * 4, capacity * 4]
     }
 
-    /// A little more than asked, so that batches of about the same size do not grow it again and again.
-    private static func pixelCapacity(_ bytes: Int) -> Int { bytes + bytes / 4 + slack }
-
-    /// Bytes behind the last pixel, which is read with those of a neighbour: eight at once.
-    private static let slack = 8
+    /// Returns more than `bytes`, so that batches of similar sizes do not grow the buffer again and again.
+    private static func pixelCapacity(_ bytes: Int) -> Int {
+        bytes + bytes / 4 + ImageInput.bytesReadBehind
+    }
 
     deinit {
-        // An upload that is under way still reads this memory; an error here has been reported by the call
-        // that caused it.
+        // An upload in progress still reads this memory. The call that caused an error has reported it.
         try? wait()
         staging.deallocate()
     }
 
-    /// Starts to copy a mini-batch to the device, in the order of its queue.
+    /// Queues the copies of a mini-batch to the device.
     ///
-    /// - Parameter owner: keeps the memory behind `pixels` alive; let go when the upload is waited for.
+    /// - Parameter owner: keeps the memory of `pixels` alive; released when the upload is waited for.
     public func upload(
         pixels: UnsafeRawBufferPointer, owner: AnyObject,
         records: [CropRecord], labels: [Int32], weights: [Float]
     ) throws {
         try wait()
-        if pixels.count + DeviceBatch.slack > bytes.byteCount {
-            // Two steps, so that the old memory is given back before the new is taken.
-            bytes = try Buffer(device, byteCount: DeviceBatch.slack)
+        if pixels.count + ImageInput.bytesReadBehind > bytes.byteCount {
+            // Two steps, so that the old memory is released before the new is allocated.
+            bytes = try Buffer(device, byteCount: ImageInput.bytesReadBehind)
             bytes = try Buffer(device, byteCount: DeviceBatch.pixelCapacity(pixels.count))
         }
         self.owner = owner
@@ -80,5 +80,36 @@ public final class DeviceBatch {
         for upload in uploads { try upload.wait() }
         uploads = []
         owner = nil
+    }
+
+    /// Uploads a batch of the loader.
+    ///
+    /// - Parameters:
+    ///   - parameters: returns what to do with a photograph, by its size and its position in the set.
+    ///   - size: the side of the crops in pixels.
+    ///   - cache: has the photographs that the loader left out, and takes others if it has room.
+    public func upload(
+        _ host: HostBatch, size: Int, cache: ImageCache? = nil,
+        parameters: (_ width: Int, _ height: Int, _ sample: Int) -> AugmentationParameters
+    ) throws {
+        let records = zip(host.images, host.samples).map { image, sample in
+            // The cache does not replace a photograph that was read again: the bytes are the same.
+            let entry = image.width == 0 ? cache?[sample] : nil
+            let (width, height) = (entry?.width ?? Int32(image.width), entry?.height ?? Int32(image.height))
+            return CropRecord(
+                parameters(Int(width), Int(height), sample),
+                byteOffset: entry?.byteOffset ?? UInt64(image.offset), width: width, height: height,
+                source: entry?.source ?? 0, size: size)
+        }
+        try upload(
+            pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host,
+            records: records, labels: host.labels, weights: host.weights)
+        guard let cache else { return }
+        for (slot, image) in host.images.enumerated() where image.width > 0 && host.weights[slot] > 0 {
+            try cache.insert(
+                host.samples[slot], from: bytes, byteOffset: image.offset, width: Int32(image.width),
+                height: Int32(image.height))
+        }
+        self.cache = cache.slabs
     }
 }

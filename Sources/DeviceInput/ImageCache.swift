@@ -1,23 +1,23 @@
+import Basics
 import Compute
 import Synchronization
 
-/// Decoded photographs that stay on the device (section 3.1 of the paper): from the second epoch they are
-/// neither decoded nor uploaded.
+/// Keeps decoded photographs on the device (section 3.1 of the paper).
 ///
-/// Photographs are added as they come, up to `capacity` bytes, into at most `ImageInput.cacheSlabs` buffers
-/// below the device's largest; what no longer fits comes from the loader as before. The bytes are the
-/// loader's, so results do not depend on what is cached.
+/// From the second epoch on these are neither decoded nor uploaded. Photographs are added in the order in
+/// which they come, up to `capacity` bytes, to at most `ImageInput.cacheSlabs` buffers. The loader reads the
+/// others in every epoch. The cached bytes are the loader's, so results do not depend on what is cached.
 public final class ImageCache {
-    /// Where a photograph lies.
+    /// Says where a photograph is in the cache.
     public struct Entry: Sendable {
-        /// As in `CropRecord.source`: 1 for the first slab.
+        /// The slab, numbered from 1, as `CropRecord.source` has it.
         public let source: Int32
         public let byteOffset: UInt64
         public let width: Int32
         public let height: Int32
     }
 
-    /// Which photographs are cached, for the loader's threads.
+    /// Says which photographs are cached, for the loader's threads.
     public final class Index: Sendable {
         private let state: Mutex<(cached: [Bool], isFull: Bool)>
 
@@ -25,7 +25,7 @@ public final class ImageCache {
 
         public func contains(_ sample: Int) -> Bool { state.withLock { $0.cached[sample] } }
 
-        /// Whether nothing more will be cached; it stays so.
+        /// Whether the cache takes no more photographs, now and later.
         public var isFull: Bool { state.withLock { $0.isFull } }
 
         fileprivate func insert(_ sample: Int) { state.withLock { $0.cached[sample] = true } }
@@ -34,11 +34,11 @@ public final class ImageCache {
     }
 
     public let index: Index
-    /// Bytes that the cache may take.
+    /// How many bytes the cache may take.
     public let capacity: Int
-    /// Bytes of device memory taken: the memory plan's "cached data".
+    /// How many bytes of device memory are allocated: the memory plan's "cached data".
     public private(set) var allocatedBytes = 0
-    /// Bytes of photographs in it.
+    /// How many of these bytes hold photographs.
     public private(set) var usedBytes = 0
     public private(set) var cachedCount = 0
     public private(set) var slabs: [Buffer] = []
@@ -48,8 +48,8 @@ public final class ImageCache {
     private var usedOfSlab = 0
 
     /// - Parameters:
-    ///   - capacity: most bytes it may take; 0: it caches nothing.
-    ///   - count: photographs of the set.
+    ///   - capacity: how many bytes it may take; 0 to cache nothing.
+    ///   - count: the number of photographs in the set.
     public init(device: Device, capacity: Int, count: Int) {
         self.device = device
         self.capacity = max(0, capacity)
@@ -58,22 +58,21 @@ public final class ImageCache {
         if capacity <= 0 { index.close() }
     }
 
-    /// What `auto` allows: half of the memory that is not allocated yet. The other half is left to the
-    /// system, to the runtime and, where the device is a CPU, to the decoder.
+    /// Returns what `auto` allows: half of the memory that is not allocated yet.
+    ///
+    /// The other half is for the system, the runtime and, if the device is a CPU, the decoder.
     public static func automaticCapacity(of device: DeviceDescription, allocated: Int) -> Int {
         max(0, (device.globalMemory - allocated) / 2)
     }
 
-    /// Where a photograph lies; nil where it is not cached.
+    /// Returns where a photograph is; nil if it is not cached.
     public subscript(_ sample: Int) -> Entry? { entries[sample] }
 
-    /// Queues a copy of a photograph from `bytes` into the cache where there is room; keeps one that is there
-    /// already.
+    /// Queues a copy of a photograph from `bytes` into the cache if there is room and it is not cached yet.
     public func insert(_ sample: Int, from bytes: Buffer, byteOffset: Int, width: Int32, height: Int32) throws
     {
         let count = 3 * Int(width) * Int(height)
-        // Five bytes behind the last pixel are read with it.
-        let needed = (count + 5 + 15) / 16 * 16
+        let needed = (count + ImageInput.bytesReadBehind).roundedUp(to: 16)
         guard !index.isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else {
             return
         }
@@ -86,11 +85,11 @@ public final class ImageCache {
         index.insert(sample)
     }
 
-    /// Makes sure that the last slab has room, or says that the cache is full.
+    /// Makes room in the last slab, or in a new one; returns false if the cache is full.
     private func reserve(_ needed: Int) throws -> Bool {
         if let slab = slabs.last, usedOfSlab + needed <= slab.byteCount { return true }
         let left = min(device.description.largestBuffer, capacity - allocatedBytes)
-        // What the rest of the set needs if it is like what has come, and an eighth more.
+        // An estimate for the rest of the set from the photographs so far, and an eighth more.
         let mean = cachedCount > 0 ? usedBytes / cachedCount : needed
         let rest = (entries.count - cachedCount) * (mean + mean / 8)
         let size = slabs.count == ImageInput.cacheSlabs - 1 ? left : min(left, max(rest, needed))

@@ -1,57 +1,5 @@
-import NeuralNet
 import Compute
-
-/// Where one photograph lies in a slab of bytes, which part of it the network sees and how it is changed. C
-/// layout: a kernel reads it.
-public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
-    /// Of the first pixel's red, in the buffer that `source` names.
-    public var byteOffset: UInt64
-    public var width: Int32
-    public var height: Int32
-    /// The crop's upper left corner; it may lie outside.
-    public var x: Int32
-    public var y: Int32
-    /// 1 to mirror left and right; where there are effects the matrix does it instead.
-    public var mirror: Int32
-    /// 0: the mini-batch's own bytes; n: slab n − 1 of the cache.
-    public var source: Int32 = 0
-    /// 0: a plain crop, zero outside the photograph. 1: the fields below count, and what lies outside the
-    /// window is reflected.
-    public var effects: Int32 = 0
-    /// The window of the photograph that effects may read: columns `left ..< right`, rows `top ..< bottom`.
-    /// Not empty.
-    public var left: Int32 = 0
-    public var top: Int32 = 0
-    public var right: Int32 = 0
-    public var bottom: Int32 = 0
-    /// The matrix from a place in the output to one in the crop, both from the centre: (xx·u + xy·v, yx·u +
-    /// yy·v).
-    public var xx: Float = 1
-    public var xy: Float = 0
-    public var yx: Float = 0
-    public var yy: Float = 1
-    /// Then each place moves away from the centre by 1 + lens · (squared distance in pixels).
-    public var lens: Float = 0
-    /// The vignette begins at this part of the way from centre to corner …
-    public var vignetteStart: Float = 0
-    /// … this is 1 / (1 − start) …
-    public var vignetteSlope: Float = 0
-    /// … and this share of the light is lost in the corners.
-    public var vignetteStrength: Float = 0
-    /// Added to each colour, on the scale 0…255.
-    public var castRed: Float = 0
-    public var castGreen: Float = 0
-    public var castBlue: Float = 0
-
-    public init(byteOffset: UInt64, width: Int32, height: Int32, x: Int32, y: Int32, mirror: Bool) {
-        self.byteOffset = byteOffset
-        self.width = width
-        self.height = height
-        self.x = x
-        self.y = y
-        self.mirror = mirror ? 1 : 0
-    }
-}
+import NeuralNet
 
 /// Crops, warps, colours and normalises photographs on the device, from bytes to the network's input.
 public final class ImageInput {
@@ -60,10 +8,15 @@ public final class ImageInput {
     private let normalization: Normalization
     private let device: DeviceTraits
 
-    /// Slabs of cached photographs that a record may name: the kernel has an argument for each.
+    /// The number of cache slabs that a record may name: the kernel has an argument for each.
     public static let cacheSlabs = 4
 
-    /// - Parameter size: side of the network's input in pixels.
+    /// How many bytes behind the last pixel of photographs on the device must be readable.
+    ///
+    /// The kernels load eight bytes at once, of which the pixel has three.
+    public static let bytesReadBehind = 5
+
+    /// - Parameter size: the side of the network's input in pixels.
     public init(device: Device, size: Int, normalization: Normalization) throws {
         kernel = try device.kernel("augment", "crop_warp_normalize")
         self.size = size
@@ -71,11 +24,12 @@ public final class ImageInput {
         self.device = device.description.traits
     }
 
-    /// output `[batch][size][size][4]` ← the photographs that `records` names, from `pass.firstRecord` on.
+    /// Makes the network's input of the photographs in `records`, from `pass.firstRecord` on.
     ///
     /// - Parameters:
-    ///   - bytes: has five readable bytes behind the last pixel, as `DeviceBatch` sees to.
-    ///   - cache: at most `cacheSlabs` buffers, with five bytes behind the last pixel too.
+    ///   - output: `[batch][size][size][4]`.
+    ///   - bytes: the photographs' pixels, with `bytesReadBehind` readable bytes behind the last one.
+    ///   - cache: at most `cacheSlabs` buffers of the same form.
     public func load(bytes: Buffer, cache: [Buffer] = [], records: Buffer, output: Buffer, pass: Pass) throws
     {
         guard cache.count <= ImageInput.cacheSlabs else {

@@ -117,7 +117,7 @@ public final class Ensemble {
                             let own = answer[slot * count..<(slot + 1) * count]
                             guard own.allSatisfy(\.isFinite) else {
                                 throw EvaluationError(
-                                    "\(model.name): its answer to \(set.absolutePath(sample)) is not a number; its weights are damaged, or its "
+                                    "\(model.name): its answer to \(set.location(sample)) is not a number; its weights are damaged, or its "
                                         + "training has diverged: leave it out")
                             }
                             try append(places[source.model].spread(own))
@@ -129,8 +129,8 @@ public final class Ensemble {
             }
         }
         let posteriors = Posteriors(
-            models: models.map(\.name), classes: classes, files: kept.map { set.files[$0].path },
-            labels: kept.map { set.files[$0].label },
+            models: models.map(\.name), classes: classes, files: kept.map(set.name),
+            labels: kept.map(set.label),
             sources: sources.map {
                 Posteriors.Source(
                     model: $0.model, view: models[$0.model].views[$0.view],
@@ -183,12 +183,12 @@ public final class Ensemble {
     private func refuseTooLarge(
         _ host: HostBatch, _ model: EvaluatedModel, _ set: ImageSet, _ failures: inout [ImageError?]
     ) {
-        for (record, sample) in zip(host.records, host.samples)
-        where failures[sample] == nil && !model.fits(width: Int(record.width), height: Int(record.height)) {
+        for (image, sample) in zip(host.images, host.samples)
+        where failures[sample] == nil && !model.fits(width: image.width, height: image.height) {
             failures[sample] = ImageError(
-                .tooLarge, file: set.absolutePath(sample),
+                .tooLarge, file: set.location(sample),
                 detail:
-                    "a view of \(record.width) x \(record.height) pixels needs more memory in one piece than \(model.name) may have on "
+                    "a view of \(image.width) x \(image.height) pixels needs more memory in one piece than \(model.name) may have on "
                     + "\(device.description.name); leave out --dense, or give smaller --scales")
         }
     }

@@ -73,7 +73,7 @@ public final class EvaluatedModel {
     /// Whether a dense view of these pixels fits the device.
     func fits(width: Int, height: Int) -> Bool {
         let largest = network.device.description.largestBuffer
-        return max(dense.largestBuffer(height: height, width: width), 3 * width * height + 4) <= largest
+        return max(dense.largestBuffer(height: height, width: width), 3 * width * height + ImageInput.bytesReadBehind) <= largest
     }
 
     /// A mini-batch in one view.
@@ -105,19 +105,19 @@ public final class EvaluatedModel {
 
     /// One class's posterior in each window of the first photograph of a mini-batch.
     func map(shortSide: Int, _ batch: PhotographBatch, label: Int) throws -> ScoreMap? {
-        let isUsable = batch.records.indices.map { $0 == 0 }
+        let isUsable = batch.images.indices.map { $0 == 0 }
         return try denseView(View(shortSide: shortSide, isDense: true), batch, isUsable, label: label).map
     }
 
     private func cropView(_ view: View, _ batch: PhotographBatch) throws -> [Float] {
         let size = description.imageSize
-        let records = batch.records.map { record in
+        let records = batch.images.map { image in
             var parameters = AugmentationParameters.central(
-                width: Int(record.width), height: Int(record.height), size: size)
+                width: image.width, height: image.height, size: size)
             parameters.mirror = view.isMirrored
             return CropRecord(
-                parameters, byteOffset: UInt64(record.offset),
-                width: record.width, height: record.height, size: size)
+                parameters, byteOffset: UInt64(image.offset), width: Int32(image.width),
+                height: Int32(image.height), size: size)
         }
         let pass = Pass(batch: records.count, training: false)
         try crops.load(
@@ -131,17 +131,17 @@ public final class EvaluatedModel {
         -> Answer
     {
         // Those of one size are neighbours.
-        let order = batch.records.indices.filter { isUsable[$0] }.sorted {
-            let (a, b) = (batch.records[$0], batch.records[$1])
+        let order = batch.images.indices.filter { isUsable[$0] }.sorted {
+            let (a, b) = (batch.images[$0], batch.images[$1])
             return (a.height, a.width, $0) < (b.height, b.width, $1)
         }
         let classes = network.classes
-        var result = [Float](repeating: 0, count: batch.records.count * classes)
+        var result = [Float](repeating: 0, count: batch.images.count * classes)
         if order.isEmpty { return Answer(posteriors: result, map: nil) }
-        let offsets = try Buffer(network.device, order.map { UInt64(batch.records[$0].offset) })
+        let offsets = try Buffer(network.device, order.map { UInt64(batch.images[$0].offset) })
         var runs: [DenseNetwork.Run] = []
         for slot in order {
-            let (height, width) = (Int(batch.records[slot].height), Int(batch.records[slot].width))
+            let (height, width) = (batch.images[slot].height, batch.images[slot].width)
             let last = runs.last
             if let last, last.height == height, last.width == width { runs.removeLast() }
             let count = last.map { $0.height == height && $0.width == width ? $0.count : 0 } ?? 0
@@ -167,7 +167,7 @@ public final class EvaluatedModel {
                 values: Array(answer.windows[map.firstRow..<map.firstRow + map.count]), height: map.height,
                 width: map.width, windowHeight: Double(dense.window.height * dense.stride),
                 windowWidth: Double(dense.window.width * dense.stride), stride: Double(dense.stride),
-                pixelHeight: Int(batch.records[0].height), pixelWidth: Int(batch.records[0].width)))
+                pixelHeight: batch.images[0].height, pixelWidth: batch.images[0].width))
     }
 
     private func unpadded(_ values: [Float]) -> [Float] {
@@ -179,12 +179,11 @@ public final class EvaluatedModel {
 /// Photographs on the device, at one short side.
 final class PhotographBatch {
     let bytes: Buffer
-    let records: [ImageRecord]
+    let images: [PackedImage]
 
     init(_ host: HostBatch, device: Device) throws {
-        // The kernels read a pixel as four bytes, so one byte follows the last.
-        bytes = try Buffer(device, byteCount: host.byteCount + 4)
-        records = host.records
+        bytes = try Buffer(device, byteCount: host.byteCount + ImageInput.bytesReadBehind)
+        images = host.images
         try bytes.write(UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount)).wait()
     }
 }

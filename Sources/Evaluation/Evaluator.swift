@@ -86,7 +86,7 @@ public final class Evaluator {
         let batches = (set.count + batch - 1) / batch
         let first = batches * part.index / part.count * batch
         let end = min(set.count, batches * (part.index + 1) / part.count * batch)
-        let files = ImageSet(root: set.root, classes: set.classes, files: Array(set.files[first..<end]))
+        let files = set.subset(first..<end)
         var images: [EvaluatedImage] = []
         images.reserveCapacity(files.count)
         var failures: [ImageError] = []

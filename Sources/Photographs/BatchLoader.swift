@@ -3,21 +3,21 @@ import Foundation
 
 /// Reads batches ahead on threads of its own and hands them over in the plan's order.
 ///
-/// A batch is put together by index: which thread reads which file, and when, leaves no trace in it. A file
-/// that cannot be used keeps its place with weight 0. At most `prefetch` batches are held beside the one that
+/// A batch is assembled by index, so it does not depend on which thread reads which file, or when. A file
+/// that cannot be used keeps its slot with weight 0. At most `prefetch` batches are held beside the one that
 /// `next` has handed out. Used from one thread; `stop()` may come from any.
 public final class BatchLoader: Sendable {
     private let shared: LoaderState
 
     /// - Parameters:
-    ///   - set: the files.
-    ///   - shortSide: what the shorter side of every image becomes.
+    ///   - set: the photographs.
+    ///   - shortSide: what the shorter side of every photograph becomes.
     ///   - workers: threads that read; at least 1.
     ///   - prefetch: batches read ahead; at least 1.
-    ///   - isCached: whether an image is at hand already: then its record is of size 0, and its file is not
-    ///     read. Asked when its batch is planned.
-    ///   - need: the pixels of an image that will be read, by its batch's number, its position in the set and
-    ///     its size; nil: all of them. Asked when its file is read; the other pixels may hold anything.
+    ///   - isCached: whether a photograph is on the device already. Its file is then not read, and its size
+    ///     in the batch is 0. Called when its batch is planned.
+    ///   - need: the pixels of a photograph that will be used, by its batch's number, its position in the set
+    ///     and its size; nil for all. Called when its file is read; the other pixels may hold anything.
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's
     ///     threads, once for each number, in order.
     public convenience init(
@@ -31,7 +31,7 @@ public final class BatchLoader: Sendable {
             isCached: isCached, need: need, batches: batches)
     }
 
-    /// As above, with a short side for each batch's number.
+    /// Makes a loader with a short side for each batch's number; see above for the rest.
     public init(
         set: ImageSet, shortSides: @escaping @Sendable (_ batch: Int) -> Int, workers: Int, prefetch: Int = 3,
         isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
@@ -46,25 +46,27 @@ public final class BatchLoader: Sendable {
 
     deinit { shared.stop() }
 
-    /// The next batch; waits until it is whole. Nil when the plan is at its end or the loader was stopped.
-    /// - Throws: `DatasetError.badOption` where the plan names a position that the set does not have;
-    ///   `ImageError` where libjpeg cannot start.
+    /// Returns the next batch once it is complete; nil at the end of the plan or after `stop`.
+    ///
+    /// - Throws: `DatasetError.badOption` if the plan names a position that the set does not have;
+    ///   `ImageError` if libjpeg cannot start.
     public func next() throws -> HostBatch? { try shared.next() }
 
-    /// Ends the threads and waits for them; batches handed out stay valid.
+    /// Ends the threads and waits for them. Batches that were handed out stay valid.
     public func stop() { shared.stop() }
 
-    /// CPU seconds of the loader's threads so far.
+    /// The CPU seconds that the loader's threads have used so far.
     public var workerSeconds: Double { shared.times().worker }
 
-    /// Seconds that `next` has waited so far.
+    /// The seconds that `next` has waited so far.
     public var waitSeconds: Double { shared.times().wait }
 }
 
-/// What the threads and the consumer share; everything that changes is guarded by `condition`.
-/// The threads hold this and not the loader, so that a loader nobody holds ends them.
+/// The state that the threads and the consumer share; `condition` guards everything that changes.
+///
+/// The threads hold this and not the loader, so that they end when the loader is released.
 private final class LoaderState: @unchecked Sendable {
-    /// A batch on its way. Its slots are written without the lock, each by the one worker that took it.
+    /// A batch in the making. Each slot is written without the lock, by the worker that took it.
     final class Pending: @unchecked Sendable {
         var index = 0
         var shortSide = 1
@@ -72,7 +74,7 @@ private final class LoaderState: @unchecked Sendable {
         var taken = 0
         var left = 0
         var finished: HostBatch?
-        var slots: [PixelBuffer] = []
+        var slots: [ByteBuffer] = []
         var sizes: [(width: Int, height: Int)] = []
         var errors: [ImageError?] = []
         var isCached: [Bool] = []
@@ -84,7 +86,7 @@ private final class LoaderState: @unchecked Sendable {
     private let isCached: @Sendable (Int) -> Bool
     private let need: @Sendable (Int, Int) -> PixelNeed?
     private let plan: @Sendable (Int) -> [Int]?
-    private let pool: SlabPool
+    private let pool: BatchMemoryPool
 
     private let condition = NSCondition()
     private var queue: [Pending] = []
@@ -109,8 +111,8 @@ private final class LoaderState: @unchecked Sendable {
         self.isCached = isCached
         self.need = need
         self.plan = plan
-        // those read ahead, the one being filled and the one in use
-        pool = SlabPool(limit: prefetch + 2)
+        // Those read ahead, the one being filled and the one in use.
+        pool = BatchMemoryPool(limit: prefetch + 2)
     }
 
     func start(_ workers: Int) {
@@ -182,8 +184,7 @@ private final class LoaderState: @unchecked Sendable {
         condition.unlock()
     }
 
-    /// The next few slots to fill: of the oldest batch that has any. Waits where all are taken; nil when
-    /// there is nothing more to do.
+    /// Returns the next few slots to fill, of the oldest batch that has any; nil at the end.
     private func takeJob(secondsSinceLast seconds: inout Double) -> (pending: Pending, slots: Range<Int>)? {
         condition.lock()
         defer { condition.unlock() }
@@ -193,7 +194,7 @@ private final class LoaderState: @unchecked Sendable {
         while true {
             if stopped || failure != nil { return nil }
             if let pending = queue.first(where: { $0.taken < $0.samples.count }) {
-                // a few at a time: small images take about as long as taking the lock for each would
+                // A few at a time: decoding a small image takes about as long as taking the lock.
                 let start = pending.taken
                 pending.taken = min(pending.samples.count, start + 4)
                 return (pending, start..<pending.taken)
@@ -209,7 +210,7 @@ private final class LoaderState: @unchecked Sendable {
         let index = nextIndex
         condition.unlock()
         let samples = plan(index)
-        let wrong = samples?.first { !set.files.indices.contains($0) }
+        let wrong = samples?.first { !(0..<set.count).contains($0) }
         let cached = wrong == nil ? samples?.map(isCached) ?? [] : []
         let shortSide = samples == nil ? 1 : shortSides(index)
         condition.lock()
@@ -233,7 +234,7 @@ private final class LoaderState: @unchecked Sendable {
         pending.taken = 0
         pending.left = samples.count
         while pending.slots.count < samples.count {
-            pending.slots.append(PixelBuffer(capacity: 3 * shortSide * shortSide))
+            pending.slots.append(ByteBuffer(capacity: 3 * shortSide * shortSide))
         }
         pending.sizes = Array(repeating: (0, 0), count: samples.count)
         pending.errors = Array(repeating: nil, count: samples.count)
@@ -248,30 +249,29 @@ private final class LoaderState: @unchecked Sendable {
         let shortSide = pending.shortSide
         var size = (width: shortSide, height: shortSide)
         var failed: ImageError?
-        do throws(ImageError) {
-            let sample = pending.samples[slot]
+        let sample = pending.samples[slot]
+        do {
             size = try reader.read(
-                path: set.absolutePath(sample), shortSide: shortSide, into: buffer,
-                need: need(pending.index, sample))
+                set, sample, shortSide: shortSide, into: buffer, need: need(pending.index, sample))
         } catch {
-            failed = error
+            failed = ImageError(error, file: set.location(sample))
             buffer.reserve(3 * shortSide * shortSide)
             buffer.bytes.update(repeating: 128, count: 3 * shortSide * shortSide)
         }
-        // Arrays may not be written by two threads at once, even at different places.
+        // Two threads must not write to an array at once, even at different indices.
         condition.lock()
         pending.sizes[slot] = size
         pending.errors[slot] = failed
         condition.unlock()
     }
 
-    /// Counts slots as filled; whoever fills the last one puts the batch together.
+    /// Counts slots as filled. The worker that fills the last one assembles the batch.
     private func finish(_ pending: Pending, _ count: Int) {
         condition.lock()
         pending.left -= count
-        let whole = pending.left == 0
+        let isComplete = pending.left == 0
         condition.unlock()
-        guard whole else { return }
+        guard isComplete else { return }
         let batch = assemble(pending)
         condition.lock()
         pending.finished = batch
@@ -280,25 +280,18 @@ private final class LoaderState: @unchecked Sendable {
     }
 
     private func assemble(_ pending: Pending) -> HostBatch {
-        var records: [ImageRecord] = []
-        var offset = 0
-        for size in pending.sizes {
-            records.append(
-                ImageRecord(offset: Int64(offset), width: Int32(size.width), height: Int32(size.height)))
-            offset += (3 * size.width * size.height + 15) / 16 * 16
+        var images: [PackedImage] = []
+        for (width, height) in pending.sizes {
+            images.append(PackedImage(offset: images.last?.end ?? 0, width: width, height: height))
         }
-        let slab = pool.take(max(offset, 1))
-        for (slot, record) in records.enumerated() {
-            let count = 3 * Int(record.width) * Int(record.height)
-            slab.bytes.advanced(by: Int(record.offset)).copyMemory(
-                from: pending.slots[slot].bytes, byteCount: count)
+        let memory = pool.take(max(images.last?.end ?? 0, 1))
+        for (slot, image) in images.enumerated() {
+            memory.bytes.advanced(by: image.offset).copyMemory(
+                from: pending.slots[slot].bytes, byteCount: 3 * image.width * image.height)
         }
         return HostBatch(
-            index: pending.index, slab: slab, pool: pool, byteCount: offset, records: records,
-            labels: pending.samples.map { Int32(set.files[$0].label) },
-            weights: pending.errors.map { $0 == nil ? 1 : 0 },
-            failures: pending.errors.enumerated().compactMap { slot, error in
-                error.map { BatchFailure(slot: slot, sample: pending.samples[slot], error: $0) }
-            }, samples: pending.samples)
+            index: pending.index, samples: pending.samples,
+            labels: pending.samples.map { Int32(set.label($0)) }, images: images, errors: pending.errors,
+            memory: memory, pool: pool)
     }
 }

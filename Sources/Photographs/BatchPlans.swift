@@ -1,22 +1,22 @@
+import Basics
 import Randomness
 
-/// Which training files make up each mini-batch of one epoch.
+/// Says which training photographs make up each mini-batch of one epoch.
 ///
-/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1 files are left out);
-/// each epoch shuffles within a part; batch b is, micro-batch after micro-batch, the next `batchSize / microBatches` files of
-/// each part. The last incomplete batch is dropped. A function of its arguments alone: a run that is resumed,
-/// or cut over other ranks, sees the same batches.
+/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1
+/// photographs are left out); each epoch shuffles within a part; batch b is, micro-batch after micro-batch,
+/// the next `batchSize / microBatches` files of each part. The last incomplete batch is dropped. The plan
+/// depends only on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
 public struct EpochPlan: Sendable {
     public let batchSize: Int
     public let microBatches: Int
     public let batchCount: Int
-    /// For each part its files' positions in the set, in this epoch's order.
+    /// The positions in the set of each part's photographs, in this epoch's order.
     public let parts: [[Int]]
 
-    /// - Throws: `DatasetError.badOption` where the batch does not divide by the micro-batches or no batch can be
-    ///   filled.
+    /// - Throws: `DatasetError` if the micro-batches do not divide the batch or no batch can be filled.
     public init(count: Int, batchSize: Int, microBatches: Int = 1, seed: UInt64, epoch: Int)
-        throws(DatasetError)
+        throws
     {
         guard batchSize > 0 else {
             throw DatasetError(.badOption, "batch size \(batchSize): must be at least 1")
@@ -29,13 +29,10 @@ public struct EpochPlan: Sendable {
         let partSize = count / microBatches
         batchCount = partSize / (batchSize / microBatches)
         guard batchCount > 0 else {
-            let advice =
-                partSize > 0
-                ? "give --batch \(partSize * microBatches) or less" : "give fewer --micro-batches"
             let parts = microBatches > 1 ? " for \(microBatches) micro-batches" : ""
             throw DatasetError(
-                .badOption,
-                "--batch \(batchSize): there are only \(count) training photographs\(parts); \(advice)")
+                .batchTooLarge(largestBatch: partSize * microBatches),
+                "a batch of \(batchSize): there are only \(count) training photographs\(parts)")
         }
         self.batchSize = batchSize
         self.microBatches = microBatches
@@ -48,14 +45,14 @@ public struct EpochPlan: Sendable {
         }
     }
 
-    /// The positions of batch `index`, micro-batch after micro-batch; nil past the last.
+    /// Returns the positions of batch `index`, micro-batch after micro-batch; nil past the last.
     public func batch(_ index: Int) -> [Int]? {
         guard index >= 0 && index < batchCount else { return nil }
         let share = batchSize / microBatches
         return parts.flatMap { $0[index * share..<(index + 1) * share] }
     }
 
-    /// The positions of micro-batch `microBatch` of batch `index`: `batchSize / microBatches` of them; nil past the last.
+    /// Returns the positions of one micro-batch of batch `index`; nil past the last batch.
     public func batch(_ index: Int, microBatch: Int) -> [Int]? {
         guard index >= 0 && index < batchCount && parts.indices.contains(microBatch) else { return nil }
         let share = batchSize / microBatches
@@ -63,13 +60,13 @@ public struct EpochPlan: Sendable {
     }
 }
 
-/// Every file once, in the set's order; the last batch may be smaller.
+/// Takes every photograph once, in the set's order; the last batch may be smaller.
 public struct EvaluationPlan: Sendable {
     public let count: Int
     public let batchSize: Int
 
     /// - Throws: `DatasetError.badOption` for a batch size below 1.
-    public init(count: Int, batchSize: Int) throws(DatasetError) {
+    public init(count: Int, batchSize: Int) throws {
         guard batchSize > 0 else {
             throw DatasetError(.badOption, "batch size \(batchSize): must be at least 1")
         }
@@ -77,9 +74,9 @@ public struct EvaluationPlan: Sendable {
         self.batchSize = batchSize
     }
 
-    public var batchCount: Int { (count + batchSize - 1) / batchSize }
+    public var batchCount: Int { count.ceilDivided(by: batchSize) }
 
-    /// The positions of batch `index`; nil past the last.
+    /// Returns the positions of batch `index`; nil past the last.
     public func batch(_ index: Int) -> [Int]? {
         guard index >= 0 && index < batchCount else { return nil }
         return Array(index * batchSize..<min(count, (index + 1) * batchSize))

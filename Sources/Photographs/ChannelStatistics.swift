@@ -1,23 +1,22 @@
-import Foundation
+import Basics
 import Synchronization
 
-/// Mean and deviation of red, green and blue on the scale 0…1, over all pixels of the resized images.
+/// Holds mean and deviation of red, green and blue on the scale 0…1, over all pixels of resized photographs.
 public struct ChannelStatistics: Sendable, Equatable {
     /// Three numbers each.
     public let mean: [Double]
     public let deviation: [Double]
-    /// Images that were read.
+    /// How many photographs were read.
     public let imageCount: Int
-    /// Images that could not be read, in the set's order.
+    /// Why the other photographs could not be read, in the set's order.
     public let failures: [ImageError]
 }
 
 extension ImageSet {
-    /// Reads every image of the set at `shortSide` and measures it. The sums are whole numbers, so the result
-    /// does not depend on `workers`.
+    /// Reads every photograph at `shortSide` and measures it.
     ///
-    /// A channel without any variation gets deviation 1 (one may divide by it); a set without any readable
-    /// image mean 0.
+    /// The sums are whole numbers, so the result does not depend on `workers`. A channel without any
+    /// variation has deviation 1, because it is divided by; a set without any readable photograph has mean 0.
     public func channelStatistics(shortSide: Int, workers: Int) -> ChannelStatistics {
         struct Sums {
             var sum = SIMD4<UInt64>()
@@ -28,24 +27,23 @@ extension ImageSet {
         }
         final class Total: Sendable { let sums = Mutex(Sums()) }
         let total = Total()
-        // Runs of files for each worker: a reader's buffers and the lock are then worth it.
+        // Each worker takes runs of files, which spreads the cost of a reader's buffers and of the lock.
         let run = 32
-        runWorkers(workers, count: (count + run - 1) / run) { _, item in
+        runWorkers(workers, count: count.ceilDivided(by: run)) { _, item in
             var sums = Sums()
-            let buffer = PixelBuffer()
-            do throws(ImageError) {
+            let buffer = ByteBuffer()
+            do {
                 let reader = try ImageReader()
                 for index in item * run..<min(count, (item + 1) * run) {
-                    do throws(ImageError) {
-                        let size = try reader.read(
-                            path: absolutePath(index), shortSide: shortSide, into: buffer)
+                    do {
+                        let size = try reader.read(self, index, shortSide: shortSide, into: buffer)
                         let pixels = size.width * size.height
                         add(buffer.bytes, pixels: pixels, &sums.sum, &sums.squares)
                         sums.pixels += UInt64(pixels)
                         sums.images += 1
-                    } catch { sums.failures.append((index, error)) }
+                    } catch { sums.failures.append((index, ImageError(error, file: location(index)))) }
                 }
-            } catch { sums.failures.append((item * run, error)) }
+            } catch { sums.failures.append((item * run, ImageError(error, file: "libjpeg"))) }
             total.sums.withLock { all in
                 all.sum &+= sums.sum
                 all.squares &+= sums.squares

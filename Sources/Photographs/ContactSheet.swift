@@ -1,15 +1,15 @@
-/// Pictures of one size side by side, each with a caption below.
+/// Draws pictures of one size side by side, each with a caption below.
 public enum ContactSheet {
-    /// - Parameters:
-    ///   - panels: pictures of the same size with captions of one or more lines; capital letters, digits and
-    ///     some signs can be drawn, others are left out.
-    ///   - columns: of the sheet.
+    /// Draws a sheet of at most `columns` panels side by side.
+    ///
+    /// - Parameter panels: pictures of the same size with captions; characters other than letters, digits and
+    ///   some signs are left out.
     /// - Precondition: there is a panel.
     public static func draw(_ panels: [(image: DecodedImage, caption: String)], columns: Int) -> DecodedImage
     {
         precondition(!panels.isEmpty && columns > 0)
         let (width, height) = (panels[0].image.width, panels[0].image.height)
-        // Letters grow with the panels, so that they can be read where the sheet is shown small.
+        // Letters grow with the panels, so that they can be read if the sheet is shown small.
         let scale = max(1, width / 128)
         let lines = panels.map { wrapped($0.caption, characters: (width + scale) / (6 * scale)) }
         let lineHeight = 10 * scale
@@ -40,7 +40,7 @@ public enum ContactSheet {
         return DecodedImage(width: sheetWidth, height: sheetHeight, pixels: pixels)
     }
 
-    /// The caption's lines, broken between words where they are longer than this.
+    /// Breaks a caption into lines between words.
     private static func wrapped(_ caption: String, characters: Int) -> [String] {
         caption.split(separator: "\n", omittingEmptySubsequences: false).flatMap { line in
             line.split(separator: " ").reduce(into: [""]) { lines, word in
@@ -77,7 +77,7 @@ public enum ContactSheet {
         }
     }
 
-    /// Seven rows of five dots, the leftmost dot the highest bit.
+    /// The letters: seven rows of five dots, with the leftmost dot in the highest bit.
     private static let glyphs: [Character: [UInt8]] = [
         "A": [14, 17, 17, 31, 17, 17, 17], "B": [30, 17, 17, 30, 17, 17, 30],
         "C": [14, 17, 16, 16, 16, 17, 14], "D": [30, 17, 17, 17, 17, 17, 30],

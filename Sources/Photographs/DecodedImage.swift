@@ -1,8 +1,8 @@
-/// An upright picture in memory.
+/// Holds an upright picture in memory.
 public struct DecodedImage: Sendable, Equatable {
     public let width: Int
     public let height: Int
-    /// RGB interleaved, 3 bytes a pixel, rows from the top, no padding: `height * width * 3` bytes.
+    /// RGB, rows from the top without gaps: `height * width * 3` bytes.
     public let pixels: [UInt8]
 
     /// - Precondition: `pixels.count == 3 * width * height`.
@@ -15,8 +15,9 @@ public struct DecodedImage: Sendable, Equatable {
         self.pixels = pixels
     }
 
-    /// The same picture with its shorter side brought to `shortSide`, up or down, antialiased (see
-    /// `Resizer`). A picture that has the size already keeps its bytes.
+    /// Returns the picture resized to a shorter side of `shortSide` (see `Resizer`).
+    ///
+    /// A picture that has the size already keeps its bytes.
     public func resized(shortSide: Int) -> DecodedImage {
         let (newWidth, newHeight) = Resizer.size(width: width, height: height, shortSide: shortSide)
         if (newWidth, newHeight) == (width, height) { return self }

@@ -1,16 +1,16 @@
 import Foundation
 
-/// The names in one folder, sorted by their bytes (which for UTF-8 is the order of Unicode scalars), hidden
-/// ones left out.
+/// Lists the names in one folder, except hidden ones.
+///
+/// Names are sorted by their bytes, which for UTF-8 is the order of Unicode scalars.
 struct FolderListing {
     var folders: [String] = []
     var images: [String] = []
-    /// Files that are neither folders nor end in .jpg or .jpeg.
+    /// How many other files there are: neither folders nor .jpg or .jpeg.
     var otherCount = 0
 
-    /// Asks for a file's status only where the directory entry does not tell its type, so a million files
-    /// need no million calls.
-    init(path: String) throws(DatasetError) {
+    /// Reads the folder's entries. A file costs a system call only if its entry lacks a type or is a link.
+    init(path: String) throws {
         guard let directory = opendir(path) else { throw Self.error(path) }
         defer { closedir(directory) }
         var folderNames = Names()
@@ -47,7 +47,7 @@ struct FolderListing {
         return stat(full, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// `.jpg` or `.jpeg` in any case, with something before it.
+    /// Whether a name ends in `.jpg` or `.jpeg` in any case, with something before it.
     private static func isJPEG(_ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
         func ends(_ suffix: StaticString) -> Bool {
             let length = suffix.utf8CodeUnitCount
@@ -77,7 +77,7 @@ struct FolderListing {
     }
 }
 
-/// Names as bytes, one behind the other: sorting strings one by one takes several times longer.
+/// Holds names as bytes, one behind the other: sorting strings takes several times longer.
 private struct Names {
     private var bytes: [UInt8] = []
     private var starts: [Int] = [0]

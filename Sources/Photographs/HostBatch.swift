@@ -1,16 +1,18 @@
-import Foundation
+import Basics
 import Synchronization
 
-/// Where one image lies in a batch's bytes. Laid out as the C struct { int64_t offset; int32_t width, height;
-/// }, for the device.
-public struct ImageRecord: Sendable, Equatable, BitwiseCopyable {
-    /// Bytes from the start of `HostBatch.pixels`, a multiple of 16.
-    public let offset: Int64
-    public let width: Int32
-    public let height: Int32
+/// Says where the pixels of one photograph are in a batch's bytes.
+public struct PackedImage: Sendable, Equatable {
+    /// The distance in bytes from the start of `HostBatch.pixels`, a multiple of 16.
+    public let offset: Int
+    public let width: Int
+    public let height: Int
+
+    /// Where the next photograph may begin.
+    var end: Int { (offset + 3 * width * height).roundedUp(to: 16) }
 }
 
-/// A file of a batch that could not be used.
+/// Describes a photograph of a batch that could not be used.
 public struct BatchFailure: Sendable {
     /// Position in the batch.
     public let slot: Int
@@ -19,59 +21,63 @@ public struct BatchFailure: Sendable {
     public let error: ImageError
 }
 
-/// Decoded images with their labels, in the order that the plan gives.
+/// Holds the decoded photographs of one mini-batch with their labels, in the plan's order.
 ///
-/// Its memory is used again for a later batch once `release()` is called or the last reference goes.
+/// The memory is used again for a later batch after `release()` or when the last reference goes.
 public final class HostBatch: @unchecked Sendable {
-    /// Number of the batch in the plan.
+    /// The batch's number in the plan.
     public let index: Int
-    /// RGB interleaved bytes of all images, page-aligned; a row of an image is 3 · width bytes. Not to be
-    /// read after `release()`.
+    /// The RGB bytes of all photographs, page-aligned, rows without gaps. Must not be read after `release()`.
     public let pixels: UnsafeRawPointer
-    /// Bytes of `pixels` in use.
+    /// How many bytes of `pixels` are in use.
     public let byteCount: Int
-    public let records: [ImageRecord]
+    public let images: [PackedImage]
     public let labels: [Int32]
-    /// 1, or 0 for a file that could not be used: its slot holds a grey square of the short side.
+    /// 1 for each photograph; 0 for one that could not be used, whose slot holds a grey square.
     public let weights: [Float]
     public let failures: [BatchFailure]
-    /// Each image's position in the set.
+    /// Each photograph's position in the set.
     public let samples: [Int]
-    private let slab: Mutex<Slab?>
-    private let pool: SlabPool
+    private let memory: Mutex<BatchMemory?>
+    private let pool: BatchMemoryPool
 
-    public var count: Int { records.count }
+    public var count: Int { images.count }
 
+    /// - Parameters:
+    ///   - images: where `memory` holds the photographs, one behind the other.
+    ///   - errors: why a photograph could not be used, nil for all others.
     init(
-        index: Int, slab: Slab, pool: SlabPool, byteCount: Int, records: [ImageRecord], labels: [Int32],
-        weights: [Float], failures: [BatchFailure], samples: [Int]
+        index: Int, samples: [Int], labels: [Int32], images: [PackedImage], errors: [ImageError?],
+        memory: BatchMemory, pool: BatchMemoryPool
     ) {
         self.index = index
-        pixels = UnsafeRawPointer(slab.bytes)
-        self.byteCount = byteCount
-        self.records = records
-        self.labels = labels
-        self.weights = weights
-        self.failures = failures
         self.samples = samples
-        self.slab = Mutex(slab)
+        self.labels = labels
+        self.images = images
+        weights = errors.map { $0 == nil ? 1 : 0 }
+        failures = errors.enumerated().compactMap { slot, error in
+            error.map { BatchFailure(slot: slot, sample: samples[slot], error: $0) }
+        }
+        pixels = UnsafeRawPointer(memory.bytes)
+        byteCount = images.last?.end ?? 0
+        self.memory = Mutex(memory)
         self.pool = pool
     }
 
     deinit { release() }
 
-    /// Gives the memory back; may be called more than once.
+    /// Gives the memory back. Further calls do nothing.
     public func release() {
-        let taken = slab.withLock { slab in
-            defer { slab = nil }
-            return slab
+        let taken = memory.withLock { memory in
+            defer { memory = nil }
+            return memory
         }
         if let taken { pool.give(taken) }
     }
 }
 
-/// Page-aligned memory for one batch.
-final class Slab: @unchecked Sendable {
+/// Holds page-aligned memory for one batch.
+final class BatchMemory: @unchecked Sendable {
     let bytes: UnsafeMutableRawPointer
     let capacity: Int
 
@@ -83,21 +89,21 @@ final class Slab: @unchecked Sendable {
     deinit { bytes.deallocate() }
 }
 
-/// Slabs that wait to be filled again: fresh memory of this size costs a page fault every 4 KiB.
-final class SlabPool: Sendable {
-    private let free = Mutex<[Slab]>([])
+/// Keeps memory that waits to be filled again: fresh memory costs a page fault for every 4 KiB.
+final class BatchMemoryPool: Sendable {
+    private let free = Mutex<[BatchMemory]>([])
     private let limit: Int
 
     init(limit: Int) { self.limit = limit }
 
-    func take(_ count: Int) -> Slab {
-        let found: Slab? = free.withLock { free in
-            // too small ones are dropped, so that the pool grows to the size in use
-            while let slab = free.popLast() { if slab.capacity >= count { return slab } }
+    func take(_ count: Int) -> BatchMemory {
+        let found: BatchMemory? = free.withLock { free in
+            // Memory that is too small is dropped, so that the pool grows to the size in use.
+            while let memory = free.popLast() { if memory.capacity >= count { return memory } }
             return nil
         }
-        return found ?? Slab(capacity: (count + count / 8 + 4095) / 4096 * 4096)
+        return found ?? BatchMemory(capacity: (count + count / 8).roundedUp(to: 4096))
     }
 
-    func give(_ slab: Slab) { free.withLock { if $0.count < limit { $0.append(slab) } } }
+    func give(_ memory: BatchMemory) { free.withLock { if $0.count < limit { $0.append(memory) } } }
 }

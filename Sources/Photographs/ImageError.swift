@@ -1,25 +1,29 @@
-/// What there is to say of a path that does not exist because its name in the folder is not UTF-8; a name's
-/// other bytes become U+FFFD.
+/// Says why a path does not exist if its name in the folder is not UTF-8: other bytes are read as U+FFFD.
 func nameProblem(_ path: String) -> String? {
     path.contains("\u{FFFD}") ? "its name is not UTF-8; rename it" : nil
 }
 
-/// Why one image file cannot be used. Its description names the file, what was found and what to do.
+/// Says why one photograph cannot be used: the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
         case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge, unsupported
     }
 
     public let kind: Kind
-    /// The file's path as the caller gave it.
+    /// Where the photograph is; see `PhotographSource.location`.
     public let file: String
-    /// What was found, in few words; may be empty.
+    /// What was found, in a few words; may be empty.
     public let detail: String
 
     public init(_ kind: Kind, file: String, detail: String = "") {
         self.kind = kind
         self.file = file
         self.detail = detail
+    }
+
+    /// Turns an error of any kind, such as a source's own, into one about a photograph.
+    init(_ error: any Error, file: String) {
+        self = error as? ImageError ?? ImageError(.unreadable, file: file, detail: "\(error)")
     }
 
     public var description: String {
@@ -30,27 +34,39 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
         case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"
         case .notJPEG:
-            "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in .jpg or .jpeg"
+            "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in "
+                + ".jpg or .jpeg"
         case .truncated:
             "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
         case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
         case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
         case .unsupported:
-            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or progressive JPEG"
+            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or "
+                + "progressive JPEG"
         }
     }
 }
 
-/// Why a folder of images, a plan or an output folder cannot be used.
+/// Says why photographs, a plan or an output folder cannot be used.
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
-    public enum Kind: Sendable, CaseIterable {
+    public enum Kind: Sendable, Equatable {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
             emptyClass, unknownClass
         case badOption, outputExists, cannotWrite
+        /// The photographs do not fill a mini-batch; they would fill one of `largestBatch`, if that is not 0.
+        case batchTooLarge(largestBatch: Int)
     }
 
     public let kind: Kind
     public let description: String
+
+    /// Whether a value that the user gave is wrong.
+    public var isUsage: Bool {
+        switch kind {
+        case .badOption, .batchTooLarge: true
+        default: false
+        }
+    }
 
     public init(_ kind: Kind, _ description: String) {
         self.kind = kind

@@ -1,51 +1,36 @@
 import CJPEG
 import Foundation
 
-/// What a file may claim before memory is spent on it.
+/// Limits what a file may claim before memory is allocated for it.
 enum ImageLimits {
     /// 100 megapixels: 300 MB decoded.
     static let pixels = 100_000_000
     /// libjpeg's own limit.
     static let side = 65_500
-    /// Bytes of a file.
+    /// The largest file in bytes.
     static let fileBytes = 1 << 30
 }
 
-/// Decodes a JPEG file's bytes to an upright RGB picture: grey, CMYK and YCCK are converted, EXIF orientation
-/// is applied.
+/// Decodes a JPEG file's bytes to an upright RGB picture.
+///
+/// Grey, CMYK and YCCK are converted, and the EXIF orientation is applied.
 ///
 /// - Parameters:
-///   - shortSide: when given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, its shorter side
-///     never below this.
+///   - shortSide: if given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, with a shorter side
+///     that is not below this.
 ///   - name: how errors name the file.
 /// - Throws: `ImageError`: empty, not a JPEG, truncated, damaged, too large, unsupported.
-public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws(ImageError)
+public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws
     -> DecodedImage
 {
     let decoder = try JPEGDecoder()
-    // typed throws do not pass through the standard library's rethrowing closures
-    let result = bytes.withUnsafeBytes { raw in
-        Result { () throws(ImageError) in try decoder.decode(raw, shortSide: shortSide, name: name) }
-    }
-    let size = try result.get()
+    let size = try bytes.withUnsafeBytes { try decoder.decode($0, shortSide: shortSide, name: name) }
     return DecodedImage(
         width: size.width, height: size.height,
         pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
 }
 
-/// Reads and decodes one file as the loader does: decoded, turned upright, its shorter side resized to
-/// `shortSide`.
-/// - Throws: `ImageError`.
-public func loadImage(path: String, shortSide: Int) throws(ImageError) -> DecodedImage {
-    let reader = try ImageReader()
-    let buffer = PixelBuffer()
-    let size = try reader.read(path: path, shortSide: shortSide, into: buffer)
-    return DecodedImage(
-        width: size.width, height: size.height,
-        pixels: Array(UnsafeBufferPointer(start: buffer.bytes, count: 3 * size.width * size.height)))
-}
-
-/// How the samples stand in a JPEG file.
+/// Names how a JPEG file stores colours.
 package enum JPEGColour: UInt32, CaseIterable {
     case grey, rgb, ycc, cmyk, ycck
     package var channels: Int { self == .grey ? 1 : self == .cmyk || self == .ycck ? 4 : 3 }
@@ -53,17 +38,18 @@ package enum JPEGColour: UInt32, CaseIterable {
 
 /// Encodes an RGB picture as a JPEG file with chroma at half size.
 /// - Parameter quality: 1…100, libjpeg's scale.
-/// - Throws: `ImageError` where a side is above 65,500 or memory is short.
-public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws(ImageError) -> [UInt8] {
+/// - Throws: `ImageError` if a side is above 65,500 or memory is short.
+public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws -> [UInt8] {
     try encodeJPEG(image.pixels, width: image.width, height: image.height, stored: .ycc, quality: quality)
 }
 
-/// CMYK samples are written as they are given (libjpeg marks them as Adobe's, so 255 means no ink).
+/// Encodes samples of any kind of colour. CMYK is written as given: in Adobe's form, where 255 means no ink.
+///
 /// - Parameter chroma: pixels across and down that share a sample of chroma, in YCC: 1, 2 or 4.
 package func encodeJPEG(
     _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2),
     quality: Int, progressive: Bool = false
-) throws(ImageError) -> [UInt8] {
+) throws -> [UInt8] {
     precondition(pixels.count == width * height * stored.channels, "pixels do not match the size")
     var output: UnsafeMutablePointer<UInt8>?
     var count = 0
@@ -82,13 +68,13 @@ private func text(_ message: [CChar]) -> String {
     String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
-/// Decodes picture after picture, with libjpeg's state and the output kept between them. For one thread.
+/// Decodes pictures on one thread, and keeps libjpeg's state and the output's memory between them.
 final class JPEGDecoder {
     private let decoder: OpaquePointer
-    private var decoded = PixelBuffer()
-    private var turned = PixelBuffer()
+    private var decoded = ByteBuffer()
+    private var turned = ByteBuffer()
 
-    init() throws(ImageError) {
+    init() throws {
         guard let created = cjpeg_decoder_create() else {
             throw ImageError(.unreadable, file: "libjpeg", detail: "out of memory")
         }
@@ -97,18 +83,18 @@ final class JPEGDecoder {
 
     deinit { cjpeg_decoder_destroy(decoder) }
 
-    /// The picture decoded last: RGB, upright; valid until the next `decode`.
+    /// The last picture: RGB, upright; valid until the next `decode`.
     var pixels: UnsafeMutablePointer<UInt8> { decoded.bytes }
 
-    /// libjpeg's warnings about the picture decoded last; the harmless ones do not stop it.
+    /// The number of libjpeg's warnings about the last picture, harmless ones included.
     var warnings: Int { Int(cjpeg_decoder_warnings(decoder)) }
 
-    /// Returns the size of the upright picture in `pixels`.
+    /// Decodes a file to `pixels` and returns the size of the upright picture.
     ///
     /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything.
-    ///   What is damaged is found all the same.
+    ///   Damage outside of them is found too.
     func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil)
-        throws(ImageError) -> (width: Int, height: Int)
+        throws -> (width: Int, height: Int)
     {
         guard let base = bytes.baseAddress, !bytes.isEmpty else { throw ImageError(.empty, file: name) }
         var header = cjpeg_header()
@@ -122,8 +108,8 @@ final class JPEGDecoder {
         try check(cjpeg_decoder_start(decoder, Int32(numerator), &width, &height), name)
         let size = (width: Int(width), height: Int(height))
         decoded.reserve(3 * size.width * size.height)
-        // Turned pictures are rare. Many scans are read as a whole before the first row comes, which is most
-        // of their time.
+        // Turned pictures are rare. A file of many scans is read completely before its first row, which takes
+        // most of the time.
         if let need, header.orientation == 1, !header.many_scans {
             try read(need(size.width, size.height), width: size.width, height: size.height, name)
             return size
@@ -138,12 +124,14 @@ final class JPEGDecoder {
         return upright
     }
 
-    /// Columns beside the box that are decoded too: libjpeg interpolates chroma from the neighbour on each
-    /// side, has none at its own edge, and does not interpolate where a single column of chroma comes.
+    /// The number of columns beside the box that are decoded too.
+    ///
+    /// libjpeg interpolates chroma from the neighbour on each side. It has none at the edge, and does not
+    /// interpolate a single column of chroma.
     private static let margin = 2
 
-    /// Decodes the pixels in `box`, each to its place in the whole picture.
-    private func read(_ box: PixelBox, width: Int, height: Int, _ name: String) throws(ImageError) {
+    /// Decodes the pixels in `box` to their positions in the complete picture.
+    private func read(_ box: PixelBox, width: Int, height: Int, _ name: String) throws {
         var first = UInt32(max(0, box.columns.lowerBound - Self.margin))
         var columns = UInt32(min(width, box.columns.upperBound + Self.margin)) - first
         try check(cjpeg_decoder_crop(decoder, &first, &columns), name)
@@ -152,8 +140,8 @@ final class JPEGDecoder {
         let above = box.rows.lowerBound
         if above > 0 { try check(cjpeg_decoder_skip(decoder, UInt32(above)), name) }
         try check(cjpeg_decoder_read(decoder, target + above * stride, stride, UInt32(box.rows.count)), name)
-        // The data below is read too, so that a damaged file is one whatever is needed of it: libjpeg leaves
-        // it when the last row is skipped.
+        // The data below is read too, so that damage is found anywhere in the file: libjpeg does not read it
+        // if the last row is skipped.
         let below = height - box.rows.upperBound
         if below > 1 { try check(cjpeg_decoder_skip(decoder, UInt32(below - 1)), name) }
         if below > 0 {
@@ -161,14 +149,15 @@ final class JPEGDecoder {
         }
     }
 
-    /// Eighths of the size to decode at. libjpeg has vector code for 1/1, 1/2 and 1/4 only: 5/8 or 6/8 would
-    /// take longer than 1/1.
+    /// Returns the eighths of the size to decode at.
+    ///
+    /// libjpeg has vector code only for 1/1, 1/2 and 1/4: 5/8 or 6/8 would take longer than 1/1.
     static func scaleNumerator(short: Int, target: Int?) -> Int {
         guard let target else { return 8 }
         return [1, 2, 4].first { (short * $0 + 7) / 8 >= target } ?? 8
     }
 
-    private func check(_ status: cjpeg_status, _ name: String) throws(ImageError) {
+    private func check(_ status: cjpeg_status, _ name: String) throws {
         guard status != CJPEG_OK else { return }
         throw Self.error(status, file: name, detail: String(cString: cjpeg_decoder_message(decoder)))
     }
@@ -191,13 +180,13 @@ final class JPEGDecoder {
     }
 }
 
-/// Undoes an EXIF orientation (2…8): writes the upright picture into `target`, returns its size.
+/// Undoes an EXIF orientation (2…8): writes the upright picture to `target` and returns its size.
 func turnUpright(
     _ source: UnsafePointer<UInt8>, width: Int, height: Int, orientation: Int,
     _ target: UnsafeMutablePointer<UInt8>
 ) -> (width: Int, height: Int) {
-    // Where the source's first pixel goes, and the steps in the target (in pixels) for one pixel right and
-    // one row down in the source.
+    // The position of the source's first pixel in the target, and the steps there for one pixel right and one
+    // row down in the source.
     let (newWidth, newHeight) = orientation >= 5 ? (height, width) : (width, height)
     let lastColumn = newWidth - 1
     let lastRow = (newHeight - 1) * newWidth

@@ -1,4 +1,4 @@
-/// A rectangle of a picture's pixels; not empty.
+/// Describes a rectangle of a picture's pixels, which is not empty.
 public struct PixelBox: Sendable, Equatable {
     public var columns: Range<Int>
     public var rows: Range<Int>
@@ -8,10 +8,9 @@ public struct PixelBox: Sendable, Equatable {
         self.rows = rows
     }
 
-    /// All of a picture.
+    /// Makes the box of a complete picture.
     public init(width: Int, height: Int) { self.init(columns: 0..<width, rows: 0..<height) }
 }
 
-/// Says which pixels of a resized picture will be read, from its width and height; the others may hold
-/// anything.
+/// Returns the pixels of a resized picture that will be read; the others may hold anything.
 public typealias PixelNeed = (_ width: Int, _ height: Int) -> PixelBox

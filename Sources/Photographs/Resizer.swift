@@ -1,14 +1,16 @@
-import Foundation
+import Basics
 
-/// Antialiased resizing of RGB bytes: separable, with a triangle filter as wide as one output pixel's step in
-/// the source (bilinear when enlarging, a weighted mean when reducing: the definition Pillow calls BILINEAR).
+/// Resizes RGB bytes with antialiasing.
 ///
-/// Float sums in a fixed order and one rounding at the end, half to even: the same bytes on every machine.
-/// Keeps its tables and rows between calls: one instance a thread.
+/// The filter is separable: a triangle as wide as one output pixel's step in the source, which Pillow calls
+/// BILINEAR (bilinear when enlarging, a weighted mean when reducing). Floats are added in a fixed order and
+/// rounded once, half to even, so the bytes are the same on every machine. Tables and rows are kept between
+/// calls: each thread needs its own instance.
 final class Resizer {
-    /// For each output position the first source position and its weights. All have `taps` weights, zeros
-    /// behind the last one needed: a loop of the same length everywhere is predicted, one of two to four
-    /// turns is not and takes twice as long.
+    /// Holds the first source position and the weights of each output position.
+    ///
+    /// All positions have `taps` weights, with zeros behind the last one needed: processors predict a loop of
+    /// constant length, while one of two to four turns takes twice as long.
     private struct Axis {
         let from: Int
         let to: Int
@@ -45,7 +47,7 @@ final class Resizer {
             )
         }
 
-        /// The positions that those in `range` are made of.
+        /// Returns the source positions that those in `range` are made of.
         func source(of range: Range<Int>) -> Range<Int> {
             first[range.lowerBound]..<(first[range.upperBound - 1] + count[range.upperBound - 1])
         }
@@ -60,15 +62,14 @@ final class Resizer {
 
     deinit { rows.deallocate() }
 
-    /// The size of a picture whose shorter side becomes `shortSide`; the longer side keeps the proportion,
-    /// rounded.
+    /// Returns the size with a shorter side of `shortSide` in about the same proportion.
     static func size(width: Int, height: Int, shortSide: Int) -> (width: Int, height: Int) {
         let short = min(width, height)
         let long = (max(width, height) * shortSide + short / 2) / short
         return width <= height ? (shortSide, long) : (long, shortSide)
     }
 
-    /// The pixels of the source that `resize` reads for `box`.
+    /// Returns the pixels of the source that `resize` reads for `box`.
     func source(of box: PixelBox, width: Int, height: Int, newWidth: Int, newHeight: Int) -> PixelBox {
         if width == newWidth && height == newHeight { return box }
         prepare(width: width, height: height, newWidth: newWidth, newHeight: newHeight)
@@ -84,7 +85,7 @@ final class Resizer {
         }
     }
 
-    /// Writes the pixels of a picture of `newWidth` × `newHeight` that lie in `box`, or all of them.
+    /// Writes the pixels in `box`, or all, of the picture of `newWidth` × `newHeight`.
     func resize(
         _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>,
         newWidth: Int, newHeight: Int, box: PixelBox? = nil
@@ -100,10 +101,10 @@ final class Resizer {
         prepare(width: width, height: height, newWidth: newWidth, newHeight: newHeight)
         let columns = horizontal.source(of: box.columns)
 
-        // A ring of source rows as floats, each converted once, and behind it the row that is their weighted
-        // sum. Rows are padded with zeros: the last pixels' taps read past the end, and a pixel's vector of
-        // four one float further.
-        let stride = (3 * (width + horizontal.taps) + 1 + 15) / 16 * 16
+        // A ring of source rows as floats, each converted once, and behind it their weighted sum. Rows are
+        // padded with zeros: the last pixels' taps read past the end, and a pixel's vector of four one float
+        // further.
+        let stride = (3 * (width + horizontal.taps) + 1).roundedUp(to: 16)
         let ring = vertical.taps
         let needed = (ring + 1) * stride
         if needed > rowsCapacity {
@@ -175,7 +176,7 @@ final class Resizer {
                         base.loadUnaligned(fromByteOffset: at + tap * 12, as: SIMD4<Float>.self)
                         * weights[x * taps + tap]
                 }
-                // Adding 2^23 rounds to a whole number that then is the lowest bits of the float.
+                // Adding 2^23 rounds to a whole number in the lowest bits of the float.
                 let whole = unsafeBitCast(total + 8_388_608, to: SIMD4<UInt32>.self)
                 target[3 * x] = UInt8(truncatingIfNeeded: whole.x)
                 target[3 * x + 1] = UInt8(truncatingIfNeeded: whole.y)

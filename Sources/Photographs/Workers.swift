@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Runs `body` for each of 0..<count on `workers` threads of its own and returns when all are done.
+/// Runs `body` for each of 0..<count on new threads and returns when all are done.
+///
 /// `body` gets the worker's number and the item's; each worker takes the next item that is free.
 package func runWorkers(
     _ workers: Int, count: Int, _ body: @escaping @Sendable (_ worker: Int, _ item: Int) -> Void
@@ -30,7 +31,7 @@ private final class SharedCounter: Sendable {
     init(_ value: consuming Atomic<Int>) { self.value = value }
 }
 
-/// Seconds of CPU that the calling thread has used.
+/// Returns the CPU seconds that the calling thread has used.
 package func threadSeconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)

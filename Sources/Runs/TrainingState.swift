@@ -28,7 +28,7 @@ package struct TrainingState: Codable, Equatable {
     package var version: String
     package var options: TrainingOptions
     package var device: String
-    /// A hash of the set's files: their names, classes and sizes.
+    /// The photographs' fingerprint.
     package var data: String
     /// Of each convolution.
     package var algorithms: [String]
@@ -171,7 +171,7 @@ package struct TrainingState: Codable, Equatable {
             "the program's version", version, now.version,
             "resume with that version, or train a new run from this one with --init")
         try require(
-            "the photographs' fingerprint (names, classes, sizes)", data, now.data,
+            "the photographs' fingerprint (names, classes, a sample of sizes)", data, now.data,
             "files were added, removed or changed in \(now.options.data): restore them, or train a new run from this one with --init"
         )
         try require(
@@ -180,27 +180,5 @@ package struct TrainingState: Codable, Equatable {
         try require(
             "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
             Tuning.text(now.tuning, unlike: tuning), "train a new run from this one with --init")
-    }
-}
-
-extension Dataset {
-    /// A hash of every file's path below the root, class and size, in order: sets with the same files have
-    /// the same one.
-    package var fingerprint: String {
-        // FNV-1a, 64 bits: it need only notice accidents.
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-        func add(_ bytes: some Sequence<UInt8>) {
-            for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
-        }
-        for set in [training, validation] {
-            for index in 0..<set.count {
-                let file = set.files[index]
-                var status = stat()
-                let size = stat(set.absolutePath(index), &status) == 0 ? Int(status.st_size) : -1
-                add("\(file.path)\n\(classes[file.label])\n\(size)\n".utf8)
-            }
-            add([0])
-        }
-        return String(hash, radix: 16)
     }
 }

@@ -51,10 +51,7 @@ extension Trainer {
     private static func defaultShortSide(_ set: ImageSet, imageSize: Int) -> Int {
         let sample = set.statisticsSample(limit: 16)
         let sides = (0..<sample.count).compactMap { index -> Int? in
-            guard let bytes = FileManager.default.contents(atPath: sample.absolutePath(index)),
-                let image = try? decodeJPEG(Array(bytes), shortSide: nil)
-            else { return nil }
-            return min(image.width, image.height)
+            (try? sample.decoded(index, shortSide: nil)).map { min($0.width, $0.height) }
         }
         return !sides.isEmpty && sides.allSatisfy { $0 == imageSize }
             ? imageSize : ModelDescription.usualShortSide(imageSize: imageSize)

@@ -122,7 +122,7 @@ public final class Trainer {
                     ("--\($0.name)", $0.text(options) ?? "left open")
                 } + [
                     ("the list of classes", dataset.classes.joined(separator: ", ")),
-                    ("the photographs' fingerprint (names, classes, sizes)", dataset.fingerprint),
+                    ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
                 ])
         if dataset.ignoredFileCount > 0 {
             report(.note("\(dataset.ignoredFileCount) files are not .jpg or .jpeg and were left alone"))

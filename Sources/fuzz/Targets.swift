@@ -335,7 +335,7 @@ struct JPEGTarget: Target {
 
     func check(_ bytes: [UInt8]) throws -> Bool {
         let first: DecodedImage
-        do throws(ImageError) { first = try decodeJPEG(bytes) } catch { return false }
+        do { first = try decodeJPEG(bytes) } catch is ImageError { return false }
         guard first.width > 0, first.height > 0, first.pixels.count == 3 * first.width * first.height else {
             throw Finding(
                 description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")

@@ -10,46 +10,53 @@ struct AugmentCommand: ParsableCommand {
         commandName: "augment",
         abstract: "Show what augmentation does to a photograph, with the kernel that training uses.",
         discussion: """
-            trainer augment IMAGE --out sheet.png: the panels of the paper's figure 5.
-            trainer augment IMAGE --random 24 --seed 7 --out sheet.png: what training would see.
-            trainer augment --replay SAMPLE --epoch E --data DIR --out sample.png: what a run with this seed sees of one image of its training set.
-            trainer augment --counts: how many images each kind makes of one, beside the paper's numbers.
+            trainer augment IMAGE --out sheet.png
+              Draw the panels of the paper's figure 5.
+            trainer augment IMAGE --random 24 --seed 7 --out sheet.png
+              Draw what training would see of a photograph in 24 draws.
+            trainer augment --replay SAMPLE --epoch E --data DIR --out sample.png
+              Draw what a run with this seed sees of one photograph of its training set.
+            trainer augment --counts
+              Print how many photographs each kind makes of one, beside the paper's numbers.
             """)
 
     @Argument(help: "A JPEG photograph.") var image: String?
 
     @Option(help: "The PNG file to write.") var out: String?
 
-    @Option(help: "Draw this many at random.") var random: Int?
+    @Option(help: "Draw this many variants at random.") var random: Int?
 
-    @Option(help: "A position in the training set of --data.") var replay: Int?
+    @Option(help: "Position of a photograph in the training set of --data, counted from 0.") var replay: Int?
 
-    @Option(help: "The epoch, counted from 1.") var epoch = 1
+    @Option(help: "Epoch of the draws, counted from 1.") var epoch = 1
 
     @Option(help: "Folder of labelled photographs, as in train.") var data: String?
 
-    @Option(help: "Share of the photographs held out where the folder has no val/, as in train.")
+    @Option(help: "Share of photographs held out for validation if --data has no val/, as in train.")
     var valFraction = 0.1
 
     @Option(help: "Seed of the draws, as in train.") var seed: UInt64 = 1
 
-    @Flag(help: "Print table 1 of the paper: its numbers and those of the configured ranges.") var counts =
-        false
+    @Flag(help: "Print table 1 of the paper beside the numbers of the configured ranges.") var counts = false
 
     @OptionGroup var json: JSONOptions
 
-    @Option(help: "none, standard or paper, and changes such as paper,rotation=15,cast=30@0.25.")
+    @Option(
+        help: "Augmentation: none, standard or paper, with changes such as paper,rotation=15,cast=30@0.25.")
     var augment = Augmentation.paper
 
-    @Option(help: "Scales the ranges of the augmentation.") var augmentStrength = 1.0
+    @Option(help: "Factor for all ranges of the augmentation, 0 to 10.") var augmentStrength = 1.0
 
-    @Flag(help: "Effects read pixels of the crop alone.") var literal = false
+    @Flag(help: "Let effects read only pixels of the crop, as the paper says.") var literal = false
 
     @Option(help: "Side of the crops in pixels.") var imageSize = 224
 
     @Option(
         help:
-            "Pixels to which the photograph's shorter side is brought. Default: 8/7 of the crops' side; with --counts 512, as in the paper."
+            """
+            Length in pixels to which the photograph's shorter side is resized. Default: 8/7 of \
+            --image-size; with --counts 512, as in the paper.
+            """
     ) var shortSide: Int?
 
     @OptionGroup var device: DeviceOptions
@@ -91,13 +98,13 @@ struct AugmentCommand: ParsableCommand {
             let set = try Dataset.load(root: data, validationFraction: valFraction).training
             guard (0..<set.count).contains(replay) else {
                 throw ValidationError(
-                    "--replay \(replay): the training set has \(set.count) images, numbered from 0")
+                    "--replay \(replay): the training set has \(set.count) photographs, numbered from 0")
             }
-            let picture = try loadImage(path: set.absolutePath(replay), shortSide: shortSide)
+            let picture = try set.decoded(replay, shortSide: shortSide)
             let parameters = AugmentationParameters.draw(
                 augmentation, width: picture.width, height: picture.height, size: imageSize, seed: seed,
                 epoch: epoch, sample: replay)
-            print("\(set.absolutePath(replay)), epoch \(epoch), seed \(seed): \(parameters.summary)")
+            print("\(set.location(replay)), epoch \(epoch), seed \(seed): \(parameters.summary)")
             sheet = try view.replay(picture, parameters)
         } else if let image {
             let picture = try loadImage(path: image, shortSide: shortSide)
@@ -114,28 +121,15 @@ struct AugmentCommand: ParsableCommand {
 
     private func showCounts(_ augmentation: Augmentation) throws {
         let side = shortSide ?? 512
-        let table = AugmentationCounts.table(augmentation, width: side, height: side, size: imageSize)
-        func cell(_ text: String, _ width: Int) -> String {
-            String(repeating: " ", count: max(0, width - text.count)) + text
+        let rows = AugmentationCount.table(augmentation, width: side, height: side, size: imageSize)
+        var table = TextTable(header: ["kind", "paper", "ours", "from"], [.left, .right, .right, .left])
+        for row in rows {
+            table.add([row.name, row.paper.map { "\($0)" } ?? "–", "\(row.ours)", row.formula])
         }
-        print("kind             " + cell("paper", 8) + cell("ours", 10) + "  from")
-        for row in table {
-            print(
-                row.name.padding(toLength: 17, withPad: " ", startingAt: 0) + cell("\(row.paper)", 8)
-                    + cell("\(row.ours)", 10) + "  \(row.formula)")
+        print(table.text)
+        let kinds = rows.map {
+            ["kind": $0.name, "paper": $0.paper, "ours": $0.ours, "from": $0.formula] as JSON
         }
-        try json.write(
-            .object([
-                .init("augment", .string(augmentation.rawValue)),
-                .init(
-                    "kinds",
-                    .array(
-                        table.map {
-                            .object([
-                                .init("kind", .string($0.name)), .init("paper", .integer($0.paper)),
-                                .init("ours", .integer($0.ours)), .init("from", .string($0.formula)),
-                            ])
-                        })),
-            ]))
+        try json.write(["augment": augmentation.rawValue, "kinds": kinds])
     }
 }

@@ -62,11 +62,14 @@ struct CompareCommand: ParsableCommand {
         ViewReport.printUnknownClasses(of: posteriors)
         let table = ViewTable(posteriors, weights: try views.weights(models: 2))
         ViewReport(table: table, order: []).print()
-        let root = evaluation.set.root
+        let set = evaluation.set
+        let positions = Dictionary(
+            (0..<set.count).map { (set.name($0), $0) }, uniquingKeysWith: { first, _ in first })
         let page = ComparisonPage(table, title: "\(first) and \(second) on \(data)", limit: pictures) {
             file in
             // Twice the size that the page shows, for sharp displays.
-            try encodeJPEG(loadImage(path: "\(root)/\(file)", shortSide: 320), quality: 80)
+            guard let position = positions[file] else { throw ImageError(.missing, file: file) }
+            return try encodeJPEG(set.decoded(position, shortSide: 320), quality: 80)
         }
         try AtomicFile.write(out, Array(try page.html().utf8))
         print("written: \(out)")

@@ -49,7 +49,8 @@ enum Failure {
             return 128 + stop.signal
         }
         let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
-        StandardStreams.writeError("\(rank)error: \(error)\n")
+        let remedy = (error as? DatasetError)?.remedy.map { "; " + $0 } ?? ""
+        StandardStreams.writeError("\(rank)error: \(error)\(remedy)\n")
         return status(error)
     }
 
@@ -58,7 +59,7 @@ enum Failure {
         if isParserError(error) { return TrainerCommand.exitCode(for: error).isSuccess ? 0 : 2 }
         switch error {
         case let error as TrainingError where error.isUsage: return 2
-        case let error as DatasetError where error.kind == .badOption: return 2
+        case let error as DatasetError where error.isUsage: return 2
         default: return 1
         }
     }

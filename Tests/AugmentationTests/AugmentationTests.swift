@@ -34,7 +34,7 @@ import Testing
         #expect(error?.description.contains(expected) == true, "\(error?.description ?? "")")
     }
 
-    @Test func strengthScalesRangesAlone() {
+    @Test func strengthScalesOnlyRanges() {
         let half = Augmentation.paper.scaled(by: 0.5)
         #expect(
             half.steps(.cast) == 10 && half.steps(.rotation) == 5 && half.steps(.vignette) == 20
@@ -52,9 +52,9 @@ import Testing
         }
     }
 
-    /// Table 1: the paper's own numbers, but for the crops, where the paper counts 288².
+    /// Table 1 has the paper's numbers except for crops, where the paper counts 288².
     @Test func countsAreThePapers() {
-        let table = AugmentationCounts.table(.paper)
+        let table = AugmentationCount.table(.paper)
         #expect(table.map(\.ours) == [68_920, 1_960, 260, 20, 2, 83_521])
         #expect(table.map(\.paper) == [68_920, 1_960, 260, 20, 2, 82_944])
     }
@@ -64,9 +64,9 @@ import Testing
             parsing:
                 "paper,cast=1,rotation=3,vignette=0.1,vignette-start=0.5:0.525,barrel=0.04,mirror=@0,crop=central"
         )
-        #expect(AugmentationCounts.table(changed).map(\.ours) == [26, 15, 205, 6, 1, 1])
+        #expect(AugmentationCount.table(changed).map(\.ours) == [26, 15, 205, 6, 1, 1])
         #expect(
-            AugmentationCounts.table(.standard, width: 256, height: 300).map(\.ours) == [
+            AugmentationCount.table(.standard, width: 256, height: 300).map(\.ours) == [
                 0, 0, 0, 0, 2, 33 * 77,
             ])
     }
@@ -87,7 +87,7 @@ import Testing
         #expect(draw(.none, sample: 9) == AugmentationParameters(x: 13, y: 8))
     }
 
-    /// All offsets that exist are drawn, evenly, and none beside them; half of the crops are mirrored.
+    /// All offsets that exist are drawn evenly, and no others; half of the crops are mirrored.
     @Test(arguments: [
         (70, 67, 64, 0..<7, 0..<4), (32, 32, 32, -4..<5, -4..<5), (36, 32, 32, -4..<9, -4..<5),
         (1, 1, 32, -16..<(-15), -16..<(-15)),
@@ -104,7 +104,7 @@ import Testing
             mirrored += crop.mirror ? 1 : 0
             #expect(crop.isPlain)
         }
-        // five standard deviations of a fair draw
+        // Five standard deviations of a fair draw.
         func isEven(_ seen: [Int32: Int], _ range: Range<Int>) -> Bool {
             let share = Double(count) / Double(range.count)
             return Set(seen.keys) == Set(range.map { Int32($0) })
@@ -125,39 +125,39 @@ import Testing
         #expect(first != all(seed: 1, epoch: 1))
     }
 
-    /// Another range or probability of one kind leaves the others' draws alone.
+    /// Another range or probability of one kind does not change what others draw.
     @Test func kindsAreDrawnIndependently() throws {
         let turned = try Augmentation(parsing: "paper,rotation=90@1")
         for sample in 0..<100 {
             var (one, other) = (draw(.paper, sample: sample), draw(turned, sample: sample))
-            (one.rotation, other.rotation) = (0, 0)
+            (one[.rotation], other[.rotation]) = (0, 0)
             #expect(one == other)
         }
     }
 
-    /// Every value of each range comes, none beyond it, and as often as its probability says.
+    /// Every value of each range is drawn, none beyond it, and as often as its probability says.
     @Test func rangesAndProbabilities() {
         let count = 20_000
         let drawn = (0..<count).map { draw(.paper, sample: $0) }
-        // five standard deviations of a coin tossed 20,000 times are at most 354
+        // Five standard deviations of a coin tossed 20,000 times are at most 354.
         func share(_ probability: Double, _ happens: (AugmentationParameters) -> Bool) -> Bool {
             abs(Double(drawn.filter(happens).count) - probability * Double(count)) < 354
         }
-        #expect(share(0.5) { $0.rotation != 0 })
-        #expect(Set(drawn.map(\.rotation)) == Set((-10...10).map { Double($0) }))
-        // some channel set and not drawn as 0: 1 − (21/41 + …)³ of a half
+        #expect(share(0.5) { $0[.rotation] != 0 })
+        #expect(Set(drawn.map { $0[.rotation] }) == Set((-10...10).map { Double($0) }))
+        // Some channel is set and not drawn as 0: 1 − (21/41 + …)³ of a half
         let unchanged = 0.5 + 0.5 / 41
         #expect(share(0.5 * (1 - unchanged * unchanged * unchanged)) { $0.cast != SIMD3() })
         for channel in 0..<3 { #expect(Set(drawn.map { $0.cast[channel] }) == Set(-20...20)) }
-        #expect(share(0.25) { $0.vignetteStrength > 0 })
-        let strengths = Set(drawn.map { Int(($0.vignetteStrength / 0.02).rounded()) })
+        #expect(share(0.25) { $0[.vignette] > 0 })
+        let strengths = Set(drawn.map { Int(($0[.vignette] / 0.02).rounded()) })
         #expect(strengths == Set(0...40))
-        let starts = drawn.filter { $0.vignetteStrength > 0 }.map {
+        let starts = drawn.filter { $0[.vignette] > 0 }.map {
             Int((($0.vignetteStart - 0.2) / 0.0125).rounded())
         }
         #expect(Set(starts) == Set(0...48))
-        #expect(share(0.2) { $0.horizontalStretch > 1 } && share(0.2) { $0.verticalStretch > 1 })
-        #expect(Set(drawn.map { Int((($0.verticalStretch - 1) / 0.005).rounded()) }) == Set(0...65))
+        #expect(share(0.2) { $0[.horizontalStretch] > 0 } && share(0.2) { $0[.verticalStretch] > 0 })
+        #expect(Set(drawn.map { Int(($0[.verticalStretch] / 0.005).rounded()) }) == Set(0...65))
         #expect(drawn.map(\.lens).max() == 65 * 0.004 && drawn.map(\.lens).min() == -65 * 0.002)
     }
 }

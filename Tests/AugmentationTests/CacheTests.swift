@@ -19,7 +19,7 @@ extension OnDevices {
             for index in 0..<13 {
                 let picture = Scenes.draw(label: index % 10, index: index, size: 40 + index, seed: 1)
                 paths.append("\(folder)/\(index).jpg")
-                // file 4 is none
+                // File 4 is empty.
                 try Data(index == 4 ? [] : encodeJPEG(picture)).write(to: URL(fileURLWithPath: paths[index]))
             }
             set = ImageSet(paths: paths, classes: ["all"])
@@ -52,7 +52,7 @@ extension OnDevices {
             var read = [0, 0, 0]
             while let host = try loader.next() {
                 let epoch = host.index / stepsPerEpoch
-                read[epoch] += host.records.filter { $0.width > 0 }.count
+                read[epoch] += host.images.filter { $0.width > 0 }.count
                 let target = batches[host.index % 2]
                 try target.upload(host, size: Self.size, cache: cache) { width, height, sample in
                     .draw(

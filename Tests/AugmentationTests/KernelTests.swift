@@ -35,7 +35,9 @@ extension OnDevices {
         ) throws -> [Float] {
             // Bytes in front and behind that must not be read as pixels.
             let bytes = try Buffer(
-                device, [UInt8](repeating: 255, count: 16) + image.bytes + [255, 255, 255, 255, 255])
+                device,
+                [UInt8](repeating: 255, count: 16) + image.bytes
+                    + [UInt8](repeating: 255, count: ImageInput.bytesReadBehind))
             let output = try Buffer(device, floatCount: records.count * size * size * 4)
             let input = try ImageInput(device: device, size: size, normalization: Self.normalization)
             try input.load(
@@ -63,13 +65,13 @@ extension OnDevices {
             (change.left, change.top, change.mirror) = (
                 Int(parameters.x), Int(parameters.y), parameters.mirror
             )
-            (change.lens, change.rotation) = (parameters.lens, parameters.rotation)
+            (change.lens, change.rotation) = (parameters.lens, parameters[.rotation])
             (change.horizontalStretch, change.verticalStretch) = (
-                parameters.horizontalStretch, parameters.verticalStretch
+                1 + parameters[.horizontalStretch], 1 + parameters[.verticalStretch]
             )
             change.cast = (0..<3).map { Double(parameters.cast[$0]) }
             (change.vignetteStart, change.vignetteStrength) = (
-                parameters.vignetteStart, parameters.vignetteStrength
+                parameters.vignetteStart, parameters[.vignette]
             )
             change.isLiteral = parameters.isLiteral
             return Oracle.augment(
@@ -96,23 +98,23 @@ extension OnDevices {
                     }
                     #expect(
                         worst < Self.tolerance,
-                        "\(parameters.summary) of \(image.width) × \(image.height) on \(description.name): off by \(worst)"
+                        "\(parameters.summary) of \(image.width) × \(image.height): off by \(worst)"
                     )
                 }
             }
         }
 
-        /// Each kind alone, at the ends of its range and beyond.
+        /// Each kind by itself, at the ends of its range and beyond.
         @Test func eachKindAlone() throws {
             let image = Image(width: 61, height: 53)
             let changes: [(inout AugmentationParameters) -> Void] = [
                 { $0.mirror = true }, { $0.cast = SIMD3(20, 0, -20) }, { $0.cast = SIMD3(-255, 255, 7) },
-                { ($0.vignetteStart, $0.vignetteStrength) = (0.2, 0.8) },
-                { ($0.vignetteStart, $0.vignetteStrength) = (0.8, 0.02) },
-                { ($0.vignetteStart, $0.vignetteStrength) = (0, 1) }, { $0.lens = 0.26 }, { $0.lens = 1 },
-                { $0.lens = -0.13 }, { $0.lens = -0.15 }, { $0.horizontalStretch = 1.325 },
-                { $0.verticalStretch = 1.325 }, { $0.rotation = 10 }, { $0.rotation = -10 },
-                { $0.rotation = 45 }, { $0.rotation = 180 }, { $0.rotation = -90 },
+                { ($0.vignetteStart, $0[.vignette]) = (0.2, 0.8) },
+                { ($0.vignetteStart, $0[.vignette]) = (0.8, 0.02) },
+                { ($0.vignetteStart, $0[.vignette]) = (0, 1) }, { $0[.barrel] = 0.26 }, { $0[.barrel] = 1 },
+                { $0[.pincushion] = 0.13 }, { $0[.pincushion] = 0.15 }, { $0[.horizontalStretch] = 0.325 },
+                { $0[.verticalStretch] = 0.325 }, { $0[.rotation] = 10 }, { $0[.rotation] = -10 },
+                { $0[.rotation] = 45 }, { $0[.rotation] = 180 }, { $0[.rotation] = -90 },
             ]
             for size in [37, 41] {
                 try compare(
@@ -167,7 +169,7 @@ extension OnDevices {
         @Test func halfTurnReversesThePixels() throws {
             let image = Image(width: 20, height: 20)
             var turned = AugmentationParameters(x: 0, y: 0)
-            turned.rotation = 180
+            turned[.rotation] = 180
             for description in try DeviceDescription.all() {
                 let records = [AugmentationParameters(x: 0, y: 0), turned].map { record(image, $0, size: 20) }
                 let values = try run(image, records, size: 20, on: Device(description))

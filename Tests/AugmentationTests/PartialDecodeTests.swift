@@ -40,23 +40,25 @@ private struct Photograph: Sendable, CustomTestStringConvertible {
 /// A reader whose memory holds something else before each file, so that what is not decoded shows.
 private final class Readers {
     private let reader: ImageReader
-    private let output = PixelBuffer()
-    private let other: String
+    private let output = ByteBuffer()
+    private let other: ImageSet
 
     init(folder: String) throws {
         reader = try ImageReader()
-        other = folder + "/other.jpg"
+        let path = folder + "/other.jpg"
+        other = ImageSet(paths: [path], classes: [""])
         let white = [UInt8](repeating: 255, count: 3 * 200 * 200)
         try Data(encodeJPEG(DecodedImage(width: 200, height: 200, pixels: white))).write(
-            to: URL(fileURLWithPath: other))
+            to: URL(fileURLWithPath: path))
     }
 
     func read(_ path: String, shortSide: Int, need: PixelNeed? = nil) throws -> (
         width: Int, height: Int, pixels: [UInt8]
     ) {
-        _ = try reader.read(path: other, shortSide: 200, into: output)
+        _ = try reader.read(other, 0, shortSide: 200, into: output)
         output.bytes.update(repeating: 171, count: 3 * 200 * 200)
-        let size = try reader.read(path: path, shortSide: shortSide, into: output, need: need)
+        let size = try reader.read(
+            ImageSet(paths: [path], classes: [""]), 0, shortSide: shortSide, into: output, need: need)
         return (
             size.width, size.height,
             Array(UnsafeBufferPointer(start: output.bytes, count: 3 * size.width * size.height))
@@ -238,7 +240,8 @@ extension OnDevices {
                     func run(_ bytes: [UInt8], _ records: [CropRecord]) throws -> [UInt32] {
                         let output = try Buffer(device, floatCount: records.count * size * size * 4)
                         try input.load(
-                            bytes: Buffer(device, bytes + [UInt8](repeating: 0, count: 8)),
+                            bytes: Buffer(
+                                device, bytes + [UInt8](repeating: 0, count: ImageInput.bytesReadBehind)),
                             records: Buffer(device, records), output: output,
                             pass: Pass(batch: records.count, training: true))
                         return try output.read(records.count * size * size * 4, as: UInt32.self)

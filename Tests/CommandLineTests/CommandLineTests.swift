@@ -60,11 +60,11 @@ private func train(_ arguments: String...) -> [String] {
             "batch of letters", train("--batch", "many"), status: 2, "'many' is invalid for '--batch",
             "expected a whole number"),
         Mistake(
-            "batch larger than the set", train("--batch", "49"), status: 2, "--batch 49",
+            "batch larger than the set", train("--batch", "49"), status: 2, "a batch of 49",
             "only 48 training photographs", "give --batch 48 or less"),
         Mistake(
             "batch and micro-batches larger than the set",
-            train("--batch", "64", "--micro-batches", "32"), status: 2, "--batch 64",
+            train("--batch", "64", "--micro-batches", "32"), status: 2, "a batch of 64",
             "only 48 training photographs for 32 micro-batches", "give --batch 32 or less"),
         Mistake(
             "image size 1", train("--image-size", "1"), status: 2, "'1' is invalid for '--image-size",
@@ -183,9 +183,9 @@ private func train(_ arguments: String...) -> [String] {
             "states/no-classes: no class folders"),
         Mistake(
             "one class", train("--data", "states/one-class"), status: 1,
-            "states/one-class: only one class folder, “a”"),
+            "states/one-class: only one class, “a”"),
         Mistake(
-            "few of them", ["train", "--data", "states/few", "--out", "never"], status: 2, "--batch 32",
+            "few of them", ["train", "--data", "states/few", "--out", "never"], status: 2, "a batch of 32",
             "only 4 training", "--batch 4 or"),
         Mistake(
             "empty class", train("--data", "states/empty-class"), status: 1,
@@ -337,7 +337,7 @@ private func train(_ arguments: String...) -> [String] {
             }
         }
         let note =
-            "no photograph of class “a”, “c” is held out, so validation tells nothing of them: put some into val/, or "
+            "no photograph of class “a”, “c” is held out, so validation does not cover them: put some into val/, or "
         let result = try place.run(["train", "--data", "gap", "--out", "gap-run"] + Workplace.small)
         #expect(result.status == 0 && result.output.split(separator: note).count == 2, "\(result)")
         let whole = try place.run(["train", "--data", "set", "--out", "whole-run"] + Workplace.small)

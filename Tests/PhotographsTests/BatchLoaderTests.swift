@@ -26,10 +26,10 @@ import Testing
     }
 
     private func image(_ batch: HostBatch, _ slot: Int) -> [UInt8] {
-        let record = batch.records[slot]
+        let packed = batch.images[slot]
         return Array(
             UnsafeRawBufferPointer(
-                start: batch.pixels + Int(record.offset), count: 3 * Int(record.width) * Int(record.height)))
+                start: batch.pixels + packed.offset, count: 3 * packed.width * packed.height))
     }
 
     /// Whatever the number of threads, every batch holds what its plan says, in the plan's order.
@@ -42,11 +42,11 @@ import Testing
             #expect(batch.index == index && batch.samples == plan.batch(index))
             #expect(Int(bitPattern: batch.pixels) % 4096 == 0)
             for (slot, sample) in batch.samples.enumerated() {
-                let expected = try loadImage(path: set.absolutePath(sample), shortSide: 20)
-                let record = batch.records[slot]
+                let expected = try loadImage(path: set.location(sample), shortSide: 20)
+                let packed = batch.images[slot]
                 #expect(
-                    Int(record.width) == expected.width && Int(record.height) == expected.height
-                        && record.offset % 16 == 0)
+                    packed.width == expected.width && packed.height == expected.height
+                        && packed.offset % 16 == 0)
                 #expect(image(batch, slot) == expected.pixels)
                 #expect(batch.labels[slot] == Int32(sample % 3) && batch.weights[slot] == 1)
             }
@@ -72,9 +72,9 @@ import Testing
         #expect(batch.failures.map(\.slot) == [1, 2, 3] && batch.failures.map(\.sample) == [3, 4, 5])
         #expect(batch.failures.map(\.error.kind) == [.truncated, .empty, .missing])
         #expect(batch.failures[1].error.file == folder.path + "/4.jpg")
-        #expect(batch.records[1].width == 16 && batch.records[1].height == 16)
+        #expect(batch.images[1].width == 16 && batch.images[1].height == 16)
         #expect(image(batch, 1).allSatisfy { $0 == 128 })
-        #expect(image(batch, 4) == (try loadImage(path: set.absolutePath(6), shortSide: 16)).pixels)
+        #expect(image(batch, 4) == (try loadImage(path: set.location(6), shortSide: 16)).pixels)
     }
 
     /// No more than `prefetch` batches are asked for before one is taken.

@@ -45,13 +45,16 @@ import Testing
     }
 
     @Test func badPlans() {
-        for (count, batch, microBatches) in [
-            (10, 0, 1), (10, 11, 1), (10, 4, 3), (10, 4, 0), (0, 1, 1), (7, 8, 2),
-        ] {
+        let plans: [(Int, Int, Int, DatasetError.Kind)] = [
+            (10, 0, 1, .badOption), (10, 11, 1, .batchTooLarge(largestBatch: 10)), (10, 4, 3, .badOption),
+            (10, 4, 0, .badOption), (0, 1, 1, .batchTooLarge(largestBatch: 0)),
+            (7, 8, 2, .batchTooLarge(largestBatch: 6)),
+        ]
+        for (count, batch, microBatches, kind) in plans {
             let error = #expect(throws: DatasetError.self) {
                 try EpochPlan(count: count, batchSize: batch, microBatches: microBatches, seed: 1, epoch: 0)
             }
-            #expect(error?.kind == .badOption)
+            #expect(error?.kind == kind && error?.isUsage == true)
         }
         #expect(throws: DatasetError.self) { try EvaluationPlan(count: 3, batchSize: 0) }
     }

@@ -73,7 +73,7 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
         for (width, height, side) in [(40, 30, 12), (30, 40, 12), (90, 30, 25), (40, 30, 12)] {
             let picture = noisePicture(width: width, height: height, seed: UInt64(width))
             let size = Resizer.size(width: width, height: height, shortSide: side)
-            let buffer = PixelBuffer(capacity: 3 * size.width * size.height)
+            let buffer = ByteBuffer(capacity: 3 * size.width * size.height)
             picture.pixels.withUnsafeBufferPointer {
                 resizer.resize(
                     $0.baseAddress!, width: width, height: height,

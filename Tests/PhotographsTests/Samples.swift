@@ -2,7 +2,12 @@ import Foundation
 
 @testable import Photographs
 
-/// A folder that goes when the test does.
+extension ImageSet {
+    /// Names and labels of all photographs.
+    var files: [ImageFile] { (0..<count).map { ImageFile(path: name($0), label: label($0)) } }
+}
+
+/// A folder that is removed when the test ends.
 final class TemporaryFolder {
     let path: String
 

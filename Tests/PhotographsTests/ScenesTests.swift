@@ -14,7 +14,7 @@ import Testing
         #expect(dataset.training.count == 83 && dataset.validation.count == 20)
         #expect(dataset.ignoredFileCount == 0)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["scenes"])
-        let picture = try loadImage(path: dataset.training.absolutePath(0), shortSide: 32)
+        let picture = try loadImage(path: dataset.training.location(0), shortSide: 32)
         #expect(picture.width == 32 && picture.height == 32)
         // another time, by another number of threads: the same bytes
         try Scenes.write(to: folder.path + "/again", count: 103, size: 32, classes: 10, seed: 1, workers: 1)
@@ -60,7 +60,7 @@ import Testing
         let plain = try Dataset.load(root: folder.path + "/plain")
         let hard = try Dataset.load(root: folder.path + "/hard")
         func bytes(_ set: ImageSet, _ index: Int) throws -> Data {
-            try Data(contentsOf: URL(fileURLWithPath: set.absolutePath(index)))
+            try Data(contentsOf: URL(fileURLWithPath: set.location(index)))
         }
         #expect(
             plain.training.files == hard.training.files && plain.validation.files == hard.validation.files)

@@ -1,6 +1,6 @@
 #pragma once
-// Decoding and encoding JPEG from and to memory. libjpeg reports errors by longjmp, which may not cross Swift
-// frames: it stays inside cjpeg.c.
+// Decodes JPEG from memory and encodes it to memory. libjpeg reports errors by longjmp, which must not cross
+// Swift frames and stays inside cjpeg.c.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,43 +22,45 @@ typedef struct cjpeg_decoder cjpeg_decoder;
 typedef struct cjpeg_header {
     uint32_t width, height;  // as stored, before the orientation is applied
     int components;
-    int orientation;  // EXIF, 1…8; 1 where there is none or it makes no sense
+    int orientation;  // EXIF, 1…8; 1 if it is missing or invalid
     bool many_scans;  // progressive, or a scan for each component
 } cjpeg_header;
 
-/// NULL when there is no memory. A decoder serves one thread and any number of images, one after another.
+/// Makes a decoder for one thread and any number of images; NULL if there is too little memory.
 cjpeg_decoder *cjpeg_decoder_create(void);
 void cjpeg_decoder_destroy(cjpeg_decoder *decoder);
 
-/// Reads the header. `bytes` must stay until the last row is read. Nothing of the image's size is allocated
+/// Reads the header. `bytes` must stay until the last row is read. No memory of the image's size is allocated
 /// before the limits are checked.
-enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count, uint64_t maximum_pixels,
-                                     uint32_t maximum_side, cjpeg_header *header);
+enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count,
+                                     uint64_t maximum_pixels, uint32_t maximum_side,
+                                     cjpeg_header *header);
 
-/// Starts decoding at scale_num/8 of the size; tells the size of what will come.
-enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width, uint32_t *height);
+/// Starts decoding at scale_num/8 of the size, and returns the resulting size.
+enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width,
+                                      uint32_t *height);
 
-/// Limits the rows that follow to `columns` columns from `first` on; tells what will come, which is aligned
-/// to blocks and may be more. Before the first row is read or skipped. The outermost columns may differ from
-/// a whole decode, which has neighbours to interpolate chroma from.
+/// Limits the rows to `columns` columns from `first` on, and returns the actual range, which is aligned to
+/// blocks. Must be called before the first row is read or skipped. The outermost columns may differ from a
+/// complete decode, which has neighbours to interpolate chroma from.
 enum cjpeg_status cjpeg_decoder_crop(cjpeg_decoder *decoder, uint32_t *first, uint32_t *columns);
 
-/// Passes over the next `rows` rows; not the last row of the picture. Their data is read, and damage in it is
-/// found.
+/// Skips the next `rows` rows, but not the last row of the picture. Damage in their data is found.
 enum cjpeg_status cjpeg_decoder_skip(cjpeg_decoder *decoder, uint32_t rows);
 
-/// The next `rows` rows as RGB, 3 bytes a pixel, `stride` bytes from row to row. Fails at the first warning
-/// that means missing pixels.
+/// Reads the next `rows` rows as RGB, `stride` bytes from row to row. Fails at the first warning that means
+/// missing pixels.
 enum cjpeg_status cjpeg_decoder_read(cjpeg_decoder *decoder, uint8_t *pixels, size_t stride, uint32_t rows);
 
-/// libjpeg's own words for the last status that was not CJPEG_OK.
+/// Returns libjpeg's message for the last status that was not CJPEG_OK.
 const char *cjpeg_decoder_message(const cjpeg_decoder *decoder);
 
-/// How many of libjpeg's warnings, harmless ones included, the image that was opened last has raised.
+/// Returns the number of libjpeg's warnings, harmless ones included, about the last image.
 int cjpeg_decoder_warnings(const cjpeg_decoder *decoder);
 
 /// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). YCC has chroma once for every
 /// `across` × `down` pixels. `output` is to be freed by cjpeg_free.
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height, enum cjpeg_colour stored, int across, int down,
-                               int quality, bool progressive, uint8_t **output, size_t *output_count, char message[200]);
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
+                               enum cjpeg_colour stored, int across, int down, int quality, bool progressive,
+                               uint8_t **output, size_t *output_count, char message[200]);
 void cjpeg_free(uint8_t *output);

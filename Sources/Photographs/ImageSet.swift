@@ -1,0 +1,145 @@
+import Basics
+
+/// Photographs of a source in a fixed order, labelled by a list of classes.
+public struct ImageSet: Sendable {
+    /// The names of the classes; a label is an index into it.
+    public let classes: [String]
+    private let source: any PhotographSource
+    /// The photographs' positions in the source.
+    private let positions: [Int]
+    /// The label of each of the source's classes.
+    private let labels: [Int]
+
+    /// All photographs of a source.
+    public init(_ source: any PhotographSource) {
+        self.init(
+            source: source, classes: source.classes, positions: Array(0..<source.count),
+            labels: Array(source.classes.indices))
+    }
+
+    /// Labelled files below a folder.
+    public init(root: String, classes: [String], files: [ImageFile]) {
+        self.init(PhotographFiles(root: root, classes: classes, files: files))
+    }
+
+    /// Photographs by their paths, without labels of their own: all are of class 0.
+    public init(paths: [String], classes: [String]) {
+        self.init(root: "", classes: classes, files: paths.map { ImageFile(path: $0, label: 0) })
+    }
+
+    private init(source: any PhotographSource, classes: [String], positions: [Int], labels: [Int]) {
+        self.source = source
+        self.classes = classes
+        self.positions = positions
+        self.labels = labels
+    }
+
+    public var count: Int { positions.count }
+
+    /// Returns the class of photograph `index`.
+    public func label(_ index: Int) -> Int { labels[source.label(positions[index])] }
+
+    /// Returns the name of photograph `index` within its source.
+    public func name(_ index: Int) -> String { source.name(positions[index]) }
+
+    /// Returns where photograph `index` is, as messages name it.
+    public func location(_ index: Int) -> String { source.location(positions[index]) }
+
+    /// Returns the content of a photograph's file, valid until the next call with the same `buffer`.
+    func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {
+        try source.bytes(positions[index], buffer: buffer)
+    }
+
+    /// Reads and decodes a photograph as the loader does.
+    ///
+    /// - Parameter shortSide: the size of the shorter side; nil keeps the photograph's.
+    /// - Throws: `ImageError`.
+    public func decoded(_ index: Int, shortSide: Int?) throws -> DecodedImage {
+        let output = ByteBuffer()
+        let size = try ImageReader().read(self, index, shortSide: shortSide, into: output)
+        return DecodedImage(
+            width: size.width, height: size.height,
+            pixels: Array(UnsafeBufferPointer(start: output.bytes, count: 3 * size.width * size.height)))
+    }
+
+    /// Returns the set of some of the photographs.
+    public func subset(_ indices: some Sequence<Int>) -> ImageSet {
+        ImageSet(
+            source: source, classes: classes, positions: indices.map { positions[$0] }, labels: labels)
+    }
+
+    /// Returns the same photographs labelled by another list of classes, such as a checkpoint's.
+    ///
+    /// - Throws: `DatasetError.unknownClass` if a class that has photographs is not in the list.
+    public func relabelled(classes newClasses: [String]) throws -> ImageSet {
+        if newClasses == classes { return self }
+        let known = Dictionary(
+            newClasses.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+        let used = Set((0..<count).map(label))
+        let unknown = used.sorted().map { classes[$0] }.filter { known[$0] == nil }
+        guard unknown.isEmpty else {
+            let lowercased = Set(newClasses.map { $0.lowercased() })
+            throw DatasetError(
+                .unknownClass,
+                "\(source.path): class \(quoted(unknown)) is not among the model's \(newClasses.count) classes "
+                    + "(\(quoted(newClasses))); "
+                    + (unknown.contains { lowercased.contains($0.lowercased()) }
+                        ? "upper and lower case differ: rename the class" : "rename it or leave it out"))
+        }
+        let newLabels = classes.map { known[$0] ?? -1 }
+        return ImageSet(
+            source: source, classes: newClasses, positions: positions,
+            labels: labels.map { $0 < 0 ? -1 : newLabels[$0] })
+    }
+
+    /// Returns at most `limit` of the photographs, the same ones on every machine.
+    public func statisticsSample(limit: Int = 10_000) -> ImageSet {
+        guard count > limit else { return self }
+        // Its own salt: the split into training and validation has taken all low values of the other hash.
+        let hashes = (0..<count).map { nameHash(name($0), salt: 0x5EED) }
+        return subset(hashes.indices.sorted { (hashes[$0], $0) < (hashes[$1], $1) }.prefix(limit).sorted())
+    }
+
+    /// Adds the names and classes of all photographs, and the sizes of some, to a fingerprint.
+    ///
+    /// Names and classes come with the listing, but each size costs a system call. A sample of the sizes is
+    /// enough to notice that a set was converted or resized in place.
+    func addFingerprint(to hash: inout FNVHash, sizes: Int = 256) {
+        for index in 0..<count {
+            hash.add(name(index))
+            hash.add(0)
+            hash.add(classes[label(index)])
+            hash.add(0)
+        }
+        for index in stride(from: 0, to: count, by: max(1, count.ceilDivided(by: sizes))) {
+            hash.add(UInt64(bitPattern: Int64((try? source.byteCount(positions[index])) ?? -1)))
+        }
+        hash.add(0)
+    }
+}
+
+/// Reads and decodes one file as the loader does.
+///
+/// - Throws: `ImageError`.
+public func loadImage(path: String, shortSide: Int) throws -> DecodedImage {
+    try ImageSet(paths: [path], classes: [""]).decoded(0, shortSide: shortSide)
+}
+
+/// Returns a hash of a name that is the same on every machine and in every version.
+///
+/// This is FNV-1a with the 64-bit finaliser of MurmurHash3, because FNV-1a mixes the last bytes badly and
+/// file names differ in these.
+func nameHash(_ name: String, salt: UInt64 = 0) -> UInt64 {
+    var bytes = FNVHash(salt: salt)
+    bytes.add(name)
+    var hash = bytes.value
+    hash = (hash ^ hash >> 33) &* 0xFF51_AFD7_ED55_8CCD
+    hash = (hash ^ hash >> 33) &* 0xC4CE_B9FE_1A85_EC53
+    return hash ^ hash >> 33
+}
+
+/// Returns the first few names for a message.
+func quoted(_ names: [String]) -> String {
+    let shown = names.prefix(5).map { "“\($0)”" }.joined(separator: ", ")
+    return names.count > 5 ? shown + " and \(names.count - 5) more" : shown
+}
