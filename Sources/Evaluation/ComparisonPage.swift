@@ -1,31 +1,33 @@
 import Foundation
 
-/// One self-contained page on how two models differ: what one gets right and the other wrong, confusion,
-/// hardest photographs, classes, calibration.
+/// Renders a self-contained HTML page on how two models differ.
+///
+/// Sections: metrics, photographs that only one model gets right, confusion, hardest photographs, accuracy by
+/// class, calibration.
 public struct ComparisonPage {
     private let posteriors: Posteriors
     private let names: [String]
     private let views: [String]
-    /// Of A and of B.
+    /// All views of A and of B.
     private let mixtures: [Posteriors.Mixture]
     private let metrics: [Metrics]
     private let both: Metrics
-    /// For A, B and their mean, by photograph.
+    /// `[A, B, mean][photographs]`
     private let isRight: [[Bool]]
     private let losses: [[Float]]
     private let title: String
-    /// Most photographs of one sheet.
+    /// Maximum number of photographs on one sheet.
     private let limit: Int
     private let picture: (String) throws -> [UInt8]
 
-    /// Classes up to which a confusion matrix's cells and names can be read; larger ones are drawn.
+    /// The number of classes above which the confusion matrix is drawn without numbers and names.
     private static let largestMatrix = 24
-    /// Rows of a long list that are shown before the reader asks for all.
+    /// The number of rows of a long list that are shown at first.
     private static let firstRows = 40
 
     /// - Parameters:
-    ///   - table: of two models.
-    ///   - picture: the bytes of a small JPEG picture of a file of the table.
+    ///   - table: the table of two models.
+    ///   - picture: returns a small JPEG picture of one of the table's files.
     public init(_ table: ViewTable, title: String, limit: Int, picture: @escaping (String) throws -> [UInt8])
     {
         posteriors = table.posteriors
@@ -36,9 +38,9 @@ public struct ComparisonPage {
         mixtures = (0..<2).compactMap { table.best(model: $0)?.mixture }
         var isRight = Array(repeating: [Bool](repeating: false, count: posteriors.files.count), count: 3)
         var losses = Array(repeating: [Float](repeating: 0, count: posteriors.files.count), count: 3)
-        let all = posteriors.metrics(mixtures + [table.final.mixture]) { file, mixture, verdict in
-            isRight[mixture][file] = verdict.isRight
-            losses[mixture][file] = Float(verdict.loss)
+        let all = posteriors.metrics(mixtures + [table.final.mixture]) { file, mixture, outcome in
+            isRight[mixture][file] = outcome.isRight
+            losses[mixture][file] = Float(outcome.loss)
         }
         (metrics, both) = (Array(all.prefix(2)), all[2])
         (self.isRight, self.losses) = (isRight, losses)
@@ -50,12 +52,11 @@ public struct ComparisonPage {
 
     private var classes: [String] { posteriors.classes }
 
-    /// The whole page.
+    /// Returns the whole page.
     public func html() throws -> String {
         let onlyB = posteriors.files.indices.filter { !isRight[0][$0] && isRight[1][$0] }
         let onlyA = posteriors.files.indices.filter { isRight[0][$0] && !isRight[1][$0] }
         func surest(_ files: [Int], right: Int) -> [Int] {
-            // Where the two are furthest apart, the difference is plainest.
             files.sorted { a, b in
                 let (left, other) = (
                     losses[1 - right][a] - losses[right][a], losses[1 - right][b] - losses[right][b]
@@ -73,7 +74,7 @@ public struct ComparisonPage {
             "Confusion",
             "Rows are the true classes, columns the answers, the stronger the larger their share of the row."
                 + (isDrawn
-                    ? " Both stand in the models' order; hold the pointer over a square for its names." : ""),
+                    ? " Both are in the models' order; hold the pointer over a square for its names." : ""),
             confusion())
         body += try sheet("Hardest photographs", "by the loss of the mean of both", hardest)
         body += section("Accuracy by class", "Top-1 in percent, the largest differences first.", byClass())
@@ -129,22 +130,24 @@ public struct ComparisonPage {
     private func photographs(_ count: Int) -> String { count == 1 ? "1 photograph" : "\(count) photographs" }
 
     private func summary(onlyA: Int, onlyB: Int) -> String {
+        let columns = Metric.shown(classes: classes.count)
         func row(_ name: String, _ metrics: Metrics) -> String {
-            func share(_ value: Double, _ interval: Interval) -> String {
-                "<td><b>\(percent(value))</b> <small>\(percent(interval.low))–\(percent(interval.high))</small></td>"
+            let cells = columns.map { metric in
+                let range = metric.interval(metrics).map {
+                    " <small>\(metric.number($0.low))–\(metric.number($0.high))</small>"
+                }
+                return "<td><b>\(metric.number(metric.value(metrics)))</b>\(range ?? "")</td>"
             }
-            return "<tr><th scope=\"row\">\(name)</th>" + share(metrics.top1, metrics.top1Interval)
-                + (classes.count > 5 ? share(metrics.top5, metrics.top5Interval) : "")
-                + "<td>\(String(format: "%.3f", metrics.loss))</td><td>\(percent(metrics.calibrationError))</td></tr>"
+            return "<tr><th scope=\"row\">\(name)</th>\(cells.joined())</tr>"
         }
+        let head = columns.map { "<th>\($0.title)</th>" }.joined()
         let table =
-            "<div class=\"wide\"><table class=\"numbers\"><thead><tr><th></th><th>top-1, %</th>"
-            + (classes.count > 5 ? "<th>top-5, %</th>" : "")
-            + "<th>loss</th><th>calibration error, %</th></tr></thead><tbody>" + row(badge(0), metrics[0])
-            + row(badge(1), metrics[1]) + row("mean", both) + "</tbody></table></div>"
+            "<div class=\"wide\"><table class=\"numbers\"><thead><tr><th></th>\(head)</tr></thead><tbody>"
+            + row(badge(0), metrics[0]) + row(badge(1), metrics[1]) + row("mean", both)
+            + "</tbody></table></div>"
         let note =
-            "<p>Small figures are 95 % intervals. B alone is right on \(onlyB), A alone on \(onlyA): were both equally good, chance would bring counts as "
-            + "far apart in \(often(signTest(onlyA, onlyB))) of all cases.</p>"
+            "<p>Small figures are 95 % intervals. Only B is right on \(onlyB), only A on \(onlyA). If both models were equally good, counts at least "
+            + "this far apart would occur by chance in \(often(signTest(onlyA, onlyB))) of all cases.</p>"
         return section("In numbers", nil, table + note)
     }
 
@@ -154,7 +157,7 @@ public struct ComparisonPage {
             : String(format: probability < 0.01 ? "%.2f %%" : "%.0f %%", 100 * probability)
     }
 
-    /// The two-sided exact probability that a fair coin is as uneven.
+    /// Returns the probability that a fair coin gives counts at least as uneven (two-sided exact sign test).
     private func signTest(_ a: Int, _ b: Int) -> Double {
         let n = a + b
         func logChoose(_ k: Int) -> Double {
@@ -219,11 +222,11 @@ public struct ComparisonPage {
             "<div class=\"wide\"><table class=\"matrix\"><thead><tr><th></th>\(head)</tr></thead><tbody>\(rows.joined())</tbody></table></div>"
     }
 
-    /// A square for each pair that came up, the stronger the larger its share of the true class.
+    /// Draws a square for each pair that occurs, the stronger the larger its share of the true class.
     private func drawnMatrix(_ model: Int) -> String {
         let squares = metrics[model].confusion.entries.map { entry in
             let total = metrics[model].byClass[entry.label].images
-            // A single photograph of many must still be seen.
+            // A single photograph of many must stay visible.
             let share = 0.25 + 0.75 * Double(entry.count) / Double(max(1, total))
             return
                 "<rect class=\"\(entry.label == entry.answer ? "right" : "wrong")\" x=\"\(entry.answer)\" y=\"\(entry.label)\" width=\"1\" height=\"1\" "

@@ -119,18 +119,21 @@ extension Trainer {
     func logStart(version: String) throws {
         let information = device.description
         try metrics?.append(
-            [
-                .init("event", .string("start")), .init("version", .string(version)),
-                .init("device", .string(information.name)),
-                .init("driver", .string("\(information.platform) \(information.driver)")),
-                .init("ranks", .integer(ranks?.count ?? 1)),
-                .init("model", .string(description.architecture.description)),
-                .init("classes", .integer(dataset.classes.count)),
-                .init("training_images", .integer(dataset.training.count)),
-                .init("validation_images", .integer(dataset.validation.count)),
-                .init("short_side", .integer(description.shortSide)),
-            ]
-                + TrainingOption.all.filter { !["model", "short-side", "device", "out"].contains($0.name) }
-                .compactMap { $0.member(options) })
+            .object(
+                [
+                    .init("event", .string("start")), .init("version", .string(version)),
+                    .init("device", .string(information.name)),
+                    .init("driver", .string("\(information.platform) \(information.driver)")),
+                    .init("ranks", .integer(ranks?.count ?? 1)),
+                    .init("model", .string(description.architecture.description)),
+                    .init("classes", .integer(dataset.classes.count)),
+                    .init("training_images", .integer(dataset.training.count)),
+                    .init("validation_images", .integer(dataset.validation.count)),
+                    .init("short_side", .integer(description.shortSide)),
+                ]
+                    + TrainingOption.all.filter {
+                        !["model", "short-side", "device", "out"].contains($0.name)
+                    }
+                    .compactMap { $0.member(options) }))
     }
 }

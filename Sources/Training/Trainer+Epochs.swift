@@ -20,16 +20,13 @@ extension Trainer {
             if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
         }
         let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own
-        let result = EvaluationResult(images, classes: network.classes, failures: failures)
+        let result = Metrics(images, classes: network.classes)
         try noteBadFiles(failures)
         try gatherBadFiles()
         try reportExchange()
-        try metrics?.append([
-            .init("event", .string("validate")), .init("epoch", .integer(epoch)),
-            .init("step", .integer(state.step)), .init("loss", .number(result.loss)),
-            .init("top1", .number(result.top1)), .init("top5", .number(result.top5)),
-            .init("seconds", .rounded((ContinuousClock.now - began).seconds)),
-        ])
+        try metrics?.append(
+            ["event": "validate", "epoch": epoch, "step": state.step] + result.summaryJSON
+                + ["seconds": JSON.rounded((ContinuousClock.now - began).seconds)])
         learningRate.observe(validationLoss: result.loss)
         let isBest = state.best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
         if isBest { state.best = TrainingState.Best(top1: result.top1, loss: result.loss, step: state.step) }
@@ -44,7 +41,7 @@ extension Trainer {
         }
 
         let finished = EpochReport(
-            epoch: epoch, step: state.step, validation: result, isBest: isBest,
+            epoch: epoch, step: state.step, validation: result, failures: failures, isBest: isBest,
             imagesPerSecond: Double(sums.steps * options.batch) / max(sums.seconds, 1e-9),
             dataWait: sums.waitSeconds / max(sums.seconds, 1e-9),
             loaderSecondsPerStep: sums.loaderSeconds / Double(max(1, sums.steps)), seconds: secondsSinceStart)

@@ -135,15 +135,17 @@ extension Trainer {
             learningRate: pending.learningRate, imagesPerSecond: Double(options.batch) / seconds,
             dataWait: pending.waitSeconds / seconds, loaderSeconds: pending.loaderSeconds,
             seconds: secondsSinceStart)
-        try metrics?.append([
-            .init("event", .string("train")), .init("epoch", .integer(epoch)),
-            .init("step", .integer(step.step)), .init("loss", .number(step.loss)),
-            .init("top1", .number(step.top1)), .init("top5", .number(step.top5)),
-            .init("learning_rate", .number(step.learningRate)),
-            .init("images_per_second", .rounded(step.imagesPerSecond)),
-            .init("data_wait", .rounded(step.dataWait)),
-            .init("loader_seconds", .rounded(step.loaderSeconds)), .init("seconds", .rounded(step.seconds)),
-        ])
+        try metrics?.append(
+            .object([
+                .init("event", .string("train")), .init("epoch", .integer(epoch)),
+                .init("step", .integer(step.step)), .init("loss", .number(step.loss)),
+                .init("top1", .number(step.top1)), .init("top5", .number(step.top5)),
+                .init("learning_rate", .number(step.learningRate)),
+                .init("images_per_second", .rounded(step.imagesPerSecond)),
+                .init("data_wait", .rounded(step.dataWait)),
+                .init("loader_seconds", .rounded(step.loaderSeconds)),
+                .init("seconds", .rounded(step.seconds)),
+            ]))
         report(.step(step))
     }
 

@@ -1,4 +1,5 @@
 import Evaluation
+import Photographs
 
 /// What a run tells while it goes on.
 public enum TrainingEvent: Sendable {
@@ -35,7 +36,9 @@ public struct StepReport: Sendable {
 public struct EpochReport: Sendable {
     public let epoch: Int
     public let step: Int
-    public let validation: EvaluationResult
+    public let validation: Metrics
+    /// Photographs that validation could not use.
+    public let failures: [ImageError]
     public let isBest: Bool
     /// Over the epoch's steps, validation left out.
     public let imagesPerSecond: Double

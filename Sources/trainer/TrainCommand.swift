@@ -109,7 +109,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         guard job?.rank ?? 0 == 0 else { return }
         print("run: \(options.output)")
         if let last {
-            print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
+            print("last: \(last.validation.summary()) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
                 print(
                     "best: top-1 \(percent(best)), of an earlier epoch, is in \(options.output)/checkpoints/best"

@@ -24,13 +24,13 @@ final class TrainingConsole {
             bar.clear()
             epochStart = (epoch.seconds, epoch.step)
             print(
-                "epoch \(epoch.epoch): validation \(TrainingConsole.accuracy(epoch.validation)), "
+                "epoch \(epoch.epoch): validation \(epoch.validation.summary()), "
                     + String(
                         format: "%.0f images/s, data wait %.1f %%, ",
                         epoch.imagesPerSecond, epoch.dataWait * 100)
                     + String(format: "loader %.1f ms CPU a step, ", epoch.loaderSecondsPerStep * 1000)
                     + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : ""))
-            for failure in epoch.validation.failures.prefix(5) { print("  left out: \(failure)") }
+            for failure in epoch.failures.prefix(5) { print("  left out: \(failure)") }
         }
     }
 
@@ -54,11 +54,5 @@ final class TrainingConsole {
         } else if step.step == 1 || step.step % max(1, step.totalSteps / step.epochs / 4) == 0 {
             print(text)
         }
-    }
-
-    /// "top-1 91.2 %, top-5 99.0 %, loss 0.31"; top-5 says nothing of fewer than six classes.
-    static func accuracy(_ result: EvaluationResult) -> String {
-        let top5 = result.confusion.classes > 5 ? ", top-5 \(percent(result.top5))" : ""
-        return "top-1 \(percent(result.top1))\(top5), loss " + String(format: "%.4f", result.loss)
     }
 }

@@ -439,7 +439,7 @@ private func train(_ arguments: String...) -> [String] {
             "predict", "--checkpoint", "run", photograph, damaged, "nothing.jpg", "--json", "answers.json",
         ])
         #expect(result.status == 1)
-        #expect(result.errors.contains("2 of 3 photographs could not be read"))
+        #expect(result.errors.contains("2 of 3 photographs could not be used"))
         guard case .array(let answers) = try JSON.parse(place.bytes("answers.json")), answers.count == 3
         else {
             Issue.record("not a list of three")

@@ -41,7 +41,7 @@ import Testing
         #expect(result.status == 0, "\(result.errors)")
         for part in [
             "12 images: top-1", "single crop", "+ mirror", "+ scales", "all models",
-            "views by what each next one adds", "gain (95 %)", "confusion", "class",
+            "views in the order of their gain", "gain (95 %)", "confusion", "class",
         ] { #expect(result.output.contains(part), "'\(part)' is not in \(result.output)") }
         let json = try object("views.json")
         let rows = list(json["rows"])
