@@ -127,7 +127,7 @@ struct PredictCommand: ParsableCommand {
         if let out, let heat, hasMap {
             print("written: \(out), from dark blue where the posterior of \(heat) is 0 to red where it is 1")
         }
-        try views.requireNone(answer.failures, of: images.count)
+        try views.requireNone(answer.failures, of: images.count, listed: 0)
     }
 }
 

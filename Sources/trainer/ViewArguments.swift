@@ -99,14 +99,17 @@ struct ViewArguments: ParsableArguments {
     }
 
     /// Fails if photographs could not be used; called when everything else is done.
-    func requireNone(_ failures: [ImageError], of count: Int) throws {
+    ///
+    /// - Parameter listed: how many of the failures the error lists.
+    func requireNone(_ failures: [ImageError], of count: Int, listed: Int = 20) throws {
         guard !failures.isEmpty else { return }
-        let list = failures.prefix(20).map { "\n  left out: \($0)" }.joined()
+        let list = failures.prefix(listed).map { "\n  left out: \($0)" }
+        let rest = listed > 0 && failures.count > listed ? ["\n  and \(failures.count - listed) more"] : []
         let isTooLarge = dense && failures.contains { $0.kind == .tooLarge }
+        let remedy =
+            isTooLarge ? ["\nFor those that are too large, give smaller --scales or leave out --dense"] : []
         throw EvaluationError(
-            "\(failures.count) of \(count) photographs could not be used:" + list
-                + (failures.count > 20 ? "\n  and \(failures.count - 20) more" : "")
-                + (isTooLarge
-                    ? "\nFor those that are too large, give smaller --scales or leave out --dense" : ""))
+            "\(failures.count) of \(count) photographs could not be used"
+                + (list + rest + remedy).joined())
     }
 }

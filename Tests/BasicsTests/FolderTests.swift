@@ -20,7 +20,7 @@ import Testing
         let missing = folder.file("missing")
         let below = folder.file("file/below")
         let calls: [(path: String, said: String, call: () throws -> Void)] = [
-            (below, "making this folder failed: Not a directory", { try Folder.create(below) }),
+            (below, "creating this folder failed: Not a directory", { try Folder.create(below) }),
             (
                 missing, "listing this folder failed: No such file or directory",
                 { _ = try Folder.names(missing) }

@@ -60,7 +60,7 @@ import Testing
         let path = folder.file("a.npy")
         let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n"
         for (bytes, found) in [
-            ([], "the file has 0 bytes"), (Array("{\"models\": 1}".utf8), "no array of NumPy's"),
+            ([], "the file has 0 bytes"), (Array("{\"models\": 1}".utf8), "this is not a NumPy array"),
             (Array(file(good, [0, 0, 0, 0]).prefix(20)), "the header claims"),
             (file(good, [0, 0, 0, 0]), "4 bytes of elements"),
             (file(good.replacing("<f4", with: "<i8"), [0]), "elements of type '<f4'"),

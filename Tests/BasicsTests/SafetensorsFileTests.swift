@@ -152,10 +152,10 @@ import Testing
         ), (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "tensor a leaves a gap"),
         (
             #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-            8, "the key \"a\" is there twice"
+            8, "the key \"a\" is repeated"
         ), (#"{"__metadata__":[]}"#, 0, "__metadata__ is no object"),
         (#"{"__metadata__":{"a":1}}"#, 0, "a value at a that is no string"),
-        (#"{"__metadata__":{"a":"1","a":"1"}}"#, 0, "the key \"a\" is there twice"),
+        (#"{"__metadata__":{"a":"1","a":"1"}}"#, 0, "the key \"a\" is repeated"),
     ]
 
     @Test(arguments: damaged) func damagedHeadersAreExplained(header: String, data: Int, message: String)

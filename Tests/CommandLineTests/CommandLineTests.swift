@@ -258,7 +258,7 @@ private func train(_ arguments: String...) -> [String] {
             "run: this exists already, and a run is never overwritten", "another --out"),
         Mistake(
             "it is below a file", train("--out", "/dev/null/x"), status: 1,
-            "/dev/null/x/checkpoints: making this folder failed", "Not a directory", "Check the path"),
+            "/dev/null/x/checkpoints: creating this folder failed", "Not a directory", "Check the path"),
         Mistake(
             "nothing to begin from", train("--init", "nowhere"), status: 1, "nowhere: no such file or folder"),
         Mistake("nothing to resume", ["--resume", "nowhere"], status: 1, "nowhere: no run's folder"),

@@ -121,17 +121,17 @@ import Testing
         Mistake(
             "a scale below the window",
             ["evaluate", "--checkpoint", "run", "--data", "set", "--dense", "--scales", "16,15"], status: 1,
-            "--scales 15: a view of 15 pixels is smaller than the first window of run, which needs 16"),
+            "a view of 15 pixels is smaller than the first window of run, which needs 16; give larger --scales"),
         Mistake(
             "a scale below the crop", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "8"],
-            status: 1, "--scales 8: smaller than the crop of run"),
+            status: 1, "a view of 8 pixels is smaller than the crop of run", "larger --scales, or --dense"),
         Mistake(
             "a scale that no device could hold",
             [
                 "predict", "--checkpoint", "run", "set/val", "--dense", "--scales", "16384",
                 "--device-memory", "512M",
             ], status: 1,
-            "--scales 16384: a dense view of run at 16384 pixels needs more memory in one piece than"),
+            "a dense view of run at 16384 pixels needs more memory in one piece than", "smaller --scales"),
         Mistake(
             "scales", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "a"], status: 2,
             "--scales", "commas"),
@@ -148,7 +148,7 @@ import Testing
             status: 1, "set: no checkpoint in"),
         Mistake(
             "posteriors that are there and are run", ["evaluate", "--posteriors", "a.npy", "--data", "set"],
-            status: 2, "--posteriors: nothing is run"),
+            status: 2, "--posteriors: no model is run"),
         Mistake(
             "no posteriors", ["evaluate", "--posteriors", "nothing.npy"], status: 1,
             "nothing.npy: opening failed"),

@@ -113,9 +113,9 @@ import Testing
                 files: zip(files, [0, 1, 2]).map { ImageFile(path: $0, label: $1) })
             let network = try checkpoint.network(
                 options: .init(maximumBatch: 2, training: false), device: device)
-            let plain = try Evaluator(
-                network: network, normalization: checkpoint.description.normalization, shortSide: 18
-            ).evaluate(set, workers: 1)
+            let evaluator = try Evaluator(
+                network: network, normalization: checkpoint.description.normalization, shortSide: 18)
+            let plain = Metrics(try evaluator.images(of: set, workers: 1).images, classes: 3)
             let model = try EvaluatedModel(
                 checkpoint, name: "m", views: ViewOptions(), batch: 2, device: device)
             let metrics = ViewTable(
@@ -124,8 +124,9 @@ import Testing
             #expect(
                 metrics.top1 == plain.top1 && metrics.top5 == plain.top5
                     && metrics.confusion == plain.confusion)
-            // Here from posteriors, there from scores, both in single precision.
+            // Posteriors and scores are both in single precision.
             #expect(abs(metrics.loss - plain.loss) < 1e-5 * plain.loss)
+            #expect(abs(metrics.calibrationError - plain.calibrationError) < 1e-5)
         }
     }
 
@@ -257,7 +258,8 @@ import Testing
             let error = #expect(throws: EvaluationError.self) { try run(ViewOptions(), "e", files) }
             #expect(
                 error?.description.contains(
-                    "--heat e: no model has a class of this name; expected one of a, b, c, d") == true)
+                    "e: no model has a class of this name; expected one of a, b, c, d") == true)
+            #expect(error?.kind == .unknownClass)
             #expect(try run(ViewOptions(), "d", [folder + "/missing.jpg"]).isEmpty)
             let picture = try ScoreMap.overlay(maps, photograph: files[0])
             #expect((picture.width, picture.height) == (341, 256 + ScoreMap.scaleHeight))
@@ -288,7 +290,7 @@ import Testing
         #expect(!page.contains("<cat>") && !page.contains("http"), "nothing is fetched from elsewhere")
         #expect(page.contains("data:image/jpeg;base64,AQID"))
         #expect(
-            page.contains("B alone is right on 1, A alone on 1")
+            page.contains("Only B is right on 1, only A on 1")
                 && page.contains("prefers-color-scheme: dark"))
         for title in [
             "B is right, A is wrong", "A is right, B is wrong", "Confusion", "Hardest photographs",
