@@ -1,7 +1,7 @@
 /// Represents a JSON value whose objects keep the order of their keys.
 ///
-/// Foundation's reader accepts repeated keys and more than JSON, and turns integers into floating point, which
-/// a checkpoint's header must not do; its writer does not keep the order of keys.
+/// Foundation's reader accepts repeated keys and more than JSON, and turns integers into floating point,
+/// which is wrong for a checkpoint's header; its writer does not keep the order of keys.
 public enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)
@@ -34,8 +34,8 @@ public enum JSON: Equatable, Sendable {
 
     /// The value as JSON on one line, without spaces.
     ///
-    /// Numbers have the fewest digits that read back to the same value; NaN and infinities, which JSON does not
-    /// have, become null.
+    /// Numbers have the fewest digits that read back to the same value. NaN and infinities, which JSON does
+    /// not have, become null.
     public var text: String {
         switch self {
         case .null: return "null"

@@ -6,7 +6,7 @@ public struct MemorySize: Sendable, Equatable {
     public let text: String
     public let bytes: Int
 
-    /// Reads an amount with K, M and G as powers of 1024; nil if the text is not an amount of at least one byte.
+    /// Reads an amount with K, M and G as powers of 1024; nil unless it is an amount of at least one byte.
     public init?(parsing text: String) {
         let units: [Character: Double] = ["K": 0x1p10, "M": 0x1p20, "G": 0x1p30]
         let unit = text.last.flatMap { units[Character($0.uppercased())] }

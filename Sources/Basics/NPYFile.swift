@@ -14,8 +14,9 @@ public struct NPYFile: Sendable {
 
     private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
-    /// Returns the bytes before the elements of a float32 array, by version 1.0 of the format. Their number is a
-    /// multiple of 64.
+    /// Returns the bytes before the elements of a float32 array, by version 1.0 of the format.
+    ///
+    /// Their number is a multiple of 64.
     static func header(shape: [Int]) -> [UInt8] {
         let sizes = shape.map { "\($0)," }.joined(separator: " ")
         let tuple = shape.count == 1 ? sizes : String(sizes.dropLast())

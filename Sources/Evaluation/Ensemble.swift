@@ -50,8 +50,8 @@ public final class Ensemble {
     ///   - workers: threads that read photographs.
     ///   - heat: taken from a dense view if the ensemble has it, otherwise computed separately.
     ///   - progress: called with the share of the work that is done.
-    /// - Throws: `EvaluationError` for a class that no model knows or scores that are not numbers, `FileError`
-    ///   if the temporary file cannot be written.
+    /// - Throws: `EvaluationError` for a class that no model knows or scores that are not numbers,
+    ///   `FileError` if the temporary file cannot be written.
     public func run(
         _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil,
         progress: (Double) throws -> Void = { _ in }
@@ -118,9 +118,9 @@ public final class Ensemble {
                             let own = answer[slot * count..<(slot + 1) * count]
                             guard own.allSatisfy(\.isFinite) else {
                                 throw EvaluationError(
-                                    "\(model.name): its answer to \(set.absolutePath(sample)) is not a number; "
-                                        + "its weights are damaged, or its training has diverged: leave it out"
-                                )
+                                    "\(model.name): its answer to \(set.absolutePath(sample)) is not a "
+                                        + "number; its weights are damaged or its training diverged: "
+                                        + "leave it out")
                             }
                             try append(places[source.model].spread(own))
                         }
@@ -189,8 +189,8 @@ public final class Ensemble {
             failures[sample] = ImageError(
                 .tooLarge, file: set.absolutePath(sample),
                 detail:
-                    "a dense view of \(record.width) x \(record.height) pixels needs more memory in one piece than "
-                    + "\(model.name) may have on \(device.description.name)")
+                    "a dense view of \(record.width) x \(record.height) pixels needs more memory in one "
+                    + "piece than \(model.name) may have on \(device.description.name)")
         }
     }
 }

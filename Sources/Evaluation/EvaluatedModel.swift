@@ -27,8 +27,8 @@ public final class EvaluatedModel {
     /// - Parameters:
     ///   - batch: photographs in the largest mini-batch.
     ///   - convolution: the algorithms of all convolutions; nil for the defaults.
-    /// - Throws: `EvaluationError` if a view is too small for the model or too large for the device, `FileError`
-    ///   if weights are missing or not finite.
+    /// - Throws: `EvaluationError` if a view is too small for the model or too large for the device,
+    ///   `FileError` if weights are missing or not finite.
     public init(
         _ checkpoint: Checkpoint, name: String, views options: ViewOptions, batch: Int,
         convolution: ConvolutionAlgorithms? = nil, device: Device

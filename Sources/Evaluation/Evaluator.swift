@@ -26,10 +26,10 @@ public final class Evaluator {
             try network.logitsGradient ?? Buffer(network.device, floatCount: batch * network.logitsStride)
     }
 
-    /// Returns the outcome for each photograph of `set`, or of one of `count` parts of it, in the set's order.
-    /// Photographs that cannot be read are left out and returned as failures.
+    /// Returns the outcome for each photograph of `set`, or of one of its parts, in the set's order.
     ///
-    /// Parts are whole mini-batches, so the outcomes don't depend on the number of parts.
+    /// Photographs that cannot be read are left out and returned as failures. Parts are whole mini-batches,
+    /// so the outcomes don't depend on the number of parts.
     /// - Parameters:
     ///   - set: its labels are indices into the network's classes.
     ///   - progress: called with the number of photographs done.

@@ -51,7 +51,7 @@ public struct GreedyOrder: Sendable {
         self.steps = steps
     }
 
-    /// Returns, for each candidate, the right answers and the sum of losses of its mean with the chosen views.
+    /// Returns each candidate's right answers and sum of losses when averaged with the chosen views.
     private static func scores(
         _ posteriors: Posteriors, chosen: [(source: Int, weight: Double)],
         candidates: [(source: Int, weight: Double)]

@@ -60,8 +60,7 @@ public struct Metric: Sendable {
         return Interval(successes: count(metrics.total), of: metrics.images)
     }
 
-    /// Returns a tally's count for a share, its mean for a mean, null for a mean of no photographs, and nil for
-    /// metrics that single classes don't have.
+    /// Returns a tally's count or mean: null for no photographs, nil if single classes don't have it.
     public func json(of tally: Metrics.Tally) -> JSON? {
         switch measure {
         case .share(let count): .integer(count(tally))
@@ -86,7 +85,7 @@ public struct Metric: Sendable {
         return number(value(metrics)) + range
     }
 
-    /// Returns a tally's value; nil for metrics that single classes don't have.
+    /// Returns a tally's value; nil if single classes don't have it.
     public func cell(_ tally: Metrics.Tally) -> String? {
         switch measure {
         case .share(let count): number(Double(count(tally)) / Double(max(1, tally.images)))

@@ -265,9 +265,8 @@ public struct Posteriors: Sendable {
                 default: 0
                 }
             guard seconds.isFinite, seconds >= 0 else { return nil }
-            return Source(
-                model: model, view: View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored),
-                seconds: seconds)
+            let view = View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored)
+            return Source(model: model, view: view, seconds: seconds)
         }
         guard array.shape == [sources.count, files.count, classes.count] else {
             throw wrong("\(sources.count) sources, \(files.count) files and \(classes.count) classes")
@@ -336,14 +335,14 @@ public struct Posteriors: Sendable {
                     place < table.files.count ? table.files[place] : "nothing more"
                 }
                 throw EvaluationError(
-                    "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and not \(file(first)); "
-                        + "evaluate both on the same ones")
+                    "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and "
+                        + "not \(file(first)); evaluate both on the same photographs")
             }
             if let place = table.labels.indices.first(where: { table.classes[table.labels[$0]] != labels[$0] }
             ) {
                 throw EvaluationError(
-                    "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), in \(names[0]) \(labels[place])"
-                )
+                    "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), "
+                        + "in \(names[0]) \(labels[place])")
             }
         }
         let places = tables.map { ClassPlaces(of: $0.classes, in: classes) }

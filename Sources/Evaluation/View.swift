@@ -70,8 +70,8 @@ extension View {
     /// Returns the error for a view that is smaller than the model's crop or first window.
     func tooSmall(model: String, smallest: Int) -> EvaluationError {
         EvaluationError(
-            "a view of \(shortSide) pixels is smaller than the \(isDense ? "first window" : "crop") of \(model), "
-                + "which needs \(smallest)",
+            "a view of \(shortSide) pixels is smaller than the \(isDense ? "first window" : "crop") of "
+                + "\(model), which needs \(smallest)",
             kind: .viewTooSmall(shortSide: shortSide, isDense: isDense))
     }
 }

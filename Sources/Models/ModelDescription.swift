@@ -33,7 +33,7 @@ public struct ModelDescription: Sendable, Equatable {
     /// Returns the default short side: 8/7 of the crop, as 256 is to 224.
     public static func usualShortSide(imageSize: Int) -> Int { (imageSize * 8 + 3) / 7 }
 
-    /// The metadata of `model.safetensors`, without time, host and device, so that equal runs give equal bytes.
+    /// The metadata of `model.safetensors`; without time, host or device, so equal runs give equal bytes.
     var metadata: [String: String] {
         return [
             "model": architecture.description, "classes": classes.json.text,
@@ -144,8 +144,8 @@ public struct ModelDescription: Sendable, Equatable {
         else { throw foreign }
         tokens += shapes.dropLast().map { "F\($0[0])" }
         do { architecture = try Architecture(parsing: tokens.joined(separator: ",")) } catch { throw foreign }
-        // The sizes of an empty tensor may be close to the largest integer, so they are bounded before they are
-        // multiplied.
+        // The sizes of an empty tensor may be close to the largest integer, so each is bounded before they
+        // are multiplied.
         let channels = file.tensors["features.\(features[features.count - 1]).weight"]?.shape[0] ?? 1
         let side = Int(Double(shapes[0][1] / channels).squareRoot().rounded())
         guard side >= 1, side <= ModelDescription.imageSizes.upperBound / architecture.smallestImage,

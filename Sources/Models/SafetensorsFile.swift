@@ -38,7 +38,8 @@ public final class SafetensorsFile: Sendable {
 
     /// Opens a file and checks its header.
     ///
-    /// Every byte after the header must belong to exactly one tensor, whose size must match its shape and type.
+    /// Every byte after the header must belong to exactly one tensor, and each tensor's size must match its
+    /// shape and type.
     /// - Throws: `FileError`.
     public static func read(_ path: String) throws -> SafetensorsFile { try SafetensorsFile(path) }
 
@@ -266,9 +267,9 @@ extension SafetensorsFile {
     /// - Parameters:
     ///   - shapes: the tensors by name; they are written in the order of their names' bytes.
     ///   - provider: returns a tensor's elements, row-major; called once per tensor, in the order of writing.
-    /// - Throws: `FileError` if the file cannot be written, a tensor's name is `__metadata__`, or a shape has a
-    ///   negative size or does not match its elements; and whatever `provider` throws. An existing file is then
-    ///   unchanged.
+    /// - Throws: `FileError` if the file cannot be written, a tensor's name is `__metadata__`, or a shape has
+    ///   a negative size or does not match its elements; and whatever `provider` throws. An existing file is
+    ///   then unchanged.
     public static func write(
         _ path: String, shapes: [String: [Int]], metadata: [String: String] = [:],
         provider: (_ name: String) throws -> [Float]

@@ -64,8 +64,8 @@ struct SafetensorsTarget: Target {
     private let file = MemoryFile()
 
     private static let ours = """
-        {"__metadata__":{"model":"4,M,F3","classes":"[\\"a\\",\\"b\\"]","image_size":"4","short_side":"5","mean":"[0.5,0.5,0.5]",\
-        "deviation":"[0.25,0.25,0.25]","epoch":"1","step":"10","seed":"1"},\
+        {"__metadata__":{"model":"4,M,F3","classes":"[\\"a\\",\\"b\\"]","image_size":"4","short_side":"5",\
+        "mean":"[0.5,0.5,0.5]","deviation":"[0.25,0.25,0.25]","epoch":"1","step":"10","seed":"1"},\
         "classifier.0.bias":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},\
         "features.0.bias":{"dtype":"F16","shape":[4],"data_offsets":[12,20]},\
         "features.0.weight":{"dtype":"F64","shape":[2,2],"data_offsets":[20,52]}}
@@ -116,9 +116,8 @@ struct SafetensorsTarget: Target {
             if count > 4096 { shape[mutation.number(below: 2)] = 0 }
             let bytes = shape.contains(0) ? 0 : shape.reduce(4, *)
             guard bytes <= 16_384 else { continue }
-            entries.append(
-                "\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(offset),\(offset + bytes)]}"
-            )
+            let offsets = "[\(offset),\(offset + bytes)]"
+            entries.append(#""\#(name)":{"dtype":"F32","shape":\#(shape),"data_offsets":\#(offsets)}"#)
             offset += bytes
         }
         return (Array("{\(entries.joined(separator: ","))}".utf8), [UInt8](repeating: 0x3C, count: offset))
@@ -155,7 +154,8 @@ struct SafetensorsTarget: Target {
 struct ConfigurationTarget: Target {
     private static let texts = [
         TrainingConfiguration.text(TrainingOptions()),
-        "# what I use\nmodel: 32,M,F16   # small\nbatch: 128\n'epochs': 3\nshort-side: ~\ndata: >\n  /photographs\n  of birds\n",
+        "# what I use\nmodel: 32,M,F16   # small\nbatch: 128\n'epochs': 3\nshort-side: ~\n"
+            + "data: >\n  /photographs\n  of birds\n",
         "{batch: 8, model: \"8,M\", learning-rate: 5e-2}",
         "%YAML 1.1\n---\n!!map\nseed: &s 18446744073709551615\nworkers: *s\n...\n",
     ]
@@ -213,8 +213,8 @@ struct PosteriorsTarget: Target {
 
     private static let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 2), }"
     private static let sidecar = """
-        {"models":["run"],"classes":["a","b"],"files":["1.jpg","2.jpg"],"labels":[0,1],"checksum":"ab79fd72355a39c5",\
-        "sources":[{"model":0,"short_side":32,"dense":false,"mirrored":false,"seconds":0.5},\
+        {"models":["run"],"classes":["a","b"],"files":["1.jpg","2.jpg"],"labels":[0,1],\
+        "checksum":"ab79fd72355a39c5","sources":[{"model":0,"short_side":32,"dense":false,"mirrored":false,"seconds":0.5},\
         {"model":0,"short_side":36,"dense":true,"mirrored":true,"seconds":1.25}],\
         "unknown_classes":[[]],"left_out":["3.jpg: empty"]}
         """

@@ -12,8 +12,7 @@ struct Fuzz: ParsableCommand {
     @Option(help: "\(targets.keys.sorted().joined(separator: ", ")).") var target: String
     @Option(help: "Duration in seconds.") var seconds = 10.0
     @Option(help: "Seed of the mutations.") var seed: UInt64 = 1
-    @Option(help: "Folder with inputs to try first, such as earlier findings.") var corpus:
-        String?
+    @Option(help: "Folder with inputs to try first, such as earlier findings.") var corpus: String?
     @Option(help: "Folder in which a failing input is saved.") var findings = "."
     @Option(help: "Run only this file.") var input: String?
     @Option(help: .hidden) var progress: String?

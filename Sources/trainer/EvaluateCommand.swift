@@ -6,10 +6,10 @@ struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evaluate", abstract: "Measure checkpoints on labelled photographs.",
         discussion: """
-            Uses the folder's val/ part, or the photographs that `train` holds out; --val-fraction 1 takes all of a \
-            folder that no model has learnt from. Several checkpoints are measured separately and as an ensemble: the \
-            mean of their posteriors, with classes matched by name. --posteriors combines files of --save-posteriors \
-            without running a model.
+            Uses the folder's val/ part, or the photographs that `train` holds out; --val-fraction 1 takes \
+            all of a folder that no model has learnt from. Several checkpoints are measured separately and \
+            as an ensemble: the mean of their posteriors, with classes matched by name. --posteriors \
+            combines files of --save-posteriors without running a model.
             """)
 
     @Option(
@@ -23,8 +23,8 @@ struct EvaluateCommand: ParsableCommand {
 
     @Option(
         help: """
-            Write the posteriors of every view in NumPy's format, [views, photographs, classes], and the names along \
-            its axes to FILE.npy.json.
+            Write the posteriors of every view in NumPy's format, [views, photographs, classes], and the \
+            names along its axes to FILE.npy.json.
             """) var savePosteriors: String?
 
     @Option(
@@ -36,8 +36,8 @@ struct EvaluateCommand: ParsableCommand {
 
     @Option(
         help: """
-            Write the table of views to this file, the results by class to FILE.classes.csv, and the confusion \
-            matrix to FILE.confusion.csv.
+            Write the table of views to this file, the results by class to FILE.classes.csv, and the \
+            confusion matrix to FILE.confusion.csv.
             """) var csv: String?
 
     private var views: ViewArguments { options.views }
@@ -57,8 +57,8 @@ struct EvaluateCommand: ParsableCommand {
                 !views.areMany
             else {
                 throw ValidationError(
-                    "--posteriors: no model is run, so --checkpoint, --data, --val-fraction, --save-posteriors and "
-                        + "options of views are not allowed")
+                    "--posteriors: no model is run, so --checkpoint, --data, --val-fraction, "
+                        + "--save-posteriors and options of views are not allowed")
             }
         }
         try OutputFile.requireWritable([
@@ -99,9 +99,8 @@ struct EvaluateCommand: ParsableCommand {
 
         ViewReport.printUnknownClasses(of: posteriors)
         let metrics = table.final.metrics
-        print(
-            "\(metrics.images) image\(metrics.images == 1 ? "" : "s"): \(metrics.summary(showsIntervals: true))"
-        )
+        let images = metrics.images == 1 ? "1 image" : "\(metrics.images) images"
+        print("\(images): \(metrics.summary(showsIntervals: true))")
         if showsTable { report.print() }
         report.printClasses()
         report.printConfusion()

@@ -11,8 +11,8 @@ import Training
 struct FolderEvaluationOptions: ParsableArguments {
     @Option(
         help: """
-            Share of the photographs to use if the folder has no val/ part; 1 for all. Default: what the runs held \
-            out, else 0.1.
+            Share of the photographs to use if the folder has no val/ part; 1 for all. Default: what the \
+            runs held out, else 0.1.
             """) var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
@@ -89,8 +89,8 @@ struct FolderEvaluation {
         if photographs.count < total {
             let which = fraction.map { "a share of \($0)" } ?? "those that `train` holds out"
             print(
-                "\(photographs.count) of the \(total) photographs in \(data): \(which) (--val-fraction 1 takes all)"
-            )
+                "\(photographs.count) of the \(total) photographs in \(data): \(which) "
+                    + "(--val-fraction 1 takes all)")
         }
         if let fraction {
             if let least, fraction > least {

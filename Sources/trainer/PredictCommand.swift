@@ -9,12 +9,12 @@ struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "predict", abstract: "Classify photographs.",
         discussion:
-            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side with the mean of their posteriors."
+            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean."
     )
 
     @Option(
         help:
-            "A .safetensors file, or a run folder, which stands for its last checkpoint. May be given several times."
+            "A .safetensors file, or a run folder, which stands for its last checkpoint. Can be repeated."
     ) var checkpoint: [String]
 
     @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]
@@ -25,7 +25,7 @@ struct PredictCommand: ParsableCommand {
 
     @Option(
         help:
-            "Draw the posterior of this class in each window over the photograph; needs one photograph and --out."
+            "Draw the posterior of this class over the photograph, window by window; needs --out."
     ) var heat: String?
 
     @Option(help: "The picture (.png) that --heat writes.") var out: String?

@@ -14,7 +14,7 @@ struct ViewArguments: ParsableArguments {
 
     @Option(
         help:
-            "Short sides in pixels, such as 224,256,288. Default: each model's own; with --dense also 7/8 and 9/8 of it.",
+            "Short sides, such as 224,256,288. Default: the model's; with --dense also 7/8 and 9/8 of it.",
         transform: { text in
             let sides = text.split(separator: ",", omittingEmptySubsequences: false).map {
                 Int($0.filter { $0 != " " }) ?? 0
@@ -76,8 +76,8 @@ struct ViewArguments: ParsableArguments {
             numbers.contains(where: { $0 > 0 })
         else {
             throw ValidationError(
-                "--weights \(weights): expected \(models) \(models == 1 ? "number" : "numbers") of 0 or more, "
-                    + "not all 0, one for each model")
+                "--weights \(weights): expected \(models) \(models == 1 ? "number" : "numbers") of 0 or "
+                    + "more, not all 0, one for each model")
         }
         return numbers
     }

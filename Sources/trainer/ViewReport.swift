@@ -179,8 +179,10 @@ struct ViewReport {
         return [path, stem + ".classes.csv", stem + ".confusion.csv"]
     }
 
-    /// The content of the three files: one line per row of the table; then, for each model with all of its views
-    /// and for all models, one line per class; then one line per class and answer.
+    /// The content of the three files.
+    ///
+    /// One line per row of the table; then, for each model with all of its views and for all models, one line
+    /// per class; then one line per class and answer.
     var csv: [String] {
         let rows = table.rows.map { row in
             let numbers = Metric.all.flatMap { metric in

@@ -4,7 +4,8 @@ import Testing
 @Suite struct JSONTests {
     @Test func readsEveryKindOfValue() throws {
         let text =
-            #" { "a" : [ 1 , -2.5e1, true,false , null ] , "b":{}, "c":"x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é" , "d":[] } "#
+            #" { "a" : [ 1 , -2.5e1, true,false , null ] , "b":{}, "#
+            + #""c":"x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é" , "d":[] } "#
         let expected: JSON = [
             "a": [1, -25.0, true, false, JSON.null] as JSON, "b": [:] as JSON,
             "c": "x\"\\/\u{8}\u{c}\n\r\té😀é", "d": [] as JSON,

@@ -61,9 +61,9 @@ import Testing
 
     @Test func readsOtherTypesAsFloat() throws {
         func file(_ type: String, _ data: [UInt8], size: Int) throws -> [Float] {
+            let shape = "[\(data.count / size)]"
             let header = Array(
-                #"{"t":{"dtype":"\#(type)","shape":[\#(data.count / size)],"data_offsets":[0,\#(data.count)]}}"#
-                    .utf8)
+                #"{"t":{"dtype":"\#(type)","shape":\#(shape),"data_offsets":[0,\#(data.count)]}}"#.utf8)
             try write([UInt8(header.count), 0, 0, 0, 0, 0, 0, 0] + header + data, path)
             return try SafetensorsFile.read(path).floats("t")
         }

@@ -85,7 +85,8 @@ import Testing
         // Mixed again from what was kept: the same report to the letter, and to the number.
         let mixed = try place.run(["evaluate", "--posteriors", "views.npy", "--json", "mixed.json"])
         let written =
-            "written: views.npy, views.npy.json, views.json, views.csv, views.classes.csv, views.confusion.csv\n"
+            "written: views.npy, views.npy.json, views.json, views.csv, views.classes.csv, "
+            + "views.confusion.csv\n"
         #expect(
             mixed.status == 0
                 && mixed.output.replacing("written: mixed.json\n", with: written) == result.output, "\(mixed)"
@@ -121,7 +122,8 @@ import Testing
         Mistake(
             "a scale below the window",
             ["evaluate", "--checkpoint", "run", "--data", "set", "--dense", "--scales", "16,15"], status: 1,
-            "a view of 15 pixels is smaller than the first window of run, which needs 16; give larger --scales"),
+            "a view of 15 pixels is smaller than the first window of run, which needs 16",
+            "give larger --scales"),
         Mistake(
             "a scale below the crop", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "8"],
             status: 1, "a view of 8 pixels is smaller than the crop of run", "larger --scales, or --dense"),
@@ -179,14 +181,14 @@ import Testing
             "heat without a file", ["predict", "--checkpoint", "run", "--heat", "ring", "a.jpg"],
             status: 2, "--out FILE.png"),
         Mistake(
-            "heat of two",
+            "a map of two photographs",
             ["predict", "--checkpoint", "run", "--heat", "ring", "--out", "h.png", "a.jpg", "b.jpg"],
             status: 2, "expected one photograph, 2 were given"),
         Mistake(
             "one model to compare", ["compare", "run", "--data", "set", "--out", "never.html"], status: 2,
             "Missing expected argument '<B>'"),
         Mistake(
-            "a misspelt option",
+            "a misspelt option of compare",
             ["compare", "run", "other", "--data", "set", "--out", "never.html", "--picures", "3"],
             status: 2, "Unknown option '--picures'"),
         Mistake(

@@ -275,8 +275,7 @@ import Testing
         let posteriors = try Posteriors(
             models: ["run \"A\"", "run B"], classes: classes,
             files: ["val/1.jpg", "val/2.jpg", "val/3.jpg"], labels: [0, 1, 1],
-            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))],
-            values: [a, b])
+            sources: (0..<2).map { .init(model: $0, view: View(shortSide: 8)) }, values: [a, b])
         var asked: [String] = []
         let page = try ComparisonPage(ViewTable(posteriors), title: "A & B", limit: 2) { file in
             asked.append(file)
