@@ -9,13 +9,11 @@ struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "predict", abstract: "Classify photographs.",
         discussion:
-            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean."
-    )
+            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean.")
 
     @Option(
-        help:
-            "A .safetensors file, or a run folder, which stands for its last checkpoint. Can be repeated."
-    ) var checkpoint: [String]
+        help: "A .safetensors file, or a run folder, which stands for its last checkpoint. Can be repeated.")
+    var checkpoint: [String]
 
     @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]
 
@@ -23,10 +21,8 @@ struct PredictCommand: ParsableCommand {
 
     @OptionGroup var views: ViewArguments
 
-    @Option(
-        help:
-            "Draw the posterior of this class over the photograph, window by window; needs --out."
-    ) var heat: String?
+    @Option(help: "Draw the posterior of this class over the photograph, window by window; needs --out.")
+    var heat: String?
 
     @Option(help: "The picture (.png) that --heat writes.") var out: String?
 

@@ -13,7 +13,7 @@ import Testing
         #expect(folder.names == [])
     }
 
-    /// What the system said, of which file, and what to do; not Foundation's number.
+    /// Errors name the file, the system's message and the remedy, not Foundation's number.
     @Test func failuresAreTold() throws {
         let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("file"), [1])

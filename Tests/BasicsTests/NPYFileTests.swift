@@ -5,7 +5,7 @@ import Testing
 @testable import Models
 
 @Suite struct NPYFileTests {
-    /// The header's bytes as `numpy.save` writes them.
+    /// The header has the same bytes as that of `numpy.save`.
     @Test func header() {
         for (shape, tuple) in [([2, 3], "(2, 3)"), ([5], "(5,)"), ([1, 600, 10], "(1, 600, 10)")] {
             let text = "{'descr': '<f4', 'fortran_order': False, 'shape': \(tuple), }"
@@ -74,7 +74,7 @@ import Testing
         }
     }
 
-    /// Longer than the buffer, in pieces that do not divide it, and what an error leaves behind.
+    /// Writes more than the buffer holds, in pieces that do not divide it; an error leaves no file.
     @Test func manyPieces() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("long.npy")

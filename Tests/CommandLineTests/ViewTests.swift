@@ -5,7 +5,7 @@ import Testing
 /// `evaluate`, `predict` and `compare` with several views and models.
 @Suite(.serialized) struct ViewTests {
     let place: Workplace
-    /// A second model, of another input size.
+    /// A second model with another input size.
     static let other = Swift.Result {
         let place = try Workplace.shared.get()
         let result = try place.run([
@@ -206,7 +206,7 @@ import Testing
         #expect(!message.contains("Fatal error"), "\(message)")
     }
 
-    /// A damaged photograph among good ones is named and left out; the others are counted.
+    /// A damaged photograph is named and left out; the others are counted.
     @Test func damagedPhotographs() throws {
         try FileManager.default.copyItem(atPath: place.path + "/set", toPath: place.path + "/damaged")
         defer { try? FileManager.default.removeItem(atPath: place.path + "/damaged") }
@@ -254,7 +254,7 @@ import Testing
         #expect(!text.contains("\"loss\":null"), "\(text)")
     }
 
-    /// A sidecar of another array, or with numbers that are no posteriors, is refused.
+    /// The names of another array are refused.
     @Test func posteriorsOfAnotherRun() throws {
         for (run, file) in [("run", "one.npy"), ("other", "two.npy")] {
             let result = try place.run([
@@ -287,7 +287,7 @@ import Testing
         #expect(more.status == 1 && more.errors.contains("a model without a view"), "\(more)")
     }
 
-    /// What was meant as input is not overwritten, and a link is written through.
+    /// Inputs are not overwritten, and links are followed.
     @Test func outputsSpareInputs() throws {
         let photograph = try place.photograph("ring")
         let before = try place.bytes(photograph)
@@ -331,7 +331,7 @@ import Testing
         #expect(!place.exists("frozen"))
     }
 
-    /// A model of other things gives every true class 0: that is a mistake, not a measurement.
+    /// A model that knows none of the classes is refused, since its accuracy would mean nothing.
     @Test func aModelOfOtherClasses() throws {
         let photograph = try place.bytes(try place.photograph("ring"))
         for index in 0..<24 {
@@ -345,7 +345,7 @@ import Testing
             "\(result)")
     }
 
-    /// Where the names cannot be written, the array that was there stays too.
+    /// If the names cannot be written, the existing array stays too.
     @Test func fullDiskLeavesWhatWasThere() throws {
         let first = try place.run([
             "evaluate", "--checkpoint", "run", "--data", "set", "--save-posteriors", "kept.npy",
@@ -362,7 +362,7 @@ import Testing
         #expect(try place.bytes("kept.npy") + place.bytes("kept.npy.json") == before)
     }
 
-    /// A folder of photographs, sorted: the lists as a table.
+    /// A folder's photographs are listed in order, as a table.
     @Test func predictFolder() throws {
         let result = try place.run([
             "predict", "--checkpoint", "run", "--checkpoint", "other", "set/val", "--top", "1", "--csv",
@@ -390,7 +390,7 @@ import Testing
         #expect(try alone.status == 0 && place.bytes("alone.csv") == place.bytes("sorted.csv"))
     }
 
-    /// A folder that no model has learnt from: as `train` would split it, whole, and as nothing but val/.
+    /// A folder that no model has learnt from can be split as by `train`, used whole, or consist of val/.
     @Test func photographsOfAnotherFolder() throws {
         let fresh = place.path + "/fresh"
         try FileManager.default.copyItem(atPath: place.path + "/set/train", toPath: fresh)
@@ -419,7 +419,7 @@ import Testing
             "\(only) \(whole)")
     }
 
-    /// A full disk leaves no half of a file.
+    /// A full disk leaves no incomplete file.
     @Test func fullDisk() throws {
         for (arguments, file) in [
             (

@@ -8,11 +8,11 @@ import Testing
 
 @testable import Evaluation
 
-/// Photographs through networks, on every device.
+/// Runs photographs through networks on every device.
 @Suite(.serialized) struct EnsembleTests {
     static let devices = (try? DeviceDescription.all()) ?? []
 
-    /// A checkpoint of random weights.
+    /// Writes a checkpoint with random weights.
     private func checkpoint(
         _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16,
         seed: UInt64 = 1, on device: Device
@@ -29,7 +29,7 @@ import Testing
         return try Checkpoint(path)
     }
 
-    /// Photographs of these sizes, of random blocks.
+    /// Writes photographs of these sizes, made of random blocks.
     private func photographs(_ sizes: [(Int, Int)], in folder: String) throws -> [String] {
         try sizes.enumerated().map { index, size in
             var random = Philox(seed: UInt64(index), purpose: .scenes)
@@ -45,8 +45,7 @@ import Testing
         }
     }
 
-    /// Photographs of several shapes in one mini-batch get what each gets alone, whatever the order in which
-    /// they are run.
+    /// A photograph's posteriors do not depend on the other shapes in its mini-batch, or on their order.
     @Test(arguments: devices) func companyDoesNotMatter(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -76,8 +75,7 @@ import Testing
         }
     }
 
-    /// A square photograph at the training size has one window: dense and crop are the same, and so is the
-    /// crop's mirror image.
+    /// A square photograph at the training size has one window, so dense and crop agree, mirrored or not.
     @Test(arguments: devices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -102,7 +100,7 @@ import Testing
         }
     }
 
-    /// The plain path, which training validates with, agrees with the single crop.
+    /// The evaluator of training agrees with the central crop of an ensemble.
     @Test(arguments: devices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -165,7 +163,7 @@ import Testing
         }
     }
 
-    /// Weights that are numbers, but whose scores are none.
+    /// Finite weights may give scores that are not numbers.
     @Test func scoresThatAreNoNumbers() throws {
         try TemporaryFolder.with { folder in
             let device = try Device(#require(Self.devices.first))
@@ -194,7 +192,7 @@ import Testing
         }
     }
 
-    /// The first mini-batch of a view says nothing of its speed.
+    /// The first mini-batch of a view does not count for its speed.
     @Test func speedIsOfLaterMiniBatches() throws {
         try TemporaryFolder.with { folder in
             let device = try Device(#require(Self.devices.first))
@@ -211,7 +209,7 @@ import Testing
         }
     }
 
-    /// The map comes from the dense view that is run anyway, and is the same where none is.
+    /// The map of a dense view of the ensemble equals a map that is computed separately.
     @Test(arguments: devices) func heat(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -243,7 +241,7 @@ import Testing
                 try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values]
                     && run(ViewOptions(), "d", files).count == 1)
             #expect(try run(ViewOptions(isDense: true), "a", files, shortSide: 20).map(\.height) == [2])
-            // The map's mean over windows is what the view says of the class, where posteriors are averaged.
+            // If posteriors are averaged, the map's mean over windows is the view's posterior of the class.
             let model = try EvaluatedModel(
                 first, name: "one", views: ViewOptions(isDense: true, scales: [20], averaging: .posteriors),
                 batch: 2, device: device)
@@ -281,7 +279,7 @@ import Testing
             asked.append(file)
             return [1, 2, 3]
         }.html()
-        // Right by A alone: 1; by B alone: 3; hardest by the mean: 3, with 0.4, then 1, with 0.55.
+        // Only A is right on 1, only B on 3; hardest by the mean: 3 with 0.4, then 1 with 0.55.
         #expect(asked == ["val/3.jpg", "val/1.jpg", "val/3.jpg", "val/1.jpg"])
         #expect(
             page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;")
@@ -297,7 +295,7 @@ import Testing
         ] { #expect(page.contains("<h2>\(title)</h2>"), "\(title)") }
     }
 
-    /// Many classes: the matrix is drawn, with a square for each pair that came up, and no class is left out.
+    /// With many classes the matrix is drawn, with a square for each pair that occurs, and lists all classes.
     @Test func manyClasses() throws {
         let classes = (0..<120).map { "class \($0)" }
         func values(_ shift: Int) -> [Float] {

@@ -5,7 +5,7 @@ import Testing
 @testable import Evaluation
 
 @Suite struct MetricsTests {
-    /// Counts rows of posteriors.
+    /// Counts posteriors, `[photographs][classes]`.
     private func metrics(_ posteriors: [Float], labels: [Int], classes: Int) -> (
         metrics: Metrics, outcomes: [Metrics.Outcome]
     ) {
@@ -18,13 +18,11 @@ import Testing
     }
 
     @Test func byHand() {
-        // Right and sure; wrong; a tie that the lower class wins; a class with a posterior of 0; not a
-        // number.
+        // Right and certain; wrong; a tie that the lower class wins; a posterior of 0; not a number.
         let posteriors: [Float] = [0.9, 0.1, 0, 0.3, 0.6, 0.1, 0.4, 0.4, 0.2, 0.5, 0.5, 0, .nan, .nan, .nan]
         let (metrics, outcomes) = metrics(posteriors, labels: [0, 0, 1, 2, 0], classes: 3)
         #expect(outcomes.map(\.rank) == [0, 1, 1, .max, .max])
-        // What has no posterior, or none that is a number, is not among the first five, though there are only
-        // three.
+        // A posterior of 0 or NaN is not among the first five, although there are only three classes.
         #expect(metrics.images == 5 && metrics.total.top1 == 1 && metrics.total.top5 == 3)
         #expect(
             metrics.confusion.entries.map(\.label) == [0, 0, 1, 2]
@@ -54,7 +52,7 @@ import Testing
         #expect(Metrics.order([0.1, 0.5, 0.1, 0.3] as [Float]) == [1, 3, 0, 2])
     }
 
-    /// Scores and their softmax give the same outcome, ties and values that are not numbers included.
+    /// Scores rank like posteriors: ties go to the class listed first, and NaN comes last.
     @Test func outcomeOfScores() {
         func outcome(_ scores: [Float], label: Int) -> Metrics.Outcome {
             scores.withUnsafeBufferPointer { Metrics.Outcome(scores: $0, label: label, loss: 0.5) }
@@ -70,7 +68,7 @@ import Testing
         #expect(outcome(broken, label: 0).answer == 1 && outcome([.nan, .nan], label: 0).answer == 0)
     }
 
-    /// Everything that is shown comes from one list, in a fixed order of keys.
+    /// JSON keeps its keys and their order, and text leaves out top-5 of few classes.
     @Test func reports() {
         let row: [Float] = [0.3, 0.25, 0.2, 0.1, 0.08, 0.07]
         let six = metrics(row + row, labels: [0, 5], classes: 6).metrics
@@ -120,8 +118,7 @@ import Testing
                 && metrics.calibration[14].images == 1)
     }
 
-    /// Against the interval's roots, worked out with more digits elsewhere: (p + z²/2n ± z √(p(1 − p)/n +
-    /// z²/4n²)) / (1 + z²/n).
+    /// Compares with (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), computed with more digits.
     @Test func intervals() {
         for (successes, count, low, high) in [
             (8, 10, 0.490162, 0.943318), (0, 10, 0.0, 0.277533), (10, 10, 0.722467, 1.0),
@@ -233,7 +230,7 @@ import Testing
 }
 
 @Suite struct BestRowTests {
-    /// A model that is better than the mean is named where that cannot well be chance.
+    /// A model that is better than the mean is named only if chance is an unlikely reason.
     @Test func betterThanAll() throws {
         func table(_ files: Int) throws -> ViewTable {
             // The first is right and unsure; the second is wrong on every fourth, and sure.
@@ -260,7 +257,7 @@ import Testing
 }
 
 @Suite struct GreedyOrderTests {
-    /// Every step against all that could have been taken, with shares that are not equal.
+    /// Compares every step with all alternatives, with unequal shares.
     @Test func takesTheBestOfAll() throws {
         var random = Philox(seed: 5, purpose: .scenes)
         let files = 60
@@ -331,7 +328,7 @@ import Testing
         #expect(pixel(0) == [63, 63, 88] && pixel(5) == [165, 69, 63])
     }
 
-    /// Below the picture, which stays as it is: white, then from the colour of 0 to that of 1.
+    /// The scale below the unchanged picture runs from the colour of 0 to that of 1 on white.
     @Test func scale() {
         let (width, height) = (64, 4)
         let picture = ScoreMap.withScale(
