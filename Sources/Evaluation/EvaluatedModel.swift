@@ -53,7 +53,7 @@ public final class EvaluatedModel {
             throw EvaluationError(
                 "a dense view of \(name) at \(view.shortSide) pixels needs more memory in one piece than "
                     + "\(device.description.name) allows",
-                kind: .viewTooLarge(shortSide: view.shortSide))
+                kind: .viewTooLarge)
         }
     }
 

@@ -72,6 +72,6 @@ extension View {
         EvaluationError(
             "a view of \(shortSide) pixels is smaller than the \(isDense ? "first window" : "crop") of "
                 + "\(model), which needs \(smallest)",
-            kind: .viewTooSmall(shortSide: shortSide, isDense: isDense))
+            kind: .viewTooSmall(isDense: isDense))
     }
 }

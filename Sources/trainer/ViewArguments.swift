@@ -84,17 +84,22 @@ struct ViewArguments: ParsableArguments {
 
     // MARK: - Errors
 
-    /// Runs `body`; adds to an error of the evaluation which option to change.
+    /// Returns which option to change after an error; nil if no option helps.
+    static func remedy(for kind: EvaluationError.Kind) -> String? {
+        switch kind {
+        case .viewTooSmall(isDense: true): "give larger --scales"
+        case .viewTooSmall: "give larger --scales, or --dense for a smaller window"
+        case .viewTooLarge: "give smaller --scales"
+        case .unknownClass: "give one of these to --heat"
+        case .other: nil
+        }
+    }
+
+    /// Runs `body` and adds the remedy to an error of the evaluation.
     func addingRemedies<Result>(_ body: () throws -> Result) throws -> Result {
         do { return try body() } catch let error as EvaluationError {
-            switch error.kind {
-            case .viewTooSmall(_, isDense: true): throw EvaluationError("\(error); give larger --scales")
-            case .viewTooSmall:
-                throw EvaluationError("\(error); give larger --scales, or --dense for a smaller window")
-            case .viewTooLarge: throw EvaluationError("\(error); give smaller --scales")
-            case .unknownClass: throw EvaluationError("--heat \(error)")
-            case .other: throw error
-            }
+            guard let remedy = ViewArguments.remedy(for: error.kind) else { throw error }
+            throw EvaluationError("\(error); \(remedy)")
         }
     }
 

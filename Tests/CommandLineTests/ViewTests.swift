@@ -481,7 +481,8 @@ import Testing
             "predict", "--checkpoint", "run", photograph, "--heat", "cat", "--out", "never.png",
         ])
         #expect(
-            unknown.status == 1 && unknown.errors.contains("--heat cat: no model has a class of this name"),
+            unknown.status == 1 && unknown.errors.contains("cat: no model has a class of this name")
+                && unknown.errors.contains("; give one of these to --heat"),
             "\(unknown)")
         #expect(!place.exists("never.png"))
     }
