@@ -23,7 +23,7 @@ public struct MicroBatchSpan: Equatable, Sendable {
 /// itself; what is left to do between ranks are the tree's upper levels. So the order of addition, and with
 /// it every bit, depends on S alone.
 public enum MicroBatchTree {
-    /// The smallest number of micro-batches for so many ranks: rounded up to a power of two.
+    /// Returns the smallest number of micro-batches for `ranks` ranks: the next power of two.
     public static func defaultMicroBatches(ranks: Int) -> Int {
         var microBatches = 1
         while microBatches < ranks { microBatches *= 2 }
