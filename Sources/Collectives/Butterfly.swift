@@ -3,15 +3,16 @@ import Foundation
 
 /// All-reduces arrays of all ranks, bucket by bucket ("butterfly synchronisation", section 3.1 of the paper).
 ///
-/// A bucket has one part per rank. Each rank sends every part to the part's owner, which adds them in the order of the
-/// micro-batches' tree (reduce-scatter) and sends the sum to all (all-gather). With several nodes this happens inside
-/// each node first, and then each part goes the same way between the nodes, from one rank per node. The transport and
-/// the order in which buckets are ready change no bit of the result.
+/// A bucket has one part per rank. Each rank sends every part to the part's owner, which adds them in the
+/// order of the micro-batches' tree (reduce-scatter) and sends the sum to all (all-gather). With several
+/// nodes this happens inside each node first, and then each part goes the same way between the nodes, from
+/// one rank per node. The transport and the order in which buckets are ready change no bit of the result.
 ///
-/// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any, so buckets
-/// that are needed soon overtake the others. One thread at a time may use a butterfly.
+/// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any,
+/// so buckets that are needed soon overtake the others. One thread at a time may use a butterfly.
 public final class Butterfly {
-    /// Connects the ranks of one level: all ranks of a node, or the ranks of all nodes that own the same part.
+    /// Connects the ranks of one level: all ranks of a node, or the ranks of all nodes that own the same
+    /// part.
     struct Level {
         let transport: any Transport
         /// This rank's index in the group.
@@ -34,12 +35,13 @@ public final class Butterfly {
     }
 
     private struct Bucket {
-        /// The floats that each level adds: the whole bucket, then the part that this rank owns after the level
-        /// before.
+        /// The floats that each level adds: the whole bucket, then the part that this rank owns after the
+        /// level before.
         var ranges: [Range<Int>] = []
         /// The floats of a part at each level. The last parts may be shorter, or empty.
         var partSizes: [Int] = []
-        /// The byte in each level's block where the others' values of the own part arrive, one part per member.
+        /// The byte in each level's block where the others' values of the own part arrive, one part per
+        /// member.
         var slots: [Int] = []
         /// The byte in each level's block where sums arrive that are copied to their place later.
         var landings: [Int] = []
@@ -82,7 +84,8 @@ public final class Butterfly {
             guard let member = stage.group.firstIndex(of: communicator.rank) else {
                 preconditionFailure("rank \(communicator.rank) is not in its own group \(stage.group)")
             }
-            // The first level's block contains the values. Shared memory is read in place; other levels need slots.
+            // The first level's block contains the values. Shared memory is read in place; other levels need
+            // slots.
             var offset = depth == 0 ? (floatCount * 4).roundedUp(to: 4096) : 0
             for index in buckets.indices {
                 let range = buckets[index].ranges[depth]
@@ -118,7 +121,8 @@ public final class Butterfly {
 
     // MARK: - Use
 
-    /// Starts a bucket's all-reduce. This rank's values must be in their place, and not change until it completes.
+    /// Starts a bucket's all-reduce. This rank's values must be in their place, and not change until it
+    /// completes.
     public func start(_ bucket: Int) {
         guard !buckets[bucket].ranges[0].isEmpty else {
             done?(bucket)
@@ -251,8 +255,8 @@ public final class Butterfly {
         }
     }
 
-    /// Returns whether all messages have arrived: those of all other owners, or those that this rank needs as an
-    /// owner.
+    /// Returns whether all messages have arrived: those of all other owners, or those that this rank needs as
+    /// an owner.
     private func haveArrived(_ index: Int, _ depth: Int, _ channel: Int, fromOwners: Bool) throws -> Bool {
         let level = levels[depth]
         if !fromOwners, buckets[index].ranges[depth + 1].isEmpty { return true }
@@ -283,7 +287,8 @@ public final class Butterfly {
         }
     }
 
-    /// Returns the byte of the block where the floats from `first` of an owner's part arrive on the other ranks.
+    /// Returns the byte of the block where the floats from `first` of an owner's part arrive on the other
+    /// ranks.
     private func landing(_ first: Int, owner: Int, _ index: Int, _ depth: Int) -> Int {
         guard depth > 0 else { return first * 4 }
         return buckets[index].landings[depth] + (first - buckets[index].ranges[depth].lowerBound) * 4

@@ -11,11 +11,12 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     private let control: cmpi_comm?
     private var heartbeat: Heartbeat?
     private let peerTimeout: Double
-    /// The open windows. All ranks free them together, and only after success: a failed rank must not wait here for
-    /// the others.
+    /// The open windows. All ranks free them together, and only after success: a failed rank must not wait
+    /// here for the others.
     private var windows: [MPIWindow] = []
 
-    /// The number of ranks according to the launcher's environment variables; 1 without a launcher. Needs no MPI.
+    /// The number of ranks according to the launcher's environment variables; 1 without a launcher. Needs no
+    /// MPI.
     public static var launchedRanks: Int {
         // Slurm sets its own variables in a batch script as well; a rank of srun has PMIx's too.
         number(
@@ -37,8 +38,10 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     public init(peerTimeout: Double) throws {
         if let problem = cmpi_open() {
             throw CollectiveError(
-                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be used here "
-                    + "(\(String(cString: problem))); install openmpi-bin and libopenmpi-dev on every node, or start without mpirun")
+                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be "
+                    + "used here (\(String(cString: problem))); install openmpi-bin and libopenmpi-dev on "
+                    + "every node, or start without mpirun"
+            )
         }
         self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
@@ -78,7 +81,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         heartbeat = Heartbeat(rank: Int(rank), size: Int(size), comm: beats, timeout: peerTimeout)
     }
 
-    /// Removes the files in /dev/shm that Open MPI opened between the ranks, because an aborted job leaves some.
+    /// Removes the files in /dev/shm that Open MPI opened between the ranks, because an aborted job leaves
+    /// some.
     static func unlinkSharedFiles() {
         guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
         let paths = Set(
@@ -177,7 +181,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         windows = []
     }
 
-    /// Checks that /dev/shm has room for windows of ranks on one node, because a write to a full one kills a process.
+    /// Checks that /dev/shm has room for windows of ranks on one node, because a write to a full one kills a
+    /// process.
     private func requireSharedMemory(_ byteCount: Int) throws {
         var status = statvfs()
         // All ranks look before any of them allocates.
@@ -188,9 +193,9 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         let free = node.map { all[$0][1] }.min() ?? room
         guard needed <= free else {
             throw CollectiveError(
-                "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks need "
-                    + "\(needed >> 20) MiB; enlarge it (mount -o remount,size=… /dev/shm, or a container's shm-size), "
-                    + "use fewer ranks per node, or the transport sendrecv")
+                "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks "
+                    + "need \(needed >> 20) MiB; enlarge it (mount -o remount,size=… /dev/shm, or a "
+                    + "container's shm-size), use fewer ranks per node, or the transport sendrecv")
         }
     }
 
@@ -239,12 +244,13 @@ func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
     var text = [CChar](repeating: 0, count: 256)
     cmpi_error(code, &text)
     throw CollectiveError(
-        "\(action()): \(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))"
+        "\(action()): "
+            + "\(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))"
     )
 }
 
-/// Transports bytes by one-sided windows, or by memory that a node's ranks share. A message's number is written behind
-/// the block, on a line of 64 bytes for each channel and sender.
+/// Transports bytes by one-sided windows, or by memory that a node's ranks share. A message's number is
+/// written behind the block, on a line of 64 bytes for each channel and sender.
 private final class MPIWindow: Transport {
     let memory: UnsafeMutableRawPointer
     private var window: cmpi_window?

@@ -1,5 +1,6 @@
-/// Micro-batches `first ..< first + count` of a mini-batch: those of one rank, or of one node. An aligned subtree of
-/// the binary tree in which micro-batches are added: `count` is a power of two and divides `first`.
+/// Micro-batches `first ..< first + count` of a mini-batch: those of one rank, or of one node. An aligned
+/// subtree of the binary tree in which micro-batches are added: `count` is a power of two and divides
+/// `first`.
 public struct MicroBatchSpan: Equatable, Sendable {
     public let first: Int
     public let count: Int
@@ -19,9 +20,9 @@ public struct MicroBatchSpan: Equatable, Sendable {
 
 /// How the micro-batches of a mini-batch are cut over ranks.
 ///
-/// Gradients of S micro-batches are added in a fixed binary tree. Every rank holds a whole subtree and adds it by
-/// itself; what is left to do between ranks are the tree's upper levels. So the order of addition, and with
-/// it every bit, depends on S alone.
+/// Gradients of S micro-batches are added in a fixed binary tree. Every rank holds a whole subtree and adds
+/// it by itself; what is left to do between ranks are the tree's upper levels. So the order of addition, and
+/// with it every bit, depends on S alone.
 public enum MicroBatchTree {
     /// Returns the smallest number of micro-batches for `ranks` ranks: the next power of two.
     public static func defaultMicroBatches(ranks: Int) -> Int {
@@ -33,15 +34,16 @@ public enum MicroBatchTree {
     /// The spans of each node's ranks; every node holds a subtree of its own.
     ///
     /// - Parameter nodes: ranks of each node
-    /// - Returns: nil where that cannot be: too few micro-batches, or nodes that do not fit between the tree's
-    ///   branches
+    /// - Returns: nil where that cannot be: too few micro-batches, or nodes that do not fit between the
+    ///   tree's branches
     public static func spans(microBatches: Int, nodes: [Int]) -> [[MicroBatchSpan]]? {
         divide(MicroBatchSpan(first: 0, count: microBatches), nodes[...]) { node, span in
             divide(span, Array(repeating: 1, count: node)[...]) { _, leaf in [leaf] }.map { [$0] }
         }
     }
 
-    /// Halves the span and the parts, the left half getting the smaller one: 8 micro-batches over 3 are 4 + 2 + 2.
+    /// Halves the span and the parts, the left half getting the smaller one: 8 micro-batches over 3 are 4 + 2
+    /// + 2.
     private static func divide<Result>(
         _ span: MicroBatchSpan, _ parts: ArraySlice<Int>, _ leaf: (Int, MicroBatchSpan) -> [Result]?
     ) -> [Result]? {

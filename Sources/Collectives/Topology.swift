@@ -1,7 +1,7 @@
 /// Says which rank has which micro-batches, and which ranks exchange gradients by which transport.
 public struct Topology: Sendable {
-    /// The groups of ranks that exchange with each other first, all of equal size: the nodes, or one group of all
-    /// ranks.
+    /// The groups of ranks that exchange with each other first, all of equal size: the nodes, or one group of
+    /// all ranks.
     let groups: [[Int]]
     /// The micro-batches of each rank.
     public let spans: [MicroBatchSpan]
@@ -27,14 +27,16 @@ public struct Topology: Sendable {
             guard nodeSize > 0, ranks.count % nodeSize == 0 else {
                 throw TopologyError(
                     .nodeSize,
-                    "nodes of \(nodeSize) among \(ranks.count) ranks: expected a divisor of the number of ranks")
+                    "nodes of \(nodeSize) among \(ranks.count) ranks: expected a divisor of the number of "
+                        + "ranks"
+                )
             }
             sizes = Array(repeating: nodeSize, count: ranks.count / nodeSize)
         } else {
             sizes = realNodes.map(\.count)
         }
-        // Nodes are groups only if they have the same size, contain neighbouring ranks, and the tree can be cut
-        // between them.
+        // Nodes are groups only if they have the same size, contain neighbouring ranks, and the tree can be
+        // cut between them.
         let neighbours = nodeSize != nil || realNodes.flatMap { $0 } == ranks
         if neighbours, Set(sizes).count == 1,
             let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: sizes)
@@ -92,7 +94,8 @@ public struct Topology: Sendable {
         if groups.count == 1 { return "\(ranks) ranks over \(inner.rawValue)" }
         return groups[0].count == 1
             ? "\(ranks) ranks over \(outer.rawValue)"
-            : "\(ranks) ranks in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) between"
+            : "\(ranks) ranks in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) "
+                + "between"
     }
 }
 
@@ -112,7 +115,8 @@ public struct TopologyError: Error, CustomStringConvertible, Equatable {
     fileprivate init(microBatches: Int, ranks: Int) {
         self.init(
             .microBatches,
-            "\(microBatches) micro-batches on \(ranks) ranks: expected a power of two, at least one micro-batch a rank"
+            "\(microBatches) micro-batches on \(ranks) ranks: expected a power of two, at least one "
+                + "micro-batch a rank"
         )
     }
 }

@@ -27,7 +27,8 @@ public enum Freezing: String, CaseIterable, Sendable {
     case features
 }
 
-/// How gradients get from rank to rank: `auto` is shared memory in a node and one-sided windows between nodes.
+/// How gradients get from rank to rank: `auto` is shared memory in a node and one-sided windows between
+/// nodes.
 public enum TransportChoice: String, Sendable, CaseIterable {
     case auto, onesided, shared, sendrecv
 

@@ -31,8 +31,8 @@ public struct TrainingConfiguration: Sendable {
     /// - Parameter options: the values that neither a file nor a flag sets
     public init(_ options: TrainingOptions = TrainingOptions()) { self.options = options }
 
-    /// Reads a YAML file: a mapping from the names of `TrainingOption.all` to values. Relative paths in it start
-    /// at the working folder, as on the command line.
+    /// Reads a YAML file: a mapping from the names of `TrainingOption.all` to values. Relative paths in it
+    /// start at the working folder, as on the command line.
     ///
     /// - Throws: `TrainingError`: `file:line:column: what is wrong, what is known`.
     public mutating func read(_ path: String) throws(TrainingError) {
@@ -65,8 +65,8 @@ public struct TrainingConfiguration: Sendable {
         }
     }
 
-    /// Returns the options as YAML, one a line, in the order of `TrainingOption.all`. The text does not contain
-    /// the run's folder, so it can be used as it is for another run.
+    /// Returns the options as YAML, one a line, in the order of `TrainingOption.all`. The text does not
+    /// contain the run's folder, so it can be used as it is for another run.
     public static func text(_ options: TrainingOptions) -> String {
         TrainingOption.all.filter { $0.effect != .location }.map { option in
             let text = option.text(options)
@@ -85,7 +85,8 @@ public struct TrainingConfiguration: Sendable {
         }
         guard !isFolder.boolValue else {
             throw .usage(
-                "--config \(path): this is a folder; expected a file, such as the config.yaml in a run's folder"
+                "--config \(path): this is a folder; expected a file, such as the config.yaml in a run's "
+                    + "folder"
             )
         }
         do {
@@ -102,8 +103,8 @@ public struct TrainingConfiguration: Sendable {
         }
     }
 
-    /// Refuses a text with many of the characters that nest values. A list of options is flat, while deep nesting
-    /// exhausts the parser's stack, and aliases that multiply it exhaust its time.
+    /// Refuses a text with many of the characters that nest values. A list of options is flat, while deep
+    /// nesting exhausts the parser's stack, and aliases that multiply it exhaust its time.
     private static func refuseNesting(_ text: String, path: String) throws(TrainingError) {
         var count = 0
         for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
@@ -120,7 +121,8 @@ public struct TrainingConfiguration: Sendable {
                 }
                 guard count <= 32 else {
                     throw .usage(
-                        "\(path):\(number + 1):\(column + 1): nested values; expected one option a line, such as batch: 64"
+                        "\(path):\(number + 1):\(column + 1): nested values; expected one option a line, "
+                            + "such as batch: 64"
                     )
                 }
                 previous = scalar
@@ -147,7 +149,8 @@ public struct TrainingConfiguration: Sendable {
         func at(_ node: Node) -> String { path + TrainingConfiguration.place(node.mark) }
         guard case .scalar(let name) = key else {
             throw .usage(
-                "\(at(key)): a list or a mapping where an option's name was expected; known: \(TrainingConfiguration.known)"
+                "\(at(key)): a list or a mapping where an option's name was expected; known: "
+                    + "\(TrainingConfiguration.known)"
             )
         }
         guard let option = TrainingOption.named(name.string) else {

@@ -53,136 +53,143 @@ public struct TrainingOption: Sendable {
     /// here: flags, help, configurations, checks, logs and resuming follow from the row.
     public static let all: [TrainingOption] = [
         option(
-            "data", \.data, .data, .rank,
+            "data", \.data, .data, affects: .rank,
             "Folder of labelled photographs. Default: the demo set, which is drawn if it does not exist."),
         option(
-            "model", \.model, .model, .result, needsMemory: true,
+            "model", \.model, .model, affects: .result, needsMemory: true,
             "Network: a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list such as "
                 + "32,32,M,64,M,F256 (n = 3×3 convolution, M = max-pooling, Fn = fully connected).",
             readableModel,
             conflict: { options in
-            guard let architecture = try? Architecture(parsing: options.model),
-                architecture.smallestImage > options.imageSize
-            else { return nil }
-            return "its poolings need images of \(architecture.smallestImage) pixels or more, and the image "
-                + "size is \(options.imageSize)"
-        }),
+                guard let architecture = try? Architecture(parsing: options.model),
+                    architecture.smallestImage > options.imageSize
+                else { return nil }
+                return
+                    "its poolings need images of \(architecture.smallestImage) pixels or more, and the image "
+                    + "size is \(options.imageSize)"
+            }),
         option(
-            "image-size", \.imageSize, .model, .result, needsMemory: true,
+            "image-size", \.imageSize, .model, affects: .result, needsMemory: true,
             "Side of the network's input in pixels.", between(2, 4096, "pixels")),
         option(
-            "short-side", \.shortSide, .data, .result, needsMemory: true,
+            "short-side", \.shortSide, .data, affects: .result, needsMemory: true,
             "Pixels to which the shorter side of each photograph is resized. Default: 8/7 of the image size, "
                 + "or the image size if the photographs have it.", between(2, 8192, "pixels"),
             conflict: { options in
-            options.shortSide.map { $0 < options.imageSize } == true
-                ? "expected the image size (\(options.imageSize)) or more" : nil
-        }),
+                options.shortSide.map { $0 < options.imageSize } == true
+                    ? "expected the image size (\(options.imageSize)) or more" : nil
+            }),
         option(
-            "batch", \.batch, .optimisation, .result, needsMemory: true,
+            "batch", \.batch, .optimisation, affects: .result, needsMemory: true,
             "Images per mini-batch, over all ranks.", between(1, 65_536, "images")),
         option(
-            "micro-batches", \.microBatches, .optimisation, .result, needsMemory: true,
+            "micro-batches", \.microBatches, .optimisation, affects: .result, needsMemory: true,
             "Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the "
                 + "batch size. Several ranks need, and get by default, at least one each.",
             expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 },
             conflict: {
-            $0.batch % $0.microBatches == 0
-                ? nil : "expected a power of two that divides the batch of \($0.batch)"
-        }),
+                $0.batch % $0.microBatches == 0
+                    ? nil : "expected a power of two that divides the batch of \($0.batch)"
+            }),
         option(
-            "epochs", \.epochs, .optimisation, .result, "Passes over the training set.",
+            "epochs", \.epochs, .optimisation, affects: .result, "Passes over the training set.",
             between(1, 1_000_000, "epochs")),
         option(
-            "device", \.device, .device, .rank, needsMemory: true,
-            "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); a list "
-                + "gives each rank of a node its own.",
+            "device", \.device, .device, affects: .rank, needsMemory: true,
+            "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); a "
+                + "list gives each rank of a node its own.",
             expect(DeviceSelector.expected) { (try? DeviceSelector(parsing: $0)) != nil }),
         option(
-            "device-memory", \.deviceMemory, .device, .rank, needsMemory: true,
+            "device-memory", \.deviceMemory, .device, affects: .rank, needsMemory: true,
             "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
         option(
-            "out", \.output, .run, .location,
+            "out", \.output, .run, affects: .location,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
-            "learning-rate", \.learningRate, .optimisation, .result, "Learning rate after the warm-up.",
+            "learning-rate", \.learningRate, .optimisation, affects: .result,
+            "Learning rate after the warm-up.",
             expect("a number above 0") { $0 > 0 }),
         option(
-            "schedule", \.schedule, .optimisation, .result,
+            "schedule", \.schedule, .optimisation, affects: .result,
             "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
                 + "the validation loss stalls."),
         option(
-            "warmup-epochs", \.warmupEpochs, .optimisation, .result,
+            "warmup-epochs", \.warmupEpochs, .optimisation, affects: .result,
             "Epochs over which the learning rate rises to its peak.", between(0, 1_000_000, "epochs")),
         option(
-            "momentum", \.momentum, .optimisation, .result, "Momentum of stochastic gradient descent.",
-            share),
+            "momentum", \.momentum, .optimisation, affects: .result,
+            "Momentum of stochastic gradient descent.", share),
         option(
-            "weight-decay", \.weightDecay, .optimisation, .result, "Weight decay; biases do not decay.",
+            "weight-decay", \.weightDecay, .optimisation, affects: .result,
+            "Weight decay; biases do not decay.",
             expect("0 or more") { $0 >= 0 }),
         option(
-            "dropout", \.dropout, .model, .result,
+            "dropout", \.dropout, .model, affects: .result,
             "Probability of dropping a hidden fully connected unit.", share),
         option(
-            "augment", \.augmentation, .augmentation, .result,
-            "Augmentation: none (central crop), standard (random crop and mirror) or paper, with changes such "
-                + "as paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer augment`)."),
+            "augment", \.augmentation, .augmentation, affects: .result,
+            "Augmentation: none (central crop), standard (random crop and mirror) or paper, with changes "
+                + "such as paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer "
+                + "augment`)."
+        ),
         option(
-            "augment-strength", \.augmentStrength, .augmentation, .result,
+            "augment-strength", \.augmentStrength, .augmentation, affects: .result,
             "Factor for all ranges of the augmentation.", between(0, 10, "times the ranges")),
         option(
-            "cache", \.cache, .device, .rank, needsMemory: true,
+            "cache", \.cache, .device, affects: .rank, needsMemory: true,
             "Device memory for decoded photographs, which later epochs need not decode again: auto (half of "
                 + "what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."),
-        option("seed", \.seed, .run, .result, "Seed of all random numbers."),
+        option("seed", \.seed, .run, affects: .result, "Seed of all random numbers."),
         option(
-            "workers", \.workers, .data, .rank, "Threads that read and decode photographs.",
+            "workers", \.workers, .data, affects: .rank, "Threads that read and decode photographs.",
             between(1, 256, "threads")),
         option(
-            "val-fraction", \.validationFraction, .data, .result,
+            "val-fraction", \.validationFraction, .data, affects: .result,
             "Share of the photographs to hold out for validation if the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
-        option("convolution", \.convolution, .device, .result, needsMemory: true, ConvolutionChoice.help),
         option(
-            "checkpoint-every", \.checkpointEvery, .run, .conduct,
+            "convolution", \.convolution, .device, affects: .result, needsMemory: true, ConvolutionChoice.help
+        ),
+        option(
+            "checkpoint-every", \.checkpointEvery, .run, affects: .conduct,
             "Steps between checkpoints. Default: a checkpoint only at the end of each epoch.",
             between(1, 1_000_000_000, "steps")),
         option(
-            "keep", \.keep, .run, .conduct,
+            "keep", \.keep, .run, affects: .conduct,
             "Number of newest checkpoints to keep. The best one is always kept.",
             between(1, 1_000_000, "checkpoints")),
         option(
-            "clip-norm", \.clipNorm, .optimisation, .result,
+            "clip-norm", \.clipNorm, .optimisation, affects: .result,
             "Largest norm of a step's gradient; a longer gradient is scaled down. Default: no clipping.",
             expect("a number above 0") { $0 > 0 }),
         option(
-            "init", \.initialModel, .model, .result,
-            "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights of "
-                + "the layers that fit."),
+            "init", \.initialModel, .model, affects: .result,
+            "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights "
+                + "of the layers that fit."),
         option(
-            "freeze", \.freeze, .model, .result,
+            "freeze", \.freeze, .model, affects: .result,
             "Layers not to train, with --init; features are the convolutions.",
             conflict: {
                 $0.freeze == .none || $0.initialModel != nil
                     ? nil : "expected --init too: these layers would never learn anything"
             }),
         option(
-            "max-bad", \.maximumBad, .data, .conduct,
+            "max-bad", \.maximumBad, .data, affects: .conduct,
             "Maximum number or share of unreadable photographs before training stops."),
         option(
-            "exchange", \.exchange, .ranks, .conduct,
+            "exchange", \.exchange, .ranks, affects: .conduct,
             "When a step waits for the other ranks' gradients: lazy (before the next step reads a layer's "
                 + "weights) or synchronous (at its end). Both give the same bits."),
         option(
-            "transport", \.transport, .ranks, .conduct,
+            "transport", \.transport, .ranks, affects: .conduct,
             "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows "
                 + "between nodes. All give the same bits."),
         option(
-            "node-size", \.nodeSize, .ranks, .conduct,
+            "node-size", \.nodeSize, .ranks, affects: .conduct,
             "Treat each group of this many neighbouring ranks as a node. Default: ranks that share memory.",
             between(1, 1_000_000, "ranks")),
         option(
-            "peer-timeout", \.peerTimeout, .ranks, .conduct,
+            "peer-timeout", \.peerTimeout, .ranks, affects: .conduct,
             "Seconds without a sign of life after which a rank ends the job.",
             between(2, 86_400, "seconds")),
     ]
@@ -216,7 +223,8 @@ public struct TrainingOption: Sendable {
     private typealias Path<Value> = WritableKeyPath<TrainingOptions, Value> & Sendable
 
     private static func option<Value: OptionValue>(
-        _ name: String, _ path: Path<Value>, _ group: Group, _ effect: Effect, needsMemory: Bool = false,
+        _ name: String, _ path: Path<Value>, _ group: Group, affects effect: Effect,
+        needsMemory: Bool = false,
         _ help: String, _ check: @escaping Check<Value> = { _ in nil },
         conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
@@ -235,7 +243,8 @@ public struct TrainingOption: Sendable {
     }
 
     private static func option<Value: OptionValue>(
-        _ name: String, _ path: Path<Value?>, _ group: Group, _ effect: Effect, needsMemory: Bool = false,
+        _ name: String, _ path: Path<Value?>, _ group: Group, affects effect: Effect,
+        needsMemory: Bool = false,
         _ help: String, _ check: @escaping Check<Value> = { _ in nil },
         conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {

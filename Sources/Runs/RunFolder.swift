@@ -5,8 +5,8 @@ import Foundation
 /// Manages a run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last`
 /// and `best`.
 ///
-/// A checkpoint is written under another name and renamed when all of it is on the disk, so a folder `step-N` is
-/// complete.
+/// A checkpoint is written under another name and renamed when all of it is on the disk, so a folder `step-N`
+/// is complete.
 public final class RunFolder {
     private let path: String
     private let lock: Int32
@@ -26,8 +26,8 @@ public final class RunFolder {
 
     /// Opens the folder of a run to resume, and removes what interrupted writes left.
     ///
-    /// - Throws: `TrainingError` if it does not exist or another process trains in it; `FileError` if it cannot be
-    ///   written.
+    /// - Throws: `TrainingError` if it does not exist or another process trains in it; `FileError` if it
+    ///   cannot be written.
     package static func open(_ path: String) throws -> RunFolder {
         try requireRun(path)
         let folder = try RunFolder(locking: path)
@@ -99,8 +99,8 @@ public final class RunFolder {
         try requireRun(run)
         guard let step = checkpointSteps(run).last else {
             throw TrainingError(
-                "\(run): no complete checkpoint to resume from; start the run again with another --out, or remove "
-                    + "this folder first"
+                "\(run): no complete checkpoint to resume from; start the run again with another --out, or "
+                    + "remove this folder first"
             )
         }
         return checkpointPath(run, step: step)

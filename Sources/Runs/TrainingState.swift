@@ -80,14 +80,14 @@ package struct TrainingState: Codable, Equatable {
             return try decoder.decode(TrainingState.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
         } catch DecodingError.dataCorrupted {
             throw TrainingError(
-                "\(path): not the state of a run, the file is damaged; remove \(checkpoint) to resume from the "
-                    + "checkpoint before")
+                "\(path): not the state of a run, the file is damaged; remove \(checkpoint) to resume from "
+                    + "the checkpoint before")
         } catch let error as CocoaError {
             throw TrainingError("\(path): cannot be read (\(error.reason)); check its permissions")
         } catch {
             throw TrainingError(
-                "\(path): not the state of a run of this version of the program, and only the version that saved "
-                    + "it can resume it; start a new run from its weights with --init \(checkpoint)")
+                "\(path): not the state of a run of this version of the program, and only the version that "
+                    + "saved it can resume it; start a new run from its weights with --init \(checkpoint)")
         }
     }
 
@@ -102,8 +102,8 @@ package struct TrainingState: Codable, Equatable {
         else {
             throw TrainingError(
                 "\(checkpoint)/state.json: step \(step) after \(validatedEpochs) validated epochs of "
-                    + "\(stepsPerEpoch) steps is impossible; remove \(checkpoint) to resume from the checkpoint "
-                    + "before")
+                    + "\(stepsPerEpoch) steps is impossible; remove \(checkpoint) to resume from the "
+                    + "checkpoint before")
         }
     }
 
@@ -132,7 +132,8 @@ package struct TrainingState: Codable, Equatable {
         for parameter in optimizer.parameters {
             guard file.tensors[parameter.name]?.shape == parameter.shape else {
                 throw TrainingError(
-                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove \(checkpoint)"
+                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove "
+                        + "\(checkpoint)"
                 )
             }
             try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
@@ -153,8 +154,9 @@ package struct TrainingState: Codable, Equatable {
         guard conflicts.isEmpty else {
             let changeable = TrainingOption.all.filter { [.conduct, .rank].contains($0.effect) }
             throw TrainingError.usage(
-                "--resume: \(conflicts.joined(separator: ", ")) would change the result; omit that, or start a new "
-                    + "run. These may change: " + changeable.map { "--\($0.name)" }.joined(separator: ", ")
+                "--resume: \(conflicts.joined(separator: ", ")) would change the result; omit that, or start "
+                    + "a new run. These may change: "
+                    + changeable.map { "--\($0.name)" }.joined(separator: ", ")
                     + " (--data to the same files in another folder, --device to one of the same model)")
         }
     }
@@ -166,7 +168,8 @@ package struct TrainingState: Codable, Equatable {
         func require(_ what: String, _ then: String, _ now: String, _ remedy: String) throws {
             guard then == now else {
                 throw TrainingError(
-                    "--resume: \(what) was \(then) and is now \(now), which would change the result; \(remedy)"
+                    "--resume: \(what) was \(then) and is now \(now), which would change the result; "
+                        + "\(remedy)"
                 )
             }
         }

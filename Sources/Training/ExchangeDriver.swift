@@ -3,8 +3,8 @@ import Collectives
 import Compute
 import Foundation
 
-/// Drives a butterfly: starts each bucket when the device has computed it, and does its work on a separate thread
-/// or on the caller's.
+/// Drives a butterfly: starts each bucket when the device has computed it, and does its work on a separate
+/// thread or on the caller's.
 package final class ExchangeDriver: @unchecked Sendable {
     /// Used by one thread only: the driver's own, or the caller's.
     private let butterfly: Butterfly
@@ -49,8 +49,8 @@ package final class ExchangeDriver: @unchecked Sendable {
         while condition.withLock({ !isStopped }) { usleep(1000) }
     }
 
-    /// Seconds in which at least one bucket was under way, and seconds of work that `drain` did on the caller's
-    /// thread.
+    /// Seconds in which at least one bucket was under way, and seconds of work that `drain` did on the
+    /// caller's thread.
     package var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
 
     /// Exchanges a bucket once `event` is complete and `prepare` was called.
@@ -62,8 +62,8 @@ package final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    /// Waits for each of the enqueued buckets in turn, and does all work that is possible then. Returns at once if
-    /// a separate thread does the work.
+    /// Waits for each of the enqueued buckets in turn, and does all work that is possible then. Returns at
+    /// once if a separate thread does the work.
     package func drain() throws {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {

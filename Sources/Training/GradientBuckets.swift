@@ -31,10 +31,8 @@ package struct GradientBuckets {
             }
             let start = buckets.count
             for piece in stride(from: bytes.lowerBound, to: bytes.upperBound, by: sizes.cut) {
-                buckets.append(
-                    Bucket(
-                        slab: slab, bytes: piece..<min(bytes.upperBound, piece + sizes.cut),
-                        parameters: [index]))
+                let end = min(bytes.upperBound, piece + sizes.cut)
+                buckets.append(Bucket(slab: slab, bytes: piece..<end, parameters: [index]))
             }
             ofParameter.append(Array(start..<buckets.count))
         }

@@ -4,16 +4,16 @@ import Compute
 import Foundation
 import NeuralNet
 
-/// Adds the gradients of all ranks (all-reduce). A layer's exchange starts when backward has computed its gradient,
-/// and is waited for when the sum is needed.
+/// Adds the gradients of all ranks (all-reduce). A layer's exchange starts when backward has computed its
+/// gradient, and is waited for when the sum is needed.
 ///
-/// Gradients are in memory that the ranks' transport reaches. A CPU device works in it in place; from any other
-/// device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up to 1 MiB, and
-/// what is larger than 16 MiB is cut. Buckets of the first layers, which are ready last and needed first, overtake
-/// the others.
+/// Gradients are in memory that the ranks' transport reaches. A CPU device works in it in place; from any
+/// other device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up to
+/// 1 MiB, and what is larger than 16 MiB is cut. Buckets of the first layers, which are ready last and needed
+/// first, overtake the others.
 ///
-/// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with any
-/// other device a separate thread does it while the device computes.
+/// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with
+/// any other device a separate thread does it while the device computes.
 public final class GradientExchange {
     /// The gradients of this rank's micro-batches; after `settle` those of all micro-batches.
     public let gradients: ParameterArena
@@ -23,8 +23,8 @@ public final class GradientExchange {
     private let butterfly: Butterfly
     private let driver: ExchangeDriver
     private let trace: Trace?
-    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself if the device
-    /// works in place.
+    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself if the
+    /// device works in place.
     private let hostSlabs: [Buffer]
     private let isInPlace: Bool
     private let totals: Buffer
@@ -38,8 +38,8 @@ public final class GradientExchange {
     private var mapped: [UnsafeMutableRawPointer?]
     private var awaited = 0.0
 
-    /// Seconds so far in which an exchange was under way, and seconds that it took of the calling thread's time, for
-    /// waiting and for work between layers.
+    /// Seconds so far in which an exchange was under way, and seconds that it took of the calling thread's
+    /// time, for waiting and for work between layers.
     public var seconds: (underWay: Double, exposed: Double) {
         let seconds = driver.seconds
         return (seconds.underWay, awaited + seconds.work)
@@ -152,7 +152,8 @@ public final class GradientExchange {
         }
     }
 
-    /// Starts the exchange of a parameter's gradient; called when it is enqueued, from the last layer to the first.
+    /// Starts the exchange of a parameter's gradient; called when it is enqueued, from the last layer to the
+    /// first.
     func start(_ parameter: Parameter) throws {
         for index in bucketsOf[parameter.index - firstParameter] {
             missing[index] -= 1
@@ -171,7 +172,8 @@ public final class GradientExchange {
         }
     }
 
-    /// Called when a step's backward is enqueued. With a CPU device it does the exchange's work between the layers.
+    /// Called when a step's backward is enqueued. With a CPU device it does the exchange's work between the
+    /// layers.
     func drain() throws {
         try device.flush()
         try driver.drain()

@@ -9,8 +9,8 @@ struct InitialModel {
     /// Opens a .safetensors file or a run.
     init(_ fileOrRun: String) throws { checkpoint = try Checkpoint(fileOrRun) }
 
-    /// Loads what fits by name and shape into an initialised network; the last layer only if the classes are the
-    /// same.
+    /// Loads what fits by name and shape into an initialised network; the last layer only if the classes are
+    /// the same.
     ///
     /// - Parameter freezesFeatures: whether the convolutions are not trained, so that all of them must fit
     /// - Returns: the names of the parameters that were taken, and of those that stay as they were drawn.
@@ -36,9 +36,9 @@ struct InitialModel {
         }
         if freezesFeatures, let missing = drawn.first(where: { $0.hasPrefix("features.") }) {
             throw TrainingError(
-                "--freeze features: \(missing) of '\(network.architecture)' is not in --init \(checkpoint.path), a "
-                    + "'\(checkpoint.description.architecture)', and would stay as it was drawn; give the --model "
-                    + "that the checkpoint has")
+                "--freeze features: \(missing) of '\(network.architecture)' is not in --init "
+                    + "\(checkpoint.path), a '\(checkpoint.description.architecture)', and would stay as it "
+                    + "was drawn; give the --model that the checkpoint has")
         }
         return (taken, drawn)
     }

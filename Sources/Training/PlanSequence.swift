@@ -17,8 +17,8 @@ final class PlanSequence: Sendable {
         microBatches = workload.span.first..<(workload.span.first + workload.span.count)
     }
 
-    /// Returns the positions of this rank's images of step `step`, counted from 0 over all epochs; nil after the
-    /// last step.
+    /// Returns the positions of this rank's images of step `step`, counted from 0 over all epochs; nil after
+    /// the last step.
     func batch(_ step: Int) -> [Int]? {
         let epoch = step / stepsPerEpoch + 1
         guard epoch <= options.epochs else { return nil }

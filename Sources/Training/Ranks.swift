@@ -69,8 +69,8 @@ public final class Ranks {
                 let found = other.indices.contains(index) ? other[index].1 : "unknown there"
                 throw TrainingError(
                     "the ranks do not agree: \(fact.0) is \(Ranks.shortened(fact.1)) on rank 0 and "
-                        + "\(Ranks.shortened(found)) on rank \(rank); start all ranks with the same program, options "
-                        + "and photographs")
+                        + "\(Ranks.shortened(found)) on rank \(rank); start all ranks with the same "
+                        + "program, options and photographs")
             }
         }
     }

@@ -2,8 +2,8 @@ import Basics
 import Compute
 import Foundation
 
-/// A timeline of a run for https://ui.perfetto.dev or chrome://tracing: a process for each rank, a track for each
-/// kind of work.
+/// A timeline of a run for https://ui.perfetto.dev or chrome://tracing: a process for each rank, a track for
+/// each kind of work.
 final class Trace: @unchecked Sendable {
     /// The tracks.
     enum Track: Int, CaseIterable {
@@ -53,7 +53,8 @@ final class Trace: @unchecked Sendable {
         }
     }
 
-    /// Adds what the device has finished since the last call, one span for successive launches of a layer's pass.
+    /// Adds what the device has finished since the last call, one span for successive launches of a layer's
+    /// pass.
     func collect() throws {
         let launches = try device.profile?.takeEnded() ?? []
         func add(_ span: (name: String, start: Double, end: Double)) {

@@ -39,8 +39,8 @@ extension Trainer {
             of: workload.dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
         ) {
             try report(.validating(done: min(total, $0 * count), total: total))
-            // The epoch's checkpoint is written already, and a resumed run validates again. Several ranks stop
-            // together, at a step.
+            // The epoch's checkpoint is written already, and a resumed run validates again. Several ranks
+            // stop together, at a step.
             if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
         }
         let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own
@@ -61,8 +61,8 @@ extension Trainer {
         try report(.exchange(all.min { $0.hiddenShare < $1.hiddenShare } ?? own))
     }
 
-    /// Reports how many photographs the first epoch has put on the device. No log has this, because a resumed run
-    /// fills its cache again and must log what an uninterrupted run logs.
+    /// Reports how many photographs the first epoch has put on the device. No log has this, because a resumed
+    /// run fills its cache again and must log what an uninterrupted run logs.
     func reportCache() throws {
         let cache = machinery.cache
         guard cache.capacity > 0 else { return }

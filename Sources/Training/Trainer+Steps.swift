@@ -17,8 +17,8 @@ extension Trainer {
         let loaderSeconds: Double
     }
 
-    /// Runs the rest of an epoch's steps, and writes a checkpoint at the end. The host enqueues each step without
-    /// waiting and reads its totals one step later, so the device never idles.
+    /// Runs the rest of an epoch's steps, and writes a checkpoint at the end. The host enqueues each step
+    /// without waiting and reads its totals one step later, so the device never idles.
     func runSteps(of epoch: Int, loader: BatchLoader) throws -> StepTimes {
         var sum = StepTimes()
         var pending: [PendingStep] = []
@@ -142,7 +142,8 @@ extension Trainer {
     func diverged(_ what: String) -> TrainingError {
         TrainingError(
             "\(what). This was not saved; the last good checkpoint is "
-                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower --learning-rate "
+                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower "
+                + "--learning-rate "
                 + "(\(String(format: "%.2g", options.learningRate / 10))), a longer --warmup-epochs or "
                 + "--clip-norm 1" + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
     }

@@ -51,10 +51,11 @@ public final class Trainer {
     /// Starts a run, or resumes the one in `options.output`.
     ///
     /// - Parameters:
-    ///   - resuming: whether to resume from the run's newest checkpoint, whose options must be the same except
-    ///     for those that do not change the result
+    ///   - resuming: whether to resume from the run's newest checkpoint, whose options must be the same
+    ///     except for those that do not change the result
     ///   - version: the program's version
-    ///   - ranks: the processes that train together, each with a trainer of its own; nil if there are no others
+    ///   - ranks: the processes that train together, each with a trainer of its own; nil if there are no
+    ///     others
     ///   - tracePath: a file for a timeline of the run
     ///   - sinks: receive the events of the first rank
     /// - Throws: the reason, as a sentence, why the run cannot start.
@@ -104,8 +105,8 @@ public final class Trainer {
             if device.kind == .cpu, cores < device.computeUnits {
                 try report(
                     .note(
-                        "this rank may use \(cores) of the \(device.computeUnits) cores that are its share: start "
-                            + "with mpirun --bind-to none"))
+                        "this rank may use \(cores) of the \(device.computeUnits) cores that are its share: "
+                            + "start with mpirun --bind-to none"))
             }
             let policy =
                 options.clipNorm == nil
@@ -113,7 +114,8 @@ public final class Trainer {
                 : "synchronous: --clip-norm needs all gradients before the first update"
             try report(
                 .note(
-                    "\(topology.description), \(options.microBatches) micro-batches, \(exchange.description), "
+                    "\(topology.description), \(options.microBatches) micro-batches, "
+                        + "\(exchange.description), "
                         + policy))
         }
         try ranks?.verifyWeights(network, step: state.step)
@@ -135,8 +137,8 @@ public final class Trainer {
     /// Seconds that the run has taken, including those before it was resumed.
     var secondsSinceStart: Double { secondsBefore + (ContinuousClock.now - start).seconds }
 
-    /// Trains to the end: writes a checkpoint at the end of each epoch and at the steps between that `options`
-    /// names, and validates each epoch.
+    /// Trains to the end: writes a checkpoint at the end of each epoch and at the steps between that
+    /// `options` names, and validates each epoch.
     ///
     /// - Returns: the last epoch's report; nil if all epochs were finished before.
     /// - Throws: `TrainingInterrupted` after a signal; `TrainingError` if the loss is not finite or too many

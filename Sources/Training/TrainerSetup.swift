@@ -62,8 +62,8 @@ struct Output {
     let badFiles: BadFiles
 }
 
-/// Prepares a run in phases: agree, open, load, connect, prepare, publish. Each phase takes the results of those
-/// before it. `publish` creates the run's folder, so a run that cannot start leaves nothing behind.
+/// Prepares a run in phases: agree, open, load, connect, prepare, publish. Each phase takes the results of
+/// those before it. `publish` creates the run's folder, so a run that cannot start leaves nothing behind.
 struct TrainerSetup {
     let options: TrainingOptions
     let resuming: Bool
@@ -96,7 +96,8 @@ struct TrainerSetup {
     func open(_ agreement: Agreement) throws -> Workload {
         let topology = try topology(options.transport.kind)
         let span =
-            ranks.flatMap { topology?.spans[$0.rank] } ?? MicroBatchSpan(first: 0, count: options.microBatches)
+            ranks.flatMap { topology?.spans[$0.rank] }
+            ?? MicroBatchSpan(first: 0, count: options.microBatches)
         let device = try Device.open(
             DeviceSelector(parsing: options.device), profiling: tracePath != nil,
             memory: options.deviceMemory?.bytes, place: ranks?.place ?? (0, 1))
@@ -215,13 +216,13 @@ struct TrainerSetup {
     private func topology(_ transport: TransportKind?) throws -> Topology? {
         try ranks.map {
             try Topology(
-                microBatches: options.microBatches, nodes: $0.communicator.nodes, nodeSize: options.nodeSize,
-                transport: transport)
+                microBatches: options.microBatches, nodes: $0.communicator.nodes,
+                nodeSize: options.nodeSize, transport: transport)
         }
     }
 
-    /// Initialises the network, and describes it with another model's normalisation or with the statistics of the
-    /// photographs, which the first rank measures for all.
+    /// Initialises the network, and describes it with another model's normalisation or with the statistics of
+    /// the photographs, which the first rank measures for all.
     private func newModel(_ network: Network, _ dataset: Dataset, _ state: TrainingState) throws
         -> LoadedModel
     {
@@ -255,7 +256,8 @@ struct TrainerSetup {
             network: network, description: description, state: state, unreadable: unreadable)
     }
 
-    /// Returns 8/7 of the crop, as 256 is to 224. Photographs of the crop's size keep it, and are padded instead.
+    /// Returns 8/7 of the crop, as 256 is to 224. Photographs of the crop's size keep it, and are padded
+    /// instead.
     private static func defaultShortSide(_ set: ImageSet, _ options: TrainingOptions) -> Int {
         let sample = set.statisticsSample(limit: 16)
         let sides = (0..<sample.count).compactMap { index -> Int? in

@@ -12,7 +12,8 @@ public struct TrainingMemory {
     public enum Input: Sendable {
         /// One, of images that have the size of the network's input.
         case benchmark
-        /// Two for training and two for validation, of photographs with this shorter side and an aspect of 4:3.
+        /// Two for training and two for validation, of photographs with this shorter side and an aspect of
+        /// 4:3.
         case photographs(shortSide: Int)
     }
 
@@ -26,8 +27,8 @@ public struct TrainingMemory {
     public let device: DeviceDescription
     /// The size of the cache of decoded photographs.
     public private(set) var cache: CacheSize
-    /// Whether gradients go to other ranks. A device that does not work in the host's memory then has a second copy
-    /// of them.
+    /// Whether gradients go to other ranks. A device that does not work in the host's memory then has a
+    /// second copy of them.
     public private(set) var exchanges = false
 
     public init(
@@ -55,12 +56,11 @@ public struct TrainingMemory {
         _ options: TrainingOptions, classes: Int, microBatches: Int? = nil, exchanges: Bool = false,
         device: DeviceDescription
     ) throws {
+        let shortSide = options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes,
             microBatches: microBatches ?? options.microBatches, convolution: options.convolution.algorithms,
-            freezesFeatures: options.freeze == .features,
-            input: .photographs(
-                shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
+            freezesFeatures: options.freeze == .features, input: .photographs(shortSide: shortSide),
             cache: options.cache, device: device)
         self.exchanges = exchanges
     }
@@ -95,8 +95,8 @@ public struct TrainingMemory {
             }
             plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch))
         }
-        // Last, because `auto` takes a share of the memory that is left. The cache consists of at most as many
-        // slabs as the kernel accepts, each at most the largest buffer.
+        // Last, because `auto` takes a share of the memory that is left. The cache consists of at most as
+        // many slabs as the kernel accepts, each at most the largest buffer.
         var rest = cache.capacity(on: device, allocated: plan.total)
         for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
             plan.add(.cachedData, [min(rest, device.largestBuffer)])
@@ -105,8 +105,8 @@ public struct TrainingMemory {
         return plan
     }
 
-    /// Returns the largest batch that fits the device, a multiple of `microBatches` up to 65 536; nil if not even the
-    /// smallest does.
+    /// Returns the largest batch that fits the device, a multiple of `microBatches` up to 65 536; nil if not
+    /// even the smallest does.
     public func largestBatch() throws -> Int? {
         // No buffer shrinks when the batch grows, so the batches that fit are a range that starts at 1.
         var fitting = 0
@@ -122,8 +122,8 @@ public struct TrainingMemory {
     public func table(batch: Int) throws -> String {
         let plan = try plan(batch: batch)
         var lines = [
-            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), "
-                + "\(microBatches) micro-batch\(microBatches == 1 ? "" : "es")"
+            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(microBatches) "
+                + "micro-batch\(microBatches == 1 ? "" : "es")"
         ]
         func row(_ name: String, _ bytes: Int, _ note: String = "") {
             let amount = MemorySize.text(bytes)
@@ -160,8 +160,8 @@ public struct TrainingMemory {
         return lines.joined(separator: "\n")
     }
 
-    /// Returns what is wrong if a step over `batch` images fits the device, but not beside the requested cache; nil
-    /// otherwise.
+    /// Returns what is wrong if a step over `batch` images fits the device, but not beside the requested
+    /// cache; nil otherwise.
     public func cacheProblem(batch: Int) throws -> String? {
         guard case .amount(let asked) = cache, try !plan(batch: batch).fits else { return nil }
         let rest = try withoutCache.plan(batch: batch)

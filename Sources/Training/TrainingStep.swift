@@ -4,11 +4,12 @@ import Collectives
 import Compute
 import NeuralNet
 
-/// Runs steps of synchronous stochastic gradient descent; `train` calls it, and `trainer bench step` times it.
+/// Runs steps of synchronous stochastic gradient descent; `train` calls it, and `trainer bench step` times
+/// it.
 ///
-/// A mini-batch of B images is run as S micro-batches of B/S images, whose gradients are added in a fixed binary
-/// tree. A rank runs its micro-batches one after the other (gradient accumulation), and `GradientExchange` adds the
-/// gradients of several ranks.
+/// A mini-batch of B images is run as S micro-batches of B/S images, whose gradients are added in a fixed
+/// binary tree. A rank runs its micro-batches one after the other (gradient accumulation), and
+/// `GradientExchange` adds the gradients of several ranks.
 public final class TrainingStep {
     public let network: Network
     public let optimizer: StochasticGradientDescent
@@ -24,8 +25,8 @@ public final class TrainingStep {
     private let input: ImageInput
     private let seed: UInt64
     private let batch: Int
-    /// A stack of gradient sums that wait for their sibling in the tree. Micro-batch s is computed at the height
-    /// that is the number of bits set in s.
+    /// A stack of gradient sums that wait for their sibling in the tree. Micro-batch s is computed at the
+    /// height that is the number of bits set in s.
     private let sums: [ParameterArena]
     private let addition: Kernel
     /// The update of a step whose gradients may still be under way; nil if there is none.
@@ -47,8 +48,8 @@ public final class TrainingStep {
     ///   - network: made for training, with `maximumBatch` = batch / micro-batches
     ///   - batch: images of a mini-batch; `microBatches` is a power of two that divides it
     ///   - exchange: with the other ranks; nil if this process has all micro-batches
-    ///   - policy: when the step waits for the exchange; clipping, which needs all gradients at once, makes it
-    ///     synchronous
+    ///   - policy: when the step waits for the exchange; clipping, which needs all gradients at once, makes
+    ///     it synchronous
     public init(
         network: Network, normalization: Normalization, batch: Int, microBatches: Int, momentum: Float,
         weightDecay: Float, clipNorm: Float? = nil, seed: UInt64, exchange: GradientExchange? = nil,
@@ -87,16 +88,17 @@ public final class TrainingStep {
         }
     }
 
-    /// Returns the number of gradient arenas that a tree of `microBatches` needs at once: log₂ of them, and one.
+    /// Returns the number of gradient arenas that a tree of `microBatches` needs at once: log₂ of them, and
+    /// one.
     static func gradientArenas(microBatches: Int) -> Int { microBatches.trailingZeroBitCount + 1 }
 
-    /// Enqueues one step: forward and backward of this rank's micro-batches, and the update. With several ranks and
-    /// the lazy policy the next step's forward, or `finishUpdate`, does the update.
+    /// Enqueues one step: forward and backward of this rank's micro-batches, and the update. With several
+    /// ranks and the lazy policy the next step's forward, or `finishUpdate`, does the update.
     ///
     /// - Parameters:
     ///   - batchOnDevice: this rank's images of the mini-batch
-    ///   - gradientReady: called from the last layer to the first, when this rank's gradient of a parameter is
-    ///     enqueued
+    ///   - gradientReady: called from the last layer to the first, when this rank's gradient of a parameter
+    ///     is enqueued
     public func run(
         _ batchOnDevice: DeviceBatch, step: Int, learningRate: Float,
         gradientReady: (Parameter) throws -> Void = { _ in }
@@ -129,8 +131,8 @@ public final class TrainingStep {
         if policy == .synchronous { try finishUpdate() }
     }
 
-    /// Enqueues the rest of the last step's update. Must be called before weights are read for anything except the
-    /// next step.
+    /// Enqueues the rest of the last step's update. Must be called before weights are read for anything
+    /// except the next step.
     public func finishUpdate() throws {
         guard let pending = update else { return }
         // All of them first, because clipping reads every gradient.
@@ -204,8 +206,8 @@ public final class TrainingStep {
         try network.forward(pass, beforeLayer: beforeLayer)
     }
 
-    /// Runs a failed step's forward again, with the weights that it had, and returns the first place that is not
-    /// finite; nil if there is none.
+    /// Runs a failed step's forward again, with the weights that it had, and returns the first place that is
+    /// not finite; nil if there is none.
     public func firstNotFinite(_ batchOnDevice: DeviceBatch, step: Int) throws -> String? {
         for microBatch in 0..<span.count {
             let pass = pass(step: step, microBatch: microBatch)

@@ -17,8 +17,9 @@ enum Job {
         // A launcher that is not Open MPI's may have started many jobs of one rank.
         guard communicator.size == MPICommunicator.launchedRanks else {
             throw CollectiveError(
-                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but MPI knows of \(communicator.size); start with the mpirun of "
-                    + "the Open MPI whose library is installed, or with srun --mpi=pmix")
+                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but MPI knows of "
+                    + "\(communicator.size); start with the mpirun of the Open MPI whose library is "
+                    + "installed, or with srun --mpi=pmix")
         }
         return communicator
     }

@@ -11,8 +11,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         commandName: "train", abstract: "Train a network on a folder of photographs (the default command).",
         usage: "trainer train [--data FOLDER] [--model MODEL] [--config FILE] [OPTION VALUE ...]",
         discussion: """
-            The folder contains train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which --val-fraction is \
-            held out for validation. Without --data the command trains on the demo set.
+            The folder contains train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which \
+            --val-fraction is held out for validation. Without --data the command trains on the demo set.
 
             Examples:
               trainer train
@@ -27,8 +27,10 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
 
     @OptionGroup(title: Group.data.rawValue) private var data: TrainingFlags<DataOptions>
     @OptionGroup(title: Group.model.rawValue) private var model: TrainingFlags<ModelOptions>
-    @OptionGroup(title: Group.optimisation.rawValue) private var optimisation: TrainingFlags<OptimisationOptions>
-    @OptionGroup(title: Group.augmentation.rawValue) private var augmentation: TrainingFlags<AugmentationOptions>
+    @OptionGroup(title: Group.optimisation.rawValue) private var optimisation:
+        TrainingFlags<OptimisationOptions>
+    @OptionGroup(title: Group.augmentation.rawValue) private var augmentation:
+        TrainingFlags<AugmentationOptions>
     @OptionGroup(title: Group.run.rawValue) private var conduct: TrainingFlags<RunOptions>
     @OptionGroup(title: Group.run.rawValue) private var files: RunFiles
     @OptionGroup(title: Group.ranks.rawValue) private var ranks: TrainingFlags<RankOptions>
@@ -50,7 +52,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     private struct RunFiles: ParsableArguments {
         @Option(
             help: """
-                Read options from this YAML file; flags override it. Each run's folder has such a file, config.yaml.
+                Read options from this YAML file; flags override it. Each run's folder has such a file, \
+                config.yaml.
                 """) var config: String?
 
         @Option(
@@ -154,7 +157,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
             print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
                 print(
-                    "best: top-1 \(percent(best)), of an earlier epoch, is in \(options.output)/checkpoints/best"
+                    "best: top-1 \(percent(best)), of an earlier epoch, is in "
+                        + "\(options.output)/checkpoints/best"
                 )
             }
         } else {

@@ -67,7 +67,8 @@ final class TrainingConsole: EventSink {
         case .leftOut(let line): ["left out: \(line)"]
         case .checkpointFailed(let step, let run):
             [
-                "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer --resume "
+                "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
+                    + "--resume "
                     + run
             ]
         case .traced(let path): ["trace: \(path) (open it in https://ui.perfetto.dev)"]

@@ -122,11 +122,11 @@ import Testing
     }
 
     @Test func saysWhatCannotBeCut() {
-        #expect(throws: CollectiveError.self) { try Topology(microBatches: 2, nodes: [[0, 1, 2]]) }
-        #expect(throws: CollectiveError.self) {
+        #expect(throws: TopologyError.self) { try Topology(microBatches: 2, nodes: [[0, 1, 2]]) }
+        #expect(throws: TopologyError.self) {
             try Topology(microBatches: 4, nodes: [[0, 1, 2]], nodeSize: 2)
         }
-        #expect(throws: CollectiveError.self) {
+        #expect(throws: TopologyError.self) {
             try Topology(microBatches: 4, nodes: [[0, 1], [2, 3]], transport: .shared)
         }
     }
