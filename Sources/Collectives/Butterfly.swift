@@ -139,7 +139,7 @@ public final class Butterfly {
     }
 
     /// Returns whether the sums of a started bucket are in their place.
-    public func isDone(_ bucket: Int) -> Bool { buckets[bucket].phase == .idle }
+    func isDone(_ bucket: Int) -> Bool { buckets[bucket].phase == .idle }
 
     /// Whether no bucket is under way.
     public var isIdle: Bool { active.isEmpty }
@@ -323,7 +323,7 @@ public final class Butterfly {
         }
     }
 
-    /// Brings sums that have landed beside the values to their place.
+    /// Copies sums that arrived beside the values to their place.
     private func copyLanded(_ index: Int, _ depth: Int) {
         for peer in peers(levels[depth]) {
             let part = part(peer, index, depth)
@@ -334,8 +334,9 @@ public final class Butterfly {
     }
 }
 
-/// Seconds since the machine's monotonic clock began.
+/// The machine's monotonic clock.
 public enum Clock {
+    /// The time in seconds since an arbitrary moment, the same for all processes of the machine.
     public static var seconds: Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

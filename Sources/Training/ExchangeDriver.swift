@@ -64,7 +64,7 @@ package final class ExchangeDriver: @unchecked Sendable {
 
     /// Waits for each of the enqueued buckets in turn, and does all work that is possible then. Returns at
     /// once if a separate thread does the work.
-    package func drain() throws {
+    func drain() throws {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
             try next.event.wait()

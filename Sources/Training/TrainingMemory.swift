@@ -184,7 +184,7 @@ public struct TrainingMemory {
     /// Checks that a step over `batch` images fits the device.
     ///
     /// - Throws: `TrainingError` with the table.
-    public func requireFit(batch: Int) throws {
+    func requireFit(batch: Int) throws {
         guard try !plan(batch: batch).fits else { return }
         if let problem = try cacheProblem(batch: batch) {
             throw TrainingError("\(problem)\n" + (try table(batch: batch)))

@@ -16,9 +16,9 @@ public final class TrainingStep {
     public let loss: SoftmaxCrossEntropy
     public let microBatches: Int
     /// Whether this rank asks all ranks to stop after the next step; set by the caller.
-    public var asksToStop = false
+    var asksToStop = false
     /// Whether any rank asked to stop in the last step whose update has begun.
-    public private(set) var isAskedToStop = false
+    private(set) var isAskedToStop = false
     private let span: MicroBatchSpan
     private let exchange: GradientExchange?
     private let policy: ExchangePolicy
@@ -133,7 +133,7 @@ public final class TrainingStep {
 
     /// Enqueues the rest of the last step's update. Must be called before weights are read for anything
     /// except the next step.
-    public func finishUpdate() throws {
+    func finishUpdate() throws {
         guard let pending = update else { return }
         // All of them first, because clipping reads every gradient.
         for parameter in pending.parameters { try exchange?.settle(parameter) }

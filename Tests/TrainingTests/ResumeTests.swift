@@ -217,8 +217,7 @@ private let model = "/checkpoints/last/model.safetensors"
         #expect(
             result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
         #expect(result.errors.contains("ulimit -f"), "\(result.errors)")
-        // A run that has a checkpoint already and meets the limit later: it stays, and the run can go on from
-        // it.
+        // A run that has a checkpoint keeps it when it reaches the limit, and can be resumed from it.
         _ = try place.train("--out", "run", "--epochs", "4", "--keep", "9")
         for step in [12, 18, 24] {
             try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)"))
