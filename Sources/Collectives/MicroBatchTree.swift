@@ -1,5 +1,5 @@
-/// The micro-batches `first ..< first + count` of a rank or of a node: an aligned subtree of the binary tree in
-/// which gradients are added. `count` is a power of two that divides `first`.
+/// The micro-batches `first ..< first + count` of a rank or of a node: an aligned subtree of the binary tree
+/// in which gradients are added. `count` is a power of two that divides `first`.
 public struct MicroBatchSpan: Equatable, Sendable {
     public let first: Int
     public let count: Int

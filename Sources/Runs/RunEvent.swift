@@ -14,8 +14,12 @@ public enum RunEvent: Sendable {
     case step(StepReport)
     case validating(done: Int, total: Int)
     case epoch(EpochReport)
-    case exchange(ExchangeReport)
-    case cache(CacheReport)
+    /// Seconds of an epoch in which an exchange of gradients was under way, and seconds of these in which the
+    /// training thread waited or worked for it, on the rank that hid the smallest share.
+    case exchange(seconds: Double, exposed: Double, hiddenShare: Double)
+    /// The first epoch has put `cached` of this rank's training images on the device; `isPart` if other ranks
+    /// have further images.
+    case cache(cached: Int, images: Int, isPart: Bool, byteCount: Int)
     /// A photograph that cannot be used: the file, what was found and what to do.
     case leftOut(String)
     /// A checkpoint is complete.
@@ -160,37 +164,5 @@ public struct EpochReport: Sendable {
         self.times = times
         imagesPerSecond = times.imagesPerSecond(batch: options.batch)
         self.seconds = seconds
-    }
-}
-
-/// An epoch's exchange of gradients, on the rank that hid the smallest share of it.
-public struct ExchangeReport: Sendable {
-    /// Seconds in which an exchange was under way.
-    public let seconds: Double
-    /// Seconds of these in which the training thread waited or worked for it.
-    public let exposedSeconds: Double
-    public var hiddenShare: Double { seconds > 0 ? max(0, 1 - exposedSeconds / seconds) : 1 }
-
-    package init(seconds: Double, exposedSeconds: Double) {
-        self.seconds = seconds
-        self.exposedSeconds = exposedSeconds
-    }
-}
-
-/// The training photographs that stay on the device after the first epoch.
-public struct CacheReport: Sendable {
-    public let cached: Int
-    /// This rank's photographs.
-    public let images: Int
-    /// Whether other ranks have further photographs.
-    public let isOneOfSeveral: Bool
-    public let byteCount: Int
-    public var share: Double { Double(cached) / Double(max(1, images)) }
-
-    package init(cached: Int, images: Int, isOneOfSeveral: Bool, byteCount: Int) {
-        self.cached = cached
-        self.images = images
-        self.isOneOfSeveral = isOneOfSeveral
-        self.byteCount = byteCount
     }
 }

@@ -52,13 +52,11 @@ extension Trainer {
     private func reportExchange() throws {
         guard let exchange, let ranks else { return }
         let (underWay, exposed) = exchange.seconds
-        let own = ExchangeReport(
-            seconds: underWay - exchangeBefore.underWay, exposedSeconds: exposed - exchangeBefore.exposed)
+        let own = [underWay - exchangeBefore.underWay, exposed - exchangeBefore.exposed]
         exchangeBefore = (underWay, exposed)
-        let all = try ranks.gather([own.seconds, own.exposedSeconds]).map {
-            ExchangeReport(seconds: $0[0], exposedSeconds: $0[1])
-        }
-        try report(.exchange(all.min { $0.hiddenShare < $1.hiddenShare } ?? own))
+        func hidden(_ rank: [Double]) -> Double { rank[0] > 0 ? max(0, 1 - rank[1] / rank[0]) : 1 }
+        let least = try ranks.gather(own).min { hidden($0) < hidden($1) } ?? own
+        try report(.exchange(seconds: least[0], exposed: least[1], hiddenShare: hidden(least)))
     }
 
     /// Reports how many photographs the first epoch has put on the device. No log has this, because a resumed
@@ -68,9 +66,8 @@ extension Trainer {
         guard cache.capacity > 0 else { return }
         try report(
             .cache(
-                CacheReport(
-                    cached: cache.cachedCount,
-                    images: workload.dataset.training.count / options.microBatches * workload.span.count,
-                    isOneOfSeveral: ranks != nil, byteCount: cache.allocatedBytes)))
+                cached: cache.cachedCount,
+                images: workload.dataset.training.count / options.microBatches * workload.span.count,
+                isPart: ranks != nil, byteCount: cache.allocatedBytes))
     }
 }

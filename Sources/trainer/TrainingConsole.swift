@@ -49,20 +49,18 @@ final class TrainingConsole: EventSink {
                         epoch.times.loaderSecondsPerStep * 1000)
                     + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : "")
             ]
-        case .exchange(let exchange):
+        case .exchange(let seconds, let exposed, let hiddenShare):
             [
                 String(
                     format: "exchange: under way for %.1f s, %.1f s of them exposed: %.0f %% hidden (on the "
-                        + "rank that hides least)", exchange.seconds, exchange.exposedSeconds,
-                    100 * exchange.hiddenShare)
+                        + "rank that hides least)", seconds, exposed, 100 * hiddenShare)
             ]
-        case .cache(let cache):
+        case .cache(let cached, let images, let isPart, let byteCount):
             [
-                "cache: \(cache.cached) of \(cache.images) training images "
-                    + (cache.isOneOfSeveral ? "of this rank " : "")
+                "cache: \(cached) of \(images) training images \(isPart ? "of this rank " : "")"
                     + String(
-                        format: "(%.0f %%) stay on the device, %.1f MB", 100 * cache.share,
-                        Double(cache.byteCount) * 1e-6)
+                        format: "(%.0f %%) stay on the device, %.1f MB",
+                        100 * Double(cached) / Double(max(1, images)), Double(byteCount) * 1e-6)
             ]
         case .leftOut(let line): ["left out: \(line)"]
         case .checkpointFailed(let step, let run):
