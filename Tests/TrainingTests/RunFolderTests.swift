@@ -5,20 +5,19 @@ import Testing
 
 @testable import Training
 
-/// An error about a run's folder names the folder and what to do.
+/// A run's folder that cannot be written is told by name, with what to do.
 @Suite struct RunFolderTests {
     @Test func failuresAreTold() throws {
         let path = NSTemporaryDirectory() + "run-folder-\(UUID().uuidString)"
         defer { try? FileManager.default.removeItem(atPath: path) }
         var folder: RunFolder? = try RunFolder.create(path)
-        // A file in the place of the folder makes writing fail.
+        // A file where the folder should be stands for a disk that lets nothing be made.
         try FileManager.default.removeItem(atPath: path + "/checkpoints")
         try Data().write(to: URL(fileURLWithPath: path + "/checkpoints"))
         let writing = #expect(throws: FileError.self) { try folder?.writeCheckpoint(step: 3) { _ in } }
         #expect(
             writing?.description
-                == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. Check "
-                + "the path and the disk."
+                == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. Check the path and the disk."
         )
 
         folder = nil

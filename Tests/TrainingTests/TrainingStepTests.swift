@@ -11,9 +11,9 @@ import Testing
     static let batch = 64
     static let size = 12
     static let classes = 5
-    static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
 
-    /// A network with its step. All seeds are the same, so two benches differ only by their arguments.
+    /// A network with its step; equal seeds everywhere, so that two of these differ by what they are told
+    /// alone.
     final class Bench {
         let device: Device
         let network: Network
@@ -33,9 +33,10 @@ import Testing
                 device: device)
             try network.initialize(seed: 3)
             training = try TrainingStep(
-                network: network, normalization: TrainingStepTests.normalization, batch: batch,
-                microBatches: microBatches, momentum: momentum, weightDecay: weightDecay,
-                clipNorm: clipNorm, seed: 3)
+                network: network,
+                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+                batch: batch, microBatches: microBatches, momentum: momentum,
+                weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
             data = try DeviceBatch(device: device, capacity: batch)
             try upload(0..<batch)
         }
@@ -167,7 +168,7 @@ import Testing
         }
         #expect(norm > 0.1)
 
-        // A norm below the limit changes no bit.
+        // A norm below the limit leaves the bits alone.
         let loose = try Bench(clipNorm: Float(norm * 1.01), momentum: 0, weightDecay: 0)
         try loose.training.run(loose.data, step: 0, learningRate: 1)
         #expect(try loose.weights == free.weights)
