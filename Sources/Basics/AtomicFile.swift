@@ -1,43 +1,39 @@
 import Foundation
 import Synchronization
 
-/// Files that are either whole or not there: written under another name in the same folder, synced, renamed,
-/// the folder synced.
+/// Writes files completely or not at all: under a temporary name in the same folder, synced, then renamed.
 ///
-/// Whatever stood under the name stays until the new file is whole, and stays for good where writing fails (a
-/// full disk, an error of the caller's); the unfinished file is then removed. Only a killed process leaves
-/// one behind, called `.partial-…`.
+/// An existing file stays until the new one is complete. If writing fails, the old file stays and the
+/// unfinished one is removed. Only a killed process leaves an unfinished file, named `.partial-…`.
 public enum AtomicFile {
     private static let counter = Atomic<Int>(0)
 
-    /// Where the content of a file goes while it is written.
+    /// Takes the content of a file while it is written.
     public struct Output {
         fileprivate let file: FileDescriptor
 
-        /// Writes all of `bytes` behind what was written before.
+        /// Appends `bytes`.
         public func write(_ bytes: UnsafeRawBufferPointer) throws { try file.write(bytes) }
 
-        /// Writes all of `bytes` behind what was written before.
+        /// Appends `bytes`.
         public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try file.write($0) } }
 
-        /// Waits until all of it has reached the disk.
+        /// Waits until everything written is on the disk.
         public func synchronize() throws { try file.synchronize() }
     }
 
-    /// Writes `bytes` to `path`, in place of a file that may be there.
+    /// Writes `bytes` to `path` and replaces an existing file.
     ///
-    /// - Throws: `FileError` where the folder is missing, cannot be written or is full.
+    /// - Throws: `FileError` if the folder is missing, not writable or full.
     public static func write(_ path: String, _ bytes: [UInt8]) throws {
         try write(path) { try $0.write(bytes) }
     }
 
-    /// Writes to `path` what `body` hands over piece by piece, in place of a file that may be there.
+    /// Writes the pieces that `body` passes on to `path` and replaces an existing file.
     ///
-    /// - Throws: `FileError` where the folder is missing, cannot be written or is full, and whatever
-    ///   `body` throws.
+    /// - Throws: `FileError` if the folder is missing, not writable or full, and whatever `body` throws.
     public static func write(_ path: String, _ body: (Output) throws -> Void) throws {
-        // The file behind a link is written, not the link; a device or a pipe is written to, and never
-        // replaced.
+        // Links are followed; devices and pipes are written to, not replaced.
         let path =
             realpath(path, nil).map { pointer in
                 defer { free(pointer) }
@@ -54,7 +50,7 @@ public enum AtomicFile {
         }
     }
 
-    /// Makes `path` a symbolic link to `target`, in place of a link that may be there.
+    /// Makes `path` a symbolic link to `target` and replaces an existing link.
     public static func link(_ path: String, to target: String) throws {
         try replace(path) { temporary in
             guard symlink(target, temporary) == 0 else {
@@ -63,7 +59,7 @@ public enum AtomicFile {
         }
     }
 
-    /// Waits until the names in a folder (files created, renamed, removed) have reached the disk.
+    /// Waits until a folder's changes (files created, renamed, removed) are on the disk.
     public static func synchronizeFolder(_ path: String) throws {
         try FileDescriptor(path, O_RDONLY | O_DIRECTORY).synchronize()
     }
@@ -71,7 +67,7 @@ public enum AtomicFile {
     private static func replace(_ path: String, _ create: (_ temporary: String) throws -> Void) throws {
         let slash = path.lastIndex(of: "/")
         let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        // A name of its own, not the file's with an ending: that may exceed the longest name allowed.
+        // The file's name plus an ending might exceed the longest name allowed.
         var temporary: String
         var status = stat()
         repeat {
@@ -81,7 +77,7 @@ public enum AtomicFile {
         do {
             try create(temporary)
             guard rename(temporary, path) == 0 else {
-                throw FileError.system(path, "putting the new file in its place")
+                throw FileError.system(path, "replacing the file")
             }
         } catch {
             unlink(temporary)

@@ -1,7 +1,7 @@
 import Foundation
 
 extension Error {
-    /// What the system said, such as "Not a directory", where Foundation's own words are "error 512".
+    /// The system's message, such as "Not a directory", if Foundation only says "error 512".
     package var reason: String {
         guard let error = (self as? CocoaError)?.underlying as? POSIXError else {
             return localizedDescription

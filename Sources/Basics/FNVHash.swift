@@ -1,11 +1,11 @@
-/// A 64-bit hash that notices accidents, not attacks: FNV-1a (Fowler, Noll and Vo).
+/// Computes a 64-bit FNV-1a hash (Fowler, Noll and Vo), which detects accidents but not attacks.
 ///
-/// Equal input gives equal hashes on every machine, which Swift's own `Hasher` does not promise.
+/// Equal input gives equal hashes on every machine, unlike Swift's `Hasher`.
 public struct FNVHash: Sendable {
-    /// The hash of what was added so far.
+    /// The hash of everything added so far.
     public private(set) var value: UInt64
 
-    /// - Parameter salt: makes the hash of equal input another one.
+    /// - Parameter salt: changes the hash of equal input.
     public init(salt: UInt64 = 0) { value = 0xCBF2_9CE4_8422_2325 ^ salt }
 
     /// Adds one number, which may be larger than a byte.

@@ -1,25 +1,28 @@
 import Foundation
 
-/// An open file, closed when it is let go; reads and writes whole buffers, past interruptions and short
-/// counts.
+/// Owns an open file and closes it when released.
+///
+/// Reads and writes are complete: interrupted and partial system calls are repeated.
 package final class FileDescriptor: Sendable {
     package let path: String
     private let number: Int32
 
-    /// Opens `path` with the flags of open(2); errors speak of `errorPath` where that is given.
+    /// Opens `path` with the flags of open(2).
+    ///
+    /// - Parameter errorPath: the path that errors name; `path` by default.
     package init(_ path: String, _ flags: Int32, errorPath: String? = nil) throws {
         self.path = errorPath ?? path
-        // Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
+        // Without O_NONBLOCK, opening a named pipe would wait for a writer.
         let number = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0o666)
         guard number >= 0 else { throw FileError.system(self.path, "opening") }
-        // Writing to a slow pipe waits.
+        // Writing to a slow pipe should wait.
         _ = fcntl(number, F_SETFL, fcntl(number, F_GETFL) & ~O_NONBLOCK)
         self.number = number
     }
 
     deinit { close(number) }
 
-    /// The size in bytes. Throws where this is not a regular file.
+    /// Returns the size in bytes; throws if this is not a regular file.
     package func size() throws -> Int {
         var status = stat()
         guard fstat(number, &status) == 0 else { throw FileError.system(path, "reading its size") }
@@ -30,7 +33,7 @@ package final class FileDescriptor: Sendable {
         return Int(status.st_size)
     }
 
-    /// Fills `buffer` from `offset` on. Throws where the file ends before.
+    /// Fills `buffer` with the bytes from `offset`; throws if the file ends before.
     package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {
         var done = 0
         while done < buffer.count {
@@ -41,13 +44,13 @@ package final class FileDescriptor: Sendable {
                 throw FileError(
                     path: path, found: "it ends at byte \(offset + done)",
                     expected: "\(offset + buffer.count) bytes or more",
-                    remedy: "It was cut short or changed while it was read: fetch or write it again")
+                    remedy: "It is truncated, or was changed while it was read: fetch or write it again")
             }
             done += count
         }
     }
 
-    /// Writes all of `bytes` at the file's position.
+    /// Writes `bytes` at the file's position.
     package func write(_ bytes: UnsafeRawBufferPointer) throws {
         var done = 0
         while done < bytes.count {
@@ -58,7 +61,7 @@ package final class FileDescriptor: Sendable {
         }
     }
 
-    /// Its first bytes, to be read only; they stay after the file is closed. The caller unmaps them.
+    /// Maps the first bytes for reading. The mapping outlives the file; the caller unmaps it.
     package func map(byteCount: Int) throws -> UnsafeMutableRawPointer {
         guard let base = mmap(nil, byteCount, PROT_READ, MAP_SHARED, number, 0), base != MAP_FAILED else {
             throw FileError.system(path, "mapping \(byteCount) bytes of it")
@@ -66,14 +69,14 @@ package final class FileDescriptor: Sendable {
         return base
     }
 
-    /// Cuts the file to `size` bytes.
+    /// Truncates the file to `size` bytes.
     package func truncate(to size: Int) throws {
         guard ftruncate(number, off_t(size)) == 0 else {
-            throw FileError.system(path, "cutting it to \(size) bytes")
+            throw FileError.system(path, "truncating it to \(size) bytes")
         }
     }
 
-    /// Waits until the content has reached the disk.
+    /// Waits until the content is on the disk.
     package func synchronize() throws {
         guard fsync(number) == 0 else { throw FileError.system(path, "writing to the disk") }
     }

@@ -1,12 +1,12 @@
 import Foundation
 
-/// A file that cannot be read or written, in words a user can act on.
+/// Describes why a file cannot be read or written, and what to do.
 public struct FileError: Error, CustomStringConvertible, Equatable {
-    /// The file or folder, as it was named.
+    /// The file or folder, as the caller named it.
     public let path: String
     /// What is wrong with it.
     public let found: String
-    /// What it should be; empty where that goes without saying.
+    /// What is allowed; empty if that is obvious.
     public let expected: String
     /// What to do.
     public let remedy: String
@@ -22,13 +22,15 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
         path + ": " + found + (expected.isEmpty ? "" : "; expected \(expected)") + ". \(remedy)."
     }
 
-    /// The error of a system call: of the one that has just failed, or by its code.
+    /// Returns the error of a failed system call.
+    ///
+    /// - Parameter code: its error number; that of the last failed call by default.
     package static func system(_ path: String, _ action: String, code: Int32 = errno) -> FileError {
         let remedy =
             switch code {
             case ENOENT: "Check the path"
             case EACCES, EPERM: "Check the permissions"
-            case EROFS: "Choose a folder on a disk that can be written"
+            case EROFS: "Choose a folder on a writable disk"
             case ENOSPC, EDQUOT: "Make room on this disk, or choose a folder on another one"
             case EFBIG: "Raise the limit on the size of files (ulimit -f)"
             default: "Check the path and the disk"

@@ -1,27 +1,27 @@
 import Foundation
 
-/// Changes to folders. Foundation's own errors are numbers; these name the file, what failed and what to do.
+/// Changes folders; errors name the path, what failed and what to do, unlike Foundation's.
 public enum Folder {
-    /// Makes a folder, and those above it.
+    /// Creates a folder, and the folders above it.
     public static func create(_ path: String) throws(FileError) {
-        try attempt(path, "making this folder") {
+        try attempt(path, "creating this folder") {
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         }
     }
 
-    /// The names of all that is in a folder.
+    /// Returns the names of a folder's entries.
     public static func names(_ path: String) throws(FileError) -> [String] {
         try attempt(path, "listing this folder") { try FileManager.default.contentsOfDirectory(atPath: path) }
     }
 
-    /// Gives a file or folder another name, which nothing may have yet.
+    /// Renames a file or folder; the new name must not exist.
     public static func rename(_ path: String, to newPath: String) throws(FileError) {
         try attempt(path, "renaming it to \(newPath)") {
             try FileManager.default.moveItem(atPath: path, toPath: newPath)
         }
     }
 
-    /// Removes a file, or a folder with all that is in it.
+    /// Removes a file, or a folder with its content.
     public static func remove(_ path: String) throws(FileError) {
         try attempt(path, "removing it") { try FileManager.default.removeItem(atPath: path) }
     }

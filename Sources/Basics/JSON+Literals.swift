@@ -1,6 +1,5 @@
-/// A value that can stand in a JSON document.
+/// Converts to a JSON value.
 public protocol JSONConvertible {
-    /// The value as JSON.
     var json: JSON { get }
 }
 

@@ -1,7 +1,7 @@
 import Foundation
 
 extension JSON {
-    /// Four significant digits: what a clock has measured is not known better.
+    /// Returns a measured number with four significant digits.
     package static func rounded(_ value: Double) -> JSON {
         guard value.isFinite, value != 0 else { return .number(value) }
         let unit = pow(10, 3 - floor(log10(abs(value))))

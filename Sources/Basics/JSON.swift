@@ -1,19 +1,18 @@
-/// A JSON value whose objects keep their order.
+/// Represents a JSON value whose objects keep the order of their keys.
 ///
-/// Read and written by code of our own: Foundation's reader silently keeps one of two equal keys, turns
-/// integers into floating point and takes more than JSON, where a checkpoint's header has to be refused; its
-/// writer does not keep the order of keys.
+/// Foundation's reader accepts repeated keys and more than JSON, and turns integers into floating point,
+/// which is wrong for a checkpoint's header; its writer does not keep the order of keys.
 public enum JSON: Equatable, Sendable {
     case null
     case bool(Bool)
-    /// A number written without fraction and exponent.
+    /// A number without fraction and exponent.
     case integer(Int)
     case number(Double)
     case string(String)
     case array([JSON])
     case object([Member])
 
-    /// A key of an object and what belongs to it.
+    /// A key of an object with its value.
     public struct Member: Equatable, Sendable {
         public var key: String
         public var value: JSON
@@ -24,17 +23,19 @@ public enum JSON: Equatable, Sendable {
         }
     }
 
-    /// A single precision number, with the digits that single precision needs (0.1, not 0.10000000149011612).
+    /// Returns a number with the digits that single precision needs (0.1, not 0.10000000149011612).
     public static func float(_ value: Float) -> JSON { .number(Double(value.description) ?? Double(value)) }
 
-    /// The member of an object with this key; nil where there is none or this is not an object.
+    /// Returns the value of this key; nil if it is missing or this is not an object.
     public subscript(key: String) -> JSON? {
         guard case .object(let members) = self else { return nil }
         return members.first { $0.key == key }?.value
     }
 
-    /// The value as JSON on one line, with no spaces. Numbers have the fewest digits that read back to the
-    /// same value; NaN and infinities, which JSON does not know, become null.
+    /// The value as JSON on one line, without spaces.
+    ///
+    /// Numbers have the fewest digits that read back to the same value. NaN and infinities, which JSON does
+    /// not have, become null.
     public var text: String {
         switch self {
         case .null: return "null"
@@ -68,9 +69,9 @@ public enum JSON: Equatable, Sendable {
     }
 }
 
-/// What a text has that JSON does not allow, and where.
+/// Describes what is wrong with a JSON text, and where.
 public struct JSONError: Error, Equatable, CustomStringConvertible {
-    /// Bytes from the start.
+    /// The place in bytes from the start.
     public let offset: Int
     public let message: String
 
@@ -78,8 +79,9 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
 }
 
 extension JSON {
-    /// Reads one JSON value by RFC 8259, to the letter, from UTF-8. Equal keys in one object are an error,
-    /// and so are numbers beyond double precision and nesting deeper than 64.
+    /// Reads one JSON value from UTF-8, strictly by RFC 8259.
+    ///
+    /// Repeated keys in one object, numbers beyond double precision and nesting deeper than 64 are errors.
     ///
     /// - Throws: `JSONError`.
     public static func parse(_ bytes: [UInt8]) throws -> JSON {
@@ -87,7 +89,7 @@ extension JSON {
         return try parser.document()
     }
 
-    /// Reads one JSON value from a string, as `parse` of its UTF-8 bytes.
+    /// Reads one JSON value from a string.
     public static func parse(_ text: String) throws -> JSON { try parse(Array(text.utf8)) }
 }
 
@@ -99,7 +101,7 @@ private struct JSONParser {
     mutating func document() throws -> JSON {
         let value = try self.value()
         skipSpaces()
-        if position < bytes.count { throw error("text behind the end of the value") }
+        if position < bytes.count { throw error("text follows the value") }
         return value
     }
 
@@ -134,7 +136,7 @@ private struct JSONParser {
         }
     }
 
-    /// Bounds the recursion: a file of a million brackets must not exhaust the stack.
+    /// Limits the recursion, so that a file of a million brackets cannot exhaust the stack.
     mutating func nested(_ body: (inout JSONParser) throws -> JSON) throws -> JSON {
         guard depth < 64 else { throw error("values are nested deeper than 64") }
         depth += 1
@@ -161,7 +163,7 @@ private struct JSONParser {
             guard next == 0x22 else { throw error("a key in quotation marks was expected") }
             let key = try string()
             guard keys.insert(key).inserted else {
-                throw error("the key \"\(key)\" is there twice", at: start)
+                throw error("the key \"\(key)\" is repeated", at: start)
             }
             skipSpaces()
             guard take(":") else { throw error("a colon was expected") }
@@ -223,7 +225,7 @@ private struct JSONParser {
                 }
                 return string
             case 0x5C: try escape(into: &content)
-            case 0..<0x20: throw error("a control character stands in a string", at: position - 1)
+            case 0..<0x20: throw error("the string contains a control character", at: position - 1)
             default: content.append(byte)
             }
         }

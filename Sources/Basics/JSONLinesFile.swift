@@ -1,13 +1,13 @@
 import Foundation
 
-/// A log of one JSON object a line, to which lines are only ever added.
+/// Appends JSON objects to a log, one per line.
 ///
-/// A line is handed to the system as soon as it is added, in one piece: a killed process loses none. Not safe
-/// to use from two threads at once.
+/// Each line is written at once and in one piece, so a killed process loses none. Not safe to use from two
+/// threads at once.
 public final class JSONLinesFile {
     private let file: FileDescriptor
 
-    /// Opens a log to add lines to; creates it where it is not there.
+    /// Opens a log for appending; creates it if it does not exist.
     ///
     /// - Throws: `FileError`.
     public init(_ path: String) throws {
@@ -15,20 +15,18 @@ public final class JSONLinesFile {
         _ = try file.size()
     }
 
-    /// Adds one object, its keys in the given order. Numbers have the fewest digits that read back to the
-    /// same value; NaN and infinities become null.
+    /// Appends one object, its keys in the given order.
     ///
-    /// - Throws: `FileError`; what was written of the line is then taken back.
-    public func append(_ members: [JSON.Member]) throws {
+    /// - Throws: `FileError`; a partly written line is then removed.
+    public func append(_ object: JSON) throws {
         let size = try file.size()
-        do { try Array((JSON.object(members).text + "\n").utf8).withUnsafeBytes { try file.write($0) } } catch
-        {
+        do { try Array((object.text + "\n").utf8).withUnsafeBytes { try file.write($0) } } catch {
             try? file.truncate(to: size)
             throw error
         }
     }
 
-    /// Waits until all lines have reached the disk.
+    /// Waits until all lines are on the disk.
     ///
     /// - Returns: the log's size in bytes.
     @discardableResult public func synchronize() throws -> Int {
@@ -36,14 +34,13 @@ public final class JSONLinesFile {
         return try file.size()
     }
 
-    /// Cuts a log back to the last line whose "step" is `step` or less; without such a line, to the lines at
-    /// its beginning that have no step.
+    /// Truncates a log behind the last line whose "step" is `step` or less; without such a line, behind the
+    /// lines at its beginning that have no step.
     ///
-    /// A line that was not finished goes too. The file keeps its place, so a `JSONLinesFile` that is open on
-    /// it goes on behind the cut.
+    /// Incomplete lines are removed too. The file is changed in place, so an open `JSONLinesFile` continues
+    /// at the new end.
     /// - Returns: the log's size in bytes.
-    /// - Throws: `FileError`, also where a line that is to be kept comes behind one that is no JSON
-    ///   object.
+    /// - Throws: `FileError`, also if a line to keep follows one that is not a JSON object.
     @discardableResult public static func truncate(_ path: String, afterStep step: Int) throws -> Int {
         let file = try FileDescriptor(path, O_RDWR)
         var content = [UInt8](repeating: 0, count: try file.size())
@@ -59,12 +56,11 @@ public final class JSONLinesFile {
                 let lineStep: Int? = if case .integer(let value)? = line["step"] { value } else { nil }
                 let keep = lineStep.map { $0 <= step } ?? (!stepSeen && damage == nil)
                 if keep {
-                    // Unreadable lines at the end are what a power cut leaves; between good ones they are
-                    // something else.
+                    // A power cut leaves unreadable lines only at the end.
                     guard damage == nil else {
                         throw FileError(
-                            path: path, found: "line \(damage ?? 0) is no JSON object",
-                            expected: "one object a line", remedy: "Mend or remove that line")
+                            path: path, found: "line \(damage ?? 0) is not a JSON object",
+                            expected: "one object per line", remedy: "Repair or remove that line")
                     }
                     kept = end + 1
                 }
@@ -79,16 +75,16 @@ public final class JSONLinesFile {
         return kept
     }
 
-    /// Cuts a log back to its first `size` bytes, as `truncate(_:afterStep:)` or a checkpoint has noted them.
+    /// Truncates a log to its first `size` bytes.
     ///
-    /// - Throws: `FileError`, also where the log is shorter than that.
+    /// - Throws: `FileError`, also if the log is shorter.
     public static func truncate(_ path: String, toSize size: Int) throws {
         let file = try FileDescriptor(path, O_RDWR)
         let found = try file.size()
         guard (0...found).contains(size) else {
             throw FileError(
                 path: path, found: "the log has \(found) bytes", expected: "\(size) or more",
-                remedy: "It was changed since: fetch the whole log")
+                remedy: "The log was changed; restore it")
         }
         try file.truncate(to: size)
         try file.synchronize()

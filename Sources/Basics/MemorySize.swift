@@ -1,12 +1,12 @@
 import Foundation
 
-/// An amount of memory as a person writes it: `512M`, `1.5G` or a number of bytes.
+/// Represents an amount of memory, written as `512M`, `1.5G` or a number of bytes.
 public struct MemorySize: Sendable, Equatable {
-    /// As it was written.
+    /// The amount as it was written.
     public let text: String
     public let bytes: Int
 
-    /// K, M and G are powers of 1024; nil where the text is no amount of a byte or more.
+    /// Reads an amount with K, M and G as powers of 1024; nil unless it is an amount of at least one byte.
     public init?(parsing text: String) {
         let units: [Character: Double] = ["K": 0x1p10, "M": 0x1p20, "G": 0x1p30]
         let unit = text.last.flatMap { units[Character($0.uppercased())] }
@@ -19,7 +19,7 @@ public struct MemorySize: Sendable, Equatable {
         self.bytes = Int(bytes)
     }
 
-    /// Bytes in decimal units: `3.21 GB`, `45.0 MB`.
+    /// Returns bytes in decimal units: `3.21 GB`, `45.0 MB`.
     public static func text(_ bytes: Int) -> String {
         switch bytes {
         case ..<1000: "\(bytes) B"
@@ -29,7 +29,7 @@ public struct MemorySize: Sendable, Equatable {
         }
     }
 
-    /// The largest round amount within `bytes`, as an option takes it: `13.9G`, `45M`; nil below a kilobyte.
+    /// Returns the largest round amount within `bytes`, such as `13.9G` or `45M`; nil below a kilobyte.
     public static func option(atMost bytes: Int) -> String? {
         switch bytes {
         case ..<(1 << 10): nil

@@ -1,9 +1,8 @@
 import Foundation
 
-/// An array in NumPy's format (`numpy.load` reads it): a magic word, a header that is a Python dictionary,
-/// and the elements, row-major.
+/// Reads and writes arrays in NumPy's format, without holding a whole array in memory.
 ///
-/// Neither reading nor writing holds the whole array in memory.
+/// The format: a magic word, a header that is a Python dictionary, and the elements in row-major order.
 public struct NPYFile: Sendable {
     public let path: String
     public let shape: [Int]
@@ -15,21 +14,22 @@ public struct NPYFile: Sendable {
 
     private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
-    /// What stands before the elements of a float32 array of this shape, by version 1.0 of the format: its
-    /// length is a multiple of 64.
+    /// Returns the bytes before the elements of a float32 array, by version 1.0 of the format.
+    ///
+    /// Their number is a multiple of 64.
     static func header(shape: [Int]) -> [UInt8] {
         let sizes = shape.map { "\($0)," }.joined(separator: " ")
-        var text =
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (\(shape.count == 1 ? sizes : String(sizes.dropLast()))), }"
+        let tuple = shape.count == 1 ? sizes : String(sizes.dropLast())
+        var text = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(tuple)), }"
         text += String(repeating: " ", count: 63 - (10 + text.utf8.count) % 64) + "\n"
         let count = text.utf8.count
         return magic + [1, 0, UInt8(count & 255), UInt8(count >> 8)] + Array(text.utf8)
     }
 
-    /// Writes a float32 array, whole or not at all.
+    /// Writes a float32 array, completely or not at all.
     ///
-    /// - Parameter body: hands the elements over, in order, in pieces of any length.
-    /// - Throws: `FileError` where the file cannot be written, and what `body` throws.
+    /// - Parameter body: passes on the elements, in order, in pieces of any length.
+    /// - Throws: `FileError` if the file cannot be written, and whatever `body` throws.
     public static func write(_ path: String, shape: [Int], _ body: (_ append: FloatSink) throws -> Void)
         throws
     {
@@ -37,7 +37,7 @@ public struct NPYFile: Sendable {
             try output.write(header(shape: shape))
             var written = 0
             try FloatSink.buffered(output.write, { written += $0 }, body)
-            precondition(written == shape.reduce(1, *), "an array's values are as many as its shape says")
+            precondition(written == shape.reduce(1, *), "expected as many values as the shape has")
         }
     }
 
@@ -51,16 +51,16 @@ public struct NPYFile: Sendable {
         func damaged(_ found: String, _ expected: String) -> FileError {
             FileError(
                 path: path, found: found, expected: expected,
-                remedy: "Give a file of `trainer evaluate --save-posteriors` or `numpy.save`")
+                remedy: "Give a file in NumPy's format (.npy)")
         }
         guard size >= 10 else { throw damaged("the file has \(size) bytes", "NumPy's header") }
         var start = [UInt8](repeating: 0, count: min(12, size))
         try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
         guard Array(start.prefix(6)) == magic, (1...3).contains(start[6]) else {
-            throw damaged("no array of NumPy's", "NumPy's header")
+            throw damaged("this is not a NumPy array", "NumPy's header")
         }
         let isLong = start[6] > 1
-        guard !isLong || start.count == 12 else { throw damaged("the header is cut short", "NumPy's header") }
+        guard !isLong || start.count == 12 else { throw damaged("the header is truncated", "NumPy's header") }
         let length = (isLong ? start[8..<12] : start[8..<10]).reversed().reduce(0) { $0 << 8 | Int($1) }
         let dataStart = (isLong ? 12 : 10) + length
         guard length <= 65_536, dataStart <= size else {
@@ -96,9 +96,9 @@ public struct NPYFile: Sendable {
         )
     }
 
-    /// The elements of a range, counted over the whole array.
+    /// Returns the elements of a range of the flattened array.
     ///
-    /// - Throws: `FileError` where the file has become shorter.
+    /// - Throws: `FileError` if the file has become shorter.
     public func values(_ range: Range<Int>) throws -> [Float] {
         if isDouble { return try elements(range, as: Double.self).map { Float($0) } }
         return try elements(range, as: Float.self)

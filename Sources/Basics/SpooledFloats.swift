@@ -1,6 +1,6 @@
 import Foundation
 
-/// Where numbers go, in order, in pieces of any length.
+/// Takes numbers, in order, in pieces of any length.
 public struct FloatSink {
     private let append: (UnsafeBufferPointer<Float>) throws -> Void
 
@@ -8,7 +8,7 @@ public struct FloatSink {
 
     public func callAsFunction(_ values: [Float]) throws { try values.withUnsafeBufferPointer(append) }
 
-    /// Lets `body` write through a buffer: rows of a few classes are far too short for a system call each.
+    /// Runs `body` with a buffer between it and `write`, since rows are too short for a system call each.
     static func buffered(
         _ write: (UnsafeRawBufferPointer) throws -> Void, _ counted: (Int) -> Void,
         _ body: (FloatSink) throws -> Void
@@ -39,16 +39,15 @@ public struct FloatSink {
     }
 }
 
-/// Numbers that may be more than memory holds: written once, in order, to a file without a name, and read
-/// through a mapping whose pages the system may drop at any time.
+/// Stores numbers that may exceed memory in an unnamed temporary file, and reads them through a mapping.
 public final class SpooledFloats: Sendable {
     public let count: Int
     private nonisolated(unsafe) let base: UnsafeMutableRawPointer?
 
-    /// Takes what `body` hands over. The file lies in the folder for temporary files (`TMPDIR`), and goes
-    /// with this object, or with the process.
+    /// Stores the numbers that `body` passes on, in the folder for temporary files (`TMPDIR`). The file
+    /// disappears with this object, or with the process.
     ///
-    /// - Throws: `FileError` where the folder cannot be written or is full, and what `body` throws.
+    /// - Throws: `FileError` if the folder is not writable or full, and whatever `body` throws.
     public init(_ body: (_ append: FloatSink) throws -> Void) throws {
         let folder = NSTemporaryDirectory()
         let path = folder + "trainer-\(UUID().uuidString)"
@@ -60,8 +59,8 @@ public final class SpooledFloats: Sendable {
             try FloatSink.buffered(file.write, { count += $0 }, body)
         } catch let error as FileError where error.path == folder {
             throw FileError(
-                path: folder, found: error.found, expected: "room for numbers that may not fit memory",
-                remedy: "Make room there, or set TMPDIR to a folder that has some")
+                path: folder, found: error.found, expected: "room for numbers that may exceed memory",
+                remedy: "Make room there, or set TMPDIR to another folder")
         }
         base = count == 0 ? nil : try file.map(byteCount: 4 * count)
         self.count = count

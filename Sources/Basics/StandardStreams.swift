@@ -1,9 +1,8 @@
 import Foundation
 
-/// The process's standard streams, used so that no write can end the process.
+/// Writes to the process's standard streams without ending the process if that fails.
 public enum StandardStreams {
-    /// Writes text to the standard error. Does nothing if the stream is closed, full or read by nobody: there
-    /// is no place left to report that.
+    /// Writes text to the standard error; does nothing if the stream is closed, full or has no reader.
     public static func writeError(_ text: String) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
@@ -14,8 +13,8 @@ public enum StandardStreams {
 
     /// Opens `/dev/null` in place of each standard stream that is closed, before any other file is opened.
     ///
-    /// A daemon's process may start without them. The next files opened would take their numbers, and
-    /// messages would be written into these files.
+    /// A daemon may start without them. The next files opened would then take their numbers, and messages
+    /// would be written into these files.
     public static func openClosed() {
         for number in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO]
         where fcntl(number, F_GETFD) == -1 && errno == EBADF {

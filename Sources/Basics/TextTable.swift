@@ -1,4 +1,4 @@
-/// Lines of text with aligned columns, for the terminal.
+/// Formats text in aligned columns for the terminal.
 public struct TextTable {
     /// How the cells of a column are aligned.
     public enum Alignment: Sendable { case left, right }
@@ -9,17 +9,17 @@ public struct TextTable {
     /// Makes a table without rows.
     ///
     /// - Parameters:
-    ///   - header: the first row; nil for none.
-    ///   - alignments: of the columns; the last one holds for all that follow.
+    ///   - header: the first row, if any.
+    ///   - alignments: one per column; the last one also applies to all further columns.
     public init(header: [String]? = nil, _ alignments: [Alignment]) {
         self.alignments = alignments
         if let header { rows.append(header) }
     }
 
-    /// Adds a row, which may have fewer cells than others.
+    /// Adds a row, which may have fewer cells than other rows.
     public mutating func add(_ cells: [String]) { rows.append(cells) }
 
-    /// The table's lines, columns two spaces apart, without spaces at their ends.
+    /// The lines, with two spaces between columns and no trailing spaces.
     public var lines: [String] {
         let count = rows.map(\.count).max() ?? 0
         let widths = (0..<count).map { column in
@@ -36,7 +36,7 @@ public struct TextTable {
         }
     }
 
-    /// The table's lines, each ended by a line break but the last.
+    /// The lines, separated by line breaks.
     public var text: String { lines.joined(separator: "\n") }
 
     private func alignment(_ column: Int) -> Alignment { alignments[min(column, alignments.count - 1)] }

@@ -5,38 +5,37 @@ import Compute
 import Foundation
 import NeuralNet
 
-/// Times the exchange of gradients between ranks, without a device: `trainer bench exchange`.
+/// Times the exchange of gradients between ranks without a device.
 public struct ExchangeBenchmark {
     private let communicator: MPICommunicator
     private let topology: (TransportKind) throws -> Topology
 
-    /// - Parameter nodeSize: as `Topology` takes it
+    /// Prepares benchmarks of a job's ranks; `nodeSize` as for `Topology`.
     public init(_ communicator: MPICommunicator, nodeSize: Int?) {
         self.communicator = communicator
         topology = { kind in
             try Topology(
                 microBatches: MicroBatchTree.defaultMicroBatches(ranks: communicator.size),
-                nodes: communicator.nodes,
-                nodeSize: nodeSize, transport: kind)
+                nodes: communicator.nodes, nodeSize: nodeSize, transport: kind)
         }
     }
 
-    /// One way to add arrays of one size.
+    /// The times of one way to add arrays of one size.
     public struct Way {
         public let name: String
         public let byteCount: Int
-        /// Seconds of each round, the slowest rank's.
+        /// Seconds of each round, of the slowest rank.
         public var seconds: [Double] = []
-        /// Ranks and rounds whose sums have other bits than the micro-batches' tree gives.
+        /// The number of ranks and rounds whose sums have other bits than the micro-batches' tree gives.
         public var differing = 0
     }
 
-    /// The transports that reach here.
+    /// The transports that connect these ranks.
     private var transports: [TransportKind] {
         TransportKind.allCases.filter { $0 != .shared || communicator.nodes.count == 1 }
     }
 
-    /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after one that warms up.
+    /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after a warm-up.
     public func ways(floatCount: Int, rounds: Int) throws -> [Way] {
         let ways = try timed(floatCount: floatCount, rounds: rounds)
         try communicator.freeWindows()
@@ -97,7 +96,7 @@ public struct ExchangeBenchmark {
 
     private func gather(_ values: [Double]) throws -> [[Double]] { try communicator.gather(values) }
 
-    /// Of any size and sign, so that another order of addition gives other bits.
+    /// Returns a value of varying magnitude and sign, so that another order of addition gives other bits.
     private static func value(_ rank: Int, _ place: Int, _ round: Int) -> Float {
         var bits = UInt64(rank) << 40 ^ UInt64(round) << 32 ^ UInt64(place)
         bits = (bits ^ bits >> 29) &* 0x9E37_79B9_7F4A_7C15
@@ -105,7 +104,7 @@ public struct ExchangeBenchmark {
         return Float(Int32(truncatingIfNeeded: bits)) * (bits >> 63 == 0 ? 1 : 0x1p-20)
     }
 
-    /// What `place` must be: each rank's value in the place of its micro-batches, added as the tree says.
+    /// Returns the expected sum at `place`: the ranks' values, added in the tree's order.
     private static func tree(_ spans: [MicroBatchSpan], _ place: Int, _ round: Int) -> Float {
         func sum(_ ranks: Range<Int>) -> Float {
             if ranks.count == 1 { return value(ranks.lowerBound, place, round) }
@@ -117,36 +116,36 @@ public struct ExchangeBenchmark {
         return sum(0..<spans.count)
     }
 
-    /// How well an exchange hides behind a device that leaves the host idle.
+    /// Says how well an exchange hides behind a device that leaves the host idle.
     public struct StandIn {
         public let policy: String
-        /// Medians of a step, in seconds: of the device alone, of the exchange alone, and of both.
+        /// Median seconds of a step: only the device's work, only the exchange, and both.
         public let compute: Double
         public let exchange: Double
         public let step: Double
-        /// The share of the exchange that a step is not longer by than its round's compute; the clock's noise
-        /// may bring it above 1 or below 0.
+        /// The share of the exchange by which a step is not longer than its round's compute. Noise may bring
+        /// it above 1 or below 0.
         public let hidden: Double
     }
 
-    /// Runs steps in which every layer's backward and forward is a sleep, and its gradient goes to the other
-    /// ranks in between.
+    /// Runs steps in which every layer's backward and forward is a sleep, and the ranks exchange its gradient
+    /// in between.
     ///
     /// - Parameters:
-    ///   - layout: of the network whose gradients are exchanged
-    ///   - seconds: of a step's compute; a third is forward
-    public func standIn(_ layout: NetworkPlan, seconds: Double, steps: Int) throws -> [StandIn] {
-        let parameters = layout.trainedParameters
+    ///   - plan: describes the network whose gradients are exchanged
+    ///   - seconds: a step's compute, of which forward takes a third
+    public func standIn(_ plan: NetworkPlan, seconds: Double, steps: Int) throws -> [StandIn] {
+        let parameters = plan.trainedParameters
         var end = 0
         let places = parameters.map { parameter in
-            defer { end += (parameter.storedCount * 4 + 127) / 128 * 128 }
+            defer { end += (parameter.storedCount * 4).roundedUp(to: 128) }
             return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
         }
         let cut = GradientBuckets(places, sizes: .init())
         let bucketsOf = cut.ofParameter
         let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
-        // A layer's time grows with what it computes, which is a convolution's weights times its pixels.
-        let work = layout.layers.flatMap { layer in
+        // A layer's time is proportional to its operations: a convolution's weights times its pixels.
+        let work = plan.layers.flatMap { layer in
             layer.parameters.map {
                 $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0
             }
@@ -168,7 +167,7 @@ public struct ExchangeBenchmark {
             return try gather([Clock.seconds - start]).map { $0[0] }.max() ?? 0
         }
         func backward(exchanging: Bool, computing: Bool) {
-            // A bucket goes out with its first parameter, which backward comes to last.
+            // A bucket is sent with its first parameter, which backward reaches last.
             for index in parameters.indices.reversed() {
                 if computing { sleep(work[index], of: seconds * 2 / 3) }
                 guard exchanging else { continue }
@@ -186,7 +185,7 @@ public struct ExchangeBenchmark {
         }
         var rounds: [(compute: Double, exchange: Double, synchronous: Double, lazy: Double)] = []
         for round in 0...steps {
-            // In turn, so that what disturbs the machine disturbs all of them.
+            // In turn, so that a disturbance of the machine affects all of them.
             let compute = try time {
                 backward(exchanging: false, computing: true)
                 try forward(waiting: false)
@@ -206,7 +205,7 @@ public struct ExchangeBenchmark {
             }
             if round > 0 { rounds.append((compute, exchange, synchronous, lazy)) }
         }
-        func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+        let median = Benchmark.median
         let compute = median(rounds.map(\.compute))
         let exchange = median(rounds.map(\.exchange))
         func result(_ policy: String, _ step: (Int) -> Double) -> StandIn {

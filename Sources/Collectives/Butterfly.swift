@@ -1,23 +1,21 @@
 import Basics
 import Foundation
 
-/// Adds arrays of all ranks, bucket by bucket, and leaves the sums with every rank ("butterfly
-/// synchronisation", section 3.1 of the paper).
+/// All-reduces arrays of all ranks, bucket by bucket ("butterfly synchronisation", section 3.1 of the paper).
 ///
-/// A bucket is cut into one part a rank. Each rank sends every part to the part's owner, which adds them in
-/// the order of the micro-batches' tree and hands the sum back to all. Where there are several nodes that happens
-/// inside each node first, and each part then goes the same way between the nodes, from one rank a node.
-/// Which transport carries the bytes, and which bucket is ready first, changes no bit of the result.
+/// A bucket has one part per rank. Each rank sends every part to the part's owner, which adds them in the
+/// order of the micro-batches' tree (reduce-scatter) and sends the sum to all (all-gather). With several
+/// nodes this happens inside each node first, and then each part goes the same way between the nodes, from
+/// one rank per node. The transport and the order in which buckets are ready change no bit of the result.
 ///
-/// Nothing here waits but `wait`: `progress` does one piece of work, of the bucket with the lowest number
-/// that has any. So a bucket that is needed soon overtakes those that are needed later. Used by one thread at
-/// a time.
+/// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any,
+/// so buckets that are needed soon overtake the others. One thread at a time may use a butterfly.
 public final class Butterfly {
-    /// The way between the ranks of one level: all ranks of a node, or those of all nodes that own the same
+    /// Connects the ranks of one level: all ranks of a node, or the ranks of all nodes that own the same
     /// part.
     struct Level {
         let transport: any Transport
-        /// This rank's place in the group.
+        /// This rank's index in the group.
         let member: Int
         let count: Int
         let order: SumOrder
@@ -26,53 +24,52 @@ public final class Butterfly {
     /// What a bucket does next.
     private enum Phase: Equatable {
         case idle
-        /// Sends the parts to their owners.
+        /// Send the parts to their owners.
         case send(Int)
-        /// Waits for all others' numbers of the own part, and adds.
+        /// Wait for the others' values of the own part, and add.
         case add(Int)
-        /// Hands the own part's sum to all.
+        /// Send the own part's sum to all.
         case handBack(Int)
-        /// Waits for the sums of the other parts.
+        /// Wait for the sums of the other parts.
         case collect(Int, expecting: Bool)
     }
 
     private struct Bucket {
-        /// For each level the floats that it adds; of the first the whole bucket, then the part that the
-        /// level before has left to this rank.
+        /// The floats that each level adds: the whole bucket, then the part that this rank owns after the
+        /// level before.
         var ranges: [Range<Int>] = []
-        /// For each level the floats of a part (the last ones may be shorter, or empty).
+        /// The floats of a part at each level. The last parts may be shorter, or empty.
         var partSizes: [Int] = []
-        /// For each level, in bytes of its transport's block: where the others' numbers of the own part land,
-        /// a part a member …
+        /// The byte in each level's block where the others' values of the own part arrive, one part per
+        /// member.
         var slots: [Int] = []
-        /// … and where sums land that do not go to their place at once.
+        /// The byte in each level's block where sums arrive that are copied to their place later.
         var landings: [Int] = []
         var phase = Phase.idle
-        /// Counts this bucket's exchanges: the number of its messages.
+        /// The number of this bucket's exchanges, which numbers its messages.
         var number: UInt64 = 0
     }
 
-    /// Room for `floatCount` floats that are to be added, at a multiple of 4096 bytes.
+    /// The `floatCount` floats to add, at a multiple of 4096 bytes.
     public let values: UnsafeMutablePointer<Float>
     private let levels: [Level]
     private var buckets: [Bucket]
-    /// Buckets under way, the most urgent first.
+    /// The buckets under way, the most urgent first.
     private var active: [Int] = []
-    /// Told of each bucket whose sums are in their place.
+    /// Called when a bucket's all-reduce completes.
     public var done: ((_ bucket: Int) -> Void)?
-    /// Told of each piece of work: the bucket, what was done, when it began and ended in seconds since the
-    /// process's clock began.
+    /// Called after each piece of work, with its start and end in seconds of `Clock`.
     public var observer: ((_ bucket: Int, _ work: String, _ start: Double, _ end: Double) -> Void)?
 
-    /// Floats of the longest piece that is added and handed on at a time: it stays in the second-level cache.
+    /// The floats to add and to send at a time, which stay in the second-level cache.
     private static let piece = 1 << 16
 
-    /// Every rank of the job makes one at the same time, with the same arguments.
+    /// Opens the transports; every rank of the job calls it at the same time, with the same arguments.
     ///
     /// - Parameters:
     ///   - buckets: ranges of floats; the one with the lowest number is the most urgent
-    ///   - floatCount: all that the buckets reach to
-    ///   - topology: who holds which micro-batches, and the ways between the ranks
+    ///   - floatCount: the end of the last bucket
+    ///   - topology: for at least two ranks
     public init(
         _ communicator: any Communicator, topology: Topology, buckets ranges: [Range<Int>], floatCount: Int
     ) throws {
@@ -85,14 +82,14 @@ public final class Butterfly {
         for (depth, stage) in topology.stages(of: communicator.rank).enumerated() {
             let count = stage.group.count
             guard let member = stage.group.firstIndex(of: communicator.rank) else {
-                throw CollectiveError("a rank outside its own group")
+                preconditionFailure("rank \(communicator.rank) is not in its own group \(stage.group)")
             }
-            // The values lie in the first level's block; a level reads in place there what it can, and needs
-            // slots elsewhere.
-            var offset = depth == 0 ? Butterfly.aligned(floatCount * 4) : 0
+            // The first level's block contains the values. Shared memory is read in place; other levels need
+            // slots.
+            var offset = depth == 0 ? (floatCount * 4).roundedUp(to: 4096) : 0
             for index in buckets.indices {
                 let range = buckets[index].ranges[depth]
-                let size = ((range.count + count - 1) / count + 15) / 16 * 16
+                let size = range.count.ceilDivided(by: count).roundedUp(to: 16)
                 buckets[index].partSizes.append(size)
                 buckets[index].slots.append(offset)
                 if depth > 0 || stage.kind != .shared { offset += size * count * 4 }
@@ -107,7 +104,7 @@ public final class Butterfly {
                 Level(transport: transport, member: member, count: count, order: SumOrder(stage.spans)))
         }
         guard let first = levels.first else {
-            throw CollectiveError("a butterfly of one rank has nothing to add")
+            preconditionFailure("a butterfly of one rank has nothing to add")
         }
         self.levels = levels
         self.buckets = buckets
@@ -115,9 +112,7 @@ public final class Butterfly {
         values.update(repeating: 0, count: floatCount)
     }
 
-    private static func aligned(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
-
-    /// Floats of member `index`'s part.
+    /// Returns the floats of member `index`'s part.
     private static func part(_ index: Int, of range: Range<Int>, size: Int) -> Range<Int> {
         min(
             range.upperBound, range.lowerBound + index * size)..<min(
@@ -126,8 +121,8 @@ public final class Butterfly {
 
     // MARK: - Use
 
-    /// Begins to add a bucket: this rank's values are in their place, and stay untouched until the bucket is
-    /// done.
+    /// Starts a bucket's all-reduce. This rank's values must be in their place, and not change until it
+    /// completes.
     public func start(_ bucket: Int) {
         guard !buckets[bucket].ranges[0].isEmpty else {
             done?(bucket)
@@ -143,15 +138,15 @@ public final class Butterfly {
         active.insert(bucket, at: place)
     }
 
-    /// Whether the sums of a bucket that was begun are in their place.
-    public func isDone(_ bucket: Int) -> Bool { buckets[bucket].phase == .idle }
+    /// Returns whether the sums of a started bucket are in their place.
+    func isDone(_ bucket: Int) -> Bool { buckets[bucket].phase == .idle }
 
     /// Whether no bucket is under way.
     public var isIdle: Bool { active.isEmpty }
 
-    /// Does one piece of work of the most urgent bucket that has any.
+    /// Does one piece of work, of the most urgent bucket that has any.
     ///
-    /// - Returns: whether there was any
+    /// - Returns: whether there was any work
     @discardableResult public func progress() throws -> Bool {
         for (place, index) in active.enumerated() {
             let began = observer == nil ? 0 : Clock.seconds
@@ -166,7 +161,7 @@ public final class Butterfly {
         return false
     }
 
-    /// Waits until a bucket is done, and helps the more urgent ones on meanwhile.
+    /// Works until a bucket's all-reduce completes.
     public func wait(_ bucket: Int) throws {
         var backoff = Backoff()
         while !isDone(bucket) { if try progress() { backoff = Backoff() } else { backoff.pause() } }
@@ -177,9 +172,9 @@ public final class Butterfly {
     private func scatterChannel(_ bucket: Int) -> Int { 2 * bucket }
     private func gatherChannel(_ bucket: Int) -> Int { 2 * bucket + 1 }
 
-    /// Takes a bucket one phase on.
+    /// Takes a bucket to its next phase.
     ///
-    /// - Returns: what was done; nil where there is something to wait for
+    /// - Returns: what was done; nil if the bucket has to wait
     private func advance(_ index: Int) throws -> String? {
         switch buckets[index].phase {
         case .idle: return nil
@@ -193,7 +188,7 @@ public final class Butterfly {
                 add(index, depth) { _ in }
                 buckets[index].phase = .send(depth + 1)
             } else {
-                // While a piece of the sum is in the cache it is handed on.
+                // Sends each piece of the sum while it is in the cache.
                 try add(index, depth) { try handBack($0, index, depth) }
                 try signalOwned(index, depth)
                 buckets[index].phase = .collect(depth, expecting: false)
@@ -205,7 +200,7 @@ public final class Butterfly {
             buckets[index].phase = .collect(depth, expecting: false)
             return "hand back"
         case .collect(let depth, expecting: false):
-            // The sums land where the parts were sent from.
+            // The sums arrive where the parts were sent from.
             guard try levels[depth].transport.isQuiet(channel: scatterChannel(index)) else { return nil }
             try expectSums(index, depth)
             buckets[index].phase = .collect(depth, expecting: true)
@@ -230,7 +225,7 @@ public final class Butterfly {
         }
     }
 
-    /// All members but this one, the next first, so that not all send to the same one at once.
+    /// Returns all other members, the next first, so that not all send to the same one at once.
     private func peers(_ level: Level) -> [Int] {
         (1..<level.count).map { (level.member + $0) % level.count }
     }
@@ -260,8 +255,8 @@ public final class Butterfly {
         }
     }
 
-    /// Whether the messages that this rank waits for are all here: as an owner from all others, or from all
-    /// other owners.
+    /// Returns whether all messages have arrived: those of all other owners, or those that this rank needs as
+    /// an owner.
     private func haveArrived(_ index: Int, _ depth: Int, _ channel: Int, fromOwners: Bool) throws -> Bool {
         let level = levels[depth]
         if !fromOwners, buckets[index].ranges[depth + 1].isEmpty { return true }
@@ -272,7 +267,7 @@ public final class Butterfly {
         return true
     }
 
-    /// Adds the own part, piece by piece.
+    /// Adds the own part, piece by piece, and calls `done` after each.
     private func add(_ index: Int, _ depth: Int, _ done: (Range<Int>) throws -> Void) rethrows {
         let level = levels[depth]
         let bucket = buckets[index]
@@ -292,7 +287,8 @@ public final class Butterfly {
         }
     }
 
-    /// Where part `owner`'s floats from `first` on land on the other ranks of a level, in bytes of the block.
+    /// Returns the byte of the block where the floats from `first` of an owner's part arrive on the other
+    /// ranks.
     private func landing(_ first: Int, owner: Int, _ index: Int, _ depth: Int) -> Int {
         guard depth > 0 else { return first * 4 }
         return buckets[index].landings[depth] + (first - buckets[index].ranges[depth].lowerBound) * 4
@@ -327,7 +323,7 @@ public final class Butterfly {
         }
     }
 
-    /// Brings sums that have landed beside the values to their place.
+    /// Copies sums that arrived beside the values to their place.
     private func copyLanded(_ index: Int, _ depth: Int) {
         for peer in peers(levels[depth]) {
             let part = part(peer, index, depth)
@@ -338,8 +334,9 @@ public final class Butterfly {
     }
 }
 
-/// Seconds since the machine's monotonic clock began.
+/// The machine's monotonic clock.
 public enum Clock {
+    /// The time in seconds since an arbitrary moment, the same for all processes of the machine.
     public static var seconds: Double {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

@@ -3,18 +3,19 @@ import Basics
 import Foundation
 import Synchronization
 
-/// A thread that tells the other ranks every half second that this one is alive, and ends the job when one of
-/// them has been silent for too long.
+/// Sends the other ranks a sign of life every half second, and ends the job when one of them is silent for
+/// too long.
 ///
-/// It runs beside everything else, so a long compilation, a validation or a checkpoint keeps the heart
-/// beating; a process that is stopped or whose node is gone does not. Whoever waits for a peer needs no
-/// deadline of its own.
+/// It runs on a separate thread, so a long compilation, a validation or a checkpoint does not silence it. A
+/// stopped process or a lost node does. Therefore no other code that waits for a rank needs a deadline.
 final class Heartbeat: Sendable {
     private static let interval = 0.5
     private let isStopping = Atomic(false)
     private let isStopped = Atomic(false)
 
-    /// - Parameter timeout: seconds of silence after which a rank is given up
+    /// Starts the thread.
+    ///
+    /// - Parameter timeout: seconds of silence after which a rank counts as lost
     init(rank: Int, size: Int, comm: cmpi_comm?, timeout: Double) {
         let channel = Channel(comm: comm)
         let thread = Thread { [self] in
@@ -39,8 +40,8 @@ final class Heartbeat: Sendable {
         let beat = UnsafeMutablePointer<UInt8>.allocate(capacity: size + 1)
         beat.initialize(repeating: 0, count: size + 1)
         defer { beat.deallocate() }
-        // Silence is counted in this thread's own rounds: time in which this process itself was stopped is
-        // nobody's silence.
+        // Silence is counted in rounds of this thread, so that time in which this process itself was stopped
+        // does not count.
         var silence = [Double](repeating: 0, count: size)
         for peer in peers { _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, channel.comm, &incoming[peer]) }
         while !isStopping.load(ordering: .acquiring) {
@@ -62,7 +63,7 @@ final class Heartbeat: Sendable {
             }
             let lost = peers.filter { silence[$0] >= timeout }
             if !lost.isEmpty { giveUp(rank: rank, lost: lost, timeout: timeout) }
-            // Short naps, so that the end of the job need not wait for this thread.
+            // Short naps, so that the end of the job does not wait for this thread.
             for _ in 0..<10 where !isStopping.load(ordering: .acquiring) {
                 usleep(UInt32(Heartbeat.interval * 1e5))
             }
@@ -73,17 +74,17 @@ final class Heartbeat: Sendable {
     private func giveUp(rank: Int, lost: [Int], timeout: Double) -> Never {
         let names = lost.map(String.init).joined(separator: ", ")
         StandardStreams.writeError(
-            ("rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) seconds: its process is stopped, or its "
-                + "node or network is gone. The job ends; go on from the newest checkpoint with --resume, on any number of ranks\n")
-        )
-        // The others notice within a round of each other; each says so before the first of them ends the job.
+            "rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) "
+                + "seconds: its process is stopped, or its node or network is gone. The job ends; a run can "
+                + "be resumed from its newest checkpoint, on any number of ranks\n")
+        // All ranks notice within one round, and each reports it before the first of them ends the job.
         usleep(1_500_000)
         MPICommunicator.abort(status: 1)
     }
 }
 
-/// Ends this process, and with it the job, where MPI itself waits for a rank that does not come: before the
-/// heart beats, and after.
+/// Ends this process, and with it the job, if MPI waits too long for a rank while there is no heartbeat: at
+/// the start and at the end of the job.
 final class Watchdog: Sendable {
     private let isCancelled = Atomic(false)
 
@@ -96,8 +97,9 @@ final class Watchdog: Sendable {
             }
             if isCancelled.load(ordering: .acquiring) { return }
             StandardStreams.writeError(
-                ("rank \(MPICommunicator.launchedRank): error: \(what) within \(String(format: "%g", seconds)) seconds: the process of one of them is "
-                    + "stopped, or its node or network is gone\n"))
+                "rank \(MPICommunicator.launchedRank): error: \(what) within "
+                    + "\(String(format: "%g", seconds)) seconds: the process of one of them is stopped, or "
+                    + "its node or network is gone\n")
             MPICommunicator.unlinkSharedFiles()
             _exit(1)
         }

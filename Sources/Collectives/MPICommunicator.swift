@@ -1,20 +1,22 @@
+import Basics
 import CMPI
 import Foundation
 
-/// The ranks of a job that mpirun (or Slurm's srun) has started, over Open MPI.
+/// Connects the ranks of a job that mpirun (or Slurm's srun) started, over Open MPI.
 public final class MPICommunicator: Communicator, @unchecked Sendable {
     public let rank: Int
     public let size: Int
     public let nodes: [[Int]]
-    /// Messages of `gather`.
+    /// Carries the messages of `gather`.
     private let control: cmpi_comm?
     private var heartbeat: Heartbeat?
     private let peerTimeout: Double
-    /// Freed by all ranks together, and only where the work has gone well: a rank that has failed must not
-    /// wait here for the others.
+    /// The open windows. All ranks free them together, and only after success: a failed rank must not wait
+    /// here for the others.
     private var windows: [MPIWindow] = []
 
-    /// How many ranks the launcher has started, as its variables say; 1 where there was none. Needs no MPI.
+    /// The number of ranks according to the launcher's environment variables; 1 without a launcher. Needs no
+    /// MPI.
     public static var launchedRanks: Int {
         // Slurm sets its own variables in a batch script as well; a rank of srun has PMIx's too.
         number(
@@ -22,22 +24,24 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
                 + (number(["PMIX_RANK"]) == nil ? [] : ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"])) ?? 1
     }
 
-    /// This process's place among them.
+    /// This process's rank according to the launcher.
     public static var launchedRank: Int { number(["OMPI_COMM_WORLD_RANK", "PMIX_RANK"]) ?? 0 }
 
     private static func number(_ variables: [String]) -> Int? {
         variables.lazy.compactMap { ProcessInfo.processInfo.environment[$0].flatMap { Int($0) } }.first
     }
 
-    /// Joins the job. Once a process.
+    /// Joins the job; called once per process.
     ///
     /// - Parameter peerTimeout: seconds after which a silent rank ends the job
-    /// - Throws: `CollectiveError` where there is no Open MPI, or it fails
+    /// - Throws: `CollectiveError` if Open MPI does not exist or fails
     public init(peerTimeout: Double) throws {
         if let problem = cmpi_open() {
             throw CollectiveError(
-                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be used here (\(String(cString: problem))); "
-                    + "install openmpi-bin and libopenmpi-dev on every node, or start without mpirun")
+                "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be "
+                    + "used here (\(String(cString: problem))); install openmpi-bin and libopenmpi-dev on "
+                    + "every node, or start without mpirun"
+            )
         }
         self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
@@ -77,8 +81,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         heartbeat = Heartbeat(rank: Int(rank), size: Int(size), comm: beats, timeout: peerTimeout)
     }
 
-    /// Removes the files in /dev/shm that Open MPI has opened between the ranks: a job that is aborted leaves
-    /// some of them behind.
+    /// Removes the files in /dev/shm that Open MPI opened between the ranks, because an aborted job leaves
+    /// some.
     static func unlinkSharedFiles() {
         guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
         let paths = Set(
@@ -96,7 +100,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     }
 
     private static func gather(_ bytes: [UInt8], rank: Int, size: Int, comm: cmpi_comm?) throws -> [[UInt8]] {
-        // Lengths first, then what they announce.
+        // The lengths first, then the bytes.
         let lengths = try exchange(
             [bytes.count].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
         let counts = lengths.flatMap { valuesOf($0) as [Int] }
@@ -144,7 +148,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         -> any Transport
     {
         guard let member = group.firstIndex(of: rank) else {
-            throw CollectiveError("rank \(rank) is not in its own group \(group)")
+            preconditionFailure("rank \(rank) is not in its own group \(group)")
         }
         var comm: cmpi_comm?
         if kind == .sendrecv {
@@ -171,16 +175,17 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         return window
     }
 
-    /// Gives the memory of all transports back. Every rank calls it, when none uses them any more.
+    /// Frees the memory of all transports. Every rank calls it, when none uses them any more.
     public func freeWindows() throws {
         for window in windows { try window.free() }
         windows = []
     }
 
-    /// Windows of ranks on one node lie in /dev/shm. A write to a full one ends a process without a word.
+    /// Checks that /dev/shm has room for windows of ranks on one node, because a write to a full one kills a
+    /// process.
     private func requireSharedMemory(_ byteCount: Int) throws {
         var status = statvfs()
-        // Looked up by all before any of them takes some.
+        // All ranks look before any of them allocates.
         let room = statvfs("/dev/shm", &status) == 0 ? Int(status.f_bavail) * Int(status.f_frsize) : Int.max
         let all = try gather([byteCount, room])
         let node = nodes.first { $0.contains(rank) } ?? [rank]
@@ -188,18 +193,18 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         let free = node.map { all[$0][1] }.min() ?? room
         guard needed <= free else {
             throw CollectiveError(
-                "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks need \(needed >> 20) MiB; make it larger "
-                    + "(mount -o remount,size=… /dev/shm, or --shm-size of a container), use fewer ranks a node, or --transport sendrecv"
-            )
+                "/dev/shm has \(free >> 20) MiB left, and the windows of this node's \(node.count) ranks "
+                    + "need \(needed >> 20) MiB; enlarge it (mount -o remount,size=… /dev/shm, or a "
+                    + "container's shm-size), use fewer ranks per node, or the transport sendrecv")
         }
     }
 
-    /// MPI's own sum over all ranks, to compare with. Waits inside the library.
+    /// Adds arrays of all ranks with MPI's own all-reduce, for comparison. Waits inside the library.
     public func allReduce(_ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int)
         throws
     { try mpiCheck(cmpi_allreduce_sum(values, sums, Int32(count), cmpi_world()), "MPI_Allreduce") }
 
-    /// The same without waiting inside: `waiting` is called as often as the request is asked for.
+    /// Does the same without waiting inside the library; calls `waiting` after each test of the request.
     public func allReduceAsynchronously(
         _ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int,
         waiting: () -> Void = {}
@@ -214,7 +219,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         }
     }
 
-    /// Leaves the job in order. Nothing of MPI may be used afterwards.
+    /// Leaves the job after success. MPI must not be used afterwards.
     public func finish() throws {
         _ = try gather([])
         try freeWindows()
@@ -239,12 +244,13 @@ func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
     var text = [CChar](repeating: 0, count: 256)
     cmpi_error(code, &text)
     throw CollectiveError(
-        "\(action()): \(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))"
+        "\(action()): "
+            + "\(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))"
     )
 }
 
-/// One-sided windows, or memory that a node's ranks share. A message's number is written behind the block, on
-/// a line of 64 bytes for each channel and sender.
+/// Transports bytes by one-sided windows, or by memory that a node's ranks share. A message's number is
+/// written behind the block, on a line of 64 bytes for each channel and sender.
 private final class MPIWindow: Transport {
     let memory: UnsafeMutableRawPointer
     private var window: cmpi_window?
@@ -252,11 +258,11 @@ private final class MPIWindow: Transport {
     private let member: Int
     private let count: Int
     private let numbers: Int
-    /// Bytes from the window's base to the block, on each rank.
+    /// The bytes from the window's base to the block, on each rank.
     private let origins: [Int]
     /// The group's members, as the window counts ranks.
     private let peers: [Int32]
-    /// Where their blocks lie in this process, if they share memory.
+    /// The addresses of their blocks in this process, if they share memory.
     private var blocks: [UnsafeMutableRawPointer] = []
 
     init(
@@ -268,7 +274,7 @@ private final class MPIWindow: Transport {
         self.peers = peers
         let count = peers.count
         self.count = count
-        numbers = (byteCount + 63) / 64 * 64
+        numbers = byteCount.roundedUp(to: 64)
         let size = MPIWindow.byteCount(block: byteCount, channels: channels, members: count)
         var base: UnsafeMutableRawPointer?
         let code =
@@ -276,7 +282,7 @@ private final class MPIWindow: Transport {
             ? cmpi_window_allocate_shared(size, comm, &base, &window)
             : cmpi_window_allocate(size, comm, &base, &window)
         let start = base?.alignedUp(toMultipleOf: 4096)
-        // Every page is touched, so that the next window's check of /dev/shm sees what this one takes.
+        // Touches every page, so that the next window's check of /dev/shm counts this one.
         if code == 0, let base { base.initializeMemory(as: UInt8.self, repeating: 0, count: size) }
         let origin = Int64(code == 0 ? base.flatMap { base in start.map { $0 - base } } ?? -1 : -1)
         origins = try gather([origin].withUnsafeBytes { Array($0) }).map {
@@ -285,9 +291,7 @@ private final class MPIWindow: Transport {
         guard let start, !origins.contains(-1) else {
             var text = "it failed on another rank"
             do { try mpiCheck(code, "opening a window of \(size) bytes") } catch { text = "\(error)" }
-            throw WindowsUnavailable(
-                description:
-                    "MPI opens no windows between the ranks here (\(text)); choose --transport sendrecv")
+            throw WindowsUnavailable(description: "MPI opens no windows between the ranks here (\(text))")
         }
         memory = start
         if isShared {
@@ -306,9 +310,9 @@ private final class MPIWindow: Transport {
 
     func free() throws { try mpiCheck(cmpi_window_free(&window), "closing a window to the other ranks") }
 
-    /// Bytes of a window for a block: the block, the numbers behind it, and what its start may be moved by.
+    /// Returns the bytes of a window: the block, the numbers behind it, and room to align its start.
     static func byteCount(block: Int, channels: Int, members: Int) -> Int {
-        (block + 63) / 64 * 64 + channels * members * 64 + 4096
+        block.roundedUp(to: 64) + channels * members * 64 + 4096
     }
 
     func memory(of peer: Int) -> UnsafeMutableRawPointer? { isShared ? blocks[peer] : nil }
@@ -350,7 +354,7 @@ private final class MPIWindow: Transport {
     func isQuiet(channel: Int) throws -> Bool { true }
 }
 
-/// Plain messages; a channel is a tag.
+/// Transports bytes by messages; a channel is a tag.
 private final class MPIMessages: Transport {
     let memory: UnsafeMutableRawPointer
     private let comm: cmpi_comm?
@@ -404,5 +408,5 @@ private final class MPIMessages: Transport {
     }
 }
 
-/// The fabric has no windows; every rank gets this error.
+/// Says that the fabric has no windows; every rank gets this error.
 public struct WindowsUnavailable: Error, CustomStringConvertible { public let description: String }

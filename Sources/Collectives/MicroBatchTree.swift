@@ -1,5 +1,5 @@
-/// Micro-batches `first ..< first + count` of a mini-batch: those of one rank, or of one node. An aligned subtree of
-/// the binary tree in which micro-batches are added: `count` is a power of two and divides `first`.
+/// The micro-batches `first ..< first + count` of a rank or of a node: an aligned subtree of the binary tree
+/// in which gradients are added. `count` is a power of two that divides `first`.
 public struct MicroBatchSpan: Equatable, Sendable {
     public let first: Int
     public let count: Int
@@ -17,31 +17,30 @@ public struct MicroBatchSpan: Equatable, Sendable {
     }
 }
 
-/// How the micro-batches of a mini-batch are cut over ranks.
+/// Divides the micro-batches of a mini-batch over ranks.
 ///
-/// Gradients of S micro-batches are added in a fixed binary tree. Every rank holds a whole subtree and adds it by
-/// itself; what is left to do between ranks are the tree's upper levels. So the order of addition, and with
-/// it every bit, depends on S alone.
+/// Gradients of S micro-batches are added in a fixed binary tree. Every rank adds a complete subtree, and the
+/// exchange between the ranks adds the tree's upper levels. So the order of addition, and with it every bit,
+/// depends only on S.
 public enum MicroBatchTree {
-    /// The smallest number of micro-batches for so many ranks: rounded up to a power of two.
+    /// Returns the smallest number of micro-batches for `ranks` ranks: the next power of two.
     public static func defaultMicroBatches(ranks: Int) -> Int {
         var microBatches = 1
         while microBatches < ranks { microBatches *= 2 }
         return microBatches
     }
 
-    /// The spans of each node's ranks; every node holds a subtree of its own.
+    /// Returns the spans of each node's ranks, so that every node has a subtree.
     ///
-    /// - Parameter nodes: ranks of each node
-    /// - Returns: nil where that cannot be: too few micro-batches, or nodes that do not fit between the tree's
-    ///   branches
+    /// - Parameter nodes: the number of ranks of each node
+    /// - Returns: nil if there are too few micro-batches, or the nodes do not fit the tree's branches
     public static func spans(microBatches: Int, nodes: [Int]) -> [[MicroBatchSpan]]? {
         divide(MicroBatchSpan(first: 0, count: microBatches), nodes[...]) { node, span in
             divide(span, Array(repeating: 1, count: node)[...]) { _, leaf in [leaf] }.map { [$0] }
         }
     }
 
-    /// Halves the span and the parts, the left half getting the smaller one: 8 micro-batches over 3 are 4 + 2 + 2.
+    /// Halves the span and the parts. The left half gets fewer parts: 8 micro-batches over 3 are 4 + 2 + 2.
     private static func divide<Result>(
         _ span: MicroBatchSpan, _ parts: ArraySlice<Int>, _ leaf: (Int, MicroBatchSpan) -> [Result]?
     ) -> [Result]? {
@@ -55,8 +54,7 @@ public enum MicroBatchTree {
     }
 }
 
-/// The upper levels of the tree, over members that hold neighbouring subtrees: adds their partial sums in the
-/// tree's order.
+/// Adds the partial sums of members that have neighbouring subtrees, in the order of the tree's upper levels.
 struct SumOrder {
     private indirect enum Node {
         case member(Int)
@@ -65,7 +63,7 @@ struct SumOrder {
 
     private let root: Node
 
-    /// - Parameter spans: of the members, in rising order and without gaps
+    /// Takes the members' spans, in rising order and without gaps.
     init(_ spans: [MicroBatchSpan]) { root = SumOrder.node(spans[...]) }
 
     private static func node(_ spans: ArraySlice<MicroBatchSpan>) -> Node {
@@ -77,10 +75,11 @@ struct SumOrder {
         return .sum(node(spans[..<split]), node(spans[split...]))
     }
 
-    /// Floats that are added at a time: few enough that partial sums stay in the first-level cache.
+    /// The floats to add at a time, so that partial sums stay in the first-level cache.
     private static let block = 1024
 
-    /// target ← the sum of `sources`, one array of `count` floats a member. `target` may be one of them.
+    /// Writes the sum of `sources`, one array of `count` floats per member, to `target`, which may be one of
+    /// them.
     func add(_ sources: [UnsafePointer<Float>], count: Int, into target: UnsafeMutablePointer<Float>) {
         if case .sum(.member(let left), .member(let right)) = root {
             return SumOrder.add(sources[left], sources[right], count, target)
@@ -95,8 +94,7 @@ struct SumOrder {
         }
     }
 
-    /// The sum below `node` over `size` floats from `start`, in place where that is a member alone and in
-    /// `scratch` otherwise.
+    /// Returns the sum below `node` of `size` floats from `start`: a member's own array, or `scratch`.
     private func evaluate(
         _ node: Node, _ sources: [UnsafePointer<Float>], _ start: Int, _ size: Int,
         _ scratch: UnsafeMutablePointer<Float>

@@ -1,7 +1,7 @@
 import CMPI
 import Foundation
 
-/// Ranks that are threads of one process: for everything that MPI itself is not the point of.
+/// Runs ranks as threads of one process, for tests that need no MPI.
 public final class ThreadCommunicator: Communicator, @unchecked Sendable {
     public let rank: Int
     public let size: Int
@@ -17,9 +17,9 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         nodes = [Array(0..<size)]
     }
 
-    /// Runs `body` as each of `size` ranks, on threads of their own, and waits for all.
+    /// Runs `body` as each of `size` ranks, on separate threads, and waits for all of them.
     ///
-    /// - Throws: the first error; the ranks that wait for the one that threw it end as well.
+    /// - Throws: the first error, which also ends the ranks that wait for the failed one.
     public static func run(_ size: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> Void)
         throws
     {
@@ -50,16 +50,16 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
     {
         transports += 1
         guard let member = group.firstIndex(of: rank) else {
-            throw CollectiveError("rank \(rank) is not in its own group \(group)")
+            preconditionFailure("rank \(rank) is not in its own group \(group)")
         }
         let block = try hub.block(
             transports, group: group, member: member, byteCount: byteCount, channels: channels)
-        // Nobody writes into a block that is not there yet.
+        // All blocks must exist before any rank writes.
         _ = try gather([])
         return ThreadTransport(kind: kind, member: member, block: block, hub: hub)
     }
 
-    /// What the threads share.
+    /// Holds what the threads share.
     fileprivate final class Hub: @unchecked Sendable {
         private let size: Int
         private let condition = NSCondition()
@@ -76,7 +76,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             }
         }
 
-        /// Ends a rank that waits for one that has failed.
+        /// Throws if another rank has failed, so that a rank does not wait for it.
         func check() throws {
             if condition.withLock({ failure != nil }) { throw CollectiveError("another rank failed") }
         }
@@ -104,11 +104,11 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         }
     }
 
-    /// A group's memory and its messages' numbers.
+    /// Holds a group's memory, and the numbers of its messages.
     fileprivate final class Block: @unchecked Sendable {
         var memory: [UnsafeMutableRawPointer?]
         let members: Int
-        /// `[receiver][channel][sender]`, a number each.
+        /// The last message's number, `[receiver][channel][sender]`.
         let numbers: UnsafeMutablePointer<UInt64>
         let channels: Int
         private let lock = NSLock()
@@ -145,7 +145,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         private let member: Int
         private let block: Block
         private let hub: Hub
-        /// Pieces that are to come, by channel and sender.
+        /// The expected pieces, by channel and sender.
         private var expected: [Int: [(offset: Int, byteCount: Int)]] = [:]
         let memory: UnsafeMutableRawPointer
 
@@ -154,7 +154,10 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             self.member = member
             self.block = block
             self.hub = hub
-            memory = block.memory[member] ?? UnsafeMutableRawPointer.allocate(byteCount: 1, alignment: 1)
+            guard let memory = block.memory[member] else {
+                preconditionFailure("member \(member) has no memory in its group")
+            }
+            self.memory = memory
         }
 
         func memory(of peer: Int) -> UnsafeMutableRawPointer? { kind == .shared ? block.memory[peer] : nil }

@@ -1,42 +1,42 @@
-/// Who holds which micro-batches, and which ranks exchange with which, by which transport.
+/// Says which rank has which micro-batches, and which ranks exchange gradients by which transport.
 public struct Topology: Sendable {
-    /// The groups of ranks that exchange with each other first, all of equal size; one group of all where
-    /// there are no nodes.
-    public let groups: [[Int]]
-    /// Of each rank.
+    /// The groups of ranks that exchange with each other first, all of equal size: the nodes, or one group of
+    /// all ranks.
+    let groups: [[Int]]
+    /// The micro-batches of each rank.
     public let spans: [MicroBatchSpan]
     let inner: TransportKind
     let outer: TransportKind
 
+    /// Divides the micro-batches over the ranks.
+    ///
     /// - Parameters:
     ///   - nodes: the ranks of each node, each in rising order
-    ///   - nodeSize: takes each so many neighbouring ranks for a node instead
+    ///   - nodeSize: makes a node of each group of this many neighbouring ranks instead
     ///   - transport: nil is the fastest: shared memory in a node, one-sided windows between nodes
-    /// - Throws: `CollectiveError` where the micro-batches are too few, or a transport cannot reach
+    /// - Throws: `TopologyError` if there are too few micro-batches, or a transport does not reach all ranks
     public init(
         microBatches: Int, nodes realNodes: [[Int]], nodeSize: Int? = nil, transport: TransportKind? = nil
-    )
-        throws
-    {
+    ) throws {
         let ranks = realNodes.flatMap { $0 }.sorted()
         guard microBatches >= ranks.count, microBatches & (microBatches - 1) == 0 else {
-            throw CollectiveError(
-                "--micro-batches \(microBatches) on \(ranks.count) ranks: expected a power of two, at least one micro-batch a rank; start at most \(microBatches) ranks, or a new "
-                    + "run with more micro-batches")
+            throw TopologyError(microBatches: microBatches, ranks: ranks.count)
         }
         let sizes: [Int]
         if let nodeSize {
             guard nodeSize > 0, ranks.count % nodeSize == 0 else {
-                throw CollectiveError(
-                    "--node-size \(nodeSize) on \(ranks.count) ranks: expected a divisor of the number of ranks"
+                throw TopologyError(
+                    .nodeSize,
+                    "nodes of \(nodeSize) among \(ranks.count) ranks: expected a divisor of the number of "
+                        + "ranks"
                 )
             }
             sizes = Array(repeating: nodeSize, count: ranks.count / nodeSize)
         } else {
             sizes = realNodes.map(\.count)
         }
-        // Nodes work together only where they are alike, hold neighbouring ranks, and the tree can be cut
-        // between them.
+        // Nodes are groups only if they have the same size, contain neighbouring ranks, and the tree can be
+        // cut between them.
         let neighbours = nodeSize != nil || realNodes.flatMap { $0 } == ranks
         if neighbours, Set(sizes).count == 1,
             let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: sizes)
@@ -51,16 +51,13 @@ public struct Topology: Sendable {
             groups = [ranks]
             self.spans = spans.flatMap { $0 }
         } else {
-            throw CollectiveError(
-                "--micro-batches \(microBatches) cannot be cut over \(ranks.count) ranks: expected a power of two, at least one micro-batch a rank"
-            )
+            throw TopologyError(microBatches: microBatches, ranks: ranks.count)
         }
         let isOneMachine = realNodes.count == 1
         let flatOverNodes = groups.count == 1 && !isOneMachine
         if transport == .shared, !isOneMachine {
-            throw CollectiveError(
-                "--transport shared: the ranks are on \(realNodes.count) nodes, which share no memory; choose auto, onesided or sendrecv"
-            )
+            throw TopologyError(
+                .transport, "shared memory does not connect the ranks, which are on \(realNodes.count) nodes")
         }
         inner = transport ?? (flatOverNodes ? .onesided : .shared)
         outer = transport ?? (isOneMachine ? .shared : .onesided)
@@ -69,11 +66,11 @@ public struct Topology: Sendable {
     struct Stage {
         let group: [Int]
         let kind: TransportKind
-        /// Of each of the group's members: the micro-batches that it has added up when the stage begins.
+        /// The micro-batches that each of the group's members has added up when the stage begins.
         let spans: [MicroBatchSpan]
     }
 
-    /// The exchanges of one rank, one after the other.
+    /// Returns the exchanges of one rank, in order.
     func stages(of rank: Int) -> [Stage] {
         guard let own = groups.firstIndex(where: { $0.contains(rank) }),
             let place = groups[own].firstIndex(of: rank)
@@ -97,6 +94,29 @@ public struct Topology: Sendable {
         if groups.count == 1 { return "\(ranks) ranks over \(inner.rawValue)" }
         return groups[0].count == 1
             ? "\(ranks) ranks over \(outer.rawValue)"
-            : "\(ranks) ranks in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) between"
+            : "\(ranks) ranks in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) "
+                + "between"
+    }
+}
+
+/// Says why ranks cannot be arranged as requested.
+public struct TopologyError: Error, CustomStringConvertible, Equatable {
+    /// What was requested and is impossible.
+    public enum Kind: Sendable { case microBatches, nodeSize, transport }
+
+    public let kind: Kind
+    public let description: String
+
+    init(_ kind: Kind, _ description: String) {
+        self.kind = kind
+        self.description = description
+    }
+
+    fileprivate init(microBatches: Int, ranks: Int) {
+        self.init(
+            .microBatches,
+            "\(microBatches) micro-batches on \(ranks) ranks: expected a power of two, at least one "
+                + "micro-batch a rank"
+        )
     }
 }

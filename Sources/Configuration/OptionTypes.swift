@@ -1,8 +1,20 @@
 import Collectives
 
-/// When the sums of all ranks' gradients are waited for.
+/// How the learning rate changes from step to step after the warm-up.
+public enum LearningRateSchedule: String, CaseIterable, Sendable {
+    /// The same rate throughout.
+    case constant
+    /// Divides the rate by ten after each third of the run.
+    case step
+    /// Divides the rate by ten whenever the validation loss has not improved for two epochs.
+    case plateau
+    /// Half a cosine down to zero at the last step.
+    case cosine
+}
+
+/// When a step waits for the sums of all ranks' gradients.
 public enum ExchangePolicy: String, Sendable, CaseIterable {
-    /// Before a layer's weights are read again, in the next step ("lazy update", section 3.1 of the paper).
+    /// Before the next step reads a layer's weights ("lazy update", section 3.1 of the paper).
     case lazy
     /// At the end of each step.
     case synchronous
@@ -15,37 +27,37 @@ public enum Freezing: String, CaseIterable, Sendable {
     case features
 }
 
-/// How bytes get from rank to rank: `auto` is shared memory in a node and one-sided windows between nodes.
+/// How gradients get from rank to rank: `auto` is shared memory in a node and one-sided windows between
+/// nodes.
 public enum TransportChoice: String, Sendable, CaseIterable {
     case auto, onesided, shared, sendrecv
 
+    /// The transport to use everywhere; nil for `auto`.
     package var kind: TransportKind? { TransportKind(rawValue: rawValue) }
 }
 
-/// How many photographs may be unusable before a run stops: a share of all (`1%`) or a number (`20`).
+/// How many photographs may be unreadable before a run stops: a share of all (`1%`) or a number (`20`).
 public struct BadFileLimit: RawRepresentable, Sendable, Equatable {
     public let rawValue: String
+    private let value: Double
+    private let isShare: Bool
+
+    public static let onePercent = BadFileLimit("1%", value: 1, isShare: true)
 
     public init?(rawValue: String) {
-        self.rawValue = rawValue
-        guard BadFileLimit.parse(rawValue) != nil else { return nil }
-    }
-
-    public static let onePercent = BadFileLimit(checked: "1%")
-
-    private init(checked text: String) { rawValue = text }
-
-    /// The largest number of bad files among `count` that is let pass.
-    package func allowed(of count: Int) -> Int {
-        guard let (value, isShare) = BadFileLimit.parse(rawValue) else { return 0 }
-        return isShare ? Int(value / 100 * Double(count)) : Int(value)
-    }
-
-    private static func parse(_ text: String) -> (value: Double, isShare: Bool)? {
-        let isShare = text.hasSuffix("%")
-        guard let value = Double(isShare ? text.dropLast() : text[...]), value >= 0,
+        let isShare = rawValue.hasSuffix("%")
+        guard let value = Double(isShare ? rawValue.dropLast() : rawValue[...]), value >= 0,
             value <= (isShare ? 100 : 1e9), isShare || value == value.rounded()
         else { return nil }
-        return (value, isShare)
+        self.init(rawValue, value: value, isShare: isShare)
     }
+
+    private init(_ text: String, value: Double, isShare: Bool) {
+        rawValue = text
+        self.value = value
+        self.isShare = isShare
+    }
+
+    /// Returns the largest number of bad files among `count` that is accepted.
+    package func allowed(of count: Int) -> Int { isShare ? Int(value / 100 * Double(count)) : Int(value) }
 }

@@ -2,14 +2,14 @@ import Basics
 import Foundation
 import Yams
 
-/// The options of one `train`: what a configuration file says, and the flags that win over it.
+/// The options of one `train`: those of a configuration file, overridden by flags.
 public struct TrainingConfiguration: Sendable {
-    /// A flag and its value, which fits.
+    /// A flag and its value, which has been checked.
     public struct Setting: Sendable {
         fileprivate let option: TrainingOption
         fileprivate let text: String
 
-        /// - Throws: `TrainingError` saying what was expected.
+        /// - Throws: `TrainingError` with what was expected.
         public init(_ name: String, _ text: String) throws(TrainingError) {
             guard let option = TrainingOption.named(name) else {
                 throw .usage("there is no option '\(name)'")
@@ -25,14 +25,14 @@ public struct TrainingConfiguration: Sendable {
     private static let longestFile = 1 << 16
 
     public private(set) var options: TrainingOptions
-    /// Where the file sets an option that no flag has set since: `file:line:column`.
+    /// The place, `file:line:column`, of each option that the file sets and no flag overrides.
     private var places: [String: String] = [:]
 
-    /// - Parameter options: those that hold where neither a file nor a flag says otherwise
+    /// - Parameter options: the values that neither a file nor a flag sets
     public init(_ options: TrainingOptions = TrainingOptions()) { self.options = options }
 
-    /// Takes over what a YAML file says: a mapping of the names of `TrainingOption.all` to values. Relative
-    /// paths in it are meant from the working folder, as on the command line.
+    /// Reads a YAML file: a mapping from the names of `TrainingOption.all` to values. Relative paths in it
+    /// start at the working folder, as on the command line.
     ///
     /// - Throws: `TrainingError`: `file:line:column: what is wrong, what is known`.
     public mutating func read(_ path: String) throws(TrainingError) {
@@ -50,26 +50,25 @@ public struct TrainingConfiguration: Sendable {
         }
     }
 
-    /// Sets an option by its flag, in place of what a file says.
+    /// Sets an option by its flag, which overrides a file.
     public mutating func apply(_ setting: Setting) {
         _ = setting.option.set(setting.text, in: &options)
         places[setting.option.name] = nil
     }
 
-    /// Checks what options must be because of each other.
+    /// Checks the options, also against each other.
     ///
-    /// - Throws: `TrainingError` naming the line or the flag.
+    /// - Throws: `TrainingError` that names the line or the flag.
     public func validate() throws(TrainingError) {
         try options.validate { option, value in
             places[option].map { "\($0): \(option) \(value)" } ?? "--\(option) \(value)"
         }
     }
 
-    /// The options as YAML, one a line, in the order of `TrainingOption.all`, equal for equal options. The
-    /// output folder is left out: a run is never overwritten, so the text can be fed back as it is, and the
-    /// new run gets a folder of its own.
+    /// Returns the options as YAML, one a line, in the order of `TrainingOption.all`. The text does not
+    /// contain the run's folder, so it can be used as it is for another run.
     public static func text(_ options: TrainingOptions) -> String {
-        TrainingOption.all.filter { $0.name != "out" }.map { option in
+        TrainingOption.all.filter { $0.effect != .location }.map { option in
             let text = option.text(options)
             // JSON's strings are YAML's in double quotation marks.
             let value = text.map { option.isText ? JSON.string($0).text : $0 } ?? "null"
@@ -86,7 +85,8 @@ public struct TrainingConfiguration: Sendable {
         }
         guard !isFolder.boolValue else {
             throw .usage(
-                "--config \(path): this is a folder; expected a file, such as the config.yaml in a run's folder"
+                "--config \(path): this is a folder; expected a file, such as the config.yaml in a run's "
+                    + "folder"
             )
         }
         do {
@@ -103,8 +103,8 @@ public struct TrainingConfiguration: Sendable {
         }
     }
 
-    /// A list of options is flat. Nesting exhausts the parser's stack where it is deep, and its time where
-    /// aliases multiply it, so a text with many of the characters that make it is not handed over.
+    /// Refuses a text with many of the characters that nest values. A list of options is flat, while deep
+    /// nesting exhausts the parser's stack, and aliases that multiply it exhaust its time.
     private static func refuseNesting(_ text: String, path: String) throws(TrainingError) {
         var count = 0
         for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
@@ -121,7 +121,8 @@ public struct TrainingConfiguration: Sendable {
                 }
                 guard count <= 32 else {
                     throw .usage(
-                        "\(path):\(number + 1):\(column + 1): nested values; expected one option a line, such as batch: 64"
+                        "\(path):\(number + 1):\(column + 1): nested values; expected one option a line, "
+                            + "such as batch: 64"
                     )
                 }
                 previous = scalar
@@ -148,7 +149,8 @@ public struct TrainingConfiguration: Sendable {
         func at(_ node: Node) -> String { path + TrainingConfiguration.place(node.mark) }
         guard case .scalar(let name) = key else {
             throw .usage(
-                "\(at(key)): a list or a mapping where an option's name was expected; known: \(TrainingConfiguration.known)"
+                "\(at(key)): a list or a mapping where an option's name was expected; known: "
+                    + "\(TrainingConfiguration.known)"
             )
         }
         guard let option = TrainingOption.named(name.string) else {
@@ -192,16 +194,16 @@ public struct TrainingConfiguration: Sendable {
     }
 }
 
-/// The name that takes the fewest changes of a letter, where those are few; nil where none is near.
+/// Returns the name that differs from a text in the fewest letters; nil if all differ in many.
 package func nearestName(to text: String, among names: [String]) -> String? {
-    // Long texts are not misspelt names, and would take long to compare.
+    // A long text is no misspelt name, and comparing it takes long.
     guard text.count <= 64 else { return nil }
     let text = text.lowercased().map { $0 == "_" ? "-" : $0 }
     let nearest = names.map { ($0, editDistance(Array($0), text)) }.min { $0.1 < $1.1 }
     return nearest.flatMap { $0.1 <= max(2, $0.0.count / 3) ? $0.0 : nil }
 }
 
-/// Insertions, deletions and replacements that make `b` of `a`.
+/// Returns the number of insertions, deletions and replacements that turn `a` into `b`.
 private func editDistance(_ a: [Character], _ b: [Character]) -> Int {
     var row = Array(0...b.count)
     for (i, x) in a.enumerated() {

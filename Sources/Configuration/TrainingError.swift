@@ -1,18 +1,18 @@
-/// Why a run cannot start or go on.
+/// Explains why a run cannot start or continue.
 public struct TrainingError: Error, CustomStringConvertible, Equatable {
     public let description: String
-    /// Whether the command line is at fault, rather than the work.
+    /// Whether the command line or a configuration is wrong, rather than the work.
     public let isUsage: Bool
 
-    public init(_ description: String) {
+    public init(_ description: String) { self.init(description, isUsage: false) }
+
+    private init(_ description: String, isUsage: Bool) {
         self.description = description
-        isUsage = false
+        self.isUsage = isUsage
     }
 
-    private init(usage description: String) {
-        self.description = description
-        isUsage = true
+    /// Returns an error of the command line or of a configuration.
+    public static func usage(_ description: String) -> TrainingError {
+        TrainingError(description, isUsage: true)
     }
-
-    public static func usage(_ description: String) -> TrainingError { TrainingError(usage: description) }
 }

@@ -3,160 +3,238 @@ import Basics
 import Compute
 import NeuralNet
 
-/// One option of `train`: what its flag, its line in a configuration and its check have in common.
+/// One option of `train`: its flag, its line in a configuration, its checks and its effect.
 public struct TrainingOption: Sendable {
-    /// As the command line (behind two dashes) and a configuration write it.
+    /// The heading under which `--help` lists the option.
+    public enum Group: String, CaseIterable, Sendable {
+        case data = "Data"
+        case model = "Model"
+        case optimisation = "Optimisation"
+        case augmentation = "Augmentation"
+        case run = "Run"
+        case ranks = "Ranks"
+        case device = "Device"
+    }
+
+    /// What another value of the option would change.
+    public enum Effect: Sendable {
+        /// The weights: a resumed run must keep the value.
+        case result
+        /// How all ranks do the work: a resumed run may change the value.
+        case conduct
+        /// How one rank does its work: the ranks' values may differ too.
+        case rank
+        /// Only where the run is written: neither configurations nor logs contain the value.
+        case location
+    }
+
+    /// The name that follows two dashes on the command line, and that a configuration uses.
     public let name: String
-    /// One sentence for `--help`.
+    public let group: Group
+    public let effect: Effect
+    /// Whether the option changes the device memory that training takes, so that `plan` has it too.
+    public let needsMemory: Bool
+    /// One or two sentences for `--help`.
     public let help: String
-    /// Whether its text is any text, which a configuration puts in quotation marks.
-    package let isText: Bool
-    /// Whether it may be left open (null in a configuration).
-    package let isOptional: Bool
-    /// The value as the command line would write it; nil where it is left open.
+    /// Whether a configuration puts the value in quotation marks.
+    let isText: Bool
+    /// Whether the option may have no value (null in a configuration).
+    let isOptional: Bool
+    /// Returns the value as the command line would write it; nil if there is none.
     package let text: @Sendable (TrainingOptions) -> String?
-    /// What is wrong with the value by itself; nil where nothing is.
-    package let problem: @Sendable (TrainingOptions) -> String?
+    /// Returns what is wrong with the value by itself; nil if nothing is.
+    let problem: @Sendable (TrainingOptions) -> String?
+    /// Returns what is wrong with the value because of other options; nil if nothing is.
+    let conflict: @Sendable (TrainingOptions) -> String?
     private let parse: @Sendable (inout TrainingOptions, String) -> String?
     private let clear: @Sendable (inout TrainingOptions) -> Void
 
-    /// Every option, in the order of `--help` and of `config.yaml`. To add one: a property of
-    /// `TrainingOptions`, a line here, a flag of `train`.
+    /// Every option, in the order of `config.yaml`. A new option is a property of `TrainingOptions` and a row
+    /// here: flags, help, configurations, checks, logs and resuming follow from the row.
     public static let all: [TrainingOption] = [
         option(
-            "data", \.data,
-            "Folder of labelled photographs. Default: the demo set, drawn where it is missing."),
+            "data", \.data, .data, affects: .rank,
+            "Folder of labelled photographs. Default: the demo set, which is drawn if it does not exist."),
         option(
-            "model", \.model,
-            "A name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list: n = 3×3 convolution, M = max-pooling, "
-                + "Fn = fully connected.", readableModel),
+            "model", \.model, .model, affects: .result, needsMemory: true,
+            "Network: a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list such as "
+                + "32,32,M,64,M,F256 (n = 3×3 convolution, M = max-pooling, Fn = fully connected).",
+            readableModel,
+            conflict: { options in
+                guard let architecture = try? Architecture(parsing: options.model),
+                    architecture.smallestImage > options.imageSize
+                else { return nil }
+                return
+                    "its poolings need images of \(architecture.smallestImage) pixels or more, and the image "
+                    + "size is \(options.imageSize)"
+            }),
         option(
-            "image-size", \.imageSize, "Side of the network's input in pixels.", between(2, 4096, "pixels")),
+            "image-size", \.imageSize, .model, affects: .result, needsMemory: true,
+            "Side of the network's input in pixels.", between(2, 4096, "pixels")),
         option(
-            "short-side", \.shortSide,
-            "Pixels to which the shorter side is brought. Default: 8/7 of the image size, or the image size where the photographs have it.",
-            between(2, 8192, "pixels")),
-        option("batch", \.batch, "Images of a mini-batch.", between(1, 65_536, "images")),
+            "short-side", \.shortSide, .data, affects: .result, needsMemory: true,
+            "Pixels to which the shorter side of each photograph is resized. Default: 8/7 of the image size, "
+                + "or the image size if the photographs have it.", between(2, 8192, "pixels"),
+            conflict: { options in
+                options.shortSide.map { $0 < options.imageSize } == true
+                    ? "expected the image size (\(options.imageSize)) or more" : nil
+            }),
         option(
-            "micro-batches", \.microBatches,
-            "Parts that a mini-batch is run in: a power of two that divides it. With several ranks at least one each, and by default so many.",
-            expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 }),
-        option("epochs", \.epochs, "Passes over the training set.", between(1, 1_000_000, "epochs")),
+            "batch", \.batch, .optimisation, affects: .result, needsMemory: true,
+            "Images per mini-batch, over all ranks.", between(1, 65_536, "images")),
         option(
-            "device", \.device,
-            "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); for several ranks also a list.",
+            "micro-batches", \.microBatches, .optimisation, affects: .result, needsMemory: true,
+            "Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the "
+                + "batch size. Several ranks need, and get by default, at least one each.",
+            expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 },
+            conflict: {
+                $0.batch % $0.microBatches == 0
+                    ? nil : "expected a power of two that divides the batch of \($0.batch)"
+            }),
+        option(
+            "epochs", \.epochs, .optimisation, affects: .result, "Passes over the training set.",
+            between(1, 1_000_000, "epochs")),
+        option(
+            "device", \.device, .device, affects: .rank, needsMemory: true,
+            "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); a "
+                + "list gives each rank of a node its own.",
             expect(DeviceSelector.expected) { (try? DeviceSelector(parsing: $0)) != nil }),
         option(
-            "device-memory", \.deviceMemory,
-            "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
-        option("out", \.output, "The run's folder, which must not exist. Default: runs/MODEL-N."),
+            "device-memory", \.deviceMemory, .device, affects: .rank, needsMemory: true,
+            "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
         option(
-            "learning-rate", \.learningRate, "Learning rate after the warm-up.",
+            "out", \.output, .run, affects: .location,
+            "Folder of the run, which must not exist. Default: runs/MODEL-N."),
+        option(
+            "learning-rate", \.learningRate, .optimisation, affects: .result,
+            "Learning rate after the warm-up.",
             expect("a number above 0") { $0 > 0 }),
         option(
-            "schedule", \.schedule,
-            "How the rate goes on: step (÷10 at each third), plateau (÷10 when validation stalls)."),
+            "schedule", \.schedule, .optimisation, affects: .result,
+            "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
+                + "the validation loss stalls."),
         option(
-            "warmup-epochs", \.warmupEpochs, "Epochs over which the rate rises to its peak.",
-            between(0, 1_000_000, "epochs")),
-        option("momentum", \.momentum, "Momentum of stochastic gradient descent.", share),
+            "warmup-epochs", \.warmupEpochs, .optimisation, affects: .result,
+            "Epochs over which the learning rate rises to its peak.", between(0, 1_000_000, "epochs")),
         option(
-            "weight-decay", \.weightDecay, "Weight decay; it leaves biases alone.",
+            "momentum", \.momentum, .optimisation, affects: .result,
+            "Momentum of stochastic gradient descent.", share),
+        option(
+            "weight-decay", \.weightDecay, .optimisation, affects: .result,
+            "Weight decay; biases do not decay.",
             expect("0 or more") { $0 >= 0 }),
         option(
-            "dropout", \.dropout, "Probability with which a hidden fully connected unit is dropped.", share),
+            "dropout", \.dropout, .model, affects: .result,
+            "Probability of dropping a hidden fully connected unit.", share),
         option(
-            "augment", \.augmentation,
-            "How training images are varied: none (central crop), standard (random crop and mirror) or paper, with changes such as "
-                + "paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer augment`)."),
+            "augment", \.augmentation, .augmentation, affects: .result,
+            "Augmentation: none (central crop), standard (random crop and mirror) or paper, with changes "
+                + "such as paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer "
+                + "augment`)."
+        ),
         option(
-            "augment-strength", \.augmentStrength, "Scales the ranges of the augmentation.",
-            between(0, 10, "times the ranges")),
+            "augment-strength", \.augmentStrength, .augmentation, affects: .result,
+            "Factor for all ranges of the augmentation.", between(0, 10, "times the ranges")),
         option(
-            "cache", \.cache,
-            "Device memory for decoded photographs, which from the second epoch need no decoding: auto (half of what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."
-        ), option("seed", \.seed, "Seed of all that is random."),
-        option("workers", \.workers, "Threads that read photographs.", between(1, 256, "threads")),
+            "cache", \.cache, .device, affects: .rank, needsMemory: true,
+            "Device memory for decoded photographs, which later epochs need not decode again: auto (half of "
+                + "what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."),
+        option("seed", \.seed, .run, affects: .result, "Seed of all random numbers."),
         option(
-            "val-fraction", \.validationFraction,
-            "Share of the photographs held out for validation where the folder has no val/.",
+            "workers", \.workers, .data, affects: .rank, "Threads that read and decode photographs.",
+            between(1, 256, "threads")),
+        option(
+            "val-fraction", \.validationFraction, .data, affects: .result,
+            "Share of the photographs to hold out for validation if the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
-        option("convolution", \.convolution, ConvolutionChoice.help),
         option(
-            "checkpoint-every", \.checkpointEvery,
-            "Steps from checkpoint to checkpoint, beside those at each epoch's end.",
+            "convolution", \.convolution, .device, affects: .result, needsMemory: true, ConvolutionChoice.help
+        ),
+        option(
+            "checkpoint-every", \.checkpointEvery, .run, affects: .conduct,
+            "Steps between checkpoints. Default: a checkpoint only at the end of each epoch.",
             between(1, 1_000_000_000, "steps")),
         option(
-            "keep", \.keep, "Newest checkpoints that are kept, beside the best.",
+            "keep", \.keep, .run, affects: .conduct,
+            "Number of newest checkpoints to keep. The best one is always kept.",
             between(1, 1_000_000, "checkpoints")),
         option(
-            "clip-norm", \.clipNorm,
-            "Largest norm of a step's gradient; a longer one is scaled down to it. Default: no clipping.",
+            "clip-norm", \.clipNorm, .optimisation, affects: .result,
+            "Largest norm of a step's gradient; a longer gradient is scaled down. Default: no clipping.",
             expect("a number above 0") { $0 > 0 }),
         option(
-            "init", \.initialModel,
-            "A .safetensors file or a run to begin from: takes its normalisation, and its weights where layers fit."
-        ),
+            "init", \.initialModel, .model, affects: .result,
+            "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights "
+                + "of the layers that fit."),
         option(
-            "freeze", \.freeze, "Layers to leave as they are, with --init: none, features (the convolutions)."
-        ),
+            "freeze", \.freeze, .model, affects: .result,
+            "Layers not to train, with --init; features are the convolutions.",
+            conflict: {
+                $0.freeze == .none || $0.initialModel != nil
+                    ? nil : "expected --init too: these layers would never learn anything"
+            }),
         option(
-            "max-bad", \.maximumBad,
-            "Photographs that may be unusable before the run stops: a share of all, or a number."),
+            "max-bad", \.maximumBad, .data, affects: .conduct,
+            "Maximum number or share of unreadable photographs before training stops."),
         option(
-            "exchange", \.exchange,
-            "When a step waits for the other ranks' gradients: lazy (where a layer's weights are read again), synchronous (at its end). The same bits."
-        ),
+            "exchange", \.exchange, .ranks, affects: .conduct,
+            "When a step waits for the other ranks' gradients: lazy (before the next step reads a layer's "
+                + "weights) or synchronous (at its end). Both give the same bits."),
         option(
-            "transport", \.transport,
-            "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows between nodes. The same bits."
-        ),
+            "transport", \.transport, .ranks, affects: .conduct,
+            "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows "
+                + "between nodes. All give the same bits."),
         option(
-            "node-size", \.nodeSize,
-            "Neighbouring ranks to take for a node. Default: those that share memory.",
+            "node-size", \.nodeSize, .ranks, affects: .conduct,
+            "Treat each group of this many neighbouring ranks as a node. Default: ranks that share memory.",
             between(1, 1_000_000, "ranks")),
         option(
-            "peer-timeout", \.peerTimeout, "Seconds of silence after which a rank ends the job.",
+            "peer-timeout", \.peerTimeout, .ranks, affects: .conduct,
+            "Seconds without a sign of life after which a rank ends the job.",
             between(2, 86_400, "seconds")),
     ]
 
-    /// The value for the log, under the option's name with underscores; nil where it is left open.
+    /// Returns the value for a log, under the option's name with underscores; nil if there is none.
     package func member(_ options: TrainingOptions) -> JSON.Member? {
         guard let value = text(options) else { return nil }
         let number = isText ? nil : Int(value).map { .integer($0) } ?? Double(value).map { JSON.number($0) }
         return JSON.Member(name.replacing("-", with: "_"), number ?? .string(value))
     }
 
-    /// The option of this name; nil where there is none.
+    /// Returns the option of this name; nil if there is none.
     public static func named(_ name: String) -> TrainingOption? { all.first { $0.name == name } }
 
-    /// Reads a value; the options keep theirs where it does not fit.
+    /// Reads a value; the options keep theirs if it does not fit.
     ///
-    /// - Returns: what is wrong with it and what was expected; nil where nothing is.
-    package func set(_ text: String, in options: inout TrainingOptions) -> String? {
+    /// - Returns: what is wrong with it and what was expected; nil if nothing is.
+    func set(_ text: String, in options: inout TrainingOptions) -> String? {
         var changed = options
         if let problem = parse(&changed, text) ?? problem(changed) { return problem }
         options = changed
         return nil
     }
 
-    /// Leaves the option open.
-    package func leaveOpen(in options: inout TrainingOptions) { clear(&options) }
+    /// Removes the value of an optional option.
+    func leaveOpen(in options: inout TrainingOptions) { clear(&options) }
 
-    // MARK: - Making one
+    // MARK: - Rows
 
     private typealias Check<Value> = @Sendable (Value) -> String?
+    private typealias Path<Value> = WritableKeyPath<TrainingOptions, Value> & Sendable
 
     private static func option<Value: OptionValue>(
-        _ name: String, _ path: WritableKeyPath<TrainingOptions, Value> & Sendable, _ help: String,
-        _ check: @escaping Check<Value> = { _ in nil }
+        _ name: String, _ path: Path<Value>, _ group: Group, affects effect: Effect,
+        needsMemory: Bool = false,
+        _ help: String, _ check: @escaping Check<Value> = { _ in nil },
+        conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
         let standard = TrainingOptions()[keyPath: path]
-        let known = Value.isOneOfSome ? " " + Value.expected.capitalisedFirst + "." : ""
-        let help = help + known + (standard.optionText.isEmpty ? "" : " (default: \(standard.optionText))")
+        let note = standard.optionText.isEmpty ? "" : " (default: \(standard.optionText))"
         return TrainingOption(
-            name: name, help: help, isText: Value.isText, isOptional: false,
+            name: name, group: group, effect: effect, needsMemory: needsMemory,
+            help: help + Value.choices + note, isText: Value.isText, isOptional: false,
             text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },
+            conflict: conflict,
             parse: { options, text in
                 guard let value = Value(optionText: text) else { return "expected \(Value.expected)" }
                 options[keyPath: path] = value
@@ -165,13 +243,15 @@ public struct TrainingOption: Sendable {
     }
 
     private static func option<Value: OptionValue>(
-        _ name: String, _ path: WritableKeyPath<TrainingOptions, Value?> & Sendable, _ help: String,
-        _ check: @escaping Check<Value> = { _ in nil }
+        _ name: String, _ path: Path<Value?>, _ group: Group, affects effect: Effect,
+        needsMemory: Bool = false,
+        _ help: String, _ check: @escaping Check<Value> = { _ in nil },
+        conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
-        let known = Value.isOneOfSome ? " " + Value.expected.capitalisedFirst + "." : ""
-        return TrainingOption(
-            name: name, help: help + known, isText: Value.isText, isOptional: true,
-            text: { $0[keyPath: path]?.optionText }, problem: { $0[keyPath: path].flatMap(check) },
+        TrainingOption(
+            name: name, group: group, effect: effect, needsMemory: needsMemory, help: help + Value.choices,
+            isText: Value.isText, isOptional: true, text: { $0[keyPath: path]?.optionText },
+            problem: { $0[keyPath: path].flatMap(check) }, conflict: conflict,
             parse: { options, text in
                 guard let value = Value(optionText: text) else { return "expected \(Value.expected)" }
                 options[keyPath: path] = value
@@ -189,7 +269,7 @@ public struct TrainingOption: Sendable {
 
     private static let share: Check<Double> = expect("0 or more and below 1") { (0..<1).contains($0) }
 
-    /// The specification's reader says which token it does not understand.
+    /// The architecture's own error names the token that it does not understand.
     private static let readableModel: Check<String> = { text in
         do {
             _ = try Architecture(parsing: text)
@@ -198,92 +278,95 @@ public struct TrainingOption: Sendable {
     }
 }
 
-/// A type that an option may have.
-package protocol OptionValue: Sendable {
-    /// What a text must be to be read.
+/// A type that an option's value may have.
+protocol OptionValue: Sendable {
+    /// Describes the texts that can be read.
     static var expected: String { get }
     static var isText: Bool { get }
-    static var isOneOfSome: Bool { get }
+    /// A sentence that lists the values, for an enumeration; empty otherwise.
+    static var choices: String { get }
     init?(optionText: String)
-    /// Reads back to the same value.
+    /// The text that reads back to the same value.
     var optionText: String { get }
 }
 
 extension OptionValue {
-    package static var isText: Bool { false }
-    package static var isOneOfSome: Bool { false }
+    static var isText: Bool { false }
+    static var choices: String { "" }
 }
 
 extension String: OptionValue {
-    package static var expected: String { "text" }
-    package static var isText: Bool { true }
-    package init?(optionText: String) { self = optionText }
-    package var optionText: String { self }
+    static var expected: String { "text" }
+    static var isText: Bool { true }
+    init?(optionText: String) { self = optionText }
+    var optionText: String { self }
 }
 
 extension FixedWidthInteger where Self: OptionValue {
-    package init?(optionText: String) { self.init(optionText, radix: 10) }
-    package var optionText: String { description }
+    init?(optionText: String) { self.init(optionText, radix: 10) }
+    var optionText: String { description }
 }
 
-extension Int: OptionValue { package static var expected: String { "a whole number" } }
+extension Int: OptionValue { static var expected: String { "a whole number" } }
 
 extension UInt64: OptionValue {
-    package static var expected: String { "a whole number from 0 to \(UInt64.max)" }
+    static var expected: String { "a whole number from 0 to \(UInt64.max)" }
 }
 
 extension Double: OptionValue {
-    package static var expected: String { "a number" }
+    static var expected: String { "a number" }
 
-    package init?(optionText: String) {
-        // Swift also reads "inf", "nan" and hexadecimal digits, which nobody means.
+    init?(optionText: String) {
+        // Swift also reads "inf", "nan" and hexadecimal digits, which are mistakes on a command line.
         guard optionText.utf8.allSatisfy({ "0123456789+-.eE".utf8.contains($0) }),
             let value = Double(optionText), value.isFinite
         else { return nil }
         self = value
     }
 
-    package var optionText: String { description }
+    var optionText: String { description }
 }
 
 extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == String {
-    package static var expected: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
-    package static var isOneOfSome: Bool { true }
-    package init?(optionText: String) { self.init(rawValue: optionText) }
-    package var optionText: String { rawValue }
+    static var expected: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
+    static var choices: String { " One of " + allCases.map(\.rawValue).joined(separator: ", ") + "." }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
 }
 
 extension LearningRateSchedule: OptionValue {}
 
 extension Augmentation: OptionValue {
-    package static var expected: String {
+    static var choices: String { "" }
+    static var expected: String {
         "none, standard or paper, and changes behind commas: KIND=RANGE@PROBABILITY with a kind of "
             + Kind.allCases.map(\.rawValue).joined(separator: ", ")
             + "; vignette-start=LOW:HIGH, crop=random, crop=central, literal"
     }
-    package static var isText: Bool { true }
-    package init?(optionText: String) { self.init(rawValue: optionText) }
-    package var optionText: String { rawValue }
+    static var isText: Bool { true }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
 }
 
 extension CacheSize: OptionValue {
-    package static var expected: String { "auto, off or an amount such as 512M, 1.5G or a number of bytes" }
-    package static var isText: Bool { true }
-    package init?(optionText: String) { self.init(rawValue: optionText) }
-    package var optionText: String { rawValue }
+    static var expected: String { "auto, off or an amount such as 512M, 1.5G or a number of bytes" }
+    static var isText: Bool { true }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
 }
 
 extension ConvolutionChoice: OptionValue {
     public static let help =
-        "Algorithm of the convolutions, or three of them with slashes between, for forward, backward-data and backward-weights; auto is the fastest."
-    package static var expected: String {
+        "Algorithm of the convolutions, or three separated by slashes for forward, backward-data and "
+        + "backward-weights; auto is the fastest."
+    static var expected: String {
         let names = ConvolutionAlgorithm.allCases.map(\.rawValue)
         return "auto, " + names.joined(separator: ", ")
-            + ", or three with slashes between for forward, backward-data and backward-weights"
+            + ", or three separated by slashes for forward, backward-data and backward-weights"
     }
-    package static var isText: Bool { true }
-    package init?(optionText: String) { self.init(rawValue: optionText) }
-    package var optionText: String { rawValue }
+    static var isText: Bool { true }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
 }
 
 extension Freezing: OptionValue {}
@@ -291,15 +374,13 @@ extension ExchangePolicy: OptionValue {}
 extension TransportChoice: OptionValue {}
 
 extension BadFileLimit: OptionValue {
-    package static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
-    package init?(optionText: String) { self.init(rawValue: optionText) }
-    package var optionText: String { rawValue }
+    static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String { rawValue }
 }
 
 extension MemorySize: OptionValue {
-    package static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
-    package init?(optionText: String) { self.init(parsing: optionText) }
-    package var optionText: String { text }
+    static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
+    init?(optionText: String) { self.init(parsing: optionText) }
+    var optionText: String { text }
 }
-
-extension String { fileprivate var capitalisedFirst: String { prefix(1).uppercased() + dropFirst() } }

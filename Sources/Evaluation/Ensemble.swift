@@ -2,18 +2,19 @@ import Basics
 import Compute
 import Photographs
 
-/// Several models that look at the same photographs, each in its views. A photograph is read once for each
-/// short side that any view needs.
+/// Runs several models on the same photographs, each in its views.
+///
+/// A photograph is read once for each short side that any view needs.
 public final class Ensemble {
     public let models: [EvaluatedModel]
-    /// The classes that any model knows.
+    /// The classes that at least one model knows.
     public let classes: [String]
     private let device: Device
 
-    /// A class whose posteriors are wanted window by window.
+    /// Requests one class's posterior in each window of the first photograph.
     public struct HeatRequest: Sendable {
         public let className: String
-        /// What the photograph is brought to; each model's own short side where there is none.
+        /// Pixels to which the shorter side is resized; nil for each model's own.
         public let shortSide: Int?
 
         public init(className: String, shortSide: Int? = nil) {
@@ -22,14 +23,14 @@ public final class Ensemble {
         }
     }
 
-    /// What came of a set of photographs.
+    /// Holds the result for a set of photographs.
     public struct Answer: Sendable {
-        /// Of the photographs that could be used.
+        /// The posteriors of the usable photographs.
         public let posteriors: Posteriors
-        /// For each photograph of the set its row in `posteriors`, or nil.
+        /// Each photograph's row in `posteriors`; nil if it could not be used.
         public let rows: [Int?]
         public let failures: [ImageError]
-        /// Of the first photograph, for each model that knows the class that was asked for.
+        /// The first photograph's maps, one for each model that knows the requested class.
         public let heat: [ScoreMap]
     }
 
@@ -39,18 +40,18 @@ public final class Ensemble {
         classes = Posteriors.union(models.map(\.description.classes))
     }
 
-    /// Every view of every model of each photograph in `set`, whose labels are indices into `classes`.
+    /// Runs every view of every model on each photograph of `set`, whose labels are indices into `classes`.
     ///
-    /// A mini-batch is run in all views before the next one, and its answers are put away: memory does not
-    /// grow with the set.
+    /// All views of a mini-batch run before the next mini-batch, and the results go to a temporary file, so
+    /// memory does not grow with the set.
     ///
     /// - Parameters:
-    ///   - batch: photographs of a mini-batch.
-    ///   - workers: threads that read.
-    ///   - heat: taken from the dense views that are run anyway, where there are such.
+    ///   - batch: photographs in a mini-batch.
+    ///   - workers: threads that read photographs.
+    ///   - heat: taken from a dense view if the ensemble has it, otherwise computed separately.
     ///   - progress: called with the share of the work that is done.
-    /// - Throws: `EvaluationError` for a class that no model knows, `FileError` where there is no room
-    ///   for the answers.
+    /// - Throws: `EvaluationError` for a class that no model knows or scores that are not numbers,
+    ///   `FileError` if the temporary file cannot be written.
     public func run(
         _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil,
         progress: (Double) throws -> Void = { _ in }
@@ -117,8 +118,8 @@ public final class Ensemble {
                             let own = answer[slot * count..<(slot + 1) * count]
                             guard own.allSatisfy(\.isFinite) else {
                                 throw EvaluationError(
-                                    "\(model.name): its answer to \(set.location(sample)) is not a number; its weights are damaged, or its "
-                                        + "training has diverged: leave it out")
+                                    "\(model.name): its answer to \(set.location(sample)) is not a number; its "
+                                        + "weights are damaged or its training diverged: leave it out")
                             }
                             try append(places[source.model].spread(own))
                         }
@@ -145,12 +146,12 @@ public final class Ensemble {
         return Answer(posteriors: posteriors, rows: rows, failures: failures.compactMap { $0 }, heat: maps)
     }
 
-    /// A model's map: of one of its views, or of a view that is run for it alone.
+    /// Describes a requested map of one model.
     private struct WatchedMap {
         let model: Int
         let shortSide: Int
         let label: Int
-        /// Counted over all models' views.
+        /// Index of the view that gives it, counted over all models; nil if a view is run only for it.
         let source: Int?
     }
 
@@ -162,9 +163,7 @@ public final class Ensemble {
             guard let label = model.description.classes.firstIndex(of: request.className) else { continue }
             let view = View(shortSide: request.shortSide ?? model.description.shortSide, isDense: true)
             guard view.shortSide >= model.dense.smallestSide else {
-                throw EvaluationError(
-                    "--scales \(view.shortSide): smaller than the first window of \(model.name), which needs \(model.dense.smallestSide)"
-                )
+                throw view.tooSmall(model: model.name, smallest: model.dense.smallestSide)
             }
             let source = model.views.firstIndex(of: view).map { first + $0 }
             watched.append(WatchedMap(model: number, shortSide: view.shortSide, label: label, source: source))
@@ -174,12 +173,13 @@ public final class Ensemble {
                 classes.prefix(10).joined(separator: ", ")
                 + (classes.count > 10 ? " and \(classes.count - 10) more" : "")
             throw EvaluationError(
-                "--heat \(request.className): no model has a class of this name; expected one of \(shown)")
+                "\(request.className): no model has a class of this name; expected one of \(shown)",
+                kind: .unknownClass)
         }
         return watched
     }
 
-    /// Notes the photographs whose dense views need more memory than the device gives in one piece.
+    /// Records a failure for each photograph whose dense view needs a larger buffer than the device allows.
     private func refuseTooLarge(
         _ host: HostBatch, _ model: EvaluatedModel, _ set: ImageSet, _ failures: inout [ImageError?]
     ) {
@@ -188,8 +188,8 @@ public final class Ensemble {
             failures[sample] = ImageError(
                 .tooLarge, file: set.location(sample),
                 detail:
-                    "a view of \(image.width) x \(image.height) pixels needs more memory in one piece than \(model.name) may have on "
-                    + "\(device.description.name); leave out --dense, or give smaller --scales")
+                    "a dense view of \(image.width) x \(image.height) pixels needs more memory in one piece "
+                    + "than \(model.name) may have on \(device.description.name)")
         }
     }
 }

@@ -1,20 +1,20 @@
-import DeviceInput
 import Basics
 import Compute
+import DeviceInput
 import Foundation
-import Photographs
 import Models
 import NeuralNet
+import Photographs
 
-/// A checkpoint with its network, ready to look at photographs in several views.
+/// Runs one checkpoint's network on photographs, in several views.
 public final class EvaluatedModel {
-    /// As it was named on the command line.
+    /// The name that reports show, such as the checkpoint's path.
     public let name: String
     public let description: ModelDescription
-    /// The single crop first, then what was asked for.
+    /// The views of every photograph; the central crop comes first.
     public let views: [View]
-    /// Usable photographs and seconds of each view's mini-batches, reading left out. The first one, in which
-    /// the device compiles kernels and transforms weights, does not count.
+    /// Each view's usable photographs and device time in seconds, without reading. The first mini-batch, in
+    /// which the device compiles kernels and transforms weights, does not count.
     private var timings: [(batches: Int, images: Int, seconds: Double)]
     let dense: DenseNetwork
     private let network: Network
@@ -25,10 +25,10 @@ public final class EvaluatedModel {
     private let probabilities: Buffer
 
     /// - Parameters:
-    ///   - batch: photographs of the largest mini-batch.
-    ///   - convolution: the algorithms of all convolutions, or nil for each one's default.
-    /// - Throws: `EvaluationError` where a scale is too small for the model, `FileError` where weights
-    ///   are missing or not finite.
+    ///   - batch: photographs in the largest mini-batch.
+    ///   - convolution: the algorithms of all convolutions; nil for the defaults.
+    /// - Throws: `EvaluationError` if a view is too small for the model or too large for the device,
+    ///   `FileError` if weights are missing or not finite.
     public init(
         _ checkpoint: Checkpoint, name: String, views options: ViewOptions, batch: Int,
         convolution: ConvolutionAlgorithms? = nil, device: Device
@@ -51,43 +51,42 @@ public final class EvaluatedModel {
         probabilities = try Buffer(device, floatCount: batch * network.logitsStride)
         if let view = views.first(where: { $0.isDense && !fits(width: $0.shortSide, height: $0.shortSide) }) {
             throw EvaluationError(
-                "--scales \(view.shortSide): a dense view of \(name) at \(view.shortSide) pixels needs more memory in one piece than "
-                    + "\(device.description.name) gives; give smaller ones")
+                "a dense view of \(name) at \(view.shortSide) pixels needs more memory in one piece than "
+                    + "\(device.description.name) allows",
+                kind: .viewTooLarge)
         }
     }
 
-    /// Seconds that a photograph takes in view `index`.
-    /// 0 where no more than one mini-batch had any.
+    /// Returns the seconds that a photograph takes in view `index`; 0 if at most one mini-batch was run.
     func secondsPerImage(_ index: Int) -> Double {
         timings[index].batches < 2 || timings[index].images == 0
             ? 0 : timings[index].seconds / Double(timings[index].images)
     }
 
-    /// Work of one view, in units of no meaning of their own: for telling the time left.
+    /// Returns the work of one view in arbitrary units, to estimate the time left.
     func cost(_ view: View) -> Double {
         let side = Double(view.isDense ? view.shortSide : description.imageSize)
         let own = Double(description.imageSize * description.imageSize)
         return side * side / own * dense.network.operationsPerImage
     }
 
-    /// Whether a dense view of these pixels fits the device.
+    /// Returns whether the buffers of a dense view of this size fit the device.
     func fits(width: Int, height: Int) -> Bool {
         let largest = network.device.description.largestBuffer
         return max(dense.largestBuffer(height: height, width: width), 3 * width * height + ImageInput.bytesReadBehind) <= largest
     }
 
-    /// A mini-batch in one view.
+    /// Holds the result of a mini-batch in one view.
     struct Answer {
-        /// `[photographs][classes]`; those of photographs that are not usable are any.
+        /// `[photographs][classes]`; undefined for photographs that are not usable.
         let posteriors: [Float]
-        /// One class's posterior in each window of the first photograph, where it was asked for and the view
-        /// has windows.
+        /// One class's posterior in each window of the first photograph, if requested of a dense view.
         let map: ScoreMap?
     }
 
     /// Runs the photographs of a mini-batch in view `index`.
     ///
-    /// - Parameter label: a class whose map is wanted.
+    /// - Parameter label: the class whose map is requested.
     func answer(_ index: Int, _ batch: PhotographBatch, isUsable: [Bool], label: Int? = nil) throws -> Answer
     {
         let start = ContinuousClock.now
@@ -103,7 +102,7 @@ public final class EvaluatedModel {
             : Answer(posteriors: try cropView(view, batch), map: nil)
     }
 
-    /// One class's posterior in each window of the first photograph of a mini-batch.
+    /// Returns one class's posterior in each window of the first photograph of a mini-batch.
     func map(shortSide: Int, _ batch: PhotographBatch, label: Int) throws -> ScoreMap? {
         let isUsable = batch.images.indices.map { $0 == 0 }
         return try denseView(View(shortSide: shortSide, isDense: true), batch, isUsable, label: label).map
@@ -130,7 +129,7 @@ public final class EvaluatedModel {
     private func denseView(_ view: View, _ batch: PhotographBatch, _ isUsable: [Bool], label: Int?) throws
         -> Answer
     {
-        // Those of one size are neighbours.
+        // Photographs of equal size form one run.
         let order = batch.images.indices.filter { isUsable[$0] }.sorted {
             let (a, b) = (batch.images[$0], batch.images[$1])
             return (a.height, a.width, $0) < (b.height, b.width, $1)
@@ -176,7 +175,7 @@ public final class EvaluatedModel {
     }
 }
 
-/// Photographs on the device, at one short side.
+/// Holds a mini-batch of photographs on the device, all with the same short side.
 final class PhotographBatch {
     let bytes: Buffer
     let images: [PackedImage]

@@ -1,48 +1,10 @@
-import DeviceInput
 import Compute
+import DeviceInput
 import Foundation
-import Photographs
 import NeuralNet
+import Photographs
 
-/// How a network does on a set of photographs.
-public struct EvaluationResult: Sendable {
-    /// Fractions of 1, and the mean cross-entropy in nats.
-    public let top1: Double
-    public let top5: Double
-    public let loss: Double
-    /// Photographs that were read and counted.
-    public let images: Int
-    public let confusion: Confusion
-    /// Files that could not be used.
-    public let failures: [ImageError]
-}
-
-/// How a network does on one photograph.
-public struct EvaluatedImage: BitwiseCopyable, Sendable {
-    /// Cross-entropy in nats.
-    public let loss: Float
-    public let isTop1: Bool
-    public let isTop5: Bool
-    public let label: Int32
-    /// The class with the highest score.
-    public let predicted: Int32
-}
-
-extension EvaluationResult {
-    /// Added up in the order of the images.
-    public init(_ images: [EvaluatedImage], classes: Int, failures: [ImageError]) {
-        var confusion = Confusion(classes: classes)
-        for image in images { confusion.count(label: Int(image.label), answer: Int(image.predicted)) }
-        let count = Double(max(1, images.count))
-        self.init(
-            top1: Double(images.count(where: \.isTop1)) / count,
-            top5: Double(images.count(where: \.isTop5)) / count,
-            loss: images.reduce(0) { $0 + Double($1.loss) } / count, images: images.count,
-            confusion: confusion, failures: failures)
-    }
-}
-
-/// Runs photographs through a network: the central crop of each.
+/// Runs the central crop of photographs through a network: validation during training.
 public final class Evaluator {
     private let network: Network
     private let shortSide: Int
@@ -51,7 +13,7 @@ public final class Evaluator {
     private let batches: [DeviceBatch]
     private let unusedGradient: Buffer
 
-    /// - Parameter shortSide: pixels to which the shorter side of each photograph is brought.
+    /// - Parameter shortSide: pixels to which the shorter side of each photograph is resized.
     public init(network: Network, normalization: Normalization, shortSide: Int) throws {
         self.network = network
         self.shortSide = shortSide
@@ -64,30 +26,23 @@ public final class Evaluator {
             try network.logitsGradient ?? Buffer(network.device, floatCount: batch * network.logitsStride)
     }
 
-    /// Counts how often the network is right on `set`, whose labels are indices into the network's classes.
+    /// Returns the outcome for each photograph of `set`, or of one of its parts, in the set's order.
     ///
-    /// - Parameter progress: called with the number of photographs done.
-    public func evaluate(_ set: ImageSet, workers: Int, progress: (Int) throws -> Void = { _ in }) throws
-        -> EvaluationResult
-    {
-        let (images, failures) = try images(of: set, workers: workers, progress: progress)
-        return EvaluationResult(images, classes: network.classes, failures: failures)
-    }
-
-    /// How the network does on each photograph of `set`, or of one of `count` parts of it, in the set's
-    /// order; those that could not be used are left out.
-    ///
-    /// Parts are cut between mini-batches, so that every photograph is computed as it would be without.
+    /// Photographs that cannot be read are left out and returned as failures. Parts are whole mini-batches,
+    /// so the outcomes don't depend on the number of parts.
+    /// - Parameters:
+    ///   - set: its labels are indices into the network's classes.
+    ///   - progress: called with the number of photographs done.
     public func images(
         of set: ImageSet, part: (index: Int, count: Int) = (0, 1), workers: Int,
         progress: (Int) throws -> Void = { _ in }
-    ) throws -> (images: [EvaluatedImage], failures: [ImageError]) {
+    ) throws -> (images: [Metrics.Outcome], failures: [ImageError]) {
         let batch = network.options.maximumBatch
         let batches = (set.count + batch - 1) / batch
         let first = batches * part.index / part.count * batch
         let end = min(set.count, batches * (part.index + 1) / part.count * batch)
         let files = set.subset(first..<end)
-        var images: [EvaluatedImage] = []
+        var images: [Metrics.Outcome] = []
         images.reserveCapacity(files.count)
         var failures: [ImageError] = []
         var done = 0
@@ -96,11 +51,15 @@ public final class Evaluator {
                 logits: network.logits, labels: batch.labels, weights: batch.weights,
                 gradient: unusedGradient, scale: 1, step: 0, addsToStep: false,
                 pass: Pass(batch: host.count, training: false))
-            for (row, statistics) in try loss.readRows(host.count).enumerated() where host.weights[row] > 0 {
-                images.append(
-                    EvaluatedImage(
-                        loss: statistics.loss, isTop1: statistics.top1 > 0, isTop5: statistics.top5 > 0,
-                        label: host.labels[row], predicted: Int32(statistics.predicted)))
+            let rows = try loss.readRows(host.count)
+            try network.logits.read(host.count * network.logitsStride).withUnsafeBufferPointer { logits in
+                for (slot, row) in rows.enumerated() where host.weights[slot] > 0 {
+                    let start = slot * network.logitsStride
+                    images.append(
+                        Metrics.Outcome(
+                            scores: UnsafeBufferPointer(rebasing: logits[start..<start + network.classes]),
+                            label: Int(host.labels[slot]), loss: row.loss))
+                }
             }
             failures += host.failures.map(\.error)
             done += host.count

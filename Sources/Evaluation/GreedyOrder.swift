@@ -1,20 +1,22 @@
-/// Views in the order in which each next one helps most: by top-1, then by loss.
+/// Orders views so that each next one improves the mean most: by top-1 accuracy, then by loss.
 public struct GreedyOrder: Sendable {
-    /// One view more.
+    /// Describes one added view.
     public struct Step: Sendable {
         public let source: Int
-        /// With all views so far.
+        /// The metrics of the mean of all views so far.
         public let metrics: Metrics
-        /// What this view has added to top-1; nil for the first.
+        /// This view's gain in top-1 accuracy; nil for the first.
         public let gain: PairedDifference?
-        /// With all views so far, by the device's time alone; nil where it is not known.
+        /// Throughput of all views so far by device time; nil if unknown.
         public let imagesPerSecond: Double?
     }
 
     public let steps: [Step]
 
-    /// Every view in turn, with the share that a view of its model has in the table's last row, but those of
-    /// models whose weight is 0. What is left is tried side by side in one pass over the photographs.
+    /// Orders the views of all models whose weight is above 0.
+    ///
+    /// A view has the share that views of its model have in the table's final row. Each step makes one pass
+    /// over the photographs for all remaining candidates.
     public init(_ table: ViewTable) {
         let posteriors = table.posteriors
         let shares = Dictionary(
@@ -29,15 +31,15 @@ public struct GreedyOrder: Sendable {
         var steps: [Step] = []
         while !left.isEmpty {
             let scores = GreedyOrder.scores(posteriors, chosen: members(chosen), candidates: members(left))
-            // Of equal candidates the first.
+            // The first of equal candidates wins.
             let best = scores.indices.dropFirst().reduce(0) { best, next in
                 (scores[next].right, -scores[next].loss) > (scores[best].right, -scores[best].loss)
                     ? next : best
             }
             chosen.append(left.remove(at: best))
             var isRight = [Bool](repeating: false, count: posteriors.files.count)
-            let metrics = posteriors.metrics([Posteriors.Mixture(members(chosen))]) { file, _, verdict in
-                isRight[file] = verdict.isRight
+            let metrics = posteriors.metrics([Posteriors.Mixture(members(chosen))]) { file, _, outcome in
+                isRight[file] = outcome.isRight
             }[0]
             steps.append(
                 Step(
@@ -49,8 +51,7 @@ public struct GreedyOrder: Sendable {
         self.steps = steps
     }
 
-    /// For each candidate the right answers and the sum of losses of the mean that it and the chosen ones
-    /// make.
+    /// Returns each candidate's right answers and sum of losses when averaged with the chosen views.
     private static func scores(
         _ posteriors: Posteriors, chosen: [(source: Int, weight: Double)],
         candidates: [(source: Int, weight: Double)]
@@ -58,8 +59,7 @@ public struct GreedyOrder: Sendable {
         let classes = posteriors.classes.count
         let sum = chosen.reduce(0) { $0 + $1.weight }
         var scores = candidates.map { _ in (right: 0, loss: 0.0) }
-        // Not arrays: their checks at each element would keep these loops, in which all the time goes, from
-        // running on vectors.
+        // Arrays check bounds at each element, which keeps these hot loops from being vectorised.
         let base = UnsafeMutableBufferPointer<Float>.allocate(capacity: classes)
         let mean = UnsafeMutableBufferPointer<Float>.allocate(capacity: classes)
         defer {
@@ -80,9 +80,9 @@ public struct GreedyOrder: Sendable {
                     let own = UnsafeBufferPointer(rebasing: values[source * classes..<(source + 1) * classes])
                     let (old, new) = (Float(1 / (sum + weight)), Float(weight / (sum + weight)))
                     for index in 0..<classes { mean[index] = old * base[index] + new * own[index] }
-                    let verdict = Metrics.verdict(UnsafeBufferPointer(mean), label: label)
-                    scores[place].right += verdict.isRight ? 1 : 0
-                    scores[place].loss += verdict.loss
+                    let outcome = Metrics.Outcome(posteriors: UnsafeBufferPointer(mean), label: label)
+                    scores[place].right += outcome.isRight ? 1 : 0
+                    scores[place].loss += outcome.loss
                 }
             }
         }

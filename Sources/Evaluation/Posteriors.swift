@@ -1,15 +1,16 @@
 import Basics
 import Foundation
 
-/// What several models, each in several views, think of the same photographs: mixed at will without running
-/// anything again.
+/// Holds the posteriors of several models, each in several views, for the same photographs.
+///
+/// Any weighted mean of them can be computed without running the models again.
 public struct Posteriors: Sendable {
-    /// One view of one model.
+    /// Describes one view of one model.
     public struct Source: Sendable, Equatable {
         /// Index into `models`.
         public let model: Int
         public let view: View
-        /// Spent on the device for all photographs, reading them left out; 0 where it is not known.
+        /// Device time for all photographs in seconds, without reading; 0 if unknown.
         public var seconds: Double
 
         public init(model: Int, view: View, seconds: Double = 0) {
@@ -19,13 +20,13 @@ public struct Posteriors: Sendable {
         }
     }
 
-    /// Some sources with their shares of a mean, which add up to 1.
+    /// Lists the sources of a mean with their shares, which add up to 1.
     public struct Mixture: Sendable, Equatable {
         public let members: [(source: Int, share: Double)]
 
-        /// - Parameter members: weights of any size.
+        /// - Parameter members: weights above 0, in any unit.
         init(_ members: [(source: Int, weight: Double)]) {
-            // By the largest first: weights that are very large must not overflow.
+            // Dividing by the largest weight first avoids overflow.
             let largest = members.map(\.weight).max() ?? 1
             let total = members.reduce(0) { $0 + $1.weight / largest }
             self.members = members.map { ($0.source, $0.weight / largest / total) }
@@ -34,30 +35,30 @@ public struct Posteriors: Sendable {
         public static func == (a: Mixture, b: Mixture) -> Bool { a.members.elementsEqual(b.members, by: ==) }
     }
 
-    /// As they were named on the command line.
+    /// The models' names, such as their checkpoints' paths.
     public let models: [String]
-    /// The classes that any model knows, in the order of the first that does; a model that does not know a
-    /// class gives it 0.
+    /// The classes that at least one model knows, in the order in which the models list them. A model's
+    /// posterior of a class that it does not know is 0.
     public let classes: [String]
     public let files: [String]
-    /// For each file an index into `classes`.
+    /// Each file's index into `classes`.
     public let labels: [Int]
     public let sources: [Source]
-    /// For each model the classes that it does not know.
+    /// The classes that each model does not know.
     public let unknownClasses: [[String]]
-    /// What was wrong with photographs that could not be used.
+    /// Descriptions of the photographs that could not be used.
     public let leftOut: [String]
-    /// `[files][sources][classes]`: what is looked at together lies together.
+    /// `[files][sources][classes]`
     private let values: SpooledFloats
 
-    /// - Precondition: a value for each file, source and class.
+    /// - Precondition: one value for each file, source and class.
     init(
         models: [String], classes: [String], files: [String], labels: [Int], sources: [Source],
         unknownClasses: [[String]], leftOut: [String], values: SpooledFloats
     ) {
         precondition(
             values.count == files.count * sources.count * classes.count,
-            "a number for each file, source and class")
+            "expected one value for each file, source and class")
         self.models = models
         self.classes = classes
         self.files = files
@@ -68,13 +69,13 @@ public struct Posteriors: Sendable {
         self.values = values
     }
 
-    /// All names of several lists, each once, in the order in which they first come.
+    /// Returns the names of several lists without repetition, in order of first appearance.
     public static func union(_ lists: [[String]]) -> [String] {
         var seen = Set<String>()
         return lists.flatMap { $0 }.filter { seen.insert($0).inserted }
     }
 
-    /// Brings a model's posteriors to the places that their classes have in a longer list.
+    /// Maps a model's posteriors to a longer list of classes.
     struct ClassPlaces {
         private let places: [Int]
         private let count: Int
@@ -85,8 +86,9 @@ public struct Posteriors: Sendable {
             count = all.count
         }
 
-        /// A value for each class of the longer list, 0 where `values`, one for each of the model's own, has
-        /// none.
+        /// Returns a value for each class of the longer list; 0 for classes that the model does not know.
+        ///
+        /// - Parameter values: one for each of the model's classes.
         func spread(_ values: some Collection<Float>) -> [Float] {
             var result = [Float](repeating: 0, count: count)
             for (place, value) in zip(places, values) { result[place] = value }
@@ -96,12 +98,12 @@ public struct Posteriors: Sendable {
 
     // MARK: - Means
 
-    /// The views of each model with equal shares of its weight.
+    /// Returns a mixture in which the views of each model share its weight equally.
     ///
-    /// - Parameter weights: of the models; equal unless given.
+    /// - Parameter weights: the models' weights; nil for equal weights.
     public func mixture(_ sources: [Int], weights: [Double]? = nil) -> Mixture {
         let counts = Dictionary(sources.map { (self.sources[$0].model, 1) }, uniquingKeysWith: +)
-        // What has no weight is no member: it adds nothing, and costs nothing.
+        // Members without weight would only cost time.
         return Mixture(
             sources.map { index in
                 let model = self.sources[index].model
@@ -109,7 +111,7 @@ public struct Posteriors: Sendable {
             }.filter { $0.1 > 0 })
     }
 
-    /// Calls `body` with all that is known of one photograph, `[sources][classes]`.
+    /// Calls `body` with the posteriors of one photograph, `[sources][classes]`.
     func withValues<Result>(of file: Int, _ body: (UnsafeBufferPointer<Float>) throws -> Result) rethrows
         -> Result
     {
@@ -117,12 +119,12 @@ public struct Posteriors: Sendable {
         return try values.withValues(file * count..<(file + 1) * count, body)
     }
 
-    /// What one source says of one photograph, a value for each class.
+    /// Returns one source's posteriors of one photograph, one for each class.
     public func values(of file: Int, source: Int) -> [Float] {
         withValues(of: file) { Array($0[source * classes.count..<(source + 1) * classes.count]) }
     }
 
-    /// Σ share · posterior for one photograph, a value for each class.
+    /// Returns Σ share · posterior for one photograph, one value for each class.
     public func mean(_ mixture: Mixture, of file: Int) -> [Float] {
         withValues(of: file) { values in
             var sums = [Double](repeating: 0, count: classes.count)
@@ -143,12 +145,12 @@ public struct Posteriors: Sendable {
         }
     }
 
-    /// How the means of several mixtures do, in one pass over the photographs.
+    /// Returns the metrics of several mixtures' means, in one pass over the photographs.
     ///
-    /// - Parameter verdict: called for each photograph and mixture.
+    /// - Parameter outcome: called for each photograph and mixture.
     public func metrics(
         _ mixtures: [Mixture],
-        verdict: (_ file: Int, _ mixture: Int, Metrics.Verdict) -> Void = { _, _, _ in }
+        outcome: (_ file: Int, _ mixture: Int, Metrics.Outcome) -> Void = { _, _, _ in }
     ) -> [Metrics] {
         var metrics = mixtures.map { _ in Metrics(classes: classes.count) }
         var sums = [Double](repeating: 0, count: classes.count)
@@ -159,36 +161,37 @@ public struct Posteriors: Sendable {
                     for place in sums.indices { sums[place] = 0 }
                     Posteriors.add(mixture, values, to: &sums)
                     for place in sums.indices { mean[place] = Float(sums[place]) }
-                    verdict(
-                        file, index, mean.withUnsafeBufferPointer { metrics[index].count($0, label: label) })
+                    let own = mean.withUnsafeBufferPointer { Metrics.Outcome(posteriors: $0, label: label) }
+                    metrics[index].count(own)
+                    outcome(file, index, own)
                 }
             }
         }
         return metrics
     }
 
-    /// How one mixture does.
+    /// Returns the metrics of one mixture's mean.
     public func metrics(_ mixture: Mixture) -> Metrics { metrics([mixture])[0] }
 
     // MARK: - Files
 
-    /// The file beside the array that says what its axes are.
+    /// Returns the path of the file that describes an array's axes.
     public static func sidecar(_ path: String) -> String { path + ".json" }
 
-    /// Writes `[sources][files][classes]` in NumPy's format, and beside it the names of all three axes, the
-    /// labels and the views.
+    /// Writes `[sources][files][classes]` in NumPy's format, and a JSON file beside it with the names along
+    /// all three axes, the labels and the views.
     ///
-    /// - Throws: `FileError`; both files are then as they were before.
+    /// - Throws: `FileError`; existing files are then unchanged.
     public func write(_ path: String) throws {
         func forEachRow(_ body: ([Float]) throws -> Void) rethrows {
             for source in sources.indices {
                 for file in files.indices { try body(values(of: file, source: source)) }
             }
         }
-        // Of the array's bits, so that a sidecar is never taken for another array's.
-        var checksum = Checksum()
-        forEachRow { checksum.add($0) }
-        // The names are on the disk, under another name, before the array takes its place.
+        // The checksum of the array's bits ties the JSON file to this array.
+        var checksum = FNVHash()
+        forEachRow { Posteriors.add($0, to: &checksum) }
+        // The names are on the disk under a temporary name before the array is renamed.
         try AtomicFile.write(Posteriors.sidecar(path)) { output in
             try output.write(Array((names(checksum).text + "\n").utf8))
             try output.synchronize()
@@ -198,41 +201,23 @@ public struct Posteriors: Sendable {
         }
     }
 
-    private struct Checksum {
-        private var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-
-        mutating func add(_ values: [Float]) {
-            for value in values { hash = (hash ^ UInt64(value.bitPattern)) &* 0x0000_0100_0000_01B3 }
-        }
-
-        var text: String { String(hash, radix: 16) }
+    private static func add(_ values: [Float], to checksum: inout FNVHash) {
+        for value in values { checksum.add(UInt64(value.bitPattern)) }
     }
 
-    private func names(_ checksum: Checksum) -> JSON {
-        let strings = { (list: [String]) in JSON.array(list.map { .string($0) }) }
-        return .object([
-            .init("models", strings(models)), .init("classes", strings(classes)),
-            .init("files", strings(files)), .init("labels", .array(labels.map { .integer($0) })),
-            .init("checksum", .string(checksum.text)),
-            .init(
-                "sources",
-                .array(
-                    sources.map {
-                        .object([
-                            .init("model", .integer($0.model)),
-                            .init("short_side", .integer($0.view.shortSide)),
-                            .init("dense", .bool($0.view.isDense)),
-                            .init("mirrored", .bool($0.view.isMirrored)),
-                            .init("seconds", .number($0.seconds)),
-                        ])
-                    })), .init("unknown_classes", .array(unknownClasses.map(strings))),
-            .init("left_out", strings(leftOut)),
-        ])
+    private func names(_ checksum: FNVHash) -> JSON {
+        [
+            "models": models, "classes": classes, "files": files, "labels": labels,
+            "checksum": String(checksum.value, radix: 16),
+            "sources": sources.map { source -> JSON in
+                ["model": source.model] + source.view.json + ["seconds": source.seconds]
+            }, "unknown_classes": unknownClasses, "left_out": leftOut,
+        ]
     }
 
-    /// Reads what `write` wrote.
+    /// Reads the files that `write` has written.
     ///
-    /// - Parameter names: the file that says what the axes are; the one beside the array unless given.
+    /// - Parameter names: the file that describes the axes; the one beside the array by default.
     /// - Throws: `FileError`.
     public static func read(_ path: String, names: String? = nil) throws -> Posteriors {
         let array = try NPYFile(path)
@@ -240,13 +225,13 @@ public struct Posteriors: Sendable {
         guard let bytes = FileManager.default.contents(atPath: name) else {
             throw FileError(
                 path: name, found: "no such file",
-                expected: "the names of classes and files, which --save-posteriors puts beside \(path)",
+                expected: "the names of classes and files, which were written beside \(path)",
                 remedy: "Copy both files together")
         }
         func wrong(_ found: String) -> FileError {
             FileError(
                 path: name, found: found,
-                expected: "what --save-posteriors wrote beside an array of shape \(array.shape)",
+                expected: "the names that were written beside an array of shape \(array.shape)",
                 remedy: "Copy both files together, or write them again")
         }
         let head: JSON
@@ -280,9 +265,8 @@ public struct Posteriors: Sendable {
                 default: 0
                 }
             guard seconds.isFinite, seconds >= 0 else { return nil }
-            return Source(
-                model: model, view: View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored),
-                seconds: seconds)
+            let view = View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored)
+            return Source(model: model, view: view, seconds: seconds)
         }
         guard array.shape == [sources.count, files.count, classes.count] else {
             throw wrong("\(sources.count) sources, \(files.count) files and \(classes.count) classes")
@@ -306,17 +290,17 @@ public struct Posteriors: Sendable {
             throw wrong("'unknown_classes' of \(unknownClasses.count) models")
         }
         let (rows, row) = (sources.count * files.count, classes.count)
-        // In pieces, since the array may be more than memory holds.
-        var checksum = Checksum()
+        // The array may be larger than memory, so it is read in pieces.
+        var checksum = FNVHash()
         let some = max(1, (1 << 20) / row)
         for first in stride(from: 0, to: rows, by: some) {
             let piece = try array.values(first * row..<min(rows, first + some) * row)
             guard piece.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else {
                 throw wrong("an array of numbers that are no posteriors")
             }
-            checksum.add(piece)
+            add(piece, to: &checksum)
         }
-        guard case .string(let kept)? = head["checksum"], kept == checksum.text else {
+        guard case .string(let kept)? = head["checksum"], kept == String(checksum.value, radix: 16) else {
             throw wrong("the names of another array")
         }
         let values = try SpooledFloats { append in
@@ -332,15 +316,15 @@ public struct Posteriors: Sendable {
             unknownClasses: unknownClasses, leftOut: leftOut, values: values)
     }
 
-    /// Puts several tables of the same photographs together; classes are matched by name.
+    /// Joins several tables of the same photographs; classes are matched by name.
     ///
-    /// - Parameter names: of the tables, for errors.
-    /// - Throws: `EvaluationError` where their photographs or labels differ.
+    /// - Parameter names: the tables' names for errors.
+    /// - Throws: `EvaluationError` if their photographs or labels differ.
     public static func joined(_ tables: [Posteriors], names: [String]) throws -> Posteriors {
         guard let first = tables.first else { throw EvaluationError("no posteriors were given") }
         if tables.count == 1 { return first }
         let classes = union(tables.map(\.classes))
-        // The labels of the first table are right as they are: its classes come first.
+        // The first table's classes come first, so its labels stay valid.
         let labels = first.labels.map { classes[$0] }
         for (table, name) in zip(tables, names).dropFirst() {
             guard table.files == first.files else {
@@ -351,14 +335,14 @@ public struct Posteriors: Sendable {
                     place < table.files.count ? table.files[place] : "nothing more"
                 }
                 throw EvaluationError(
-                    "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and not \(file(first)); "
-                        + "evaluate both on the same ones")
+                    "\(name): other photographs than \(names[0]): file \(place + 1) is \(file(table)) and "
+                        + "not \(file(first)); evaluate both on the same photographs")
             }
             if let place = table.labels.indices.first(where: { table.classes[table.labels[$0]] != labels[$0] }
             ) {
                 throw EvaluationError(
-                    "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), in \(names[0]) \(labels[place])"
-                )
+                    "\(name): \(table.files[place]) is labelled \(table.classes[table.labels[place]]), "
+                        + "in \(names[0]) \(labels[place])")
             }
         }
         let places = tables.map { ClassPlaces(of: $0.classes, in: classes) }

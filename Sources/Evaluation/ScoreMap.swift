@@ -1,22 +1,23 @@
 import Foundation
 import Photographs
 
-/// One class's posterior in each window of a photograph.
+/// Holds one class's posterior in each window of a photograph.
 public struct ScoreMap: Sendable {
-    /// In rows, `[height][width]`.
+    /// `[height][width]`
     let values: [Float]
     let height: Int
     let width: Int
-    /// Pixels of a window, and from one to the next.
+    /// Size of a window and distance between windows, in pixels.
     let windowHeight: Double
     let windowWidth: Double
     let stride: Double
-    /// Of the photograph.
+    /// Size of the photograph.
     let pixelHeight: Int
     let pixelWidth: Int
 
-    /// The posterior at a place of the photograph, both in parts of its sides: between the windows' centres
-    /// straight lines, outside the nearest.
+    /// Returns the posterior at a place of the photograph, given in parts of its sides.
+    ///
+    /// Interpolates linearly between the windows' centres; outside them the nearest window's value holds.
     func value(x: Double, y: Double) -> Double {
         let column = min(max((x * Double(pixelWidth) - windowWidth / 2) / stride, 0), Double(width - 1))
         let row = min(max((y * Double(pixelHeight) - windowHeight / 2) / stride, 0), Double(height - 1))
@@ -28,19 +29,19 @@ public struct ScoreMap: Sendable {
             + (at(bottom, left) * (1 - u) + at(bottom, right) * u) * v
     }
 
-    /// The mean of several maps of one photograph, laid over it, with a scale below.
+    /// Returns the mean of several maps of one photograph laid over it, with a colour scale below.
     ///
-    /// - Throws: `ImageError` where the file cannot be read.
+    /// - Throws: `ImageError` if the file cannot be read.
     public static func overlay(_ maps: [ScoreMap], photograph path: String) throws -> DecodedImage {
-        // Large enough to be seen, and as sharp as what the models saw.
+        // As sharp as what the models saw, but at least 256 pixels.
         let side = max(maps.map { min($0.pixelWidth, $0.pixelHeight) }.max() ?? 0, 256)
         return withScale(overlay(maps, on: try loadImage(path: path, shortSide: side)))
     }
 
-    /// Rows of pixels that the scale takes.
+    /// Height of the colour scale in pixels.
     static let scaleHeight = 24
 
-    /// A picture with the colours from 0 to 1 in a bar below it.
+    /// Returns a picture with a bar below it that shows the colours from 0 to 1.
     static func withScale(_ picture: DecodedImage) -> DecodedImage {
         let (width, height) = (picture.width, picture.height + scaleHeight)
         var pixels = picture.pixels + [UInt8](repeating: 255, count: 3 * width * scaleHeight)
@@ -70,8 +71,7 @@ public struct ScoreMap: Sendable {
         return DecodedImage(width: width, height: height, pixels: pixels)
     }
 
-    /// The mean of several maps of one photograph, laid over it: grey where the posterior is 0, red where it
-    /// is 1.
+    /// Returns a grey copy of the photograph, tinted with `heat` of the mean of several maps.
     static func overlay(_ maps: [ScoreMap], on photograph: DecodedImage) -> DecodedImage {
         var pixels = photograph.pixels
         for y in 0..<photograph.height {
@@ -96,7 +96,7 @@ public struct ScoreMap: Sendable {
         return DecodedImage(width: photograph.width, height: photograph.height, pixels: pixels)
     }
 
-    /// Dark blue, through green and yellow, to red.
+    /// Returns the colour of a score: dark blue for 0, through green and yellow, to red for 1.
     static func heat(_ score: Double) -> [Double] {
         let stops: [[Double]] = [
             [0.1, 0.1, 0.3], [0.1, 0.4, 0.7], [0.2, 0.75, 0.4], [0.95, 0.85, 0.2], [0.9, 0.15, 0.1],

@@ -1,10 +1,11 @@
+import Basics
 import NeuralNet
 
-/// One way in which a model looks at a photograph.
+/// Describes one way in which a model looks at a photograph.
 public struct View: Hashable, Sendable, CustomStringConvertible {
-    /// Pixels to which the photograph's shorter side is brought.
+    /// Pixels to which the photograph's shorter side is resized.
     public let shortSide: Int
-    /// Whether every window of the whole photograph is scored; else the crop in the middle alone.
+    /// Whether every window of the whole photograph is scored, not only the central crop.
     public let isDense: Bool
     public let isMirrored: Bool
 
@@ -19,14 +20,14 @@ public struct View: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Which views of a photograph are asked for.
+/// Selects the views of a photograph.
 public struct ViewOptions: Sendable, Equatable {
     public var isDense: Bool
-    /// Whether each view is taken of the mirror image too.
+    /// Whether each view is also taken of the mirror image.
     public var mirrors: Bool
-    /// Short sides, in place of the model's own and, where views are dense, 7/8 and 9/8 of it.
+    /// Short sides; nil for the model's own and, if views are dense, 7/8 and 9/8 of it.
     public var scales: [Int]?
-    /// How the windows of a dense view become one.
+    /// How the windows of a dense view are averaged.
     public var averaging: DenseNetwork.Averaging
 
     public init(
@@ -39,23 +40,19 @@ public struct ViewOptions: Sendable, Equatable {
         self.averaging = averaging
     }
 
-    /// The views of a model that was trained on photographs of this short side: the plain crop first where
-    /// views are dense.
+    /// Returns the views for a model; the central crop comes first if views are dense.
     ///
-    /// - Parameter smallest: the shortest side that a view may have. Default scales below it are left out.
-    /// - Throws: `EvaluationError` where a scale that was asked for is below it.
+    /// - Parameters:
+    ///   - own: the short side that the model was trained with.
+    ///   - smallest: the smallest short side allowed; smaller default scales are left out.
+    /// - Throws: `EvaluationError` if one of `scales` is smaller.
     public func views(shortSide own: Int, smallest: Int, model: String) throws -> [View] {
         let usual = isDense ? [(own * 7 + 4) / 8, own, (own * 9 + 4) / 8] : [own]
         let wanted = scales ?? usual.filter { $0 >= smallest }
         if let scale = wanted.first(where: { $0 < smallest }) {
-            throw EvaluationError(
-                isDense
-                    ? "--scales \(scale): a view of \(scale) pixels is smaller than the first window of \(model), which needs \(smallest)"
-                    : "--scales \(scale): smaller than the crop of \(model), which has \(smallest) pixels; a larger one, or --dense for a "
-                        + "smaller window")
+            throw View(shortSide: scale, isDense: isDense).tooSmall(model: model, smallest: smallest)
         }
-        // Beside dense views the plain crop is what they are compared with; among other crops it counts only
-        // where it was asked for.
+        // Dense views are compared with the central crop; crops include it only if it is one of the scales.
         var views = isDense ? [View(shortSide: own)] : []
         for scale in wanted {
             for isMirrored in mirrors ? [false, true] : [false] {
@@ -64,5 +61,17 @@ public struct ViewOptions: Sendable, Equatable {
             }
         }
         return views
+    }
+}
+
+extension View {
+    public var json: JSON { ["short_side": shortSide, "dense": isDense, "mirrored": isMirrored] }
+
+    /// Returns the error for a view that is smaller than the model's crop or first window.
+    func tooSmall(model: String, smallest: Int) -> EvaluationError {
+        EvaluationError(
+            "a view of \(shortSide) pixels is smaller than the \(isDense ? "first window" : "crop") of "
+                + "\(model), which needs \(smallest)",
+            kind: .viewTooSmall(isDense: isDense))
     }
 }

@@ -3,16 +3,15 @@ import Compute
 import Foundation
 import NeuralNet
 
-/// A model on disk: `model.safetensors`, with the names and layouts of torchvision's VGG.
+/// Reads and writes `model.safetensors`, with the names and layouts of torchvision's VGG.
 public struct Checkpoint: Sendable {
     public let path: String
     public let description: ModelDescription
-    /// Whether the file says nothing of itself and torchvision's conventions were assumed.
+    /// Whether the file has no metadata, so that torchvision's conventions were assumed.
     public let isInferred: Bool
     private let file: SafetensorsFile
 
-    /// Opens a file, a folder with `model.safetensors` in it, or a run's folder, which means its last
-    /// checkpoint.
+    /// Opens a file, a folder that contains `model.safetensors`, or the last checkpoint of a run's folder.
     ///
     /// - Throws: `FileError`
     public init(_ fileOrRun: String) throws {
@@ -47,7 +46,7 @@ public struct Checkpoint: Sendable {
             remedy: "Give a run that has finished an epoch, or a .safetensors file")
     }
 
-    /// The network of this checkpoint, with its weights.
+    /// Returns a network with this checkpoint's weights.
     public func network(options: Network.Options, device: Device) throws -> Network {
         let network = try Network(
             description.architecture, imageSize: description.imageSize, classes: description.classes.count,
@@ -56,10 +55,10 @@ public struct Checkpoint: Sendable {
         return network
     }
 
-    /// Sets a parameter where the file has it by this name and shape.
+    /// Sets a parameter if the file has a tensor of its name and shape.
     ///
-    /// - Returns: whether it did.
-    /// - Throws: `FileError` where numbers of it are not finite.
+    /// - Returns: whether the parameter was set.
+    /// - Throws: `FileError` if the tensor's numbers are not finite.
     public func loadWhereItFits(_ parameter: Parameter, into network: Network) throws -> Bool {
         guard let tensor = file.tensors[parameter.name], tensor.shape == parameter.shape else { return false }
         let values = try file.floats(parameter.name)
@@ -67,7 +66,7 @@ public struct Checkpoint: Sendable {
             throw FileError(
                 path: path, found: "'\(parameter.name)' holds \(values[place]) at place \(place)",
                 expected: "finite numbers",
-                remedy: "The run that wrote it has diverged; give an earlier checkpoint")
+                remedy: "Its run has diverged; give an earlier checkpoint")
         }
         try network.load(parameter, values)
         return true
@@ -75,7 +74,7 @@ public struct Checkpoint: Sendable {
 
     /// Sets all weights of a network.
     ///
-    /// - Throws: `FileError` where one is missing, has another shape or is not finite.
+    /// - Throws: `FileError` if a tensor is missing, has another shape or is not finite.
     public func load(into network: Network) throws {
         for parameter in network.parameters where try !loadWhereItFits(parameter, into: network) {
             let found =
@@ -88,12 +87,12 @@ public struct Checkpoint: Sendable {
         }
     }
 
-    /// A network that is not to be kept: numbers of this parameter are not finite.
+    /// Reports that a parameter's numbers are not finite, so that the network was not written.
     public struct NotFinite: Error { public let parameter: String }
 
-    /// Writes a network's weights, whole or not at all; the same weights and description give the same bytes.
+    /// Writes a network's weights, completely or not at all. Equal weights and descriptions give equal bytes.
     ///
-    /// - Throws: `NotFinite`, and `FileError` where the file cannot be written.
+    /// - Throws: `NotFinite`, or `FileError` if the file cannot be written.
     public static func write(_ network: Network, _ description: ModelDescription, to path: String) throws {
         let parameters = Dictionary(uniqueKeysWithValues: network.parameters.map { ($0.name, $0) })
         try SafetensorsFile.write(path, shapes: parameters.mapValues(\.shape), metadata: description.metadata)

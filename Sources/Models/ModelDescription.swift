@@ -2,16 +2,16 @@ import Basics
 import Foundation
 import NeuralNet
 
-/// What a checkpoint says of its model besides the weights: all that is needed to use it on new photographs.
+/// Describes a checkpoint's model apart from its weights: what new photographs require.
 public struct ModelDescription: Sendable, Equatable {
     public var architecture: Architecture
     public var classes: [String]
     /// Side of the network's square input in pixels.
     public var imageSize: Int
-    /// Pixels to which a photograph's shorter side is brought before the crop is taken.
+    /// Pixels to which a photograph's shorter side is resized before it is cropped.
     public var shortSide: Int
     public var normalization: Normalization
-    /// Epochs and steps done.
+    /// Completed epochs and steps.
     public var epoch: Int
     public var step: Int
     public var seed: UInt64
@@ -30,23 +30,22 @@ public struct ModelDescription: Sendable, Equatable {
         self.seed = seed
     }
 
-    /// 8/7 of the crop, as 256 is to 224: the shorter side where nothing else is asked for.
+    /// Returns the default short side: 8/7 of the crop, as 256 is to 224.
     public static func usualShortSide(imageSize: Int) -> Int { (imageSize * 8 + 3) / 7 }
 
-    /// The metadata of `model.safetensors`: nothing of time, host or device, so equal runs give equal bytes.
+    /// The metadata of `model.safetensors`; without time, host or device, so equal runs give equal bytes.
     var metadata: [String: String] {
-        func list(_ values: [Float]) -> String { JSON.array(values.map { .float($0) }).text }
         return [
-            "model": architecture.description, "classes": JSON.array(classes.map { .string($0) }).text,
+            "model": architecture.description, "classes": classes.json.text,
             "image_size": "\(imageSize)", "short_side": "\(shortSide)",
-            "mean": list(normalization.mean), "deviation": list(normalization.deviation),
+            "mean": normalization.mean.json.text, "deviation": normalization.deviation.json.text,
             "epoch": "\(epoch)", "step": "\(step)", "seed": "\(seed)",
         ]
     }
 
     private static let imageSizes = 1...16_384
 
-    /// Reads the metadata, or, where a file has none, what its tensors tell.
+    /// Reads the metadata; if the file has none, infers the model from the tensors.
     init(_ file: SafetensorsFile) throws {
         guard file.metadata["model"] != nil else {
             self = try ModelDescription(inferring: file)
@@ -108,14 +107,15 @@ public struct ModelDescription: Sendable, Equatable {
         self.seed = seed
     }
 
-    /// A state of torchvision's VGG has no metadata. Its names and shapes tell the layers; the rest is
-    /// torchvision's: 224 pixels cut from a shorter side of 256, ImageNet's mean and deviation, classes by
-    /// number.
+    /// Infers the layers of a torchvision VGG, which has no metadata, from the tensors' names and shapes.
+    ///
+    /// The rest are torchvision's conventions: the short side is 8/7 of the crop, ImageNet's mean and
+    /// deviation, and numbered classes.
     private init(inferring file: SafetensorsFile) throws {
         let foreign = FileError(
             path: file.path,
-            found:
-                "neither metadata of `trainer train` nor the names of torchvision's VGG (features.0.weight, classifier.0.weight …)",
+            found: "neither metadata of `trainer train` nor the names of torchvision's VGG "
+                + "(features.0.weight, classifier.0.weight …)",
             expected: "a checkpoint of this program, or a torchvision VGG without batch normalisation",
             remedy: "Save the model as safetensors with torchvision's names")
         func indices(_ prefix: String) -> [Int] {
@@ -132,7 +132,7 @@ public struct ModelDescription: Sendable, Equatable {
             else { throw foreign }
             tokens.append("\(shape[0])")
             // Convolution and ReLU are two modules; a third before the next convolution is a pooling. VGG
-            // ends with one.
+            // ends with a pooling.
             let gap = place + 1 < features.count ? features[place + 1] - index : 3
             guard gap == 2 || gap == 3 else { throw foreign }
             if gap == 3 { tokens.append("M") }
@@ -144,8 +144,8 @@ public struct ModelDescription: Sendable, Equatable {
         else { throw foreign }
         tokens += shapes.dropLast().map { "F\($0[0])" }
         do { architecture = try Architecture(parsing: tokens.joined(separator: ",")) } catch { throw foreign }
-        // A tensor without elements may claim sizes near the largest integer, so nothing is multiplied before
-        // it is bounded.
+        // The sizes of an empty tensor may be close to the largest integer, so each is bounded before they
+        // are multiplied.
         let channels = file.tensors["features.\(features[features.count - 1]).weight"]?.shape[0] ?? 1
         let side = Int(Double(shapes[0][1] / channels).squareRoot().rounded())
         guard side >= 1, side <= ModelDescription.imageSizes.upperBound / architecture.smallestImage,

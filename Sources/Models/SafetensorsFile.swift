@@ -1,21 +1,20 @@
 import Basics
 import Foundation
 
-/// A file in the safetensors format: named tensors and a few strings, readable by PyTorch's
-/// `safetensors.torch.load_file`.
+/// Reads and writes the safetensors format: named tensors and a few strings.
 ///
-/// The format: a header's length as 8 bytes, little-endian; the header as JSON; then the tensors' bytes,
-/// little-endian, row-major. Opening a file reads and checks the header alone; a tensor is read from the disk
-/// when it is asked for, so that no more than one need be in memory.
+/// The format: the header's length as 8 bytes, little-endian; the header as JSON; then the tensors' bytes,
+/// little-endian, row-major. Opening a file reads and checks only the header. A tensor is read when it is
+/// requested, so memory holds one at a time.
 public final class SafetensorsFile: Sendable {
-    /// What the header says of a tensor.
+    /// Describes a tensor's entry in the header.
     public struct Tensor: Equatable, Sendable {
-        /// The type of an element, by the format's name: `F32`, `BF16`, …
+        /// The element type by its name in the format: `F32`, `BF16`, …
         public let type: String
         public let shape: [Int]
         /// The number of elements.
         public let count: Int
-        /// Where its bytes lie in the file.
+        /// The place of its bytes in the file.
         let bytes: Range<Int>
     }
 
@@ -27,20 +26,20 @@ public final class SafetensorsFile: Sendable {
 
     /// The types that `floats` converts.
     private static let readableTypes = ["F32", "F16", "BF16", "F64"]
-    /// Bytes an element, of all types whose size is known here. Tensors of other types may be in a file,
-    /// unread.
+    /// Bytes per element. A file may contain tensors of other types, which are not read.
     private static let sizes = [
         "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E5M2": 1, "F8_E4M3": 1, "I64": 8, "I32": 4, "I16": 2,
         "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8,
     ]
-    /// The format's own limit: a longer header is not one.
+    /// The format's limit for the header in bytes.
     private static let longestHeader = 100_000_000
     private static let notWhole =
         "It is damaged, cut short, or not a safetensors file: fetch or write it again"
 
-    /// Opens a file and checks its header: every byte behind it must belong to exactly one tensor, as many as
-    /// its shape and type say.
+    /// Opens a file and checks its header.
     ///
+    /// Every byte after the header must belong to exactly one tensor, and each tensor's size must match its
+    /// shape and type.
     /// - Throws: `FileError`.
     public static func read(_ path: String) throws -> SafetensorsFile { try SafetensorsFile(path) }
 
@@ -67,7 +66,7 @@ public final class SafetensorsFile: Sendable {
         var header = [UInt8](repeating: 0, count: Int(length))
         try header.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
 
-        // Only spaces may pad a header, and only at its end.
+        // A header may be padded only with spaces at its end.
         guard header.first == UInt8(ascii: "{") else {
             throw damaged("the header does not begin with {", "a JSON object")
         }
@@ -126,7 +125,7 @@ public final class SafetensorsFile: Sendable {
         self.metadata = metadata
     }
 
-    /// One tensor's entry in the header.
+    /// Reads one tensor's entry in the header.
     private static func tensor(
         _ entry: JSON, dataStart: Int, dataSize: Int,
         damaged: (_ found: String, _ expected: String) -> FileError
@@ -157,8 +156,7 @@ public final class SafetensorsFile: Sendable {
                 "ends at byte \(offsets[1]) of the data",
                 "at most the \(dataSize) bytes that the file has there")
         }
-        // The sizes of a shape may multiply to more than an Int holds; a size of 0 makes the product 0
-        // whatever the others are.
+        // The product of a shape's sizes may overflow, unless one of them is 0.
         var count = shape.contains(0) ? 0 : 1
         if count != 0 {
             for size in shape {
@@ -185,8 +183,8 @@ public final class SafetensorsFile: Sendable {
 
     /// Reads a tensor, row-major; `F16`, `BF16` and `F64` become `Float`.
     ///
-    /// - Throws: `FileError` where there is no tensor of this name, or it has another type, or a finite
-    ///   `F64` is beyond `Float`.
+    /// - Throws: `FileError` if there is no tensor of this name, its type is not supported, or a finite `F64`
+    ///   exceeds `Float`.
     public func floats(_ name: String) throws -> [Float] {
         guard let tensor = tensors[name] else {
             throw FileError(
@@ -211,7 +209,7 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
-    /// Reads a tensor of another type than `F32` in pieces, so that it takes no second tensor's memory.
+    /// Converts a tensor of another type than `F32` in pieces, so that it needs no memory for a second copy.
     private func convert(_ name: String, _ tensor: Tensor, into floats: UnsafeMutableBufferPointer<Float>)
         throws
     {
@@ -250,7 +248,7 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
-    /// A number of half precision by its bits: Swift's own type is not there on every machine.
+    /// Returns the value of a half-precision number; `Float16` is not available on every machine.
     private static func float(half bits: UInt16) -> Float {
         let sign = UInt32(bits & 0x8000) << 16
         let exponent = UInt32(bits >> 10 & 0x1F)
@@ -264,15 +262,14 @@ public final class SafetensorsFile: Sendable {
 }
 
 extension SafetensorsFile {
-    /// Writes a file of `F32` tensors, whole or not at all. The same content gives the same bytes.
+    /// Writes a file of `F32` tensors, completely or not at all. Equal content gives equal bytes.
     ///
     /// - Parameters:
     ///   - shapes: the tensors by name; they are written in the order of their names' bytes.
-    ///   - provider: called once for each tensor, in the order of writing: its elements, row-major. One
-    ///     tensor at a time is in memory.
-    /// - Throws: `FileError` where the file cannot be written, a tensor's name is `__metadata__` or a
-    ///   shape has a negative size or does not match its elements; and what `provider` throws. A file that
-    ///   was there before then stays as it was.
+    ///   - provider: returns a tensor's elements, row-major; called once per tensor, in the order of writing.
+    /// - Throws: `FileError` if the file cannot be written, a tensor's name is `__metadata__`, or a shape has
+    ///   a negative size or does not match its elements; and whatever `provider` throws. An existing file is
+    ///   then unchanged.
     public static func write(
         _ path: String, shapes: [String: [Int]], metadata: [String: String] = [:],
         provider: (_ name: String) throws -> [Float]
@@ -282,16 +279,15 @@ extension SafetensorsFile {
                 path: path, found: found, expected: expected,
                 remedy: "Nothing was written; this is a mistake in the program")
         }
-        // By bytes, because the order of Swift's strings is that of Unicode's normal forms.
+        // Swift compares strings by their Unicode normal forms, so bytes are compared instead.
         func sorted<Value>(_ entries: [String: Value]) -> [(key: String, value: Value)] {
             entries.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
         }
         let names = sorted(shapes)
         var header: [JSON.Member] = []
         if !metadata.isEmpty {
-            header.append(
-                JSON.Member(
-                    "__metadata__", .object(sorted(metadata).map { JSON.Member($0.key, .string($0.value)) })))
+            let entries = sorted(metadata).map { JSON.Member($0.key, .string($0.value)) }
+            header.append(JSON.Member("__metadata__", .object(entries)))
         }
         var offset = 0
         for (name, shape) in names {
@@ -308,12 +304,7 @@ extension SafetensorsFile {
             }
             header.append(
                 JSON.Member(
-                    name,
-                    .object([
-                        JSON.Member("dtype", .string("F32")),
-                        JSON.Member("shape", .array(shape.map { .integer($0) })),
-                        JSON.Member("data_offsets", .array([.integer(offset), .integer(offset + bytes)])),
-                    ])))
+                    name, ["dtype": "F32", "shape": shape, "data_offsets": [offset, offset + bytes]]))
             offset += bytes
         }
         var head = Array(JSON.object(header).text.utf8)

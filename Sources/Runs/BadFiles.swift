@@ -3,21 +3,20 @@ import Basics
 import Foundation
 import Photographs
 
-/// The photographs of a run that could not be used: each counted once, and listed in the run's
-/// `bad-files.txt`.
+/// Lists the photographs that a run cannot use in its `bad-files.txt`, each once, and limits their number.
 package final class BadFiles {
     private let limit: BadFileLimit
     private let fileCount: Int
-    /// Nil: only the lines are kept, for rank 0 to write.
+    /// The file; nil on all ranks except the first.
     private let path: String?
     private var lines: [String] = []
     private var known: Set<String> = []
-    /// Lines that are not in the file yet; the file is made with the first one.
+    /// Number of lines that are not in the file yet.
     private var unwritten = 0
 
     /// - Parameters:
     ///   - fileCount: photographs of the whole set
-    ///   - path: of the list; one that is there is gone on with
+    ///   - path: the list's file; an existing one is continued
     package init(limit: BadFileLimit, fileCount: Int, path: String?) {
         self.limit = limit
         self.fileCount = fileCount
@@ -39,15 +38,14 @@ package final class BadFiles {
 
     /// Adds files to the list.
     ///
-    /// - Returns: those that were not on it before, a line each: the file, what was found and what to do.
-    /// - Throws: `TrainingError` where they are more than the limit now; `FileError` where the list
-    ///   cannot be written.
+    /// - Returns: a line for each new one: the file, what was found and what to do.
+    /// - Throws: `TrainingError` if the list exceeds the limit now; `FileError` if it cannot be written.
     package func record(_ errors: [ImageError]) throws -> [String] {
-        // A file's name may hold a line's end.
+        // A file's name may contain a line break.
         try record(lines: errors.map { $0.description.replacingOccurrences(of: "\n", with: "\\n") })
     }
 
-    /// Adds lines that `record` has given, here or on another rank.
+    /// Adds lines that `record` returned, here or on another rank.
     package func record(lines: [String]) throws -> [String] {
         let fresh = lines.filter { add($0) }
         guard !fresh.isEmpty else { return [] }
@@ -55,8 +53,9 @@ package final class BadFiles {
         guard self.lines.count <= limit.allowed(of: fileCount) else {
             let shown = self.lines.prefix(5).joined(separator: "\n  ")
             throw TrainingError(
-                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than --max-bad \(limit.rawValue) allows:\n  \(shown)\n"
-                    + (path.map { "The whole list is \($0); mend" } ?? "Mend")
+                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than --max-bad "
+                    + "\(limit.rawValue) allows:\n  \(shown)\n"
+                    + (path.map { "The whole list is \($0); repair" } ?? "Repair")
                     + " or remove the files, or allow more with --max-bad")
         }
         return fresh

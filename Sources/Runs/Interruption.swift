@@ -1,19 +1,18 @@
 import Foundation
 import Synchronization
 
-/// Ctrl-C and SIGTERM: the first asks the run to stop at the next good moment, a second one ends the process
-/// at once.
+/// Catches SIGINT, SIGTERM and SIGHUP: the first signal asks the run to stop after its current step, a second
+/// one ends the process at once.
 package enum Interruption {
     private static let pending = Atomic<Int32>(0)
 
-    /// The signal that asks the run to stop.
+    /// The signal that asked the run to stop; nil if there was none.
     package static var signal: Int32? {
         let number = pending.load(ordering: .relaxed)
         return number == 0 ? nil : number
     }
 
-    /// From now on signals are noted rather than deadly. A run that was started without a terminal's signals
-    /// (nohup) stays deaf to them.
+    /// Installs the handlers. Signals that were ignored at the program's start (nohup) stay ignored.
     package static func install() {
         pending.store(0, ordering: .relaxed)
         for number in [SIGINT, SIGTERM, SIGHUP] {
@@ -22,18 +21,18 @@ package enum Interruption {
             if isIgnored(action) { continue }
             action = sigaction()
             action.__sigaction_handler.sa_handler = { number in
-                // Only what a signal handler may do: an atomic and _exit.
+                // A signal handler may do no more than this.
                 if Interruption.pending.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
             }
             action.sa_flags = SA_RESTART
             sigaction(number, &action, nil)
-            // Whoever started the program may have had it blocked, and that is inherited.
+            // A blocked signal is inherited from the process that started the program.
             var set = sigset_t()
             sigemptyset(&set)
             sigaddset(&set, number)
             pthread_sigmask(SIG_UNBLOCK, &set, nil)
         }
-        // A reader of our lines who has left (a pager, head) must not end the run.
+        // The end of a pager or `head` that reads the output must not end the run.
         Foundation.signal(SIGPIPE, SIG_IGN)
     }
 
@@ -42,12 +41,12 @@ package enum Interruption {
             == unsafeBitCast(SIG_IGN, to: Int.self)
     }
 
-    package static func name(_ number: Int32) -> String {
+    fileprivate static func name(_ number: Int32) -> String {
         [SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGHUP: "SIGHUP"][number] ?? "signal \(number)"
     }
 }
 
-/// A run that was asked to stop, and has written a checkpoint to go on from.
+/// Ends a run that was asked to stop, after it has written a checkpoint.
 public struct TrainingInterrupted: Error, CustomStringConvertible, Equatable {
     public let signal: Int32
     public let step: Int
@@ -60,6 +59,6 @@ public struct TrainingInterrupted: Error, CustomStringConvertible, Equatable {
     }
 
     public var description: String {
-        "stopped by \(Interruption.name(signal)) after step \(step); go on with: trainer --resume \(run)"
+        "stopped by \(Interruption.name(signal)) after step \(step); resume with: trainer --resume \(run)"
     }
 }

@@ -2,33 +2,33 @@ import Configuration
 import Basics
 import Foundation
 
-/// A run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last` and
-/// `best`.
+/// Manages a run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last`
+/// and `best`.
 ///
-/// A checkpoint is filled under another name and renamed when all of it is on the disk: whatever is called
-/// `step-N` is whole.
+/// A checkpoint is written under another name and renamed when all of it is on the disk, so a folder `step-N`
+/// is complete.
 public final class RunFolder {
-    public let path: String
+    private let path: String
     private let lock: Int32
 
-    /// Makes the folder; an existing one is refused, a run is never overwritten.
+    /// Creates the folder. A run is never overwritten.
     ///
-    /// - Throws: `TrainingError`
-    public static func create(_ path: String) throws -> RunFolder {
+    /// - Throws: `TrainingError` if the folder exists.
+    package static func create(_ path: String) throws -> RunFolder {
         guard !FileManager.default.fileExists(atPath: path) else {
             throw TrainingError(
-                "\(path): this exists already, and a run is never overwritten; go on with it (trainer --resume \(path)), give another --out or "
-                    + "remove it")
+                "\(path): this exists already, and a run is never overwritten; resume it (trainer --resume "
+                    + "\(path)), give another --out or remove it")
         }
         try Folder.create(path + "/checkpoints")
         return try RunFolder(locking: path)
     }
 
-    /// Opens the folder of a run to go on with it, and removes what killed writes have left.
+    /// Opens the folder of a run to resume, and removes what interrupted writes left.
     ///
-    /// - Throws: `TrainingError` where there is none, or a process is at work in it; `FileError` where
-    ///   it cannot be written.
-    public static func open(_ path: String) throws -> RunFolder {
+    /// - Throws: `TrainingError` if it does not exist or another process trains in it; `FileError` if it
+    ///   cannot be written.
+    package static func open(_ path: String) throws -> RunFolder {
         try requireRun(path)
         let folder = try RunFolder(locking: path)
         for place in [path, path + "/checkpoints"]
@@ -44,7 +44,7 @@ public final class RunFolder {
     private static func requireRun(_ path: String) throws {
         guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
             throw TrainingError(
-                "\(path): no run's folder, it has no checkpoints/ in it; check the path of --resume")
+                "\(path): no run's folder, it contains no checkpoints/; check the path of --resume")
         }
     }
 
@@ -54,7 +54,7 @@ public final class RunFolder {
 
     private init(locking path: String) throws {
         self.path = path
-        // The system lets go of the lock when the process ends, however it ends.
+        // The system releases the lock when the process ends, even if it is killed.
         lock = Foundation.open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard lock >= 0 else { throw FileError.system(path + "/.lock", "opening") }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
@@ -65,16 +65,16 @@ public final class RunFolder {
 
     deinit { close(lock) }
 
-    /// The first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
+    /// Returns the first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
     public static func unused(named name: String) -> String {
         var number = 1
         while FileManager.default.fileExists(atPath: "runs/\(name)-\(number)") { number += 1 }
         return "runs/\(name)-\(number)"
     }
 
-    public var metricsPath: String { path + "/metrics.jsonl" }
-    public var badFilesPath: String { path + "/bad-files.txt" }
-    public func checkpointPath(step: Int) -> String { RunFolder.checkpointPath(path, step: step) }
+    package var metricsPath: String { path + "/metrics.jsonl" }
+    package var badFilesPath: String { path + "/bad-files.txt" }
+    package func checkpointPath(step: Int) -> String { RunFolder.checkpointPath(path, step: step) }
 
     private static func checkpointPath(_ run: String, step: Int) -> String {
         run + "/checkpoints/step-\(step)"
@@ -82,8 +82,8 @@ public final class RunFolder {
 
     // MARK: - Checkpoints
 
-    /// The steps of the run's whole checkpoints, in rising order.
-    package static func checkpointSteps(_ run: String) -> [Int] {
+    /// Returns the steps of the run's complete checkpoints, in rising order.
+    private static func checkpointSteps(_ run: String) -> [Int] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: run + "/checkpoints")) ?? []
         return names.compactMap { $0.hasPrefix("step-") ? Int($0.dropFirst(5)) : nil }.filter { step in
             TrainingState.files.allSatisfy {
@@ -92,20 +92,23 @@ public final class RunFolder {
         }.sorted()
     }
 
-    /// The newest whole checkpoint, whether or not the link `last` points at it.
+    /// Returns the path of the newest complete checkpoint, even if the link `last` does not point at it.
     ///
-    /// - Throws: `TrainingError` where there is none.
+    /// - Throws: `TrainingError` if there is none.
     package static func newestCheckpoint(_ run: String) throws -> String {
         try requireRun(run)
         guard let step = checkpointSteps(run).last else {
             throw TrainingError(
-                "\(run): no whole checkpoint to go on from; start the run again with another --out, or remove this folder first"
+                "\(run): no complete checkpoint to resume from; start the run again with another --out, or "
+                    + "remove this folder first"
             )
         }
         return checkpointPath(run, step: step)
     }
 
-    /// Fills `checkpoints/step-N` under another name and renames it when whole.
+    /// Writes `checkpoints/step-N` under another name, and renames it when it is complete.
+    ///
+    /// - Parameter body: writes the files into the folder that it is given
     package func writeCheckpoint(step: Int, _ body: (String) throws -> Void) throws {
         let temporary = path + "/checkpoints/.step-\(step).partial"
         let files = FileManager.default
@@ -128,7 +131,7 @@ public final class RunFolder {
         try AtomicFile.link(path + "/checkpoints/" + name, to: "step-\(step)")
     }
 
-    /// Removes all checkpoints but the newest `count` and the best.
+    /// Removes all checkpoints except the newest `count` and the best.
     package func prune(keep count: Int, best: Int?) throws {
         for step in RunFolder.checkpointSteps(path).dropLast(count) where step != best {
             try removeCheckpoint(step: step)
@@ -136,18 +139,15 @@ public final class RunFolder {
     }
 
     private func removeCheckpoint(step: Int) throws {
-        // Renamed first: a folder that is half removed must not look like a checkpoint.
+        // A folder that is half removed must not look like a checkpoint.
         let doomed = path + "/checkpoints/.step-\(step).removed"
         try? FileManager.default.removeItem(atPath: doomed)
         try Folder.rename(checkpointPath(step: step), to: doomed)
         try Folder.remove(doomed)
     }
-}
 
-extension RunFolder {
-    public var configurationPath: String { path + "/config.yaml" }
-
+    /// Writes the options as `config.yaml`.
     package func writeConfiguration(_ options: TrainingOptions) throws {
-        try AtomicFile.write(configurationPath, Array(TrainingConfiguration.text(options).utf8))
+        try AtomicFile.write(path + "/config.yaml", Array(TrainingConfiguration.text(options).utf8))
     }
 }

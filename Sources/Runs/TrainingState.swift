@@ -6,16 +6,15 @@ import Photographs
 import Models
 import NeuralNet
 
-/// What a run has to know beside weights and velocities to go on as if it had never stopped: `state.json` of
-/// a checkpoint.
+/// What a resumed run needs beside weights and velocities: `state.json` of a checkpoint.
 ///
-/// All randomness is counted by (seed, epoch, step), so no generator has a state to be kept.
+/// All random numbers depend on (seed, epoch, step, sample) only, so there is no generator's state to save.
 package struct TrainingState: Codable, Equatable {
-    /// The epoch that has validated best.
+    /// The epoch with the best validation.
     package struct Best: Codable, Equatable {
-        package var top1: Double
-        package var loss: Double
-        package var step: Int
+        package let top1: Double
+        package let loss: Double
+        package let step: Int
 
         package init(top1: Double, loss: Double, step: Int) {
             self.top1 = top1
@@ -24,27 +23,34 @@ package struct TrainingState: Codable, Equatable {
         }
     }
 
-    // What the run's bits depend on, fixed before step 1.
-    package var version: String
+    /// What the plateau schedule remembers.
+    package struct Plateau: Codable, Equatable, Sendable {
+        package var best: Double?
+        package var epochsSinceBest = 0
+        package var reductions = 0
+    }
+
+    // What the result depends on; fixed before step 1.
+    let version: String
     package var options: TrainingOptions
     package var device: String
     /// The photographs' fingerprint.
-    package var data: String
-    /// Of each convolution.
-    package var algorithms: [String]
-    /// The constants that fix the order in which the kernels add.
-    package var tuning: [String: Int]
+    let data: String
+    /// The algorithms of each convolution.
+    let algorithms: [String]
+    /// The constants that fix the order in which the kernels add, by their stable keys.
+    let tuning: [String: Int]
 
-    // How far it has come.
+    // The progress.
     package var step = 0
     package var validatedEpochs = 0
-    package var plateau = LearningRate.Plateau()
+    package var plateau = Plateau()
     package var best: Best?
-    /// The length of `metrics.jsonl` at this moment.
+    /// The length of `metrics.jsonl` when the state was saved.
     package var metricsByteCount = 0
     package var seconds = 0.0
 
-    /// The state of a run before its first step.
+    /// Describes a run before its first step.
     package init(
         version: String, options: TrainingOptions, device: Device, dataset: Dataset, network: Network
     ) {
@@ -58,10 +64,13 @@ package struct TrainingState: Codable, Equatable {
     }
 
     /// The files of a checkpoint.
-    package static let files = ["model.safetensors", "optimizer.safetensors", "state.json"]
+    static let files = ["model.safetensors", "optimizer.safetensors", "state.json"]
 
     // MARK: - Files
 
+    /// Reads the state of a checkpoint.
+    ///
+    /// - Throws: `TrainingError` if the file is damaged, or another version of the program has saved it.
     package static func read(_ checkpoint: String) throws -> TrainingState {
         let path = checkpoint + "/state.json"
         do {
@@ -69,16 +78,22 @@ package struct TrainingState: Codable, Equatable {
             decoder.nonConformingFloatDecodingStrategy = .convertFromString(
                 positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
             return try decoder.decode(TrainingState.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
+        } catch DecodingError.dataCorrupted {
+            throw TrainingError(
+                "\(path): not the state of a run, the file is damaged; remove \(checkpoint) to resume from "
+                    + "the checkpoint before")
+        } catch let error as CocoaError {
+            throw TrainingError("\(path): cannot be read (\(error.reason)); check its permissions")
         } catch {
             throw TrainingError(
-                "\(path): not the state of a run of this version of the program (\(error)); remove \(checkpoint) to go on from the one before"
-            )
+                "\(path): not the state of a run of this version of the program, and only the version that "
+                    + "saved it can resume it; start a new run from its weights with --init \(checkpoint)")
         }
     }
 
-    /// Whether a run of `stepsPerEpoch` can have come to this state.
+    /// Checks that a run of `stepsPerEpoch` can reach this state.
     ///
-    /// - Throws: `TrainingError` where the file has been changed by hand, or by a fault of the disk.
+    /// - Throws: `TrainingError` if the file was changed by hand or by a fault of the disk.
     package func requirePossible(stepsPerEpoch: Int, checkpoint: String) throws {
         let epochs = 0...options.epochs
         guard epochs.contains(validatedEpochs), step >= validatedEpochs * stepsPerEpoch,
@@ -86,25 +101,21 @@ package struct TrainingState: Codable, Equatable {
             metricsByteCount >= 0, best.map({ $0.step >= 0 && $0.step <= step }) ?? true
         else {
             throw TrainingError(
-                "\(checkpoint)/state.json: step \(step) after \(validatedEpochs) validated epochs of \(stepsPerEpoch) steps cannot be; "
-                    + "remove \(checkpoint) to go on from the one before")
+                "\(checkpoint)/state.json: step \(step) after \(validatedEpochs) validated epochs of "
+                    + "\(stepsPerEpoch) steps is impossible; remove \(checkpoint) to resume from the "
+                    + "checkpoint before")
         }
     }
 
     package func write(_ checkpoint: String) throws {
-        try AtomicFile.write(checkpoint + "/state.json", Array(TrainingState.encode(self)))
-    }
-
-    private static func encode(_ value: some Encodable) throws -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.nonConformingFloatEncodingStrategy = .convertToString(
             positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        return try encoder.encode(value)
+        try AtomicFile.write(checkpoint + "/state.json", Array(try encoder.encode(self)))
     }
 
-    /// The optimiser's velocities, laid out as the weights in `model.safetensors`; the bits are the device's
-    /// own.
+    /// Writes the optimiser's velocities in the layout that `model.safetensors` has for the weights.
     package static func writeVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
         let parameters = Dictionary(uniqueKeysWithValues: optimizer.parameters.map { ($0.name, $0) })
         try SafetensorsFile.write(
@@ -115,12 +126,14 @@ package struct TrainingState: Codable, Equatable {
         }
     }
 
+    /// Reads velocities that `writeVelocities` wrote.
     package static func readVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
         let file = try SafetensorsFile.read(checkpoint + "/optimizer.safetensors")
         for parameter in optimizer.parameters {
             guard file.tensors[parameter.name]?.shape == parameter.shape else {
                 throw TrainingError(
-                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove \(checkpoint)"
+                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove "
+                        + "\(checkpoint)"
                 )
             }
             try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
@@ -129,56 +142,49 @@ package struct TrainingState: Codable, Equatable {
 
     // MARK: - What must not change
 
-    /// Options that leave the result as it is.
-    private static let changeable = [
-        "data", "device", "device-memory", "out", "workers", "checkpoint-every", "keep", "max-bad", "cache",
-        "exchange", "transport", "node-size", "peer-timeout",
-    ]
-
-    /// Options that each rank may have its own of.
-    package static let ownOfRank = ["data", "device", "device-memory", "out", "workers", "cache"]
-
-    /// - Throws: `TrainingError` naming each option that would change the result, with both values.
+    /// Compares the options with those of a resumed run.
+    ///
+    /// - Throws: `TrainingError` that names each option which would change the result, with both values.
     package func requireSameOptions(_ given: TrainingOptions) throws {
-        let conflicts = TrainingOption.all.compactMap { option -> String? in
+        let conflicts = TrainingOption.all.filter { $0.effect == .result }.compactMap { option -> String? in
             let (own, other) = (option.text(options), option.text(given))
-            if own == other || TrainingState.changeable.contains(option.name) { return nil }
-            return "--\(option.name) \(other ?? "left open") (the run has \(own ?? "it left open"))"
+            if own == other { return nil }
+            return "--\(option.name) \(other ?? "without a value") (the run has \(own ?? "none"))"
         }
         guard conflicts.isEmpty else {
+            let changeable = TrainingOption.all.filter { [.conduct, .rank].contains($0.effect) }
             throw TrainingError.usage(
-                "--resume: \(conflicts.joined(separator: ", ")) would change the result; leave that out, or start a new run. "
-                    + "May change: "
-                    + TrainingState.changeable.filter { $0 != "out" }.map { "--\($0)" }.joined(
-                        separator: ", ")
-                    + " (--data to the same files in another place, --device to one of the same model)")
+                "--resume: \(conflicts.joined(separator: ", ")) would change the result; omit that, or start "
+                    + "a new run. These may change: "
+                    + changeable.map { "--\($0.name)" }.joined(separator: ", ")
+                    + " (--data to the same files in another folder, --device to one of the same model)")
         }
     }
 
-    /// - Throws: `TrainingError` naming what is not as it was when the run began.
+    /// Compares everything else that the result depends on with a resumed run.
+    ///
+    /// - Throws: `TrainingError` that names the first difference.
     package func requireSame(as now: TrainingState) throws {
         func require(_ what: String, _ then: String, _ now: String, _ remedy: String) throws {
             guard then == now else {
                 throw TrainingError(
-                    "--resume: \(what) was \(then) and is \(now) now, so the result would not be the same; \(remedy)"
+                    "--resume: \(what) was \(then) and is now \(now), which would change the result; "
+                        + "\(remedy)"
                 )
             }
         }
+        let newRun = "train a new run from this one with --init"
+        try require("the device", device, now.device, "resume on the first one, or \(newRun)")
         try require(
-            "the device", device, now.device,
-            "resume on the first one, or train a new run from this one with --init")
-        try require(
-            "the program's version", version, now.version,
-            "resume with that version, or train a new run from this one with --init")
+            "the program's version", version, now.version, "resume with that version, or \(newRun)")
         try require(
             "the photographs' fingerprint (names, classes, a sample of sizes)", data, now.data,
-            "files were added, removed or changed in \(now.options.data): restore them, or train a new run from this one with --init"
-        )
+            "files were added, removed or changed in \(now.options.data): restore them, or \(newRun)")
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","),
-            now.algorithms.joined(separator: ","), "train a new run from this one with --init")
+            now.algorithms.joined(separator: ","), newRun)
         try require(
             "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
-            Tuning.text(now.tuning, unlike: tuning), "train a new run from this one with --init")
+            Tuning.text(now.tuning, unlike: tuning), newRun)
     }
 }

@@ -3,17 +3,17 @@ import Collectives
 import Compute
 import Foundation
 
-/// Drives a butterfly: begins each bucket when the device has made it, and does its pieces of work, on a
-/// thread of its own or on the caller's.
+/// Drives a butterfly: starts each bucket when the device has computed it, and does its work on a separate
+/// thread or on the caller's.
 package final class ExchangeDriver: @unchecked Sendable {
-    /// Used by one thread alone: the driver's own, or the caller's.
+    /// Used by one thread only: the driver's own, or the caller's.
     private let butterfly: Butterfly
     private let isThreaded: Bool
-    /// Guards all below; held for moments only, so that the caller never waits for a piece of work.
+    /// Guards all properties below. No thread holds it during a piece of work.
     private let condition = NSCondition()
-    /// Buckets that the device has not made yet, in the order in which it will.
+    /// Buckets that the device has not computed yet, in its order.
     private var queued: [(bucket: Int, event: Event, prepare: @Sendable () -> Void)] = []
-    /// Buckets that are queued or under way.
+    /// Buckets that are enqueued or under way.
     private var pending: Set<Int> = []
     private var failure: (any Error)?
     private var isStopping = false
@@ -40,6 +40,7 @@ package final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
+    /// Ends the separate thread.
     package func stop() {
         condition.withLock {
             isStopping = true
@@ -48,11 +49,11 @@ package final class ExchangeDriver: @unchecked Sendable {
         while condition.withLock({ !isStopped }) { usleep(1000) }
     }
 
-    /// Seconds in which at least one bucket was under way, and those that `drain` took of the caller's time
-    /// for work.
+    /// Seconds in which at least one bucket was under way, and seconds of work that `drain` did on the
+    /// caller's thread.
     package var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
 
-    /// Adds a bucket once `event` is complete.
+    /// Exchanges a bucket once `event` is complete and `prepare` was called.
     package func queue(_ bucket: Int, _ event: Event, prepare: @escaping @Sendable () -> Void) {
         condition.withLock {
             queued.append((bucket, event, prepare))
@@ -61,9 +62,9 @@ package final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    /// Waits for each of the queued buckets in turn, and does all work that there is at each of these
-    /// moments. Nothing where a thread does it.
-    package func drain() throws {
+    /// Waits for each of the enqueued buckets in turn, and does all work that is possible then. Returns at
+    /// once if a separate thread does the work.
+    func drain() throws {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
             try next.event.wait()
@@ -73,6 +74,7 @@ package final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
+    /// Waits for a bucket's all-reduce.
     package func wait(_ bucket: Int) throws {
         var backoff = Backoff()
         while true {
@@ -85,7 +87,9 @@ package final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    /// Begins what the device has made, and does one piece of work.
+    /// Starts the buckets that the device has computed, and does one piece of work.
+    ///
+    /// - Returns: whether anything was done
     private func pump() throws -> Bool {
         var worked = false
         while let next = condition.withLock({ queued.first }), next.event.isComplete {
@@ -124,9 +128,9 @@ package final class ExchangeDriver: @unchecked Sendable {
     }
 }
 
-/// Memory of the exchange that is written before its bucket begins.
-package struct SharedPointer: @unchecked Sendable {
-    package let raw: UnsafeMutableRawPointer
+/// Memory of the exchange, which one thread at a time writes.
+struct SharedPointer: @unchecked Sendable {
+    let raw: UnsafeMutableRawPointer
 
-    package init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
+    init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
 }

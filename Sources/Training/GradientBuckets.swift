@@ -1,6 +1,6 @@
-/// How gradients are cut for the exchange: neighbours are joined, and what is large is cut.
+/// Divides gradients into the exchange's buckets: joins small neighbours, and cuts what is large.
 package struct GradientBuckets {
-    /// A range of a slab, and the places in the list of the parameters that lie in it.
+    /// A range of a slab, and the indices of the parameters in it.
     package struct Bucket {
         package let slab: Int
         package var bytes: Range<Int>
@@ -8,12 +8,14 @@ package struct GradientBuckets {
     }
 
     package private(set) var buckets: [Bucket]
-    /// For each parameter its buckets.
+    /// The indices of each parameter's buckets.
     package private(set) var ofParameter: [[Int]] = []
 
+    /// Divides gradients that follow each other in memory.
+    ///
     /// - Parameters:
-    ///   - places: where each parameter's gradient lies, one behind the other
-    ///   - first: a bucket in front of theirs, in a slab of its own
+    ///   - places: where each parameter's gradient is
+    ///   - first: a bucket before theirs, in a slab of its own
     package init(
         _ places: [(slab: Int, bytes: Range<Int>)], sizes: GradientExchange.BucketSizes, first: Bucket? = nil
     ) {
@@ -29,10 +31,8 @@ package struct GradientBuckets {
             }
             let start = buckets.count
             for piece in stride(from: bytes.lowerBound, to: bytes.upperBound, by: sizes.cut) {
-                buckets.append(
-                    Bucket(
-                        slab: slab, bytes: piece..<min(bytes.upperBound, piece + sizes.cut),
-                        parameters: [index]))
+                let end = min(bytes.upperBound, piece + sizes.cut)
+                buckets.append(Bucket(slab: slab, bytes: piece..<end, parameters: [index]))
             }
             ofParameter.append(Array(start..<buckets.count))
         }

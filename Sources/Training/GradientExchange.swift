@@ -4,49 +4,48 @@ import Compute
 import Foundation
 import NeuralNet
 
-/// The gradients of all ranks, added: begun for a layer as soon as backward has made its gradient, waited for
-/// when it is needed.
+/// Adds the gradients of all ranks (all-reduce). A layer's exchange starts when backward has computed its
+/// gradient, and is waited for when the sum is needed.
 ///
-/// Gradients lie in memory that the ranks' transport reaches. A CPU device works in it in place; from any
+/// Gradients are in memory that the ranks' transport reaches. A CPU device works in it in place; from any
 /// other device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up to
-/// 1 MiB, what is larger than 16 MiB is cut, and those of the first layers, which are made last and needed
+/// 1 MiB, and what is larger than 16 MiB is cut. Buckets of the first layers, which are ready last and needed
 /// first, overtake the others.
 ///
-/// With a CPU device, whose cores have nothing to spare, the calling thread does the exchange's work, at the
-/// layers' borders; for any other device a thread of its own does it while the device computes.
+/// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with
+/// any other device a separate thread does it while the device computes.
 public final class GradientExchange {
-    /// The own micro-batches' gradient, and once `settle` has come back all micro-batches'.
+    /// The gradients of this rank's micro-batches; after `settle` those of all micro-batches.
     public let gradients: ParameterArena
     /// The micro-batches of this rank.
     public let span: MicroBatchSpan
-    let communicator: any Communicator
     private let device: Device
     private let butterfly: Butterfly
     private let driver: ExchangeDriver
     private let trace: Trace?
-    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself where
-    /// the device works in place.
+    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself if the
+    /// device works in place.
     private let hostSlabs: [Buffer]
     private let isInPlace: Bool
     private let totals: Buffer
-    /// The first is the step's totals.
+    /// The first holds the step's totals.
     private let buckets: [GradientBuckets.Bucket]
     private let bucketsOf: [[Int]]
     private let firstParameter: Int
-    /// Parameters of each bucket whose gradients are not made yet.
+    /// The number of parameters of each bucket whose gradients are not ready yet.
     private var missing: [Int]
-    /// Where buckets are that the host has; nil for those that are the device's.
+    /// Where the buckets are mapped for the host; nil for those that belong to the device.
     private var mapped: [UnsafeMutableRawPointer?]
     private var awaited = 0.0
 
-    /// Seconds so far in which an exchange was under way, and which it took of the calling thread's time:
-    /// waiting, and work at the layers' borders.
+    /// Seconds so far in which an exchange was under way, and seconds that it took of the calling thread's
+    /// time, for waiting and for work between layers.
     public var seconds: (underWay: Double, exposed: Double) {
         let seconds = driver.seconds
         return (seconds.underWay, awaited + seconds.work)
     }
 
-    /// Bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
+    /// The bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
     public struct BucketSizes: Sendable {
         public var joined = 1 << 20
         public var cut = 16 << 20
@@ -54,31 +53,40 @@ public final class GradientExchange {
         public init() {}
     }
 
-    /// Floats in front of the first slab: the totals of a step, on a page of their own.
-    private static let totalsFloats = 1024
+    /// A step's totals in the ranks' memory. All fields are floats, because the exchange adds floats.
+    private struct SharedTotals {
+        var images: SoftmaxCrossEntropy.Totals
+        /// The number of ranks that ask to stop.
+        var stopRequests: Float
 
+        static let bucket = 0..<MemoryLayout<SharedTotals>.size.roundedUp(to: 64)
+        /// The totals have a page of their own in front of the first slab.
+        static let byteCount = 4096
+    }
+
+    /// Opens the memory that the ranks share; every rank calls it.
+    ///
     /// - Parameters:
-    ///   - parameters: those that are learnt
-    ///   - threaded: whether a thread of its own does the work; nil decides by the device
+    ///   - parameters: those that are trained
+    ///   - threaded: whether a separate thread does the work; nil decides by the device
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
-    public init(
+    init(
         _ parameters: [Parameter], device: Device, communicator: any Communicator,
         topology: Topology, trace: Trace? = nil, sizes bucketSizes: BucketSizes = BucketSizes(),
         threaded: Bool? = nil, inPlace: Bool? = nil
     ) throws {
-        self.communicator = communicator
         self.device = device
         self.trace = trace
         span = topology.spans[communicator.rank]
         isInPlace = inPlace ?? (device.description.kind == .cpu)
-        // The same places on every rank, whatever each device's limits are.
+        // The layout must be the same on every rank, so it follows the tightest limits of all devices.
         let limits = try communicator.gather([
             device.description.largestBuffer, device.description.baseAlignment,
         ])
         let layout = device.description.limited(
             toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
-        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map { ($0 + 4095) / 4096 * 4096 }
-        var starts = [GradientExchange.totalsFloats]
+        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map { $0.roundedUp(to: 4096) }
+        var starts = [SharedTotals.byteCount / 4]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
         let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
@@ -86,7 +94,7 @@ public final class GradientExchange {
             (slab: place.buffer, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
         }
         let cut = GradientBuckets(
-            places, sizes: bucketSizes, first: .init(slab: -1, bytes: 0..<64, parameters: []))
+            places, sizes: bucketSizes, first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
         let buckets = cut.buckets
         bucketsOf = cut.ofParameter
         self.buckets = buckets
@@ -107,7 +115,7 @@ public final class GradientExchange {
             }
         }
         let values = UnsafeMutableRawPointer(butterfly.values)
-        totals = try Buffer(device, hostMemory: values, byteCount: 4096)
+        totals = try Buffer(device, hostMemory: values, byteCount: SharedTotals.byteCount)
         let hostSlabs = try sizes.indices.map {
             try Buffer(device, hostMemory: values + starts[$0] * 4, byteCount: sizes[$0])
         }
@@ -132,19 +140,20 @@ public final class GradientExchange {
 
     // MARK: - A step
 
-    /// To be called once the totals of this rank's images are queued.
+    /// Starts the exchange of a step's totals; called when those of this rank's images are enqueued.
     ///
-    /// - Parameter flag: added over all ranks beside the totals
-    func startTotals(_ loss: SoftmaxCrossEntropy, step: Int, flag: Bool) throws {
+    /// - Parameter asksToStop: whether this rank asks all ranks to stop
+    func startTotals(_ loss: SoftmaxCrossEntropy, step: Int, asksToStop: Bool) throws {
         try loss.copyTotals(step: step, to: totals)
-        let (pointer, event) = try totals.map(byteOffset: 0, byteCount: 64)
+        let (pointer, event) = try totals.map(byteOffset: 0, byteCount: SharedTotals.bucket.count)
         mapped[0] = pointer
         driver.queue(0, event) { [pointer = SharedPointer(pointer)] in
-            pointer.raw.storeBytes(of: flag ? 1 : 0, toByteOffset: 16, as: Float.self)
+            pointer.raw.assumingMemoryBound(to: SharedTotals.self).pointee.stopRequests = asksToStop ? 1 : 0
         }
     }
 
-    /// To be called once a parameter's gradient is queued, from the last layer to the first.
+    /// Starts the exchange of a parameter's gradient; called when it is enqueued, from the last layer to the
+    /// first.
     func start(_ parameter: Parameter) throws {
         for index in bucketsOf[parameter.index - firstParameter] {
             missing[index] -= 1
@@ -163,25 +172,26 @@ public final class GradientExchange {
         }
     }
 
-    /// To be called when a step's backward is queued: with a CPU device, whose layers' borders come now, does
-    /// what can be done at them.
+    /// Called when a step's backward is enqueued. With a CPU device it does the exchange's work between the
+    /// layers.
     func drain() throws {
         try device.flush()
         try driver.drain()
     }
 
-    /// Waits until the totals of all ranks are there, and puts them in the place of this rank's.
+    /// Waits for the totals of all ranks, and replaces this rank's totals by them.
     ///
-    /// - Returns: whether any rank gave the flag
+    /// - Returns: whether any rank asks to stop
     func settleTotals(_ loss: SoftmaxCrossEntropy, step: Int) throws -> Bool {
         let pointer = try wait(0)
-        let flag = butterfly.values[4] > 0
+        let shared = UnsafeRawPointer(butterfly.values).assumingMemoryBound(to: SharedTotals.self)
+        let stops = shared.pointee.stopRequests > 0
         if let pointer { try totals.unmap(pointer) }
         try loss.setTotals(step: step, from: totals)
-        return flag
+        return stops
     }
 
-    /// Waits until all ranks' gradients of a parameter are added, and gives them back to the device.
+    /// Waits for the sum of all ranks' gradients of a parameter, and returns it to the device.
     func settle(_ parameter: Parameter) throws {
         for index in bucketsOf[parameter.index - firstParameter] {
             guard let pointer = try wait(index) else { continue }
@@ -195,7 +205,9 @@ public final class GradientExchange {
         }
     }
 
-    /// - Returns: where the bucket was mapped; nil where it had been waited for before
+    /// Waits for a bucket's all-reduce.
+    ///
+    /// - Returns: where the bucket is mapped; nil if it was waited for before
     private func wait(_ index: Int) throws -> UnsafeMutableRawPointer? {
         guard let pointer = mapped[index] else { return nil }
         let start = Clock.seconds

@@ -2,43 +2,44 @@ import Configuration
 import Models
 import NeuralNet
 
-/// Another model's weights as the beginning of a run (`--init`).
+/// Another model, from whose weights a run starts.
 struct InitialModel {
     let checkpoint: Checkpoint
 
-    /// - Parameter fileOrRun: as `Checkpoint` reads it
+    /// Opens a .safetensors file or a run.
     init(_ fileOrRun: String) throws { checkpoint = try Checkpoint(fileOrRun) }
 
-    /// Takes what fits by name and shape into a network that is initialised; the last layer only where the
-    /// classes are the same.
+    /// Loads what fits by name and shape into an initialised network; the last layer only if the classes are
+    /// the same.
     ///
-    /// - Parameter freezesFeatures: whether the convolutions are left as they are, so that all of them must
-    ///   fit
-    /// - Returns: a line on what was taken and what was not.
-    /// - Throws: `TrainingError` where nothing fits.
-    func load(into network: Network, classes: [String], freezesFeatures: Bool) throws -> String {
+    /// - Parameter freezesFeatures: whether the convolutions are not trained, so that all of them must fit
+    /// - Returns: the names of the parameters that were taken, and of those that stay as they were drawn.
+    /// - Throws: `TrainingError` if nothing fits.
+    func load(into network: Network, classes: [String], freezesFeatures: Bool) throws
+        -> (taken: [String], drawn: [String])
+    {
         let last = classes == checkpoint.description.classes ? nil : network.layers.last
         var taken: [String] = []
-        var left: [String] = []
+        var drawn: [String] = []
         for parameter in network.parameters {
             let isLast = last?.parameters.contains { $0 === parameter } ?? false
             if !isLast, try checkpoint.loadWhereItFits(parameter, into: network) {
                 taken.append(parameter.name)
             } else {
-                left.append(parameter.name)
+                drawn.append(parameter.name)
             }
         }
         guard !taken.isEmpty else {
             throw TrainingError(
-                "--init \(checkpoint.path): no layer of '\(checkpoint.description.architecture)' fits '\(network.architecture)' by name and shape; "
-                    + "give the --model that the checkpoint has")
+                "--init \(checkpoint.path): no layer of '\(checkpoint.description.architecture)' fits "
+                    + "'\(network.architecture)' by name and shape; give the --model that the checkpoint has")
         }
-        if freezesFeatures, let missing = left.first(where: { $0.hasPrefix("features.") }) {
+        if freezesFeatures, let missing = drawn.first(where: { $0.hasPrefix("features.") }) {
             throw TrainingError(
-                "--freeze features: \(missing) of '\(network.architecture)' is not in --init \(checkpoint.path), a '\(checkpoint.description.architecture)', "
-                    + "and would stay as it was drawn; give the --model that the checkpoint has")
+                "--freeze features: \(missing) of '\(network.architecture)' is not in --init "
+                    + "\(checkpoint.path), a '\(checkpoint.description.architecture)', and would stay as it "
+                    + "was drawn; give the --model that the checkpoint has")
         }
-        return "from \(checkpoint.path): took \(taken.joined(separator: ", ")) and its normalisation"
-            + (left.isEmpty ? "" : "; initialised \(left.joined(separator: ", "))")
+        return (taken, drawn)
     }
 }

@@ -1,49 +1,37 @@
+import Configuration
 import Photographs
 import Synchronization
 
-/// The mini-batches of all epochs, one after the other: the loader asks for them ahead, so that no epoch
-/// begins with an empty queue.
+/// Lists the mini-batches of all epochs, so that the loader reads ahead over the end of an epoch.
 final class PlanSequence: Sendable {
+    private let options: TrainingOptions
     private let count: Int
-    private let batchSize: Int
-    private let microBatches: Int
-    private let seed: UInt64
     private let stepsPerEpoch: Int
-    private let epochs: Int
-    private let span: Range<Int>
+    private let microBatches: Range<Int>
     private let current = Mutex<(epoch: Int, plan: EpochPlan)?>(nil)
 
-    /// - Parameter span: the micro-batches whose images are wanted
-    init(
-        count: Int, batchSize: Int, microBatches: Int, seed: UInt64,
-        stepsPerEpoch: Int, epochs: Int, span: Range<Int>
-    ) {
-        self.count = count
-        self.batchSize = batchSize
-        self.microBatches = microBatches
-        self.seed = seed
-        self.stepsPerEpoch = stepsPerEpoch
-        self.epochs = epochs
-        self.span = span
+    init(_ options: TrainingOptions, _ workload: Workload) {
+        self.options = options
+        count = workload.dataset.training.count
+        stepsPerEpoch = workload.stepsPerEpoch
+        microBatches = workload.span.first..<(workload.span.first + workload.span.count)
     }
 
-    /// The positions of the wanted micro-batches' images in the mini-batch of step `step`, counted from 0 over all
-    /// epochs.
+    /// Returns the positions of this rank's images of step `step`, counted from 0 over all epochs; nil after
+    /// the last step.
     func batch(_ step: Int) -> [Int]? {
         let epoch = step / stepsPerEpoch + 1
-        guard epoch <= epochs else { return nil }
+        guard epoch <= options.epochs else { return nil }
         return current.withLock { current in
             if current?.epoch != epoch {
-                current =
-                    (try? EpochPlan(
-                        count: count, batchSize: batchSize,
-                        microBatches: microBatches, seed: seed, epoch: epoch)).map {
-                        (epoch, $0)
-                    }
+                let plan = try? EpochPlan(
+                    count: count, batchSize: options.batch, microBatches: options.microBatches,
+                    seed: options.seed, epoch: epoch)
+                current = plan.map { (epoch, $0) }
             }
             guard let plan = current?.plan else { return nil }
-            let parts = span.compactMap { plan.batch(step % stepsPerEpoch, microBatch: $0) }
-            return parts.count == span.count ? parts.flatMap { $0 } : nil
+            let parts = microBatches.compactMap { plan.batch(step % stepsPerEpoch, microBatch: $0) }
+            return parts.count == microBatches.count ? parts.flatMap { $0 } : nil
         }
     }
 }

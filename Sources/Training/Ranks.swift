@@ -1,5 +1,6 @@
-import Configuration
+import Basics
 import Collectives
+import Configuration
 import Foundation
 import NeuralNet
 
@@ -8,9 +9,9 @@ public final class Ranks {
     public let communicator: any Communicator
     public var rank: Int { communicator.rank }
     public var count: Int { communicator.size }
-    /// Rank 0 alone writes the run's folder and speaks.
+    /// Whether this is rank 0, which writes the run's folder and the console.
     public var isFirst: Bool { rank == 0 }
-    /// Whether all weights are compared after every step, not at checkpoints alone.
+    /// Whether the ranks compare their weights after every step, and not only at checkpoints.
     let verifiesEachStep: Bool
 
     public init(_ communicator: any Communicator, verifiesEachStep: Bool = false) {
@@ -18,13 +19,13 @@ public final class Ranks {
         self.verifiesEachStep = verifiesEachStep
     }
 
-    /// This process's place among the ranks of its node, and their number.
+    /// This process's index among the ranks of its node, and their number.
     public var place: (index: Int, count: Int) {
         let node = communicator.nodes.first { $0.contains(rank) } ?? [rank]
         return (node.firstIndex(of: rank) ?? 0, node.count)
     }
 
-    /// Cores that the launcher allows this process.
+    /// The number of cores that the launcher allows this process.
     static var usableCores: Int {
         // The kernel's mask in hexadecimal.
         let lines =
@@ -35,23 +36,25 @@ public final class Ranks {
         return mask.reduce(0) { $0 + ($1.hexDigitValue ?? 0).nonzeroBitCount }
     }
 
-    /// What every rank says, in their order.
+    /// Returns the texts of all ranks, in their order.
     func gather(_ text: String) throws -> [String] {
         try communicator.gather(Array(text.utf8)).map { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// Every rank's values.
+    /// Returns the values of all ranks, in their order.
     func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
         try communicator.gather(values)
     }
 
-    /// What rank 0 says.
+    /// Returns rank 0's text, which only rank 0 evaluates.
     func fromFirst(_ text: @autoclosure () throws -> String) throws -> String {
         try gather(isFirst ? try text() : "")[0]
     }
 
+    /// Compares facts over all ranks.
+    ///
     /// - Parameter facts: names and values, the same names on every rank
-    /// - Throws: `TrainingError` naming the first difference, and the ranks.
+    /// - Throws: `TrainingError` that names the first difference and the ranks.
     func requireSame(_ facts: [(name: String, value: String)]) throws {
         let all = try gather(facts.map { "\($0.name)\u{1}\($0.value)" }.joined(separator: "\u{2}")).map {
             text in
@@ -65,8 +68,9 @@ public final class Ranks {
             {
                 let found = other.indices.contains(index) ? other[index].1 : "unknown there"
                 throw TrainingError(
-                    "the ranks do not agree: \(fact.0) is \(Ranks.shortened(fact.1)) on rank 0 and \(Ranks.shortened(found)) on rank \(rank); start all "
-                        + "ranks with the same program, options and photographs")
+                    "the ranks do not agree: \(fact.0) is \(Ranks.shortened(fact.1)) on rank 0 and "
+                        + "\(Ranks.shortened(found)) on rank \(rank); start all ranks with the same "
+                        + "program, options and photographs")
             }
         }
     }
@@ -75,19 +79,20 @@ public final class Ranks {
         text.isEmpty ? "empty" : text.count > 200 ? "\(text.prefix(200))…" : text
     }
 
-    /// Compares every weight with the other ranks', by a hash of each parameter's bits.
+    /// Compares the weights of all ranks, by a hash of each parameter's bits.
     ///
-    /// - Throws: `TrainingError` naming the layer and the ranks.
+    /// - Throws: `TrainingError` that names the layer and the ranks.
     func verifyWeights(_ network: Network, step: Int) throws {
         let hashes = try network.parameters.map { parameter -> UInt64 in
             let values: [UInt32] = try network.weights[parameter].read(parameter.storedCount)
-            // FNV-1a by words: it need only notice accidents.
-            return values.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+            var hash = FNVHash()
+            for value in values { hash.add(UInt64(value)) }
+            return hash.value
         }
         let all = try communicator.gather(hashes)
         for (index, parameter) in network.parameters.enumerated() {
             let values = all.map { $0.indices.contains(index) ? $0[index] : 0 }
-            // The majority is right, and rank 0 where there is none.
+            // The majority is right; without one, rank 0.
             let usual =
                 Dictionary(grouping: values, by: { $0 }).values.max { $0.count < $1.count }.flatMap(\.first)
                 ?? values[0]
@@ -97,7 +102,7 @@ public final class Ranks {
                 throw TrainingError(
                     "after step \(step) the weights of \(parameter.name) are not the same on all ranks: rank "
                         + odd.map(String.init).joined(separator: ", ")
-                        + " differs; its device or its memory is at fault. Nothing of it was saved")
+                        + " differs; its device or its memory is at fault. This was not saved")
             }
         }
     }

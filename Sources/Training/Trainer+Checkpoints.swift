@@ -1,40 +1,37 @@
-import Basics
-import Runs
 import Foundation
 import Models
+import Runs
 
-/// What a run can go on from.
+/// A run's checkpoints.
 extension Trainer {
-    /// Writes the checkpoint of a step, from which on the run can go on, and removes those too many.
+    /// Writes the checkpoint of a step, and removes those that exceed `keep`.
     func writeCheckpoint(step: Int) throws {
-        try training.finishUpdate()
+        try machinery.training.finishUpdate()
         try ranks?.verifyWeights(network, step: step)
         try gatherBadFiles()
-        description.epoch = step / stepsPerEpoch
+        description.epoch = step / workload.stepsPerEpoch
         description.step = step
         var next = state
         next.step = step
         try measureProgress(&next)
         do {
-            try folder?.writeCheckpoint(step: step) { path in
+            try output.folder?.writeCheckpoint(step: step) { path in
                 try Checkpoint.write(network, description, to: path + "/model.safetensors")
-                try TrainingState.writeVelocities(training.optimizer, path)
+                try TrainingState.writeVelocities(machinery.training.optimizer, path)
                 try next.write(path)
             }
         } catch let error as Checkpoint.NotFinite {
             throw diverged("after step \(step) \(error.parameter) is not finite")
         }
         state = next
-        try folder?.link("last", step: step)
-        try folder?.prune(keep: options.keep, best: state.best?.step)
+        try output.folder?.link("last", step: step)
+        try output.folder?.prune(keep: options.keep, best: state.best?.step)
+        try report(.checkpoint(step: step))
     }
 
-    /// Notes how long the log is, once it is on the disk, and the time.
+    /// Notes the time, and the log's length once it is on the disk.
     func measureProgress(_ state: inout TrainingState) throws {
-        state.metricsByteCount = try metrics?.synchronize() ?? 0
+        state.metricsByteCount = try output.metrics?.synchronize() ?? 0
         state.seconds = secondsSinceStart
     }
-
-    /// Seconds that the run has taken, those before it was resumed too.
-    var secondsSinceStart: Double { secondsBefore + (ContinuousClock.now - start).seconds }
 }

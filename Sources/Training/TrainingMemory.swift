@@ -6,14 +6,14 @@ import Models
 import Foundation
 import NeuralNet
 
-/// Plans the device memory of training, from the very functions by which it is allocated.
+/// Plans the device memory of training, with the functions that also size the allocations.
 public struct TrainingMemory {
-    /// Mini-batches on the device at once.
+    /// The mini-batches that are on the device at once.
     public enum Input: Sendable {
-        /// One, of images as large as the network's input: `trainer bench`.
+        /// One, of images that have the size of the network's input.
         case benchmark
-        /// Two for training and two for validation, of photographs with this shorter side and three quarters
-        /// as high as wide: `trainer train`.
+        /// Two for training and two for validation, of photographs with this shorter side and an aspect of
+        /// 4:3.
         case photographs(shortSide: Int)
     }
 
@@ -25,10 +25,10 @@ public struct TrainingMemory {
     public let freezesFeatures: Bool
     public let input: Input
     public let device: DeviceDescription
-    /// What the cache of decoded photographs is given.
+    /// The size of the cache of decoded photographs.
     public private(set) var cache: CacheSize
-    /// Whether gradients go to other ranks: a device that does not work in the host's memory then has a copy
-    /// of them to send from.
+    /// Whether gradients go to other ranks. A device that does not work in the host's memory then has a
+    /// second copy of them.
     public private(set) var exchanges = false
 
     public init(
@@ -47,21 +47,20 @@ public struct TrainingMemory {
         self.device = device
     }
 
-    /// The memory of a run with these options.
+    /// Describes a run with these options.
     ///
     /// - Parameters:
-    ///   - microBatches: those of this rank, whose images alone are on the device; nil: all
+    ///   - microBatches: the number of this rank's micro-batches; nil for all
     ///   - exchanges: whether there are other ranks
     public init(
         _ options: TrainingOptions, classes: Int, microBatches: Int? = nil, exchanges: Bool = false,
         device: DeviceDescription
     ) throws {
+        let shortSide = options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)
         try self.init(
             Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes,
             microBatches: microBatches ?? options.microBatches, convolution: options.convolution.algorithms,
-            freezesFeatures: options.freeze == .features,
-            input: .photographs(
-                shortSide: options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)),
+            freezesFeatures: options.freeze == .features, input: .photographs(shortSide: shortSide),
             cache: options.cache, device: device)
         self.exchanges = exchanges
     }
@@ -75,9 +74,9 @@ public struct TrainingMemory {
                 freezesFeatures: freezesFeatures), device: device)
     }
 
-    /// The memory of a step over `batch` images.
+    /// Returns the memory of a step over `batch` images.
     ///
-    /// - Throws: `NetworkError` where the image is too small for the poolings.
+    /// - Throws: `NetworkError` if the image is too small for the poolings.
     public func plan(batch: Int) throws -> MemoryPlan {
         let microBatch = batch / microBatches
         let network = try network(batch: batch)
@@ -101,14 +100,9 @@ public struct TrainingMemory {
             }
             plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch))
         }
-        // Last, because `auto` takes of what is left. The cache cuts what it is given into slabs below the
-        // largest buffer, as many as the kernel takes.
-        var rest =
-            switch cache {
-            case .auto: ImageCache.automaticCapacity(of: device, allocated: plan.total)
-            case .off: 0
-            case .amount(let size): size.bytes
-            }
+        // Last, because `auto` takes a share of the memory that is left. The cache consists of at most as
+        // many slabs as the kernel accepts, each at most the largest buffer.
+        var rest = cache.capacity(on: device, allocated: plan.total)
         for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
             plan.add(.cachedData, [min(rest, device.largestBuffer)])
             rest -= device.largestBuffer
@@ -116,10 +110,10 @@ public struct TrainingMemory {
         return plan
     }
 
-    /// The largest batch that fits the device, a multiple of `microBatches` up to 65 536; nil where not even the
-    /// smallest does.
+    /// Returns the largest batch that fits the device, a multiple of `microBatches` up to 65 536; nil if not
+    /// even the smallest does.
     public func largestBatch() throws -> Int? {
-        // Every buffer grows with the batch or stays, so what fits is a range from 1 on.
+        // No buffer shrinks when the batch grows, so the batches that fit are a range that starts at 1.
         var fitting = 0
         var tooLarge = 65_536 / microBatches + 1
         while tooLarge - fitting > 1 {
@@ -129,11 +123,12 @@ public struct TrainingMemory {
         return fitting > 0 ? fitting * microBatches : nil
     }
 
-    /// The table that `trainer plan` prints, and `train` where the memory is too small.
+    /// Returns the table of all memory, with the largest batch that fits.
     public func table(batch: Int) throws -> String {
         let plan = try plan(batch: batch)
         var lines = [
-            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(microBatches) micro-batch\(microBatches == 1 ? "" : "es")"
+            "device memory of \(architecture), \(imageSize)×\(imageSize), batch \(batch), \(microBatches) "
+                + "micro-batch\(microBatches == 1 ? "" : "es")"
         ]
         func row(_ name: String, _ bytes: Int, _ note: String = "") {
             let amount = MemorySize.text(bytes)
@@ -164,14 +159,14 @@ public struct TrainingMemory {
             let remedy =
                 try withoutCache.largestBatch() != nil
                 ? " beside this cache"
-                : microBatches > 1 ? "; fewer --micro-batches need less memory for gradients" : ""
+                : microBatches > 1 ? "; fewer micro-batches need less memory for gradients" : ""
             lines.append("no batch fits" + remedy)
         }
         return lines.joined(separator: "\n")
     }
 
-    /// What is wrong where a step over `batch` images fits the device, but not beside the cache that was
-    /// asked for; nil otherwise.
+    /// Returns what is wrong if a step over `batch` images fits the device, but not beside the requested
+    /// cache; nil otherwise.
     public func cacheProblem(batch: Int) throws -> String? {
         guard case .amount(let asked) = cache, try !plan(batch: batch).fits else { return nil }
         let rest = try withoutCache.plan(batch: batch)
@@ -180,8 +175,9 @@ public struct TrainingMemory {
             MemorySize.option(atMost: rest.deviceMemory - rest.total).map { "--cache \($0) or less, or " }
             ?? ""
         return
-            "--cache \(asked.text) (\(MemorySize.text(asked.bytes))): the device has \(MemorySize.text(rest.deviceMemory)), of which training with "
-            + "batches of \(batch) takes \(MemorySize.text(rest.total)); give \(advice)--cache auto"
+            "--cache \(asked.text) (\(MemorySize.text(asked.bytes))): the device has "
+            + "\(MemorySize.text(rest.deviceMemory)), of which training with batches of \(batch) takes "
+            + "\(MemorySize.text(rest.total)); give \(advice)--cache auto"
     }
 
     private var withoutCache: TrainingMemory {
@@ -190,8 +186,10 @@ public struct TrainingMemory {
         return memory
     }
 
-    /// Throws the table where a step over `batch` images does not fit the device.
-    public func requireFit(batch: Int) throws {
+    /// Checks that a step over `batch` images fits the device.
+    ///
+    /// - Throws: `TrainingError` with the table.
+    func requireFit(batch: Int) throws {
         guard try !plan(batch: batch).fits else { return }
         if let problem = try cacheProblem(batch: batch) {
             throw TrainingError("\(problem)\n" + (try table(batch: batch)))
@@ -201,5 +199,16 @@ public struct TrainingMemory {
             ? "a smaller --model or --image-size" : "a smaller --batch, or more --micro-batches"
         throw TrainingError(
             "the network does not fit the device; try \(advice)\n" + (try table(batch: batch)))
+    }
+}
+
+extension CacheSize {
+    /// Returns the cache's bytes on a device on which `allocated` bytes are taken.
+    func capacity(on device: DeviceDescription, allocated: Int) -> Int {
+        switch self {
+        case .auto: ImageCache.automaticCapacity(of: device, allocated: allocated)
+        case .off: 0
+        case .amount(let size): size.bytes
+        }
     }
 }

@@ -4,61 +4,61 @@ import Collectives
 import Compute
 import NeuralNet
 
-/// One step of synchronous stochastic gradient descent over a mini-batch: the function that `train` runs and
-/// `trainer bench step` times.
+/// Runs steps of synchronous stochastic gradient descent; `train` calls it, and `trainer bench step` times
+/// it.
 ///
-/// A mini-batch of B images is run as S micro-batches of B/S, each a batch of its own, and the micro-batches' gradients are
-/// added in a fixed binary tree. One rank runs its micro-batches one after the other, which on one device is
-/// gradient accumulation; `GradientExchange` adds what several ranks have.
+/// A mini-batch of B images is run as S micro-batches of B/S images, whose gradients are added in a fixed
+/// binary tree. A rank runs its micro-batches one after the other (gradient accumulation), and
+/// `GradientExchange` adds the gradients of several ranks.
 public final class TrainingStep {
     public let network: Network
     public let optimizer: StochasticGradientDescent
     public let loss: SoftmaxCrossEntropy
     public let microBatches: Int
-    /// Set by the caller: whether the step that is run next is to be this run's last; every rank learns of
-    /// it.
-    public var asksToStop = false
-    /// Whether any rank asked so in the last step whose totals were read.
-    public private(set) var isAskedToStop = false
+    /// Whether this rank asks all ranks to stop after the next step; set by the caller.
+    var asksToStop = false
+    /// Whether any rank asked to stop in the last step whose update has begun.
+    private(set) var isAskedToStop = false
     private let span: MicroBatchSpan
     private let exchange: GradientExchange?
     private let policy: ExchangePolicy
     private let input: ImageInput
     private let seed: UInt64
     private let batch: Int
-    /// A stack of sums that wait for their sibling in the tree: this rank's micro-batch s is computed on top of as
-    /// many as s has bits set.
+    /// A stack of gradient sums that wait for their sibling in the tree. Micro-batch s is computed at the
+    /// height that is the number of bits set in s.
     private let sums: [ParameterArena]
     private let addition: Kernel
-    /// The update of a step whose gradients may be on their way still.
+    /// The update of a step whose gradients may still be under way; nil if there is none.
     private var update: Update?
-    /// Totals of steps that the host has not asked for yet.
+    /// The totals of steps that the caller has not taken yet.
     private var totals: [Int: (memory: UnsafeMutableRawBufferPointer, event: Event)] = [:]
 
     private struct Update {
         let step: Int
         let learningRate: Float
         var hasBegun = false
-        /// In the order in which forward reads them.
+        /// The parameters that are not updated yet, in the order in which forward reads them.
         var parameters: ArraySlice<Parameter>
     }
 
+    /// Allocates the gradients and the optimiser's state.
+    ///
     /// - Parameters:
     ///   - network: made for training, with `maximumBatch` = batch / micro-batches
     ///   - batch: images of a mini-batch; `microBatches` is a power of two that divides it
-    ///   - exchange: with the other ranks; nil where this process has all micro-batches. Clipping needs all
-    ///     gradients at once, so it is synchronous then
+    ///   - exchange: with the other ranks; nil if this process has all micro-batches
+    ///   - policy: when the step waits for the exchange; clipping, which needs all gradients at once, makes
+    ///     it synchronous
     public init(
         network: Network, normalization: Normalization, batch: Int, microBatches: Int, momentum: Float,
         weightDecay: Float, clipNorm: Float? = nil, seed: UInt64, exchange: GradientExchange? = nil,
         policy: ExchangePolicy = .lazy
     ) throws {
-        guard microBatches > 0, microBatches & (microBatches - 1) == 0, batch % microBatches == 0,
-            network.options.maximumBatch == batch / microBatches
-        else {
-            throw NetworkError(
-                "--micro-batches \(microBatches): expected a power of two that divides --batch \(batch)")
-        }
+        precondition(
+            microBatches > 0 && microBatches & (microBatches - 1) == 0 && batch % microBatches == 0
+                && network.options.maximumBatch == batch / microBatches,
+            "\(microBatches) micro-batches of a batch of \(batch)")
         self.network = network
         self.batch = batch
         self.microBatches = microBatches
@@ -88,33 +88,36 @@ public final class TrainingStep {
         }
     }
 
-    /// Arenas of gradients that the tree of `microBatches` needs at once: log₂ of them, and one.
+    /// Returns the number of gradient arenas that a tree of `microBatches` needs at once: log₂ of them, and
+    /// one.
     static func gradientArenas(microBatches: Int) -> Int { microBatches.trailingZeroBitCount + 1 }
 
-    /// Queues one step: forward and backward of this rank's micro-batches, and the update. With several ranks and
-    /// the lazy policy the update is left for the next step's forward, or for `finishUpdate`.
+    /// Enqueues one step: forward and backward of this rank's micro-batches, and the update. With several
+    /// ranks and the lazy policy the next step's forward, or `finishUpdate`, does the update.
     ///
     /// - Parameters:
     ///   - batchOnDevice: this rank's images of the mini-batch
-    ///   - gradientReady: called from the last layer to the first, once a parameter's gradient of this rank's
-    ///     micro-batches is queued.
+    ///   - gradientReady: called from the last layer to the first, when this rank's gradient of a parameter
+    ///     is enqueued
     public func run(
         _ batchOnDevice: DeviceBatch, step: Int, learningRate: Float,
         gradientReady: (Parameter) throws -> Void = { _ in }
     ) throws {
+        guard let logitsGradient = network.logitsGradient else {
+            preconditionFailure("the network was not made for training: it has no gradient of the logits")
+        }
         for microBatch in 0..<span.count {
             let pass = pass(step: step, microBatch: microBatch)
             try forward(batchOnDevice, pass) { try updateBeforeUse($0) }
-            guard let logitsGradient = network.logitsGradient else { return }
             network.device.profile?.begin("loss")
-            // Divided by the whole batch, bad images included: then a micro-batch's gradient does not depend on
-            // what is in the others.
+            // The divisor is the whole batch, including bad images, so that a micro-batch's gradient does not
+            // depend on the other micro-batches.
             try loss.forwardBackward(
                 logits: network.logits, labels: batchOnDevice.labels,
                 weights: batchOnDevice.weights, gradient: logitsGradient,
                 scale: 1 / Float(batch), step: step, addsToStep: microBatch > 0, pass: pass)
             let isLast = microBatch == span.count - 1
-            if isLast { try exchange?.startTotals(loss, step: step, flag: asksToStop) }
+            if isLast { try exchange?.startTotals(loss, step: step, asksToStop: asksToStop) }
             try network.backward(pass, gradients: sums[microBatch.nonzeroBitCount]) { parameter in
                 try merge(parameter, microBatch: microBatch)
                 if isLast {
@@ -128,16 +131,17 @@ public final class TrainingStep {
         if policy == .synchronous { try finishUpdate() }
     }
 
-    /// Queues what is left of the last step's update: before weights are read for anything but the next step.
-    public func finishUpdate() throws {
+    /// Enqueues the rest of the last step's update. Must be called before weights are read for anything
+    /// except the next step.
+    func finishUpdate() throws {
         guard let pending = update else { return }
-        // All of them first: clipping looks at every gradient.
+        // All of them first, because clipping reads every gradient.
         for parameter in pending.parameters { try exchange?.settle(parameter) }
         for layer in network.layers { try updateBeforeUse(layer) }
         update = nil
     }
 
-    /// Updates a layer's weights with the last step's gradients, which it waits for.
+    /// Waits for the last step's gradients of a layer, and enqueues the update of its weights.
     private func updateBeforeUse(_ layer: any Layer) throws {
         guard var pending = update,
             pending.parameters.first.map({ first in layer.parameters.contains { $0 === first } }) == true
@@ -145,14 +149,7 @@ public final class TrainingStep {
         network.device.profile?.begin("update")
         if !pending.hasBegun {
             pending.hasBegun = true
-            if let exchange { isAskedToStop = try exchange.settleTotals(loss, step: pending.step) }
-            try optimizer.beginStep(pending.step, loss: loss, gradients: gradients)
-            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 16)
-            if let unread = totals[pending.step] {
-                try unread.event.wait()
-                unread.memory.deallocate()
-            }
-            totals[pending.step] = (memory, try loss.readTotals(step: pending.step, into: memory))
+            try beginUpdate(step: pending.step)
         }
         while let parameter = pending.parameters.first, layer.parameters.contains(where: { $0 === parameter })
         {
@@ -166,12 +163,26 @@ public final class TrainingStep {
         update = pending.parameters.isEmpty ? nil : pending
     }
 
-    /// The sums over a step's images, of all ranks; once a step. Waits for the device, and with several ranks
-    /// for them.
+    /// Waits for all ranks' totals of a step, and starts to read them; prepares the optimiser.
+    private func beginUpdate(step: Int) throws {
+        if let exchange { isAskedToStop = try exchange.settleTotals(loss, step: step) }
+        try optimizer.beginStep(step, loss: loss, gradients: gradients)
+        if let unread = totals[step] {
+            try unread.event.wait()
+            unread.memory.deallocate()
+        }
+        let memory = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: MemoryLayout<SoftmaxCrossEntropy.Totals>.size, alignment: 16)
+        totals[step] = (memory, try loss.readTotals(step: step, into: memory))
+    }
+
+    /// Returns the sums over a step's images of all ranks. Waits for the device and for the other ranks.
+    ///
+    /// - Parameter step: may be taken once
     public func takeTotals(of step: Int) throws -> SoftmaxCrossEntropy.Totals {
         if totals[step] == nil { try finishUpdate() }
         guard let found = totals.removeValue(forKey: step) else {
-            throw TrainingError("step \(step + 1) has no totals: a mistake in the program")
+            preconditionFailure("step \(step + 1) has not run, or its totals were taken before")
         }
         defer { found.memory.deallocate() }
         try found.event.wait()
@@ -195,8 +206,8 @@ public final class TrainingStep {
         try network.forward(pass, beforeLayer: beforeLayer)
     }
 
-    /// Runs a step's forward again and searches for what is not finite in it; for a step that has failed,
-    /// whose weights are still there.
+    /// Runs a failed step's forward again, with the weights that it had, and returns the first place that is
+    /// not finite; nil if there is none.
     public func firstNotFinite(_ batchOnDevice: DeviceBatch, step: Int) throws -> String? {
         for microBatch in 0..<span.count {
             let pass = pass(step: step, microBatch: microBatch)
@@ -206,10 +217,10 @@ public final class TrainingStep {
         return nil
     }
 
-    /// This rank's gradient after its last micro-batch; all ranks' where it was exchanged.
+    /// This rank's gradients after its last micro-batch; those of all ranks after an exchange.
     public var gradients: ParameterArena { sums[0] }
 
-    /// Adds a micro-batch's gradient to the sums to its left that are complete with it.
+    /// Adds a micro-batch's gradient to the sums to its left that it completes.
     private func merge(_ parameter: Parameter, microBatch: Int) throws {
         network.device.profile?.begin("sum of micro-batches")
         var top = microBatch.nonzeroBitCount

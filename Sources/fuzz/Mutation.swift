@@ -1,9 +1,9 @@
 import Randomness
 
-/// Damage as files get it, and damage as somebody would do it on purpose.
+/// Damages bytes at random, by accident-like and by deliberate changes.
 struct Mutation {
     var random: Philox
-    /// Words that the format knows.
+    /// Words of the format.
     let words: [String]
 
     private static let numbers = [
@@ -20,7 +20,7 @@ struct Mutation {
         elements[number(below: elements.count)]
     }
 
-    /// A few changes, most often one or two.
+    /// Makes a few changes, usually one or two.
     mutating func apply(to bytes: inout [UInt8], other: [UInt8]) {
         repeat { change(&bytes, other) } while !oneIn(3)
     }
@@ -45,7 +45,7 @@ struct Mutation {
         }
     }
 
-    /// Puts another number in place of the first one behind `start`.
+    /// Replaces the first number after `start`.
     private mutating func replaceNumber(in bytes: inout [UInt8], from start: Int) {
         let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
         guard let first = bytes[start...].firstIndex(where: digits.contains) else { return }

@@ -6,18 +6,18 @@ import Photographs
 import Models
 import Randomness
 
-/// A reader, the inputs it is tried with, and what must be true of its answers.
+/// Defines a reader under test: its inputs, and what must be true of its results.
 protocol Target: Sendable {
-    /// The bytes of input `index`, a function of its arguments alone.
+    /// Returns the bytes of input `index`, which depend only on the arguments.
     func input(seed: UInt64, index: UInt64) -> [UInt8]
     /// Reads an input.
     ///
-    /// - Returns: whether it was accepted; false where it was refused with an error of the reader's own type.
-    /// - Throws: `Finding`, and whatever else the reader should not have thrown.
+    /// - Returns: whether it was accepted; false if the reader refused it with an error of its own type.
+    /// - Throws: `Finding`, or an error that the reader should not have thrown.
     func check(_ bytes: [UInt8]) throws -> Bool
 }
 
-/// An answer that contradicts itself.
+/// Reports a result that contradicts itself.
 struct Finding: Error, CustomStringConvertible { let description: String }
 
 let targets: [String: any Target] = [
@@ -25,7 +25,7 @@ let targets: [String: any Target] = [
     "posteriors": PosteriorsTarget(), "abort": AbortTarget(),
 ]
 
-/// Ends the process at one input in a thousand or so: what the watching process must see.
+/// Aborts at about one input in a thousand, to test that the watching process notices.
 struct AbortTarget: Target {
     func input(seed: UInt64, index: UInt64) -> [UInt8] {
         var random = Philox(seed: seed, purpose: .fuzzing, step: index)
@@ -38,8 +38,7 @@ struct AbortTarget: Target {
     }
 }
 
-/// A file without a name that never reaches a disk where there is memory for files: thousands are written
-/// each second.
+/// Holds an unnamed file, in memory if possible, because thousands are written each second.
 final class MemoryFile: Sendable {
     private let descriptor: Int32
     var path: String { "/proc/self/fd/\(descriptor)" }
@@ -65,8 +64,8 @@ struct SafetensorsTarget: Target {
     private let file = MemoryFile()
 
     private static let ours = """
-        {"__metadata__":{"model":"4,M,F3","classes":"[\\"a\\",\\"b\\"]","image_size":"4","short_side":"5","mean":"[0.5,0.5,0.5]",\
-        "deviation":"[0.25,0.25,0.25]","epoch":"1","step":"10","seed":"1"},\
+        {"__metadata__":{"model":"4,M,F3","classes":"[\\"a\\",\\"b\\"]","image_size":"4","short_side":"5",\
+        "mean":"[0.5,0.5,0.5]","deviation":"[0.25,0.25,0.25]","epoch":"1","step":"10","seed":"1"},\
         "classifier.0.bias":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},\
         "features.0.bias":{"dtype":"F16","shape":[4],"data_offsets":[12,20]},\
         "features.0.weight":{"dtype":"F64","shape":[2,2],"data_offsets":[20,52]}}
@@ -95,8 +94,7 @@ struct SafetensorsTarget: Target {
         return (0..<8).map { UInt8(truncatingIfNeeded: claimed >> (8 * $0)) } + header + data
     }
 
-    /// A file in itself right, with torchvision's names and shapes that are nearly right: what the inference
-    /// of a specification believes.
+    /// Returns a valid file with torchvision's names and nearly valid shapes, from which a model is inferred.
     private func foreign(_ mutation: inout Mutation) -> ([UInt8], [UInt8]) {
         let large = [0, 1, 2, 3, 7, 64, 4096, 65_536, 1 << 31, 1 << 61, Int.max]
         func size(_ usual: Int) -> Int { mutation.oneIn(4) ? mutation.choose(large) : usual }
@@ -112,15 +110,14 @@ struct SafetensorsTarget: Target {
         var offset = 0
         var entries: [String] = []
         for (name, shape) in shapes {
-            // Sizes that multiply to more than a file holds stand in tensors of no elements alone.
+            // Only empty tensors have sizes whose product exceeds the file.
             var shape = shape
             let count = shape.reduce(1.0) { $0 * Double($1) }
             if count > 4096 { shape[mutation.number(below: 2)] = 0 }
             let bytes = shape.contains(0) ? 0 : shape.reduce(4, *)
             guard bytes <= 16_384 else { continue }
-            entries.append(
-                "\"\(name)\":{\"dtype\":\"F32\",\"shape\":\(shape),\"data_offsets\":[\(offset),\(offset + bytes)]}"
-            )
+            let offsets = "[\(offset),\(offset + bytes)]"
+            entries.append(#""\#(name)":{"dtype":"F32","shape":\#(shape),"data_offsets":\#(offsets)}"#)
             offset += bytes
         }
         return (Array("{\(entries.joined(separator: ","))}".utf8), [UInt8](repeating: 0x3C, count: offset))
@@ -137,7 +134,7 @@ struct SafetensorsTarget: Target {
                     throw Finding(description: "\(name): \(count) elements, \(tensor.count) in its shape")
                 }
             } catch is FileError {
-                // of a type that is not read
+                // Its type is not supported.
             }
         }
         do {
@@ -157,7 +154,8 @@ struct SafetensorsTarget: Target {
 struct ConfigurationTarget: Target {
     private static let texts = [
         TrainingConfiguration.text(TrainingOptions()),
-        "# what I use\nmodel: 32,M,F16   # small\nbatch: 128\n'epochs': 3\nshort-side: ~\ndata: >\n  /photographs\n  of birds\n",
+        "# what I use\nmodel: 32,M,F16   # small\nbatch: 128\n'epochs': 3\nshort-side: ~\n"
+            + "data: >\n  /photographs\n  of birds\n",
         "{batch: 8, model: \"8,M\", learning-rate: 5e-2}",
         "%YAML 1.1\n---\n!!map\nseed: &s 18446744073709551615\nworkers: *s\n...\n",
     ]
@@ -174,7 +172,7 @@ struct ConfigurationTarget: Target {
         let other = Array(mutation.choose(ConfigurationTarget.texts).utf8)
         mutation.apply(to: &bytes, other: other)
         if mutation.oneIn(100) {
-            // Depth and width: what exhausts a stack, or the time.
+            // Deep or wide documents may exhaust the stack or take long.
             let piece = Array(
                 mutation.choose(["[", "{a: ", "- ", "? ", "[*a,*a],", "\"\\", "a: &a [*a]\n", "&a", "!", "'"])
                     .utf8)
@@ -194,7 +192,7 @@ struct ConfigurationTarget: Target {
             }
             return false
         }
-        // What is written must be read back to the same.
+        // Writing and reading must give the same options.
         var again = TrainingConfiguration()
         try again.read(Array(TrainingConfiguration.text(read.options).utf8), path: "again")
         var expected = read.options
@@ -208,15 +206,15 @@ struct ConfigurationTarget: Target {
 
 // MARK: - Kept posteriors
 
-/// An array and the names of its axes, in one input: the array's length in two bytes, the array, the names.
+/// Reads an array and the names of its axes from one input: the array's length in two bytes, array, names.
 struct PosteriorsTarget: Target {
     private let array = MemoryFile()
     private let names = MemoryFile()
 
     private static let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2, 2), }"
     private static let sidecar = """
-        {"models":["run"],"classes":["a","b"],"files":["1.jpg","2.jpg"],"labels":[0,1],"checksum":"ab79fd72355a39c5",\
-        "sources":[{"model":0,"short_side":32,"dense":false,"mirrored":false,"seconds":0.5},\
+        {"models":["run"],"classes":["a","b"],"files":["1.jpg","2.jpg"],"labels":[0,1],\
+        "checksum":"ab79fd72355a39c5","sources":[{"model":0,"short_side":32,"dense":false,"mirrored":false,"seconds":0.5},\
         {"model":0,"short_side":36,"dense":true,"mirrored":true,"seconds":1.25}],\
         "unknown_classes":[[]],"left_out":["3.jpg: empty"]}
         """
@@ -248,14 +246,13 @@ struct PosteriorsTarget: Target {
         let rest = bytes.dropFirst(2)
         let length = bytes.count < 2 ? 0 : min(rest.count, Int(bytes[0]) | Int(bytes[1]) << 8)
         array.write(Array(rest.prefix(length)))
-        // Never empty: Foundation leaks a page for each empty file that it reads, which is not what is looked
-        // for here.
+        // Foundation leaks a page for each empty file that it reads, so this one is never empty.
         names.write(Array(rest.dropFirst(length)) + [UInt8(ascii: "\n")])
         let read: Posteriors
         do { read = try Posteriors.read(array.path, names: names.path) } catch is FileError {
             return false
         }
-        // What was read must be fit for use.
+        // Every accepted file must be usable.
         let table = ViewTable(read)
         guard table.final.metrics.images == read.files.count,
             read.labels.allSatisfy(read.classes.indices.contains),
@@ -294,7 +291,7 @@ struct JPEGTarget: Target {
         self.seeds = seeds
     }
 
-    /// An EXIF segment of one entry, in either order of bytes.
+    /// Returns an EXIF segment with one entry, in either byte order.
     private static func orientation(_ value: Int) -> [UInt8] {
         let big: [UInt8] = [
             0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0,
@@ -321,7 +318,7 @@ struct JPEGTarget: Target {
         return bytes
     }
 
-    /// Damages what follows a marker: tables, sizes, components, scans.
+    /// Damages the bytes after a marker: tables, sizes, components, scans.
     private func header(_ bytes: inout [UInt8], _ mutation: inout Mutation) {
         let markers = bytes.indices.dropLast(24).filter {
             bytes[$0] == 0xFF && bytes[$0 + 1] >= 0xC0 && bytes[$0 + 1] != 0xFF
@@ -340,13 +337,13 @@ struct JPEGTarget: Target {
             throw Finding(
                 description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
         }
-        // Memory that nobody has written would differ.
+        // Uninitialised memory would differ.
         let second = try decodeJPEG(bytes)
         guard second.pixels == first.pixels else {
             throw Finding(description: "decoding twice gives different pixels")
         }
         file.write(bytes)
-        // A strip that would grow too large is refused here, which is right.
+        // Refusing a strip that would become too large is correct.
         guard let resized = try? loadImage(path: file.path, shortSide: 9) else { return false }
         guard min(resized.width, resized.height) == 9 else {
             throw Finding(description: "\(resized.width) × \(resized.height) pixels for a short side of 9")

@@ -1,23 +1,20 @@
-import Basics
 import ArgumentParser
 import Foundation
 
-/// Feeds damaged files to the readers of what other people hand us. Input `index` of a seed is always the
-/// same bytes.
+/// Feeds damaged files to the readers. Input `index` of a seed always has the same bytes.
 struct Fuzz: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fuzz",
-        abstract: "Mutate files and watch the readers: no crash, no hang, no answer that contradicts itself.",
+        abstract: "Check that damaged files make no reader crash, hang or return a contradictory result.",
         discussion: "Exit status: 0 nothing found; 1 a finding, its input saved; 2 the command line is wrong."
     )
 
     @Option(help: "\(targets.keys.sorted().joined(separator: ", ")).") var target: String
-    @Option(help: "How long to look.") var seconds = 10.0
+    @Option(help: "Duration in seconds.") var seconds = 10.0
     @Option(help: "Seed of the mutations.") var seed: UInt64 = 1
-    @Option(help: "Folder with inputs to try first, such as those that were found before.") var corpus:
-        String?
-    @Option(help: "Where an input that fails is saved.") var findings = "."
-    @Option(help: "Run this one file and nothing else.") var input: String?
+    @Option(help: "Folder with inputs to try first, such as earlier findings.") var corpus: String?
+    @Option(help: "Folder in which a failing input is saved.") var findings = "."
+    @Option(help: "Run only this file.") var input: String?
     @Option(help: .hidden) var progress: String?
 
     /// An input that takes longer is a finding.
@@ -44,8 +41,8 @@ struct Fuzz: ParsableCommand {
     // MARK: - The process that may crash
 
     private func work(_ target: any Target, progress: String) throws {
-        // A reader that asks for more memory than this has believed a file. The address sanitizer needs
-        // terabytes of addresses for itself.
+        // A reader that needs more memory trusts a damaged file. The address sanitizer itself needs terabytes
+        // of address space.
         if ProcessInfo.processInfo.environment["ASAN_OPTIONS"] == nil {
             var limit = rlimit(rlim_cur: 4 << 30, rlim_max: 4 << 30)
             setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
@@ -57,7 +54,7 @@ struct Fuzz: ParsableCommand {
         var accepted = 0
         let known = try corpusFiles()
         while ContinuousClock.now < end || index < known.count {
-            // Told before the input is tried: the index survives a crash.
+            // Written before the input is tried, so that it survives a crash.
             pwrite(descriptor, &index, 8, 0)
             if try target.check(input(target, index, known)) { accepted += 1 }
             index += 1
@@ -65,7 +62,7 @@ struct Fuzz: ParsableCommand {
         print("\(self.target): \(index) inputs, \(accepted) of them read, the others refused; seed \(seed)")
     }
 
-    /// The corpus comes first.
+    /// Returns an input; the corpus comes first.
     private func input(_ target: any Target, _ index: UInt64, _ known: [[UInt8]]) -> [UInt8] {
         index < known.count ? known[Int(index)] : target.input(seed: seed, index: index)
     }
@@ -87,7 +84,7 @@ struct Fuzz: ParsableCommand {
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments = CommandLine.arguments.dropFirst() + ["--progress", progress]
         if let options = ProcessInfo.processInfo.environment["ASAN_OPTIONS"] {
-            // Leaks count in the readers, not in this process: Foundation's own Process leaks a little.
+            // Only the readers are checked for leaks, because Foundation's Process leaks a little.
             process.environment = ProcessInfo.processInfo.environment.merging([
                 "ASAN_OPTIONS": options + ":detect_leaks=1"
             ]) { $1 }
@@ -116,8 +113,8 @@ struct Fuzz: ParsableCommand {
         let file = "\(findings)/\(self.target)-\(seed)-\(number)"
         try Data(input(target, number, corpusFiles())).write(to: URL(fileURLWithPath: file))
         print(
-            "\(self.target): input \(number) of seed \(seed) \(hung ? "takes too long" : "fails"); repeat: tools/fuzz --target \(self.target) --input \(file)"
-        )
+            "\(self.target): input \(number) of seed \(seed) \(hung ? "takes too long" : "fails"); "
+                + "repeat: tools/fuzz --target \(self.target) --input \(file)")
         throw ExitCode(1)
     }
 }

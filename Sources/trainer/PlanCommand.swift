@@ -1,5 +1,6 @@
 import ArgumentParser
 import Basics
+import Compute
 import Configuration
 import NeuralNet
 import Training
@@ -8,20 +9,15 @@ struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",
         abstract:
-            "Tell the device memory that training takes, and the largest batch that fits; allocates nothing.")
+            "Show the device memory that training takes, and the largest batch that fits. Allocates nothing.")
 
-    // Train's own options: what is planned is what `train` would allocate with the same flags.
-    @Option("model") var model: TrainCommand.Setting?
-    @Option("image-size") var imageSize: TrainCommand.Setting?
-    @Option("short-side") var shortSide: TrainCommand.Setting?
-    @Option("batch") var batch: TrainCommand.Setting?
-    @Option("micro-batches") var microBatches: TrainCommand.Setting?
-    @Option("convolution") var convolution: TrainCommand.Setting?
-    @Option("cache") var cache: TrainCommand.Setting?
+    private enum MemoryOptions: OptionSelection {
+        static func contains(_ option: TrainingOption) -> Bool { option.needsMemory }
+    }
+
+    @OptionGroup private var flags: TrainingFlags<MemoryOptions>
 
     @Option(help: "Number of classes.") var classes = 10
-
-    @OptionGroup var device: DeviceOptions
 
     @OptionGroup var output: JSONOptions
 
@@ -33,33 +29,28 @@ struct PlanCommand: ParsableCommand {
 
     func run() throws {
         var configuration = TrainingConfiguration()
-        configuration.apply(flagsOf: self)
+        for setting in flags.settings { configuration.apply(setting) }
         try configuration.validate()
         let options = configuration.options
-        let memory = try TrainingMemory(options, classes: classes, device: device.description())
+        var device = try DeviceSelector(parsing: options.device).select(from: DeviceDescription.all())
+        if let memory = options.deviceMemory { device = device.limited(toMemory: memory.bytes) }
+        let memory = try TrainingMemory(options, classes: classes, device: device)
         print(try memory.table(batch: options.batch))
         if let problem = try memory.cacheProblem(batch: options.batch) { print(problem) }
         let plan = try memory.plan(batch: options.batch)
+        let bytes = JSON.object(
+            MemoryPlan.Kind.allCases.map { kind in
+                .init(String(kind.rawValue.map { $0.isLetter ? $0 : "_" }), .integer(plan[kind]))
+            })
         let largestBatch = try memory.largestBatch()
         let layers = try memory.network(batch: options.batch).layers
-        try output.write(
-            .object([
-                .init("device", .string(plan.deviceName)),
-                .init("device_memory", .integer(plan.deviceMemory)),
-                .init("device_largest_buffer", .integer(plan.deviceLargestBuffer)),
-                .init("model", .string(memory.architecture.description)),
-                .init("image_size", .integer(options.imageSize)), .init("batch", .integer(options.batch)),
-                .init("micro_batches", .integer(options.microBatches)),
-                .init(
-                    "bytes",
-                    .object(
-                        MemoryPlan.Kind.allCases.map {
-                            .init(String($0.rawValue.map { $0.isLetter ? $0 : "_" }), .integer(plan[$0]))
-                        })), .init("total", .integer(plan.total)),
-                .init("largest_buffer", .integer(plan.largest.byteCount)), .init("fits", .bool(plan.fits)),
-                .init("largest_batch", largestBatch.map { .integer($0) } ?? .null),
-                .init("layers", layers.json),
-            ]))
+        try output.write([
+            "device": plan.deviceName, "device_memory": plan.deviceMemory,
+            "device_largest_buffer": plan.deviceLargestBuffer, "model": memory.architecture.description,
+            "image_size": options.imageSize, "batch": options.batch, "micro_batches": options.microBatches,
+            "bytes": bytes, "total": plan.total, "largest_buffer": plan.largest.byteCount,
+            "fits": plan.fits, "largest_batch": largestBatch, "layers": layers,
+        ])
     }
 }
 

@@ -1,31 +1,28 @@
-import Basics
 import ArgumentParser
+import Basics
 import Evaluation
 import Foundation
-import Photographs
 import Models
+import Photographs
 
 struct PredictCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "predict", abstract: "Name what is on photographs.",
+        commandName: "predict", abstract: "Classify photographs.",
         discussion:
-            "Several checkpoints (--checkpoint A --checkpoint B) are listed side by side, with the mean of their posteriors."
-    )
+            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean.")
 
     @Option(
-        help:
-            "A .safetensors file, or a run's folder, which means its last checkpoint. May be given several times."
-    ) var checkpoint: [String]
+        help: "A .safetensors file, or a run folder, which stands for its last checkpoint. Can be repeated.")
+    var checkpoint: [String]
 
     @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]
 
-    @Option(help: "How many classes to list for each.") var top = 5
+    @Option(help: "Number of classes to list for each photograph.") var top = 5
 
     @OptionGroup var views: ViewArguments
 
-    @Option(
-        help: "Lay the posterior of this class, window by window, over the one photograph given; needs --out."
-    ) var heat: String?
+    @Option(help: "Draw the posterior of this class over the photograph, window by window; needs --out.")
+    var heat: String?
 
     @Option(help: "The picture (.png) that --heat writes.") var out: String?
 
@@ -33,7 +30,7 @@ struct PredictCommand: ParsableCommand {
 
     @OptionGroup var output: JSONOptions
 
-    @Option(help: "Write a line for each photograph and class of its list to this file.") var csv: String?
+    @Option(help: "Write one line per photograph and listed class to this file.") var csv: String?
 
     func validate() throws {
         guard top >= 1 else { throw ValidationError("--top \(top): expected 1 or more") }
@@ -46,7 +43,7 @@ struct PredictCommand: ParsableCommand {
             }
             guard (views.scales?.count ?? 1) == 1 else {
                 throw ValidationError(
-                    "--heat: a map is of one short side; give one of --scales, or leave it out")
+                    "--heat: a map has one short side; give a single value for --scales, or leave it out")
             }
             guard out.lowercased().hasSuffix(".png") else {
                 throw ValidationError("--out \(out): expected a name that ends in .png")
@@ -59,7 +56,7 @@ struct PredictCommand: ParsableCommand {
         ])
     }
 
-    /// The photographs named, and those in the folders named, by their paths.
+    /// Returns the paths of the given photographs, and of those in the given folders.
     private func photographs() throws -> [String] {
         try images.flatMap { image -> [String] in
             var isFolder: ObjCBool = false
@@ -76,7 +73,9 @@ struct PredictCommand: ParsableCommand {
         }
     }
 
-    func run() throws {
+    func run() throws { try views.addingRemedies(predict) }
+
+    private func predict() throws {
         let images = try photographs()
         guard heat == nil || images.count == 1 else {
             throw EvaluationError("--heat: expected one photograph, \(images.count) were given")
@@ -87,88 +86,104 @@ struct PredictCommand: ParsableCommand {
         let answer = try ensemble.runShowingProgress(
             ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2,
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
-        let posteriors = answer.posteriors
-        let classes = posteriors.classes
-        // Each model by all of its views; the single crop counts only where nothing else is asked for.
-        let table = ViewTable(posteriors, weights: try views.weights(models: checkpoint.count))
-        let columns = posteriors.models.indices.compactMap { model in
-            table.best(model: model).map {
-                (mixture: $0.mixture, known: Set(ensemble.models[model].description.classes))
-            }
-        }
-        func best(_ mixture: Posteriors.Mixture, _ row: Int, known: Set<String>? = nil) -> [(
-            name: String, posterior: Float
-        )] {
-            let own = posteriors.mean(mixture, of: row)
-            let order = Metrics.order(own).filter { known?.contains(classes[$0]) ?? true }
-            return order.prefix(top).map { (classes[$0], own[$0]) }
-        }
-        func list(_ entries: [(name: String, posterior: Float)]) -> JSON {
-            .array(
-                entries.map {
-                    .object([.init("class", .string($0.name)), .init("probability", .float($0.posterior))])
-                })
-        }
+        let lists = try ClassLists(
+            answer.posteriors, weights: views.weights(models: checkpoint.count), top: top)
+
         var objects: [JSON] = []
-        var rows = ["file,class,probability,error"]
-        // Printed when the files are written: what has taken long must not be lost to a pipe that is closed.
-        var shown: [String] = []
+        var rows: [[String]] = []
+        var lines: [String] = []
         var failures = answer.failures[...]
         for (file, row) in zip(images, answer.rows) {
             guard let row else {
                 let error = failures.popFirst()?.description ?? "\(file): cannot be used"
-                shown.append(error)
-                rows.append("\(ViewReport.quoted(file)),,,\(ViewReport.quoted(error))")
-                objects.append(.object([.init("file", .string(file)), .init("error", .string(error))]))
+                lines.append(error)
+                rows.append([file, "", "", error])
+                objects.append(["file": file, "error": error])
                 continue
             }
-            shown.append(file)
-            let mean = best(table.final.mixture, row)
-            var members: [JSON.Member] = [.init("file", .string(file)), .init("top", list(mean))]
-            if columns.count == 1 {
-                shown += mean.map { String(format: "  %5.1f %%  ", $0.posterior * 100) + $0.name }
-            } else {
-                let own = columns.map { best($0.mixture, row, known: $0.known) }
-                let head = posteriors.models.map { String($0.suffix(28)) } + ["mean"]
-                let lines = mean.indices.map { place in
-                    ["  \(place + 1)"]
-                        + (own + [mean]).map {
-                            place < $0.count
-                                ? String(format: "%5.1f %%  ", $0[place].posterior * 100) + $0[place].name
-                                : ""
-                        }
-                }
-                shown += ViewReport.columns([[""] + head] + lines, left: head.count + 1)
-                members.append(
-                    .init(
-                        "models",
-                        .array(
-                            zip(posteriors.models, own).map {
-                                .object([.init("checkpoint", .string($0)), .init("top", list($1))])
-                            })))
-            }
-            if output.json != nil { objects.append(.object(members)) }
-            if csv != nil {
-                rows += mean.map {
-                    "\(ViewReport.quoted(file)),\(ViewReport.quoted($0.name)),\($0.posterior),"
-                }
-            }
+            lines += [file] + lists.lines(row)
+            rows += lists.mean(row).map { [file, $0.name, "\($0.posterior)", ""] }
+            objects.append(["file": file] + lists.json(row))
         }
+        // Files come first: a closed pipe must not lose the result of hours.
         try output.write(.array(objects))
-        if let csv { try AtomicFile.write(csv, Array((rows.joined(separator: "\n") + "\n").utf8)) }
+        if let csv {
+            let text = CSV.text(header: ["file", "class", "probability", "error"], rows: rows)
+            try AtomicFile.write(csv, Array(text.utf8))
+        }
         let hasMap = !answer.heat.isEmpty
         if let out, hasMap {
             try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
         }
 
-        ViewReport.printUnknownClasses(of: posteriors, limit: 8)
-        for line in shown { print(line) }
+        ViewReport.printUnknownClasses(of: answer.posteriors, limit: 8)
+        for line in lines { print(line) }
         let written = [csv, output.json].compactMap { $0 }
         if !written.isEmpty { print("written: " + written.joined(separator: ", ")) }
         if let out, let heat, hasMap {
             print("written: \(out), from dark blue where the posterior of \(heat) is 0 to red where it is 1")
         }
-        let failed = answer.failures.count
-        if failed > 0 { throw EvaluationError("\(failed) of \(images.count) photographs could not be read") }
+        try views.requireNone(answer.failures, of: images.count, listed: 0)
+    }
+}
+
+/// Lists the most probable classes of photographs: those of each model, and those of the mean.
+private struct ClassLists {
+    typealias Entry = (name: String, posterior: Float)
+
+    private let posteriors: Posteriors
+    /// Each model's mean over its views; the central crop counts only if no other view is requested.
+    private let models: [Posteriors.Mixture]
+    private let final: Posteriors.Mixture
+    private let top: Int
+
+    init(_ posteriors: Posteriors, weights: [Double]?, top: Int) {
+        self.posteriors = posteriors
+        self.top = top
+        let table = ViewTable(posteriors, weights: weights)
+        models = posteriors.models.indices.compactMap { table.best(model: $0)?.mixture }
+        final = table.final.mixture
+    }
+
+    /// Returns the list of the mean for one row of the posteriors.
+    func mean(_ row: Int) -> [Entry] { list(final, row) }
+
+    private func list(_ mixture: Posteriors.Mixture, _ row: Int, unknown: Set<String> = []) -> [Entry] {
+        let own = posteriors.mean(mixture, of: row)
+        let order = Metrics.order(own).filter { !unknown.contains(posteriors.classes[$0]) }
+        return order.prefix(top).map { (posteriors.classes[$0], own[$0]) }
+    }
+
+    private func byModel(_ row: Int) -> [[Entry]] {
+        zip(models, posteriors.unknownClasses).map { list($0, row, unknown: Set($1)) }
+    }
+
+    /// Returns the list of the mean; with several models a table of all lists.
+    func lines(_ row: Int) -> [String] {
+        let mean = mean(row)
+        func percent(_ entry: Entry) -> String { String(format: "%5.1f %%  ", 100 * entry.posterior) }
+        if models.count == 1 { return mean.map { "  \(percent($0))\($0.name)" } }
+        let lists = byModel(row) + [mean]
+        var table = TextTable(
+            header: [""] + posteriors.models.map { String($0.suffix(28)) } + ["mean"], [.left])
+        for place in mean.indices {
+            table.add(
+                ["  \(place + 1)"]
+                    + lists.map { place < $0.count ? percent($0[place]) + $0[place].name : "" })
+        }
+        return table.lines
+    }
+
+    func json(_ row: Int) -> JSON {
+        func json(_ entries: [Entry]) -> JSON {
+            .array(entries.map { ["class": $0.name, "probability": $0.posterior] })
+        }
+        let mean: JSON = ["top": json(mean(row))]
+        if models.count == 1 { return mean }
+        return mean + [
+            "models": zip(posteriors.models, byModel(row)).map {
+                ["checkpoint": $0, "top": json($1)] as JSON
+            }
+        ]
     }
 }

@@ -1,7 +1,7 @@
 import Basics
 import Foundation
 
-/// One line that is drawn over and over on a terminal; where that is a file, a plain line now and then.
+/// Draws a line again and again on a terminal, and writes a plain line now and then to a file.
 final class ProgressBar {
     let isTerminal: Bool
     private var lastDrawn: ContinuousClock.Instant
@@ -9,11 +9,11 @@ final class ProgressBar {
 
     init() {
         isTerminal = isatty(STDERR_FILENO) != 0
-        // At once on a terminal; in a file only what takes long is worth a line.
+        // A terminal shows the bar at once, a file gets a line only if the work takes long.
         lastDrawn = isTerminal ? .now - .seconds(1) : .now
     }
 
-    /// Draws at most ten times a second; into a file once in half a minute.
+    /// Draws the bar, at most ten times a second; writes to a file at most every 30 seconds.
     func draw(done: Int, of total: Int, _ text: String) {
         if !isTerminal {
             guard ContinuousClock.now - lastDrawn > .seconds(30) else { return }
@@ -31,7 +31,7 @@ final class ProgressBar {
         isDrawn = true
     }
 
-    /// Takes the bar away, so that a line can be printed.
+    /// Removes the bar, so that a line can be printed.
     func clear() {
         if isDrawn { StandardStreams.writeError("\r\u{1B}[2K") }
         isDrawn = false
@@ -42,7 +42,7 @@ final class ProgressBar {
         return ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 20 ? Int(size.ws_col) : 80
     }
 
-    /// 75 → "1:15"
+    /// Returns "1:15" for 75.
     static func duration(_ seconds: Double) -> String {
         guard seconds.isFinite, seconds >= 0 else { return "–" }
         let whole = Int(seconds.rounded())

@@ -1,91 +1,121 @@
-import Configuration
-import DemoScenes
-import Runs
 import ArgumentParser
 import Collectives
+import Configuration
+import DemoScenes
 import Foundation
+import Runs
 import Training
 
 struct TrainCommand: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
         commandName: "train", abstract: "Train a network on a folder of photographs (the default command).",
+        usage: "trainer train [--data FOLDER] [--model MODEL] [--config FILE] [OPTION VALUE ...]",
         discussion: """
-            The folder holds train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which --val-fraction is held out.
-            Without --data it trains on the demo set, which it draws first where it is missing.
-            """)
+            The folder contains train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which \
+            --val-fraction is held out for validation. Without --data the command trains on the demo set.
 
-    @Option(
-        help:
-            "A YAML file of these options, by their names; flags win over it. Each run's folder has one, config.yaml, without out."
-    ) var config: String?
+            Examples:
+              trainer train
+              trainer train --data photos --model vgg16 --image-size 224 --epochs 60
+              trainer train --data photos --init runs/vgg16-1 --freeze features
+              trainer train --config runs/mini-1/config.yaml --seed 2
+              trainer train --resume runs/mini-1
+              mpirun -n 2 trainer train --data photos --batch 128
+            """, helpNames: .long)
 
-    @Option("data") var data: Setting?
-    @Option("model") var model: Setting?
-    @Option("image-size") var imageSize: Setting?
-    @Option("short-side") var shortSide: Setting?
-    @Option("batch") var batch: Setting?
-    @Option("micro-batches") var microBatches: Setting?
-    @Option("epochs") var epochs: Setting?
-    @Option("device") var device: Setting?
-    @Option("device-memory") var deviceMemory: Setting?
-    @Option("out") var out: Setting?
-    @Option("learning-rate") var learningRate: Setting?
-    @Option("schedule") var schedule: Setting?
-    @Option("warmup-epochs") var warmupEpochs: Setting?
-    @Option("momentum") var momentum: Setting?
-    @Option("weight-decay") var weightDecay: Setting?
-    @Option("dropout") var dropout: Setting?
-    @Option("augment") var augment: Setting?
-    @Option("augment-strength") var augmentStrength: Setting?
-    @Option("cache") var cache: Setting?
-    @Option("seed") var seed: Setting?
-    @Option("workers") var workers: Setting?
-    @Option("val-fraction") var valFraction: Setting?
-    @Option("convolution") var convolution: Setting?
-    @Option("checkpoint-every") var checkpointEvery: Setting?
-    @Option("keep") var keep: Setting?
-    @Option("clip-norm") var clipNorm: Setting?
-    @Option("init") var `init`: Setting?
-    @Option("freeze") var freeze: Setting?
-    @Option("max-bad") var maxBad: Setting?
-    @Option("exchange") var exchange: Setting?
-    @Option("transport") var transport: Setting?
-    @Option("node-size") var nodeSize: Setting?
-    @Option("peer-timeout") var peerTimeout: Setting?
+    private typealias Group = TrainingOption.Group
 
-    @Flag(help: "With several ranks: compare all weights after every step, not at checkpoints alone.")
-    var verifyRanks = false
+    @OptionGroup(title: Group.data.rawValue) private var data: TrainingFlags<DataOptions>
+    @OptionGroup(title: Group.model.rawValue) private var model: TrainingFlags<ModelOptions>
+    @OptionGroup(title: Group.optimisation.rawValue) private var optimisation:
+        TrainingFlags<OptimisationOptions>
+    @OptionGroup(title: Group.augmentation.rawValue) private var augmentation:
+        TrainingFlags<AugmentationOptions>
+    @OptionGroup(title: Group.run.rawValue) private var conduct: TrainingFlags<RunOptions>
+    @OptionGroup(title: Group.run.rawValue) private var files: RunFiles
+    @OptionGroup(title: Group.ranks.rawValue) private var ranks: TrainingFlags<RankOptions>
+    @OptionGroup(title: Group.ranks.rawValue) private var checks: RankChecks
+    @OptionGroup(title: Group.device.rawValue) private var device: TrainingFlags<DeviceOptions>
 
-    @Option(
-        help: "Write what the time is spent on, of every rank, to this file, for https://ui.perfetto.dev.")
-    var trace: String?
+    @Flag(name: .customShort("h"), help: "List the options without explanations.")
+    private var listsOptions = false
 
-    @Option(
-        help:
-            "Go on with the run in this folder, to the very bits that it would have had; all other options come from it."
-    ) var resume: String?
+    private enum DataOptions: GroupSelection { static let group = Group.data }
+    private enum ModelOptions: GroupSelection { static let group = Group.model }
+    private enum OptimisationOptions: GroupSelection { static let group = Group.optimisation }
+    private enum AugmentationOptions: GroupSelection { static let group = Group.augmentation }
+    private enum RunOptions: GroupSelection { static let group = Group.run }
+    private enum RankOptions: GroupSelection { static let group = Group.ranks }
+    private enum DeviceOptions: GroupSelection { static let group = Group.device }
 
-    typealias Setting = TrainingConfiguration.Setting
+    /// Options about a run that are no part of its configuration.
+    private struct RunFiles: ParsableArguments {
+        @Option(
+            help: """
+                Read options from this YAML file; flags override it. Each run's folder has such a file, \
+                config.yaml.
+                """) var config: String?
 
-    func validate() throws { if let trace { try OutputFile.requireWritable(trace, option: "--trace") } }
+        @Option(
+            help: """
+                Resume the run in this folder. Its options are restored; results are bit-identical to an \
+                uninterrupted run.
+                """) var resume: String?
 
-    /// The options that a configuration and the flags make, checked.
+        @Option(help: "Write a timeline of all ranks to this file, for https://ui.perfetto.dev.")
+        var trace: String?
+    }
+
+    private struct RankChecks: ParsableArguments {
+        @Flag(help: "Compare the weights of all ranks after every step, and not only at checkpoints.")
+        var verifyRanks = false
+    }
+
+    func validate() throws {
+        if listsOptions { throw CleanExit.message(TrainCommand.optionList) }
+        if let trace = files.trace { try OutputFile.requireWritable(trace, option: "--trace") }
+    }
+
+    private static var optionList: String {
+        let others: [Group: [String]] = [.run: ["config", "resume", "trace"], .ranks: ["verify-ranks"]]
+        let groups = Group.allCases.map { group in
+            let names = TrainingOption.all.filter { $0.group == group }.map(\.name) + (others[group] ?? [])
+            return names.reduce(into: (text: "\(group.rawValue):", column: 80)) { result, name in
+                result.text += result.column + name.count > 76 ? "\n  --\(name)" : " --\(name)"
+                result.column = (result.column + name.count > 76 ? 4 : result.column + 3) + name.count
+            }.text
+        }
+        return """
+            \(configuration.abstract)
+
+            Usage: \(configuration.usage ?? "")
+
+            \(groups.joined(separator: "\n"))
+
+            'trainer train --help' explains each option.
+            """
+    }
+
+    /// Returns the options that a configuration and the flags give, checked.
     private func options() throws -> TrainingOptions {
         var initial = TrainingOptions()
         initial.microBatches = MicroBatchTree.defaultMicroBatches(ranks: MPICommunicator.launchedRanks)
-        var configuration = try TrainingConfiguration(
-            resume.map { try Trainer.options(ofRun: $0) } ?? initial)
-        if let config { try configuration.read(config) }
-        configuration.apply(flagsOf: self)
+        if let resume = files.resume { initial = try Trainer.options(ofRun: resume) }
+        var configuration = TrainingConfiguration(initial)
+        if let config = files.config { try configuration.read(config) }
+        let flags = [
+            data.settings, model.settings, optimisation.settings, augmentation.settings, conduct.settings,
+            ranks.settings, device.settings,
+        ]
+        for setting in flags.joined() { configuration.apply(setting) }
         try configuration.validate()
         var options = configuration.options
         if options.data.isEmpty { options.data = DemoSet.path }
-        if let resume {
-            guard out == nil else {
+        if let resume = files.resume {
+            guard options.output == initial.output else {
                 throw ValidationError(
-                    "--out: --resume \(resume) goes on in the run's own folder; leave --out away")
+                    "--out: --resume \(resume) continues in the run's own folder; leave --out away")
             }
-            options.output = resume
         } else if options.output.isEmpty {
             let name = options.model
             options.output = RunFolder.unused(
@@ -95,58 +125,56 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     }
 
     func run() throws {
-        let options = try options()
+        do { try train(options()) } catch {
+            throw TrainCommand.remedy(for: error).map { TrainingError("\(error); \($0)") } ?? error
+        }
+    }
+
+    /// Returns what to do about an error of the ranks, in the words of this command; nil for other errors.
+    static func remedy(for error: any Error) -> String? {
+        if error is WindowsUnavailable { return "choose --transport sendrecv" }
+        return switch (error as? TopologyError)?.kind {
+        case .microBatches: "start fewer ranks, or a new run with more --micro-batches"
+        case .nodeSize: "give a --node-size that divides the number of ranks, or none"
+        case .transport: "choose --transport auto, onesided or sendrecv"
+        case nil: nil
+        }
+    }
+
+    private func train(_ options: TrainingOptions) throws {
         let job = try Job.join(peerTimeout: options.peerTimeout)
-        if job?.rank ?? 0 == 0, options.data == DemoSet.path { try DemoSet.drawWhereMissing() }
-        // The others wait for the set.
+        if job?.rank ?? 0 == 0, options.data == DemoSet.path { try DemoSet.drawIfMissing() }
+        // The other ranks wait for the set.
         _ = try job?.gather([])
-        let console = TrainingConsole()
         let trainer = try Trainer(
-            options, resuming: resume != nil, version: programVersion,
-            ranks: job.map { Ranks($0, verifiesEachStep: verifyRanks) }, trace: trace
-        ) { console.show($0) }
+            options, resuming: files.resume != nil, version: programVersion,
+            ranks: job.map { Ranks($0, verifiesEachStep: checks.verifyRanks) }, trace: files.trace,
+            sinks: [TrainingConsole()])
         let last = try trainer.run()
         guard job?.rank ?? 0 == 0 else { return }
         print("run: \(options.output)")
         if let last {
-            print("last: \(TrainingConsole.accuracy(last.validation)) after epoch \(last.epoch)")
+            print("last: \(last.validation.summary()) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
                 print(
-                    "best: top-1 \(percent(best)), of an earlier epoch, is in \(options.output)/checkpoints/best"
+                    "best: top-1 \(percent(best)), of an earlier epoch, is in "
+                        + "\(options.output)/checkpoints/best"
                 )
             }
         } else {
-            print("all \(options.epochs) epochs were done before")
+            print("all \(options.epochs) epochs were finished before")
         }
         print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)")
     }
 }
 
-/// The set that `trainer` without arguments trains on.
+/// The set on which `train` trains without `--data`.
 enum DemoSet {
     static let path = "scenes"
 
-    static func drawWhereMissing() throws {
+    static func drawIfMissing() throws {
         if FileManager.default.fileExists(atPath: path) { return }
         print("drawing the demo set in \(path)/")
         try Scenes.write(to: path, count: 2500, size: 96, seed: 1)
-    }
-}
-
-extension Option where Value == TrainCommand.Setting? {
-    /// The flag of an option that `TrainingOption.all` describes; its property has the same name.
-    init(_ option: String) {
-        self.init(help: TrainingOption.named(option).map { ArgumentHelp(stringLiteral: $0.help) }) {
-            try TrainCommand.Setting(option, $0)
-        }
-    }
-}
-
-extension TrainingConfiguration {
-    /// Takes over the options of `TrainingOption.all` that were given to a command.
-    mutating func apply(flagsOf command: some ParsableCommand) {
-        for child in Mirror(reflecting: command).children {
-            if let setting = (child.value as? Option<TrainCommand.Setting?>)?.wrappedValue { apply(setting) }
-        }
     }
 }

@@ -1,42 +1,81 @@
-import Training
 import Basics
-import Runs
 import Evaluation
 import Foundation
+import Runs
+import Training
 
-/// Shows a run: a progress bar on a terminal, plain lines elsewhere.
-final class TrainingConsole {
+/// Shows a run: with a progress bar on a terminal, with plain lines elsewhere.
+final class TrainingConsole: EventSink {
     private let bar = ProgressBar()
     private var epochStart = (seconds: 0.0, step: 0)
     private var recent = (loss: 0.0, secondsPerImage: 0.0, weight: 0.0)
 
-    func show(_ event: TrainingEvent) {
+    func receive(_ event: RunEvent) {
         switch event {
-        case .note(let text):
-            bar.clear()
-            print(text)
-        case .resumed(let step, let seconds):
-            epochStart = (seconds, step)
-            print("going on after step \(step)")
         case .step(let step): show(step)
-        case .validation(let done, let total): bar.draw(done: done, of: total, "validating \(done)/\(total)")
-        case .epoch(let epoch):
+        case .validating(let done, let total):
+            bar.draw(done: done, of: total, "validating \(done)/\(total)")
+        case .checkpoint: break
+        default:
             bar.clear()
-            epochStart = (epoch.seconds, epoch.step)
-            print(
-                "epoch \(epoch.epoch): validation \(TrainingConsole.accuracy(epoch.validation)), "
+            for line in lines(event) { print(line) }
+        }
+        if case .resumed(let step, let seconds) = event { epochStart = (seconds, step) }
+        if case .epoch(let epoch) = event { epochStart = (epoch.seconds, epoch.step) }
+    }
+
+    private func lines(_ event: RunEvent) -> [String] {
+        switch event {
+        case .step, .validating, .checkpoint: []
+        case .started(let start):
+            [
+                "\(start.trainingImages) training and \(start.validationImages) validation images of "
+                    + "\(start.classes) classes, short side \(start.shortSide), crops of "
+                    + "\(start.options.imageSize)",
+                "\(start.model), \(start.parameterCount) parameters, on \(start.device)",
+            ]
+        case .resumed(let step, _): ["resuming after step \(step)"]
+        case .initialised(let path, let taken, let drawn):
+            [
+                "from \(path): took \(taken.joined(separator: ", ")) and its normalisation"
+                    + (drawn.isEmpty ? "" : "; initialised \(drawn.joined(separator: ", "))")
+            ]
+        case .epoch(let epoch):
+            [
+                "epoch \(epoch.epoch): validation \(epoch.validation.summary()), "
                     + String(
-                        format: "%.0f images/s, data wait %.1f %%, ",
-                        epoch.imagesPerSecond, epoch.dataWait * 100)
-                    + String(format: "loader %.1f ms CPU a step, ", epoch.loaderSecondsPerStep * 1000)
-                    + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : ""))
-            for failure in epoch.validation.failures.prefix(5) { print("  left out: \(failure)") }
+                        format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
+                        epoch.imagesPerSecond, epoch.times.dataWait * 100,
+                        epoch.times.loaderSecondsPerStep * 1000)
+                    + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : "")
+            ]
+        case .exchange(let seconds, let exposed, let hiddenShare):
+            [
+                String(
+                    format: "exchange: under way for %.1f s, %.1f s of them exposed: %.0f %% hidden (on the "
+                        + "rank that hides least)", seconds, exposed, 100 * hiddenShare)
+            ]
+        case .cache(let cached, let images, let isPart, let byteCount):
+            [
+                "cache: \(cached) of \(images) training images \(isPart ? "of this rank " : "")"
+                    + String(
+                        format: "(%.0f %%) stay on the device, %.1f MB",
+                        100 * Double(cached) / Double(max(1, images)), Double(byteCount) * 1e-6)
+            ]
+        case .leftOut(let line): ["left out: \(line)"]
+        case .checkpointFailed(let step, let run):
+            [
+                "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
+                    + "--resume "
+                    + run
+            ]
+        case .traced(let path): ["trace: \(path) (open it in https://ui.perfetto.dev)"]
+        case .note(let text): [text]
         }
     }
 
     private func show(_ step: StepReport) {
-        // Means over about the last twenty steps: one step's loss, and its time on a small network, jump too
-        // much to be read.
+        // Means over about the last twenty steps, because a single step's loss and time vary too much.
         recent.loss = 0.95 * recent.loss + step.loss
         recent.secondsPerImage =
             0.95 * recent.secondsPerImage + 1 / max(step.imagesPerSecond, .leastNormalMagnitude)
@@ -54,11 +93,5 @@ final class TrainingConsole {
         } else if step.step == 1 || step.step % max(1, step.totalSteps / step.epochs / 4) == 0 {
             print(text)
         }
-    }
-
-    /// "top-1 91.2 %, top-5 99.0 %, loss 0.31"; top-5 says nothing of fewer than six classes.
-    static func accuracy(_ result: EvaluationResult) -> String {
-        let top5 = result.confusion.classes > 5 ? ", top-5 \(percent(result.top5))" : ""
-        return "top-1 \(percent(result.top1))\(top5), loss " + String(format: "%.4f", result.loss)
     }
 }

@@ -1,47 +1,46 @@
 import ArgumentParser
 import Evaluation
-import Foundation
 import Models
 import NeuralNet
+import Photographs
 
 extension DenseNetwork.Averaging: ExpressibleByArgument {}
 
-/// How photographs are looked at by models that are trained.
+/// The views in which models look at photographs.
 struct ViewArguments: ParsableArguments {
-    @Flag(help: "Score every window of the whole photograph, not the central crop alone.") var dense = false
+    @Flag(help: "Score every window of the whole photograph, not only the central crop.") var dense = false
 
-    @Flag(help: "Look at each photograph's mirror image too.") var mirror = false
+    @Flag(help: "Also look at each photograph's mirror image.") var mirror = false
 
     @Option(
         help:
-            "Short sides to look at, such as 224,256,288. Default: each model's own, and with --dense 7/8 and 9/8 of it too.",
+            "Short sides, such as 224,256,288. Default: the model's; with --dense also 7/8 and 9/8 of it.",
         transform: { text in
             let sides = text.split(separator: ",", omittingEmptySubsequences: false).map {
                 Int($0.filter { $0 != " " }) ?? 0
             }
             guard sides.allSatisfy({ (1...16_384).contains($0) }) else {
-                throw ValidationError("expected sides in pixels, 1 to 16384, with commas between them")
+                throw ValidationError("expected sides in pixels, 1 to 16384, separated by commas")
             }
             return sides
         }) var scales: [Int]?
 
-    @Option(
-        help: "With --dense: what is averaged over a view's windows, logits or posteriors. Default: logits.")
+    @Option(help: "With --dense: average a view's windows as logits or as posteriors. Default: logits.")
     var average: DenseNetwork.Averaging?
 
-    @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal ones.") var weights:
-        String?
+    @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal weights.")
+    var weights: String?
 
     @OptionGroup var convolution: ConvolutionOptions
 
     func validate() throws {
         if let average, !dense {
             throw ValidationError(
-                "--average \(average.rawValue): expected --dense too, whose windows are averaged")
+                "--average \(average.rawValue): expected --dense too; a crop has one window")
         }
     }
 
-    /// Whether anything but the single crop is asked for.
+    /// Whether any view but the central crop is requested.
     var areMany: Bool { dense || mirror || scales != nil }
 
     var options: ViewOptions {
@@ -61,14 +60,13 @@ struct ViewArguments: ParsableArguments {
             }, device: device)
     }
 
-    /// As many photographs of a mini-batch as are wanted, but no more than 256 MB of them at the largest
-    /// short side.
+    /// Returns a mini-batch of at most `wanted` photographs, and at most 256 MB at the largest short side.
     func batch(_ wanted: Int, _ files: [Checkpoint]) -> Int {
         let side = scales?.max() ?? files.map { $0.description.shortSide * 9 / 8 }.max() ?? 1
         return min(wanted, max(1, (256 << 20) / (4 * side * side)))
     }
 
-    /// The weights as numbers, one for each model; nil where there are none.
+    /// Returns the weights as numbers, one for each model; nil without `--weights`.
     func weights(models: Int) throws -> [Double]? {
         guard let weights else { return nil }
         let numbers = weights.split(separator: ",", omittingEmptySubsequences: false).compactMap {
@@ -78,9 +76,45 @@ struct ViewArguments: ParsableArguments {
             numbers.contains(where: { $0 > 0 })
         else {
             throw ValidationError(
-                "--weights \(weights): expected \(models) \(models == 1 ? "number" : "numbers") of 0 or more, not all 0, one for each model"
-            )
+                "--weights \(weights): expected \(models) \(models == 1 ? "number" : "numbers") of 0 or "
+                    + "more, not all 0, one for each model")
         }
         return numbers
+    }
+
+    // MARK: - Errors
+
+    /// Returns which option to change after an error; nil if no option helps.
+    static func remedy(for kind: EvaluationError.Kind) -> String? {
+        switch kind {
+        case .viewTooSmall(isDense: true): "give larger --scales"
+        case .viewTooSmall: "give larger --scales, or --dense for a smaller window"
+        case .viewTooLarge: "give smaller --scales"
+        case .unknownClass: "give one of these to --heat"
+        case .other: nil
+        }
+    }
+
+    /// Runs `body` and adds the remedy to an error of the evaluation.
+    func addingRemedies<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch let error as EvaluationError {
+            guard let remedy = ViewArguments.remedy(for: error.kind) else { throw error }
+            throw EvaluationError("\(error); \(remedy)")
+        }
+    }
+
+    /// Fails if photographs could not be used; called when everything else is done.
+    ///
+    /// - Parameter listed: how many of the failures the error lists.
+    func requireNone(_ failures: [ImageError], of count: Int, listed: Int = 20) throws {
+        guard !failures.isEmpty else { return }
+        let list = failures.prefix(listed).map { "\n  left out: \($0)" }
+        let rest = listed > 0 && failures.count > listed ? ["\n  and \(failures.count - listed) more"] : []
+        let isTooLarge = dense && failures.contains { $0.kind == .tooLarge }
+        let remedy =
+            isTooLarge ? ["\nFor those that are too large, give smaller --scales or leave out --dense"] : []
+        throw EvaluationError(
+            "\(failures.count) of \(count) photographs could not be used"
+                + (list + rest + remedy).joined())
     }
 }

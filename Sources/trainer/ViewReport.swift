@@ -2,102 +2,96 @@ import Basics
 import Evaluation
 import Foundation
 
-/// The table of views, for people, as JSON and as CSV.
+/// Reports an evaluation: the table of views, the greedy order, classes and confusion, as text, JSON and CSV.
 struct ViewReport {
     let table: ViewTable
     let order: [GreedyOrder.Step]
 
     private var posteriors: Posteriors { table.posteriors }
+    private var classes: [String] { posteriors.classes }
+    private var final: Metrics { table.final.metrics }
+    private var columns: [Metric] { Metric.shown(classes: classes.count) }
 
-    private var hasTop5: Bool { posteriors.classes.count > 5 }
+    /// The number of classes up to which text lists all of them.
+    private static let listedClasses = 24
+    /// The number of classes up to which text shows the whole confusion matrix.
+    private static let matrixClasses = 12
 
-    /// With the short sides, where they are a model's own and more than one.
-    private func name(_ row: ViewTable.Row) -> String {
-        let sides = Set(row.mixture.members.map { posteriors.sources[$0.source].view.shortSide }).sorted()
-        return row.model == nil || sides.count < 2
-            ? row.name : "\(row.name) \(sides.map(\.description).joined(separator: ","))"
-    }
+    // MARK: - Text
 
-    private func label(_ row: ViewTable.Row) -> String {
-        row.model.map { posteriors.models[$0] } ?? "all models"
-    }
-
-    /// With the weights, where they are not equal.
-    private func weightedLabel(_ row: ViewTable.Row) -> String {
-        guard row.model == nil, let weights = table.weights else { return label(row) }
-        return "all models by " + weights.map { String(format: "%g", $0) }.joined(separator: ",")
-    }
-
+    /// Prints the table of views and, if there are several, the greedy order.
     func print() {
-        func line(_ row: ViewTable.Row) -> [String] {
-            let top5 = hasTop5 ? [interval(row.metrics.top5, row.metrics.top5Interval)] : []
-            return [
-                weightedLabel(row), name(row), "\(row.mixture.members.count)",
-                interval(row.metrics.top1, row.metrics.top1Interval),
-            ] + top5 + [
-                String(format: "%.4f", row.metrics.loss),
-                String(format: "%.1f", 100 * row.metrics.calibrationError), speed(row.imagesPerSecond),
-            ]
+        var lines = TextTable(
+            header: ["model", "views", ""] + columns.map { Self.header($0) } + ["images/s"],
+            [.left, .left, .right])
+        for row in table.rows {
+            lines.add(
+                [weightedLabel(row), name(row), "\(row.mixture.members.count)"]
+                    + columns.map { $0.cell(row.metrics) } + [Self.speed(row.imagesPerSecond)])
         }
-        let head =
-            ["model", "views", "", "top-1 in % (95 %)"] + (hasTop5 ? ["top-5 in % (95 %)"] : []) + [
-                "loss", "calibration error", "images/s",
-            ]
-        Self.printColumns([head] + table.rows.map(line), left: 2)
+        Swift.print(lines.text)
         if let (row, gain) = table.betterThanAll() {
             Swift.print(
                 "better than all together: \(label(row)), \(row.name), by "
                     + String(format: "%.1f ± %.1f points", 100 * gain.difference, 100 * gain.halfWidth))
         }
-        guard order.count > 1 else { return }
-        Swift.print("views by what each next one adds")
-        let lines = order.enumerated().map { place, step in
+        if order.count > 1 { printOrder() }
+    }
+
+    private func printOrder() {
+        Swift.print("views in the order of their gain")
+        var lines = TextTable(
+            header: ["", Self.header(.top1), "gain (95 %)", Self.header(.loss), "images/s"], [.left, .right])
+        for (place, step) in order.enumerated() {
             let source = posteriors.sources[step.source]
             let model = posteriors.models.count > 1 ? "\(posteriors.models[source.model]), " : ""
-            return [
-                "  \(place + 1). \(model)\(source.view)",
-                interval(step.metrics.top1, step.metrics.top1Interval),
-                step.gain.map { String(format: "%+.1f ± %.1f", 100 * $0.difference, 100 * $0.halfWidth) }
-                    ?? "", String(format: "%.4f", step.metrics.loss), speed(step.imagesPerSecond),
-            ]
+            let gain = step.gain.map {
+                String(format: "%+.1f ± %.1f", 100 * $0.difference, 100 * $0.halfWidth)
+            }
+            lines.add([
+                "  \(place + 1). \(model)\(source.view)", Metric.top1.cell(step.metrics), gain ?? "",
+                Metric.loss.cell(step.metrics), Self.speed(step.imagesPerSecond),
+            ])
         }
-        Self.printColumns([["", "top-1 in % (95 %)", "gain (95 %)", "loss", "images/s"]] + lines, left: 1)
+        Swift.print(lines.text)
     }
 
-    private func interval(_ share: Double, _ interval: Interval) -> String {
-        String(format: "%5.1f (%.1f–%.1f)", 100 * share, 100 * interval.low, 100 * interval.high)
-    }
-
-    private func speed(_ imagesPerSecond: Double?) -> String {
-        imagesPerSecond.map { String(format: $0 < 100 ? "%.1f" : "%.0f", $0) } ?? "–"
-    }
-
-    /// What each class got by the final answer: all of them where they fit a screen, else those that fare
-    /// worst.
+    /// Prints the final metrics of each class; of many classes, those with the lowest top-1 accuracy.
     func printClasses() {
-        let all = table.final.metrics.byClass.enumerated().filter { $1.images > 0 }
-        let isShort = all.count <= 24
-        let shown =
-            isShort
-            ? all
-            : Array(
-                all.sorted { ($0.element.accuracy, $0.offset) < ($1.element.accuracy, $1.offset) }.prefix(10))
-        if !isShort {
-            Swift.print("the classes with the lowest top-1 (--csv and --json have all \(all.count))")
+        var shown = Array(final.byClass.enumerated().filter { $1.images > 0 })
+        if shown.count > Self.listedClasses {
+            Swift.print("the classes with the lowest top-1 (--csv and --json have all \(shown.count))")
+            shown.sort { ($0.element.accuracy, $0.offset) < ($1.element.accuracy, $1.offset) }
+            shown = Array(shown.prefix(10))
         }
-        let lines = shown.map { label, share in
-            [
-                "  " + posteriors.classes[label], "\(share.images)",
-                String(format: "%.1f", 100 * share.accuracy),
-            ] + (hasTop5 ? [String(format: "%.1f", 100 * Double(share.top5) / Double(share.images))] : []) + [
-                String(format: "%.4f", share.loss)
-            ]
+        var lines = TextTable(
+            header: ["class", "images"] + columns.filter(\.isOfClasses).map(\.title), [.left, .right])
+        for (label, tally) in shown {
+            lines.add(["  " + classes[label], "\(tally.images)"] + columns.compactMap { $0.cell(tally) })
         }
-        Self.printColumns(
-            [["class", "images", "top-1 in %"] + (hasTop5 ? ["top-5 in %"] : []) + ["loss"]] + lines, left: 1)
+        Swift.print(lines.text)
     }
 
-    /// Names every class that a model does not know, or the first few.
+    /// Prints the confusion matrix; of many classes, the most frequent mistakes.
+    func printConfusion() {
+        let confusion = final.confusion
+        if classes.count <= Self.matrixClasses {
+            Swift.print("confusion (rows: true class, columns: answer)")
+            var lines = TextTable([.right])
+            for label in classes.indices {
+                let counts = classes.indices.map { confusion[label, $0] }
+                lines.add([String(classes[label].prefix(20))] + counts.map { $0 == 0 ? "·" : "\($0)" })
+            }
+            Swift.print(lines.text)
+        } else if !confusion.mistakes.isEmpty {
+            Swift.print("most often confused:")
+            for (label, answer, count) in confusion.mistakes.prefix(10) {
+                Swift.print("  \(count) × \(classes[label]) taken for \(classes[answer])")
+            }
+        }
+    }
+
+    /// Prints the classes that each model does not know, at most `limit` names per model.
     static func printUnknownClasses(of posteriors: Posteriors, limit: Int = .max) {
         for (model, names) in zip(posteriors.models, posteriors.unknownClasses) where !names.isEmpty {
             let number =
@@ -108,134 +102,105 @@ struct ViewReport {
         }
     }
 
-    /// Rows in columns, the first `left` of them flush left, the others flush right.
-    static func printColumns(_ rows: [[String]], left: Int) {
-        for line in columns(rows, left: left) { Swift.print(line) }
+    /// Returns the row's name, with its short sides if they are several of one model.
+    private func name(_ row: ViewTable.Row) -> String {
+        let sides = Set(row.mixture.members.map { posteriors.sources[$0.source].view.shortSide }).sorted()
+        return row.model == nil || sides.count < 2
+            ? row.name : "\(row.name) \(sides.map(\.description).joined(separator: ","))"
     }
 
-    /// The lines of `printColumns`.
-    static func columns(_ rows: [[String]], left: Int) -> [String] {
-        let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
-        return rows.map { row in
-            let cells = row.enumerated().map { column, text in
-                let space = String(repeating: " ", count: widths[column] - text.count)
-                return column < left ? text + space : space + text
-            }
-            return cells.joined(separator: "  ").replacing(/\ +$/, with: "")
+    private func label(_ row: ViewTable.Row) -> String {
+        row.model.map { posteriors.models[$0] } ?? "all models"
+    }
+
+    /// Returns the label, with the models' weights if they are not equal.
+    private func weightedLabel(_ row: ViewTable.Row) -> String {
+        guard row.model == nil, let weights = table.weights else { return label(row) }
+        return "all models by " + weights.map { String(format: "%g", $0) }.joined(separator: ",")
+    }
+
+    private static func header(_ metric: Metric) -> String {
+        metric.title + (metric.isShare ? " (95 %)" : "")
+    }
+
+    private static func speed(_ imagesPerSecond: Double?) -> String {
+        imagesPerSecond.map { String(format: $0 < 100 ? "%.1f" : "%.0f", $0) } ?? "–"
+    }
+
+    // MARK: - JSON
+
+    /// The final metrics, then every row, the greedy order, every class, confusion and calibration.
+    var json: JSON {
+        let rows = table.rows.map { row -> JSON in
+            ["model": row.model.map { posteriors.models[$0] }, "name": row.name] + row.metrics.json + [
+                "images_per_second": row.imagesPerSecond,
+                "views": row.mixture.members.map { view($0.source) },
+            ]
         }
-    }
-
-    private func members(_ metrics: Metrics) -> [JSON.Member] {
-        func interval(_ value: Interval) -> JSON { .array([.number(value.low), .number(value.high)]) }
-        return [
-            .init("top1", .number(metrics.top1)), .init("top5", .number(metrics.top5)),
-            .init("loss", .number(metrics.loss)), .init("images", .integer(metrics.images)),
-            .init("top1_interval", interval(metrics.top1Interval)),
-            .init("top5_interval", interval(metrics.top5Interval)),
-            .init("calibration_error", .number(metrics.calibrationError)),
+        let greedy = order.map { step -> JSON in
+            ["view": view(step.source)] + step.metrics.json + [
+                "gain": step.gain?.difference, "gain_half_width": step.gain?.halfWidth,
+                "images_per_second": step.imagesPerSecond,
+            ]
+        }
+        let byClass = zip(classes, final.byClass).map { name, tally -> JSON in
+            ["class": name, "images": tally.images]
+                + .object(
+                    Metric.all.compactMap { metric in
+                        metric.json(of: tally).map { JSON.Member(metric.key, $0) }
+                    })
+        }
+        let confusion = final.confusion.entries.map { entry -> JSON in
+            ["class": classes[entry.label], "answer": classes[entry.answer], "images": entry.count]
+        }
+        let calibration = final.calibration.map { tally -> JSON in
+            ["images": tally.images, "top1": tally.top1, "confidence": tally.confidence]
+        }
+        let unknown = zip(posteriors.models, posteriors.unknownClasses).filter { !$1.isEmpty }.map {
+            ["model": $0, "classes": $1] as JSON
+        }
+        return final.json + [
+            "weights": table.weights, "rows": rows, "greedy": greedy, "classes": byClass,
+            "confusion": confusion, "calibration": calibration, "unknown_classes": unknown,
+            "failures": posteriors.leftOut,
         ]
     }
 
     private func view(_ index: Int) -> JSON {
         let source = posteriors.sources[index]
-        return .object([
-            .init("model", .string(posteriors.models[source.model])),
-            .init("short_side", .integer(source.view.shortSide)), .init("dense", .bool(source.view.isDense)),
-            .init("mirrored", .bool(source.view.isMirrored)),
-        ])
+        return ["model": posteriors.models[source.model]] + source.view.json
     }
 
-    /// The numbers of the final answer, then of every row, the greedy order, every class and the confusion.
-    var json: JSON {
-        let final = table.final.metrics
-        let classes = posteriors.classes
-        let rows = table.rows.map { row in
-            JSON.object(
-                [
-                    .init("model", row.model.map { .string(posteriors.models[$0]) } ?? .null),
-                    .init("name", .string(row.name)),
-                ] + members(row.metrics) + [
-                    .init("images_per_second", row.imagesPerSecond.map { .number($0) } ?? .null),
-                    .init("views", .array(row.mixture.members.map { view($0.source) })),
-                ])
-        }
-        let greedy = order.map { step in
-            JSON.object(
-                [.init("view", view(step.source))] + members(step.metrics) + [
-                    .init("gain", step.gain.map { .number($0.difference) } ?? .null),
-                    .init("gain_half_width", step.gain.map { .number($0.halfWidth) } ?? .null),
-                    .init("images_per_second", step.imagesPerSecond.map { .number($0) } ?? .null),
-                ])
-        }
-        let byClass = zip(classes, final.byClass).map { name, share in
-            JSON.object([
-                .init("class", .string(name)), .init("images", .integer(share.images)),
-                .init("top1", .integer(share.top1)), .init("top5", .integer(share.top5)),
-                .init("loss", share.images > 0 ? .number(share.loss) : .null),
-            ])
-        }
-        let confusion = final.confusion.entries.map {
-            JSON.object([
-                .init("class", .string(classes[$0.label])), .init("answer", .string(classes[$0.answer])),
-                .init("images", .integer($0.count)),
-            ])
-        }
-        let calibration = final.calibration.map { share in
-            JSON.object([
-                .init("images", .integer(share.images)), .init("top1", .integer(share.top1)),
-                .init("confidence", .number(share.confidence)),
-            ])
-        }
-        let unknown = zip(posteriors.models, posteriors.unknownClasses).filter { !$1.isEmpty }.map {
-            model, names in
-            JSON.object([.init("model", .string(model)), .init("classes", .array(names.map { .string($0) }))])
-        }
-        return .object(
-            members(final) + [
-                .init("weights", table.weights.map { .array($0.map { .number($0) }) } ?? .null),
-                .init("rows", .array(rows)), .init("greedy", .array(greedy)),
-                .init("classes", .array(byClass)), .init("confusion", .array(confusion)),
-                .init("calibration", .array(calibration)), .init("unknown_classes", .array(unknown)),
-                .init("failures", .array(posteriors.leftOut.map { .string($0) })),
-            ])
-    }
+    // MARK: - CSV
 
-    /// A field of a CSV file.
-    static func quoted(_ text: String) -> String {
-        text.contains { "\",\n\r".contains($0) } ? "\"" + text.replacing("\"", with: "\"\"") + "\"" : text
-    }
-
-    /// The files of `--csv`: `a.csv`, `a.classes.csv` and `a.confusion.csv`.
+    /// Returns the files of `--csv`: `a.csv`, `a.classes.csv` and `a.confusion.csv`.
     static func csvFiles(_ path: String) -> [String] {
         let stem = path.lowercased().hasSuffix(".csv") ? String(path.dropLast(4)) : path
         return [path, stem + ".classes.csv", stem + ".confusion.csv"]
     }
 
-    /// The table, a line a row; then for each model by all of its views, and for all models, a line a class;
-    /// then a line for each class and answer.
+    /// The content of the three files.
+    ///
+    /// One line per row of the table; then, for each model with all of its views and for all models, one line
+    /// per class; then one line per class and answer.
     var csv: [String] {
-        func lines(_ head: String, _ rows: [[String]]) -> String {
-            ([head] + rows.map { $0.map(Self.quoted).joined(separator: ",") }).joined(separator: "\n") + "\n"
-        }
         let rows = table.rows.map { row in
-            let metrics = row.metrics
-            let numbers = [
-                metrics.top1, metrics.top1Interval.low, metrics.top1Interval.high, metrics.top5,
-                metrics.top5Interval.low, metrics.top5Interval.high, metrics.loss, metrics.calibrationError,
-            ]
-            return [label(row), row.name, "\(row.mixture.members.count)", "\(metrics.images)"]
+            let numbers = Metric.all.flatMap { metric in
+                [metric.value(row.metrics)] + (metric.interval(row.metrics).map { [$0.low, $0.high] } ?? [])
+            }
+            return [label(row), row.name, "\(row.mixture.members.count)", "\(row.metrics.images)"]
                 + numbers.map(\.description) + [row.imagesPerSecond?.description ?? ""]
+        }
+        let keys = Metric.all.flatMap { metric in
+            [metric.key] + (metric.isShare ? ["\(metric.key)_low", "\(metric.key)_high"] : [])
         }
         let whole =
             posteriors.models.indices.compactMap { table.best(model: $0) }
             + (posteriors.models.count > 1 ? [table.final] : [])
-        let classes = posteriors.classes
         let byClass = whole.flatMap { row in
-            zip(classes, row.metrics.byClass).map { name, share in
-                [
-                    label(row), name, "\(share.images)", "\(share.top1)", "\(share.top5)",
-                    share.images > 0 ? "\(share.loss)" : "",
-                ]
+            zip(classes, row.metrics.byClass).map { name, tally in
+                [label(row), name, "\(tally.images)"]
+                    + Metric.all.compactMap { $0.json(of: tally) }.map { $0 == .null ? "" : $0.text }
             }
         }
         let confusion = whole.flatMap { row in
@@ -244,10 +209,12 @@ struct ViewReport {
             }
         }
         return [
-            lines(
-                "model,name,views,images,top1,top1_low,top1_high,top5,top5_low,top5_high,loss,calibration_error,images_per_second",
-                rows), lines("model,class,images,top1,top5,loss", byClass),
-            lines("model,class,answer,images", confusion),
+            CSV.text(
+                header: ["model", "name", "views", "images"] + keys + ["images_per_second"], rows: rows),
+            CSV.text(
+                header: ["model", "class", "images"] + Metric.all.filter(\.isOfClasses).map(\.key),
+                rows: byClass),
+            CSV.text(header: ["model", "class", "answer", "images"], rows: confusion),
         ]
     }
 }

@@ -13,14 +13,14 @@ import Testing
         #expect(folder.names == [])
     }
 
-    /// What the system said, of which file, and what to do; not Foundation's number.
+    /// Errors name the file, the system's message and the remedy, not Foundation's number.
     @Test func failuresAreTold() throws {
         let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("file"), [1])
         let missing = folder.file("missing")
         let below = folder.file("file/below")
         let calls: [(path: String, said: String, call: () throws -> Void)] = [
-            (below, "making this folder failed: Not a directory", { try Folder.create(below) }),
+            (below, "creating this folder failed: Not a directory", { try Folder.create(below) }),
             (
                 missing, "listing this folder failed: No such file or directory",
                 { _ = try Folder.names(missing) }

@@ -17,12 +17,10 @@ import Testing
 
     @Test func addsALineAtOnceInTheOrderGiven() throws {
         let log = try JSONLinesFile(path)
-        try log.append([
-            JSON.Member("event", .string("train")), JSON.Member("loss", .float(0.7)), JSON.Member("a", .null),
-        ])
+        try log.append(["event": "train", "loss": Float(0.7), "a": JSON.null])
         #expect(try text() == #"{"event":"train","loss":0.7,"a":null}"# + "\n")
-        try JSONLinesFile(path).append([JSON.Member("step", .integer(3))])
-        try log.append([])
+        try JSONLinesFile(path).append(["step": 3])
+        try log.append([:])
         #expect(try text().hasSuffix("}\n{\"step\":3}\n{}\n"))
     }
 
@@ -55,11 +53,9 @@ import Testing
 
     @Test func anOpenLogGoesOnBehindTheCut() throws {
         let log = try JSONLinesFile(path)
-        for step in 1...3 {
-            try log.append([JSON.Member("event", .string("train")), JSON.Member("step", .integer(step))])
-        }
+        for step in 1...3 { try log.append(["event": "train", "step": step]) }
         try JSONLinesFile.truncate(path, afterStep: 1)
-        try log.append([JSON.Member("step", .integer(5))])
+        try log.append(["step": 5])
         #expect(try text() == line(1) + "{\"step\":5}\n")
     }
 

@@ -4,12 +4,12 @@ import Testing
 @Suite struct JSONTests {
     @Test func readsEveryKindOfValue() throws {
         let text =
-            #" { "a" : [ 1 , -2.5e1, true,false , null ] , "b":{}, "c":"x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é" , "d":[] } "#
-        let expected = JSON.object([
-            JSON.Member("a", .array([.integer(1), .number(-25.0), .bool(true), .bool(false), .null])),
-            JSON.Member("b", .object([])), JSON.Member("c", .string("x\"\\/\u{8}\u{c}\n\r\té😀é")),
-            JSON.Member("d", .array([])),
-        ])
+            #" { "a" : [ 1 , -2.5e1, true,false , null ] , "b":{}, "#
+            + #""c":"x\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é" , "d":[] } "#
+        let expected: JSON = [
+            "a": [1, -25.0, true, false, JSON.null] as JSON, "b": [:] as JSON,
+            "c": "x\"\\/\u{8}\u{c}\n\r\té😀é", "d": [] as JSON,
+        ]
         #expect(try JSON.parse(text) == expected)
         #expect(try JSON.parse(expected.text) == expected)
     }
@@ -29,7 +29,7 @@ import Testing
 
     @Test func namesTheRepeatedKeyAndItsPlace() {
         let error = #expect(throws: JSONError.self) { try JSON.parse(#"{"a":1,"a":2}"#) }
-        #expect(error?.description == "byte 7: the key \"a\" is there twice")
+        #expect(error?.description == "byte 7: the key \"a\" is repeated")
     }
 
     @Test func deepNestingIsAnErrorAndNoCrash() throws {
@@ -61,12 +61,17 @@ import Testing
     }
 
     @Test func keepsTheOrderOfKeysAndEscapes() {
-        let value = JSON.object([
-            JSON.Member("z", .integer(1)), JSON.Member("a\"\\\n\u{1}", .string("é/\u{7f}")),
-        ])
+        let value: JSON = ["z": 1, "a\"\\\n\u{1}": "é/\u{7f}"]
         #expect(value.text == #"{"z":1,"a\"\\\n\u0001":"é/\u007f"}"#)
         #expect(value["z"] == .integer(1))
         #expect(value["y"] == nil)
         #expect(JSON.null["z"] == nil)
+    }
+
+    @Test func literals() {
+        let missing: Double? = nil
+        let value: JSON = ["b": [1, 2], "a": missing, "c": Float(0.1), "d": ["e": [0.5]] as JSON]
+        #expect(value.text == #"{"b":[1,2],"a":null,"c":0.1,"d":{"e":[0.5]}}"#)
+        #expect((value + ["f": true]).text.hasSuffix(#","f":true}"#))
     }
 }

@@ -5,7 +5,7 @@ import Testing
 @testable import Models
 
 @Suite struct NPYFileTests {
-    /// The header's bytes as `numpy.save` writes them.
+    /// The header has the same bytes as that of `numpy.save`.
     @Test func header() {
         for (shape, tuple) in [([2, 3], "(2, 3)"), ([5], "(5,)"), ([1, 600, 10], "(1, 600, 10)")] {
             let text = "{'descr': '<f4', 'fortran_order': False, 'shape': \(tuple), }"
@@ -60,7 +60,7 @@ import Testing
         let path = folder.file("a.npy")
         let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n"
         for (bytes, found) in [
-            ([], "the file has 0 bytes"), (Array("{\"models\": 1}".utf8), "no array of NumPy's"),
+            ([], "the file has 0 bytes"), (Array("{\"models\": 1}".utf8), "this is not a NumPy array"),
             (Array(file(good, [0, 0, 0, 0]).prefix(20)), "the header claims"),
             (file(good, [0, 0, 0, 0]), "4 bytes of elements"),
             (file(good.replacing("<f4", with: "<i8"), [0]), "elements of type '<f4'"),
@@ -74,7 +74,7 @@ import Testing
         }
     }
 
-    /// Longer than the buffer, in pieces that do not divide it, and what an error leaves behind.
+    /// Writes more than the buffer holds, in pieces that do not divide it; an error leaves no file.
     @Test func manyPieces() throws {
         let folder = try TemporaryFolder()
         let path = folder.file("long.npy")

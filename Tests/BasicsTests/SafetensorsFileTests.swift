@@ -12,7 +12,7 @@ import Testing
         path = folder.file("model.safetensors")
     }
 
-    /// Puts a file together from a header as it stands and as many data bytes (0, 1, 2, …).
+    /// Returns a file with this header and a number of data bytes (0, 1, 2, …).
     func put(_ header: [UInt8], data: Int, length: UInt64? = nil) throws {
         let length = length ?? UInt64(header.count)
         try write(
@@ -42,7 +42,7 @@ import Testing
         #expect(folder.names == ["model.safetensors"])
     }
 
-    /// The whole file, byte for byte, so that neither reader nor writer can change it unseen.
+    /// Checks the whole file byte by byte, so that reader and writer cannot change together.
     @Test func bytesAreThoseOfTheFormat() throws {
         try SafetensorsFile.write(path, shapes: ["w": [1, 2], "b": [1]], metadata: ["z": "1", "a": "2"]) {
             $0 == "w" ? [1, -2] : [0.5]
@@ -61,9 +61,9 @@ import Testing
 
     @Test func readsOtherTypesAsFloat() throws {
         func file(_ type: String, _ data: [UInt8], size: Int) throws -> [Float] {
+            let shape = "[\(data.count / size)]"
             let header = Array(
-                #"{"t":{"dtype":"\#(type)","shape":[\#(data.count / size)],"data_offsets":[0,\#(data.count)]}}"#
-                    .utf8)
+                #"{"t":{"dtype":"\#(type)","shape":\#(shape),"data_offsets":[0,\#(data.count)]}}"#.utf8)
             try write([UInt8(header.count), 0, 0, 0, 0, 0, 0, 0] + header + data, path)
             return try SafetensorsFile.read(path).floats("t")
         }
@@ -152,10 +152,10 @@ import Testing
         ), (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "tensor a leaves a gap"),
         (
             #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-            8, "the key \"a\" is there twice"
+            8, "the key \"a\" is repeated"
         ), (#"{"__metadata__":[]}"#, 0, "__metadata__ is no object"),
         (#"{"__metadata__":{"a":1}}"#, 0, "a value at a that is no string"),
-        (#"{"__metadata__":{"a":"1","a":"1"}}"#, 0, "the key \"a\" is there twice"),
+        (#"{"__metadata__":{"a":"1","a":"1"}}"#, 0, "the key \"a\" is repeated"),
     ]
 
     @Test(arguments: damaged) func damagedHeadersAreExplained(header: String, data: Int, message: String)
@@ -229,7 +229,7 @@ import Testing
         #expect(folder.names == ["model.safetensors"])
     }
 
-    /// Thousands of damaged files: each is read or refused with an error, and none brings the process down.
+    /// Each of thousands of damaged files is read or refused with an error; none ends the process.
     @Test func mutatedFilesNeverTrap() throws {
         try SafetensorsFile.write(
             path, shapes: ["a": [2, 3], "b": [], "c": [0]],
@@ -292,7 +292,7 @@ import Testing
     }
 }
 
-/// SplitMix64: the same mutants in every run.
+/// Generates random numbers by SplitMix64, the same in every run.
 private struct SeededNumbers: RandomNumberGenerator {
     var state: UInt64
 

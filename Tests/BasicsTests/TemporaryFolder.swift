@@ -1,6 +1,6 @@
 import Foundation
 
-/// A folder of a test's own, removed with all it holds when the test lets it go.
+/// Creates a folder for one test and removes it with its content when released.
 final class TemporaryFolder {
     let path = NSTemporaryDirectory() + "model-files-\(UUID().uuidString)"
 
@@ -15,8 +15,8 @@ final class TemporaryFolder {
 
 func bytes(_ path: String) throws -> [UInt8] { try [UInt8](Data(contentsOf: URL(fileURLWithPath: path))) }
 
-/// Writes a new file: some file systems flush one that is cut to nothing and written again, which thousands
-/// of mutants would wait for.
+/// Writes a new file. Some file systems flush a file that is truncated and rewritten, which is slow for
+/// thousands of files.
 func write(_ bytes: [UInt8], _ path: String) throws {
     unlink(path)
     try Data(bytes).write(to: URL(fileURLWithPath: path))

@@ -4,8 +4,8 @@ import Testing
 
 /// Ranks are threads here; the same over MPI is tested through mpirun.
 @Suite struct ButterflyTests {
-    /// Value `index` of micro-batch `microBatch` in exchange `step`: of any size and sign, so that another order of
-    /// addition gives other bits.
+    /// Value `index` of micro-batch `microBatch` in exchange `step`: of any size and sign, so that another
+    /// order of addition gives other bits.
     private static func value(_ microBatch: Int, _ index: Int, _ step: Int) -> Float {
         var bits = UInt64(step * 8 + microBatch) << 32 | UInt64(index)
         for _ in 0..<2 { bits = (bits ^ bits >> 29) &* 0x9E37_79B9_7F4A_7C15 }
@@ -47,12 +47,13 @@ import Testing
                         != tree(0, microBatches, { value($0, index, step) }).bitPattern
                     {
                         throw CollectiveError(
-                            "\(ranks) ranks, \(microBatches) micro-batches, nodes \(nodeSize ?? 0), \(transport), step \(step), rank \(communicator.rank), "
-                                + "value \(index): \(butterfly.values[index])")
+                            "\(ranks) ranks, \(microBatches) micro-batches, nodes \(nodeSize ?? 0), "
+                                + "\(transport), step \(step), rank \(communicator.rank), value \(index): "
+                                + "\(butterfly.values[index])")
                     }
                 }
             }
-            // The blocks must outlive everybody's last look at them.
+            // The blocks must exist until all ranks have read them.
             _ = try communicator.gather([])
         }
     }
@@ -122,11 +123,11 @@ import Testing
     }
 
     @Test func saysWhatCannotBeCut() {
-        #expect(throws: CollectiveError.self) { try Topology(microBatches: 2, nodes: [[0, 1, 2]]) }
-        #expect(throws: CollectiveError.self) {
+        #expect(throws: TopologyError.self) { try Topology(microBatches: 2, nodes: [[0, 1, 2]]) }
+        #expect(throws: TopologyError.self) {
             try Topology(microBatches: 4, nodes: [[0, 1, 2]], nodeSize: 2)
         }
-        #expect(throws: CollectiveError.self) {
+        #expect(throws: TopologyError.self) {
             try Topology(microBatches: 4, nodes: [[0, 1], [2, 3]], transport: .shared)
         }
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// Checkpoints that are damaged, or are not ours.
+/// Gives commands checkpoints that are damaged or foreign.
 @Suite(.serialized) struct CheckpointTests {
     let place: Workplace
     let model: [UInt8]
@@ -14,7 +14,7 @@ import Testing
     private var headerLength: Int { (0..<8).reduce(0) { $0 | Int(model[$1]) << (8 * $1) } }
     private var header: String { String(decoding: model[8..<8 + headerLength], as: UTF8.self) }
 
-    /// The checkpoint with another header.
+    /// Returns the checkpoint with a changed header.
     private func changed(_ replacements: [(String, String)]) throws -> [UInt8] {
         var text = header
         for (old, new) in replacements {

@@ -258,7 +258,7 @@ private func train(_ arguments: String...) -> [String] {
             "run: this exists already, and a run is never overwritten", "another --out"),
         Mistake(
             "it is below a file", train("--out", "/dev/null/x"), status: 1,
-            "/dev/null/x/checkpoints: making this folder failed", "Not a directory", "Check the path"),
+            "/dev/null/x/checkpoints: creating this folder failed", "Not a directory", "Check the path"),
         Mistake(
             "nothing to begin from", train("--init", "nowhere"), status: 1, "nowhere: no such file or folder"),
         Mistake("nothing to resume", ["--resume", "nowhere"], status: 1, "nowhere: no run's folder"),
@@ -439,7 +439,7 @@ private func train(_ arguments: String...) -> [String] {
             "predict", "--checkpoint", "run", photograph, damaged, "nothing.jpg", "--json", "answers.json",
         ])
         #expect(result.status == 1)
-        #expect(result.errors.contains("2 of 3 photographs could not be read"))
+        #expect(result.errors.contains("2 of 3 photographs could not be used"))
         guard case .array(let answers) = try JSON.parse(place.bytes("answers.json")), answers.count == 3
         else {
             Issue.record("not a list of three")

@@ -67,7 +67,7 @@ import Testing
     }
 
     @Test func flagsWin() throws {
-        // All of the file's mistakes that no flag mends must be told, and none that one does.
+        // A flag overrides the file's mistake.
         let file = try place.file(
             "states/flags.yaml",
             "image-size: 32\nshort-side: 16\nmodel: 8,M\ndata: set\nbatch: 8\nepochs: 2\n")
@@ -85,7 +85,7 @@ import Testing
         #expect(!written.contains("\nout:"))
     }
 
-    /// A run's configuration is enough to repeat it.
+    /// A run can be repeated from its configuration.
     @Test func configurationFedBack() throws {
         let result = try place.run(["train", "--config", "run/config.yaml", "--out", "again"])
         #expect(result.status == 0, "\(result.errors)")
@@ -97,11 +97,17 @@ import Testing
 
     @Test func everyOptionIsAFlag() throws {
         let help = try place.run(["train", "--help"]).output
+        for heading in ["DATA:", "MODEL:", "OPTIMISATION:", "AUGMENTATION:", "RUN:", "RANKS:", "DEVICE:"] {
+            #expect(help.contains("\n\(heading)\n"), "\(heading) is not in the help")
+        }
+        let short = try place.run(["train", "-h"])
+        #expect(short.status == 0 && short.output.split(separator: "\n").count < 25, "\(short)")
         let options = String(decoding: try place.bytes("run/config.yaml"), as: UTF8.self).split(
             separator: "\n")
         #expect(options.count >= 19)
         for option in options.map({ $0.prefix { $0 != ":" } }) + ["out", "config"] {
             #expect(help.contains("--\(option) <\(option)>"), "--\(option) is not in the help")
+            #expect(short.output.contains("--\(option)"), "--\(option) is not in the short help")
         }
     }
 }

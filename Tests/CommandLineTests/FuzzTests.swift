@@ -2,7 +2,7 @@ import Compute
 import Foundation
 import Testing
 
-/// A few seconds of `tools/fuzz` for each reader, the inputs that were found before first.
+/// Runs the fuzzer on each reader for a few seconds, earlier findings first.
 @Suite(.serialized) struct FuzzTests {
     let place: Workplace
     private let fixtures =

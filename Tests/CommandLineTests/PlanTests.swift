@@ -2,7 +2,7 @@ import Compute
 import Foundation
 import Testing
 
-/// Memory that does not suffice is told before the work begins.
+/// Too little memory is reported before the work begins.
 @Suite struct PlanTests {
     private let folder = FileManager.default.temporaryDirectory.path
 
@@ -41,7 +41,7 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: output))
     }
 
-    /// Without options the two speak of the same network, image size, batch and device.
+    /// Without options both use the same network, image size, batch and device.
     @Test func planIsOfWhatTrainWouldRun() throws {
         let place = try Workplace.shared.get()
         let plan = try place.run(["plan", "--classes", "3", "--device-memory", "10M"])
@@ -52,8 +52,8 @@ import Testing
             "\(plan.output) \(train.errors)")
     }
 
-    /// A cache that was given a size counts; more than the device has is refused before anything is read, and
-    /// what is proposed instead fits.
+    /// A cache of a given size counts. More than the device has is refused before anything is read, and the
+    /// proposed size fits.
     @Test func cacheIsPlanned() throws {
         let place = try Workplace.shared.get()
         let options = ["--model", "16,M,F16", "--image-size", "16", "--device-memory", "4G", "--cache"]
@@ -61,7 +61,8 @@ import Testing
             ["train", "--data", "set", "--out", "too-large-a-cache"] + options + ["1000G"])
         #expect(result.status == 1)
         let message =
-            "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes 2.4 MB; give --cache "
+            "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes "
+            + "2.4 MB; give --cache "
         #expect(
             result.errors.hasPrefix("error: " + message) && result.errors.contains("cached data"),
             "\(result.errors)")

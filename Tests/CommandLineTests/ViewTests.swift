@@ -5,7 +5,7 @@ import Testing
 /// `evaluate`, `predict` and `compare` with several views and models.
 @Suite(.serialized) struct ViewTests {
     let place: Workplace
-    /// A second model, of another input size.
+    /// A second model with another input size.
     static let other = Swift.Result {
         let place = try Workplace.shared.get()
         let result = try place.run([
@@ -41,7 +41,7 @@ import Testing
         #expect(result.status == 0, "\(result.errors)")
         for part in [
             "12 images: top-1", "single crop", "+ mirror", "+ scales", "all models",
-            "views by what each next one adds", "gain (95 %)", "confusion", "class",
+            "views in the order of their gain", "gain (95 %)", "confusion", "class",
         ] { #expect(result.output.contains(part), "'\(part)' is not in \(result.output)") }
         let json = try object("views.json")
         let rows = list(json["rows"])
@@ -85,7 +85,8 @@ import Testing
         // Mixed again from what was kept: the same report to the letter, and to the number.
         let mixed = try place.run(["evaluate", "--posteriors", "views.npy", "--json", "mixed.json"])
         let written =
-            "written: views.npy, views.npy.json, views.json, views.csv, views.classes.csv, views.confusion.csv\n"
+            "written: views.npy, views.npy.json, views.json, views.csv, views.classes.csv, "
+            + "views.confusion.csv\n"
         #expect(
             mixed.status == 0
                 && mixed.output.replacing("written: mixed.json\n", with: written) == result.output, "\(mixed)"
@@ -121,17 +122,18 @@ import Testing
         Mistake(
             "a scale below the window",
             ["evaluate", "--checkpoint", "run", "--data", "set", "--dense", "--scales", "16,15"], status: 1,
-            "--scales 15: a view of 15 pixels is smaller than the first window of run, which needs 16"),
+            "a view of 15 pixels is smaller than the first window of run, which needs 16",
+            "give larger --scales"),
         Mistake(
             "a scale below the crop", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "8"],
-            status: 1, "--scales 8: smaller than the crop of run"),
+            status: 1, "a view of 8 pixels is smaller than the crop of run", "larger --scales, or --dense"),
         Mistake(
             "a scale that no device could hold",
             [
                 "predict", "--checkpoint", "run", "set/val", "--dense", "--scales", "16384",
                 "--device-memory", "512M",
             ], status: 1,
-            "--scales 16384: a dense view of run at 16384 pixels needs more memory in one piece than"),
+            "a dense view of run at 16384 pixels needs more memory in one piece than", "smaller --scales"),
         Mistake(
             "scales", ["evaluate", "--checkpoint", "run", "--data", "set", "--scales", "a"], status: 2,
             "--scales", "commas"),
@@ -148,7 +150,7 @@ import Testing
             status: 1, "set: no checkpoint in"),
         Mistake(
             "posteriors that are there and are run", ["evaluate", "--posteriors", "a.npy", "--data", "set"],
-            status: 2, "--posteriors: nothing is run"),
+            status: 2, "--posteriors: no model is run"),
         Mistake(
             "no posteriors", ["evaluate", "--posteriors", "nothing.npy"], status: 1,
             "nothing.npy: opening failed"),
@@ -179,14 +181,14 @@ import Testing
             "heat without a file", ["predict", "--checkpoint", "run", "--heat", "ring", "a.jpg"],
             status: 2, "--out FILE.png"),
         Mistake(
-            "heat of two",
+            "a map of two photographs",
             ["predict", "--checkpoint", "run", "--heat", "ring", "--out", "h.png", "a.jpg", "b.jpg"],
             status: 2, "expected one photograph, 2 were given"),
         Mistake(
             "one model to compare", ["compare", "run", "--data", "set", "--out", "never.html"], status: 2,
             "Missing expected argument '<B>'"),
         Mistake(
-            "a misspelt option",
+            "a misspelt option of compare",
             ["compare", "run", "other", "--data", "set", "--out", "never.html", "--picures", "3"],
             status: 2, "Unknown option '--picures'"),
         Mistake(
@@ -204,7 +206,7 @@ import Testing
         #expect(!message.contains("Fatal error"), "\(message)")
     }
 
-    /// A damaged photograph among good ones is named and left out; the others are counted.
+    /// A damaged photograph is named and left out; the others are counted.
     @Test func damagedPhotographs() throws {
         try FileManager.default.copyItem(atPath: place.path + "/set", toPath: place.path + "/damaged")
         defer { try? FileManager.default.removeItem(atPath: place.path + "/damaged") }
@@ -252,7 +254,7 @@ import Testing
         #expect(!text.contains("\"loss\":null"), "\(text)")
     }
 
-    /// A sidecar of another array, or with numbers that are no posteriors, is refused.
+    /// The names of another array are refused.
     @Test func posteriorsOfAnotherRun() throws {
         for (run, file) in [("run", "one.npy"), ("other", "two.npy")] {
             let result = try place.run([
@@ -285,7 +287,7 @@ import Testing
         #expect(more.status == 1 && more.errors.contains("a model without a view"), "\(more)")
     }
 
-    /// What was meant as input is not overwritten, and a link is written through.
+    /// Inputs are not overwritten, and links are followed.
     @Test func outputsSpareInputs() throws {
         let photograph = try place.photograph("ring")
         let before = try place.bytes(photograph)
@@ -329,7 +331,7 @@ import Testing
         #expect(!place.exists("frozen"))
     }
 
-    /// A model of other things gives every true class 0: that is a mistake, not a measurement.
+    /// A model that knows none of the classes is refused, since its accuracy would mean nothing.
     @Test func aModelOfOtherClasses() throws {
         let photograph = try place.bytes(try place.photograph("ring"))
         for index in 0..<24 {
@@ -343,7 +345,7 @@ import Testing
             "\(result)")
     }
 
-    /// Where the names cannot be written, the array that was there stays too.
+    /// If the names cannot be written, the existing array stays too.
     @Test func fullDiskLeavesWhatWasThere() throws {
         let first = try place.run([
             "evaluate", "--checkpoint", "run", "--data", "set", "--save-posteriors", "kept.npy",
@@ -360,7 +362,7 @@ import Testing
         #expect(try place.bytes("kept.npy") + place.bytes("kept.npy.json") == before)
     }
 
-    /// A folder of photographs, sorted: the lists as a table.
+    /// A folder's photographs are listed in order, as a table.
     @Test func predictFolder() throws {
         let result = try place.run([
             "predict", "--checkpoint", "run", "--checkpoint", "other", "set/val", "--top", "1", "--csv",
@@ -388,7 +390,7 @@ import Testing
         #expect(try alone.status == 0 && place.bytes("alone.csv") == place.bytes("sorted.csv"))
     }
 
-    /// A folder that no model has learnt from: as `train` would split it, whole, and as nothing but val/.
+    /// A folder that no model has learnt from can be split as by `train`, used whole, or consist of val/.
     @Test func photographsOfAnotherFolder() throws {
         let fresh = place.path + "/fresh"
         try FileManager.default.copyItem(atPath: place.path + "/set/train", toPath: fresh)
@@ -417,7 +419,7 @@ import Testing
             "\(only) \(whole)")
     }
 
-    /// A full disk leaves no half of a file.
+    /// A full disk leaves no incomplete file.
     @Test func fullDisk() throws {
         for (arguments, file) in [
             (
@@ -479,7 +481,8 @@ import Testing
             "predict", "--checkpoint", "run", photograph, "--heat", "cat", "--out", "never.png",
         ])
         #expect(
-            unknown.status == 1 && unknown.errors.contains("--heat cat: no model has a class of this name"),
+            unknown.status == 1 && unknown.errors.contains("cat: no model has a class of this name")
+                && unknown.errors.contains("; give one of these to --heat"),
             "\(unknown)")
         #expect(!place.exists("never.png"))
     }

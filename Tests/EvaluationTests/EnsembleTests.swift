@@ -8,11 +8,11 @@ import Testing
 
 @testable import Evaluation
 
-/// Photographs through networks, on every device.
+/// Runs photographs through networks on every device.
 @Suite(.serialized) struct EnsembleTests {
     static let devices = (try? DeviceDescription.all()) ?? []
 
-    /// A checkpoint of random weights.
+    /// Writes a checkpoint with random weights.
     private func checkpoint(
         _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16,
         seed: UInt64 = 1, on device: Device
@@ -29,7 +29,7 @@ import Testing
         return try Checkpoint(path)
     }
 
-    /// Photographs of these sizes, of random blocks.
+    /// Writes photographs of these sizes, made of random blocks.
     private func photographs(_ sizes: [(Int, Int)], in folder: String) throws -> [String] {
         try sizes.enumerated().map { index, size in
             var random = Philox(seed: UInt64(index), purpose: .scenes)
@@ -45,8 +45,7 @@ import Testing
         }
     }
 
-    /// Photographs of several shapes in one mini-batch get what each gets alone, whatever the order in which
-    /// they are run.
+    /// A photograph's posteriors do not depend on the other shapes in its mini-batch, or on their order.
     @Test(arguments: devices) func companyDoesNotMatter(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -76,8 +75,7 @@ import Testing
         }
     }
 
-    /// A square photograph at the training size has one window: dense and crop are the same, and so is the
-    /// crop's mirror image.
+    /// A square photograph at the training size has one window, so dense and crop agree, mirrored or not.
     @Test(arguments: devices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -102,7 +100,7 @@ import Testing
         }
     }
 
-    /// The plain path, which training validates with, agrees with the single crop.
+    /// The evaluator of training agrees with the central crop of an ensemble.
     @Test(arguments: devices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -113,9 +111,9 @@ import Testing
                 files: zip(files, [0, 1, 2]).map { ImageFile(path: $0, label: $1) })
             let network = try checkpoint.network(
                 options: .init(maximumBatch: 2, training: false), device: device)
-            let plain = try Evaluator(
-                network: network, normalization: checkpoint.description.normalization, shortSide: 18
-            ).evaluate(set, workers: 1)
+            let evaluator = try Evaluator(
+                network: network, normalization: checkpoint.description.normalization, shortSide: 18)
+            let plain = Metrics(try evaluator.images(of: set, workers: 1).images, classes: 3)
             let model = try EvaluatedModel(
                 checkpoint, name: "m", views: ViewOptions(), batch: 2, device: device)
             let metrics = ViewTable(
@@ -124,8 +122,9 @@ import Testing
             #expect(
                 metrics.top1 == plain.top1 && metrics.top5 == plain.top5
                     && metrics.confusion == plain.confusion)
-            // Here from posteriors, there from scores, both in single precision.
+            // Posteriors and scores are both in single precision.
             #expect(abs(metrics.loss - plain.loss) < 1e-5 * plain.loss)
+            #expect(abs(metrics.calibrationError - plain.calibrationError) < 1e-5)
         }
     }
 
@@ -164,7 +163,7 @@ import Testing
         }
     }
 
-    /// Weights that are numbers, but whose scores are none.
+    /// Finite weights may give scores that are not numbers.
     @Test func scoresThatAreNoNumbers() throws {
         try TemporaryFolder.with { folder in
             let device = try Device(#require(Self.devices.first))
@@ -193,7 +192,7 @@ import Testing
         }
     }
 
-    /// The first mini-batch of a view says nothing of its speed.
+    /// The first mini-batch of a view does not count for its speed.
     @Test func speedIsOfLaterMiniBatches() throws {
         try TemporaryFolder.with { folder in
             let device = try Device(#require(Self.devices.first))
@@ -210,7 +209,7 @@ import Testing
         }
     }
 
-    /// The map comes from the dense view that is run anyway, and is the same where none is.
+    /// The map of a dense view of the ensemble equals a map that is computed separately.
     @Test(arguments: devices) func heat(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
@@ -242,7 +241,7 @@ import Testing
                 try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values]
                     && run(ViewOptions(), "d", files).count == 1)
             #expect(try run(ViewOptions(isDense: true), "a", files, shortSide: 20).map(\.height) == [2])
-            // The map's mean over windows is what the view says of the class, where posteriors are averaged.
+            // If posteriors are averaged, the map's mean over windows is the view's posterior of the class.
             let model = try EvaluatedModel(
                 first, name: "one", views: ViewOptions(isDense: true, scales: [20], averaging: .posteriors),
                 batch: 2, device: device)
@@ -257,7 +256,8 @@ import Testing
             let error = #expect(throws: EvaluationError.self) { try run(ViewOptions(), "e", files) }
             #expect(
                 error?.description.contains(
-                    "--heat e: no model has a class of this name; expected one of a, b, c, d") == true)
+                    "e: no model has a class of this name; expected one of a, b, c, d") == true)
+            #expect(error?.kind == .unknownClass)
             #expect(try run(ViewOptions(), "d", [folder + "/missing.jpg"]).isEmpty)
             let picture = try ScoreMap.overlay(maps, photograph: files[0])
             #expect((picture.width, picture.height) == (341, 256 + ScoreMap.scaleHeight))
@@ -273,14 +273,13 @@ import Testing
         let posteriors = try Posteriors(
             models: ["run \"A\"", "run B"], classes: classes,
             files: ["val/1.jpg", "val/2.jpg", "val/3.jpg"], labels: [0, 1, 1],
-            sources: [.init(model: 0, view: View(shortSide: 8)), .init(model: 1, view: View(shortSide: 8))],
-            values: [a, b])
+            sources: (0..<2).map { .init(model: $0, view: View(shortSide: 8)) }, values: [a, b])
         var asked: [String] = []
         let page = try ComparisonPage(ViewTable(posteriors), title: "A & B", limit: 2) { file in
             asked.append(file)
             return [1, 2, 3]
         }.html()
-        // Right by A alone: 1; by B alone: 3; hardest by the mean: 3, with 0.4, then 1, with 0.55.
+        // Only A is right on 1, only B on 3; hardest by the mean: 3 with 0.4, then 1 with 0.55.
         #expect(asked == ["val/3.jpg", "val/1.jpg", "val/3.jpg", "val/1.jpg"])
         #expect(
             page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;")
@@ -288,7 +287,7 @@ import Testing
         #expect(!page.contains("<cat>") && !page.contains("http"), "nothing is fetched from elsewhere")
         #expect(page.contains("data:image/jpeg;base64,AQID"))
         #expect(
-            page.contains("B alone is right on 1, A alone on 1")
+            page.contains("Only B is right on 1, only A on 1")
                 && page.contains("prefers-color-scheme: dark"))
         for title in [
             "B is right, A is wrong", "A is right, B is wrong", "Confusion", "Hardest photographs",
@@ -296,7 +295,7 @@ import Testing
         ] { #expect(page.contains("<h2>\(title)</h2>"), "\(title)") }
     }
 
-    /// Many classes: the matrix is drawn, with a square for each pair that came up, and no class is left out.
+    /// With many classes the matrix is drawn, with a square for each pair that occurs, and lists all classes.
     @Test func manyClasses() throws {
         let classes = (0..<120).map { "class \($0)" }
         func values(_ shift: Int) -> [Float] {

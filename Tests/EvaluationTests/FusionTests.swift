@@ -5,7 +5,7 @@ import Testing
 @testable import Evaluation
 
 @Suite struct FusionTests {
-    /// The twenty best answers of two models to one image, as figure 7 of the paper prints them.
+    /// The twenty best answers of two models to one image, from figure 7 of the paper.
     private static let lowResolution: [(String, Float)] = [
         ("ant", 0.2287), ("damselfly", 0.0997), ("nematode", 0.057),
         ("chainlink fence", 0.0546), ("long-horned beetle", 0.0522), ("walking stick", 0.0307),
@@ -22,7 +22,7 @@ import Testing
         ("cicada", 0.011), ("screwdriver", 0.01), ("harvestman", 0.01),
     ]
 
-    /// One photograph seen by several models; `views` has the model of each list.
+    /// Returns the posteriors of one photograph; `views` has the model of each list.
     private func table(_ lists: [[(String, Float)]], views: [Int]? = nil) throws -> Posteriors {
         let names = lists.map { $0.map(\.0) }
         let classes = Posteriors.union(names)
@@ -119,7 +119,7 @@ import Testing
         #expect(
             joined.classes == ["a", "b", "c"] && joined.models == ["run", "run"] && joined.labels == [1, 1])
         #expect(joined.sources.map(\.model) == [0, 0, 1, 1])
-        // Of a, b the first knows a alone; of b, c the second knows b alone.
+        // Of a and b the first knows only a; of b and c the second knows only b.
         #expect(joined.unknownClasses == [["b", "c"], ["a", "c"]] && joined.leftOut == ["bad.jpg: empty"])
         #expect(
             joined.sourceMajorValues[0] == [1, 0, 0, 0.25, 0.75, 0]
@@ -141,7 +141,7 @@ import Testing
 }
 
 extension Posteriors {
-    /// - Parameter values: for each source `[files][classes]`.
+    /// Stores values given as `[sources][files][classes]`.
     init(
         models: [String], classes: [String], files: [String], labels: [Int], sources: [Source],
         values: [[Float]], unknownClasses: [[String]]? = nil, leftOut: [String] = []
@@ -158,7 +158,7 @@ extension Posteriors {
             })
     }
 
-    /// For each source `[files][classes]`.
+    /// `[sources][files][classes]`
     var sourceMajorValues: [[Float]] {
         sources.indices.map { source in files.indices.flatMap { values(of: $0, source: source) } }
     }

@@ -5,27 +5,24 @@ import Testing
 @testable import Evaluation
 
 @Suite struct MetricsTests {
-    /// Counts rows of posteriors.
+    /// Counts posteriors, `[photographs][classes]`.
     private func metrics(_ posteriors: [Float], labels: [Int], classes: Int) -> (
-        metrics: Metrics, verdicts: [Metrics.Verdict]
+        metrics: Metrics, outcomes: [Metrics.Outcome]
     ) {
-        var metrics = Metrics(classes: classes)
-        let verdicts = labels.enumerated().map { image, label in
+        let outcomes = labels.enumerated().map { image, label in
             Array(posteriors[image * classes..<(image + 1) * classes]).withUnsafeBufferPointer {
-                metrics.count($0, label: label)
+                Metrics.Outcome(posteriors: $0, label: label)
             }
         }
-        return (metrics, verdicts)
+        return (Metrics(outcomes, classes: classes), outcomes)
     }
 
     @Test func byHand() {
-        // Right and sure; wrong; a tie that the lower class wins; a class with a posterior of 0; not a
-        // number.
+        // Right and certain; wrong; a tie that the lower class wins; a posterior of 0; not a number.
         let posteriors: [Float] = [0.9, 0.1, 0, 0.3, 0.6, 0.1, 0.4, 0.4, 0.2, 0.5, 0.5, 0, .nan, .nan, .nan]
-        let (metrics, verdicts) = metrics(posteriors, labels: [0, 0, 1, 2, 0], classes: 3)
-        #expect(verdicts.map(\.rank) == [0, 1, 1, .max, .max])
-        // What has no posterior, or none that is a number, is not among the first five, though there are only
-        // three.
+        let (metrics, outcomes) = metrics(posteriors, labels: [0, 0, 1, 2, 0], classes: 3)
+        #expect(outcomes.map(\.rank) == [0, 1, 1, .max, .max])
+        // A posterior of 0 or NaN is not among the first five, although there are only three classes.
         #expect(metrics.images == 5 && metrics.total.top1 == 1 && metrics.total.top5 == 3)
         #expect(
             metrics.confusion.entries.map(\.label) == [0, 0, 1, 2]
@@ -39,7 +36,7 @@ import Testing
             -log(Double(Float(0.9))), -log(Double(Float(0.3))), -log(Double(Float(0.4))),
             -log(Double(Float.leastNormalMagnitude)),
         ]
-        #expect(verdicts.prefix(4).map(\.loss) == losses && verdicts[4].loss.isNaN && metrics.loss.isNaN)
+        #expect(outcomes.prefix(4).map(\.loss) == losses && outcomes[4].loss.isNaN && metrics.loss.isNaN)
         #expect(metrics.byClass[1].loss == losses[2])
     }
 
@@ -49,10 +46,46 @@ import Testing
         #expect(six.top1 == 0 && six.top5 == 0.5)
         // Of equal posteriors the class listed first comes first.
         #expect(
-            metrics([0.4, 0.4, 0.2, 0.4, 0.4, 0.2], labels: [0, 1], classes: 3).verdicts.map(\.rank) == [
+            metrics([0.4, 0.4, 0.2, 0.4, 0.4, 0.2], labels: [0, 1], classes: 3).outcomes.map(\.rank) == [
                 0, 1,
             ])
         #expect(Metrics.order([0.1, 0.5, 0.1, 0.3] as [Float]) == [1, 3, 0, 2])
+    }
+
+    /// Scores rank like posteriors: ties go to the class listed first, and NaN comes last.
+    @Test func outcomeOfScores() {
+        func outcome(_ scores: [Float], label: Int) -> Metrics.Outcome {
+            scores.withUnsafeBufferPointer { Metrics.Outcome(scores: $0, label: label, loss: 0.5) }
+        }
+        let scores: [Float] = [1, 3, 3, -2]
+        #expect((0..<4).map { outcome(scores, label: $0).rank } == [2, 0, 1, 3])
+        let first = outcome(scores, label: 2)
+        #expect(first.answer == 1 && first.label == 2 && first.loss == 0.5 && !first.isRight)
+        #expect(abs(first.confidence - 1 / (2 + exp(-2) + exp(-5))) < 1e-12)
+        // NaN ranks behind all numbers, and among NaN the class listed first wins.
+        let broken: [Float] = [.nan, 1, .nan, .nan]
+        #expect((0..<4).map { outcome(broken, label: $0).rank } == [1, 0, 2, 3])
+        #expect(outcome(broken, label: 0).answer == 1 && outcome([.nan, .nan], label: 0).answer == 0)
+    }
+
+    /// JSON keeps its keys and their order, and text leaves out top-5 of few classes.
+    @Test func reports() {
+        let row: [Float] = [0.3, 0.25, 0.2, 0.1, 0.08, 0.07]
+        let six = metrics(row + row, labels: [0, 5], classes: 6).metrics
+        guard case .object(let members) = six.json, case .object(let summary) = six.summaryJSON else {
+            Issue.record("not objects")
+            return
+        }
+        #expect(
+            members.map(\.key) == [
+                "top1", "top5", "loss", "images", "top1_interval", "top5_interval", "calibration_error",
+            ])
+        #expect(summary.map(\.key) == ["loss", "top1", "top5"] && six.json["top1"] == .number(0.5))
+        #expect(six.summary() == "top-1 50.0 %, top-5 50.0 %, loss 1.9316")
+        #expect(six.summary(showsIntervals: true).hasPrefix("top-1 50.0 % (95 %: 9.5–90.5), top-5"))
+        #expect(Metrics(classes: 2).summary() == "top-1 0.0 %, loss 0.0000")
+        #expect(Metric.top5.cell(six) == "50.0 (9.5–90.5)" && Metric.loss.cell(six.byClass[0]) == "1.2040")
+        #expect(Metric.all.map { $0.json(of: six.byClass[1]) } == [.integer(0), .integer(0), .null, nil])
     }
 
     @Test func mistakesByFrequency() {
@@ -85,8 +118,7 @@ import Testing
                 && metrics.calibration[14].images == 1)
     }
 
-    /// Against the interval's roots, worked out with more digits elsewhere: (p + z²/2n ± z √(p(1 − p)/n +
-    /// z²/4n²)) / (1 + z²/n).
+    /// Compares with (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), computed with more digits.
     @Test func intervals() {
         for (successes, count, low, high) in [
             (8, 10, 0.490162, 0.943318), (0, 10, 0.0, 0.277533), (10, 10, 0.722467, 1.0),
@@ -120,15 +152,15 @@ import Testing
             ).map(\.description) == [
                 "crop at 256", "crop at 256, mirrored", "crop at 300", "crop at 300, mirrored",
             ])
-        for (isDense, text) in [(true, "first window of run"), (false, "the crop of run")] {
+        for (isDense, text) in [(true, "the first window of run"), (false, "the crop of run")] {
             let error = #expect(throws: EvaluationError.self) {
                 try ViewOptions(isDense: isDense, scales: [256, 200]).views(
                     shortSide: 256, smallest: 224, model: "run")
             }
             #expect(
-                error?.description.contains("--scales 200") == true
-                    && error?.description.contains(text) == true)
-            #expect(error?.description.contains("224") == true)
+                error?.description
+                    == "a view of 200 pixels is smaller than \(text), which needs 224")
+            #expect(error?.kind == .viewTooSmall(isDense: isDense))
         }
     }
 
@@ -198,7 +230,7 @@ import Testing
 }
 
 @Suite struct BestRowTests {
-    /// A model that is better than the mean is named where that cannot well be chance.
+    /// A model that is better than the mean is named only if chance is an unlikely reason.
     @Test func betterThanAll() throws {
         func table(_ files: Int) throws -> ViewTable {
             // The first is right and unsure; the second is wrong on every fourth, and sure.
@@ -225,7 +257,7 @@ import Testing
 }
 
 @Suite struct GreedyOrderTests {
-    /// Every step against all that could have been taken, with shares that are not equal.
+    /// Compares every step with all alternatives, with unequal shares.
     @Test func takesTheBestOfAll() throws {
         var random = Philox(seed: 5, purpose: .scenes)
         let files = 60
@@ -296,7 +328,7 @@ import Testing
         #expect(pixel(0) == [63, 63, 88] && pixel(5) == [165, 69, 63])
     }
 
-    /// Below the picture, which stays as it is: white, then from the colour of 0 to that of 1.
+    /// The scale below the unchanged picture runs from the colour of 0 to that of 1 on white.
     @Test func scale() {
         let (width, height) = (64, 4)
         let picture = ScoreMap.withScale(

@@ -58,7 +58,7 @@ private let model = "/checkpoints/last/model.safetensors"
             atPath: place.file("run/checkpoints/last"), withDestinationPath: "step-2")
         let result = try place.run("--resume", "run")
         try #require(result.status == 0, "\(result.errors)")
-        #expect(result.output.contains("going on after step 8"), "\(result.output)")
+        #expect(result.output.contains("resuming after step 8"), "\(result.output)")
         #expect(try place.bytes("run" + model) == place.bytes("whole" + model))
         #expect(
             try place.bytes("run/checkpoints/last/optimizer.safetensors")
@@ -103,7 +103,7 @@ private let model = "/checkpoints/last/model.safetensors"
         let allowed = try place.run(
             "--resume", "run", "--workers", "3", "--keep", "5", "--checkpoint-every", "3", "--max-bad", "2%")
         #expect(
-            allowed.status == 0 && allowed.output.contains("all 2 epochs were done before"),
+            allowed.status == 0 && allowed.output.contains("all 2 epochs were finished before"),
             "\(allowed.errors)")
         #expect(try place.bytes("run" + model) == before)
     }
@@ -125,13 +125,22 @@ private let model = "/checkpoints/last/model.safetensors"
         try FileManager.default.createDirectory(
             atPath: place.file("empty/checkpoints"), withIntermediateDirectories: true)
         result = try place.run("--resume", "empty")
-        #expect(result.status == 1 && result.errors.contains("no whole checkpoint"), "\(result.errors)")
+        #expect(result.status == 1 && result.errors.contains("no complete checkpoint"), "\(result.errors)")
         _ = try place.train("--out", "run")
         try Data("{\"step\":".utf8).write(
             to: URL(fileURLWithPath: place.file("run/checkpoints/step-12/state.json")))
         result = try place.run("--resume", "run")
         #expect(
             result.status == 1 && result.errors.contains("step-12/state.json: not the state of a run"),
+            "\(result.errors)")
+        // A run that a version with other options has saved.
+        _ = try place.train("--out", "old", "--epochs", "1")
+        let state = "old/checkpoints/last/state.json"
+        let old = try place.text(state).replacing("\"micro-batches\"", with: "\"shards\"")
+        try Data(old.utf8).write(to: URL(fileURLWithPath: place.file(state)))
+        result = try place.run("--resume", "old")
+        #expect(
+            result.status == 1 && result.errors.contains("only the version that saved it can resume it"),
             "\(result.errors)")
     }
 
@@ -157,7 +166,7 @@ private let model = "/checkpoints/last/model.safetensors"
         #expect(
             stopped.output.contains("stopped by \(signal == SIGINT ? "SIGINT" : "SIGTERM") after step"),
             "\(stopped.output)")
-        #expect(stopped.output.contains("go on with: trainer --resume run"), "\(stopped.output)")
+        #expect(stopped.output.contains("resume with: trainer --resume run"), "\(stopped.output)")
         #expect(try place.run("--resume", "run").status == 0)
         #expect(try place.bytes("run" + model) == place.bytes("whole" + model))
         #expect(try place.untimedLog("run") == place.untimedLog("whole"))
@@ -208,8 +217,7 @@ private let model = "/checkpoints/last/model.safetensors"
         #expect(
             result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
         #expect(result.errors.contains("ulimit -f"), "\(result.errors)")
-        // A run that has a checkpoint already and meets the limit later: it stays, and the run can go on from
-        // it.
+        // A run that has a checkpoint keeps it when it reaches the limit, and can be resumed from it.
         _ = try place.train("--out", "run", "--epochs", "4", "--keep", "9")
         for step in [12, 18, 24] {
             try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)"))
@@ -220,7 +228,7 @@ private let model = "/checkpoints/last/model.safetensors"
             "\(result.errors)")
         #expect(
             result.output.contains(
-                "the last whole checkpoint is run/checkpoints/step-6; go on with: trainer --resume run"),
+                "the last complete checkpoint is run/checkpoints/step-6; resume with: trainer --resume run"),
             "\(result.output)")
         #expect(try place.names("run/checkpoints").filter { $0.hasPrefix(".") } == [])
         #expect(try place.run("--resume", "run").status == 0)

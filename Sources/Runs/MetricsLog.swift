@@ -1,0 +1,50 @@
+import Basics
+import Configuration
+
+/// Writes a run's `metrics.jsonl`: one line for the start, for each step and for each validation.
+package final class MetricsLog: EventSink {
+    private let file: JSONLinesFile
+
+    /// Opens the log, or creates it.
+    package init(_ path: String) throws { file = try JSONLinesFile(path) }
+
+    /// Waits until all lines are on the disk, and returns the log's size in bytes.
+    package func synchronize() throws -> Int { try file.synchronize() }
+
+    package func receive(_ event: RunEvent) throws {
+        switch event {
+        case .started(let start) where start.isNew: try file.append(MetricsLog.line(start))
+        case .step(let step):
+            try file.append([
+                "event": "train", "epoch": step.epoch, "step": step.step, "loss": step.loss,
+                "top1": step.top1, "top5": step.top5, "learning_rate": step.learningRate,
+                "images_per_second": JSON.rounded(step.imagesPerSecond),
+                "data_wait": JSON.rounded(step.times.dataWait),
+                "loader_seconds": JSON.rounded(step.times.loaderSecondsPerStep),
+                "seconds": JSON.rounded(step.seconds),
+            ])
+        case .epoch(let epoch):
+            try file.append(
+                ["event": "validate", "epoch": epoch.epoch, "step": epoch.step]
+                    + epoch.validation.summaryJSON
+                    + ["seconds": JSON.rounded(epoch.validationSeconds)])
+        // A resumed run must log what an uninterrupted run logs, so nothing else is written.
+        default: break
+        }
+    }
+
+    /// Returns the first line: what the run uses, then the options that it does not already state.
+    private static func line(_ start: RunStart) -> JSON {
+        let facts: JSON = [
+            "event": "start", "version": start.version, "device": start.device, "driver": start.driver,
+            "ranks": start.ranks, "model": start.model, "classes": start.classes,
+            "training_images": start.trainingImages, "validation_images": start.validationImages,
+            "short_side": start.shortSide,
+        ]
+        guard case .object(let members) = facts else { return facts }
+        let options = TrainingOption.all.filter { $0.effect != .location }.compactMap { option in
+            option.member(start.options)
+        }
+        return facts + .object(options.filter { option in !members.contains { $0.key == option.key } })
+    }
+}

@@ -1,0 +1,168 @@
+import Compute
+import Configuration
+import Evaluation
+import Models
+import NeuralNet
+import Photographs
+
+/// Something that happened in a run, with its numbers. A sink formats them and computes none.
+public enum RunEvent: Sendable {
+    case started(RunStart)
+    case resumed(step: Int, seconds: Double)
+    /// The parameters that the model of `--init` gave, and those that were drawn instead.
+    case initialised(from: String, taken: [String], drawn: [String])
+    case step(StepReport)
+    case validating(done: Int, total: Int)
+    case epoch(EpochReport)
+    /// Seconds of an epoch in which an exchange of gradients was under way, and seconds of these in which the
+    /// training thread waited or worked for it, on the rank that hid the smallest share.
+    case exchange(seconds: Double, exposed: Double, hiddenShare: Double)
+    /// The first epoch has put `cached` of this rank's training images on the device; `isPart` if other ranks
+    /// have further images.
+    case cache(cached: Int, images: Int, isPart: Bool, byteCount: Int)
+    /// A photograph that cannot be used: the file, what was found and what to do.
+    case leftOut(String)
+    /// A checkpoint is complete.
+    case checkpoint(step: Int)
+    /// Writing a checkpoint failed; that of `lastStep` is the last complete one.
+    case checkpointFailed(lastStep: Int, run: String)
+    case traced(path: String)
+    /// A remark that only people read.
+    case note(String)
+}
+
+/// Receives the events of a run, to log or to show them.
+public protocol EventSink: AnyObject {
+    /// Takes an event; called on the training thread of the first rank.
+    func receive(_ event: RunEvent) throws
+}
+
+/// What a run trains, on what, from what.
+public struct RunStart: Sendable {
+    public let options: TrainingOptions
+    public let version: String
+    /// Whether the run was not resumed.
+    public let isNew: Bool
+    public let device: String
+    /// The OpenCL platform and its driver's version.
+    public let driver: String
+    public let ranks: Int
+    public let model: String
+    public let parameterCount: Int
+    public let classes: Int
+    public let trainingImages: Int
+    public let validationImages: Int
+    public let shortSide: Int
+
+    package init(
+        _ options: TrainingOptions, version: String, isNew: Bool, ranks: Int, device: DeviceDescription,
+        dataset: Dataset, network: Network, shortSide: Int
+    ) {
+        self.options = options
+        self.version = version
+        self.isNew = isNew
+        self.ranks = ranks
+        self.device = device.name
+        driver = "\(device.platform) \(device.driver)"
+        model = network.architecture.description
+        parameterCount = network.parameters.reduce(0) { $0 + $1.count }
+        classes = dataset.classes.count
+        trainingImages = dataset.training.count
+        validationImages = dataset.validation.count
+        self.shortSide = shortSide
+    }
+}
+
+/// Where the time of one or more steps went.
+public struct StepTimes: Sendable {
+    public private(set) var steps: Int
+    public private(set) var seconds: Double
+    private var waitSeconds: Double
+    private var loaderSeconds: Double
+
+    package init(steps: Int = 0, seconds: Double = 0, waitSeconds: Double = 0, loaderSeconds: Double = 0) {
+        self.steps = steps
+        self.seconds = seconds
+        self.waitSeconds = waitSeconds
+        self.loaderSeconds = loaderSeconds
+    }
+
+    package static func += (sum: inout StepTimes, other: StepTimes) {
+        sum.steps += other.steps
+        sum.seconds += other.seconds
+        sum.waitSeconds += other.waitSeconds
+        sum.loaderSeconds += other.loaderSeconds
+    }
+
+    /// The throughput with mini-batches of `batch` images.
+    func imagesPerSecond(batch: Int) -> Double { Double(steps * batch) / max(seconds, 1e-9) }
+
+    /// The share of the time spent waiting for photographs.
+    public var dataWait: Double { waitSeconds / max(seconds, 1e-9) }
+    /// CPU seconds of the loader's threads, per step.
+    public var loaderSecondsPerStep: Double { loaderSeconds / Double(max(1, steps)) }
+}
+
+/// One finished step.
+public struct StepReport: Sendable {
+    public let epoch: Int
+    public let epochs: Int
+    /// Counted from 1 over all epochs.
+    public let step: Int
+    public let totalSteps: Int
+    /// The mean cross-entropy over the mini-batch, in nats.
+    public let loss: Double
+    public let top1: Double
+    public let top5: Double
+    public let learningRate: Double
+    public let times: StepTimes
+    public let imagesPerSecond: Double
+    /// Seconds since the run's start.
+    public let seconds: Double
+
+    package init(
+        _ options: TrainingOptions, epoch: Int, step: Int, totalSteps: Int,
+        totals: SoftmaxCrossEntropy.Totals, learningRate: Double, times: StepTimes, seconds: Double
+    ) {
+        let weight = Double(max(totals.weight, 1))
+        self.epoch = epoch
+        epochs = options.epochs
+        self.step = step
+        self.totalSteps = totalSteps
+        loss = Double(totals.loss) / weight
+        top1 = Double(totals.top1) / weight
+        top5 = Double(totals.top5) / weight
+        self.learningRate = learningRate
+        self.times = times
+        imagesPerSecond = times.imagesPerSecond(batch: options.batch)
+        self.seconds = seconds
+    }
+}
+
+/// One finished epoch.
+public struct EpochReport: Sendable {
+    public let epoch: Int
+    public let step: Int
+    public let validation: Metrics
+    public let validationSeconds: Double
+    public let isBest: Bool
+    /// The epoch's steps, without validation.
+    public let times: StepTimes
+    public let imagesPerSecond: Double
+    /// Seconds since the run's start.
+    public let seconds: Double
+
+    package init(
+        _ options: TrainingOptions, epoch: Int, step: Int, validation: Metrics,
+        validationSeconds: Double, isBest: Bool, times: StepTimes, seconds: Double
+    ) {
+        self.epoch = epoch
+        self.step = step
+        self.validation = validation
+        self.validationSeconds = validationSeconds
+        self.isBest = isBest
+        self.times = times
+        imagesPerSecond = times.imagesPerSecond(batch: options.batch)
+        self.seconds = seconds
+    }
+}

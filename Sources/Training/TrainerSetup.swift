@@ -1,0 +1,269 @@
+import Basics
+import Collectives
+import Compute
+import Configuration
+import DeviceInput
+import Evaluation
+import Foundation
+import Models
+import NeuralNet
+import Photographs
+import Runs
+
+/// What all ranks have agreed on: the checkpoint to resume from, if there is one.
+struct Agreement {
+    /// The folder of a resumed run, locked; nil for a new run and on all ranks except the first.
+    let folder: RunFolder?
+    let resumed: (checkpoint: String, state: TrainingState)?
+}
+
+/// The device, the photographs and this rank's share of them.
+struct Workload {
+    let device: Device
+    let trace: Trace?
+    let dataset: Dataset
+    let stepsPerEpoch: Int
+    /// Nil if this process trains alone.
+    let topology: Topology?
+    /// The micro-batches whose images this rank runs.
+    let span: MicroBatchSpan
+    /// This rank's images of a mini-batch.
+    let localBatch: Int
+}
+
+/// The network with its weights, and the run's state.
+struct LoadedModel {
+    let network: Network
+    var description: ModelDescription
+    var state: TrainingState
+    /// Photographs that could not be read for the statistics.
+    var unreadable: [ImageError] = []
+}
+
+/// The exchange with the other ranks.
+struct Connection {
+    let exchange: GradientExchange
+    let topology: Topology
+}
+
+/// What works on the device in each step.
+struct Machinery {
+    let training: TrainingStep
+    let evaluator: Evaluator
+    let batches: [DeviceBatch]
+    let cache: ImageCache
+}
+
+/// What the run writes.
+struct Output {
+    /// Both nil on all ranks except the first.
+    let folder: RunFolder?
+    let metrics: MetricsLog?
+    let badFiles: BadFiles
+}
+
+/// Prepares a run in phases: agree, open, load, connect, prepare, publish. Each phase takes the results of
+/// those before it. `publish` creates the run's folder, so a run that cannot start leaves nothing behind.
+struct TrainerSetup {
+    let options: TrainingOptions
+    let resuming: Bool
+    let version: String
+    let ranks: Ranks?
+    let tracePath: String?
+    let report: (RunEvent) throws -> Void
+
+    private var isFirst: Bool { ranks?.isFirst ?? true }
+
+    /// Checks the options, and finds the checkpoint to resume from.
+    func agree() throws -> Agreement {
+        try options.validate()
+        func given(_ isGiven: Bool) -> String { isGiven ? "given" : "not given" }
+        try ranks?.requireSame([
+            ("the program's version", version), ("--resume", given(resuming)),
+            ("--verify-ranks", given(ranks?.verifiesEachStep == true)),
+            ("--trace", given(tracePath != nil)),
+        ])
+        guard resuming else { return Agreement(folder: nil, resumed: nil) }
+        let folder = isFirst ? try RunFolder.open(options.output) : nil
+        let newest = { try RunFolder.newestCheckpoint(options.output) }
+        let checkpoint = try ranks?.fromFirst(newest()) ?? newest()
+        let state = try TrainingState.read(checkpoint)
+        try state.requireSameOptions(options)
+        return Agreement(folder: folder, resumed: (checkpoint, state))
+    }
+
+    /// Opens the device, lists the photographs, and checks that training fits the device.
+    func open(_ agreement: Agreement) throws -> Workload {
+        let topology = try topology(options.transport.kind)
+        let span =
+            ranks.flatMap { topology?.spans[$0.rank] }
+            ?? MicroBatchSpan(first: 0, count: options.microBatches)
+        let device = try Device.open(
+            DeviceSelector(parsing: options.device), profiling: tracePath != nil,
+            memory: options.deviceMemory?.bytes, place: ranks?.place ?? (0, 1))
+        let trace = try tracePath.map { try Trace($0, of: device) }
+        let dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
+        let shared = TrainingOption.all.filter { [.result, .conduct].contains($0.effect) }
+        try ranks?.requireSame(
+            shared.map { ("--\($0.name)", $0.text(options) ?? "without a value") } + [
+                ("the list of classes", dataset.classes.joined(separator: ", ")),
+                ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
+            ])
+        if dataset.ignoredFileCount > 0 {
+            try report(.note("ignored \(dataset.ignoredFileCount) files that are not .jpg or .jpeg"))
+        }
+        let stepsPerEpoch = try EpochPlan(
+            count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
+            seed: options.seed, epoch: 1
+        ).batchCount
+        let localBatch = options.batch / options.microBatches * span.count
+        try TrainingMemory(
+            options, classes: dataset.classes.count, microBatches: span.count, exchanges: ranks != nil,
+            device: device.description
+        ).requireFit(batch: localBatch)
+        return Workload(
+            device: device, trace: trace, dataset: dataset, stepsPerEpoch: stepsPerEpoch, topology: topology,
+            span: span, localBatch: localBatch)
+    }
+
+    /// Builds the network, and takes its weights from the checkpoint, from another model or from the seed.
+    func load(_ agreement: Agreement, _ workload: Workload) throws -> LoadedModel {
+        let (device, dataset) = (workload.device, workload.dataset)
+        let network = try Network(
+            Architecture(parsing: options.model), imageSize: options.imageSize,
+            classes: dataset.classes.count,
+            options: Network.Options(
+                maximumBatch: options.batch / options.microBatches, training: true, dropout: options.dropout,
+                convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features),
+            device: device)
+        var fresh = TrainingState(
+            version: version, options: options, device: device, dataset: dataset, network: network)
+        if let ranks {
+            fresh.device = Set(try ranks.gather(fresh.device)).sorted().joined(separator: " and ")
+        }
+        guard let (checkpoint, saved) = agreement.resumed else {
+            return try newModel(network, dataset, fresh)
+        }
+        try saved.requireSame(as: fresh)
+        try saved.requirePossible(stepsPerEpoch: workload.stepsPerEpoch, checkpoint: checkpoint)
+        let model = try Checkpoint(checkpoint + "/model.safetensors")
+        try model.load(into: network)
+        var state = saved
+        state.options = options
+        return LoadedModel(network: network, description: model.description, state: state)
+    }
+
+    /// Connects this rank to the others. Uses messages if `auto` finds that windows do not work here.
+    ///
+    /// - Returns: nil if this process trains alone
+    func connect(_ workload: Workload, _ model: LoadedModel) throws -> Connection? {
+        guard let ranks, let topology = workload.topology else { return nil }
+        func connection(_ topology: Topology) throws -> Connection {
+            Connection(
+                exchange: try GradientExchange(
+                    model.network.trainedParameters, device: workload.device,
+                    communicator: ranks.communicator, topology: topology, trace: workload.trace),
+                topology: topology)
+        }
+        do { return try connection(topology) } catch let error as WindowsUnavailable
+            where options.transport == .auto
+        {
+            try report(.note("\(error): using messages instead"))
+            return try self.topology(.sendrecv).map(connection)
+        }
+    }
+
+    /// Allocates everything else that a step needs.
+    func prepare(
+        _ agreement: Agreement, _ workload: Workload, _ model: LoadedModel, _ connection: Connection?
+    ) throws -> Machinery {
+        let (device, network, description) = (workload.device, model.network, model.description)
+        let training = try TrainingStep(
+            network: network, normalization: description.normalization, batch: options.batch,
+            microBatches: options.microBatches, momentum: Float(options.momentum),
+            weightDecay: Float(options.weightDecay), clipNorm: options.clipNorm.map { Float($0) },
+            seed: options.seed, exchange: connection?.exchange, policy: options.exchange)
+        if let resumed = agreement.resumed {
+            try TrainingState.readVelocities(training.optimizer, resumed.checkpoint)
+        }
+        let evaluator = try Evaluator(
+            network: network, normalization: description.normalization, shortSide: description.shortSide)
+        let batches = try (0..<2).map { _ in
+            try DeviceBatch(device: device, capacity: workload.localBatch)
+        }
+        // Last, because `auto` takes a share of the memory that is left.
+        let capacity = options.cache.capacity(on: device.description, allocated: device.allocatedBytes)
+        let cache = ImageCache(
+            device: device, capacity: capacity, count: workload.dataset.training.count)
+        return Machinery(training: training, evaluator: evaluator, batches: batches, cache: cache)
+    }
+
+    /// Creates the run's folder, or cuts a resumed run's log to the length that it had at the checkpoint.
+    func publish(_ agreement: Agreement, _ dataset: Dataset) throws -> Output {
+        let folder = isFirst ? try agreement.folder ?? RunFolder.create(options.output) : nil
+        if let state = agreement.resumed?.state, let folder {
+            try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount)
+        }
+        return Output(
+            folder: folder, metrics: try folder.map { try MetricsLog($0.metricsPath) },
+            badFiles: BadFiles(
+                limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count,
+                path: folder?.badFilesPath))
+    }
+
+    // MARK: - Parts of a phase
+
+    private func topology(_ transport: TransportKind?) throws -> Topology? {
+        try ranks.map {
+            try Topology(
+                microBatches: options.microBatches, nodes: $0.communicator.nodes,
+                nodeSize: options.nodeSize, transport: transport)
+        }
+    }
+
+    /// Initialises the network, and describes it with another model's normalisation or with the statistics of
+    /// the photographs, which the first rank measures for all.
+    private func newModel(_ network: Network, _ dataset: Dataset, _ state: TrainingState) throws
+        -> LoadedModel
+    {
+        try network.initialize(seed: options.seed)
+        let ownShortSide =
+            options.shortSide ?? (isFirst ? TrainerSetup.defaultShortSide(dataset.training, options) : 0)
+        let shortSide = try ranks?.gather([ownShortSide])[0][0] ?? ownShortSide
+        var normalization: Normalization
+        var unreadable: [ImageError] = []
+        if let path = options.initialModel {
+            let initial = try InitialModel(path)
+            let (taken, drawn) = try initial.load(
+                into: network, classes: dataset.classes, freezesFeatures: options.freeze == .features)
+            try report(.initialised(from: initial.checkpoint.path, taken: taken, drawn: drawn))
+            normalization = initial.checkpoint.description.normalization
+        } else {
+            var own: [Float] = []
+            if isFirst {
+                let statistics = dataset.training.statisticsSample().channelStatistics(
+                    shortSide: shortSide, workers: options.workers)
+                own = (statistics.mean + statistics.deviation).map { Float($0) }
+                unreadable = statistics.failures
+            }
+            let values = try ranks?.gather(own)[0] ?? own
+            normalization = Normalization(mean: Array(values.prefix(3)), deviation: Array(values.suffix(3)))
+        }
+        let description = ModelDescription(
+            architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
+            shortSide: shortSide, normalization: normalization, seed: options.seed)
+        return LoadedModel(
+            network: network, description: description, state: state, unreadable: unreadable)
+    }
+
+    /// Returns 8/7 of the crop, as 256 is to 224. Photographs of the crop's size keep it, and are padded
+    /// instead.
+    private static func defaultShortSide(_ set: ImageSet, _ options: TrainingOptions) -> Int {
+        let sample = set.statisticsSample(limit: 16)
+        let sides = (0..<sample.count).compactMap { index -> Int? in
+            (try? sample.decoded(index, shortSide: nil)).map { min($0.width, $0.height) }
+        }
+        return !sides.isEmpty && sides.allSatisfy { $0 == options.imageSize }
+            ? options.imageSize : ModelDescription.usualShortSide(imageSize: options.imageSize)
+    }
+}
