@@ -17,7 +17,7 @@ build: setup
 	swift build --product trainer
 
 kernels: build
-	@tools/check_kernels
+	@tools/check_kernels $(TRAINER)
 	$(TRAINER) kernels
 
 demo: build

@@ -38,7 +38,7 @@ let package = Package(
         .target(name: "Randomness", swiftSettings: fast),
         .target(name: "Oracle", swiftSettings: fast),
         .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Basics"], swiftSettings: fast),
-        .target(name: "NeuralNet", dependencies: ["Compute", "Randomness"], swiftSettings: fast),
+        .target(name: "NeuralNet", dependencies: ["Compute", "Randomness", "Basics"], swiftSettings: fast),
         .target(name: "Photographs", dependencies: ["CJPEG", "Randomness", "Basics"], swiftSettings: fast),
         .target(
             name: "DeviceInput", dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness"],

@@ -1,19 +1,16 @@
-"""What the comparisons with PyTorch share: networks from a specification, the environment for a fair run, the benchmarks' document."""
+"""Shared code of the comparisons with PyTorch: networks, the environment for a fair run, Markdown tables."""
 
+import json
+import math
 import os
 import re
 import statistics
+import subprocess
+import sys
+import tempfile
 
-NAMED_NETWORKS = {
-    "mini": "32,M,64,M,128,M,128,M,F256",
-    "linear": "",
-    "scaling": "64,M,128,M,256,256,M,512,512,M,512,512,M,F4096,F4096",
-    "vgg16": "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F4096,F4096",
-    "deepimage": "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F6144,F6144",
-}
-
-# glibc gives large blocks back to the system when they are freed, and each training step then pays for mapping them anew.
-# Keeping them makes PyTorch's step up to 1.3 times faster: the fair opponent.
+# By default glibc returns large freed blocks to the system, and each training step maps them again. Keeping
+# them makes PyTorch's step up to 1.3 times faster, so the comparison is fair.
 KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "-1",
@@ -24,44 +21,56 @@ KEEP_FREED_MEMORY = {
 def pytorch_environment(threads):
     """The environment of a process that runs PyTorch's side."""
     count = str(threads)
-    return {**os.environ, **KEEP_FREED_MEMORY, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count}
+    threads = {name: count for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    return {**os.environ, **KEEP_FREED_MEMORY, **threads}
 
 
-def build_network(specification, image_size, classes, dropout):
-    """The specification's network in PyTorch: He initialisation (normal, fan-in), N(0, 0.01²) for the last layer, biases 0."""
+def plan_layers(trainer, model, image_size, classes):
+    """The layers of a named or specified network, from `trainer plan`. The last one gives the scores."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "plan.json")
+        sizes = ["--image-size", str(image_size), "--classes", str(classes)]
+        try:
+            result = subprocess.run(
+                [trainer, "plan", "--model", model, *sizes, "--json", path], capture_output=True, text=True)
+        except FileNotFoundError:
+            sys.exit(f"{trainer} does not exist; run `swift build -c release` or give --trainer")
+        if result.returncode != 0:
+            sys.exit(result.stderr)
+        with open(path) as file:
+            return json.load(file)["layers"]
+
+
+def build_network(layers, dropout):
+    """The layers in PyTorch: He initialisation, N(0, 0.01²) for the last layer, biases 0."""
     from torch import nn
 
-    layers = []
-    channels, size, features = 3, image_size, None
-    for token in filter(None, NAMED_NETWORKS.get(specification, specification).split(",")):
-        if token == "M":
-            layers.append(nn.MaxPool2d(2))
-            size //= 2
-        elif token.startswith("F"):
-            if features is None:
-                layers.append(nn.Flatten())
-                features = channels * size * size
-            units = int(token[1:])
-            layers += [nn.Linear(features, units), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-            features = units
-        else:
-            filters = int(token)
-            layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU(inplace=True)]
-            channels = filters
-    if features is None:
-        layers.append(nn.Flatten())
-        features = channels * size * size
-    layers.append(nn.Linear(features, classes))
+    modules = []
     for layer in layers:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-    nn.init.normal_(layers[-1].weight, std=0.01)
-    return nn.Sequential(*layers)
+        channels, outputs = layer["input"][2], layer["output"][2]
+        if layer["kind"] == "convolution":
+            modules += [nn.Conv2d(channels, outputs, 3, padding=1), nn.ReLU(inplace=True)]
+        elif layer["kind"] == "max_pooling":
+            modules.append(nn.MaxPool2d(2))
+        elif layer["kind"] == "fully_connected":
+            if not any(isinstance(module, nn.Flatten) for module in modules):
+                modules.append(nn.Flatten())
+            modules += [nn.Linear(math.prod(layer["input"]), outputs), nn.ReLU(inplace=True)]
+        elif layer["kind"] == "dropout":
+            modules.append(nn.Dropout(dropout))
+        else:
+            sys.exit(f"a layer of the kind '{layer['kind']}': this comparison does not know it")
+    modules.pop()  # The class scores have no ReLU.
+    for module in modules:
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+    nn.init.normal_(modules[-1].weight, std=0.01)
+    return nn.Sequential(*modules)
 
 
 def build_optimizer(network, learning_rate, momentum, weight_decay):
-    """Stochastic gradient descent with weight decay on weights, not on biases; the fused update, which is PyTorch's fastest."""
+    """SGD with weight decay on weights, not on biases, and the fused update, which is PyTorch's fastest."""
     import torch
 
     weights = [parameter for name, parameter in network.named_parameters() if name.endswith("weight")]
@@ -92,7 +101,7 @@ def markdown_table(header, rows):
 
 
 def write_section(path, name, title, body):
-    """Puts `body` between the markers of section `name` in a Markdown document; adds the section at its end where it is missing."""
+    """Puts `body` between the markers of section `name` in a Markdown document, or adds the section."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     try:
         with open(path) as file:
@@ -105,7 +114,7 @@ def write_section(path, name, title, body):
         after = rest.split(end, 1)[1]
         text = f"{before}{begin}\n{body}\n{end}{after}"
     elif begin in text or end in text:
-        raise SystemExit(f"{path}: found one of the markers '{begin}' and '{end}', expected both or none; mend the document")
+        raise SystemExit(f"{path}: found one of the markers '{begin}' and '{end}', expected both or none")
     else:
         text = f"{text.rstrip()}\n\n## {title}\n\n{begin}\n{body}\n{end}\n"
     temporary = path + ".partial"

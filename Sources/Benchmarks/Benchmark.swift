@@ -178,7 +178,10 @@ public enum Benchmark {
         guard let profile = device.profile else {
             throw TrainingError("a layer's times need a device that was opened for profiling")
         }
-        let layer = try FullyConnected(inputs: inputs, outputs: outputs, device: device)
+        let plan = LayerPlan(
+            FullyConnectedSpec(units: outputs),
+            input: FeatureShape(height: 1, width: 1, channels: inputs), device: device.description)
+        let layer = try plan.spec.makeLayer(plan, device: device)
         var random = Philox(seed: 1, purpose: .benchmark)
         func buffer(_ count: Int) throws -> Buffer {
             try Buffer(device, (0..<count).map { _ in random.uniform(in: -1...1) })
@@ -247,8 +250,8 @@ public enum Benchmark {
             let start = ContinuousClock.now
             try product.pack(b, into: panels, k: size, n: size)
             try product.multiply(
-                a, aColumns: size, panels, .panels(rows: size), into: c, .rowMajor(columns: columns), m: size,
-                n: columns, k: size)
+                .init(a, columns: size), .panels(panels, rows: size), into: .rowMajor(c, columns: columns),
+                size: .init(m: size, n: columns, k: size))
             try device.finish()
             if run > 0 { seconds.append((ContinuousClock.now - start).seconds) }
         }

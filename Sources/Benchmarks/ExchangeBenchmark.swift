@@ -134,7 +134,7 @@ public struct ExchangeBenchmark {
     /// - Parameters:
     ///   - layout: describes the network whose gradients are exchanged
     ///   - seconds: a step's compute, of which forward takes a third
-    public func standIn(_ layout: NetworkLayout, seconds: Double, steps: Int) throws -> [StandIn] {
+    public func standIn(_ layout: NetworkPlan, seconds: Double, steps: Int) throws -> [StandIn] {
         let parameters = layout.trainedParameters
         var end = 0
         let places = parameters.map { parameter in

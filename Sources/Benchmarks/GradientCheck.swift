@@ -4,31 +4,31 @@ import NeuralNet
 import Oracle
 import Randomness
 
-/// Compares the device's gradients with central differences of the double-precision oracle, parameter by
-/// parameter, in random directions.
+/// Compares the device's gradient of each parameter with central differences of the double-precision oracle.
 public struct GradientCheck: Sendable {
     /// One parameter in one direction.
     public struct Row: Sendable {
         public let parameter: String
-        /// The slope that the device's gradient promises.
+        /// The slope that the device's gradient predicts.
         public let device: Double
         /// The slope measured on the oracle.
         public let oracle: Double
-        /// ReLU and pooling decisions that changed between the two measurements: unless 0 the slopes need not
+        /// ReLU and pooling decisions that changed between the two measurements. Unless 0 the slopes need not
         /// agree.
         public let kinks: Int
-        /// |device − oracle| over the length of the oracle's gradient of this parameter: what a unit direction could show at most.
+        /// |device − oracle| relative to the largest slope, the length of the oracle's gradient.
         public let error: Double
     }
 
     public let rows: [Row]
     /// The largest error of the rows without kinks.
     public var largestError: Double { rows.filter { $0.kinks == 0 }.map(\.error).max() ?? .nan }
-    /// Rows that were left out for their kinks.
+    /// The number of rows left out for their kinks.
     public var excluded: Int { rows.count { $0.kinks > 0 } }
+    /// The largest error of a right gradient.
+    ///
     /// float32 rounds at 6e-8; sums of some hundred terms through a few layers take twenty times that,
-    /// Winograd's transforms five times more. Measured errors are below 2e-6, while a wrong gradient shows as
-    /// 1e-2 and more.
+    /// Winograd's transforms five times more. Measured errors are below 2e-6; a wrong gradient gives 1e-2.
     public static let tolerance = 1e-5
 
     /// Runs one batch of random images through the network and back.
@@ -61,7 +61,7 @@ public struct GradientCheck: Sendable {
         let pass = Pass(batch: batch, training: true)
         try network.forward(pass)
         guard let logitsGradient = network.logitsGradient else {
-            throw NetworkError("a network without memory for gradients")
+            preconditionFailure("a network for training has memory for gradients")
         }
         try loss.forwardBackward(
             logits: network.logits, labels: Buffer(device, labels.map { Int32($0) }),
@@ -69,8 +69,7 @@ public struct GradientCheck: Sendable {
             scale: 1 / Float(batch), step: 0, addsToStep: false, pass: pass)
         try network.backward(pass, gradients: gradients)
 
-        let oracle = try OracleNetwork(
-            spec: architecture.specification, height: imageSize, width: imageSize, classes: classes)
+        let oracle = try OracleNetwork(network.plan)
         let oracleBatch = OracleNetwork.Batch(images: images.map { Double($0) }, labels: labels)
         let parameters = try network.parameters.map { try network.export($0).map { Double($0) } }
         let exact = oracle.evaluate(oracleBatch, parameters: parameters).gradients
@@ -84,11 +83,20 @@ public struct GradientCheck: Sendable {
                 direction[parameter.index] = own
                 let measured = oracle.centralDifference(
                     oracleBatch, parameters: parameters, direction: direction)
-                let promised = zip(gradient, own).reduce(0) { $0 + $1.0 * $1.1 }
+                let predicted = zip(gradient, own).reduce(0) { $0 + $1.0 * $1.1 }
                 return Row(
-                    parameter: parameter.name, device: promised, oracle: measured.slope,
-                    kinks: measured.kinks, error: abs(promised - measured.slope) / max(length, 1e-12))
+                    parameter: parameter.name, device: predicted, oracle: measured.slope,
+                    kinks: measured.kinks, error: abs(predicted - measured.slope) / max(length, 1e-12))
             }
         }
+    }
+}
+
+extension OracleNetwork {
+    /// Builds the oracle's network of the same layers.
+    public init(_ plan: NetworkPlan) throws {
+        try self.init(
+            plan.layers.map { ($0.spec.kind, $0.output.channels) },
+            height: plan.input.height, width: plan.input.width, channels: plan.input.channels)
     }
 }

@@ -80,7 +80,7 @@ public struct LayerBenchmark: Sendable {
         let classes = set?.classes.count ?? classes
         let options = Network.Options(
             maximumBatch: batch / microBatches, training: true, convolution: convolution)
-        let layout = try NetworkLayout(
+        let layout = try NetworkPlan(
             architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
         )
         let training = try Benchmark.trainingStep(
@@ -167,12 +167,11 @@ extension Benchmark {
     /// 10⁹ multiplications and additions a second of nothing but multiply-adds on registers (`peak.cl`): the
     /// best of `runs`.
     public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
-        let tuning = Tuning(for: device.description)
-        let vector = tuning.gemm.vector
-        let sums = 12
+        let vector = device.tuning[KernelFamilies.peak.vector]
+        let sums = device.tuning[KernelFamilies.peak.sums]
         let iterations = 4096
         let items = 64 * max(1, device.description.computeUnits)
-        let kernel = try device.kernel("peak", "multiply_add", constants: tuning.peakConstants)
+        let kernel = try device.kernel("peak", "multiply_add")
         let result = try Buffer(device, floatCount: items * vector)
         var best = Double.infinity
         for _ in 0...runs {

@@ -1,6 +1,6 @@
 import COpenCL
 
-/// A range of device memory: owns one `cl_mem`, which is a buffer of its own or a slice of another.
+/// Owns a range of device memory: one `cl_mem`, which is a buffer of its own or a slice of another.
 public final class Buffer {
     public let device: Device
     public let byteCount: Int
@@ -12,8 +12,8 @@ public final class Buffer {
         let limit = device.description.largestBuffer
         guard byteCount <= limit else {
             throw ComputeError(
-                "a buffer of \(byteCount) bytes is larger than the largest that \(device.description.name) allows (\(limit)): "
-                    + "try a smaller --batch or more --micro-batches")
+                "a buffer of \(byteCount) bytes is larger than the largest that \(device.description.name) "
+                    + "allows (\(limit))", kind: .bufferTooLarge)
         }
         var code: cl_int = 0
         guard
@@ -27,10 +27,10 @@ public final class Buffer {
         device.account(byteCount)
     }
 
-    /// Device memory that is the host's own: the device works in it in place where it can. The host looks at
-    /// it between `map` and `unmap` alone.
+    /// Makes a buffer over host memory, in which the device works in place if it can. The host uses it
+    /// only between `map` and `unmap`.
     ///
-    /// - Parameter hostMemory: at a multiple of 4096 bytes, which all runtimes take; outlives the buffer
+    /// - Parameter hostMemory: at a multiple of 4096 bytes, which all runtimes accept; outlives the buffer
     public init(_ device: Device, hostMemory: UnsafeMutableRawPointer, byteCount: Int) throws {
         var code: cl_int = 0
         let flags = cl_mem_flags(CL_MEM_READ_WRITE) | cl_mem_flags(CL_MEM_USE_HOST_PTR)
@@ -50,7 +50,7 @@ public final class Buffer {
         try self.init(device, byteCount: floatCount * 4)
     }
 
-    /// A buffer filled with `values`.
+    /// Allocates a buffer filled with `values`.
     public convenience init<Element: BitwiseCopyable>(_ device: Device, _ values: [Element]) throws {
         try self.init(device, byteCount: values.count * MemoryLayout<Element>.stride)
         try write(values)
@@ -65,7 +65,7 @@ public final class Buffer {
                 parent.handle, cl_mem_flags(CL_MEM_READ_WRITE), type, &region, &code)
         else {
             throw ComputeError(
-                "cutting bytes \(byteOffset)..<\(byteOffset + byteCount) from a buffer of \(parent.byteCount)",
+                "taking bytes \(byteOffset)..<\(byteOffset + byteCount) of a buffer of \(parent.byteCount)",
                 code: code)
         }
         device = parent.device
@@ -79,19 +79,20 @@ public final class Buffer {
         if parent == nil { device.account(-byteCount) }
     }
 
-    /// A view of part of this buffer (not of a slice); it keeps the whole alive. `byteOffset` is a multiple
-    /// of the device's base alignment.
+    /// Returns a view of part of this buffer (not of a slice), which keeps the whole alive.
+    ///
+    /// - Parameter byteOffset: a multiple of the device's base alignment
     public func slice(byteOffset: Int, byteCount: Int) throws -> Buffer {
         try Buffer(parent: self, byteOffset: byteOffset, byteCount: byteCount)
     }
 
-    /// Copies `values` to the start of the buffer, and waits until they are there.
+    /// Copies `values` to the start of the buffer, and waits for the copy.
     public func write<Element: BitwiseCopyable>(_ values: [Element]) throws {
         try values.withUnsafeBytes { try write($0).wait() }
     }
 
-    /// Starts a copy of host memory to the start of the buffer; the memory must stay as it is until the event
-    /// is complete.
+    /// Starts a copy of host memory to the start of the buffer; the memory must not change until the event is
+    /// complete.
     public func write(_ bytes: UnsafeRawBufferPointer) throws -> Event {
         precondition(bytes.count <= byteCount)
         guard let base = bytes.baseAddress, bytes.count > 0 else { return Event(nil) }
@@ -103,7 +104,7 @@ public final class Buffer {
         return Event(event)
     }
 
-    /// The first `count` elements, after everything launched before has run.
+    /// Reads the first `count` elements, after everything launched before has run.
     public func read<Element: BitwiseCopyable>(_ count: Int, as _: Element.Type = Element.self) throws
         -> [Element]
     {
@@ -115,7 +116,7 @@ public final class Buffer {
         }
     }
 
-    /// Starts a copy to host memory, which must stay until the event is complete.
+    /// Starts a copy to host memory, which must stay allocated until the event is complete.
     public func read(into bytes: UnsafeMutableRawBufferPointer, byteOffset: Int) throws -> Event {
         precondition(byteOffset + bytes.count <= byteCount)
         guard let base = bytes.baseAddress, bytes.count > 0 else { return Event(nil) }
@@ -159,7 +160,7 @@ extension Buffer {
 }
 
 extension Buffer {
-    /// Gives a range of a buffer over host memory to the host, once the event is complete, until `unmap`.
+    /// Gives the host a range of a buffer over host memory, from the event's completion until `unmap`.
     public func map(byteOffset: Int, byteCount: Int) throws -> (
         pointer: UnsafeMutableRawPointer, event: Event
     ) {
@@ -184,13 +185,13 @@ extension Buffer {
     }
 }
 
-/// A copy that was started; the host may wait for it.
+/// Represents a copy that was started; the host may wait for it.
 public final class Event {
     private let handle: cl_event?
 
     init(_ handle: cl_event?) { self.handle = handle }
 
-    /// An event that is complete.
+    /// Returns an event that is complete.
     public static var complete: Event { Event(nil) }
 
     deinit { if let handle { clReleaseEvent(handle) } }

@@ -1,25 +1,40 @@
 import COpenCL
 
-/// Something the OpenCL side could not do, in a sentence for a person.
+/// Describes what OpenCL could not do: facts, to which a command adds what its user can do about them.
 public struct ComputeError: Error, CustomStringConvertible, Equatable {
-    public let description: String
-
-    public init(_ description: String) { self.description = description }
-
-    /// An OpenCL call that did not return CL_SUCCESS.
-    init(_ action: String, code: cl_int, hint: String? = nil) {
-        let advice = hint ?? ComputeError.hint(code)
-        description =
-            "\(action): OpenCL error \(ComputeError.name(code)) (\(code))" + (advice.map { "; " + $0 } ?? "")
+    /// The kinds of errors that a command can advise on.
+    public enum Kind: Sendable {
+        /// The device has too little free memory.
+        case outOfMemory
+        /// The device allows no single buffer of that size.
+        case bufferTooLarge
+        /// The device is not there any more.
+        case deviceNotFound
+        /// No OpenCL platform has a device.
+        case noPlatform
+        /// A device was named that is not there, or not in a way that can be understood.
+        case unknownDevice
+        case other
     }
 
-    private static func hint(_ code: cl_int) -> String? {
-        switch code {
-        case CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY:
-            "the device has too little free memory: try a smaller --batch or more --micro-batches"
-        case CL_DEVICE_NOT_AVAILABLE, CL_DEVICE_NOT_FOUND: "see `trainer devices` for the devices there are"
-        default: nil
-        }
+    public let kind: Kind
+    public let description: String
+
+    public init(_ description: String, kind: Kind = .other) {
+        self.kind = kind
+        self.description = description
+    }
+
+    /// Describes an OpenCL call that did not return CL_SUCCESS.
+    init(_ action: String, code: cl_int, details: String? = nil) {
+        kind =
+            switch code {
+            case CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY: .outOfMemory
+            case CL_DEVICE_NOT_AVAILABLE, CL_DEVICE_NOT_FOUND: .deviceNotFound
+            default: .other
+            }
+        description =
+            "\(action): OpenCL error \(ComputeError.name(code)) (\(code))\(details.map { "\n" + $0 } ?? "")"
     }
 
     private static func name(_ code: cl_int) -> String { names[code] ?? "unknown" }
@@ -41,7 +56,7 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
     ]
 }
 
-/// Throws where an OpenCL call failed; `action` says what was tried.
+/// Throws if an OpenCL call failed; `action` says what was tried.
 @inline(__always) func check(_ code: cl_int, _ action: @autoclosure () -> String) throws {
     if code != CL_SUCCESS { throw ComputeError(action(), code: code) }
 }

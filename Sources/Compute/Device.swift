@@ -1,7 +1,7 @@
 import COpenCL
 import Glibc
 
-/// One OpenCL device with its context, one in-order queue and its compiled programs.
+/// Represents one OpenCL device with its context, one in-order queue and its compiled programs.
 ///
 /// Commands run in the order in which they are launched, so nothing here needs an event to be correct; the
 /// host waits only where it reads. A device is used by one thread at a time.
@@ -10,28 +10,31 @@ public final class Device {
     let context: cl_context
     let queue: cl_command_queue
     let device: cl_device_id
-    /// Times each launch where the device was opened for profiling.
+    /// Times each launch; nil if the device was not opened for profiling.
     public let profile: Profile?
+    /// The constants that kernels are compiled and launched with. Set others before kernels and layers are
+    /// made, which keep the constants that they were made with.
+    public var tuning: Tuning
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
-    /// Bytes of buffers alive now: OpenCL runtimes on CPUs do not enforce the device's total, so we keep our
-    /// own account.
+    /// Bytes of the buffers alive now. We count them because OpenCL runtimes on CPUs do not enforce the
+    /// device's total.
     public private(set) var allocatedBytes = 0
-    /// The largest `allocatedBytes` there has been.
+    /// The largest `allocatedBytes` so far.
     public private(set) var peakAllocatedBytes = 0
 
     /// Opens the device.
     ///
-    /// - Parameter profiling: whether each launch is timed by the device's clock (for `trainer bench`; costs
-    ///   a little on each launch).
+    /// - Parameter profiling: whether the device's clock times each launch, which costs a little
     public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
         try self.init(description, profiling: profiling, cacheDirectory: ProgramCache.defaultDirectory)
     }
 
-    /// Opens the device with its compiled programs kept in a folder of their own.
+    /// Opens the device, keeping its compiled programs in a folder of their own.
     init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
         self.description = description
+        tuning = Tuning(for: description)
         self.cacheDirectory = cacheDirectory
         device = description.handle.pointer
         var code: cl_int = 0
@@ -61,8 +64,8 @@ public final class Device {
     /// Opens the device that a selector names.
     ///
     /// - Parameters:
-    ///   - memory: bytes; the device is then taken for one that has no more.
-    ///   - place: this process's place among the ranks of its node, and their number
+    ///   - memory: bytes to which the device's memory is limited
+    ///   - place: the process's index among the ranks of its node, and their number
     public static func open(
         _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil,
         place: (index: Int, count: Int) = (0, 1)
@@ -78,7 +81,7 @@ public final class Device {
     /// Starts what was launched, without waiting.
     public func flush() throws { try check(clFlush(queue), "starting work on \(description.name)") }
 
-    /// Seconds by which the host's monotonic clock is ahead of the device's; of a device that was opened for
+    /// Returns the seconds by which the host's monotonic clock is ahead of the device's, which was opened for
     /// profiling. Waits for the device.
     public func clockOffset() throws -> Double {
         let buffer = try Buffer(self, byteCount: 4)
@@ -95,15 +98,15 @@ public final class Device {
         return Double(now.tv_sec) + Double(now.tv_nsec) * 1e-9 - end
     }
 
-    /// A function of an embedded OpenCL C file, compiled with tuning constants; each (file, constants) is
-    /// compiled once.
-    public func kernel(_ file: String, _ function: String, constants: [String: Int] = [:]) throws -> Kernel {
-        try Kernel(program: program(file, constants: constants), function: function, device: self)
+    /// Returns a function of a kernel family, compiled with the device's tuning and the macros of `variant`.
+    public func kernel(_ family: String, _ function: String, variant: [String: Int] = [:]) throws -> Kernel {
+        let key = try KernelFamilies.named(family).program(
+            for: description.traits, tuning: tuning, variant: variant)
+        return try Kernel(program: program(key), function: function, device: self)
     }
 
-    /// Compiles an embedded file, or takes it from the memory's or the disk's cache.
-    @discardableResult public func program(_ file: String, constants: [String: Int] = [:]) throws -> Program {
-        let key = Program.Key(file: file, constants: constants)
+    /// Compiles a program, or takes it from the cache in memory or on disk.
+    @discardableResult public func program(_ key: Program.Key) throws -> Program {
         if let program = programs[key] { return program }
         let program = try Program(
             key, context: context, device: device, description: description, cacheDirectory: cacheDirectory)

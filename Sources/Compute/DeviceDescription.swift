@@ -1,10 +1,10 @@
 import COpenCL
 
-/// What an OpenCL device says of itself. Real GPUs and CPU runtimes are entries of one list.
+/// Describes an OpenCL device as it reports itself. GPUs and CPU runtimes are entries of one list.
 public struct DeviceDescription: Sendable {
     public enum Kind: String, Sendable { case cpu, gpu, accelerator, other }
 
-    /// The device's place in the list of all platforms' devices: the N of `opencl:N`.
+    /// The device's index in the list of all platforms' devices: the N of `opencl:N`.
     public let number: Int
     public let name: String
     public let vendor: String
@@ -25,16 +25,27 @@ public struct DeviceDescription: Sendable {
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
     public internal(set) var floatVectorWidth: Int
 
-    let platformHandle: Handle
     var handle: Handle
 
-    /// OpenCL's ids are plain pointers that any thread may use.
-    struct Handle: @unchecked Sendable { let pointer: OpaquePointer }
+    /// Keeps OpenCL's id of a device, a plain pointer that any thread may use; releases that of a sub-device.
+    final class Handle: @unchecked Sendable {
+        let pointer: OpaquePointer
+        private let isSubDevice: Bool
 
-    /// Every device of every platform, in the order of the runtime.
+        init(_ pointer: OpaquePointer, isSubDevice: Bool = false) {
+            self.pointer = pointer
+            self.isSubDevice = isSubDevice
+        }
+
+        deinit { if isSubDevice { clReleaseDevice(pointer) } }
+    }
+
+    /// What kernel families know of the device.
+    public var traits: DeviceTraits { DeviceTraits(kind: kind, floatVectorWidth: floatVectorWidth) }
+
+    /// Lists every device of every platform, in the order of the runtime.
     ///
-    /// - Throws: `ComputeError` where there is no OpenCL platform, or none has a device; says what to
-    ///   install.
+    /// - Throws: `ComputeError` if there is no OpenCL platform, or none has a device
     public static func all() throws -> [DeviceDescription] {
         var platformCount: cl_uint = 0
         let code = clGetPlatformIDs(0, nil, &platformCount)
@@ -65,8 +76,7 @@ public struct DeviceDescription: Sendable {
         return devices
     }
 
-    /// The same device as if it had no more than `bytes` of memory, and a largest buffer smaller in
-    /// proportion.
+    /// Returns the device limited to `bytes` of memory, and a largest buffer smaller in proportion.
     public func limited(toMemory bytes: Int) -> DeviceDescription {
         guard bytes < globalMemory else { return self }
         var smaller = self
@@ -75,7 +85,7 @@ public struct DeviceDescription: Sendable {
         return smaller
     }
 
-    /// The same device as if buffers were no larger, and sub-buffers aligned no finer.
+    /// Returns the device limited to buffers of `bytes`, and to a coarser alignment of sub-buffers.
     public func limited(toLargestBuffer bytes: Int, baseAlignment alignment: Int) -> DeviceDescription {
         var other = self
         other.largestBuffer = min(largestBuffer, bytes)
@@ -83,7 +93,7 @@ public struct DeviceDescription: Sendable {
         return other
     }
 
-    /// A part of a CPU device with so many of its compute units; all of it where it has no more.
+    /// Returns a part of a CPU device with `count` of its compute units; the device if it has no more.
     public func limited(toComputeUnits count: Int) throws -> DeviceDescription {
         guard count < computeUnits else { return self }
         var properties: [cl_device_partition_property] = [
@@ -96,7 +106,7 @@ public struct DeviceDescription: Sendable {
             "taking \(count) of the \(computeUnits) compute units of \(name)")
         guard let part else { throw ComputeError.noDevice }
         var smaller = self
-        smaller.handle = Handle(pointer: part)
+        smaller.handle = Handle(part, isSubDevice: true)
         smaller.computeUnits = count
         return smaller
     }
@@ -123,8 +133,7 @@ public struct DeviceDescription: Sendable {
             try text { clGetDeviceInfo(device, cl_device_info(parameter), $0, $1, $2) }
         }
         self.number = number
-        self.platformHandle = Handle(pointer: platform)
-        self.handle = Handle(pointer: device)
+        self.handle = Handle(device)
         self.name = try deviceText(CL_DEVICE_NAME)
         self.vendor = try deviceText(CL_DEVICE_VENDOR)
         self.driver = try deviceText(CL_DRIVER_VERSION)
@@ -150,18 +159,19 @@ public struct DeviceDescription: Sendable {
 extension ComputeError {
     /// No platform, or none with a device.
     public static let noDevice = ComputeError(
-        "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
-            + "a GPU needs its vendor's OpenCL driver")
+        "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on "
+            + "the CPU, a GPU needs its vendor's OpenCL driver", kind: .noPlatform)
 }
 
-/// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on one node a list
-/// of the last.
+/// Represents the device that a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on
+/// one node a list of the last.
 public enum DeviceSelector: Equatable, Sendable {
     case auto, cpu, gpu
     case numbers([Int])
 
     public static let expected =
-        "auto, cpu, gpu, opencl:N with a number from `trainer devices`, or for several ranks a list such as opencl:0,opencl:1"
+        "auto, cpu, gpu, opencl:N with a number from `trainer devices`, or for several ranks a list such as "
+        + "opencl:0,opencl:1"
 
     public init(parsing text: String) throws {
         switch text {
@@ -173,18 +183,19 @@ public enum DeviceSelector: Equatable, Sendable {
                 part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
             }
             guard !numbers.contains(nil) else {
-                throw ComputeError("--device \(text): expected \(DeviceSelector.expected)")
+                throw ComputeError(
+                    "--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
             }
             self = .numbers(numbers.compactMap { $0 })
         }
     }
 
-    /// The device meant. `auto` is the first GPU, or the first device where there is none.
+    /// Returns the device meant. `auto` is the first GPU, or the first device if there is no GPU.
     public func select(from devices: [DeviceDescription]) throws -> DeviceDescription {
         try assign(devices, ranks: 1)[0]
     }
 
-    /// All devices that this means; each number once for each time that it was given.
+    /// Returns all devices meant; each number once for each time that it was given.
     ///
     /// `cpu` means the devices of one platform: two runtimes are not two CPUs.
     public func meant(of devices: [DeviceDescription]) throws -> [DeviceDescription] {
@@ -207,13 +218,14 @@ public enum DeviceSelector: Equatable, Sendable {
             throw devices.isEmpty
                 ? ComputeError.noDevice
                 : ComputeError(
-                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)"
+                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; "
+                        + "there is \(list)", kind: .unknownDevice
                 )
         }
         return chosen
     }
 
-    /// As `--device` takes it.
+    /// The selector as it was typed.
     private var text: String {
         switch self {
         case .auto: "auto"
@@ -223,21 +235,25 @@ public enum DeviceSelector: Equatable, Sendable {
         }
     }
 
-    /// The device of each of a node's ranks: rank r takes device r of those meant.
+    /// Returns the device of each of a node's ranks: rank r takes device r of those meant.
     ///
-    /// Ranks that share a device divide its memory. Ranks on CPUs go round the devices, and divide their
-    /// compute units.
+    /// Ranks that share a device divide its memory. Ranks on CPUs take the devices in turn, and divide
+    /// their compute units.
     public func assign(_ devices: [DeviceDescription], ranks: Int) throws -> [DeviceDescription] {
         let chosen = try meant(of: devices)
         if case .numbers = self, chosen.count > ranks {
             throw ComputeError(
-                "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on this node; start one rank a device "
-                    + "(mpirun -n \(chosen.count) trainer …), or name fewer devices")
+                "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on "
+                    + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name fewer "
+                    + "devices",
+                kind: .unknownDevice)
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(
-                "--device \(text): \(ranks) ranks on this node for \(chosen.count) device\(chosen.count == 1 ? "" : "s"); start one rank a device, "
-                    + "or name one for each rank (opencl:0,opencl:0 shares a device)")
+                "--device \(text): \(ranks) ranks on this node for \(chosen.count) "
+                    + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each rank "
+                    + "(opencl:0,opencl:0 shares a device)",
+                kind: .unknownDevice)
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count

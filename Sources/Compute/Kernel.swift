@@ -1,9 +1,31 @@
+import Basics
 import COpenCL
 
-/// Something that can be given to a kernel: a buffer or a plain number.
+/// Represents what a kernel can be given: a buffer, a number, or several arguments that belong together.
 public protocol KernelArgument {
-    /// Binds the value as argument `index`; returns OpenCL's code.
-    func bind(to kernel: OpaquePointer, at index: UInt32) -> Int32
+    /// Binds the value as the next argument, or a group's values as the next ones.
+    func bind(_ binder: inout ArgumentBinder)
+}
+
+/// Binds a kernel's arguments one after the other, and remembers the first that OpenCL refused.
+public struct ArgumentBinder {
+    fileprivate let kernel: cl_kernel
+    fileprivate let expected: Int
+    fileprivate var count = 0
+    fileprivate var refused: (index: Int, code: cl_int)?
+
+    fileprivate mutating func bind(_ value: UnsafeRawPointer?, byteCount: Int) {
+        if count < expected {
+            take(clSetKernelArg(kernel, cl_uint(count), byteCount, value))
+        } else {
+            count += 1
+        }
+    }
+
+    fileprivate mutating func take(_ code: cl_int) {
+        if code != CL_SUCCESS, refused == nil { refused = (count, code) }
+        count += 1
+    }
 }
 
 extension Int32: KernelArgument {}
@@ -12,32 +34,76 @@ extension UInt64: KernelArgument {}
 extension Float: KernelArgument {}
 
 extension KernelArgument where Self: BitwiseCopyable {
-    public func bind(to kernel: OpaquePointer, at index: UInt32) -> Int32 {
-        withUnsafePointer(to: self) { clSetKernelArg(kernel, index, MemoryLayout<Self>.size, $0) }
+    public func bind(_ binder: inout ArgumentBinder) {
+        withUnsafePointer(to: self) { binder.bind($0, byteCount: MemoryLayout<Self>.size) }
     }
 }
 
-/// `int` in the kernel; sizes that need more are passed as `UInt64`.
+/// Binds an `int`; sizes that need more are passed as `UInt64`.
 extension Int: KernelArgument {
-    public func bind(to kernel: OpaquePointer, at index: UInt32) -> Int32 {
-        guard let value = Int32(exactly: self) else { return CL_INVALID_ARG_VALUE }
-        return value.bind(to: kernel, at: index)
+    public func bind(_ binder: inout ArgumentBinder) {
+        guard let value = Int32(exactly: self) else { return binder.take(CL_INVALID_ARG_VALUE) }
+        value.bind(&binder)
     }
 }
 
 extension Buffer: KernelArgument {
-    public func bind(to kernel: OpaquePointer, at index: UInt32) -> Int32 {
+    public func bind(_ binder: inout ArgumentBinder) {
         var memory: cl_mem? = handle
-        return clSetKernelArg(kernel, index, MemoryLayout<cl_mem?>.size, &memory)
+        binder.bind(&memory, byteCount: MemoryLayout<cl_mem?>.size)
     }
 }
 
-/// One function of a program on one device.
+/// Represents consecutive arguments of a kernel that belong together, such as the sizes of a map.
+public protocol KernelArgumentGroup: KernelArgument {
+    /// The values in the kernel's order.
+    var arguments: [any KernelArgument] { get }
+}
+
+extension KernelArgumentGroup {
+    public func bind(_ binder: inout ArgumentBinder) { for value in arguments { value.bind(&binder) } }
+}
+
+/// Binds the elements as consecutive arguments.
+extension Array: KernelArgument where Element: KernelArgument {
+    public func bind(_ binder: inout ArgumentBinder) { for value in self { value.bind(&binder) } }
+}
+
+/// Holds height, width and stored channels of a feature map, as kernels take them.
+public struct MapSize: KernelArgumentGroup, Sendable {
+    public let height, width, channels: Int
+
+    public init(height: Int, width: Int, channels: Int) {
+        self.height = height
+        self.width = width
+        self.channels = channels
+    }
+
+    public func with(channels: Int) -> MapSize { MapSize(height: height, width: width, channels: channels) }
+
+    public var arguments: [any KernelArgument] { [height, width, channels] }
+}
+
+/// Holds the work-items of a launch in one to three dimensions.
+public struct LaunchRange: Sendable {
+    /// Each dimension is rounded up to a multiple of `local`, so kernels check their bounds.
+    public let global: [Int]
+    /// Work-items of a group. Always given: a runtime that chooses may choose badly, and compiles anew for
+    /// each choice.
+    public let local: [Int]
+
+    public init(_ global: [Int], local: [Int]) {
+        self.global = global
+        self.local = local
+    }
+}
+
+/// Launches one function of a program on one device.
 public final class Kernel {
     public let name: String
     private let handle: cl_kernel
     private let argumentCount: Int
-    // Unowned would do for the work, but a kernel must be able to outlive the variable that held its device.
+    // Strong, since a kernel may outlive the variable that held its device.
     private let device: Device
 
     init(program: Program, function: String, device: Device) throws {
@@ -58,33 +124,37 @@ public final class Kernel {
 
     deinit { clReleaseKernel(handle) }
 
-    /// Queues the kernel.
-    ///
-    /// - Parameters:
-    ///   - global: work-items in each dimension (one to three); each is rounded up to a multiple of `local`,
-    ///     so kernels check their bounds.
-    ///   - local: work-items of a group in each dimension. Always given: a runtime that chooses may choose
-    ///     badly, and compiles anew for each choice.
+    /// Queues the kernel; see `LaunchRange` for `global` and `local`.
     public func launch(_ global: [Int], local: [Int], _ arguments: any KernelArgument...) throws {
-        guard arguments.count == argumentCount else {
+        try queue(LaunchRange(global, local: local), arguments)
+    }
+
+    /// Queues the kernel over a range that its family has worked out.
+    public func launch(_ range: LaunchRange, _ arguments: any KernelArgument...) throws {
+        try queue(range, arguments)
+    }
+
+    private func queue(_ range: LaunchRange, _ arguments: [any KernelArgument]) throws {
+        let (global, local) = (range.global, range.local)
+        var binder = ArgumentBinder(kernel: handle, expected: argumentCount)
+        for argument in arguments { argument.bind(&binder) }
+        guard binder.count == argumentCount else {
             throw ComputeError(
-                "kernel \(name): \(arguments.count) arguments were given, it has \(argumentCount)")
+                "kernel \(name): \(binder.count) arguments were given, it has \(argumentCount)")
+        }
+        if let refused = binder.refused {
+            throw ComputeError("kernel \(name), argument \(refused.index)", code: refused.code)
         }
         guard global.count == local.count, (1...3).contains(global.count), local.allSatisfy({ $0 > 0 }) else {
             throw ComputeError("kernel \(name): a range of \(global) in groups of \(local)")
         }
         if global.contains(0) { return }
-        for (index, argument) in arguments.enumerated() {
-            let code = argument.bind(to: handle, at: UInt32(index))
-            if code != CL_SUCCESS { throw ComputeError("kernel \(name), argument \(index)", code: code) }
-        }
         var globalSize = (0, 0, 0)
         var localSize = (0, 0, 0)
         withUnsafeMutableBytes(of: &globalSize) { bytes in
             let sizes = bytes.assumingMemoryBound(to: Int.self)
             for dimension in global.indices {
-                sizes[dimension] =
-                    (global[dimension] + local[dimension] - 1) / local[dimension] * local[dimension]
+                sizes[dimension] = global[dimension].roundedUp(to: local[dimension])
             }
         }
         withUnsafeMutableBytes(of: &localSize) { bytes in

@@ -1,8 +1,8 @@
 import COpenCL
 
-/// The device's own timing of each launch, under the label and pass that were set when it was queued.
+/// Collects the device's timing of each launch, under the label and pass that were set when it was queued.
 public final class Profile {
-    /// The seconds of one kernel's launches under one label and pass.
+    /// Holds the seconds of one kernel's launches under one label and pass.
     public struct Entry {
         public let label: String
         public let pass: String
@@ -11,7 +11,7 @@ public final class Profile {
         public let launches: Int
     }
 
-    /// One launch, in seconds of the device's clock.
+    /// Holds one launch, in seconds of the device's clock.
     public struct Launch {
         public let label: String
         public let pass: String
@@ -19,12 +19,12 @@ public final class Profile {
         public let end: Double
     }
 
-    /// What the launches from now on belong to, such as a layer, and which part of its work they are.
+    /// What the next launches belong to, such as a layer, and the part of its work that they are.
     public var label = ""
     public var pass = ""
     private var pending: [(event: cl_event, label: String, pass: String, kernel: String)] = []
 
-    /// What the launches from now on belong to.
+    /// Sets what the next launches belong to.
     public func begin(_ label: String, pass: String = "") {
         self.label = label
         self.pass = pass
@@ -37,8 +37,8 @@ public final class Profile {
         pending = []
     }
 
-    /// The time of everything recorded since the last call, by label, pass and kernel in order of first
-    /// launch; waits for the device.
+    /// Returns the time of everything recorded since the last call, by label, pass and kernel in order of
+    /// first launch; waits for the device.
     public func collect() throws -> [Entry] {
         defer { releaseEvents() }
         var order: [[String]] = []
@@ -56,7 +56,8 @@ public final class Profile {
                 label: key[0], pass: key[1], kernel: key[2], seconds: sum.seconds, launches: sum.launches)
         }
     }
-    /// Seconds of the device's clock; waits for the event.
+
+    /// Returns the event's start and end in seconds of the device's clock; waits for the event.
     static func times(_ event: cl_event, kernel: String) throws -> (start: Double, end: Double) {
         var waiting: cl_event? = event
         try check(clWaitForEvents(1, &waiting), "waiting for kernel \(kernel)")
@@ -72,7 +73,7 @@ public final class Profile {
         return (Double(start) * 1e-9, Double(end) * 1e-9)
     }
 
-    /// The launches that have ended since the last call, in their order; does not wait.
+    /// Returns the launches that have ended since the last call, in their order; does not wait.
     public func takeEnded() throws -> [Launch] {
         var launches: [Launch] = []
         var count = 0

@@ -3,15 +3,19 @@ import COpenCL
 import Foundation
 import Kernels
 
-/// One embedded OpenCL C file compiled for one device with one set of tuning constants.
+/// Holds one embedded OpenCL C file, compiled for one device with one set of macros.
 public final class Program {
-    struct Key: Hashable {
-        let file: String
-        let constants: [String: Int]
+    /// Names what is compiled: a file of Kernels/ with its macros.
+    public struct Key: Hashable, Sendable {
+        /// The kernel family's name.
+        public let family: String
+        /// The path below Kernels/.
+        public let file: String
+        let macros: [String: Int]
 
         /// The compiler's options. No fast-math: results must not depend on the runtime's idea of it.
-        var options: String {
-            (["-cl-std=CL1.2"] + constants.sorted { $0.key < $1.key }.map { "-D \($0.key)=\($0.value)" })
+        public var options: String {
+            (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" })
                 .joined(separator: " ")
         }
     }
@@ -21,23 +25,38 @@ public final class Program {
     /// Whether the disk's cache had it.
     let isFromCache: Bool
 
-    /// Names of all embedded files.
-    public static var files: [String] { sources.keys.sorted() }
-
+    /// The embedded files by their paths below Kernels/.
     private static let sources: [String: String] = {
         let list = UnsafeBufferPointer(start: kernel_source_list(), count: kernel_source_count())
         return Dictionary(
             uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
     }()
 
+    /// Returns a file's text with each header in place of its `#include` line.
+    ///
+    /// The compiler has no folder to look in.
+    private static func text(of file: String) throws -> String {
+        guard let source = sources[file] else { throw ComputeError("no embedded kernel file \(file)") }
+        var lines = ["#line 1 \"\(file)\""]
+        for (index, line) in source.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            guard line.hasPrefix("#include \"") else {
+                lines.append(String(line))
+                continue
+            }
+            let header = "shared/" + line.dropFirst(10).prefix { $0 != "\"" }
+            guard let text = sources[header] else {
+                throw ComputeError("no embedded kernel file \(header), which \(file) includes")
+            }
+            lines += ["#line 1 \"\(header)\"", text, "#line \(index + 2) \"\(file)\""]
+        }
+        return lines.joined(separator: "\n")
+    }
+
     init(
         _ key: Key, context: cl_context, device: cl_device_id,
         description: DeviceDescription, cacheDirectory: String
     ) throws {
-        guard let source = Program.sources[key.file] else {
-            throw ComputeError(
-                "no kernel file named \(key.file); embedded are \(Program.files.joined(separator: ", "))")
-        }
+        let source = try Program.text(of: key.file)
         file = key.file
         let cache = ProgramCache(
             key: key, source: source, description: description, directory: cacheDirectory)
@@ -77,12 +96,12 @@ public final class Program {
             let text = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
             throw ComputeError(
                 "compiling \(key.file) (\(key.options)) for \(description.name)",
-                code: code, hint: "\n" + text)
+                code: code, details: text)
         }
         return program
     }
 
-    /// A runtime that was updated may refuse an old binary; the caller compiles the source then.
+    /// Returns nil if a runtime that was updated refuses an old binary; the caller then compiles the source.
     private static func build(binary: [UInt8], context: cl_context, device: cl_device_id) -> cl_program? {
         var code: cl_int = 0
         var handle: cl_device_id? = device
@@ -118,8 +137,8 @@ public final class Program {
     }
 }
 
-/// Compiled programs on disk, by source, options, device and driver. A cache that cannot be read or written
-/// only costs time.
+/// Keeps compiled programs on disk, by source, options, device and driver. A cache that cannot be read or
+/// written only costs time.
 struct ProgramCache {
     private let identity: [UInt8]
     private let directory: String
@@ -133,10 +152,10 @@ struct ProgramCache {
         // The whole identity stands in the file too, so a collision of names is only a miss.
         let name = String(ProgramCache.hash(identity), radix: 16)
         self.directory = directory
-        path = directory + "/" + key.file + "-" + String(repeating: "0", count: 16 - name.count) + name
+        path = directory + "/" + key.family + "-" + String(repeating: "0", count: 16 - name.count) + name
     }
 
-    /// `DEEP_IMAGE_CACHE`, or `deep-image` in the user's cache folder.
+    /// Returns `DEEP_IMAGE_CACHE`, or `deep-image` in the user's cache folder.
     static var defaultDirectory: String {
         let environment = ProcessInfo.processInfo.environment
         if let directory = environment["DEEP_IMAGE_CACHE"], !directory.isEmpty { return directory }

@@ -6,13 +6,12 @@ import Compute
 public final class DenseInput {
     private let kernel: Kernel
     private let normalization: Normalization
-    /// A work-item makes a row on CPUs, and a pixel elsewhere.
-    private let isCPU: Bool
+    private let device: DeviceTraits
 
     public init(device: Device, normalization: Normalization) throws {
         kernel = try device.kernel("dense", "dense_input")
         self.normalization = normalization
-        isCPU = device.description.kind == .cpu
+        self.device = device.description.traits
     }
 
     /// output `[count][height][width][4]` ← photographs `first ..< first + count` of those whose first bytes
@@ -28,9 +27,8 @@ public final class DenseInput {
     ) throws {
         let mean = normalization.mean
         let scale = normalization.deviation.map { 1 / (255 * $0) }
-        let columns = isCPU ? 1 : width
         try kernel.launch(
-            [columns, height, count], local: [min(columns, 64), 1, 1], bytes, offsets, output, height, width,
-            count, first, isMirrored ? 1 : 0, mean[0], mean[1], mean[2], scale[0], scale[1], scale[2])
+            .images(height: height, width: width, count: count, on: device), bytes, offsets, output,
+            [height, width, count, first], isMirrored ? 1 : 0, mean, scale)
     }
 }

@@ -58,19 +58,17 @@ public final class ImageInput {
     private let kernel: Kernel
     private let size: Int
     private let normalization: Normalization
-    /// A work-item makes a row on CPUs, which hide no latency but like long loops, and a pixel elsewhere.
-    private let columns: Int
+    private let device: DeviceTraits
 
     /// Slabs of cached photographs that a record may name: the kernel has an argument for each.
     public static let cacheSlabs = 4
 
     /// - Parameter size: side of the network's input in pixels.
     public init(device: Device, size: Int, normalization: Normalization) throws {
-        kernel = try device.kernel(
-            "augment", "crop_warp_normalize", constants: Tuning(for: device.description).augment)
+        kernel = try device.kernel("augment", "crop_warp_normalize")
         self.size = size
         self.normalization = normalization
-        columns = device.description.kind == .cpu ? 1 : size
+        self.device = device.description.traits
     }
 
     /// output `[batch][size][size][4]` ← the photographs that `records` names, from `pass.firstRecord` on.
@@ -85,10 +83,9 @@ public final class ImageInput {
         }
         let mean = normalization.mean
         let scale = normalization.deviation.map { 1 / (255 * $0) }
-        func slab(_ index: Int) -> Buffer { cache.indices.contains(index) ? cache[index] : bytes }
+        let slabs = cache + Array(repeating: bytes, count: ImageInput.cacheSlabs - cache.count)
         try kernel.launch(
-            [columns, size, pass.batch], local: [min(columns, 64), 1, 1], bytes, slab(0), slab(1), slab(2),
-            slab(3), records, output, size, pass.batch, pass.firstRecord, mean[0], mean[1], mean[2], scale[0],
-            scale[1], scale[2])
+            .images(height: size, width: size, count: pass.batch, on: device), bytes, slabs, records, output,
+            [size, pass.batch, pass.firstRecord], mean, scale)
     }
 }

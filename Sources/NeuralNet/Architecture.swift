@@ -1,20 +1,13 @@
-/// A network as VGG's tables write it, without its last layer, which follows from the number of classes.
-public struct Architecture: Equatable, Sendable, CustomStringConvertible {
-    public enum Token: Equatable, Sendable {
-        /// 3×3 convolution, stride 1, padding 1, with `filters` filters, then ReLU.
-        case convolution(filters: Int)
-        /// 2×2 max-pooling, stride 2.
-        case maxPooling
-        /// Fully connected with `units` units, then ReLU and dropout.
-        case fullyConnected(units: Int)
-    }
+import Foundation
 
-    public let tokens: [Token]
+/// Describes a network by its layers. The last layer is left out: it follows from the number of classes.
+public struct Architecture: Equatable, Sendable, CustomStringConvertible {
+    public let layers: [any LayerSpec]
     /// The comma list, such as `32,32,M,F256`; names are written out. Empty for the linear classifier.
     public let specification: String
 
-    /// Specifications that have names. `deepimage` is the paper's table 2, `scaling` the network of its
-    /// figures 2–4.
+    /// The specifications that have names. `deepimage` is table 2 of the Deep Image paper, `scaling` the
+    /// network of its figures 2–4.
     public static let named: [(name: String, specification: String)] = [
         ("mini", "32,M,64,M,128,M,128,M,F256"), ("linear", ""),
         ("scaling", "64,M,128,M,256,256,M,512,512,M,512,512,M,F4096,F4096"),
@@ -22,63 +15,60 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
         ("deepimage", "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F6144,F6144"),
     ]
 
-    /// Reads a name or a comma list.
+    /// Reads a name or a comma list of tokens.
     ///
-    /// - Throws: `NetworkError` naming the token that is not understood.
+    /// - Throws: `NetworkError` that names the token it does not understand.
     public init(parsing text: String) throws {
-        let known =
+        let expected =
             "expected a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a comma list of "
-            + "n (a 3×3 convolution with n filters), M (2×2 max-pooling) and Fn (fully connected with n units), such as 32,M,64,M,F128"
+            + LayerToken.all.map(\.syntax).joined(separator: ", ") + ", such as 32,M,64,M,F128"
         if let entry = Architecture.named.first(where: { $0.name == text.lowercased() }) {
             specification = entry.specification
         } else {
-            specification = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmed }
-                .joined(separator: ",")
-            if specification.isEmpty { throw NetworkError("the specification is empty; \(known)") }
+            specification = text.split(separator: ",", omittingEmptySubsequences: false).map {
+                $0.trimmingCharacters(in: .whitespacesAndNewlines)
+            }.joined(separator: ",")
+            if specification.isEmpty { throw NetworkError("the specification is empty; \(expected)") }
         }
-        var tokens: [Token] = []
-        // The linear classifier has no tokens at all.
-        for token in specification.isEmpty
-            ? [] : specification.split(separator: ",", omittingEmptySubsequences: false)
-        {
-            let number = token.first == "F" ? token.dropFirst() : token[...]
-            if token == "M" {
-                tokens.append(.maxPooling)
-            } else if let count = Int(number), (1...65_536).contains(count), number.allSatisfy(\.isNumber) {
-                tokens.append(
-                    token.first == "F" ? .fullyConnected(units: count) : .convolution(filters: count))
-            } else {
-                throw NetworkError("unknown token '\(token)' in '\(text)'; \(known)")
+        let tokens = specification.split(separator: ",", omittingEmptySubsequences: specification.isEmpty)
+        layers = try tokens.reduce(into: []) { layers, token in
+            guard let new = LayerToken.all.lazy.compactMap({ $0.layers(token) }).first else {
+                throw NetworkError("unknown token '\(token)' in '\(text)'; \(expected)")
             }
-            if case .fullyConnected? = tokens.dropLast().last {
-                guard case .fullyConnected? = tokens.last else {
-                    throw NetworkError(
-                        "'\(token)' follows a fully connected layer in '\(text)'; after the first F only F may stand"
-                    )
-                }
+            if layers.last?.isClassifier == true && new.contains(where: { !$0.isClassifier }) {
+                throw NetworkError(
+                    "'\(token)' follows a fully connected layer in '\(text)'; "
+                        + "only F may stand after the first F"
+                )
             }
+            layers += new
         }
-        self.tokens = tokens
     }
 
-    /// Pixels of a side that the poolings need: each halves it.
-    public var smallestImage: Int { 1 << min(tokens.count { $0 == .maxPooling }, 62) }
+    /// The side in pixels of the smallest image that its poolings can halve.
+    public var smallestImage: Int { 1 << min(layers.count(where: \.halvesMap), 62) }
 
     public var description: String { specification.isEmpty ? "linear" : specification }
+
+    public static func == (a: Architecture, b: Architecture) -> Bool { a.specification == b.specification }
 }
 
-extension Substring {
-    fileprivate var trimmed: Substring {
-        var text = self
-        while text.first?.isWhitespace == true { text.removeFirst() }
-        while text.last?.isWhitespace == true { text.removeLast() }
-        return text
-    }
-}
-
-/// Something about a network that cannot be, in a sentence for a person.
+/// Describes what is wrong with a network or with its use.
 public struct NetworkError: Error, CustomStringConvertible, Equatable {
+    /// Errors that have a remedy in the words of a command line, with what it needs to know.
+    public enum Kind: Equatable, Sendable {
+        /// The poolings need an image of at least this side.
+        case tooManyPoolings(smallestImage: Int)
+        /// Dense evaluation needs views whose shorter side has at least this size.
+        case viewTooSmall(smallestSide: Int)
+        case other
+    }
+
+    public let kind: Kind
     public let description: String
 
-    public init(_ description: String) { self.description = description }
+    public init(_ description: String, kind: Kind = .other) {
+        self.description = description
+        self.kind = kind
+    }
 }

@@ -1,14 +1,15 @@
+import Basics
 import Compute
 
-/// A network over images of any size (section 5 of the paper): its convolutions run once over the whole
-/// image, and its fully connected layers, with the weights as they lie, over every window of the last feature
-/// map that has the size of the training image's map.
+/// Evaluates a network densely on images of any size (section 5 of the Deep Image paper).
 ///
-/// So the first of them is a k×k convolution and the others are 1×1. At the training size there is one
-/// window, and the scores are the plain network's. The windows of a whole mini-batch, whatever their images'
-/// sizes, share the products with the weights.
+/// The convolutions run once over the whole image. The fully connected layers run over every window of the
+/// last feature map that has the size of the training image's map, so the first of them acts as a k×k
+/// convolution and the others as 1×1. At the training size there is one window, and the scores are the plain
+/// network's. The windows of a whole mini-batch share the products with the weights, whatever the sizes of
+/// their images.
 public final class DenseNetwork {
-    /// Neighbours in a mini-batch that have one size.
+    /// Consecutive images of a mini-batch that have the same size.
     public struct Run: Equatable, Sendable {
         public let height: Int
         public let width: Int
@@ -21,7 +22,7 @@ public final class DenseNetwork {
         }
     }
 
-    /// How the scores of an image's windows become one.
+    /// How the scores of an image's windows are averaged.
     public enum Averaging: String, CaseIterable, Sendable {
         /// The mean of the class scores before softmax.
         case logits
@@ -31,7 +32,7 @@ public final class DenseNetwork {
 
     /// A map of class scores.
     public struct Map: Equatable, Sendable {
-        /// The number of its first window among the mini-batch's; the others follow in the order of reading.
+        /// The index of its first window in the mini-batch; the others follow row by row.
         public let firstRow: Int
         public let height: Int
         public let width: Int
@@ -40,35 +41,36 @@ public final class DenseNetwork {
     }
 
     public let network: Network
-    /// The last feature map of a training image: what the first fully connected layer sees at once.
+    /// The last feature map of a training image: the input of the first fully connected layer.
     public let window: FeatureShape
     /// Pixels from one window to the next.
     public let stride: Int
     /// Shortest side of an image that holds a window.
     public var smallestSide: Int { max(window.height, window.width) * stride }
 
-    private let features: [any ReshapableLayer]
+    private let features: [any Layer]
     private let classifier: [any Layer]
     private let windows: Kernel
     private let mean: Kernel
     private let softmax: Kernel
-    /// Rows of windows that one product takes.
+    /// The most windows that one matrix product takes.
     let rowsPerProduct: Int
     private var maps: GrowingBuffers
     private var rows: GrowingBuffers
     /// One product's scores and their softmax, and the means of a mini-batch's images and theirs.
     private var scores: GrowingBuffers
     private var means: GrowingBuffers
-    private var workspace: Buffer?
+    private var workspace: GrowingBuffers
 
-    /// - Parameter network: keeps its memory and may be run in between.
+    /// - Parameter network: keeps its memory and may run between calls
     public init(_ network: Network) throws {
         self.network = network
-        features = network.layers.compactMap { $0 as? any ReshapableLayer }
+        features = Array(network.layers.prefix { !$0.plan.spec.isClassifier })
         classifier = Array(network.layers[features.count...])
         window = classifier.first?.inputShape ?? network.inputShape
-        stride = 1 << features.count { $0 is MaxPooling }
+        stride = 1 << features.count { $0.plan.spec.halvesMap }
         let device = network.device
+        workspace = try GrowingBuffers(device, count: 1)
         windows = try device.kernel("dense", "dense_windows")
         mean = try device.kernel("dense", "dense_mean")
         softmax = try device.kernel("softmax", "softmax_forward")
@@ -77,38 +79,38 @@ public final class DenseNetwork {
         rowsPerProduct = min(max(64, (32 << 20) / (4 * window.storedCount) / 64 * 64), 4096)
     }
 
-    /// The windows of an image of this size, in rows and columns.
+    /// Returns the rows and columns of windows of an image of this size.
     ///
-    /// - Throws: `NetworkError` where the image is smaller than one window.
+    /// - Throws: `NetworkError` if the image is smaller than one window.
     public func mapSize(height: Int, width: Int) throws -> (height: Int, width: Int) {
         let (rows, columns) = (height / stride, width / stride)
         guard rows >= window.height, columns >= window.width else {
             throw NetworkError(
-                "a view of \(height)×\(width) pixels gives '\(network.architecture)' a last map of \(rows)×\(columns), smaller than the "
-                    + "\(window.height)×\(window.width) that its first fully connected layer sees; the shorter side must be "
-                    + "\(smallestSide) pixels or more")
+                "a view of \(height)×\(width) pixels gives '\(network.architecture)' a last map of "
+                    + "\(rows)×\(columns), smaller than the \(window.height)×\(window.width) of its first "
+                    + "fully connected layer; the shorter side must be \(smallestSide) pixels or more",
+                kind: .viewTooSmall(smallestSide: smallestSide))
         }
         return (rows - window.height + 1, columns - window.width + 1)
     }
 
-    /// Bytes of the maps that one pass through the convolutions makes at a time, where it takes more than one
-    /// image.
+    /// The most bytes of a map in a pass of several images through the convolutions.
     private static let mapBytes = 256 << 20
 
-    /// Bytes of the largest buffer that one image of this size needs.
+    /// Returns the bytes of the largest buffer that one image of this size needs.
     public func largestBuffer(height: Int, width: Int) -> Int {
         var shape = FeatureShape.image(height: height, width: width)
         var largest = shape.storedCount
         for layer in features {
-            shape = shape.pooledOrWidened(by: layer)
+            shape = layer.plan.spec.output(for: shape)
             largest = max(largest, shape.storedCount)
         }
         return 4 * largest
     }
 
-    /// The maps of a mini-batch's images, in its order.
+    /// Returns the maps of a mini-batch's images, in its order.
     ///
-    /// - Throws: `NetworkError` where a window does not fit an image.
+    /// - Throws: `NetworkError` if an image is smaller than a window.
     public func maps(_ runs: [Run]) throws -> [Map] {
         var maps: [Map] = []
         var total = 0
@@ -122,20 +124,20 @@ public final class DenseNetwork {
         return maps
     }
 
-    /// Class scores of each image of a mini-batch, averaged over its windows, `[images][classes rounded up to
-    /// 16]`.
+    /// Returns the class scores of each image of a mini-batch, averaged over its windows: `[images][classes
+    /// rounded up to 16]`.
     ///
     /// - Parameter load: fills a part of the network's input, `[count][height][width][4]`, with the
     ///   mini-batch's images from `first` on.
-    /// - Throws: `NetworkError` where a window does not fit an image, and what `load` throws.
+    /// - Throws: `NetworkError` if an image is smaller than a window, and what `load` throws.
     public func logits(_ runs: [Run], load: Load) throws -> [Float] {
         let average = try Average(self, runs)
         try forward(runs, load: load) { try average.add($0, rows: $1) }
         return try means[0].read(average.floatCount)
     }
 
-    /// Posteriors of each image of a mini-batch, `[images][classes rounded up to 16]`, and where `label` is
-    /// given those of this class in each window of each image, too.
+    /// Returns the posteriors of each image of a mini-batch, `[images][classes rounded up to 16]`; with
+    /// `label` also those of this class in each window of each image.
     ///
     /// - Parameter load: as for `logits`.
     public func posteriors(_ runs: [Run], averaging: Averaging, label: Int? = nil, load: Load) throws -> (
@@ -169,14 +171,15 @@ public final class DenseNetwork {
     /// `first` on.
     public typealias Load = (_ input: Buffer, _ first: Int, _ part: Run) throws -> Void
 
-    /// Scores every window of every image of a mini-batch, in its order, and hands the scores over as they
-    /// come: the windows' numbers and `[windows][classes rounded up to 16]`, good until the call returns. No
-    /// more than one product's are held at a time.
+    /// Scores every window of every image of a mini-batch, in its order.
+    ///
+    /// - Parameter consume: called for the windows of each product with their scores, `[windows][classes
+    ///   rounded up to 16]`, which are valid until it returns, and with the windows' indices
     func forward(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void)
         throws
     {
         do { try score(runs, load: load, consume: consume) } catch {
-            // What went wrong first is what counts.
+            // The first error is the one to report.
             try? restore()
             throw error
         }
@@ -200,15 +203,15 @@ public final class DenseNetwork {
         var pending = 0
         var done = 0
         func classifyPending() throws {
-            try classify(rows: pending)
+            _ = try run(classifier, in: rows, last: scores[0], batch: pending)
             try consume(scores[0], done..<done + pending)
             done += pending
             pending = 0
         }
         for run in runs {
             let (height, width) = try mapSize(height: run.height, width: run.width)
-            // As many images at once as the plain network would take of its own size, so that both need about
-            // the same memory, but no more than keep the cores busy.
+            // As many pixels at once as the plain network takes, so that both need about the same memory, but
+            // no more images than keep the cores busy.
             let area = network.inputShape.height * network.inputShape.width
             let most = max(
                 1,
@@ -223,8 +226,8 @@ public final class DenseNetwork {
                 while next < part.count * height * width {
                     let count = min(part.count * height * width - next, chunk - pending)
                     try windows.launch(
-                        [window.height, count], local: [1, 1], map, rows[0], shape.height, shape.width,
-                        shape.storedChannels, window.height, window.width, next, pending)
+                        [window.height, count], local: [1, 1], map, rows[0], shape.mapSize,
+                        [window.height, window.width], next, pending)
                     next += count
                     pending += count
                     if pending == chunk { try classifyPending() }
@@ -235,7 +238,7 @@ public final class DenseNetwork {
         if pending > 0 { try classifyPending() }
     }
 
-    /// The mean of each image's rows, which come in parts.
+    /// Averages each image's rows, which arrive in parts.
     private struct Average {
         private let dense: DenseNetwork
         private let maps: [Map]
@@ -252,7 +255,7 @@ public final class DenseNetwork {
             try dense.means.reserve(0, floatCount: floatCount)
         }
 
-        /// Adds rows of scores; the last of an image's makes its sum the mean.
+        /// Adds rows of scores; the last row of an image turns its sum into the mean.
         func add(_ scores: Buffer, rows: Range<Int>) throws {
             let first = maps.firstIndex { $0.firstRow + $0.count > rows.lowerBound } ?? maps.count
             let end = maps.firstIndex { $0.firstRow >= rows.upperBound } ?? maps.count
@@ -265,65 +268,61 @@ public final class DenseNetwork {
 
     // MARK: - Parts
 
-    /// The last feature map of some images of one size.
+    /// Returns the last feature map of some images of the same size.
     private func convolve(_ part: Run, load: (Buffer) throws -> Void) throws -> Buffer {
-        try reshape(height: part.height, width: part.width, batch: part.count)
         let input = FeatureShape.image(height: part.height, width: part.width)
+        try reshape(input, batch: part.count)
         try maps.reserve(0, floatCount: part.count * input.storedCount)
         for index in 1...2 {
-            // Convolutions and poolings take turns in no fixed order, so either buffer may have to hold the
-            // largest map.
+            // Either buffer may have to hold the largest map.
             let largest = features.map(\.outputShape.storedCount).max() ?? 1
             try maps.reserve(index, floatCount: part.count * largest)
         }
         try load(maps[0])
-        var current = 0
-        let pass = Pass(batch: part.count, training: false)
-        for layer in features {
-            let next = current == 1 ? 2 : 1
-            try layer.forward(input: maps[current], output: maps[next], pass: pass)
-            current = next
-        }
-        return maps[current]
+        return try run(features, in: maps, batch: part.count)
     }
 
-    /// The scores of the rows that are laid out.
-    private func classify(rows count: Int) throws {
-        let pass = Pass(batch: count, training: false)
-        var current = 0
-        for (index, layer) in classifier.enumerated() where !layer.isInPlace {
-            let next = current == 1 ? 2 : 1
-            let output = index == classifier.count - 1 ? scores[0] : rows[next]
-            try layer.forward(input: rows[current], output: output, pass: pass)
-            current = next
+    /// Runs layers on `buffers`, the first of which holds the input, and returns the buffer of their output.
+    ///
+    /// - Parameter last: for the last layer's output, by default one of the buffers
+    private func run(_ layers: [any Layer], in buffers: GrowingBuffers, last: Buffer? = nil, batch: Int)
+        throws
+        -> Buffer
+    {
+        var current = buffers[0]
+        for (index, layer) in layers.enumerated() {
+            let isLast = index == layers.count - 1
+            let free = current === buffers[1] ? buffers[2] : buffers[1]
+            let output = layer.isInPlace ? current : isLast ? last ?? free : free
+            try layer.forward(input: current, output: output, pass: Pass(batch: batch, training: false))
+            current = output
         }
+        return current
     }
 
-    private func reshape(height: Int, width: Int, batch: Int) throws {
-        var (height, width) = (height, width)
-        for layer in features {
-            layer.reshape(height: height, width: width)
-            (height, width) = (layer.outputShape.height, layer.outputShape.width)
-        }
+    /// Gives the feature layers the shapes of this input, with a workspace that suffices.
+    private func reshape(_ input: FeatureShape, batch: Int) throws {
+        setShapes(input)
         let needed = features.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
-        if needed > workspace?.byteCount ?? 0 {
-            workspace = nil
-            workspace = try Buffer(network.device, byteCount: needed)
-        }
-        try prepare(workspace: workspace, batch: batch)
+        try workspace.reserve(0, floatCount: needed.ceilDivided(by: 4))
+        try prepare(workspace: workspace[0], batch: batch)
     }
 
-    /// Gives the layers back as the plain network has them.
+    /// Gives the feature layers their shapes in the plain network again.
     private func restore() throws {
-        var (height, width) = (network.inputShape.height, network.inputShape.width)
-        for layer in features {
-            layer.reshape(height: height, width: width)
-            (height, width) = (layer.outputShape.height, layer.outputShape.width)
-        }
+        setShapes(network.inputShape)
         try prepare(workspace: network.workspace, batch: network.options.maximumBatch)
     }
 
-    private func prepare(workspace: Buffer?, batch: Int) throws {
+    private func setShapes(_ input: FeatureShape) {
+        var shape = input
+        for layer in features {
+            layer.reshape(input: shape)
+            shape = layer.outputShape
+        }
+    }
+
+    private func prepare(workspace: Buffer, batch: Int) throws {
         for layer in features {
             try layer.prepare(
                 weights: layer.parameters.map { network.weights[$0] },
@@ -332,15 +331,7 @@ public final class DenseNetwork {
     }
 }
 
-extension FeatureShape {
-    /// What a layer makes of a map of this size.
-    fileprivate func pooledOrWidened(by layer: any Layer) -> FeatureShape {
-        let shape = layer is MaxPooling ? pooled : self
-        return layer.outputShape.with(height: shape.height, width: shape.width)
-    }
-}
-
-/// Buffers that grow on demand; what they hold is lost then.
+/// Buffers that grow on demand and lose their contents when they do.
 private struct GrowingBuffers {
     private var buffers: [Buffer]
 
@@ -353,7 +344,7 @@ private struct GrowingBuffers {
     mutating func reserve(_ index: Int, floatCount: Int) throws {
         let device = buffers[index].device
         if buffers[index].byteCount >= 4 * floatCount { return }
-        // Two steps, so that the old memory is given back before the new is taken.
+        // Two steps, so that the old memory is freed before the new is allocated.
         buffers[index] = try Buffer(device, floatCount: 1)
         buffers[index] = try Buffer(device, floatCount: floatCount)
     }

@@ -1,4 +1,6 @@
-/// The shape of one image's activations: height × width × channels, kept as NHWC.
+import Basics
+
+/// The shape of one image's activations: height × width × channels, stored as NHWC.
 public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
     public let height: Int
     public let width: Int
@@ -16,10 +18,10 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
         self.channelMultiple = channelMultiple
     }
 
-    /// A photograph of `size` × `size` pixels.
+    /// Returns the shape of an image of `size` × `size` pixels.
     public static func image(size: Int) -> FeatureShape { .image(height: size, width: size) }
 
-    /// A photograph of `height` × `width` pixels.
+    /// Returns the shape of an image of `height` × `width` pixels.
     public static func image(height: Int, width: Int) -> FeatureShape {
         FeatureShape(height: height, width: width, channels: 3, channelMultiple: 4)
     }
@@ -30,19 +32,19 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
             height: height / 2, width: width / 2, channels: channels, channelMultiple: channelMultiple)
     }
 
-    /// The same channels on another map.
+    /// Returns the shape of another map with the same channels.
     func with(height: Int, width: Int) -> FeatureShape {
         FeatureShape(height: height, width: width, channels: channels, channelMultiple: channelMultiple)
     }
 
     /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes
-    /// past `channels` hold zeros, and keep them by themselves: their weights and gradients are zero too.
-    public var storedChannels: Int { (channels + channelMultiple - 1) / channelMultiple * channelMultiple }
+    /// past `channels` stay zero, because their weights and gradients are zero too.
+    public var storedChannels: Int { channels.roundedUp(to: channelMultiple) }
 
     /// Floats of one image as stored.
     public var storedCount: Int { height * width * storedChannels }
 
-    /// Numbers of one image that mean something.
+    /// Numbers of one image without padding lanes.
     public var count: Int { height * width * channels }
 
     public var description: String { "\(height)×\(width)×\(channels)" }

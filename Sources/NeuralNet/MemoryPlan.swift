@@ -1,8 +1,8 @@
 import Compute
 
-/// The device memory that some work takes, by kind, added up without allocating anything.
+/// Adds up the device memory that some work takes, by kind, without allocating anything.
 public struct MemoryPlan: Sendable, Equatable {
-    /// What memory is for.
+    /// What memory is used for.
     public enum Kind: String, CaseIterable, Sendable {
         case weights, gradients, momentum, activations
         case activationGradients = "gradients of activations"
@@ -15,37 +15,38 @@ public struct MemoryPlan: Sendable, Equatable {
     public private(set) var buffers: [Kind: [Int]] = [:]
     /// The device that the plan is for.
     public let deviceName: String
-    /// Bytes that the device has in all, and the most it allows in one buffer.
+    /// Bytes that the device has in total, and the most it allows in one buffer.
     public let deviceMemory: Int
     public let deviceLargestBuffer: Int
 
-    /// A plan of nothing yet.
+    /// Makes an empty plan.
     public init(device: DeviceDescription) {
         deviceName = device.name
         deviceMemory = device.globalMemory
         deviceLargestBuffer = device.largestBuffer
     }
 
+    /// Adds buffers of these sizes.
     public mutating func add(_ kind: Kind, _ byteCounts: [Int]) {
-        // A buffer of nothing still takes a byte.
+        // An empty buffer still takes a byte.
         buffers[kind, default: []] += byteCounts.map { max($0, 1) }
     }
 
     /// Adds what `Network` allocates.
-    public mutating func add(_ layout: NetworkLayout, device: DeviceDescription) {
-        add(.weights, ParameterArena.slabSizes(layout.parameters, device: device))
-        add(.weights, layout.layerByteCounts)
-        add(.activations, layout.activationCounts.map { 4 * $0 })
-        add(.activationGradients, layout.activationGradientCounts.map { 4 * $0 })
-        if layout.workspaceByteCount > 0 { add(.workspace, [layout.workspaceByteCount]) }
+    public mutating func add(_ network: NetworkPlan, device: DeviceDescription) {
+        add(.weights, ParameterArena.bufferSizes(network.parameters, device: device))
+        add(.weights, network.layerByteCounts)
+        add(.activations, network.activationCounts.map { 4 * $0 })
+        add(.activationGradients, network.activationGradientCounts.map { 4 * $0 })
+        add(.workspace, [network.workspaceByteCount])
     }
 
-    /// Bytes of one kind.
+    /// Returns the bytes of one kind.
     public subscript(kind: Kind) -> Int { (buffers[kind] ?? []).reduce(0, +) }
 
     public var total: Int { Kind.allCases.reduce(0) { $0 + self[$1] } }
 
-    /// The largest single buffer, and what it is for.
+    /// The largest single buffer and its kind.
     public var largest: (kind: Kind, byteCount: Int) {
         Kind.allCases.map { ($0, buffers[$0]?.max() ?? 0) }.max { $0.1 < $1.1 } ?? (.weights, 0)
     }

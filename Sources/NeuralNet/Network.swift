@@ -1,11 +1,12 @@
+import Basics
 import Compute
 import Foundation
 import Randomness
 
-/// The layers in order, with the memory they work in: one arena of weights, the activations, two buffers for
-/// the gradients of activations, and one scratch buffer. Data goes one way; nobody calls back up.
+/// The layers in order with the memory they work in: one arena of weights, the activations, two buffers for
+/// the gradients of activations, and one scratch buffer.
 public final class Network {
-    /// What is chosen when a network is made.
+    /// The choices for a network that its architecture leaves open.
     public struct Options: Sendable {
         /// Images of the largest pass.
         public var maximumBatch: Int
@@ -13,9 +14,9 @@ public final class Network {
         public var training: Bool
         /// Probability with which dropout zeroes an element.
         public var dropout: Double
-        /// The algorithms of every convolution, or nil for the default of each.
+        /// The algorithms of every convolution, or nil for each one's default.
         public var convolution: ConvolutionAlgorithms?
-        /// Whether the convolutions are left as they are: backward stops above them.
+        /// Whether the convolutions are frozen: backward stops above them.
         public var freezesFeatures: Bool
 
         public init(
@@ -33,76 +34,42 @@ public final class Network {
     public let architecture: Architecture
     public let device: Device
     public let options: Options
-    public let inputShape: FeatureShape
-    public let classes: Int
+    /// The shapes and sizes of everything.
+    public let plan: NetworkPlan
     public let layers: [any Layer]
-    public let parameters: [Parameter]
-    /// The parameters that backward makes gradients for: all, or those behind frozen layers.
-    public let trainedParameters: [Parameter]
     public let weights: ParameterArena
-    /// The network's input, `[batch][size][size][4]`, to be filled before `forward`.
-    public var input: Buffer { activations[0] }
-    /// Class scores, `[batch][classes rounded up to 16]`.
-    public var logits: Buffer { activations[layers.count] }
-    /// Floats of one image's class scores as stored: the classes rounded up to 16.
-    public var logitsStride: Int { (classes + 15) / 16 * 16 }
-    /// Multiplications and additions of one image's forward pass, as the plain sums have them.
-    public let operationsPerImage: Double
-    /// Where the gradient of the logits is put before `backward`.
+    /// Receives the gradient of the logits before `backward`; nil without training.
     public let logitsGradient: Buffer?
 
-    /// The first layer with parameters to learn: below it nobody needs a gradient.
-    private let lowestTrained: Int
     private let activations: [Buffer]
     /// Scratch memory that all layers share.
-    let workspace: Buffer?
+    let workspace: Buffer
     private let spareGradient: Buffer?
 
     /// Builds the network and allocates its memory; the weights are zero until `initialize` or `load`.
     ///
-    /// - Throws: `NetworkError` where the image is too small for the poolings, `ComputeError` where the
-    ///   device has too little memory.
+    /// - Throws: `NetworkError` if the image is too small for the poolings, `ComputeError` if the device has
+    ///   too little memory.
     public init(_ architecture: Architecture, imageSize: Int, classes: Int, options: Options, device: Device)
         throws
     {
         self.architecture = architecture
         self.device = device
         self.options = options
-        self.classes = classes
-        inputShape = .image(size: imageSize)
-        let layout = try NetworkLayout(
-            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
-        )
-        layers = try layout.layers.enumerated().map { index, layer in
-            switch layer.kind {
-            case .convolution(let algorithms):
-                try Convolution(
-                    input: layer.input, filters: layer.output.channels, weight: layer.parameters[0],
-                    bias: layer.parameters[1], algorithms: algorithms,
-                    keepsTransformedWeights: !options.training, device: device)
-            case .maxPooling: try MaxPooling(input: layer.input, device: device)
-            case .fullyConnected(let relu):
-                try FullyConnected(
-                    input: layer.input, units: layer.output.channels, relu: relu, weight: layer.parameters[0],
-                    bias: layer.parameters[1], device: device)
-            case .dropout:
-                try Dropout(shape: layer.input, rate: options.dropout, layerIndex: index, device: device)
-            }
-        }
-        parameters = layout.parameters
-        operationsPerImage = layout.layers.reduce(0) { $0 + $1.operations(batch: 1) }
-        lowestTrained = layout.lowestTrained
-        trainedParameters = layout.trainedParameters
-        weights = try ParameterArena(parameters, device: device)
+        let plan = try NetworkPlan(
+            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description,
+            tuning: device.tuning)
+        self.plan = plan
+        layers = try plan.layers.map { try $0.spec.makeLayer($0, device: device) }
+        weights = try ParameterArena(plan.parameters, device: device)
         try weights.clear()
 
-        let buffers = try layout.activationCounts.map { try Buffer(device, floatCount: $0) }
-        activations = layout.activationPlaces.map { buffers[$0] }
-        let gradients = try layout.activationGradientCounts.map { try Buffer(device, floatCount: $0) }
+        let buffers = try plan.activationCounts.map { try Buffer(device, floatCount: $0) }
+        activations = plan.activationBuffers.map { buffers[$0] }
+        let gradients = try plan.activationGradientCounts.map { try Buffer(device, floatCount: $0) }
         logitsGradient = gradients.first
         spareGradient = gradients.last
-        workspace =
-            layout.workspaceByteCount > 0 ? try Buffer(device, byteCount: layout.workspaceByteCount) : nil
+        workspace = try Buffer(device, byteCount: plan.workspaceByteCount)
         for layer in layers {
             try layer.prepare(
                 weights: layer.parameters.map { weights[$0] }, workspace: workspace,
@@ -110,11 +77,25 @@ public final class Network {
         }
     }
 
+    public var inputShape: FeatureShape { plan.input }
+    public var classes: Int { plan.classes }
+    public var parameters: [Parameter] { plan.parameters }
+    /// The parameters that backward computes gradients for: all, or those behind frozen layers.
+    public var trainedParameters: [Parameter] { plan.trainedParameters }
+    /// The network's input, `[batch][size][size][4]`, to be filled before `forward`.
+    public var input: Buffer { activations[0] }
+    /// Class scores, `[batch][classes rounded up to 16]`.
+    public var logits: Buffer { activations[layers.count] }
+    /// Floats of one image's class scores as stored: the classes rounded up to 16.
+    public var logitsStride: Int { classes.roundedUp(to: 16) }
+    /// Multiplications and additions of one image's forward pass by the plain sums.
+    public var operationsPerImage: Double { plan.layers.reduce(0) { $0 + $1.operations(batch: 1) } }
+
     /// Draws all weights from normal distributions with each parameter's `initialDeviation`; biases are zero.
-    /// The same on every device.
+    ///
+    /// The values are the same on every device.
     public func initialize(seed: UInt64) throws {
         for parameter in parameters { try initialize(parameter, seed: seed) }
-        weightsChanged()
     }
 
     /// Initialises one parameter as `initialize(seed:)` does.
@@ -127,13 +108,13 @@ public final class Network {
             let stream = UInt64(parameter.index)
             values.withUnsafeMutableBufferPointer { buffer in
                 let target = UncheckedPointer(buffer.baseAddress)
-                DispatchQueue.concurrentPerform(iterations: (total + chunk - 1) / chunk) { part in
+                DispatchQueue.concurrentPerform(iterations: total.ceilDivided(by: chunk)) { part in
                     var random = Philox(
                         seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
-                    for place in stride(from: part * chunk, to: min(total, (part + 1) * chunk), by: 2) {
+                    for index in stride(from: part * chunk, to: min(total, (part + 1) * chunk), by: 2) {
                         let pair = random.normalPair()
-                        target.pointer?[place] = pair.0 * deviation
-                        if place + 1 < total { target.pointer?[place + 1] = pair.1 * deviation }
+                        target.pointer?[index] = pair.0 * deviation
+                        if index + 1 < total { target.pointer?[index + 1] = pair.1 * deviation }
                     }
                 }
             }
@@ -147,15 +128,15 @@ public final class Network {
         weightsChanged()
     }
 
-    /// A parameter's numbers in torchvision's order.
+    /// Returns a parameter's numbers in torchvision's order.
     public func export(_ parameter: Parameter) throws -> [Float] {
         parameter.exported(try weights[parameter].read(parameter.storedCount))
     }
 
-    /// To be called after weights were written: transformed copies are made anew.
+    /// Must be called after weights were written: layers then transform their copies again.
     public func weightsChanged() { for layer in layers { layer.weightsChanged() } }
 
-    /// What a layer's launches are filed under in a profile.
+    /// Returns the label of a layer's launches in a profile.
     public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
 
     /// logits ← network(input)
@@ -169,7 +150,7 @@ public final class Network {
         }
     }
 
-    /// From `logitsGradient` to `gradients`, which is overwritten; needs the activations of the last
+    /// Computes `gradients`, which is overwritten, from `logitsGradient` and the activations of the last
     /// `forward`.
     ///
     /// - Parameter gradientReady: called from the last layer to the first, as soon as a parameter's gradient
@@ -178,15 +159,15 @@ public final class Network {
         _ pass: Pass, gradients: ParameterArena, gradientReady: (Parameter) throws -> Void = { _ in }
     ) throws {
         guard var gradient = logitsGradient, var spare = spareGradient else {
-            throw NetworkError("backward of a network that was made for inference")
+            throw NetworkError("a network made for inference has no memory for gradients")
         }
-        for (index, layer) in layers.enumerated().reversed() where index >= lowestTrained {
-            // Layers with parameters say themselves where backward-weights ends.
+        for (index, layer) in layers.enumerated().reversed() where index >= plan.lowestTrained {
+            // Layers with parameters switch the profile to backward-data themselves.
             let first = layer.parameters.isEmpty ? LayerPass.backwardData : .backwardWeights
             device.profile?.begin(Network.profileLabel(index, layer.name), pass: first.rawValue)
             try layer.backward(
                 input: activations[index], output: activations[index + 1], outputGradient: gradient,
-                inputGradient: index == lowestTrained ? nil : layer.isInPlace ? gradient : spare,
+                inputGradient: index == plan.lowestTrained ? nil : layer.isInPlace ? gradient : spare,
                 parameterGradients: layer.parameters.map { gradients[$0] }, pass: pass)
             for parameter in layer.parameters { try gradientReady(parameter) }
             if !layer.isInPlace { swap(&gradient, &spare) }
@@ -195,9 +176,10 @@ public final class Network {
 }
 
 extension Network {
-    /// What first holds a number that is not finite, in the order in which the last `forward` came by: a
-    /// layer's weights or its output. Needs a network made for training; reads every activation, so it is for
-    /// the search after a failure.
+    /// Returns the first weights or output with a number that is not finite, in the order of the last
+    /// `forward`.
+    ///
+    /// Needs a network made for training. It reads every activation, so it is for diagnosis after a failure.
     public func firstNotFinite(_ pass: Pass) throws -> String? {
         func isFinite(_ buffer: Buffer, _ floatCount: Int) throws -> Bool {
             let piece = 1 << 20
@@ -227,7 +209,7 @@ extension Network {
     }
 }
 
-/// A pointer that the threads of one `concurrentPerform` share, each writing a part of its own.
+/// A pointer that the threads of one `concurrentPerform` share. Each writes its own part.
 private struct UncheckedPointer: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<Float>?
 

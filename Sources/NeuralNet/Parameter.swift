@@ -1,31 +1,42 @@
-import Foundation
+import Basics
 
 /// One learnt array of a layer: its name and shape as torchvision's VGG has them, and its layout on the
 /// device.
-public final class Parameter {
-    /// How the device stores the array; lanes added by rounding up are zero.
-    public enum Layout: Equatable, Sendable {
-        /// `[K'/16][3][3][C'][16]` for torchvision's `[K][C][3][3]`.
-        case convolution(filters: Int, input: FeatureShape)
-        /// `[O'/16][I'][16]` for torchvision's `[O][I]`, whose inputs run over C, H, W where ours run over H,
-        /// W, C'.
-        case fullyConnected(units: Int, input: FeatureShape)
-        /// `[K']` for `[K]`.
-        case bias(count: Int)
+public final class Parameter: Sendable {
+    /// Describes an array as numbers `[outputs][channels][taps]` in torchvision's order, which the device
+    /// stores in panels of 16 outputs, `[⌈outputs/16⌉][taps][stored channels][16]`. All added lanes are zero.
+    public struct Layout: Equatable, Sendable {
+        fileprivate let outputs, channels, storedChannels, taps: Int
+        /// torchvision's shape.
+        fileprivate let shape: [Int]
+        fileprivate let isBias: Bool
 
-        fileprivate var heDeviation: Float {
-            switch self {
-            case .convolution(_, let input): (2 / Float(9 * input.channels)).squareRoot()
-            case .fullyConnected(_, let input): (2 / Float(input.count)).squareRoot()
-            case .bias: 0
-            }
+        /// The weights of a convolution, `[filters][channels][side][side]`. A tap is a weight of the window.
+        public static func convolution(filters: Int, side: Int = 3, input: FeatureShape) -> Layout {
+            Layout(
+                outputs: filters, channels: input.channels, storedChannels: input.storedChannels,
+                taps: side * side, shape: [filters, input.channels, side, side], isBias: false)
+        }
+
+        /// The weights of a fully connected layer, `[units][inputs]`; torchvision flattens the input as
+        /// channels, rows, columns. A tap is a pixel of the input.
+        public static func fullyConnected(units: Int, input: FeatureShape) -> Layout {
+            Layout(
+                outputs: units, channels: input.channels, storedChannels: input.storedChannels,
+                taps: input.height * input.width, shape: [units, input.count], isBias: false)
+        }
+
+        /// A bias, `[outputs]`.
+        public static func bias(count: Int) -> Layout {
+            Layout(
+                outputs: count, channels: 1, storedChannels: 1, taps: 1, shape: [count], isBias: true)
         }
     }
 
     /// Such as `features.0.weight`.
     public let name: String
-    public let layout: Layout
-    /// The place in `Network.parameters`.
+    private let layout: Layout
+    /// The index in `Network.parameters`.
     public let index: Int
     /// Standard deviation of the normal distribution from which initial values are drawn; 0 for biases.
     public let initialDeviation: Float
@@ -36,90 +47,72 @@ public final class Parameter {
         self.name = name
         self.layout = layout
         self.index = index
-        self.initialDeviation = initialDeviation ?? layout.heDeviation
+        self.initialDeviation =
+            layout.isBias
+            ? 0 : initialDeviation ?? (2 / Float(layout.taps * layout.channels)).squareRoot()
+    }
+
+    /// Returns the two parameters of a module such as `features.0`.
+    static func weightAndBias(
+        _ weight: Layout, module: String, firstIndex: Int, initialDeviation: Float? = nil
+    ) -> [Parameter] {
+        [
+            Parameter(
+                name: module + ".weight", layout: weight, index: firstIndex,
+                initialDeviation: initialDeviation),
+            Parameter(name: module + ".bias", layout: .bias(count: weight.outputs), index: firstIndex + 1),
+        ]
     }
 
     /// Whether weight decay acts on it: on weights, not on biases.
-    public var decays: Bool {
-        if case .bias = layout { return false }
-        return true
-    }
+    public var decays: Bool { !layout.isBias }
 
     /// torchvision's shape.
-    public var shape: [Int] {
-        switch layout {
-        case .convolution(let filters, let input): [filters, input.channels, 3, 3]
-        case .fullyConnected(let units, let input): [units, input.count]
-        case .bias(let count): [count]
-        }
-    }
+    public var shape: [Int] { layout.shape }
 
     /// Numbers in torchvision's shape.
     public var count: Int { shape.reduce(1, *) }
 
     /// Floats on the device.
     public var storedCount: Int {
-        switch layout {
-        case .convolution(let filters, let input): rounded(filters) * 9 * input.storedChannels
-        case .fullyConnected(let units, let input): rounded(units) * input.storedCount
-        case .bias(let count): rounded(count)
-        }
+        layout.outputs.roundedUp(to: 16) * layout.taps * layout.storedChannels
     }
 
-    /// Output lanes come in panels of 16.
-    private func rounded(_ count: Int) -> Int { (count + 15) / 16 * 16 }
-
-    /// From torchvision's order to the device's.
+    /// Returns numbers in torchvision's order in the device's.
     public func stored(_ values: [Float]) -> [Float] {
         precondition(values.count == count)
         var result = [Float](repeating: 0, count: storedCount)
         result.withUnsafeMutableBufferPointer { target in
             values.withUnsafeBufferPointer { source in
-                forEachRun { targetIndex, sourceIndex in target[targetIndex] = source[sourceIndex] }
+                forEachElement { targetIndex, sourceIndex in target[targetIndex] = source[sourceIndex] }
             }
         }
         return result
     }
 
-    /// From the device's order to torchvision's.
+    /// Returns numbers in the device's order in torchvision's.
     public func exported(_ values: [Float]) -> [Float] {
         precondition(values.count == storedCount)
         return [Float](unsafeUninitializedCapacity: count) { target, initialized in
             values.withUnsafeBufferPointer { source in
-                forEachRun { sourceIndex, targetIndex in target[targetIndex] = source[sourceIndex] }
+                forEachElement { sourceIndex, targetIndex in target[targetIndex] = source[sourceIndex] }
             }
             initialized = count
         }
     }
 
-    /// Calls `body(place on the device, place in torchvision's order)` for every element.
-    @inline(__always) private func forEachRun(_ body: (Int, Int) -> Void) {
-        switch layout {
-        case .convolution(let filters, let input):
-            let stored = input.storedChannels
-            let channels = input.channels
-            for filter in 0..<filters {
-                for channel in 0..<channels {
-                    for tap in 0..<9 {
-                        body(
-                            ((filter / 16 * 9 + tap) * stored + channel) * 16 + filter % 16,
-                            (filter * channels + channel) * 9 + tap)
-                    }
+    /// Calls `body(index on the device, index in torchvision's order)` for every element.
+    @inline(__always) private func forEachElement(_ body: (Int, Int) -> Void) {
+        let (channels, storedChannels, taps) = (layout.channels, layout.storedChannels, layout.taps)
+        for output in 0..<layout.outputs {
+            let panel = output / 16 * taps * storedChannels * 16 + output % 16
+            for channel in 0..<channels {
+                for tap in 0..<taps {
+                    body(
+                        panel + (tap * storedChannels + channel) * 16,
+                        (output * channels + channel) * taps + tap)
                 }
             }
-        case .fullyConnected(let units, let input):
-            let stored = input.storedChannels
-            let area = input.height * input.width
-            for unit in 0..<units {
-                let panel = unit / 16 * input.storedCount * 16 + unit % 16
-                let row = unit * area * input.channels
-                for channel in 0..<input.channels {
-                    for pixel in 0..<area {
-                        body(panel + (pixel * stored + channel) * 16, row + channel * area + pixel)
-                    }
-                }
-            }
-        case .bias(let count): for index in 0..<count { body(index, index) }
         }
     }
 }

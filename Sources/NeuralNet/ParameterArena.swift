@@ -1,31 +1,33 @@
+import Basics
 import Compute
 
-/// Device memory for one float array a parameter — weights, gradients or velocities — in few large buffers.
+/// Device memory for one float array per parameter (weights, gradients or velocities) in few large buffers.
 ///
-/// A slab stays below the device's largest buffer, and each parameter starts where the device allows a
-/// sub-buffer to start.
+/// A buffer stays within the device's largest one unless a single parameter is larger, and each parameter
+/// starts where the device allows a sub-buffer to start.
 public final class ParameterArena {
-    public let slabs: [Buffer]
+    public let buffers: [Buffer]
     private let slices: [Buffer]
-    /// The first parameter's place in the network.
+    /// The first parameter's index in the network.
     private let firstIndex: Int
 
     /// - Parameters:
     ///   - parameters: neighbours in the network, in its order
-    ///   - layout: the device whose limits the places follow, where that is not `device`: of ranks that
-    ///     exchange gradients all have the same
-    ///   - allocate: makes a slab of so many bytes; a way to place gradients in memory that others can see.
+    ///   - limits: the device whose limits decide the arrangement, by default `device`. Ranks that exchange
+    ///     gradients must all pass the same.
+    ///   - allocate: makes a buffer of this many bytes, for example in memory that other ranks can read
     public init(
-        _ parameters: [Parameter], device: Device, layout: DeviceDescription? = nil,
+        _ parameters: [Parameter], device: Device, limits: DeviceDescription? = nil,
         allocate: (Int) throws -> Buffer
     ) throws {
-        let places = ParameterArena.places(
-            parameters.map(\.storedCount), device: layout ?? device.description)
-        let slabs = try places.slabSizes.map(allocate)
-        self.slabs = slabs
+        let arrangement = ParameterArena.arrange(
+            parameters.map(\.storedCount), device: limits ?? device.description)
+        let buffers = try arrangement.bufferSizes.map(allocate)
+        self.buffers = buffers
         firstIndex = parameters.first?.index ?? 0
-        slices = try zip(places.starts, parameters).map { start, parameter in
-            try slabs[start.slab].slice(byteOffset: start.byteOffset, byteCount: parameter.storedCount * 4)
+        slices = try zip(arrangement.starts, parameters).map { start, parameter in
+            try buffers[start.buffer].slice(
+                byteOffset: start.byteOffset, byteCount: parameter.storedCount * 4)
         }
     }
 
@@ -35,28 +37,28 @@ public final class ParameterArena {
 
     public subscript(parameter: Parameter) -> Buffer { slices[parameter.index - firstIndex] }
 
-    /// Zeros everywhere, the lanes between parameters too.
-    public func clear() throws { for slab in slabs { try slab.clear() } }
+    /// Fills the buffers with zeros, the gaps between parameters too.
+    public func clear() throws { for buffer in buffers { try buffer.clear() } }
 
-    /// Bytes of each slab of an arena for `parameters`.
-    public static func slabSizes(_ parameters: [Parameter], device: DeviceDescription) -> [Int] {
-        places(parameters.map(\.storedCount), device: device).slabSizes
+    /// Returns the bytes of each buffer of an arena for `parameters`.
+    public static func bufferSizes(_ parameters: [Parameter], device: DeviceDescription) -> [Int] {
+        arrange(parameters.map(\.storedCount), device: device).bufferSizes
     }
 
-    /// Where each parameter's array begins: the slab, and bytes in it.
-    public static func places(_ parameters: [Parameter], device: DeviceDescription) -> [(
-        slab: Int, byteOffset: Int
-    )] { places(parameters.map(\.storedCount), device: device).starts }
+    /// Returns where each parameter's array starts: the buffer's index, and bytes in it.
+    public static func starts(_ parameters: [Parameter], device: DeviceDescription) -> [(
+        buffer: Int, byteOffset: Int
+    )] { arrange(parameters.map(\.storedCount), device: device).starts }
 
-    /// Where each array of `floatCounts` floats lies, and the bytes of each slab.
-    static func places(_ floatCounts: [Int], device: DeviceDescription) -> (
-        starts: [(slab: Int, byteOffset: Int)], slabSizes: [Int]
+    /// Arranges arrays of `floatCounts` floats in buffers.
+    static func arrange(_ floatCounts: [Int], device: DeviceDescription) -> (
+        starts: [(buffer: Int, byteOffset: Int)], bufferSizes: [Int]
     ) {
         let alignment = max(128, device.baseAlignment)
-        var starts: [(slab: Int, byteOffset: Int)] = []
+        var starts: [(buffer: Int, byteOffset: Int)] = []
         var sizes: [Int] = []
         for count in floatCounts {
-            let bytes = (count * 4 + alignment - 1) / alignment * alignment
+            let bytes = (count * 4).roundedUp(to: alignment)
             if sizes.isEmpty
                 || (sizes[sizes.count - 1] > 0 && sizes[sizes.count - 1] + bytes > device.largestBuffer)
             {

@@ -1,8 +1,8 @@
 import Compute
 
-/// Softmax and cross-entropy at the end of a network, with the counts that tell how it does.
+/// Computes softmax and cross-entropy at the end of a network, with the counts of hits.
 public final class SoftmaxCrossEntropy {
-    /// What the host reads of a mini-batch: sums over its images, each times its weight.
+    /// Holds what the host reads of a mini-batch: sums over its images, each times its weight.
     public struct Totals: Sendable, Equatable {
         public var loss: Float
         public var top1: Float
@@ -10,13 +10,19 @@ public final class SoftmaxCrossEntropy {
         public var weight: Float
     }
 
-    /// What is known of one image.
+    /// Holds the results of one image.
     public struct Row: Sendable, Equatable {
         public let loss: Float
         public let top1: Float
         public let top5: Float
         /// The class with the highest score.
         public let predicted: Int
+    }
+
+    /// Binds the sizes that the row kernels share.
+    private struct Rows: KernelArgumentGroup {
+        let count, classes, stride: Int
+        var arguments: [any KernelArgument] { [count, classes, stride] }
     }
 
     private let classes: Int
@@ -28,7 +34,7 @@ public final class SoftmaxCrossEntropy {
     private let softmaxKernel: Kernel
     private let sumKernel: Kernel
 
-    /// - Parameter slots: mini-batches whose totals are kept, so that the host can read them late.
+    /// - Parameter slots: mini-batches whose totals are kept, so that the host can read them late
     public init(device: Device, classes: Int, maximumBatch: Int, slots: Int = 4) throws {
         self.classes = classes
         self.slots = slots
@@ -41,12 +47,12 @@ public final class SoftmaxCrossEntropy {
         sumKernel = try device.kernel("softmax", "sum_statistics")
     }
 
-    /// Bytes of the rows' statistics and of the totals.
+    /// Returns the bytes of the rows' statistics and of the totals.
     public static func byteCounts(maximumBatch: Int, slots: Int = 4) -> [Int] {
         [maximumBatch * 16, slots * 16]
     }
 
-    /// The loss of each row, and the gradient of `scale` · Σ weight · loss.
+    /// Queues the loss of each row, and the gradient of `scale` · Σ weight · loss.
     ///
     /// - Parameters:
     ///   - logits: `[batch][classes rounded up to 16]`
@@ -57,33 +63,36 @@ public final class SoftmaxCrossEntropy {
         addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
-            [pass.batch], local: [1], logits, labels, weights, gradient, statistics, pass.batch, classes,
-            stride, pass.firstRecord, scale)
+            LaunchRange([pass.batch], local: [1]), logits, labels, weights, gradient, statistics,
+            rows(pass.batch), pass.firstRecord, scale)
         try sumKernel.launch(
-            [1], local: [1], statistics, weights, totals, pass.batch,
-            pass.firstRecord, step % slots, addsToStep ? 1 : 0)
+            LaunchRange([1], local: [1]), statistics, weights, totals, pass.batch, pass.firstRecord,
+            step % slots, addsToStep ? 1 : 0)
     }
 
-    /// Posteriors of each row, `[batch][classes rounded up to 16]`.
+    /// Queues the posteriors of each row, `[batch][classes rounded up to 16]`.
     public func softmax(logits: Buffer, probabilities: Buffer, batch: Int) throws {
-        try softmaxKernel.launch([batch], local: [1], logits, probabilities, batch, classes, stride)
+        try softmaxKernel.launch([batch], local: [1], logits, probabilities, rows(batch))
     }
 
-    /// Copies a step's totals to the start of `target`, or takes them from there.
+    private func rows(_ count: Int) -> Rows { Rows(count: count, classes: classes, stride: stride) }
+
+    /// Copies a step's totals to the start of `target`.
     public func copyTotals(step: Int, to target: Buffer) throws {
         try target.copy(from: totals, sourceOffset: step % slots * 16, byteCount: 16, to: 0)
     }
 
+    /// Takes a step's totals from the start of `source`.
     public func setTotals(step: Int, from source: Buffer) throws {
         try totals.copy(from: source, sourceOffset: 0, byteCount: 16, to: step % slots * 16)
     }
 
-    /// Starts to read the totals of a step into `target` (four floats).
+    /// Starts reading the totals of a step into `target` (four floats).
     public func readTotals(step: Int, into target: UnsafeMutableRawBufferPointer) throws -> Event {
         try totals.read(into: target, byteOffset: step % slots * 16)
     }
 
-    /// The rows of the last pass.
+    /// Reads the rows of the last pass.
     public func readRows(_ count: Int) throws -> [Row] {
         let values: [Float] = try statistics.read(count * 4)
         return (0..<count).map { row in

@@ -1,6 +1,7 @@
+import Basics
 import Compute
 
-/// Stochastic gradient descent with momentum and weight decay, as PyTorch writes it:
+/// Updates weights by stochastic gradient descent with momentum and weight decay, as PyTorch writes it:
 /// v ← momentum · v + (g + weightDecay · w), w ← w − learningRate · v. The decay leaves biases alone.
 public final class StochasticGradientDescent {
     public let parameters: [Parameter]
@@ -10,16 +11,15 @@ public final class StochasticGradientDescent {
     public let clipNorm: Float?
     /// One velocity for each weight; part of what a run must keep to be resumed.
     public let velocities: ParameterArena
-    /// What gradients are multiplied by: stays on the device, so that nobody waits for the norm.
+    /// What gradients are multiplied by: it stays on the device, so that the host does not wait for the norm.
     let scale: Buffer
     private let partialSums: Buffer
     private let partialCount: Int
     private let update: Kernel
     private let sumOfSquares: Kernel
     private let gradientScale: Kernel
-
-    /// Elements whose squares are added as one chunk.
-    private static let chunk = 4096
+    /// Elements whose squares one work-item adds.
+    private let chunk: Int
 
     /// - Parameter parameters: those to learn, one after the other in the network's order.
     public init(
@@ -32,18 +32,18 @@ public final class StochasticGradientDescent {
         velocities = try ParameterArena(parameters, device: device)
         try velocities.clear()
         scale = try Buffer(device, [Float(1)])
+        let chunk = device.tuning[KernelFamilies.optimizer.chunk]
+        self.chunk = chunk
         partialCount =
-            clipNorm == nil ? 0 : parameters.reduce(0) { $0 + StochasticGradientDescent.chunks($1) }
+            clipNorm == nil ? 0 : parameters.reduce(0) { $0 + $1.storedCount.ceilDivided(by: chunk) }
         partialSums = try Buffer(device, floatCount: max(1, partialCount))
         update = try device.kernel("optimizer", "sgd_momentum")
         sumOfSquares = try device.kernel("optimizer", "sum_of_squares")
         gradientScale = try device.kernel("optimizer", "gradient_scale")
     }
 
-    private static func chunks(_ parameter: Parameter) -> Int { (parameter.storedCount + chunk - 1) / chunk }
-
-    /// To be called once a step when its loss is queued, and with clipping all gradients too: decides what
-    /// the gradients are multiplied by.
+    /// Queues the decision what the gradients of a step are multiplied by; called once, after its loss and,
+    /// with clipping, all gradients are queued.
     ///
     /// From the first loss (or norm) on that is not finite no step changes a weight any more, and each step's
     /// loss reads as not a number.
@@ -51,7 +51,7 @@ public final class StochasticGradientDescent {
         if clipNorm != nil {
             var first = 0
             for parameter in parameters {
-                let chunks = StochasticGradientDescent.chunks(parameter)
+                let chunks = parameter.storedCount.ceilDivided(by: chunk)
                 try sumOfSquares.launch(
                     [chunks], local: [1], gradients[parameter], partialSums,
                     UInt64(parameter.storedCount), UInt64(first))
@@ -63,10 +63,11 @@ public final class StochasticGradientDescent {
             clipNorm ?? .infinity, scale)
     }
 
-    /// Steps one parameter: one pass over weights, gradients and velocities.
+    /// Queues the update of one parameter: one pass over weights, gradients and velocities.
     public func step(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws {
         try update.launch(
-            [parameter.storedCount], local: [256], weights, gradient, velocities[parameter],
-            UInt64(parameter.storedCount), learningRate, momentum, parameter.decays ? weightDecay : 0, scale)
+            LaunchRange([parameter.storedCount], local: [256]), weights, gradient, velocities[parameter],
+            UInt64(parameter.storedCount), [learningRate, momentum, parameter.decays ? weightDecay : 0], scale
+        )
     }
 }

@@ -1,19 +1,19 @@
 import Foundation
 
 extension Oracle {
-    /// What is done to one image: docs/augmentation.md in numbers.
+    /// Describes the augmentation of one image in the numbers of docs/augmentation.md.
     public struct ImageChange: Sendable {
-        /// The crop's corner in the image.
+        /// The crop's top left corner in the image.
         public var left = 0, top = 0
         public var mirror = false
-        /// Above 0 barrel, below 0 pincushion.
+        /// Barrel distortion above 0, pincushion below.
         public var lens = 0.0
         public var horizontalStretch = 1.0, verticalStretch = 1.0
         /// Degrees, clockwise.
         public var rotation = 0.0
         public var cast = [0.0, 0, 0]
         public var vignetteStart = 0.0, vignetteStrength = 0.0
-        /// Reads pixels of the crop alone.
+        /// Whether only pixels of the crop are read.
         public var isLiteral = false
 
         public init() {}
@@ -21,8 +21,9 @@ extension Oracle {
 
     /// Crops, warps, colours and normalises an RGB image of bytes, [height][width][3].
     ///
-    /// - Returns: [size][size][3]. Each step is done on its own, on places measured in half sides of the crop
-    ///   from its centre.
+    /// Coordinates are in half sides of the crop from its centre.
+    ///
+    /// - Returns: [size][size][3].
     public static func augment(
         _ image: [UInt8], height: Int, width: Int, size: Int,
         _ change: ImageChange, mean: [Double], deviation: [Double]
@@ -57,8 +58,9 @@ extension Oracle {
         return output
     }
 
-    /// The weighted mean of the four pixels around a place; pixels outside `columns` × `rows` are those
-    /// inside, reflected once at the edge, and the edge's where that does not suffice.
+    /// Returns the weighted mean of the four pixels around a point.
+    ///
+    /// Pixels outside `columns` × `rows` are reflected once at the edge; beyond that the edge is repeated.
     private static func bilinear(
         _ image: [UInt8], width: Int, columns: Range<Int>,
         rows: Range<Int>, x: Double, y: Double, channel: Int

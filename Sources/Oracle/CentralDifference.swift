@@ -1,19 +1,19 @@
-/// The slope of a loss along one direction in the space of parameters, by two evaluations beside the point.
+/// The slope of a loss along one direction in the space of parameters, from two evaluations.
 public struct CentralDifference: Equatable, Sendable {
     /// (loss(p + step · d) − loss(p − step · d)) / (2 · step).
     public var slope: Double
-    /// How many ReLU and max-pool decisions differ between the two evaluations. Unless it is 0 the loss has a
-    /// kink in between, and `slope` need not agree with a gradient: leave such a case out, and count it.
+    /// The number of ReLU and max-pool decisions that differ between the two evaluations. Unless it is 0 the
+    /// loss has a kink in between and `slope` need not agree with a gradient: leave such a case out and count
+    /// it.
     public var kinks: Int
 
     /// Measures the slope of the loss at `parameters` along `direction`.
     ///
     /// - Parameters:
-    ///   - direction: as many numbers as parameters, in the same arrays.
+    ///   - direction: of the same shape as the parameters
     ///   - step: the distance of each evaluation, in lengths of `direction`; 1e-5 balances rounding (ε/step)
-    ///     and curvature (step²) in double precision for a direction of length 1.
-    ///   - evaluate: the loss at given parameters, and every decision that went into it, always in the same
-    ///     order.
+    ///     and curvature (step²) in double precision for a direction of length 1
+    ///   - evaluate: returns the loss at given parameters and its decisions, always in the same order
     public init(
         at parameters: [[Double]], along direction: [[Double]], step: Double = 1e-5,
         evaluate: ([[Double]]) throws -> (loss: Double, decisions: [Int])
@@ -28,8 +28,8 @@ public struct CentralDifference: Equatable, Sendable {
         kinks = zip(ahead.decisions, behind.decisions).count { $0 != $1 }
     }
 
-    /// A random direction of length 1, uniform in the cube before it is normalised, with the lengths of
-    /// `parameters`' arrays.
+    /// Returns a random direction of length 1 of the parameters' shape, uniform in the cube before it is
+    /// normalised.
     public static func direction(
         like parameters: [[Double]], using generator: inout some RandomNumberGenerator
     ) -> [[Double]] {
@@ -41,20 +41,20 @@ public struct CentralDifference: Equatable, Sendable {
         return direction.map { $0.map { $0 / length } }
     }
 
-    /// The slope that `gradients` promise along `direction`: their scalar product.
+    /// Returns the slope that `gradients` predict along `direction`: their scalar product.
     public static func slope(of gradients: [[Double]], along direction: [[Double]]) -> Double {
         zip(gradients.joined(), direction.joined()).reduce(0) { $0 + $1.0 * $1.1 }
     }
 }
 
 extension OracleNetwork {
-    /// The slope of this network's loss at `parameters` along `direction`, by central differences.
+    /// Returns the slope of this network's loss at `parameters` along `direction`.
     public func centralDifference(
         _ batch: Batch, parameters: [[Double]], direction: [[Double]], step: Double = 1e-5
     ) -> CentralDifference {
         CentralDifference(at: parameters, along: direction, step: step) {
-            let evaluation = forward(batch, parameters: $0)
-            return (evaluation.loss, evaluation.decisions)
+            let result = forward(batch, parameters: $0)
+            return (result.loss, result.decisions)
         }
     }
 }

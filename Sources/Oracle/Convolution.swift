@@ -1,6 +1,5 @@
 extension Oracle {
-    /// Convolution 3×3 with stride 1 and one pixel of zeros around the image (a cross-correlation, as all the
-    /// field's libraries have it).
+    /// Returns the 3×3 cross-correlation with stride 1 and one pixel of zero padding.
     ///
     /// - Parameters:
     ///   - input: NHWC, of `shape`.
@@ -22,7 +21,7 @@ extension Oracle {
         return output
     }
 
-    /// The gradient of a convolution's input, as NHWC of `shape` (the shape of that input).
+    /// Returns the gradient of a convolution's input, as NHWC of `shape`, the shape of that input.
     ///
     /// - Parameters:
     ///   - outputGradient: NHWC, of `shape` with `filters` channels.
@@ -40,7 +39,7 @@ extension Oracle {
         return inputGradient
     }
 
-    /// The gradients of a convolution's weights (OIHW) and bias ([filters]), summed over the batch.
+    /// Returns the gradients of a convolution's weights (OIHW) and bias ([filters]), summed over the batch.
     ///
     /// - Parameters:
     ///   - input: NHWC, of `shape`.
@@ -59,10 +58,9 @@ extension Oracle {
         return (weights, bias)
     }
 
-    /// Calls `body` once for each product in the sum that is a 3×3 convolution: with the places of its input,
-    /// weight and output.
+    /// Calls `body` with the indices of input, weight and output for each product of a 3×3 convolution.
     ///
-    /// The three passes are sums over the same products, so one loop serves all and they cannot disagree.
+    /// The three passes are sums over the same products, so they share one loop and cannot disagree.
     private static func forEachTap(
         shape: Shape, filters: Int, _ body: (_ input: Int, _ weight: Int, _ output: Int) -> Void
     ) {

@@ -1,5 +1,5 @@
 extension Oracle {
-    /// A fully connected layer: input · weightsᵀ + bias.
+    /// Returns input · weightsᵀ + bias.
     ///
     /// - Parameters:
     ///   - input: [rows][inputs].
@@ -15,14 +15,12 @@ extension Oracle {
         return output
     }
 
-    /// The gradient of a fully connected layer's input, [rows][inputs], from that of its output,
-    /// [rows][outputs].
+    /// Returns the gradient of the input, [rows][inputs], from that of the output, [rows][outputs].
     public static func fullyConnectedBackwardData(
         _ outputGradient: [Double], rows: Int, inputs: Int, weights: [Double], outputs: Int
     ) -> [Double] { gemm(outputGradient, weights, rows: rows, columns: inputs, depth: outputs) }
 
-    /// The gradients of a fully connected layer's weights, [outputs][inputs], and bias, [outputs], summed
-    /// over the rows.
+    /// Returns the gradients of weights, [outputs][inputs], and bias, [outputs], summed over the rows.
     public static func fullyConnectedBackwardWeights(
         _ input: [Double], rows: Int, inputs: Int, outputGradient: [Double], outputs: Int
     ) -> (weights: [Double], bias: [Double]) {
@@ -33,23 +31,23 @@ extension Oracle {
         )
     }
 
-    /// Reorders rows of [height][width][channels] features into torch's order, [channels][height][width].
+    /// Returns rows of [height][width][channels] features in torch's order, [channels][height][width].
     public static func channelsFirst(_ input: [Double], shape: Shape) -> [Double] {
         precondition(input.count == shape.count)
         var output = [Double](repeating: 0, count: input.count)
-        forEachPlace(shape) { channelsLast, channelsFirst in output[channelsFirst] = input[channelsLast] }
+        forEachElement(shape) { channelsLast, channelsFirst in output[channelsFirst] = input[channelsLast] }
         return output
     }
 
-    /// The inverse of `channelsFirst`: rows of [channels][height][width] features as NHWC of `shape`.
+    /// Returns the inverse of `channelsFirst`: rows of [channels][height][width] features as NHWC.
     public static func channelsLast(_ input: [Double], shape: Shape) -> [Double] {
         precondition(input.count == shape.count)
         var output = [Double](repeating: 0, count: input.count)
-        forEachPlace(shape) { channelsLast, channelsFirst in output[channelsLast] = input[channelsFirst] }
+        forEachElement(shape) { channelsLast, channelsFirst in output[channelsLast] = input[channelsFirst] }
         return output
     }
 
-    private static func forEachPlace(
+    private static func forEachElement(
         _ shape: Shape, _ body: (_ channelsLast: Int, _ channelsFirst: Int) -> Void
     ) {
         for n in 0..<shape.batch {

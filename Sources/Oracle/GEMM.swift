@@ -1,5 +1,5 @@
 extension Oracle {
-    /// The matrix product C = op(A) · op(B), all row-major.
+    /// Returns the matrix product C = op(A) · op(B), all row-major.
     ///
     /// - Parameters:
     ///   - a: [rows][depth], or [depth][rows] with `transposeA`.

@@ -1,5 +1,5 @@
 extension Oracle {
-    /// One step of stochastic gradient descent with momentum and weight decay, by PyTorch's formula:
+    /// Performs one step of SGD with momentum and weight decay by PyTorch's formula:
     /// g = gradient + decay · w, v = momentum · v + g, w = w − rate · v.
     ///
     /// `velocity` starts as zeros. All arrays have the same length.

@@ -1,4 +1,4 @@
-/// A list of layers that cannot be built, said in words.
+/// Describes why a list of layers cannot be built.
 public struct OracleNetworkError: Error, CustomStringConvertible, Equatable { public let description: String }
 
 /// A sequential network in double precision: forward, loss and every gradient, with parameters in torch's
@@ -7,18 +7,11 @@ public struct OracleNetworkError: Error, CustomStringConvertible, Equatable { pu
 /// Its parameters come in the order of the layers, weights before bias: convolutions OIHW, fully connected
 /// layers [outputs][inputs], the first of which takes its inputs flattened as [channels][height][width].
 public struct OracleNetwork: Sendable {
-    /// A layer with what it needs to know of its place in the network.
-    public enum Layer: Equatable, Sendable {
-        /// Convolution 3×3, stride 1, one pixel of padding, then ReLU.
-        case convolution(filters: Int)
-        /// Max-pooling 2×2 with stride 2.
-        case maxPool
-        /// Fully connected, then ReLU and dropout; the last one, which gives the logits, has neither.
-        case fullyConnected(outputs: Int, isLast: Bool)
-    }
+    /// A layer by the name of its kind, and its number of outputs: filters, units or channels.
+    public typealias LayerDescription = (kind: String, outputs: Int)
 
-    /// Everything one evaluation yields.
-    public struct Evaluation: Sendable {
+    /// The results of one forward pass, and of the backward pass if there was one.
+    public struct Result: Sendable {
         /// scale · Σ weight · loss over the rows.
         public var loss: Double
         /// [batch][classes].
@@ -27,12 +20,12 @@ public struct OracleNetwork: Sendable {
         public var gradients: [[Double]]
         /// The gradient of the images, NHWC; empty after `forward`.
         public var inputGradient: [Double]
-        /// Which way every ReLU (1 where positive) and max-pool (the chosen pixel) went. Where two
-        /// evaluations differ in this, the loss has a kink between them.
+        /// Which way every ReLU (1 where positive) and max-pool (the chosen pixel) went. If two results
+        /// differ in this, the loss has a kink between them.
         public var decisions: [Int]
     }
 
-    /// A batch and how its loss is put together.
+    /// A batch, with the weights of its loss.
     public struct Batch: Sendable {
         /// NHWC, [labels.count][height][width][channels].
         public var images: [Double]
@@ -41,8 +34,7 @@ public struct OracleNetwork: Sendable {
         public var weights: [Double]?
         /// What the weighted sum of the losses is multiplied with.
         public var scale: Double
-        /// For each fully connected layer but the last: true where an element is kept, [batch][outputs]. No
-        /// dropout if nil.
+        /// For each dropout layer: true where an element is kept, [batch][outputs]. No dropout if nil.
         public var masks: [[Bool]]?
         /// The probability of dropping an element that the masks were drawn with.
         public var dropout: Double
@@ -61,188 +53,105 @@ public struct OracleNetwork: Sendable {
         }
     }
 
-    public let layers: [Layer]
-    /// Of one image (batch 1).
+    let layers: [any OracleLayer]
+    /// The shape of one image (batch 1).
     public let inputShape: Oracle.Shape
     public let classes: Int
     /// The shape of each parameter, as torch prints it.
     public let parameterShapes: [[Int]]
+    /// For each layer the range of its parameters.
+    let parameterRanges: [Range<Int>]
 
-    /// Builds the network of a specification such as `8,8,M,F16`: a number n is a convolution of n filters,
-    /// `M` a max-pool, `Fn` a fully connected layer; the last layer, to the classes, is implied. An empty
-    /// specification is a linear classifier.
+    /// Builds the network of these layers, the last of which gives the class scores.
     ///
-    /// - Throws: `OracleNetworkError` for an unknown token, a convolution or pool after `F`, or a pool of
-    ///   less than 2 pixels.
-    public init(spec: String, height: Int, width: Int, channels: Int = 3, classes: Int) throws {
-        var layers: [Layer] = []
+    /// - Throws: `OracleNetworkError` for an unknown kind or a number of outputs below 1, for a layer on maps
+    ///   behind a fully connected layer, and for a pool of less than 2 pixels.
+    public init(_ descriptions: [LayerDescription], height: Int, width: Int, channels: Int = 3) throws {
+        var layers: [any OracleLayer] = []
         var parameterShapes: [[Int]] = []
-        var shape = Oracle.Shape(batch: 1, height: height, width: width, channels: channels)
-        inputShape = shape
-        var features: Int?
-        func fullyConnected(_ outputs: Int, isLast: Bool) {
-            layers.append(.fullyConnected(outputs: outputs, isLast: isLast))
-            parameterShapes += [[outputs, features ?? shape.count], [outputs]]
-            features = outputs
-        }
-        for token in spec.split(separator: ",") {
-            if token.first == "F", let outputs = Int(token.dropFirst()), outputs > 0 {
-                fullyConnected(outputs, isLast: false)
-            } else if features != nil {
+        var parameterRanges: [Range<Int>] = []
+        inputShape = Oracle.Shape(batch: 1, height: height, width: width, channels: channels)
+        var shape = inputShape
+        for (index, (kind, outputs)) in descriptions.enumerated() {
+            guard let make = Oracle.layerKinds[kind], outputs > 0 else {
                 throw OracleNetworkError(
                     description:
-                        "layer \(token) stands after a fully connected layer, where only F layers may follow")
-            } else if token == "M" {
-                guard shape.height >= 2, shape.width >= 2 else {
-                    throw OracleNetworkError(
-                        description:
-                            "layer M finds \(shape.height)×\(shape.width) pixels, and needs 2×2 or more")
-                }
-                layers.append(.maxPool)
-                shape = Oracle.maxPoolShape(shape)
-            } else if let filters = Int(token), filters > 0 {
-                layers.append(.convolution(filters: filters))
-                parameterShapes += [[filters, shape.channels, 3, 3], [filters]]
-                shape = shape.with(channels: filters)
-            } else {
-                throw OracleNetworkError(
-                    description: "layer \(token) is unknown; a number, M, or F and a number were expected")
+                        "a layer '\(kind)' with \(outputs) outputs: expected 1 or more outputs and one of "
+                        + Oracle.layerKinds.keys.sorted().joined(separator: ", "))
             }
+            let layer = make(outputs, index == descriptions.count - 1)
+            if layers.last?.isClassifier == true, !layer.isClassifier {
+                throw OracleNetworkError(description: "a layer '\(kind)' follows one that is fully connected")
+            }
+            let output = layer.outputShape(shape)
+            guard output.height > 0, output.width > 0 else {
+                throw OracleNetworkError(
+                    description:
+                        "a layer '\(kind)' finds a map of \(shape.height)×\(shape.width), which is too small")
+            }
+            let shapes = layer.parameterShapes(shape)
+            parameterRanges.append(parameterShapes.count..<parameterShapes.count + shapes.count)
+            parameterShapes += shapes
+            layers.append(layer)
+            shape = output
         }
-        fullyConnected(classes, isLast: true)
+        classes = shape.count
         self.layers = layers
         self.parameterShapes = parameterShapes
-        self.classes = classes
+        self.parameterRanges = parameterRanges
     }
 
-    /// Loss, logits and decisions.
-    public func forward(_ batch: Batch, parameters: [[Double]]) -> Evaluation {
+    /// Returns loss, logits and decisions.
+    public func forward(_ batch: Batch, parameters: [[Double]]) -> Result {
         run(batch, parameters: parameters, backward: false)
     }
 
-    /// Loss, logits, decisions and all gradients.
-    public func evaluate(_ batch: Batch, parameters: [[Double]]) -> Evaluation {
+    /// Returns loss, logits, decisions and all gradients.
+    public func evaluate(_ batch: Batch, parameters: [[Double]]) -> Result {
         run(batch, parameters: parameters, backward: true)
     }
 
-    /// What backward needs of a layer's forward pass.
-    private struct Trace {
-        var shape: Oracle.Shape
-        var input: [Double]
-        /// Behind ReLU, before dropout.
-        var output: [Double]
-    }
-
-    private func run(_ batch: Batch, parameters: [[Double]], backward: Bool) -> Evaluation {
+    private func run(_ batch: Batch, parameters: [[Double]], backward: Bool) -> Result {
         precondition(parameters.map(\.count) == parameterShapes.map { $0.reduce(1, *) })
         let rows = batch.labels.count
         var shape = inputShape
         shape.batch = rows
         precondition(batch.images.count == shape.count)
         var values = batch.images
-        var traces: [Trace] = []
+        var passes: [(input: OracleLayerInput, output: [Double])] = []
         var decisions: [Int] = []
-        var parameter = 0
-        // The shape of the images where they are flattened, and how many fully connected layers were passed
-        // since.
-        var flattened: Oracle.Shape?
-        var maskIndex = 0
-
-        for layer in layers {
-            switch layer {
-            case .convolution(let filters):
-                let output = Oracle.reluForward(
-                    Oracle.convolutionForward(
-                        values, shape: shape, weights: parameters[parameter],
-                        bias: parameters[parameter + 1], filters: filters))
-                traces.append(Trace(shape: shape, input: values, output: output))
-                decisions += output.map { $0 > 0 ? 1 : 0 }
-                values = output
-                shape = shape.with(channels: filters)
-                parameter += 2
-            case .maxPool:
-                let pooled = Oracle.maxPoolForward(values, shape: shape)
-                traces.append(Trace(shape: shape, input: values, output: pooled.output))
-                decisions += pooled.choices
-                values = pooled.output
-                shape = Oracle.maxPoolShape(shape)
-            case .fullyConnected(let outputs, let isLast):
-                if flattened == nil {
-                    values = Oracle.channelsFirst(values, shape: shape)
-                    flattened = shape
-                    shape = Oracle.Shape(
-                        batch: rows, height: 1, width: 1, channels: shape.count / max(1, rows))
-                }
-                var output = Oracle.fullyConnectedForward(
-                    values, rows: rows, inputs: shape.channels, weights: parameters[parameter],
-                    bias: parameters[parameter + 1], outputs: outputs)
-                if !isLast {
-                    output = Oracle.reluForward(output)
-                    decisions += output.map { $0 > 0 ? 1 : 0 }
-                }
-                traces.append(Trace(shape: shape, input: values, output: output))
-                values = output
-                if !isLast, let masks = batch.masks {
-                    values = Oracle.dropout(values, mask: masks[maskIndex], probability: batch.dropout)
-                    maskIndex += 1
-                }
-                shape = shape.with(channels: outputs)
-                parameter += 2
-            }
+        var masks = batch.masks?[...] ?? []
+        for (layer, range) in zip(layers, parameterRanges) {
+            let input = OracleLayerInput(
+                values: values, shape: shape, parameters: Array(parameters[range]),
+                mask: layer.takesMask ? masks.popFirst() : nil, dropout: batch.dropout)
+            let result = layer.forward(input)
+            passes.append((input, result.output))
+            decisions += result.decisions
+            values = result.output
+            shape = layer.outputShape(shape)
         }
 
-        let logits = values
         let loss = Oracle.softmaxCrossEntropy(
-            logits, rows: rows, classes: classes, labels: batch.labels,
+            values, rows: rows, classes: classes, labels: batch.labels,
             weights: batch.weights, scale: batch.scale)
         var total = 0.0
         for (row, value) in loss.losses.enumerated() {
             let weight = batch.weights?[row] ?? 1
             if weight != 0 { total += weight * value }
         }
-        var evaluation = Evaluation(
-            loss: batch.scale * total, logits: logits, gradients: [], inputGradient: [], decisions: decisions)
-        guard backward else { return evaluation }
+        var result = Result(
+            loss: batch.scale * total, logits: values, gradients: [], inputGradient: [], decisions: decisions)
+        guard backward else { return result }
 
-        var gradients = [[Double]](repeating: [], count: parameters.count)
-        var gradient = loss.gradient
+        result.gradients = [[Double]](repeating: [], count: parameters.count)
+        result.inputGradient = loss.gradient
         for (index, layer) in layers.enumerated().reversed() {
-            let trace = traces[index]
-            switch layer {
-            case .convolution(let filters):
-                gradient = Oracle.reluBackward(output: trace.output, outputGradient: gradient)
-                parameter -= 2
-                (gradients[parameter], gradients[parameter + 1]) = Oracle.convolutionBackwardWeights(
-                    trace.input, shape: trace.shape, outputGradient: gradient, filters: filters)
-                gradient = Oracle.convolutionBackwardData(
-                    gradient, shape: trace.shape, weights: parameters[parameter], filters: filters)
-            case .maxPool:
-                gradient = Oracle.maxPoolBackward(trace.input, shape: trace.shape, outputGradient: gradient)
-            case .fullyConnected(let outputs, let isLast):
-                if !isLast {
-                    if let masks = batch.masks {
-                        maskIndex -= 1
-                        gradient = Oracle.dropout(
-                            gradient, mask: masks[maskIndex], probability: batch.dropout)
-                    }
-                    gradient = Oracle.reluBackward(output: trace.output, outputGradient: gradient)
-                }
-                parameter -= 2
-                let inputs = trace.shape.channels
-                (gradients[parameter], gradients[parameter + 1]) = Oracle.fullyConnectedBackwardWeights(
-                    trace.input, rows: rows, inputs: inputs, outputGradient: gradient, outputs: outputs)
-                gradient = Oracle.fullyConnectedBackwardData(
-                    gradient, rows: rows, inputs: inputs, weights: parameters[parameter], outputs: outputs)
-                let isFirst = index == 0 || !layers[index - 1].isFullyConnected
-                if isFirst, let flattened { gradient = Oracle.channelsLast(gradient, shape: flattened) }
-            }
+            let gradients = layer.backward(
+                passes[index].input, output: passes[index].output, outputGradient: result.inputGradient)
+            result.gradients.replaceSubrange(parameterRanges[index], with: gradients.parameters)
+            result.inputGradient = gradients.input
         }
-        evaluation.gradients = gradients
-        evaluation.inputGradient = gradient
-        return evaluation
+        return result
     }
-}
-
-extension OracleNetwork.Layer {
-    var isFullyConnected: Bool { if case .fullyConnected = self { true } else { false } }
 }

@@ -1,14 +1,14 @@
 extension Oracle {
-    /// The shape that 2×2 pooling with stride 2 makes of `shape`: an odd last row or column is left out.
+    /// Returns the shape after 2×2 pooling with stride 2; an odd last row or column is left out.
     public static func maxPoolShape(_ shape: Shape) -> Shape {
         Shape(batch: shape.batch, height: shape.height / 2, width: shape.width / 2, channels: shape.channels)
     }
 
-    /// Max-pooling 2×2 with stride 2.
+    /// Returns 2×2 max-pooling with stride 2.
     ///
     /// - Parameter input: NHWC, of `shape`.
-    /// - Returns: `output` as NHWC of `maxPoolShape(shape)`, and for each of its elements the place in
-    ///   `input` where it was found: the first of equal maxima, row by row.
+    /// - Returns: `output` as NHWC of `maxPoolShape(shape)`, and for each of its elements the index in
+    ///   `input` of the maximum, of equal ones the first row by row.
     public static func maxPoolForward(_ input: [Double], shape: Shape) -> (output: [Double], choices: [Int]) {
         precondition(input.count == shape.count)
         let outputShape = maxPoolShape(shape)
@@ -31,8 +31,8 @@ extension Oracle {
         return (choices.map { input[$0] }, choices)
     }
 
-    /// The gradient of max-pooling's input, as NHWC of `shape`: each output's gradient goes to the one pixel
-    /// that was chosen.
+    /// Returns the gradient of max-pooling's input, as NHWC of `shape`: each output's gradient goes to the
+    /// chosen pixel.
     ///
     /// - Parameters:
     ///   - input: NHWC, of `shape`.

@@ -1,11 +1,9 @@
 extension Oracle {
-    /// Cuts a rectangle out of an RGB image, mirrors it if asked, and normalises: (byte / 255 − mean) /
-    /// deviation for each channel.
+    /// Returns a crop of an RGB image, mirrored on request, as (byte / 255 − mean) / deviation per channel.
     ///
     /// - Parameters:
     ///   - image: RGB bytes, [height][width][3].
-    ///   - top, left: where the crop begins. It may be negative, or the crop may end past the image's edge:
-    ///     pixels outside the image are 0 after normalisation.
+    ///   - top, left: the crop's corner. Pixels outside the image are 0 after normalisation.
     ///   - mirror: swaps left and right within the crop.
     ///   - mean, deviation: of the three channels, on the scale 0…1.
     /// - Returns: [cropHeight][cropWidth][3].

@@ -1,9 +1,8 @@
 extension Oracle {
-    /// The rank of `label` among the scores, 0 for the best: how many classes come before it.
+    /// Returns the rank of `label` among the scores: the number of classes before it, 0 for the best.
     ///
-    /// Of equal scores the class with the lower index comes first, and NaN comes after every number (so a
-    /// network that has broken down is not counted as right). A prediction is right in the top k where the
-    /// rank is below k.
+    /// Of equal scores the class with the lower index comes first. NaN comes after every number, so that a
+    /// network that has diverged is never right. A prediction is right in the top k if the rank is below k.
     public static func rank(of label: Int, in scores: some RandomAccessCollection<Double>) -> Int {
         let scores = Array(scores)
         let own = scores[label]
@@ -18,7 +17,7 @@ extension Oracle {
         return rank
     }
 
-    /// How many rows have their label among the `k` best scores; ties and NaN as in `rank`.
+    /// Returns how many rows have their label among the `k` best scores, with ties and NaN as in `rank`.
     ///
     /// - Parameter scores: [labels.count][classes].
     public static func topKCorrect(_ scores: [Double], labels: [Int], classes: Int, k: Int) -> Int {

@@ -5,13 +5,13 @@
 #endif
 
 extension Oracle {
-    /// Softmax and cross-entropy, row by row.
+    /// Returns softmax and cross-entropy row by row.
     ///
     /// - Parameters:
     ///   - logits: [rows][classes].
     ///   - labels: the right class of each row.
     ///   - weights: each row's weight in the loss (0: the row does not count); all 1 if nil.
-    ///   - scale: what the weighted sum of the rows' losses is multiplied with, usually 1 / rows.
+    ///   - scale: the factor of the weighted sum of the rows' losses, usually 1 / rows.
     /// - Returns: `losses`, −log p of each row's label, neither weighted nor scaled; `probabilities`,
     ///   [rows][classes]; `gradient`, [rows][classes], of scale · Σ weight · loss.
     public static func softmaxCrossEntropy(

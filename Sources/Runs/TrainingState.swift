@@ -39,7 +39,7 @@ package struct TrainingState: Codable, Equatable {
     /// The algorithms of each convolution.
     let algorithms: [String]
     /// The constants that fix the order in which the kernels add.
-    let tuning: String
+    let tuning: [String: Int]
 
     // The progress.
     package var step = 0
@@ -59,7 +59,7 @@ package struct TrainingState: Codable, Equatable {
         self.device =
             "\(device.description.name), \(device.description.platform) \(device.description.driver)"
         data = dataset.fingerprint
-        tuning = "\(Tuning(for: device.description))"
+        tuning = device.tuning.values
         algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
     }
 
@@ -183,7 +183,9 @@ package struct TrainingState: Codable, Equatable {
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","),
             now.algorithms.joined(separator: ","), newRun)
-        try require("the kernels' tuning", tuning, now.tuning, newRun)
+        try require(
+            "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
+            Tuning.text(now.tuning, unlike: tuning), newRun)
     }
 }
 

@@ -85,13 +85,13 @@ public final class GradientExchange {
         ])
         let layout = device.description.limited(
             toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
-        let sizes = ParameterArena.slabSizes(parameters, device: layout).map { $0.roundedUp(to: 4096) }
+        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map { $0.roundedUp(to: 4096) }
         var starts = [SharedTotals.byteCount / 4]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
-        let places = zip(ParameterArena.places(parameters, device: layout), parameters).map {
+        let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
             place, parameter in
-            (slab: place.slab, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
+            (slab: place.buffer, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
         }
         let cut = GradientBuckets(
             places, sizes: bucketSizes, first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
@@ -122,7 +122,7 @@ public final class GradientExchange {
         self.hostSlabs = hostSlabs
         var next = 0
         let inPlace = isInPlace
-        gradients = try ParameterArena(parameters, device: device, layout: layout) { byteCount in
+        gradients = try ParameterArena(parameters, device: device, limits: layout) { byteCount in
             defer { next += 1 }
             return inPlace ? hostSlabs[next] : try Buffer(device, byteCount: byteCount)
         }
@@ -162,7 +162,7 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             if !isInPlace {
                 try hostSlabs[slab].copy(
-                    from: gradients.slabs[slab], sourceOffset: bytes.lowerBound,
+                    from: gradients.buffers[slab], sourceOffset: bytes.lowerBound,
                     byteCount: bytes.count, to: bytes.lowerBound)
             }
             let (pointer, event) = try hostSlabs[slab].map(
@@ -198,7 +198,7 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             try hostSlabs[slab].unmap(pointer)
             if !isInPlace {
-                try gradients.slabs[slab].copy(
+                try gradients.buffers[slab].copy(
                     from: hostSlabs[slab], sourceOffset: bytes.lowerBound,
                     byteCount: bytes.count, to: bytes.lowerBound)
             }

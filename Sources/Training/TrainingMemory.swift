@@ -65,19 +65,24 @@ public struct TrainingMemory {
         self.exchanges = exchanges
     }
 
+    /// Returns the layers and buffers of a network that trains in batches of `batch`.
+    public func network(batch: Int) throws -> NetworkPlan {
+        try NetworkPlan(
+            architecture, imageSize: imageSize, classes: classes,
+            options: Network.Options(
+                maximumBatch: batch / microBatches, training: true, convolution: convolution,
+                freezesFeatures: freezesFeatures), device: device)
+    }
+
     /// Returns the memory of a step over `batch` images.
     ///
     /// - Throws: `NetworkError` if the image is too small for the poolings.
     public func plan(batch: Int) throws -> MemoryPlan {
         let microBatch = batch / microBatches
-        let layout = try NetworkLayout(
-            architecture, imageSize: imageSize, classes: classes,
-            options: Network.Options(
-                maximumBatch: microBatch, training: true, convolution: convolution,
-                freezesFeatures: freezesFeatures), device: device)
+        let network = try network(batch: batch)
         var plan = MemoryPlan(device: device)
-        plan.add(layout, device: device)
-        let arena = ParameterArena.slabSizes(layout.trainedParameters, device: device)
+        plan.add(network, device: device)
+        let arena = ParameterArena.bufferSizes(network.trainedParameters, device: device)
         for _ in 0..<TrainingStep.gradientArenas(microBatches: microBatches) { plan.add(.gradients, arena) }
         if exchanges, device.kind != .cpu { plan.add(.gradients, arena) }
         plan.add(.momentum, arena)

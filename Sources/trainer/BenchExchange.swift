@@ -61,7 +61,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
         }
         let benchmark = ExchangeBenchmark(job, nodeSize: nodeSize)
         if let standInDevice {
-            let layout = try NetworkLayout(
+            let layout = try NetworkPlan(
                 architecture, imageSize: imageSize, classes: 1000,
                 options: Network.Options(maximumBatch: 1, training: true),
                 device: DeviceSelector.auto.assign(DeviceDescription.all(), ranks: 1)[0])

@@ -43,12 +43,24 @@ struct PlanCommand: ParsableCommand {
                 .init(String(kind.rawValue.map { $0.isLetter ? $0 : "_" }), .integer(plan[kind]))
             })
         let largestBatch = try memory.largestBatch()
+        let layers = try memory.network(batch: options.batch).layers
         try output.write([
             "device": plan.deviceName, "device_memory": plan.deviceMemory,
             "device_largest_buffer": plan.deviceLargestBuffer, "model": memory.architecture.description,
             "image_size": options.imageSize, "batch": options.batch, "micro_batches": options.microBatches,
             "bytes": bytes, "total": plan.total, "largest_buffer": plan.largest.byteCount,
-            "fits": plan.fits, "largest_batch": largestBatch,
+            "fits": plan.fits, "largest_batch": largestBatch, "layers": layers,
         ])
+    }
+}
+
+extension LayerPlan: JSONConvertible {
+    /// The layer with its shapes of one image as height, width and channels.
+    public var json: JSON {
+        func sizes(_ shape: FeatureShape) -> [Int] { [shape.height, shape.width, shape.channels] }
+        return [
+            "kind": spec.kind, "name": name, "input": sizes(input), "output": sizes(output),
+            "parameters": parameters.map { ["name": $0.name, "shape": $0.shape] as JSON },
+        ]
     }
 }

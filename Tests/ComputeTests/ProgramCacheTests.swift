@@ -6,13 +6,15 @@ import Testing
 @Suite(.serialized) struct ProgramCacheTests {
     /// Compiles one file in a new process-wide state, and checks that what comes out works.
     private func compile(
-        _ description: DeviceDescription, in folder: TemporaryFolder, constants: [String: Int] = [:]
+        _ description: DeviceDescription, in folder: TemporaryFolder, variant: [String: Int] = [:]
     ) throws -> Bool {
         let device = try Device(description, cacheDirectory: folder.path)
-        let program = try device.program("optimizer", constants: constants)
-        #expect(try device.program("optimizer", constants: constants) === program)
+        let key = KernelFamilies.optimizer.program(
+            for: description.traits, tuning: device.tuning, variant: variant)
+        let program = try device.program(key)
+        #expect(try device.program(key) === program)
         let buffer = try Buffer(device, [Float](repeating: 3, count: 256))
-        try device.kernel("optimizer", "gradient_add", constants: constants).launch(
+        try device.kernel("optimizer", "gradient_add", variant: variant).launch(
             [256], local: [256], buffer, buffer, UInt64(256))
         #expect(try buffer.read(256) == [Float](repeating: 6, count: 256))
         return program.isFromCache
@@ -25,7 +27,7 @@ import Testing
         #expect(try compile(description, in: folder))
         #expect(folder.files.count == 1)
         // Other constants are another program.
-        #expect(try !compile(description, in: folder, constants: ["WIDTH": 3]))
+        #expect(try !compile(description, in: folder, variant: ["WIDTH": 3]))
         #expect(folder.files.count == 2)
     }
 

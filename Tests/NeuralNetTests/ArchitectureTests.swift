@@ -4,18 +4,22 @@ import Testing
 @testable import NeuralNet
 
 @Suite struct ArchitectureTests {
+    /// The kinds of layers, with the channels that each makes of one.
+    private func layers(_ text: String) throws -> [String] {
+        let input = FeatureShape(height: 8, width: 8, channels: 1)
+        return try Architecture(parsing: text).layers.map { "\($0.kind) \($0.output(for: input).channels)" }
+    }
+
     @Test func parses() throws {
         let architecture = try Architecture(parsing: " 32, 64 ,M,F10")
         #expect(
-            architecture.tokens == [
-                .convolution(filters: 32), .convolution(filters: 64), .maxPooling, .fullyConnected(units: 10),
+            try layers(" 32, 64 ,M,F10") == [
+                "convolution 32", "convolution 64", "max_pooling 1", "fully_connected 10", "dropout 1",
             ])
         #expect(architecture.description == "32,64,M,F10")
         #expect(try Architecture(parsing: architecture.description) == architecture)
         #expect(
-            try Architecture(parsing: "F7,F8").tokens == [
-                .fullyConnected(units: 7), .fullyConnected(units: 8),
-            ])
+            try layers("F7,F8") == ["fully_connected 7", "dropout 1", "fully_connected 8", "dropout 1"])
     }
 
     @Test func names() throws {
@@ -24,9 +28,9 @@ import Testing
             #expect(try Architecture(parsing: name.uppercased()).specification == specification)
         }
         #expect(
-            try Architecture(parsing: "linear").tokens.isEmpty
+            try Architecture(parsing: "linear").layers.isEmpty
                 && Architecture(parsing: "linear").description == "linear")
-        #expect(try Architecture(parsing: "vgg16").tokens.count == 13 + 5 + 2)
+        #expect(try Architecture(parsing: "vgg16").layers.count == 13 + 5 + 2 * 2)
     }
 
     @Test(arguments: [
@@ -52,7 +56,7 @@ import Testing
 extension OnDevices {
     @Suite struct NetworkTests {
         private func parameters(_ model: String, imageSize: Int, classes: Int) throws -> [Parameter] {
-            return try NetworkLayout(
+            return try NetworkPlan(
                 Architecture(parsing: model), imageSize: imageSize, classes: classes,
                 options: .init(maximumBatch: 1, training: true), device: try #require(testDevices.first)
             ).parameters
@@ -87,12 +91,14 @@ extension OnDevices {
         }
 
         @Test(arguments: testDevices) func tooManyPoolings(description: DeviceDescription) throws {
-            do {
-                _ = try Network(
-                    Architecture(parsing: "4,M,M,M"), imageSize: 4, classes: 2,
-                    options: .init(maximumBatch: 1, training: false), device: open(description))
-                Issue.record("4 pixels were pooled three times")
-            } catch { #expect("\(error)".contains("4,M,M,M") && "\(error)".contains("--image-size")) }
+            let error = try #require(
+                #expect(throws: NetworkError.self) {
+                    try Network(
+                        Architecture(parsing: "4,M,M,M"), imageSize: 4, classes: 2,
+                        options: .init(maximumBatch: 1, training: false), device: open(description))
+                })
+            #expect(error.kind == .tooManyPoolings(smallestImage: 8))
+            #expect(error.description.contains("4,M,M,M") && error.description.contains("8×8"))
         }
 
         /// Normal initialisation, the same numbers on every device: He's deviation, and 0.01 for the last

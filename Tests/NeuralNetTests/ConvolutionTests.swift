@@ -62,16 +62,24 @@ extension OnDevices {
             "winograd2/im2col/winograd4",
         ].compactMap { ConvolutionChoice(rawValue: $0)?.algorithms }
 
+        /// A layer as a network makes it, for training or for inference, which keeps transformed weights.
+        private func convolution(
+            _ input: FeatureShape, filters: Int, _ algorithms: ConvolutionAlgorithms,
+            training: Bool, on device: Device
+        ) throws -> Convolution {
+            let options = Network.Options(maximumBatch: 1, training: training, convolution: algorithms)
+            let plan = LayerPlan(
+                ConvolutionSpec(filters: filters).configured(by: options, input: input), input: input,
+                training: training, device: device.description)
+            return try #require(plan.spec.makeLayer(plan, device: device) as? Convolution)
+        }
+
         private func run(
             _ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil
         ) throws -> Passes {
-            let weight = Parameter(
-                name: "weight", layout: .convolution(filters: example.filters, input: example.input), index: 0
-            )
-            let bias = Parameter(name: "bias", layout: .bias(count: example.filters), index: 1)
-            let layer = try Convolution(
-                input: example.input, filters: example.filters, weight: weight, bias: bias,
-                algorithms: algorithms, keepsTransformedWeights: false, device: device)
+            let layer = try convolution(
+                example.input, filters: example.filters, algorithms, training: true, on: device)
+            let (weight, bias) = (layer.parameters[0], layer.parameters[1])
             let fits = example.input.storedChannels % 16 == 0
             for pass in LayerPass.allCases {
                 #expect(
@@ -193,6 +201,41 @@ extension OnDevices {
             }
         }
 
+        @Test func anOperationWithoutMemoryTraps() async throws {
+            await #expect(processExitsWith: .failure) {
+                let device = try Device(try #require(testDevices.first))
+                let shape = FeatureShape(height: 2, width: 2, channels: 16)
+                let method = try DirectConvolution(input: shape, output: shape, device: device)
+                let maps = try Buffer(device, floatCount: shape.storedCount)
+                let weights = try Buffer(device, floatCount: 9 * 16 * 16)
+                // `prepare` is missing.
+                try method.backwardData(
+                    outputGradient: maps, mask: nil, weights: weights, inputGradient: maps, batch: 1)
+            }
+        }
+
+        /// Constants of another device give the same results but for rounding: kernels and launches follow
+        /// `device.tuning`.
+        @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func otherTuning(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
+            let device = try Device(description)
+            try device.tuning.set([
+                "convolution.rows": 4, "convolution.panels": 2, "convolution.weight-channels": 2,
+                "convolution.pixels-per-item": 50, "convolution.slot-bytes": 4096,
+                "convolution.columns-bytes": 8192, "gemm.rows": 5, "gemm.panels": 2, "gemm.depth-block": 100,
+                "winograd.tile-group": 8, "winograd.multiply-rows": 4, "winograd.multiply-blocks": 2,
+                "winograd.block-rows": 12, "winograd.weights-rows": 8, "winograd.chunk-tiles-4": 16,
+                "winograd.chunk-tiles-2": 32, "winograd.largest-product-at-once": 20 * 48,
+            ])
+            for (channels, filters) in [(20, 48), (48, 64)] {
+                let example = Case(
+                    FeatureShape(height: 13, width: 7, channels: channels),
+                    filters: filters, batch: 3, seed: channels)
+                try check(example, ConvolutionAlgorithms(algorithm), on: device)
+            }
+        }
+
         @Test func choicesReadBack() {
             for text in ["auto", "direct", "winograd4/direct/winograd2", "im2col/im2col/direct"] {
                 #expect(ConvolutionChoice(rawValue: text)?.rawValue == text)
@@ -235,14 +278,14 @@ extension OnDevices {
             let map = FeatureShape(height: 8, width: 8, channels: 20)
             let small = FeatureShape(height: 2, width: 2, channels: 20)
             for wanted in ConvolutionAlgorithm.allCases {
-                #expect(Convolution.algorithm(wanted: wanted, input: map) == wanted)
+                #expect(ConvolutionSpec.algorithm(wanted: wanted, input: map) == wanted)
             }
-            #expect(Convolution.algorithm(wanted: .winograd2, input: image) == .direct)
-            #expect(Convolution.algorithm(wanted: .winograd4, input: image) == .direct)
-            #expect(Convolution.algorithm(wanted: .im2col, input: image) == .im2col)
-            #expect(Convolution.algorithm(wanted: nil, input: image) == .direct)
-            #expect([.winograd2, .winograd4].contains(Convolution.algorithm(wanted: nil, input: map)))
-            #expect(Convolution.algorithm(wanted: nil, input: small) != .winograd4)
+            #expect(ConvolutionSpec.algorithm(wanted: .winograd2, input: image) == .direct)
+            #expect(ConvolutionSpec.algorithm(wanted: .winograd4, input: image) == .direct)
+            #expect(ConvolutionSpec.algorithm(wanted: .im2col, input: image) == .im2col)
+            #expect(ConvolutionSpec.algorithm(wanted: nil, input: image) == .direct)
+            #expect([.winograd2, .winograd4].contains(ConvolutionSpec.algorithm(wanted: nil, input: map)))
+            #expect(ConvolutionSpec.algorithm(wanted: nil, input: small) != .winograd4)
         }
 
         /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as
@@ -299,11 +342,9 @@ extension OnDevices {
         {
             let device = try open(description)
             let shape = FeatureShape(height: 5, width: 6, channels: 16)
-            let weight = Parameter(name: "weight", layout: .convolution(filters: 16, input: shape), index: 0)
-            let bias = Parameter(name: "bias", layout: .bias(count: 16), index: 1)
-            let layer = try Convolution(
-                input: shape, filters: 16, weight: weight, bias: bias,
-                algorithms: ConvolutionAlgorithms(algorithm), keepsTransformedWeights: true, device: device)
+            let layer = try convolution(
+                shape, filters: 16, ConvolutionAlgorithms(algorithm), training: false, on: device)
+            let (weight, bias) = (layer.parameters[0], layer.parameters[1])
             let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: 1))
             let weights = try Buffer(device, floatCount: weight.storedCount)
             try layer.prepare(

@@ -1,8 +1,9 @@
-@testable import DeviceInput
+import Benchmarks
 import Compute
 import Oracle
 import Testing
 
+@testable import DeviceInput
 @testable import NeuralNet
 
 extension OnDevices {
@@ -18,7 +19,7 @@ extension OnDevices {
                 Architecture(parsing: specification), imageSize: size, classes: Self.classes,
                 options: .init(maximumBatch: batch, training: false), device: device)
             try network.initialize(seed: 3)
-            // Biases that are not zero, so that forgetting one shows, and scores of the last layer that differ.
+            // Biases that are not zero, so that a forgotten one shows, and a last layer of distinct scores.
             let last = network.parameters.count - 2
             for parameter in network.parameters where !parameter.decays || parameter.index == last {
                 var numbers = TestNumbers(parameter.index)
@@ -72,8 +73,7 @@ extension OnDevices {
             let network = try network(
                 specification.isEmpty ? "linear" : specification, size: size, on: device)
             let dense = try DenseNetwork(network)
-            let oracle = try OracleNetwork(
-                spec: specification, height: size, width: size, classes: Self.classes)
+            let oracle = try OracleNetwork(network.plan)
             let parameters = try network.parameters.map { try network.export($0).doubles }
             let runs = [
                 DenseNetwork.Run(height: size, width: size, count: 1),
@@ -118,7 +118,7 @@ extension OnDevices {
                     maximumBatch: 2, training: false, convolution: ConvolutionAlgorithms(algorithm)),
                 device: device)
             try network.initialize(seed: 3)
-            let oracle = try OracleNetwork(spec: "16,20,M,24,F20", height: 8, width: 8, classes: Self.classes)
+            let oracle = try OracleNetwork(network.plan)
             let runs = [DenseNetwork.Run(height: 11, width: 23, count: 1)]
             let images = images(runs)
             let dense = try DenseNetwork(network)
@@ -131,7 +131,7 @@ extension OnDevices {
                     < (algorithm == .winograd4 ? Tolerance.winograd4 : Tolerance.sum))
         }
 
-        /// At the training size the very bits of the plain network, which still works as before afterwards.
+        /// At the training size dense evaluation gives the bits of the plain network, which works afterwards.
         @Test(arguments: testDevices) func equalsThePlainNetwork(description: DeviceDescription) throws {
             let device = try open(description)
             let network = try network("16,M,20,20,M,F70,F18", size: 10, on: device)
@@ -227,6 +227,7 @@ extension OnDevices {
             #expect(dense.smallestSide == 12 && dense.stride == 4)
             #expect(try dense.mapSize(height: 12, width: 16) == (1, 2))
             let error = #expect(throws: NetworkError.self) { try dense.mapSize(height: 11, width: 40) }
+            #expect(error?.kind == .viewTooSmall(smallestSide: 12))
             let message = error?.description ?? ""
             for part in ["a view of 11×40 pixels", "2×10", "3×3", "12 pixels or more"] {
                 #expect(message.contains(part), "\(message)")

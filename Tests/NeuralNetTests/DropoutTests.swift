@@ -10,6 +10,12 @@ extension OnDevices {
         private let rate = 0.3
         private let layerIndex = 11
 
+        private func dropout(rate: Double, layerIndex: Int, device: Device) throws -> any Layer {
+            let plan = LayerPlan(
+                DropoutSpec(rate: rate), input: shape, index: layerIndex, device: device.description)
+            return try plan.spec.makeLayer(plan, device: device)
+        }
+
         /// Which elements of a mini-batch a layer keeps, from the generator in Swift.
         private func mask(_ batch: Int, seed: UInt64, step: UInt64, rate: Double) -> [Bool] {
             let key = Philox.key(seed: seed, purpose: .dropout)
@@ -23,7 +29,7 @@ extension OnDevices {
 
         @Test(arguments: testDevices) func maskIsThatOfTheGenerator(description: DeviceDescription) throws {
             let device = try open(description)
-            let layer = try Dropout(shape: shape, rate: rate, layerIndex: layerIndex, device: device)
+            let layer = try dropout(rate: rate, layerIndex: layerIndex, device: device)
             let batch = 7
             let values = (0..<batch * shape.storedCount).map { Float($0 + 1) }
             let seed: UInt64 = 0x1_0000_0005
@@ -62,7 +68,7 @@ extension OnDevices {
         ) throws {
             let device = try open(description)
             func zeros(layerIndex: Int, seed: UInt64, step: UInt64) throws -> [Bool] {
-                let layer = try Dropout(shape: shape, rate: rate, layerIndex: layerIndex, device: device)
+                let layer = try dropout(rate: rate, layerIndex: layerIndex, device: device)
                 let buffer = try Guarded(device, count: 5 * shape.storedCount, filledWith: 1)
                 try layer.forward(
                     input: buffer.buffer, output: buffer.buffer,
@@ -82,7 +88,7 @@ extension OnDevices {
             let device = try open(description)
             let values = (0..<2 * shape.storedCount).map { Float($0) }
             for (rate, training) in [(0.5, false), (0.0, true)] {
-                let layer = try Dropout(shape: shape, rate: rate, layerIndex: 1, device: device)
+                let layer = try dropout(rate: rate, layerIndex: 1, device: device)
                 let buffer = try Guarded(device, values)
                 try layer.forward(
                     input: buffer.buffer, output: buffer.buffer, pass: Pass(batch: 2, training: training))

@@ -30,11 +30,10 @@ extension OnDevices {
         {
             let label: Comment =
                 "\(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu)"
-            let weight = Parameter(
-                name: "weight", layout: .fullyConnected(units: units, input: input), index: 0)
-            let bias = Parameter(name: "bias", layout: .bias(count: units), index: 1)
-            let layer = try FullyConnected(
-                input: input, units: units, relu: relu, weight: weight, bias: bias, device: device)
+            let plan = LayerPlan(
+                FullyConnectedSpec(units: units, isLast: !relu), input: input, device: device.description)
+            let layer = try plan.spec.makeLayer(plan, device: device)
+            let (weight, bias) = (plan.parameters[0], plan.parameters[1])
             var numbers = TestNumbers(units + batch)
             let features = numbers.floats(batch * input.count), weights = numbers.floats(weight.count),
                 biases = numbers.floats(units)

@@ -93,8 +93,7 @@ extension OnDevices {
                 }
             }
             #expect(masks.count == 2)
-            let oracle = try OracleNetwork(
-                spec: architecture.specification, height: size, width: size, classes: classes)
+            let oracle = try OracleNetwork(network.plan)
             let parameters = try network.parameters.map { try network.export($0).doubles }
             let exact = oracle.evaluate(
                 .init(
@@ -120,10 +119,10 @@ extension OnDevices {
             let scores = try Buffer(
                 device, FeatureShape(height: 1, width: 1, channels: 5).stored(numbers.floats(15)))
             func gradients(freezes: Bool) throws -> [String: [Float]] {
+                let options = Network.Options(
+                    maximumBatch: 3, training: true, dropout: 0, freezesFeatures: freezes)
                 let network = try Network(
-                    architecture, imageSize: 6, classes: 5,
-                    options: .init(maximumBatch: 3, training: true, dropout: 0, freezesFeatures: freezes),
-                    device: device)
+                    architecture, imageSize: 6, classes: 5, options: options, device: device)
                 try network.initialize(seed: 2)
                 try network.input.write(images)
                 let arena = try ParameterArena(network.trainedParameters, device: device)

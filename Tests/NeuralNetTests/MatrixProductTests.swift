@@ -49,11 +49,13 @@ extension OnDevices {
                                 cInPanels
                                     ? panels(start, rows: m, columns: n) : rows(start, columns: n, gap: 16))
                             try product.multiply(
-                                aBuffer, aColumns: rowLength, transposed: transposed, bBuffer,
-                                bInPanels ? .panels(rows: k) : .rowMajor(columns: n + 16),
-                                bias: options.contains(.bias) ? biasBuffer : nil, into: c.buffer,
-                                cInPanels ? .panels(rows: m) : .rowMajor(columns: n + 16), m: m,
-                                n: n, k: k, options: options)
+                                .init(aBuffer, columns: rowLength, isTransposed: transposed),
+                                bInPanels
+                                    ? .panels(bBuffer, rows: k) : .rowMajor(bBuffer, columns: n + 16),
+                                into: cInPanels
+                                    ? .panels(c.buffer, rows: m) : .rowMajor(c.buffer, columns: n + 16),
+                                bias: options.contains(.bias) ? biasBuffer : nil,
+                                size: .init(m: m, n: n, k: k), options: options)
                             let values = try c.values()
                             let result =
                                 cInPanels

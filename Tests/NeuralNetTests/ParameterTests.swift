@@ -12,7 +12,7 @@ import Testing
         .fullyConnected(units: 33, input: FeatureShape(height: 3, width: 2, channels: 20)), .bias(count: 21),
     ]
 
-    /// Each of torchvision's numbers has one place, and all other places hold zeros.
+    /// Each of torchvision's numbers is stored once, and all other elements are zero.
     @Test(arguments: layouts) func roundTrip(layout: Parameter.Layout) {
         let parameter = Parameter(name: "p", layout: layout, index: 0)
         let values = (0..<parameter.count).map { Float($0 + 1) }
@@ -22,7 +22,7 @@ import Testing
         #expect(stored.filter { $0 != 0 }.sorted() == values)
     }
 
-    @Test func placesAreThoseOfTheLayout() {
+    @Test func indicesFollowTheLayout() {
         let convolution = Parameter(
             name: "c",
             layout: .convolution(filters: 20, input: FeatureShape(height: 1, width: 1, channels: 17)),
@@ -59,17 +59,19 @@ import Testing
 }
 
 @Suite struct ParameterArenaTests {
-    @Test(arguments: testDevices) func slabsStayBelowTheLargestBuffer(description: DeviceDescription) {
+    @Test(arguments: testDevices) func buffersStayBelowTheLargest(description: DeviceDescription) {
         let alignment = max(128, description.baseAlignment)
         let half = description.largestBuffer / 4 / 2 + 1000
-        let places = ParameterArena.places([5, half, 16, half, half, 1], device: description)
-        #expect(places.starts.map(\.slab) == [0, 0, 0, 1, 2, 2])
-        #expect(places.starts.allSatisfy { $0.byteOffset % alignment == 0 })
-        #expect(places.starts.map(\.byteOffset)[..<2] == [0, alignment] && places.starts[3].byteOffset == 0)
-        #expect(places.slabSizes.allSatisfy { $0 <= description.largestBuffer })
-        for (start, count) in zip(places.starts, [5, half, 16, half, half, 1]) {
-            #expect(start.byteOffset + 4 * count <= places.slabSizes[start.slab])
+        let arrangement = ParameterArena.arrange([5, half, 16, half, half, 1], device: description)
+        #expect(arrangement.starts.map(\.buffer) == [0, 0, 0, 1, 2, 2])
+        #expect(arrangement.starts.allSatisfy { $0.byteOffset % alignment == 0 })
+        #expect(
+            arrangement.starts.map(\.byteOffset)[..<2] == [0, alignment]
+                && arrangement.starts[3].byteOffset == 0)
+        #expect(arrangement.bufferSizes.allSatisfy { $0 <= description.largestBuffer })
+        for (start, count) in zip(arrangement.starts, [5, half, 16, half, half, 1]) {
+            #expect(start.byteOffset + 4 * count <= arrangement.bufferSizes[start.buffer])
         }
-        #expect(ParameterArena.places([], device: description).slabSizes.isEmpty)
+        #expect(ParameterArena.arrange([], device: description).bufferSizes.isEmpty)
     }
 }

@@ -18,7 +18,8 @@ extension OnDevices {
             description: DeviceDescription, input: FeatureShape
         ) throws {
             let device = try open(description)
-            let layer = try MaxPooling(input: input, device: device)
+            let layer = try MaxPooling(
+                LayerPlan(MaxPoolingSpec(), input: input, device: device.description), device: device)
             for batch in [1, 3] {
                 let shape = input.oracle(batch: batch)
                 var numbers = TestNumbers(batch)

@@ -148,15 +148,15 @@ import Testing
         #expect(try memory.table(batch: 1).contains("of 1.0 MB: too much"))
     }
 
-    @Test func slabsStayBelowTheLargestBuffer() throws {
+    @Test func buffersStayBelowTheLargest() throws {
         var narrow = description
         narrow.limitLargestBuffer(1 << 20)
         let plan = try TrainingMemory(
             Architecture(parsing: "F500,F300,F300"), imageSize: 8,
             classes: 3, input: .benchmark, device: narrow
         ).plan(batch: 1)
-        let slabs = try #require(plan.buffers[.momentum])
-        #expect(slabs.count > 1 && slabs.allSatisfy { $0 <= 1 << 20 } && plan.fits)
+        let buffers = try #require(plan.buffers[.momentum])
+        #expect(buffers.count > 1 && buffers.allSatisfy { $0 <= 1 << 20 } && plan.fits)
     }
 
     @Test(arguments: [("512M", 512 << 20), ("1.5G", 3 << 29), ("2k", 2048), ("1000", 1000)]) func memorySizes(

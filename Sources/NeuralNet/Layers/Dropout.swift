@@ -1,25 +1,38 @@
 import Compute
 import Randomness
 
-/// Inverted dropout in place: in training an element is zeroed with probability `rate` and otherwise scaled
+/// Describes inverted dropout: in training an element is zeroed with probability `rate` and otherwise scaled
 /// by 1 / (1 − rate).
-///
-/// Zeroing the activation itself leaves the ReLU before it right: where the kept output is not positive, no
-/// gradient passes.
-public final class Dropout: Layer {
-    public let name = "dropout"
-    public let inputShape: FeatureShape
-    public var outputShape: FeatureShape { inputShape }
+public struct DropoutSpec: LayerSpec {
+    public let kind = "dropout"
+    public let isClassifier = true
     public let isInPlace = true
+    let rate: Double
+
+    /// - Parameter rate: the network's option replaces it
+    public init(rate: Double = 0.5) { self.rate = rate }
+
+    public func configured(by options: Network.Options, input: FeatureShape) -> any LayerSpec {
+        DropoutSpec(rate: options.dropout)
+    }
+
+    public func makeLayer(_ plan: LayerPlan, device: Device) throws -> any Layer {
+        try Dropout(plan, rate: rate, device: device)
+    }
+}
+
+/// Inverted dropout in place (`dropout.cl`).
+///
+/// The ReLU before it still works, although its output is overwritten: where the kept output is not positive,
+/// no gradient passes.
+public final class Dropout: Layer {
+    public let plan: LayerPlan
     private let rate: Double
-    private let layerIndex: Int
     private let kernel: Kernel
 
-    /// - Parameter layerIndex: the layer's place in the network, which keys its masks.
-    init(shape: FeatureShape, rate: Double, layerIndex: Int, device: Device) throws {
-        inputShape = shape
+    init(_ plan: LayerPlan, rate: Double, device: Device) throws {
+        self.plan = plan
         self.rate = rate
-        self.layerIndex = layerIndex
         kernel = try device.kernel("dropout", "dropout_apply")
     }
 
@@ -38,9 +51,9 @@ public final class Dropout: Layer {
         let key = Philox.key(seed: pass.seed, purpose: .dropout)
         try kernel.launch(
             [count / 4], local: [64], values, count, UInt32(pass.firstImage * inputShape.storedCount / 4),
-            UInt32(layerIndex), pass.step, key.x, key.y, Dropout.threshold(rate), Float(1 / (1 - rate)))
+            UInt32(plan.index), pass.step, [key.x, key.y], Dropout.threshold(rate), Float(1 / (1 - rate)))
     }
 
-    /// rate · 2^32: a random word below it drops its element.
+    /// Returns rate · 2^32: a random word below it drops its element.
     static func threshold(_ rate: Double) -> UInt32 { UInt32(min(rate * 0x1p32, 0x1p32 - 1)) }
 }

@@ -1,86 +1,110 @@
+import Basics
 import Compute
 
-/// A fully connected layer with bias, and ReLU where it is not the last. Its input is the feature map before
-/// it, flattened as it lies.
+/// Describes a fully connected layer with bias, and with ReLU unless it is the network's last layer. Its
+/// input is a whole feature map, flattened in NHWC order.
+public struct FullyConnectedSpec: LayerSpec {
+    static let token = LayerToken(syntax: "Fn (fully connected with n units, ReLU and dropout)") { token in
+        guard token.first == "F", let units = LayerToken.count(token.dropFirst()) else { return nil }
+        return [FullyConnectedSpec(units: units), DropoutSpec()]
+    }
+
+    public let kind = "fully_connected"
+    public let isClassifier = true
+    let units: Int
+    let isLast: Bool
+
+    /// - Parameter isLast: whether the units are the class scores
+    public init(units: Int, isLast: Bool = false) {
+        self.units = units
+        self.isLast = isLast
+    }
+
+    public var moduleCount: Int { 2 }
+
+    public func output(for input: FeatureShape) -> FeatureShape {
+        FeatureShape(height: 1, width: 1, channels: units)
+    }
+
+    public func parameters(input: FeatureShape, module: String, firstIndex: Int) -> [Parameter] {
+        // A last layer with He's deviation starts with a loss far above ln(classes), whose gradient kills
+        // ReLUs.
+        Parameter.weightAndBias(
+            .fullyConnected(units: units, input: input), module: module, firstIndex: firstIndex,
+            initialDeviation: isLast ? 0.01 : nil)
+    }
+
+    public func name(_ plan: LayerPlan) -> String { "fc \(plan.input.count)→\(units)" }
+    public func algorithm(_ pass: LayerPass) -> String { "gemm" }
+    public func operationsPerImage(_ plan: LayerPlan) -> Double {
+        2 * Double(plan.input.count) * Double(units)
+    }
+
+    public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {
+        let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
+        let mask = ReLUBackward.workspaceByteCount(plan.output, maximumBatch: maximumBatch)
+        return (max(parts.sumsOffset + parts.sums, mask), 0)
+    }
+
+    public func makeLayer(_ plan: LayerPlan, device: Device) throws -> any Layer {
+        try FullyConnected(plan, relu: !isLast, device: device)
+    }
+}
+
+/// A fully connected layer as matrix products (`gemm.cl`, `fully_connected.cl`).
 public final class FullyConnected: Layer {
-    public let inputShape: FeatureShape
-    public let outputShape: FeatureShape
-    public let parameters: [Parameter]
+    private struct Memory {
+        let weights, bias: Buffer
+        /// The output's gradient in panels of 16 images, and partial sums of the input's gradient.
+        let gradientPanels, sums: Buffer
+    }
+
+    public let plan: LayerPlan
     private let device: Device
     private let relu: Bool
-    private let inputs: Int
-    private let outputs: Int
     private let product: MatrixProduct
     private let reluBackward: ReLUBackward
     private let backwardData: Kernel
-    private let inputsPerItem: Int
-    private var gradientPanels: Buffer?
-    private var sums: Buffer?
-    private var weights: [Buffer] = []
+    private var memory: Memory?
 
-    public var name: String { FullyConnected.name(input: inputShape, output: outputShape) }
+    private var inputs: Int { inputShape.storedCount }
+    private var outputs: Int { outputShape.storedCount }
 
-    static func name(input: FeatureShape, output: FeatureShape) -> String {
-        "fc \(input.count)→\(output.channels)"
-    }
-
-    /// A layer on its own, with parameters of its own: for timing it.
-    public convenience init(inputs: Int, outputs: Int, device: Device) throws {
-        let input = FeatureShape(height: 1, width: 1, channels: inputs)
-        try self.init(
-            input: input, units: outputs, relu: true,
-            weight: Parameter(
-                name: "weight", layout: .fullyConnected(units: outputs, input: input), index: 0),
-            bias: Parameter(name: "bias", layout: .bias(count: outputs), index: 1), device: device)
-    }
-
-    init(input: FeatureShape, units: Int, relu: Bool, weight: Parameter, bias: Parameter, device: Device)
-        throws
-    {
-        inputShape = input
-        outputShape = FeatureShape(height: 1, width: 1, channels: units)
-        parameters = [weight, bias]
+    init(_ plan: LayerPlan, relu: Bool, device: Device) throws {
+        self.plan = plan
         self.device = device
         self.relu = relu
-        inputs = input.storedCount
-        outputs = outputShape.storedCount
         product = try MatrixProduct(device: device)
-        reluBackward = try ReLUBackward(shape: outputShape, device: device)
-        let tuning = Tuning(for: device.description).fullyConnected
-        inputsPerItem = tuning.inputsPerItem
-        backwardData = try device.kernel(
-            "fully_connected", "fully_connected_backward_data", constants: tuning.constants)
+        reluBackward = try ReLUBackward(shape: plan.output, device: device)
+        backwardData = try device.kernel("fully_connected", "fully_connected_backward_data")
     }
 
-    public func workspaceByteCount(maximumBatch: Int) -> Int {
-        FullyConnected.workspaceByteCount(input: inputShape, output: outputShape, maximumBatch: maximumBatch)
+    /// Bytes of the workspace's two parts, and the second one's offset, at which a sub-buffer may start.
+    fileprivate static func workspaceParts(_ plan: LayerPlan, maximumBatch: Int) -> (
+        panels: Int, sumsOffset: Int, sums: Int
+    ) {
+        let floats = 4 * maximumBatch.roundedUp(to: 16)
+        let panels = floats * plan.output.storedCount
+        return (panels, panels.roundedUp(to: 4096), floats * plan.input.storedCount)
     }
 
-    static func workspaceByteCount(input: FeatureShape, output: FeatureShape, maximumBatch: Int) -> Int {
-        let panels = (maximumBatch + 15) / 16 * 16
-        let backwardData = wholePages(4 * panels * output.storedCount) + 4 * panels * input.storedCount
-        return max(backwardData, ReLUBackward.workspaceByteCount(output, maximumBatch: maximumBatch))
-    }
-
-    /// Where a part of the scratch memory ends, so that the next one starts where a sub-buffer may.
-    private static func wholePages(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
-
-    public func prepare(weights: [Buffer], workspace: Buffer?, maximumBatch: Int) throws {
-        self.weights = weights
+    public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {
         try reluBackward.prepare(workspace: workspace, maximumBatch: maximumBatch)
-        // Dead before the bias' partial sums are needed again, so they may share memory.
-        let panels = (maximumBatch + 15) / 16 * 16
-        gradientPanels = try workspace?.slice(byteOffset: 0, byteCount: 4 * panels * outputs)
-        sums = try workspace?.slice(
-            byteOffset: FullyConnected.wholePages(4 * panels * outputs), byteCount: 4 * panels * inputs)
+        // They may share memory with the bias' partial sums, which are needed only before them.
+        let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
+        memory = Memory(
+            weights: weights[0], bias: weights[1],
+            gradientPanels: try workspace.slice(byteOffset: 0, byteCount: parts.panels),
+            sums: try workspace.slice(byteOffset: parts.sumsOffset, byteCount: parts.sums))
     }
 
     /// Y[batch × outputs] ← X[batch × inputs] · W + b
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
+        let memory = prepared(memory)
         try product.multiply(
-            input, aColumns: inputs, weights[0], .panels(rows: inputs), bias: weights[1], into: output,
-            .rowMajor(columns: outputs), m: pass.batch, n: outputs, k: inputs,
-            options: relu ? [.bias, .relu] : .bias)
+            .init(input, columns: inputs), .panels(memory.weights, rows: inputs),
+            into: .rowMajor(output, columns: outputs), bias: memory.bias,
+            size: .init(m: pass.batch, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias)
     }
 
     /// dW ← Xᵀ · dY, dX ← dY · Wᵀ
@@ -88,20 +112,23 @@ public final class FullyConnected: Layer {
         input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
         parameterGradients: [Buffer], pass: Pass
     ) throws {
+        let memory = prepared(memory)
         try reluBackward.apply(
             output: relu ? output : nil, outputGradient: outputGradient,
             biasGradient: parameterGradients[1], batch: pass.batch)
         try product.multiply(
-            input, aColumns: inputs, transposed: true, outputGradient, .rowMajor(columns: outputs),
-            into: parameterGradients[0], .panels(rows: inputs), m: inputs, n: outputs, k: pass.batch)
+            .init(input, columns: inputs, isTransposed: true), .rowMajor(outputGradient, columns: outputs),
+            into: .panels(parameterGradients[0], rows: inputs),
+            size: .init(m: inputs, n: outputs, k: pass.batch))
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
-            guard let gradientPanels, let sums else { return }
             try product.pack(
-                outputGradient, transposed: true, into: gradientPanels, k: outputs, n: pass.batch)
+                outputGradient, transposed: true, into: memory.gradientPanels, k: outputs, n: pass.batch)
+            let (range, inputsPerItem) = KernelFamilies.fullyConnected.backwardData(
+                inputs: inputs, tuning: plan.tuning)
             try backwardData.launch(
-                [(inputs + inputsPerItem - 1) / inputsPerItem], local: [1], gradientPanels, weights[0], sums,
-                inputGradient, pass.batch, inputs, outputs, inputsPerItem)
+                range, memory.gradientPanels, memory.weights, memory.sums, inputGradient,
+                [pass.batch, inputs, outputs, inputsPerItem])
         }
     }
 }

@@ -1,36 +1,51 @@
+import Basics
 import Compute
 
-/// 2×2 max-pooling, stride 2. An odd last row or column is left out.
-public final class MaxPooling: ReshapableLayer {
-    public let name = "pool"
-    public private(set) var inputShape: FeatureShape
-    public private(set) var outputShape: FeatureShape
+/// Describes 2×2 max-pooling with stride 2. An odd last row or column is left out.
+public struct MaxPoolingSpec: LayerSpec {
+    static let token = LayerToken(syntax: "M (2×2 max-pooling)") { $0 == "M" ? [MaxPoolingSpec()] : nil }
+
+    public let kind = "max_pooling"
+    public let isClassifier = false
+    public let halvesMap = true
+
+    public init() {}
+
+    public func name(_ plan: LayerPlan) -> String { "pool" }
+    public func output(for input: FeatureShape) -> FeatureShape { input.pooled }
+
+    public func tensors(_ pass: LayerPass) -> (input: Double, output: Double) {
+        pass == .backwardData ? (2, 2) : (1, 1)
+    }
+
+    public func makeLayer(_ plan: LayerPlan, device: Device) throws -> any Layer {
+        try MaxPooling(plan, device: device)
+    }
+}
+
+/// 2×2 max-pooling (`pooling.cl`). Equal maxima pass the gradient to the first of them.
+public final class MaxPooling: Layer {
+    public private(set) var plan: LayerPlan
     private let width: Int
     private let forwardKernel: Kernel
     private let backwardKernel: Kernel
 
-    init(input: FeatureShape, device: Device) throws {
-        inputShape = input
-        outputShape = input.pooled
-        width = input.storedChannels == 4 ? 4 : 8
-        forwardKernel = try device.kernel("pooling", "max_pool_forward", constants: ["WIDTH": width])
-        backwardKernel = try device.kernel("pooling", "max_pool_backward", constants: ["WIDTH": width])
+    init(_ plan: LayerPlan, device: Device) throws {
+        self.plan = plan
+        width = plan.input.storedChannels == 4 ? 4 : 8
+        forwardKernel = try device.kernel("pooling", "max_pool_forward", variant: ["VECTOR": width])
+        backwardKernel = try device.kernel("pooling", "max_pool_backward", variant: ["VECTOR": width])
     }
 
-    public func reshape(height: Int, width: Int) {
-        inputShape = inputShape.with(height: height, width: width)
-        outputShape = inputShape.pooled
-    }
+    public func reshape(input: FeatureShape) { plan.reshape(input: input) }
 
-    private func launch(_ kernel: Kernel, columns: Int, rows: Int, _ call: ([Int], [Int]) throws -> Void)
-        throws
-    {
+    private func launch(columns: Int, rows: Int, _ call: ([Int], [Int]) throws -> Void) throws {
         let vectors = inputShape.storedChannels / width
         try call([vectors, columns, rows], [min(vectors, 4), min(columns, 16), 1])
     }
 
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
-        try launch(forwardKernel, columns: outputShape.width, rows: pass.batch * outputShape.height) {
+        try launch(columns: outputShape.width, rows: pass.batch * outputShape.height) {
             try forwardKernel.launch(
                 $0, local: $1, input, output, pass.batch, inputShape.height, inputShape.width,
                 inputShape.storedChannels)
@@ -43,8 +58,8 @@ public final class MaxPooling: ReshapableLayer {
     ) throws {
         guard let inputGradient else { return }
         try launch(
-            backwardKernel, columns: (inputShape.width + 1) / 2,
-            rows: pass.batch * ((inputShape.height + 1) / 2)
+            columns: inputShape.width.ceilDivided(by: 2),
+            rows: pass.batch * inputShape.height.ceilDivided(by: 2)
         ) {
             try backwardKernel.launch(
                 $0, local: $1, input, output, outputGradient, inputGradient, pass.batch, inputShape.height,

@@ -1,75 +1,33 @@
 import Compute
 
-/// Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016): the host walks over chunks of tiles, small
-/// enough that what is transformed stays in the last-level cache. `winograd.cl` says how the numbers lie.
+/// Computes Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016). The host walks over chunks of tiles,
+/// small enough that what is transformed stays in the last-level cache. `winograd.cl` has the layouts.
 final class WinogradConvolution: ConvolutionMethod {
-    /// What is known before any memory is taken.
-    struct Sizes {
-        let input: FeatureShape
-        let output: FeatureShape
-        let outputTile: Int
-        let tuning: Tuning.Winograd
+    typealias Sizes = WinogradFamily.Geometry
 
-        var positions: Int { (outputTile + 2) * (outputTile + 2) }
-        var channels: Int { input.storedChannels }
-        var filters: Int { output.storedChannels }
-        var transformedWeightCount: Int { positions * channels * filters }
+    /// Binds what is transformed, and the mask under which it counts.
+    private struct Source: KernelArgumentGroup {
+        let values: Buffer
+        let mask: Buffer?
+        var arguments: [any KernelArgument] { [values, mask ?? values, mask == nil ? 0 : 1] }
+    }
 
-        func tileCount(batch: Int) -> Int {
-            batch * ((input.height + outputTile - 1) / outputTile)
-                * ((input.width + outputTile - 1) / outputTile)
-        }
-
-        /// Tiles of one chunk: at most so many that all that is transformed stays in the last-level cache,
-        /// spread evenly over the chunks.
-        func chunk(tiles: Int) -> Int {
-            let group = tuning.tileGroup
-            let most = tuning.chunkTiles(outputTile: outputTile)
-            let chunks = (tiles + most - 1) / most
-            return ((tiles + chunks - 1) / chunks + group - 1) / group * group
-        }
-
-        /// Forward and backward-data in one launch, where what a block of tiles needs fits a core's own
-        /// cache.
-        var runsAtOnce: Bool { channels * filters <= tuning.largestProductAtOnce }
-
-        /// Blocks in flight of the one launch: a constant, so that the workspace does not depend on the
-        /// number of cores.
-        func slots(tiles: Int) -> Int { min(32, (tiles + tuning.blockRows - 1) / tuning.blockRows) }
-
-        func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
-
-        /// Floats of the scratch memory's three parts, the same for every pass: transformed weights, and two
-        /// transformed tensors.
-        func parts(maximumBatch: Int) -> [Int] {
-            let tiles = tileCount(batch: maximumBatch)
-            // A smaller batch may have larger chunks than a larger one, never larger than this.
-            let rows = chunk(tiles: min(tiles, tuning.chunkTiles(outputTile: outputTile)))
-            let wide = max(channels, filters)
-            let block = planes(wide, rows: tuning.blockRows) + planes(16, rows: tuning.blockRows)
-            return [
-                transformedWeightCount,
-                max(planes(wide, rows: rows), runsAtOnce ? slots(tiles: tiles) * block : 0),
-                planes(wide, rows: rows) + filters * rows + 16,
-            ]
-        }
-
-        func bytes(_ floats: Int) -> Int { (floats * 4 + 4095) / 4096 * 4096 }
-
-        func workspaceByteCount(maximumBatch: Int) -> Int {
-            parts(maximumBatch: maximumBatch).reduce(0) { $0 + bytes($1) }
-        }
+    /// Binds an output and the bias that it gets before a ReLU; nil for neither.
+    private struct Target: KernelArgumentGroup {
+        let values: Buffer
+        let bias: Buffer?
+        var arguments: [any KernelArgument] { [values, bias ?? values, bias == nil ? 0 : 1] }
     }
 
     let takesMask = true
     private var sizes: Sizes
-    private var input: FeatureShape { sizes.input }
-    private var output: FeatureShape { sizes.output }
-    private var tuning: Tuning.Winograd { sizes.tuning }
-    private let keepsTransformedWeights: Bool
-    private var keptWeights: Buffer?
+    private let tuning: Tuning
+    private let keptWeights: Buffer?
     private var keptWeightsAreCurrent = false
-    private var scratch: [Buffer] = []
+    /// The scratch memory's parts: transformed weights, and two transformed tensors.
+    private var weightsMemory = PreparedMemory(for: "Winograd convolution")
+    private var sourceMemory = PreparedMemory(for: "Winograd convolution")
+    private var targetMemory = PreparedMemory(for: "Winograd convolution")
 
     private let transformWeights: Kernel
     private let transformWeightsTransposed: Kernel
@@ -88,13 +46,10 @@ final class WinogradConvolution: ConvolutionMethod {
         input: FeatureShape, output: FeatureShape, outputTile: Int,
         keepsTransformedWeights: Bool, device: Device
     ) throws {
-        sizes = Sizes(
-            input: input, output: output, outputTile: outputTile,
-            tuning: Tuning(for: device.description).winograd)
-        self.keepsTransformedWeights = keepsTransformedWeights
-        let constants = sizes.tuning.constants(outputTile: outputTile)
+        tuning = device.tuning
+        sizes = Sizes(input: input, output: output, outputTile: outputTile, tuning: tuning)
         func kernel(_ name: String) throws -> Kernel {
-            try device.kernel("winograd", "winograd_" + name, constants: constants)
+            try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": outputTile])
         }
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
@@ -106,28 +61,28 @@ final class WinogradConvolution: ConvolutionMethod {
         multiplyWeights = try kernel("multiply_weights")
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
-        if keepsTransformedWeights {
-            keptWeights = try Buffer(device, floatCount: sizes.transformedWeightCount)
-        }
+        keptWeights =
+            keepsTransformedWeights ? try Buffer(device, floatCount: sizes.transformedWeightCount) : nil
     }
 
-    private var positions: Int { sizes.positions }
     private var channels: Int { sizes.channels }
     private var filters: Int { sizes.filters }
 
     func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
-        guard let workspace else { return }
         var offset = 0
-        scratch = try sizes.parts(maximumBatch: maximumBatch).map { floats in
-            defer { offset += sizes.bytes(floats) }
-            return try workspace.slice(byteOffset: offset, byteCount: floats * 4)
+        let parts = try sizes.parts(maximumBatch: maximumBatch).map { floats in
+            defer { offset += sizes.byteCount(ofPart: floats) }
+            return try workspace?.slice(byteOffset: offset, byteCount: floats * 4)
         }
+        weightsMemory.give(parts[0])
+        sourceMemory.give(parts[1])
+        targetMemory.give(parts[2])
     }
 
     func reshape(input: FeatureShape, output: FeatureShape) {
-        sizes = Sizes(input: input, output: output, outputTile: sizes.outputTile, tuning: sizes.tuning)
+        sizes = Sizes(input: input, output: output, outputTile: sizes.outputTile, tuning: tuning)
     }
 
     func weightsChanged() { keptWeightsAreCurrent = false }
@@ -135,56 +90,54 @@ final class WinogradConvolution: ConvolutionMethod {
     // MARK: - Passes
 
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
-        let transformed = keptWeights ?? scratch[0]
+        let transformed = keptWeights ?? weightsMemory.buffer
         if keptWeights == nil || !keptWeightsAreCurrent {
             try transformWeights.launch(
-                [channels, filters / 16], local: [16, 1], weights, transformed, channels, filters)
+                sizes.weights(lines: channels, others: filters), weights, transformed, channels, filters)
             keptWeightsAreCurrent = true
         }
         try convolve(
-            from: input, channels: channels, mask: nil, weights: transformed, bias: bias, to: output,
-            filters: filters, batch: batch)
+            Source(values: input, mask: nil), sizes.input, weights: transformed,
+            to: Target(values: output, bias: bias), filters: filters, batch: batch)
     }
 
     func backwardData(
         outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
     ) throws {
+        let transformed = weightsMemory.buffer
         try transformWeightsTransposed.launch(
-            [filters, channels / 16], local: [16, 1], weights, scratch[0], channels, filters)
+            sizes.weights(lines: filters, others: channels), weights, transformed, channels, filters)
+        let source = Source(values: outputGradient, mask: mask)
         try convolve(
-            from: outputGradient, channels: filters, mask: mask, weights: scratch[0], bias: nil,
-            to: inputGradient, filters: channels, batch: batch)
+            source, sizes.input.with(channels: filters), weights: transformed,
+            to: Target(values: inputGradient, bias: nil), filters: channels, batch: batch)
     }
 
-    /// Forward and backward-data are the same sum with other weights; bias and ReLU come with the bias.
+    /// Queues forward or backward-data: the same sum with other weights.
+    ///
+    /// - Parameters:
+    ///   - map: the source's size
+    ///   - filters: the target's channels
     private func convolve(
-        from source: Buffer, channels: Int, mask: Buffer?, weights: Buffer, bias: Buffer?, to target: Buffer,
-        filters: Int, batch: Int
+        _ source: Source, _ map: MapSize, weights: Buffer, to target: Target, filters: Int, batch: Int
     ) throws {
-        let tiles = sizes.tileCount(batch: batch)
-        let biased = bias == nil ? 0 : 1
+        let transformed = sourceMemory.buffer
         if sizes.runsAtOnce {
+            let tiles = sizes.tileCount(batch: batch)
             try convolveAtOnce.launch(
-                [sizes.slots(tiles: tiles)], local: [1], source, mask ?? source, weights, bias ?? weights,
-                target, scratch[1], input.height, input.width, channels, filters, tiles, mask == nil ? 0 : 1,
-                biased, biased)
+                sizes.atOnce(tiles: tiles), source, weights, transformed, target, map, filters, tiles)
             return
         }
-        let chunk = sizes.chunk(tiles: tiles)
-        let group = tuning.tileGroup
-        for first in stride(from: 0, to: tiles, by: chunk) {
-            let count = min(chunk, tiles - first)
-            let rows = (count + group - 1) / group * group
+        let products = targetMemory.buffer
+        for tiles in sizes.chunks(batch: batch) {
             try transformInput.launch(
-                [channels / 16, rows], local: [1, group], source, mask ?? source, scratch[1], input.height,
-                input.width, channels, first, count, mask == nil ? 0 : 1)
-            let rowsPerItem = tuning.multiplyRows * tuning.multiplyBlocks
+                sizes.transform(channels: map.channels, rows: tiles.rows), source, transformed, map, tiles)
             try multiply.launch(
-                [(rows + rowsPerItem - 1) / rowsPerItem, filters / 16, positions], local: [1, 1, 1],
-                scratch[1], weights, scratch[2], channels, filters, rows)
+                sizes.multiply(rows: tiles.rows, filters: filters), transformed, weights, products,
+                map.channels, filters, tiles.rows)
             try transformOutput.launch(
-                [filters / 16, rows], local: [1, group], scratch[2], bias ?? weights, target, input.height,
-                input.width, filters, first, count, biased, biased)
+                sizes.transform(channels: filters, rows: tiles.rows), products, target,
+                map.with(channels: filters), tiles)
         }
     }
 
@@ -192,26 +145,30 @@ final class WinogradConvolution: ConvolutionMethod {
         input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
         biasGradient: Buffer, batch: Int
     ) throws {
-        let tiles = sizes.tileCount(batch: batch)
-        let chunk = sizes.chunk(tiles: tiles)
-        let group = tuning.tileGroup
-        for first in stride(from: 0, to: tiles, by: chunk) {
-            let count = min(chunk, tiles - first)
-            let rows = (count + group - 1) / group * group
-            let accumulate = first == 0 ? 0 : 1
+        let (transformed, gradients) = (sourceMemory.buffer, targetMemory.buffer)
+        let sums = weightsMemory.buffer
+        for (index, tiles) in sizes.chunks(batch: batch).enumerated() {
+            let accumulate = index == 0 ? 0 : 1
             try transformInput.launch(
-                [channels / 16, rows], local: [1, group], source, source, scratch[1], input.height,
-                input.width, channels, first, count, 0)
+                sizes.transform(channels: channels, rows: tiles.rows), Source(values: source, mask: nil),
+                transformed, sizes.input, tiles)
             try transformGradient.launch(
-                [filters / 16, rows], local: [1, group], outputGradient, mask ?? outputGradient, scratch[2],
-                input.height, input.width, filters, first, count, mask == nil ? 0 : 1)
+                sizes.transform(channels: filters, rows: tiles.rows),
+                Source(values: outputGradient, mask: mask), gradients,
+                sizes.input.with(channels: filters), tiles)
             try multiplyWeights.launch(
-                [channels / tuning.weightsRows, filters / 16, positions], local: [1, 1, 1], scratch[1],
-                scratch[2], scratch[0], channels, filters, rows, accumulate)
-            try reduceBias.launch(
-                [filters / 16], local: [1], scratch[2], biasGradient, filters, rows, accumulate)
+                sizes.multiplyWeights, transformed, gradients, sums, channels, filters, tiles.rows, accumulate
+            )
+            try reduceBias.launch(sizes.bias, gradients, biasGradient, filters, tiles.rows, accumulate)
         }
         try transformWeightsGradient.launch(
-            [channels, filters / 16], local: [16, 1], scratch[0], weightGradient, channels, filters)
+            sizes.weights(lines: channels, others: filters), sums, weightGradient, channels, filters)
+    }
+}
+
+extension WinogradFamily.Geometry {
+    init(input: FeatureShape, output: FeatureShape, outputTile: Int, tuning: Tuning) {
+        self.init(
+            input: input.mapSize, filters: output.storedChannels, outputTile: outputTile, tuning: tuning)
     }
 }

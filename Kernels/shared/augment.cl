@@ -1,16 +1,15 @@
 // From photographs' bytes to the network's input in one pass: crop, warp, colour cast, vignette, normalise.
 //
-// bytes, cache0…cache3: RGB, interleaved, rows without gaps, five readable bytes behind the last; records, of the whole mini-batch: where each
-// photograph lies and what is done to it, as in Swift's `CropRecord`; `first` is the record of the first image made.
+// bytes, cache0…cache3: RGB, interleaved, rows without gaps, five readable bytes behind the last; records, of
+// the whole mini-batch: where each photograph lies and what is done to it, as in Swift's `CropRecord`;
+// `first` is the record of the first image made.
 // output [batch][size][size][4] float32 NHWC, the fourth lane 0.
-// A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected (docs/augmentation.md has the formulas).
-// A work-item makes the pixels of a row whose columns are its first index plus multiples of the range: GPUs launch a work-item a pixel,
-// CPUs one a row. Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
-// BLOCK (1 or 16): pixels of a warp whose places are computed together: 16 on CPUs, with a row a work-item.
-
-#ifndef BLOCK
-#define BLOCK 1
-#endif
+// A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected
+// (docs/augmentation.md has the formulas).
+// A work-item makes the pixels of a row whose columns are its first index plus multiples of the range: a
+// GPU's makes one pixel, a CPU's a row.
+// Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
+// Tuning macro: BLOCK (1 or 16), pixels of a warp whose places are computed together; 16 on CPUs.
 
 typedef struct {
     ulong offset;
@@ -44,7 +43,8 @@ typedef int ints;
 #define STEPS 0
 #endif
 
-// The window's edge is a mirror just outside its last pixel; what lies farther out than one reflection reaches takes the edge's pixel.
+// The window's edge is a mirror just outside its last pixel; what lies farther out than one reflection
+// reaches takes the edge's pixel.
 static ints reflect(ints i, const int low, const int high) {
     i = max(i, 2 * low - 1 - i);
     i = min(i, 2 * high - 1 - i);
@@ -66,19 +66,27 @@ static ints whole(const floats x) {
 #define FETCH(pointer) prefetch(pointer, 1)
 #endif
 
-static float4 pixel_at(const global uchar *pixels, const int offset) { return convert_float4(vload4(0, pixels + offset)); }
+static float4 pixel_at(const global uchar *pixels, const int offset) {
+    return convert_float4(vload4(0, pixels + offset));
+}
 
-kernel void crop_warp_normalize(const global uchar *restrict bytes, const global uchar *restrict cache0, const global uchar *restrict cache1,
-                                const global uchar *restrict cache2, const global uchar *restrict cache3,
-                                const global crop_record *restrict records, global float4 *restrict output, const int size,
-                                const int batch, const int first, const float meanRed, const float meanGreen, const float meanBlue,
-                                const float scaleRed, const float scaleGreen, const float scaleBlue) {
+kernel void crop_warp_normalize(
+    const global uchar *restrict bytes, const global uchar *restrict cache0,
+    const global uchar *restrict cache1, const global uchar *restrict cache2,
+    const global uchar *restrict cache3, const global crop_record *restrict records,
+    global float4 *restrict output, const int size, const int batch, const int first, const float meanRed,
+    const float meanGreen, const float meanBlue, const float scaleRed, const float scaleGreen,
+    const float scaleBlue) {
     const int row = get_global_id(1), image = get_global_id(2);
     if (row >= size || image >= batch) return;
     const global crop_record *record = records + first + image;
     const int source = record->source;
-    const global uchar *pixels =
-        (source == 0 ? bytes : source == 1 ? cache0 : source == 2 ? cache1 : source == 3 ? cache2 : cache3) + record->offset;
+    const global uchar *pixels = (source == 0      ? bytes
+                                     : source == 1 ? cache0
+                                     : source == 2 ? cache1
+                                     : source == 3 ? cache2
+                                                   : cache3) +
+                                 record->offset;
     const int width = record->width, height = record->height, effects = record->effects;
     // The scale is 1 / (255 · deviation); the fourth lane's 0 drops the byte behind the pixel.
     const float4 scale = (float4)(scaleRed, scaleGreen, scaleBlue, 0.0f);
@@ -111,13 +119,15 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
     const float v = (float)row - middle;
     const float startX = record->xy * v, startY = record->yy * v;
     const float4 cast = (float4)(record->castRed, record->castGreen, record->castBlue, 0.0f);
-    const float strength = record->vignetteStrength, slope = record->vignetteSlope, start = record->vignetteStart * slope;
+    const float strength = record->vignetteStrength, slope = record->vignetteSlope,
+                start = record->vignetteStart * slope;
     // 1 at the corners
     const float unit = slope / (middle + 0.5f) * 0.70710678f;
     if (BLOCK > 1) {
-        // A turned row crosses many rows of the photograph, which no hardware foresees. Below the lowest that it reads, one a little farther is
-        // fetched ahead, for the rows that come next.
-        const float reach = (startY + fabs(yx) * middle) * (1.0f + lens * (startX * startX + startY * startY));
+        // A turned row crosses many rows of the photograph, which no hardware foresees. Below the lowest that
+        // it reads, one a little farther is fetched ahead, for the rows that come next.
+        const float reach =
+            (startY + fabs(yx) * middle) * (1.0f + lens * (startX * startX + startY * startY));
         const int y = (int)clamp(centreY + reach + 6.0f, (float)top, (float)(bottom - 1));
         const global uchar *line = pixels + 3 * ((size_t)y * width + clamp(record->x, left, right - 1));
         for (int i = 0; i < 3 * size; i += 64) FETCH(line + i);
@@ -137,7 +147,8 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
         const floats t = clamp(sqrt(u * u + v * v) * unit - start, 0.0f, 1.0f);
         int upper[BLOCK], lower[BLOCK];
         float shareX[BLOCK], shareY[BLOCK], light[BLOCK];
-        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one first.
+        // Reflected or not, the two columns are the same or neighbours: one load a row has both, the left one
+        // first.
         PUT(3 * (y0 * width + min(x0, x1)), upper);
         PUT(3 * (y1 * width + min(x0, x1)), lower);
         PUT(select(select((floats)(0.0f), partX, x1 > x0), 1.0f - partX, x0 > x1), shareX);
@@ -145,7 +156,8 @@ kernel void crop_warp_normalize(const global uchar *restrict bytes, const global
         PUT(1.0f - strength * (t * t * (3.0f - 2.0f * t)), light);
         const int count = min(BLOCK, size - column);
         for (int i = 0; i < count; i++) {
-            const float8 above = convert_float8(vload8(0, pixels + upper[i])), below = convert_float8(vload8(0, pixels + lower[i]));
+            const float8 above = convert_float8(vload8(0, pixels + upper[i])),
+                         below = convert_float8(vload8(0, pixels + lower[i]));
             const float8 both = above + (below - above) * shareY[i];
             const float4 west = both.s0122, east = both.s3455;
             const float4 value = clamp(west + (east - west) * shareX[i] + cast, 0.0f, 255.0f);

@@ -1,9 +1,11 @@
 // Inverted dropout: keeps an element with probability 1 − p and scales it by 1 / (1 − p).
 //
-// The mask is drawn again in backward instead of being kept: Philox4x32-10 (Salmon et al. 2011), key from (seed, purpose),
-// counter (element / 4, layer, step, step's high word). `values` [count] float32, count a multiple of 4.
+// The mask is drawn again in backward instead of being kept: Philox4x32-10 (Salmon et al. 2011), key from
+// (seed, purpose), counter (element / 4, layer, step, step's high word). `values` [count] float32, count a
+// multiple of 4.
 // A work-item takes four elements. Launch: global (count/4), local (64).
-// `first` is the index of values[0] / 4 in the whole mini-batch, so that a part of it draws what the whole would.
+// `first` is the index of values[0] / 4 in the whole mini-batch, so that a part of it draws what the whole
+// would.
 
 static uint4 philox(uint4 counter, uint2 key) {
     for (int round = 0; round < 10; round++) {
@@ -17,11 +19,13 @@ static uint4 philox(uint4 counter, uint2 key) {
 
 // Forward on activations and backward on gradients are the same product with the same mask.
 // `threshold` is p · 2^32: a word below it drops its element.
-kernel void dropout_apply(global float *restrict values, const int count, const uint first, const uint layer, const ulong step,
-                          const uint keyLow, const uint keyHigh, const uint threshold, const float scale) {
+kernel void dropout_apply(
+    global float *restrict values, const int count, const uint first, const uint layer, const ulong step,
+    const uint keyLow, const uint keyHigh, const uint threshold, const float scale) {
     const int index = get_global_id(0);
     if (index * 4 >= count) return;
-    const uint4 words = philox((uint4)(first + (uint)index, layer, (uint)step, (uint)(step >> 32)), (uint2)(keyLow, keyHigh));
+    const uint4 words =
+        philox((uint4)(first + (uint)index, layer, (uint)step, (uint)(step >> 32)), (uint2)(keyLow, keyHigh));
     const float4 kept = vload4(index, values) * scale;
     vstore4(select((float4)(0.0f), kept, words >= threshold), index, values);
 }

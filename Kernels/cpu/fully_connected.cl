@@ -1,0 +1,103 @@
+// Fully connected layer, backward-data, for devices that run a work-item on a CPU core. The other two passes
+// are matrix products of gemm.cl:
+//   forward           Y[batch][outputs] = X · W + bias: `gemm` with the flags for bias and ReLU
+//                     (B = W: b_panel_stride = 16·inputs, b_row_stride = 16)
+//   backward-weights  dW = Xᵀ · dY: `gemm_transposed` (B = dY row-major: b_panel_stride = 16,
+//                     b_row_stride = outputs; C in panels: c_panel_stride = 16·inputs, c_row_stride = 16)
+// and the bias' gradient is `bias_backward` and `reduce_slots` of convolution.cl with pixels = batch.
+//
+// Layouts. X[batch][inputs], Y[batch][outputs]; weights in panels [outputs/16][inputs][16]; inputs and
+// outputs are multiples of 16.
+//
+// Backward-data is computed as dXᵀ = W · dYᵀ, with the batch in the vectors' lanes, so that the weights are
+// read where they lie, once, in long runs, and nothing of their size is transposed: `gemm_pack_b_transposed`
+// packs dY to panels [⌈batch/16⌉][outputs][16] first. A work-item owns `inputs_per_item` inputs and the whole
+// batch. It takes DEPTH_BLOCK outputs at a time, whose weights stay in the cache while the batch passes by,
+// adds to its sums in `sums`, and writes them to dX in the end. Each sum runs over the outputs in ascending
+// order, whatever the launch geometry.
+//
+// Tuning macros:
+//   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
+//   PANELS       panels of the batch in a wide tile
+//   ROWS         inputs of a wide tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
+//   NARROW_ROWS  inputs of a tile one panel wide; the registers hold its NARROW_ROWS · 16/VECTOR sums
+//   DEPTH_BLOCK  outputs taken at a time, a multiple of 16
+
+#include "vector.h"
+
+// Defines a function that adds `depth` outputs to a tile of `tile_rows` inputs × `panels` panels of the
+// batch; `first`: to zeros. Inputs past `rows` repeat the last one and are not stored.
+#define DEFINE_TILE(name, tile_rows, panels)                                                                 \
+    static inline __attribute__((always_inline)) void name(                                                  \
+        global const float *weights, const size_t weights_panel, global const float *dy,                     \
+        const size_t dy_panel, global float *sums, const size_t sums_panel, const int rows, const int depth, \
+        const int first) {                                                                                   \
+        vector sum[tile_rows][panels * VECTORS_PER_PANEL];                                                   \
+        _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
+            _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] =               \
+                first ? (vector)0                                                                            \
+                      : LOAD(                                                                                \
+                            sums + j / VECTORS_PER_PANEL * sums_panel + min(r, rows - 1) * 16 +              \
+                            j % VECTORS_PER_PANEL * VECTOR);                                                 \
+        }                                                                                                    \
+        for (int k = 0; k < depth; k += 16, weights += weights_panel) {                                      \
+            for (int o = 0; o < 16; o++, dy += 16) {                                                         \
+                vector column[panels * VECTORS_PER_PANEL];                                                   \
+                _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =           \
+                    LOAD(dy + j / VECTORS_PER_PANEL * dy_panel + j % VECTORS_PER_PANEL * VECTOR);            \
+                _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                      \
+                    const vector value = weights[min(r, rows - 1) * 16 + o];                                 \
+                    _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=      \
+                        value * column[j];                                                                   \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+        _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
+            if (r >= rows) continue;                                                                         \
+            _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) STORE(                    \
+                sum[r][j],                                                                                   \
+                sums + j / VECTORS_PER_PANEL * sums_panel + r * 16 + j % VECTORS_PER_PANEL * VECTOR);        \
+        }                                                                                                    \
+    }
+
+DEFINE_TILE(wide_tile, ROWS, PANELS)
+DEFINE_TILE(narrow_tile, NARROW_ROWS, 1)
+
+// dX = dY · Wᵀ. dy_panels: dY packed, zeros past the batch; sums: ⌈batch/16⌉ · inputs · 16 floats of scratch
+// memory.
+// global (ceil(inputs / inputs_per_item)), local (1).
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backward_data(
+    global const float *restrict dy_panels, global const float *restrict weights, global float *restrict sums,
+    global float *restrict dx, const int batch, const int inputs, const int outputs,
+    const int inputs_per_item) {
+    const int first_input = get_global_id(0) * inputs_per_item,
+              last_input = min(inputs, first_input + inputs_per_item);
+    const int batch_panels = (batch + 15) / 16;
+    const size_t weights_panel = (size_t)inputs * 16, dy_panel = (size_t)outputs * 16,
+                 sums_panel = (size_t)inputs * 16;
+    for (int start = 0; start < outputs; start += DEPTH_BLOCK) {
+        const int depth = min(DEPTH_BLOCK, outputs - start);
+        global const float *block = weights + start / 16 * weights_panel;
+        int panel = 0;
+        while (panel < batch_panels) {
+            const int wide = panel + PANELS <= batch_panels;
+            global const float *dy = dy_panels + panel * dy_panel + (size_t)start * 16;
+            global float *target = sums + panel * sums_panel;
+            if (wide)
+                for (int i = first_input; i < last_input; i += ROWS)
+                    wide_tile(
+                        block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
+                        sums_panel, last_input - i, depth, start == 0);
+            else
+                for (int i = first_input; i < last_input; i += NARROW_ROWS)
+                    narrow_tile(
+                        block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
+                        sums_panel, last_input - i, depth, start == 0);
+            panel += wide ? PANELS : 1;
+        }
+    }
+    for (int row = 0; row < batch; row++) {
+        global const float *source = sums + row / 16 * sums_panel + row % 16;
+        for (int i = first_input; i < last_input; i++) dx[(size_t)row * inputs + i] = source[(size_t)i * 16];
+    }
+}

@@ -1,0 +1,195 @@
+import Basics
+
+/// Describes the direct 3×3 convolution, the windows of `im2col`, and sums that go to numbered slots.
+public struct ConvolutionFamily: KernelFamily {
+    public let name = "convolution"
+    public let vector = TuningConstant(
+        "convolution.vector", 8, wide: 16, .values([8, 16]), candidates: [8, 16])
+    public let rows = TuningConstant("convolution.rows", 6, .range(1...16), candidates: [4, 5, 6, 7, 8])
+    public let panels = TuningConstant(
+        "convolution.panels", 1, wide: 4, .range(1...8), candidates: [1, 2, 3, 4])
+    public let depthLimit = TuningConstant(
+        "convolution.depth-limit", 2304, .range(1...1_000_000), candidates: [1152, 2304, 4608])
+    public let weightChannels = TuningConstant(
+        "convolution.weight-channels", 4, wide: 8, .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8])
+    public let pixelsPerItem = TuningConstant(
+        launch: "convolution.pixels-per-item", 192, .range(1...65_536), candidates: [96, 192, 384])
+    public let panelsPerItem = TuningConstant(
+        launch: "convolution.panels-per-item", 16, .range(1...4096), candidates: [8, 16, 32])
+    /// Bytes of activations and gradients that one slot of the weights' gradient sums.
+    public let slotBytes = TuningConstant(launch: "convolution.slot-bytes", 512 << 10, .range(1...(1 << 30)))
+    /// Bytes of all slots together.
+    public let slotsBytes = TuningConstant(launch: "convolution.slots-bytes", 16 << 20, .range(1...(1 << 30)))
+    /// Bytes of windows that `im2col` lays out at a time.
+    public let columnsBytes = TuningConstant(
+        launch: "convolution.columns-bytes", 4 << 20, .range(1...(1 << 30)))
+
+    public func body(for device: DeviceTraits) -> KernelBody { .cpu }
+
+    /// Holds the sizes that the kernels take together. Kernels for images take no channels: they have four.
+    public struct Shape: KernelArgumentGroup {
+        let map: MapSize
+        let isImage: Bool
+        let outputs: Int
+        let batch: Int?
+
+        public var arguments: [any KernelArgument] {
+            let channels = isImage ? [] : [map.channels]
+            return (batch.map { [$0] } ?? []) + [map.height, map.width] + channels + [outputs]
+        }
+    }
+
+    /// Holds what one work-item of a forward pass computes.
+    public struct Share: KernelArgumentGroup {
+        let pixels, panels: Int
+        public var arguments: [any KernelArgument] { [pixels, panels] }
+    }
+
+    /// Holds the image rows of one launch for the weights' gradient.
+    public struct SlotRows: KernelArgumentGroup {
+        let first, last, perSlot: Int
+        public var arguments: [any KernelArgument] { [first, last, perSlot] }
+    }
+
+    /// Returns the launch that turns weights for backward-data.
+    public func flipping(inputs: Int, outputs: Int) -> LaunchRange {
+        LaunchRange([inputs / 16, 9, outputs / 16], local: [1, 1, 1])
+    }
+
+    /// Returns the launch that adds slots of `count` floats, and the panels that one work-item adds.
+    public func reduction(count: Int) -> (range: LaunchRange, panelsPerItem: Int) {
+        let panels = count / 16
+        let panelsPerItem = max(1, min(64, panels / 64))
+        return (LaunchRange([panels.ceilDivided(by: panelsPerItem)], local: [1]), panelsPerItem)
+    }
+
+    /// Returns the launch that lays out the windows of `pixels`, and the pixels that one work-item takes.
+    public func windows(pixels: Int) -> (range: LaunchRange, pixelsPerItem: Int) {
+        (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
+    }
+}
+
+extension ConvolutionFamily {
+    /// Works out sizes and launches of the direct convolution before any memory is allocated.
+    public struct Direct: Sendable {
+        /// The input's size; the output's is the same with `outputs` channels.
+        public let input: MapSize
+        public let outputs: Int
+        let tuning: Tuning
+
+        public init(input: MapSize, outputs: Int, tuning: Tuning) {
+            self.input = input
+            self.outputs = outputs
+            self.tuning = tuning
+        }
+
+        private var family: ConvolutionFamily { KernelFamilies.convolution }
+        public var isImage: Bool { input.channels == 4 }
+        public var weightCount: Int { 9 * input.channels * outputs }
+        /// Floats of zeros that stand for the pixels outside.
+        public var zerosCount: Int { max(input.channels, outputs) }
+
+        /// Image rows that one slot of the weights' gradient sums: both tensors' rows fit a core's cache.
+        private var rowsPerSlot: Int {
+            max(1, tuning[family.slotBytes] / (4 * input.width * (input.channels + outputs)))
+        }
+
+        /// Slots of one launch; the launches that follow add the rows that are left to them.
+        private func slotCount(rows: Int) -> Int {
+            max(1, min(rows.ceilDivided(by: rowsPerSlot), tuning[family.slotsBytes] / (4 * weightCount)))
+        }
+
+        public func workspaceByteCount(maximumBatch: Int) -> Int {
+            slotCount(rows: maximumBatch * input.height) * weightCount * 4
+        }
+
+        /// Returns the launch of forward, or (`backwardData`) of the same kernel over the output's gradient.
+        public func forward(batch: Int, backwardData: Bool = false) -> (
+            range: LaunchRange, shape: Shape, share: Share
+        ) {
+            let map = backwardData ? input.with(channels: outputs) : input
+            let targets = backwardData ? input.channels : outputs
+            let pixels = tuning[family.pixelsPerItem]
+            let panels = min(targets / 16, tuning[family.panelsPerItem])
+            let items = [
+                (batch * input.height * input.width).ceilDivided(by: pixels),
+                (targets / 16).ceilDivided(by: panels),
+            ]
+            return (
+                LaunchRange(items, local: [1, 1]),
+                Shape(map: map, isImage: map.channels == 4, outputs: targets, batch: batch),
+                Share(pixels: pixels, panels: panels)
+            )
+        }
+
+        /// Returns the launches of the weights' gradient, one after the other into the same slots, and the
+        /// slots that they fill.
+        public func backwardWeights(batch: Int) -> (
+            launches: [(range: LaunchRange, rows: SlotRows)], shape: Shape, slots: Int
+        ) {
+            let rows = batch * input.height
+            let perSlot = rowsPerSlot
+            let slots = slotCount(rows: rows)
+            let tiles =
+                isImage
+                ? [3, outputs.ceilDivided(by: 32)]
+                : [3 * input.channels / tuning[family.weightChannels], outputs / tuning[family.vector]]
+            let launches = stride(from: 0, to: rows, by: slots * perSlot).map { first in
+                let last = min(rows, first + slots * perSlot)
+                let count = (last - first).ceilDivided(by: perSlot)
+                return (
+                    range: LaunchRange(tiles + [count], local: [1, 1, 1]),
+                    rows: SlotRows(first: first, last: last, perSlot: perSlot)
+                )
+            }
+            return (
+                launches, Shape(map: input, isImage: isImage, outputs: outputs, batch: nil),
+                min(slots, rows.ceilDivided(by: perSlot))
+            )
+        }
+    }
+
+    /// Works out sizes of the convolution over windows laid out as rows, before any memory is allocated.
+    public struct Im2col: Sendable {
+        public let input: MapSize
+        public let outputs: Int
+        let tuning: Tuning
+
+        public init(input: MapSize, outputs: Int, tuning: Tuning) {
+            self.input = input
+            self.outputs = outputs
+            self.tuning = tuning
+        }
+
+        /// Bytes of the turned weights, in whole pages.
+        public var turnedBytes: Int { (9 * input.channels * outputs * 4).roundedUp(to: 4096) }
+
+        /// Pixels of one chunk, for rows of 9 · `channels`: a multiple of 64, so that a chunk of the output
+        /// starts where a sub-buffer may.
+        public func chunk(pixels: Int, channels: Int) -> Int {
+            min(pixels, max(64, tuning[KernelFamilies.convolution.columnsBytes] / (36 * channels) / 64 * 64))
+        }
+
+        public func workspaceByteCount(maximumBatch: Int) -> Int {
+            let pixels = maximumBatch * input.height * input.width
+            let columns = [input.channels, outputs].map { chunk(pixels: pixels, channels: $0) * 36 * $0 }
+            return turnedBytes + columns.reduce(0, max)
+        }
+    }
+
+    /// Works out the slots of a bias' gradient from the number of pixels, which fixes the order of addition.
+    public struct BiasSlots {
+        public let pixelsPerSlot: Int
+        public let count: Int
+        public var range: LaunchRange { LaunchRange([count], local: [1]) }
+
+        public init(pixels: Int) {
+            pixelsPerSlot = max(64, pixels.ceilDivided(by: 256))
+            count = pixels.ceilDivided(by: pixelsPerSlot)
+        }
+
+        /// Returns the bytes of the slots for up to `pixels`. Fewer pixels may have more slots than more
+        /// pixels, never more than 257.
+        public static func byteCount(pixels: Int, channels: Int) -> Int { min(257, pixels) * channels * 4 }
+    }
+}

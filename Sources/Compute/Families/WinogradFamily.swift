@@ -1,0 +1,149 @@
+import Basics
+
+/// Describes Winograd's convolution F(m×m, 3×3). The caller chooses OUTPUT_TILE, m: 4 or 2.
+public struct WinogradFamily: KernelFamily {
+    public let name = "winograd"
+    public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
+    public let tileGroup = TuningConstant(
+        "winograd.tile-group", 6, wide: 8, .range(1...64), candidates: [4, 6, 8, 12, 16])
+    public let multiplyRows = TuningConstant(
+        "winograd.multiply-rows", 6, wide: 8, .range(1...16), candidates: [4, 6, 8, 12])
+    public let multiplyBlocks = TuningConstant(
+        "winograd.multiply-blocks", 8, .range(1...256), candidates: [4, 8, 16])
+    public let blockRows = TuningConstant(
+        "winograd.block-rows", 18, wide: 16, .range(1...256), candidates: [12, 16, 18, 24, 32])
+    public let weightsRows = TuningConstant(
+        "winograd.weights-rows", 4, wide: 16, .values([1, 2, 4, 8, 16]), candidates: [4, 8, 16])
+    /// Channels times filters up to which forward and backward-data run in one launch: what a block of tiles
+    /// needs fits a core's own cache.
+    public let largestProductAtOnce = TuningConstant(
+        launch: "winograd.largest-product-at-once", 128 * 128, .range(0...(1 << 24)),
+        candidates: [0, 64 * 64, 128 * 128, 256 * 256])
+    /// Most tiles of a chunk: all that is transformed stays in the last-level cache.
+    public let chunkTiles4 = TuningConstant(
+        launch: "winograd.chunk-tiles-4", 256, .range(1...65_536), candidates: [128, 256, 512])
+    public let chunkTiles2 = TuningConstant(
+        launch: "winograd.chunk-tiles-2", 576, .range(1...65_536), candidates: [288, 576, 1152])
+
+    public func body(for device: DeviceTraits) -> KernelBody { .cpu }
+
+    public func check(_ tuning: Tuning) throws {
+        for constant in [tileGroup, blockRows] where tuning[constant] % tuning[multiplyRows] != 0 {
+            throw ComputeError(
+                "tuning constant \(constant.key): \(tuning[constant]) is not legal; legal: multiples of "
+                    + "\(multiplyRows.key), which is \(tuning[multiplyRows])")
+        }
+    }
+
+    /// Holds the tiles of one chunk, from `first` on.
+    public struct Tiles: KernelArgumentGroup {
+        let first, count: Int
+        /// The count rounded up to whole work-groups.
+        public let rows: Int
+        public var arguments: [any KernelArgument] { [first, count] }
+    }
+
+    /// Works out sizes and launches of one convolution before any memory is allocated.
+    public struct Geometry: Sendable {
+        /// The input's size; the output's is the same with `filters` channels.
+        public let input: MapSize
+        public let filters: Int
+        public let outputTile: Int
+        let tuning: Tuning
+
+        public init(input: MapSize, filters: Int, outputTile: Int, tuning: Tuning) {
+            self.input = input
+            self.filters = filters
+            self.outputTile = outputTile
+            self.tuning = tuning
+        }
+
+        private var family: WinogradFamily { KernelFamilies.winograd }
+        public var channels: Int { input.channels }
+        var positions: Int { (outputTile + 2) * (outputTile + 2) }
+        public var transformedWeightCount: Int { positions * channels * filters }
+
+        /// Whether forward and backward-data take one launch.
+        public var runsAtOnce: Bool { channels * filters <= tuning[family.largestProductAtOnce] }
+
+        public func tileCount(batch: Int) -> Int {
+            batch * input.height.ceilDivided(by: outputTile) * input.width.ceilDivided(by: outputTile)
+        }
+
+        private var mostTiles: Int { tuning[outputTile == 4 ? family.chunkTiles4 : family.chunkTiles2] }
+
+        /// Returns the tiles of a chunk: spread evenly over the chunks, in whole work-groups.
+        private func chunk(tiles: Int) -> Int {
+            let chunks = tiles.ceilDivided(by: mostTiles)
+            return tiles.ceilDivided(by: chunks).roundedUp(to: tuning[family.tileGroup])
+        }
+
+        /// Returns the chunks of a batch, in order.
+        public func chunks(batch: Int) -> [Tiles] {
+            let tiles = tileCount(batch: batch)
+            let chunk = chunk(tiles: tiles)
+            return stride(from: 0, to: tiles, by: chunk).map { first in
+                let count = min(chunk, tiles - first)
+                return Tiles(first: first, count: count, rows: count.roundedUp(to: tuning[family.tileGroup]))
+            }
+        }
+
+        // MARK: - Scratch memory
+
+        /// Returns the blocks in flight of the one launch: a constant, so that the workspace does not depend
+        /// on the number of cores.
+        private func slots(tiles: Int) -> Int { min(32, tiles.ceilDivided(by: tuning[family.blockRows])) }
+
+        private func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
+
+        /// Returns the floats of the scratch memory's three parts, the same for every pass: transformed
+        /// weights, and two transformed tensors.
+        public func parts(maximumBatch: Int) -> [Int] {
+            let tiles = tileCount(batch: maximumBatch)
+            // A smaller batch may have larger chunks than a larger one, never larger than this.
+            let rows = chunk(tiles: min(tiles, mostTiles))
+            let wide = max(channels, filters)
+            let blockRows = tuning[family.blockRows]
+            let block = planes(wide, rows: blockRows) + planes(16, rows: blockRows)
+            return [
+                transformedWeightCount,
+                max(planes(wide, rows: rows), runsAtOnce ? slots(tiles: tiles) * block : 0),
+                planes(wide, rows: rows) + filters * rows + 16,
+            ]
+        }
+
+        /// Returns the bytes of a part in whole pages, so that the next one starts where a sub-buffer may.
+        public func byteCount(ofPart floats: Int) -> Int { (floats * 4).roundedUp(to: 4096) }
+
+        public func workspaceByteCount(maximumBatch: Int) -> Int {
+            parts(maximumBatch: maximumBatch).reduce(0) { $0 + byteCount(ofPart: $1) }
+        }
+
+        // MARK: - Launches
+
+        /// Returns the launch that transforms weights: a work-item takes one of `lines` channels or filters,
+        /// and a panel of 16 of the others.
+        public func weights(lines: Int, others: Int) -> LaunchRange {
+            LaunchRange([lines, others / 16], local: [16, 1])
+        }
+
+        /// Returns the launch that transforms maps: a work-item takes one tile of 16 channels.
+        public func transform(channels: Int, rows: Int) -> LaunchRange {
+            LaunchRange([channels / 16, rows], local: [1, tuning[family.tileGroup]])
+        }
+
+        public func multiply(rows: Int, filters: Int) -> LaunchRange {
+            let rowsPerItem = tuning[family.multiplyRows] * tuning[family.multiplyBlocks]
+            return LaunchRange(
+                [rows.ceilDivided(by: rowsPerItem), filters / 16, positions], local: [1, 1, 1])
+        }
+
+        public var multiplyWeights: LaunchRange {
+            LaunchRange([channels / tuning[family.weightsRows], filters / 16, positions], local: [1, 1, 1])
+        }
+
+        public var bias: LaunchRange { LaunchRange([filters / 16], local: [1]) }
+
+        public func atOnce(tiles: Int) -> LaunchRange { LaunchRange([slots(tiles: tiles)], local: [1]) }
+    }
+}

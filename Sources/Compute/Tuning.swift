@@ -1,0 +1,128 @@
+/// Describes one number that a kernel or its launch is tuned with.
+///
+/// It changes speed and the order of additions, never a result's meaning. The initial value follows from the
+/// kind of device, not from the number of cores or a measurement, so a device always adds in the same order.
+public struct TuningConstant: Sendable {
+    /// Represents the values that kernel and launch can work with.
+    public enum LegalValues: Sendable, CustomStringConvertible {
+        case values([Int])
+        case range(ClosedRange<Int>, multipleOf: Int = 1)
+
+        func contains(_ value: Int) -> Bool {
+            switch self {
+            case .values(let list): list.contains(value)
+            case .range(let range, let unit): range.contains(value) && value % unit == 0
+            }
+        }
+
+        public var description: String {
+            switch self {
+            case .values(let list): list.map(String.init).joined(separator: ", ")
+            case .range(let range, 1): "\(range.lowerBound) to \(range.upperBound)"
+            case .range(let range, let unit):
+                "multiples of \(unit) from \(range.lowerBound) to \(range.upperBound)"
+            }
+        }
+    }
+
+    /// The name that saved runs keep, such as `gemm.depth-block`: the family's name, a point, a word.
+    public let key: String
+    /// The macro that the compiler gets, such as `DEPTH_BLOCK`. Nil for a constant that only launches use.
+    public let macro: String?
+    public let legal: LegalValues
+    /// The values that a tuner should try; none where only the default makes sense.
+    public let candidates: [Int]
+    private let value: Int
+    private let wideValue: Int
+    private let gpuValue: Int?
+
+    /// Describes a constant that the compiler gets as a macro.
+    ///
+    /// - Parameters:
+    ///   - key: the family's name, a point, and the macro's name in small letters with hyphens
+    ///   - value: the initial value
+    ///   - wide: that of devices with registers of 16 floats, if it differs
+    ///   - gpu: that of devices that are no CPUs, if it differs
+    init(
+        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil,
+        _ legal: LegalValues, candidates: [Int] = []
+    ) {
+        self.key = key
+        self.value = value
+        self.legal = legal
+        self.candidates = candidates
+        wideValue = wide ?? value
+        gpuValue = gpu
+        let word = key.drop { $0 != "." }.dropFirst()
+        macro = word.uppercased().replacing("-", with: "_")
+    }
+
+    /// Describes a constant that only launches use.
+    init(launch key: String, _ value: Int, _ legal: LegalValues, candidates: [Int] = []) {
+        self.key = key
+        self.value = value
+        self.legal = legal
+        self.candidates = candidates
+        wideValue = value
+        gpuValue = nil
+        macro = nil
+    }
+
+    func initialValue(_ device: DeviceTraits) -> Int {
+        if device.kind != .cpu, let gpuValue { return gpuValue }
+        return device.hasWideVectors ? wideValue : value
+    }
+}
+
+/// Holds the value of every family's constants for one device.
+public struct Tuning: Sendable, Equatable {
+    /// The values under their stable keys.
+    public private(set) var values: [String: Int]
+
+    /// Takes each constant's initial value for a device.
+    public init(for device: DeviceTraits) {
+        let constants = KernelFamilies.all.flatMap(\.constants)
+        values = Dictionary(uniqueKeysWithValues: constants.map { ($0.key, $0.initialValue(device)) })
+    }
+
+    public init(for device: DeviceDescription) { self.init(for: device.traits) }
+
+    public subscript(constant: TuningConstant) -> Int {
+        guard let value = values[constant.key] else {
+            preconditionFailure("the constant \(constant.key) belongs to no family of KernelFamilies.all")
+        }
+        return value
+    }
+
+    /// Changes values by their keys, all or none.
+    ///
+    /// - Throws: `ComputeError` naming the constant, the value and the legal values.
+    public mutating func set(_ changes: [String: Int]) throws {
+        var changed = self
+        for (key, value) in changes.sorted(by: { $0.key < $1.key }) {
+            guard let constant = KernelFamilies.all.flatMap(\.constants).first(where: { $0.key == key })
+            else {
+                let keys = values.keys.sorted().joined(separator: ", ")
+                throw ComputeError("there is no tuning constant \(key); there are \(keys)")
+            }
+            guard constant.legal.contains(value) else {
+                throw ComputeError("tuning constant \(key): \(value) is not legal; legal: \(constant.legal)")
+            }
+            changed.values[key] = value
+        }
+        for family in KernelFamilies.all { try family.check(changed) }
+        self = changed
+    }
+
+    /// Returns the macros of a family's constants.
+    func macros(of family: some KernelFamily) -> [String: Int] {
+        let pairs = family.constants.compactMap { constant in constant.macro.map { ($0, self[constant]) } }
+        return Dictionary(uniqueKeysWithValues: pairs)
+    }
+
+    /// Returns the `values` that differ from `others`, as `gemm.rows=6, …` in the order of their keys.
+    public static func text(_ values: [String: Int], unlike others: [String: Int] = [:]) -> String {
+        values.filter { others[$0.key] != $0.value }.sorted { $0.key < $1.key }
+            .map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
+    }
+}
