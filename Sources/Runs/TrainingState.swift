@@ -102,7 +102,7 @@ package struct TrainingState: Codable, Equatable {
         else {
             throw TrainingError(
                 "\(checkpoint)/state.json: step \(step) after \(validatedEpochs) validated epochs of "
-                    + "\(stepsPerEpoch) steps is impossible; remove \(checkpoint) to resume from the "
+                    + "\(stepsPerEpoch) steps cannot be reached; remove \(checkpoint) to resume from the "
                     + "checkpoint before")
         }
     }
