@@ -12,8 +12,8 @@ public final class Buffer {
         let limit = device.description.largestBuffer
         guard byteCount <= limit else {
             throw ComputeError(
-                "a buffer of \(byteCount) bytes is larger than the largest that \(device.description.name) allows (\(limit)): "
-                    + "try a smaller --batch or more --micro-batches")
+                "a buffer of \(byteCount) bytes is larger than the largest that \(device.description.name) "
+                    + "allows (\(limit))", kind: .bufferTooLarge)
         }
         var code: cl_int = 0
         guard

@@ -1,25 +1,25 @@
 import COpenCL
 
-/// Something the OpenCL side could not do, in a sentence for a person.
+/// Describes why an OpenCL operation failed: the facts, without advice.
 public struct ComputeError: Error, CustomStringConvertible, Equatable {
-    public let description: String
-
-    public init(_ description: String) { self.description = description }
-
-    /// An OpenCL call that did not return CL_SUCCESS.
-    init(_ action: String, code: cl_int, hint: String? = nil) {
-        let advice = hint ?? ComputeError.hint(code)
-        description =
-            "\(action): OpenCL error \(ComputeError.name(code)) (\(code))" + (advice.map { "; " + $0 } ?? "")
+    /// What a caller can base advice on.
+    public enum Kind: Sendable, CaseIterable {
+        case outOfMemory, bufferTooLarge, deviceNotFound, noPlatform, unknownDevice, other
     }
 
-    private static func hint(_ code: cl_int) -> String? {
-        switch code {
-        case CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY:
-            "the device has too little free memory: try a smaller --batch or more --micro-batches"
-        case CL_DEVICE_NOT_AVAILABLE, CL_DEVICE_NOT_FOUND: "see `trainer devices` for the devices there are"
-        default: nil
-        }
+    public let kind: Kind
+    public let description: String
+
+    public init(_ description: String, kind: Kind = .other) {
+        self.kind = kind
+        self.description = description
+    }
+
+    /// Describes an OpenCL call that did not return CL_SUCCESS.
+    init(_ action: String, code: cl_int, detail: String = "") {
+        (kind, description) = (
+            Kind(code), "\(action): OpenCL error \(ComputeError.name(code)) (\(code))\(detail)"
+        )
     }
 
     private static func name(_ code: cl_int) -> String { names[code] ?? "unknown" }
@@ -39,6 +39,16 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
         -57: "CL_INVALID_EVENT_WAIT_LIST", -58: "CL_INVALID_EVENT", -59: "CL_INVALID_OPERATION",
         -61: "CL_INVALID_BUFFER_SIZE", -63: "CL_INVALID_GLOBAL_WORK_SIZE", -1001: "CL_PLATFORM_NOT_FOUND_KHR",
     ]
+}
+
+extension ComputeError.Kind {
+    fileprivate init(_ code: cl_int) {
+        switch code {
+        case CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY: self = .outOfMemory
+        case CL_DEVICE_NOT_AVAILABLE, CL_DEVICE_NOT_FOUND: self = .deviceNotFound
+        default: self = .other
+        }
+    }
 }
 
 /// Throws where an OpenCL call failed; `action` says what was tried.

@@ -149,9 +149,7 @@ public struct DeviceDescription: Sendable {
 
 extension ComputeError {
     /// No platform, or none with a device.
-    public static let noDevice = ComputeError(
-        "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
-            + "a GPU needs its vendor's OpenCL driver")
+    public static let noDevice = ComputeError("no OpenCL device found", kind: .noPlatform)
 }
 
 /// Which device a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on one node a list
@@ -173,7 +171,8 @@ public enum DeviceSelector: Equatable, Sendable {
                 part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
             }
             guard !numbers.contains(nil) else {
-                throw ComputeError("--device \(text): expected \(DeviceSelector.expected)")
+                throw ComputeError(
+                    "--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
             }
             self = .numbers(numbers.compactMap { $0 })
         }
@@ -207,8 +206,8 @@ public enum DeviceSelector: Equatable, Sendable {
             throw devices.isEmpty
                 ? ComputeError.noDevice
                 : ComputeError(
-                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)"
-                )
+                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)",
+                    kind: .unknownDevice)
         }
         return chosen
     }

@@ -137,6 +137,12 @@ private func train(_ arguments: String...) -> [String] {
             status: 2, "Unknown option '--dta'", "'--data'"),
         Mistake("unknown command", ["trian"], status: 2, "Unknown command 'trian'. Did you mean 'train'?"),
         Mistake(
+            "unknown command of bench", ["bench", "stpe"], status: 2,
+            "Unknown command 'stpe'. Did you mean 'step'?"),
+        Mistake(
+            "too large a matrix", ["bench", "gemm", "--size", "4096", "--device-memory", "64M"], status: 1,
+            "larger than the largest", "try a smaller --size"),
+        Mistake(
             "no checkpoint", ["evaluate", "--data", "set"], status: 2,
             "Missing expected argument '--checkpoint"),
         Mistake(
@@ -150,7 +156,7 @@ private func train(_ arguments: String...) -> [String] {
         ),
         Mistake(
             "gradients of no class", ["check-gradients", "--classes", "0"],
-            status: 2, "--classes 0", "2 or more"),
+            status: 2, "--classes 0", "2 to 1000000 classes"),
         Mistake(
             "gradients of no pixel", ["check-gradients", "--image-size", "0"],
             status: 2, "--image-size 0", "1 to 4096"),
@@ -359,8 +365,8 @@ private func train(_ arguments: String...) -> [String] {
         let text = help.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
         #expect(
             text.contains(
-                "Exit status: 0 done; 1 the work failed; 2 the command line is wrong; 128 + n ended by signal n."
-            ))
+                "Exit status: 0 The command succeeded. 1 The work failed. 2 The command line or the "
+                    + "configuration file is wrong. 128 + n Signal n ended the command."))
         for command in [
             "train", "evaluate", "predict", "compare", "scenes", "check-gradients", "bench", "devices",
         ] { #expect(help.output.contains("  \(command) "), "\(command) is not in the help") }

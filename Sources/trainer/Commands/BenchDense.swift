@@ -1,24 +1,24 @@
-import Basics
 import ArgumentParser
+import Basics
+import Benchmarks
 import Compute
-import Foundation
 import Models
 import NeuralNet
 
 struct BenchDense: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "dense",
-        abstract: "Time dense evaluation: every window of images larger than the training size.",
-        discussion: "With --checkpoint and --input the class scores can be compared with another program's.")
+        abstract: "Time dense evaluation: every window of images larger than the network's input.",
+        discussion: """
+            --checkpoint, --input and --logits allow a comparison of the class scores with another program's.
+            """)
 
     @OptionGroup var network: NetworkOptions
 
-    @Option(help: "Height and width of the images, such as 256x341, where there is no --input.") var size =
-        "256x341"
+    @Option(help: "Height and width of the random images, such as 256x341.") var size = "256x341"
 
-    @Option(
-        help: "Take the network and its weights from this checkpoint, in place of --model and random weights."
-    ) var checkpoint: String?
+    @Option(help: "Take network and weights from this checkpoint. Default: --model with random weights.")
+    var checkpoint: String?
 
     @Option(help: "Normalised images in NumPy's format, [images, height, width, 3]. Default: random ones.")
     var input: String?
@@ -27,7 +27,7 @@ struct BenchDense: ParsableCommand {
         help: "Write each image's class scores, averaged over its windows, to this file in NumPy's format.")
     var logits: String?
 
-    @Option(help: "Timed runs, after one that warms up; the median counts.") var steps = 5
+    @Option(help: OptionHelp.steps) var steps = 5
 
     @OptionGroup var convolution: ConvolutionOptions
 
@@ -45,7 +45,7 @@ struct BenchDense: ParsableCommand {
 
     func validate() throws {
         _ = try sides()
-        guard steps >= 1 else { throw ValidationError("--steps \(steps): expected 1 or more") }
+        try require("--steps", steps, in: 1...1_000_000, "runs")
         if let logits { try OutputFile.requireWritable(logits, option: "--logits") }
     }
 
@@ -75,7 +75,7 @@ struct BenchDense: ParsableCommand {
         var pixels = [Float](repeating: 0, count: 4 * count)
         for place in 0..<count {
             for channel in 0..<3 {
-                // Without --input any numbers of about the right size will do.
+                // Without --input, any numbers of a similar size will do.
                 pixels[4 * place + channel] =
                     numbers?[3 * place + channel] ?? Float((place * 31 + channel * 17) % 97) / 48 - 1
             }
@@ -84,22 +84,15 @@ struct BenchDense: ParsableCommand {
         let dense = try DenseNetwork(model)
         let imageBytes = 16 * shape[1] * shape[2]
         var scores: [Float] = []
-        var seconds: [Double] = []
-        for _ in 0...steps {
-            let start = ContinuousClock.now
+        let seconds = try Benchmark.seconds(runs: steps) { _ in
             scores = try dense.logits([.init(height: shape[1], width: shape[2], count: batch)]) {
                 input, first, part in
                 try input.copy(
                     from: images, sourceOffset: first * imageBytes, byteCount: part.count * imageBytes, to: 0)
             }
-            seconds.append((ContinuousClock.now - start).seconds)
         }
-        let timed = seconds.dropFirst().sorted()
-        let speed = Double(batch) / timed[timed.count / 2]
-        print(
-            String(
-                format: "%.2f images/s of %d×%d on %@", speed, shape[1], shape[2],
-                device.description.name as NSString))
+        let speed = Double(batch) / Benchmark.median(seconds)
+        print("\(fixed(speed, 2)) images/s of \(shape[1])×\(shape[2]) on \(device.description.name)")
         if let logits {
             try NPYFile.write(logits, shape: [batch, model.classes]) { append in
                 for image in 0..<batch {
@@ -109,13 +102,10 @@ struct BenchDense: ParsableCommand {
                 }
             }
         }
-        try output.write(
-            .object([
-                .init("images_per_second", .number(speed)), .init("device", .string(device.description.name)),
-                .init("model", .string(model.architecture.description)), .init("batch", .integer(batch)),
-                .init("height", .integer(shape[1])), .init("width", .integer(shape[2])),
-                .init("device_bytes", .integer(device.peakAllocatedBytes)),
-                .init("seconds", .array(seconds.dropFirst().map { .number($0) })),
-            ]))
+        try output.write([
+            "images_per_second": speed, "device": device.description.name,
+            "model": model.architecture.description, "batch": batch, "height": shape[1], "width": shape[2],
+            "device_bytes": device.peakAllocatedBytes, "seconds": seconds,
+        ])
     }
 }
