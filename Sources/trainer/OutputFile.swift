@@ -24,7 +24,7 @@ enum OutputFile {
 
     /// Throws before the work begins if a file cannot be written or must not be overwritten.
     static func requireWritable(_ path: String, option: String) throws {
-        guard !path.isEmpty else { throw ValidationError("\(option): expected a file name, found nothing") }
+        guard !path.isEmpty else { throw ValidationError("\(option): expected a file's name, found nothing") }
         var isFolder: ObjCBool = false
         let folder = path.contains("/") ? URL(fileURLWithPath: path).deletingLastPathComponent().path : "."
         guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue
@@ -33,7 +33,7 @@ enum OutputFile {
             throw ValidationError("\(option) \(path): the folder \(folder) cannot be written")
         }
         guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue
-        else { throw ValidationError("\(option) \(path): this is a folder; expected a file name") }
+        else { throw ValidationError("\(option) \(path): this is a folder; expected a file's name") }
         // If the option's value was forgotten, the next argument took its place: an input file.
         let inputs = [
             "jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model", "npy": "an array",
