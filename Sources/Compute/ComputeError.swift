@@ -1,10 +1,20 @@
 import COpenCL
 
-/// Describes why an OpenCL operation failed: the facts, without advice.
+/// Describes what OpenCL could not do: facts, to which a command adds what its user can do about them.
 public struct ComputeError: Error, CustomStringConvertible, Equatable {
-    /// What a caller can base advice on.
-    public enum Kind: Sendable, CaseIterable {
-        case outOfMemory, bufferTooLarge, deviceNotFound, noPlatform, unknownDevice, other
+    /// The kinds of errors that a command can advise on.
+    public enum Kind: Sendable {
+        /// The device has too little free memory.
+        case outOfMemory
+        /// The device allows no single buffer of that size.
+        case bufferTooLarge
+        /// The device is not there any more.
+        case deviceNotFound
+        /// No OpenCL platform has a device.
+        case noPlatform
+        /// A device was named that is not there, or not in a way that can be understood.
+        case unknownDevice
+        case other
     }
 
     public let kind: Kind
@@ -16,10 +26,15 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
     }
 
     /// Describes an OpenCL call that did not return CL_SUCCESS.
-    init(_ action: String, code: cl_int, detail: String = "") {
-        (kind, description) = (
-            Kind(code), "\(action): OpenCL error \(ComputeError.name(code)) (\(code))\(detail)"
-        )
+    init(_ action: String, code: cl_int, details: String? = nil) {
+        kind =
+            switch code {
+            case CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY: .outOfMemory
+            case CL_DEVICE_NOT_AVAILABLE, CL_DEVICE_NOT_FOUND: .deviceNotFound
+            default: .other
+            }
+        description =
+            "\(action): OpenCL error \(ComputeError.name(code)) (\(code))\(details.map { "\n" + $0 } ?? "")"
     }
 
     private static func name(_ code: cl_int) -> String { names[code] ?? "unknown" }
@@ -41,17 +56,7 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
     ]
 }
 
-extension ComputeError.Kind {
-    fileprivate init(_ code: cl_int) {
-        switch code {
-        case CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_RESOURCES, CL_OUT_OF_HOST_MEMORY: self = .outOfMemory
-        case CL_DEVICE_NOT_AVAILABLE, CL_DEVICE_NOT_FOUND: self = .deviceNotFound
-        default: self = .other
-        }
-    }
-}
-
-/// Throws where an OpenCL call failed; `action` says what was tried.
+/// Throws if an OpenCL call failed; `action` says what was tried.
 @inline(__always) func check(_ code: cl_int, _ action: @autoclosure () -> String) throws {
     if code != CL_SUCCESS { throw ComputeError(action(), code: code) }
 }

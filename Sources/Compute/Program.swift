@@ -77,7 +77,7 @@ public final class Program {
             let text = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
             throw ComputeError(
                 "compiling \(key.file) (\(key.options)) for \(description.name)",
-                code: code, detail: "\n" + text)
+                code: code, details: text)
         }
         return program
     }

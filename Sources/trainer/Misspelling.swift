@@ -14,11 +14,11 @@ struct Misspelling {
     init?(in arguments: some Sequence<String>) {
         var command: any ParsableCommand.Type = TrainerCommand.self
         var rest = Array(arguments)[...]
-        while let next = command.configuration.subcommands.first(where: { $0._commandName == rest.first }) {
+        while let next = command.configuration.subcommands.first(where: { $0.name == rest.first }) {
             command = next
             rest = rest.dropFirst()
         }
-        let commands = command.configuration.subcommands.map { $0._commandName }
+        let commands = command.configuration.subcommands.map { $0.name }
         if let first = rest.first, !commands.isEmpty, !first.hasPrefix("-") {
             (kind, name, known) = ("command", first, commands + ["help"])
         } else {
@@ -45,6 +45,9 @@ struct Misspelling {
 }
 
 extension ParsableCommand {
+    /// The command's name, as it is typed.
+    static var name: String { configuration.commandName ?? "" }
+
     /// The names of the command's options, without dashes, as its help lists them.
     static var optionNames: [String] {
         TrainerCommand.helpMessage(for: self, includeHidden: true, columns: 200).split(separator: "\n")

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Basics
 import Compute
-import Configuration
 import DemoScenes
 import DeviceInput
 import Foundation
@@ -101,7 +100,6 @@ struct NetworkOptions: ParsableArguments {
 extension Augmentation: ExpressibleByArgument {}
 extension Scenes.ObjectScale: ExpressibleByArgument {}
 extension Scenes.Hardship: ExpressibleByArgument {}
-extension CacheSize: ExpressibleByArgument {}
 
 extension ConvolutionChoice: ExpressibleByArgument {
     public static var allValueStrings: [String] { ["auto"] + ConvolutionAlgorithm.allCases.map(\.rawValue) }
@@ -109,8 +107,8 @@ extension ConvolutionChoice: ExpressibleByArgument {
 
 /// The algorithms of the convolutions.
 struct ConvolutionOptions: ParsableArguments {
-    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help)) var convolution = ConvolutionChoice
-        .auto
+    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help))
+    var convolution: ConvolutionChoice = .auto
 
     var algorithms: ConvolutionAlgorithms? { convolution.algorithms }
 }

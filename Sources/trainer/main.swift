@@ -12,7 +12,7 @@ var typed: (any ParsableCommand.Type)?
 do {
     var command = try TrainerCommand.parseAsRoot()
     typed = type(of: command)
-    if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command)._commandName) }
+    if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command).name) }
     try command.run()
     try Job.leave()
 } catch {

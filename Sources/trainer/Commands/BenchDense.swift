@@ -57,55 +57,34 @@ struct BenchDense: ParsableCommand {
                 expected: "[images, height, width, 3]", remedy: "Give another file")
         }
         let shape = try given?.shape ?? [network.batch] + sides() + [3]
-        let batch = shape[0]
-        let options = Network.Options(
-            maximumBatch: batch, training: false, convolution: convolution.algorithms)
         let device = try device.open()
-        let model: Network
-        if let checkpoint {
-            model = try Checkpoint(checkpoint).network(options: options, device: device)
-        } else {
-            model = try Network(
-                NetworkOptions.architecture(network.model, imageSize: network.imageSize),
-                imageSize: network.imageSize, classes: network.classes, options: options, device: device)
-            try model.initialize(seed: 1)
-        }
-        let count = shape[1] * shape[2] * batch
-        let numbers = try given?.values(0..<3 * count)
-        var pixels = [Float](repeating: 0, count: 4 * count)
-        for place in 0..<count {
-            for channel in 0..<3 {
-                // Without --input, any numbers of a similar size will do.
-                pixels[4 * place + channel] =
-                    numbers?[3 * place + channel] ?? Float((place * 31 + channel * 17) % 97) / 48 - 1
-            }
-        }
-        let images = try Buffer(device, pixels)
-        let dense = try DenseNetwork(model)
-        let imageBytes = 16 * shape[1] * shape[2]
-        var scores: [Float] = []
-        let seconds = try Benchmark.seconds(runs: steps) { _ in
-            scores = try dense.logits([.init(height: shape[1], width: shape[2], count: batch)]) {
-                input, first, part in
-                try input.copy(
-                    from: images, sourceOffset: first * imageBytes, byteCount: part.count * imageBytes, to: 0)
-            }
-        }
-        let speed = Double(batch) / Benchmark.median(seconds)
-        print("\(fixed(speed, 2)) images/s of \(shape[1])×\(shape[2]) on \(device.description.name)")
+        let model = try model(batch: shape[0], on: device)
+        let result = try DenseBenchmark(
+            model, batch: shape[0], height: shape[1], width: shape[2],
+            pixels: given.map { try $0.values(0..<$0.count) }, runs: steps)
+        print(
+            "\(fixed(result.imagesPerSecond, 2)) images/s of \(shape[1])×\(shape[2]) "
+                + "on \(device.description.name)")
         if let logits {
-            try NPYFile.write(logits, shape: [batch, model.classes]) { append in
-                for image in 0..<batch {
-                    try append(
-                        Array(scores[image * model.logitsStride..<image * model.logitsStride + model.classes])
-                    )
-                }
+            try NPYFile.write(logits, shape: [shape[0], model.classes]) { append in
+                for scores in result.scores { try append(scores) }
             }
         }
         try output.write([
-            "images_per_second": speed, "device": device.description.name,
-            "model": model.architecture.description, "batch": batch, "height": shape[1], "width": shape[2],
-            "device_bytes": device.peakAllocatedBytes, "seconds": seconds,
+            "images_per_second": result.imagesPerSecond, "device": device.description.name,
+            "model": model.architecture.description, "batch": shape[0], "height": shape[1],
+            "width": shape[2], "device_bytes": device.peakAllocatedBytes, "seconds": result.seconds,
         ])
+    }
+
+    private func model(batch: Int, on device: Device) throws -> Network {
+        let options = Network.Options(
+            maximumBatch: batch, training: false, convolution: convolution.algorithms)
+        if let checkpoint { return try Checkpoint(checkpoint).network(options: options, device: device) }
+        let model = try Network(
+            NetworkOptions.architecture(network.model, imageSize: network.imageSize),
+            imageSize: network.imageSize, classes: network.classes, options: options, device: device)
+        try model.initialize(seed: 1)
+        return model
     }
 }

@@ -36,6 +36,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
+        _ = try byteCounts()
         try require("--steps", steps, in: 1...1_000_000, "rounds")
         if let standInDevice, !(0.001...60).contains(standInDevice) {
             throw ValidationError("--stand-in-device \(standInDevice): expected 0.001 to 60 seconds")
