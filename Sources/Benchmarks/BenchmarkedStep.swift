@@ -7,22 +7,16 @@ import Training
 /// Describes the training step, or the forward pass, that a benchmark times.
 public struct BenchmarkedStep: Sendable {
     public var architecture: Architecture
-    public var imageSize: Int
-    public var classes: Int
-    public var batch: Int
-    public var microBatches: Int
+    public var imageSize, classes, batch, microBatches: Int
     public var convolution: ConvolutionAlgorithms?
 
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, microBatches: Int = 1,
         convolution: ConvolutionAlgorithms? = nil
     ) {
-        self.architecture = architecture
-        self.imageSize = imageSize
-        self.classes = classes
-        self.batch = batch
-        self.microBatches = microBatches
-        self.convolution = convolution
+        (self.architecture, self.convolution) = (architecture, convolution)
+        (self.imageSize, self.classes) = (imageSize, classes)
+        (self.batch, self.microBatches) = (batch, microBatches)
     }
 
     static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])

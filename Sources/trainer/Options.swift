@@ -65,11 +65,8 @@ struct DeviceOptions: ParsableArguments {
 /// A network and the shape of its mini-batches.
 struct NetworkOptions: ParsableArguments {
     @Option(help: OptionHelp.model) var model = "mini"
-
     @Option(help: OptionHelp.imageSize) var imageSize = 32
-
     @Option(help: OptionHelp.batch) var batch = 128
-
     @Option(help: OptionHelp.classes) var classes = 10
 
     func validate() throws {

@@ -14,7 +14,6 @@ struct BenchDense: ParsableCommand {
             """)
 
     @OptionGroup var network: NetworkOptions
-
     @Option(help: "Height and width of the random images, such as 256x341.") var size = "256x341"
 
     @Option(help: "Take network and weights from this checkpoint. Default: --model with random weights.")
@@ -28,11 +27,8 @@ struct BenchDense: ParsableCommand {
     var logits: String?
 
     @Option(help: OptionHelp.steps) var steps = 5
-
     @OptionGroup var convolution: ConvolutionOptions
-
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var output: JSONOptions
 
     private func sides() throws -> [Int] {

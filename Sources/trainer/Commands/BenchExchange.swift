@@ -30,9 +30,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     ) var standInDevice: Double?
 
     @Option(help: "With --stand-in-device: the network whose gradients are exchanged.") var model = "scaling"
-
     @Option(help: "With --stand-in-device: side length of the network's input in pixels.") var imageSize = 224
-
     @OptionGroup var output: JSONOptions
 
     func validate() throws {

@@ -7,11 +7,8 @@ struct BenchGEMM: ParsableCommand {
         commandName: "gemm", abstract: "Time the product of two square matrices, including packing.")
 
     @Option(help: "Number of rows and columns of each matrix.") var size = 1024
-
     @Option(help: OptionHelp.steps) var steps = 10
-
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
@@ -35,15 +32,10 @@ struct BenchFullyConnected: ParsableCommand {
         commandName: "fully-connected", abstract: "Time the three passes of one fully connected layer.")
 
     @Option(help: "Number of the layer's inputs.") var inputs = 4096
-
     @Option(help: "Number of the layer's outputs.") var outputs = 4096
-
     @Option(help: OptionHelp.batch) var batch = 64
-
     @Option(help: OptionHelp.steps) var steps = 7
-
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var output: JSONOptions
 
     func validate() throws {

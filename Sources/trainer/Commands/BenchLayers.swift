@@ -12,11 +12,8 @@ struct BenchLayers: ParsableCommand {
             """)
 
     @OptionGroup var network: NetworkOptions
-
     @OptionGroup var microBatches: MicroBatchOptions
-
     @Option(help: OptionHelp.steps) var steps = 5
-
     @OptionGroup var convolution: ConvolutionOptions
 
     @Option(
@@ -27,9 +24,7 @@ struct BenchLayers: ParsableCommand {
     ) var data: String?
 
     @Option(help: OptionHelp.workers) var workers = 2
-
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var output: JSONOptions
 
     func validate() throws {

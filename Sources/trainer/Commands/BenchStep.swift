@@ -10,22 +10,15 @@ struct BenchStep: ParsableCommand {
         discussion: "The step is the one that `trainer train` runs. A loss that is not finite is an error.")
 
     @OptionGroup var network: NetworkOptions
-
     @OptionGroup var microBatches: MicroBatchOptions
-
     @Option(help: OptionHelp.steps) var steps = 5
-
     @Flag(help: "Time the forward pass only, in a network made for inference.") var inference = false
 
-    @Option(
-        help:
-            "Compare steps on cached photographs with this augmentation and with none, in alternation."
-    ) var augment: Augmentation?
+    @Option(help: "Compare steps on cached photographs with this augmentation and with none, in alternation.")
+    var augment: Augmentation?
 
     @OptionGroup var convolution: ConvolutionOptions
-
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var output: JSONOptions
 
     func validate() throws {

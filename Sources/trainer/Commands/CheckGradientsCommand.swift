@@ -11,17 +11,11 @@ struct CheckGradientsCommand: ParsableCommand {
         discussion: "The reference is slow: keep the network, the images and the batch small.")
 
     @Option(help: OptionHelp.model) var model = "16,16,M,32,M,F32"
-
     @Option(help: OptionHelp.imageSize) var imageSize = 12
-
     @Option(help: OptionHelp.batch) var batch = 2
-
     @Option(help: OptionHelp.classes) var classes = 7
-
     @Option(help: "Seed of the weights, the images and the directions.") var seed: UInt64 = 1
-
     @OptionGroup var convolution: ConvolutionOptions
-
     @OptionGroup var device: DeviceOptions
 
     func validate() throws {
