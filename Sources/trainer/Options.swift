@@ -10,11 +10,13 @@ import NeuralNet
 enum OptionHelp {
     static let batch: ArgumentHelp = "Images per mini-batch."
     static let classes: ArgumentHelp = "Number of classes."
-    static let imageSize: ArgumentHelp = "Side length of the network's input in pixels."
-    static let model: ArgumentHelp =
-        "Network: mini, linear, scaling, vgg16, deepimage, or a list of layers such as 32,32,M,64,64,M,F256."
+    static let imageSize: ArgumentHelp = "Side of the network's input in pixels."
+    static let model: ArgumentHelp = """
+        Network: a name (mini, linear, scaling, vgg16, deepimage) or a list such as 32,32,M,64,M,F256 \
+        (n = 3×3 convolution, M = max-pooling, Fn = fully connected).
+        """
     static let steps: ArgumentHelp = "Number of timed runs, after one that warms up. The median is reported."
-    static let workers: ArgumentHelp = "Number of threads that read photographs."
+    static let workers: ArgumentHelp = "Threads that read and decode photographs."
 }
 
 /// Checks that an option's value is in its range.
@@ -28,11 +30,8 @@ func require(_ option: String, _ value: Int, in range: ClosedRange<Int>, _ unit:
 /// The device to compute on.
 struct DeviceOptions: ParsableArguments {
     @Option(
-        help: """
-            Device: auto (the first GPU, or else the first device), cpu, gpu, or opencl:N as listed by \
-            `trainer devices`.
-            """
-    ) var device = "auto"
+        help: "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
+    var device = "auto"
 
     @Option(
         help: "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes).",
@@ -114,8 +113,8 @@ struct ConvolutionOptions: ParsableArguments {
 struct MicroBatchOptions: ParsableArguments {
     @Option(
         help: """
-            Number of micro-batches per mini-batch (gradient accumulation). Must be a power of two that \
-            divides the batch size.
+            Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the \
+            batch size.
             """
     ) var microBatches = 1
 

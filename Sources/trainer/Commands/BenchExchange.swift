@@ -19,7 +19,8 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
 
     @Option(help: OptionHelp.steps) var steps = 9
 
-    @Option(help: "Number of neighbouring ranks that count as a node. Default: those that share memory.")
+    @Option(
+        help: "Treat each group of this many neighbouring ranks as a node. Default: ranks that share memory.")
     var nodeSize: Int?
 
     @Option(
@@ -30,7 +31,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     ) var standInDevice: Double?
 
     @Option(help: "With --stand-in-device: the network whose gradients are exchanged.") var model = "scaling"
-    @Option(help: "With --stand-in-device: side length of the network's input in pixels.") var imageSize = 224
+    @Option(help: "With --stand-in-device: side of the network's input in pixels.") var imageSize = 224
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
