@@ -205,13 +205,13 @@ public struct ExchangeBenchmark {
             }
             if round > 0 { rounds.append((compute, exchange, synchronous, lazy)) }
         }
-        let median = Benchmark.median
-        let compute = median(rounds.map(\.compute))
-        let exchange = median(rounds.map(\.exchange))
+        let compute = Benchmark.median(rounds.map(\.compute))
+        let exchange = Benchmark.median(rounds.map(\.exchange))
         func result(_ policy: String, _ step: (Int) -> Double) -> StandIn {
             StandIn(
-                policy: policy, compute: compute, exchange: exchange, step: median(rounds.indices.map(step)),
-                hidden: 1 - median(rounds.indices.map { step($0) - rounds[$0].compute }) / exchange)
+                policy: policy, compute: compute, exchange: exchange,
+                step: Benchmark.median(rounds.indices.map(step)),
+                hidden: 1 - Benchmark.median(rounds.indices.map { step($0) - rounds[$0].compute }) / exchange)
         }
         return [result("synchronous") { rounds[$0].synchronous }, result("lazy") { rounds[$0].lazy }]
     }

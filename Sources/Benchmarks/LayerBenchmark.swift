@@ -7,46 +7,46 @@ import Photographs
 import Models
 import NeuralNet
 
-/// Where the time of a training step goes: each layer's passes by the device's own clock, and the whole step
-/// by the host's.
+/// Times a training step layer by layer: each layer's passes by the device's clock, the whole step by the
+/// host's.
 public struct LayerBenchmark: Sendable {
-    /// One pass of one layer, or one part of the step that is no layer.
+    /// One pass of one layer, or a part of the step that belongs to no layer.
     public struct Row: Sendable {
         /// Such as `3 conv 32→64`, `loss` or `update`.
         public let label: String
-        /// `forward`, `backward-weights`, `backward-data`, or nothing.
+        /// `forward`, `backward-weights` or `backward-data`; empty if the row is no layer's.
         public let pass: String
         public let algorithm: String
-        /// Median over the steps, of all the row's launches.
+        /// The median over the steps of all the row's launches.
         public let seconds: Double
         public let launches: Int
-        /// Multiplications and additions as the plain sums have them, so that a faster algorithm may pass the
-        /// peak; 0 where there are none.
+        /// Multiplications and additions of the direct sums, so that a faster algorithm may exceed the peak;
+        /// 0 if there are none.
         public let operations: Double
-        /// Bytes of the tensors read and written, each once; 0 where unknown.
+        /// Bytes of the tensors read and written, each counted once; 0 if unknown.
         public let bytes: Double
 
-        /// 10⁹ a second.
+        /// 10⁹ operations per second.
         public var gflops: Double { operations / seconds * 1e-9 }
         public var gigabytesPerSecond: Double { bytes / seconds * 1e-9 }
     }
 
     public let rows: [Row]
-    /// Median wall time of a step, from the first command queued to the loss read.
+    /// The median wall time of a step, from its first command to its loss on the host.
     public let stepSeconds: Double
-    /// Of it: the host's wait for photographs; 0 without a folder of them.
+    /// The part of it in which the host waits for photographs; 0 for random images.
     public let dataWaitSeconds: Double
-    /// CPU time of the host's thread to bind arguments and queue the launches of a step; it passes while the
-    /// device works, unless that waits.
+    /// CPU time in which the host's thread sets arguments and enqueues a step's launches. It overlaps with
+    /// the device's work.
     public let queueingSeconds: Double
-    /// What multiply-adds on registers alone reach, in 10⁹ operations a second.
+    /// The arithmetic peak in 10⁹ operations per second (`Benchmark.arithmeticPeak`).
     public let peakGFLOPS: Double
-    /// What adding two arrays reaches, in 10⁹ bytes a second.
+    /// The memory bandwidth in 10⁹ bytes per second (`Benchmark.bandwidth`).
     public let peakGigabytesPerSecond: Double
 
     public var launches: Int { rows.reduce(0) { $0 + $1.launches } }
 
-    /// The step's time by what it went for; the parts add up to it.
+    /// The parts of the step's time, which add up to it.
     public var parts: [(name: String, seconds: Double)] {
         var parts: [(name: String, seconds: Double)] = LayerPass.allCases.map { pass in
             (
@@ -61,43 +61,37 @@ public struct LayerBenchmark: Sendable {
         return parts
     }
 
-    /// Times `steps` training steps after one that warms up.
+    /// Times `steps` training steps, after one that warms up.
     ///
     /// - Parameters:
-    ///   - data: a folder of photographs to train on, through the loader; nil: random images in memory
+    ///   - data: folder of photographs to train on; nil for random images in memory
+    ///   - workers: threads that read the photographs
     ///   - device: opened for profiling
-    public init(
-        _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, microBatches: Int, steps: Int,
-        convolution: ConvolutionAlgorithms?, data: String?, workers: Int, device: Device
-    ) throws {
-        guard let profile = device.profile else {
-            throw TrainingError("the layers' times need a device that was opened for profiling")
-        }
+    public init(_ step: BenchmarkedStep, steps: Int, data: String? = nil, workers: Int = 1, device: Device)
+        throws
+    {
+        let profile = try Benchmark.profile(of: device)
         peakGFLOPS = try Benchmark.arithmeticPeak(runs: 7, device: device)
         peakGigabytesPerSecond = try Benchmark.bandwidth(floatCount: 1 << 24, runs: 7, device: device)
 
         let set = try data.map { try Dataset.load(root: $0) }
-        let classes = set?.classes.count ?? classes
-        let options = Network.Options(
-            maximumBatch: batch / microBatches, training: true, convolution: convolution)
-        let layout = try NetworkPlan(
-            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description
-        )
-        let training = try Benchmark.trainingStep(
-            architecture, imageSize: imageSize, classes: classes, batch: batch, microBatches: microBatches,
-            convolution: convolution, device: device)
-        let deviceBatch = try DeviceBatch(device: device, capacity: batch)
+        var step = step
+        step.classes = set?.classes.count ?? step.classes
+        let (batch, imageSize) = (step.batch, step.imageSize)
+        let plan = try NetworkPlan(
+            step.architecture, imageSize: imageSize, classes: step.classes,
+            options: step.options(training: true), device: device.description, tuning: device.tuning)
+        let training = try step.trainingStep(on: device)
         let loader = set.map { set in
             let count = set.training.count
-            return BatchLoader(
-                set: set.training,
-                shortSide: ModelDescription.usualShortSide(imageSize: imageSize), workers: workers
-            ) { index in (0..<batch).map { (index * batch + $0) % count } }
+            let shortSide = ModelDescription.usualShortSide(imageSize: imageSize)
+            return BatchLoader(set: set.training, shortSide: shortSide, workers: workers) { index in
+                (0..<batch).map { (index * batch + $0) % count }
+            }
         }
         defer { loader?.stop() }
-        if loader == nil {
-            try Benchmark.upload(to: deviceBatch, imageSize: imageSize, classes: classes, batch: batch)
-        }
+        let deviceBatch =
+            try loader == nil ? step.randomBatch(on: device) : DeviceBatch(device: device, capacity: batch)
 
         var walls: [Double] = []
         var waits: [Double] = []
@@ -105,7 +99,7 @@ public struct LayerBenchmark: Sendable {
         var order: [[String]] = []
         var times: [[String]: [Double]] = [:]
         var launches: [[String]: Int] = [:]
-        for step in 0...steps {
+        for number in 0...steps {
             try device.finish()
             _ = try profile.collect()
             let start = ContinuousClock.now
@@ -116,13 +110,13 @@ public struct LayerBenchmark: Sendable {
                 }
             }
             let queueing = threadSeconds()
-            try training.run(deviceBatch, step: step, learningRate: Benchmark.learningRate)
+            try training.run(deviceBatch, step: number, learningRate: Benchmark.learningRate)
             queueings.append(threadSeconds() - queueing)
-            _ = try Benchmark.finiteLoss(of: step, training)
+            _ = try Benchmark.finiteLoss(of: number, training)
             try device.finish()
             let end = ContinuousClock.now
             let entries = try profile.collect()
-            if step == 0 {
+            if number == 0 {
                 waits = []
                 queueings = []
                 continue
@@ -133,15 +127,15 @@ public struct LayerBenchmark: Sendable {
                 let key = [entry.label, entry.pass]
                 if launches[key] == nil { order.append(key) }
                 sums[key, default: 0] += entry.seconds
-                if step == 1 { launches[key, default: 0] += entry.launches }
+                if number == 1 { launches[key, default: 0] += entry.launches }
             }
             for (key, seconds) in sums { times[key, default: []].append(seconds) }
         }
         stepSeconds = Benchmark.median(walls)
         queueingSeconds = Benchmark.median(queueings)
-        dataWaitSeconds = waits.isEmpty ? 0 : Benchmark.median(waits)
+        dataWaitSeconds = Benchmark.median(waits)
         let layers = Dictionary(
-            uniqueKeysWithValues: layout.layers.enumerated().map {
+            uniqueKeysWithValues: plan.layers.enumerated().map {
                 (Network.profileLabel($0.offset, $0.element.name), $0.element)
             })
         rows = order.map { key in
@@ -149,37 +143,16 @@ public struct LayerBenchmark: Sendable {
             let pass = LayerPass(rawValue: key[1])
             return Row(
                 label: key[0], pass: key[1], algorithm: pass.flatMap { layer?.algorithm($0) } ?? "",
-                seconds: Benchmark.median(times[key] ?? [0]), launches: launches[key] ?? 0,
+                seconds: Benchmark.median(times[key] ?? []), launches: launches[key] ?? 0,
                 operations: layer?.operations(batch: batch) ?? 0,
                 bytes: pass.flatMap { pass in layer.map { $0.bytes(pass, batch: batch) } } ?? 0)
         }
     }
 }
 
-/// CPU seconds of this thread so far: unlike the clock they leave out what others took meanwhile.
+/// Returns the CPU seconds of this thread so far, which do not count the time of other threads.
 private func threadSeconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
-}
-
-extension Benchmark {
-    /// 10⁹ multiplications and additions a second of nothing but multiply-adds on registers (`peak.cl`): the
-    /// best of `runs`.
-    public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
-        let vector = device.tuning[KernelFamilies.peak.vector]
-        let sums = device.tuning[KernelFamilies.peak.sums]
-        let iterations = 4096
-        let items = 64 * max(1, device.description.computeUnits)
-        let kernel = try device.kernel("peak", "multiply_add")
-        let result = try Buffer(device, floatCount: items * vector)
-        var best = Double.infinity
-        for _ in 0...runs {
-            let start = ContinuousClock.now
-            try kernel.launch([items], local: [1], result, iterations, Float(0.5))
-            try device.finish()
-            best = min(best, (ContinuousClock.now - start).seconds)
-        }
-        return 2 * Double(items * iterations * sums * vector) / best * 1e-9
-    }
 }

@@ -158,9 +158,7 @@ public struct DeviceDescription: Sendable {
 
 extension ComputeError {
     /// No platform, or none with a device.
-    public static let noDevice = ComputeError(
-        "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on "
-            + "the CPU, a GPU needs its vendor's OpenCL driver", kind: .noPlatform)
+    public static let noDevice = ComputeError("no OpenCL device found", kind: .noPlatform)
 }
 
 /// Represents the device that a command asks for: `auto`, `cpu`, `gpu` or `opencl:N`; for several ranks on
@@ -218,9 +216,8 @@ public enum DeviceSelector: Equatable, Sendable {
             throw devices.isEmpty
                 ? ComputeError.noDevice
                 : ComputeError(
-                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; "
-                        + "there is \(list)", kind: .unknownDevice
-                )
+                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)",
+                    kind: .unknownDevice)
         }
         return chosen
     }

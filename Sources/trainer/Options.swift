@@ -1,20 +1,40 @@
-import Configuration
+import ArgumentParser
+import Basics
+import Compute
 import DemoScenes
 import DeviceInput
-import Basics
-import ArgumentParser
-import Compute
 import Foundation
 import NeuralNet
 
-/// Where to compute.
+/// The help of options that several commands have with defaults of their own.
+enum OptionHelp {
+    static let batch: ArgumentHelp = "Images per mini-batch."
+    static let classes: ArgumentHelp = "Number of classes."
+    static let imageSize: ArgumentHelp = "Side of the network's input in pixels."
+    static let model: ArgumentHelp = """
+        Network: a name (mini, linear, scaling, vgg16, deepimage) or a list such as 32,32,M,64,M,F256 \
+        (n = 3×3 convolution, M = max-pooling, Fn = fully connected).
+        """
+    static let steps: ArgumentHelp = "Number of timed runs, after one that warms up. The median is reported."
+    static let workers: ArgumentHelp = "Threads that read and decode photographs."
+}
+
+/// Checks that an option's value is in its range.
+func require(_ option: String, _ value: Int, in range: ClosedRange<Int>, _ unit: String) throws {
+    guard range.contains(value) else {
+        throw ValidationError(
+            "\(option) \(value): expected \(range.lowerBound) to \(range.upperBound) \(unit)")
+    }
+}
+
+/// The device to compute on.
 struct DeviceOptions: ParsableArguments {
     @Option(
-        help: "Where to compute: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
+        help: "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
     var device = "auto"
 
     @Option(
-        help: "Take the device for one with no more memory than this, such as 512M or 1.5G (1G = 2³⁰ bytes).",
+        help: "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes).",
         transform: {
             guard let memory = MemorySize(parsing: $0) else {
                 throw ValidationError("expected an amount such as 512M, 1.5G or a number of bytes")
@@ -22,17 +42,18 @@ struct DeviceOptions: ParsableArguments {
             return memory
         }) var deviceMemory: MemorySize?
 
+    /// Opens the device.
     func open(profiling: Bool = false) throws -> Device {
         try Device.open(DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes)
     }
 
-    /// The device without opening it.
+    /// Returns the device's description without opening the device.
     func description() throws -> DeviceDescription {
         let description = try DeviceOptions.selector(device).select(from: DeviceDescription.all())
         return deviceMemory.map { description.limited(toMemory: $0.bytes) } ?? description
     }
 
-    /// Reads a `--device`; a mistake in it is one of the command line.
+    /// Reads the value of `--device`; a mistake in it is a mistake on the command line.
     static func selector(_ text: String) throws -> DeviceSelector {
         do { return try DeviceSelector(parsing: text) } catch let error as ComputeError {
             throw ValidationError(error.description)
@@ -40,30 +61,24 @@ struct DeviceOptions: ParsableArguments {
     }
 }
 
-/// A network and a shape to try it on.
+/// A network and the shape of its mini-batches.
 struct NetworkOptions: ParsableArguments {
-    @Option(help: "A name (mini, linear, scaling, vgg16, deepimage) or a list such as 32,32,M,64,64,M,F256.")
-    var model = "mini"
-
-    @Option(help: "Side of the network's input in pixels.") var imageSize = 32
-
-    @Option(help: "Images of a mini-batch.") var batch = 128
-
-    @Option(help: "Number of classes.") var classes = 10
+    @Option(help: OptionHelp.model) var model = "mini"
+    @Option(help: OptionHelp.imageSize) var imageSize = 32
+    @Option(help: OptionHelp.batch) var batch = 128
+    @Option(help: OptionHelp.classes) var classes = 10
 
     func validate() throws {
-        guard (1...4096).contains(imageSize) else {
-            throw ValidationError("--image-size \(imageSize): expected 1 to 4096 pixels")
-        }
-        guard (1...65_536).contains(batch) else {
-            throw ValidationError("--batch \(batch): expected 1 to 65536 images")
-        }
-        guard (2...1_000_000).contains(classes) else {
-            throw ValidationError("--classes \(classes): expected 2 or more")
-        }
+        try NetworkOptions.validate(imageSize: imageSize, batch: batch, classes: classes)
     }
 
-    /// Reads a name or a list; a mistake in it is one of the command line.
+    static func validate(imageSize: Int, batch: Int, classes: Int) throws {
+        try require("--image-size", imageSize, in: 1...4096, "pixels")
+        try require("--batch", batch, in: 1...65_536, "images")
+        try require("--classes", classes, in: 2...1_000_000, "classes")
+    }
+
+    /// Reads the value of `--model`; a mistake in it is a mistake on the command line.
     static func architecture(_ model: String, imageSize: Int) throws -> Architecture {
         let architecture: Architecture
         do { architecture = try Architecture(parsing: model) } catch let error as NetworkError {
@@ -71,8 +86,8 @@ struct NetworkOptions: ParsableArguments {
         }
         guard architecture.smallestImage <= imageSize else {
             throw ValidationError(
-                "--model \(model): its poolings need images of \(architecture.smallestImage) pixels or more, and --image-size is \(imageSize)"
-            )
+                "--model \(model): its poolings need images of \(architecture.smallestImage) pixels or more, "
+                    + "and --image-size is \(imageSize)")
         }
         return architecture
     }
@@ -81,23 +96,27 @@ struct NetworkOptions: ParsableArguments {
 extension Augmentation: ExpressibleByArgument {}
 extension Scenes.ObjectScale: ExpressibleByArgument {}
 extension Scenes.Hardship: ExpressibleByArgument {}
-extension CacheSize: ExpressibleByArgument {}
 
 extension ConvolutionChoice: ExpressibleByArgument {
     public static var allValueStrings: [String] { ["auto"] + ConvolutionAlgorithm.allCases.map(\.rawValue) }
 }
 
-/// How convolutions are computed.
+/// The algorithms of the convolutions.
 struct ConvolutionOptions: ParsableArguments {
-    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help)) var convolution = ConvolutionChoice
-        .auto
+    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help))
+    var convolution: ConvolutionChoice = .auto
 
     var algorithms: ConvolutionAlgorithms? { convolution.algorithms }
 }
 
-/// The parts of a mini-batch.
+/// The number of micro-batches.
 struct MicroBatchOptions: ParsableArguments {
-    @Option(help: "Parts that a mini-batch is run in: a power of two that divides it.") var microBatches = 1
+    @Option(
+        help: """
+            Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the \
+            batch size.
+            """
+    ) var microBatches = 1
 
     func validate(batch: Int) throws {
         guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {
@@ -107,74 +126,20 @@ struct MicroBatchOptions: ParsableArguments {
     }
 }
 
-/// Files that a command is to write.
-enum OutputFile {
-    /// As below, for several options' files, no two of which may be the same.
-    static func requireWritable(_ outputs: [(option: String, paths: [String])]) throws {
-        var options: [String: String] = [:]
-        for (option, paths) in outputs {
-            for path in paths {
-                try requireWritable(path, option: option)
-                if let other = options.updateValue(option, forKey: place(path)) {
-                    throw ValidationError(
-                        "\(option) would overwrite \(path), which \(other) writes; give another name")
-                }
-            }
-        }
-    }
-
-    /// One name for a file, however it is written.
-    private static func place(_ path: String) -> String {
-        URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path
-    }
-
-    /// Tells before the work rather than after it that a file cannot be written.
-    static func requireWritable(_ path: String, option: String) throws {
-        guard !path.isEmpty else { throw ValidationError("\(option): expected a file's name, found nothing") }
-        var isFolder: ObjCBool = false
-        let folder = path.contains("/") ? URL(fileURLWithPath: path).deletingLastPathComponent().path : "."
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue
-        else { throw ValidationError("\(option) \(path): there is no folder \(folder)") }
-        guard FileManager.default.isWritableFile(atPath: folder) else {
-            throw ValidationError("\(option) \(path): the folder \(folder) cannot be written")
-        }
-        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue
-        else { throw ValidationError("\(option) \(path): this is a folder; expected a file's name") }
-        // A name that was left out makes the next one, a photograph's or a model's, the output's.
-        let inputs = [
-            "jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model", "npy": "an array",
-        ]
-        if let kind = inputs[URL(fileURLWithPath: path).pathExtension.lowercased()],
-            FileManager.default.fileExists(atPath: path),
-            !(kind == "an array" && option == "--save-posteriors")
-        {
-            throw ValidationError(
-                "\(option) \(path): this is \(kind) and is not overwritten; give another name")
-        }
-        let exists = FileManager.default.fileExists(atPath: path)
-        if exists, path.hasSuffix(".npy.json"), option != "--save-posteriors" {
-            throw ValidationError(
-                "\(option) \(path): these are the names of an array and are not overwritten; give another name"
-            )
-        }
-        if exists, FileManager.default.fileExists(atPath: folder + "/checkpoints") {
-            throw ValidationError(
-                "\(option) \(path): this is a file of a run and is not overwritten; give another name")
-        }
-    }
-}
-
-/// A file for a command's numbers.
+/// The file for a command's results.
 struct JSONOptions: ParsableArguments {
-    @Option(help: "Write the result to this file.") var json: String?
+    @Option(help: "Write the results to this file, in JSON.") var json: String?
 
     func validate() throws { if let json { try OutputFile.requireWritable(json, option: "--json") } }
 
-    /// Writes the value, whole or not at all, where a file was asked for.
+    /// Writes the value, whole or not at all, if a file was asked for.
     func write(_ value: @autoclosure () -> JSON) throws {
         if let json { try AtomicFile.write(json, Array((value().text + "\n").utf8)) }
     }
 }
 
-/// 0.9134 → "91.3 %"
+/// Returns a share as a percentage: 0.9134 → "91.3 %".
 func percent(_ share: Double) -> String { String(format: "%.1f %%", share * 100) }
+
+/// Returns a number with a fixed number of decimal places.
+func fixed(_ value: Double, _ places: Int) -> String { String(format: "%.\(places)f", value) }

@@ -84,25 +84,6 @@ struct ViewArguments: ParsableArguments {
 
     // MARK: - Errors
 
-    /// Returns which option to change after an error; nil if no option helps.
-    static func remedy(for kind: EvaluationError.Kind) -> String? {
-        switch kind {
-        case .viewTooSmall(isDense: true): "give larger --scales"
-        case .viewTooSmall: "give larger --scales, or --dense for a smaller window"
-        case .viewTooLarge: "give smaller --scales"
-        case .unknownClass: "give one of these to --heat"
-        case .other: nil
-        }
-    }
-
-    /// Runs `body` and adds the remedy to an error of the evaluation.
-    func addingRemedies<Result>(_ body: () throws -> Result) throws -> Result {
-        do { return try body() } catch let error as EvaluationError {
-            guard let remedy = ViewArguments.remedy(for: error.kind) else { throw error }
-            throw EvaluationError("\(error); \(remedy)")
-        }
-    }
-
     /// Fails if photographs could not be used; called when everything else is done.
     ///
     /// - Parameter listed: how many of the failures the error lists.

@@ -1,33 +1,40 @@
-import Runs
 import ArgumentParser
-import Collectives
 import Basics
+import Collectives
 import Foundation
+import Runs
 
 StandardStreams.openClosed()
 useLineBuffering()
 reportFullFiles()
+var status: Int32 = 0
+var typed: (any ParsableCommand.Type)?
 do {
     var command = try TrainerCommand.parseAsRoot()
-    if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command)._commandName) }
+    typed = type(of: command)
+    if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command).name) }
     try command.run()
     try Job.leave()
-    if outputHasFailed() {
-        StandardStreams.writeError("error: the standard output could not be written\n")
-        exit(1)
-    }
-} catch let stop as TrainingInterrupted {
-    if MPICommunicator.launchedRank == 0 { _ = Failure.report(stop) }
-    try? Job.leave()
-    exit(128 + stop.signal)
 } catch {
-    // What all ranks find the first one says for all: before they have joined nothing but the command line
-    // can be wrong.
-    if MPICommunicator.launchedRank > 0 {
-        if !Job.isJoined { exit(Failure.status(error)) }
-        usleep(500_000)
+    let failure = Failure(error: error, command: typed)
+    status = failure.status
+    let rank = MPICommunicator.launchedRank
+    if error is TrainingInterrupted {
+        // All ranks stop at the same step.
+        if rank == 0 { failure.report() }
+        try? Job.leave()
+    } else {
+        // Rank 0 reports what all ranks find. Before the ranks join, only the command line can be wrong.
+        if rank > 0 {
+            if !Job.isJoined { exit(status) }
+            usleep(500_000)
+        }
+        failure.report()
+        Job.abort(status: status)
     }
-    let status = Failure.report(error)
-    Job.abort(status: status)
-    exit(status)
 }
+if status == 0, outputHasFailed() {
+    StandardStreams.writeError("error: the standard output could not be written\n")
+    status = 1
+}
+exit(status)

@@ -2,8 +2,8 @@
 import Foundation
 import Testing
 
-/// One mistake, what the program must say about it, and how it must end: 2 where the command line or a
-/// configuration is wrong by itself, 1 where the work cannot be done.
+/// Describes a mistake, parts of the message about it and the exit status: 2 if the command line or the
+/// configuration is wrong, 1 if the work fails.
 struct Mistake: CustomTestStringConvertible, Sendable {
     let name: String
     let arguments: [String]
@@ -25,7 +25,7 @@ struct Mistake: CustomTestStringConvertible, Sendable {
     var testDescription: String { name }
 }
 
-/// `train` on the small set, with `arguments` behind the others, so that they win.
+/// Returns a command line of `train` on the small set. `arguments` come last, so that they override others.
 private func train(_ arguments: String...) -> [String] {
     ["train", "--data", "set", "--out", "never"] + Workplace.small + arguments
 }
@@ -43,7 +43,7 @@ private func train(_ arguments: String...) -> [String] {
         }
         let message = lines.joined(separator: " ")
         for part in mistake.message { #expect(message.contains(part), "'\(part)' is not in: \(message)") }
-        // A sentence, not a number of OpenCL's or of Foundation's, and not a trap.
+        // Neither an error code of OpenCL or Foundation nor a trap.
         for part in ["OpenCL error", "CL_", "NSCocoa", "Fatal error", "Backtrace"] {
             #expect(!message.contains(part), "\(message)")
         }
@@ -122,7 +122,7 @@ private func train(_ arguments: String...) -> [String] {
         Mistake(
             "unknown flag", train("--lerning-rate", "1"), status: 2,
             "Unknown option '--lerning-rate'", "'--learning-rate'"),
-        // Where something else is wrong too, which the misspelt option may be the cause of.
+        // Something else is wrong too, perhaps because of the misspelt option.
         Mistake(
             "misspelt and needed", ["scenes", "--otu", "never"],
             status: 2, "Unknown option '--otu'", "'--out'"),
@@ -137,6 +137,12 @@ private func train(_ arguments: String...) -> [String] {
             status: 2, "Unknown option '--dta'", "'--data'"),
         Mistake("unknown command", ["trian"], status: 2, "Unknown command 'trian'. Did you mean 'train'?"),
         Mistake(
+            "unknown command of bench", ["bench", "stpe"], status: 2,
+            "Unknown command 'stpe'. Did you mean 'step'?"),
+        Mistake(
+            "too large a matrix", ["bench", "gemm", "--size", "4096", "--device-memory", "64M"], status: 1,
+            "larger than the largest", "try a smaller --size"),
+        Mistake(
             "no checkpoint", ["evaluate", "--data", "set"], status: 2,
             "Missing expected argument '--checkpoint"),
         Mistake(
@@ -150,7 +156,7 @@ private func train(_ arguments: String...) -> [String] {
         ),
         Mistake(
             "gradients of no class", ["check-gradients", "--classes", "0"],
-            status: 2, "--classes 0", "2 or more"),
+            status: 2, "--classes 0", "2 to 1000000 classes"),
         Mistake(
             "gradients of no pixel", ["check-gradients", "--image-size", "0"],
             status: 2, "--image-size 0", "1 to 4096"),
@@ -213,7 +219,7 @@ private func train(_ arguments: String...) -> [String] {
 
     // MARK: - Devices
 
-    /// A folder without a single driver's file in it.
+    /// A folder that contains no driver's file.
     private static let noDrivers = ["OCL_ICD_VENDORS": "/proc/self/fdinfo"]
 
     @Test(arguments: [
@@ -260,7 +266,8 @@ private func train(_ arguments: String...) -> [String] {
             "it is below a file", train("--out", "/dev/null/x"), status: 1,
             "/dev/null/x/checkpoints: creating this folder failed", "Not a directory", "Check the path"),
         Mistake(
-            "nothing to begin from", train("--init", "nowhere"), status: 1, "nowhere: no such file or folder"),
+            "nothing to begin from", train("--init", "nowhere"), status: 1,
+            "nowhere: no such file or folder"),
         Mistake("nothing to resume", ["--resume", "nowhere"], status: 1, "nowhere: no run's folder"),
         Mistake("not a run", ["--resume", "set"], status: 1, "set: no run's folder"),
         Mistake("the set exists", ["scenes", "--out", "set"], status: 1, "set: exists already"),
@@ -280,7 +287,7 @@ private func train(_ arguments: String...) -> [String] {
     ]) func badOutput(_ mistake: Mistake) throws { try expect(mistake) }
 
     @Test func fullDiskAtTheFirstCheckpoint() throws {
-        // 32 KB: less than the model.
+        // 32 KB, less than the model needs.
         let result = try place.run(
             ["train", "--data", "set", "--out", "full"] + Workplace.small, fileBlocks: 64)
         #expect(result.status == 1)
@@ -292,11 +299,11 @@ private func train(_ arguments: String...) -> [String] {
     }
 
     @Test func fullDiskInTheMiddleLeavesTheLastCheckpoint() throws {
-        // A model of a few hundred bytes and a log that outgrows 16 KB after ten epochs or so.
+        // The model has a few hundred bytes; the log exceeds 16 KB after about ten epochs.
         let tiny = [
             "--model", "linear", "--image-size", "2", "--short-side", "2", "--batch", "8", "--data", "set",
         ]
-        // Once without the limit, so that the kernels are compiled: the compiler's files are larger.
+        // Compile the kernels without the limit first: the compiler's files are larger.
         try #require(try place.run(["train", "--epochs", "1", "--out", "small"] + tiny).status == 0)
         let result = try place.run(["train", "--epochs", "100", "--out", "middle"] + tiny, fileBlocks: 32)
         #expect(result.status == 1)
@@ -329,7 +336,7 @@ private func train(_ arguments: String...) -> [String] {
 
     // MARK: - What works
 
-    /// A class without a photograph to validate on is named before training begins, once.
+    /// A class without validation photographs is named once, before training begins.
     @Test func classesThatAreNotHeldOut() throws {
         for name in ["train/a/1", "train/b/1", "train/c/1", "val/b/1"] {
             for index in 0..<8 {
@@ -337,14 +344,15 @@ private func train(_ arguments: String...) -> [String] {
             }
         }
         let note =
-            "no photograph of class “a”, “c” is held out, so validation does not cover them: put some into val/, or "
+            "no photograph of class “a”, “c” is held out, so validation does not cover them: "
+            + "put some into val/, or "
         let result = try place.run(["train", "--data", "gap", "--out", "gap-run"] + Workplace.small)
         #expect(result.status == 0 && result.output.split(separator: note).count == 2, "\(result)")
         let whole = try place.run(["train", "--data", "set", "--out", "whole-run"] + Workplace.small)
         #expect(whole.status == 0 && !whole.output.contains("held out"), "\(whole)")
     }
 
-    /// Only what `--device` means is measured.
+    /// Only the devices that `--device` selects are measured.
     @Test func devicesThatAreMeant() throws {
         let result = try place.run(["devices", "--device", "opencl:0"])
         #expect(result.status == 0, "\(result)")
@@ -359,8 +367,8 @@ private func train(_ arguments: String...) -> [String] {
         let text = help.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
         #expect(
             text.contains(
-                "Exit status: 0 done; 1 the work failed; 2 the command line is wrong; 128 + n ended by signal n."
-            ))
+                "Exit status: 0 The command succeeded. 1 The work failed. 2 The command line or the "
+                    + "configuration file is wrong. 128 + n Signal n ended the command."))
         for command in [
             "train", "evaluate", "predict", "compare", "scenes", "check-gradients", "bench", "devices",
         ] { #expect(help.output.contains("  \(command) "), "\(command) is not in the help") }
@@ -369,7 +377,7 @@ private func train(_ arguments: String...) -> [String] {
         #expect(version.output.split(separator: ".").count == 3)
     }
 
-    /// A state that no run can have come to is told, and nothing traps.
+    /// A state that no run can reach is an error, not a trap.
     @Test(arguments: [
         ("step", "-6"), ("step", "3000"), ("validatedEpochs", "-1"), ("validatedEpochs", "1000000000000"),
         ("metricsByteCount", "-5"),
@@ -390,7 +398,7 @@ private func train(_ arguments: String...) -> [String] {
             result.errors.contains("state.json") && result.errors.contains("cannot be"), "\(result.errors)")
     }
 
-    /// Without --val-fraction a run is measured on what it held out itself.
+    /// Without --val-fraction, a run is measured on the photographs that it held out.
     @Test func evaluateHoldsOutWhatTheRunDid() throws {
         for fraction in ["0.3", "0.5"] {
             let run = "held-out-\(fraction)"
@@ -401,7 +409,7 @@ private func train(_ arguments: String...) -> [String] {
             let named = try place.run([
                 "evaluate", "--checkpoint", run, "--data", "set/train", "--val-fraction", fraction,
             ])
-            // The same photographs; how they were chosen is told otherwise.
+            // The photographs are the same; only the line about their choice differs.
             #expect(
                 own.output.contains("those that `train` holds out")
                     && named.output.contains("a share of \(fraction)"), "\(own) \(named)")
@@ -426,8 +434,8 @@ private func train(_ arguments: String...) -> [String] {
         for key in ["top1", "top5"] {
             #expect((0...1).contains(number(members.first { $0.key == key }?.value)))
         }
-        // Three classes: each answer is among the five best. The log of 3 is the loss of one who knows
-        // nothing; a run of six steps is near it.
+        // With three classes, each answer is among the five best. Guessing has a loss of ln 3; a run of six
+        // steps is near it.
         #expect(number(members[1].value) == 1)
         #expect((0.1..<10).contains(number(members[2].value)))
     }
@@ -454,7 +462,7 @@ private func train(_ arguments: String...) -> [String] {
         for entry in best { #expect(keys(entry) == ["class", "probability"]) }
         let probabilities = best.map { number($0["probability"]) }
         #expect(probabilities == probabilities.sorted(by: >))
-        // Single precision's rounding of three numbers.
+        // The rounding of three numbers in single precision.
         #expect(abs(probabilities.reduce(0, +) - 1) < 1e-6)
         for (answer, name) in zip(answers[1...], [damaged, "nothing.jpg"]) {
             #expect(keys(answer) == ["file", "error"])
@@ -473,7 +481,7 @@ private func train(_ arguments: String...) -> [String] {
         #expect(result.output.split(separator: "\n").count == 2)
     }
 
-    /// Pairs of steps with `none` and with an augmentation, whose median ratio is what it costs.
+    /// The reported ratio is the median over the pairs of steps.
     @Test func benchStepComparesAugmentations() throws {
         let result = try place.run([
             "bench", "step", "--model", "4", "--image-size", "8", "--batch", "4", "--augment", "paper",

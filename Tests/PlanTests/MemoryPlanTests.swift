@@ -49,10 +49,10 @@ import Testing
     @Test(arguments: cases) private func planIsWhatAStepAllocates(_ example: Case) throws {
         let device = try Device(description)
         let architecture = try Architecture(parsing: example.model)
-        _ = try Benchmark.step(
-            architecture, imageSize: example.imageSize, classes: 7,
-            batch: example.batch, microBatches: example.microBatches, steps: 1,
-            convolution: example.convolution.algorithms, device: device)
+        let step = BenchmarkedStep(
+            architecture, imageSize: example.imageSize, classes: 7, batch: example.batch,
+            microBatches: example.microBatches, convolution: example.convolution.algorithms)
+        _ = try Benchmark.step(step, steps: 1, device: device)
         let plan = try TrainingMemory(
             architecture, imageSize: example.imageSize, classes: 7, microBatches: example.microBatches,
             convolution: example.convolution.algorithms, input: .benchmark, device: description
@@ -176,10 +176,9 @@ import Testing
     /// A profile's parts are the whole step, and every layer has its passes.
     @Test func layersAddUpToTheStep() throws {
         let device = try Device(description, profiling: true)
-        let result = try LayerBenchmark(
-            Architecture(parsing: "16,M,20,F24"), imageSize: 12,
-            classes: 3, batch: 4, microBatches: 2, steps: 2,
-            convolution: nil, data: nil, workers: 1, device: device)
+        let step = BenchmarkedStep(
+            try Architecture(parsing: "16,M,20,F24"), imageSize: 12, classes: 3, batch: 4, microBatches: 2)
+        let result = try LayerBenchmark(step, steps: 2, device: device)
         let passes = result.rows.map { "\($0.label) \($0.pass)".trimmingCharacters(in: .whitespaces) }
         #expect(
             Set(passes) == [

@@ -33,9 +33,7 @@ struct CompareCommand: ParsableCommand {
     }
 
     func run() throws {
-        let evaluation = try options.views.addingRemedies {
-            try FolderEvaluation(checkpoints: [first, second], data: data, options)
-        }
+        let evaluation = try FolderEvaluation(checkpoints: [first, second], data: data, options)
         ViewReport.printUnknownClasses(of: evaluation.posteriors)
         let table = ViewTable(evaluation.posteriors, weights: try options.views.weights(models: 2))
         ViewReport(table: table, order: []).print()

@@ -125,23 +125,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     }
 
     func run() throws {
-        do { try train(options()) } catch {
-            throw TrainCommand.remedy(for: error).map { TrainingError("\(error); \($0)") } ?? error
-        }
-    }
-
-    /// Returns what to do about an error of the ranks, in the words of this command; nil for other errors.
-    static func remedy(for error: any Error) -> String? {
-        if error is WindowsUnavailable { return "choose --transport sendrecv" }
-        return switch (error as? TopologyError)?.kind {
-        case .microBatches: "start fewer ranks, or a new run with more --micro-batches"
-        case .nodeSize: "give a --node-size that divides the number of ranks, or none"
-        case .transport: "choose --transport auto, onesided or sendrecv"
-        case nil: nil
-        }
-    }
-
-    private func train(_ options: TrainingOptions) throws {
+        let options = try options()
         let job = try Job.join(peerTimeout: options.peerTimeout)
         if job?.rank ?? 0 == 0, options.data == DemoSet.path { try DemoSet.drawIfMissing() }
         // The other ranks wait for the set.

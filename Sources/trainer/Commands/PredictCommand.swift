@@ -73,9 +73,7 @@ struct PredictCommand: ParsableCommand {
         }
     }
 
-    func run() throws { try views.addingRemedies(predict) }
-
-    private func predict() throws {
+    func run() throws {
         let images = try photographs()
         guard heat == nil || images.count == 1 else {
             throw EvaluationError("--heat: expected one photograph, \(images.count) were given")

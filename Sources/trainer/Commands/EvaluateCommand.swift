@@ -69,9 +69,7 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws { if posteriors.isEmpty { try evaluate() } else { try combine() } }
 
     private func evaluate() throws {
-        let evaluation = try views.addingRemedies {
-            try FolderEvaluation(checkpoints: checkpoint, data: data ?? "", options)
-        }
+        let evaluation = try FolderEvaluation(checkpoints: checkpoint, data: data ?? "", options)
         if let savePosteriors { try evaluation.posteriors.write(savePosteriors) }
         try report(evaluation.posteriors, showsTable: views.areMany || checkpoint.count > 1)
         try evaluation.requireAllUsed()

@@ -1,0 +1,110 @@
+import Basics
+import Compute
+import Configuration
+import NeuralNet
+import Randomness
+
+extension Benchmark {
+    /// The speed of a matrix product.
+    public struct Product: Sendable {
+        /// 10⁹ multiplications and additions per second in the median run.
+        public let gflops: Double
+        /// The seconds of each timed run.
+        public let seconds: [Double]
+    }
+
+    /// Times C = A · B for row-major matrices of `size` rows and columns, including the packing of B.
+    public static func product(size: Int, runs: Int, device: Device) throws -> Product {
+        let product = try MatrixProduct(device: device)
+        let columns = size.roundedUp(to: 16)
+        var random = Philox(seed: 1, purpose: .benchmark)
+        let values = (0..<size * size).map { _ in random.uniform(in: -1...1) }
+        let a = try Buffer(device, values)
+        let b = try Buffer(device, values)
+        let panels = try Buffer(device, floatCount: columns * size)
+        let c = try Buffer(device, floatCount: size * columns)
+        let seconds = try seconds(runs: runs) { _ in
+            try product.pack(b, into: panels, k: size, n: size)
+            try product.multiply(
+                .init(a, columns: size), .panels(panels, rows: size), into: .rowMajor(c, columns: columns),
+                size: .init(m: size, n: columns, k: size))
+            try device.finish()
+        }
+        let operations = 2 * Double(size) * Double(size) * Double(size)
+        return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
+    }
+
+    /// Returns the memory bandwidth in 10⁹ bytes per second of a kernel that reads two arrays of `floatCount`
+    /// floats and writes one.
+    public static func bandwidth(floatCount: Int, runs: Int, device: Device) throws -> Double {
+        let sum = try Buffer(device, floatCount: floatCount)
+        let addend = try Buffer(device, floatCount: floatCount)
+        try sum.clear()
+        try addend.clear()
+        let kernel = try device.kernel("optimizer", "gradient_add")
+        let seconds = try seconds(runs: runs) { _ in
+            try kernel.launch([floatCount], local: [256], sum, addend, UInt64(floatCount))
+            try device.finish()
+        }
+        return 12 * Double(floatCount) / median(seconds) * 1e-9
+    }
+
+    /// Returns the arithmetic peak in 10⁹ operations per second: the best of `runs` runs of multiply-adds on
+    /// registers (`peak.cl`).
+    public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
+        let vector = device.tuning[KernelFamilies.peak.vector]
+        let sums = device.tuning[KernelFamilies.peak.sums]
+        let iterations = 4096
+        let items = 64 * max(1, device.description.computeUnits)
+        let kernel = try device.kernel("peak", "multiply_add")
+        let result = try Buffer(device, floatCount: items * vector)
+        let seconds = try seconds(runs: runs) { _ in
+            try kernel.launch([items], local: [1], result, iterations, Float(0.5))
+            try device.finish()
+        }
+        return 2 * Double(items * iterations * sums * vector) / (seconds.min() ?? .infinity) * 1e-9
+    }
+
+    /// Returns the seconds of each pass of a fully connected layer by the device's clock, run by run, after
+    /// one run that warms up. The backward-weights pass includes the bias.
+    ///
+    /// - Parameter device: opened for profiling
+    public static func fullyConnected(inputs: Int, outputs: Int, batch: Int, runs: Int, device: Device) throws
+        -> [(pass: LayerPass, seconds: [Double])]
+    {
+        let profile = try profile(of: device)
+        let input = FeatureShape(height: 1, width: 1, channels: inputs)
+        let plan = LayerPlan(FullyConnectedSpec(units: outputs), input: input, device: device.description)
+        let layer = try plan.spec.makeLayer(plan, device: device)
+        var random = Philox(seed: 1, purpose: .benchmark)
+        func buffer(_ count: Int) throws -> Buffer {
+            try Buffer(device, (0..<count).map { _ in random.uniform(in: -1...1) })
+        }
+        let images = try buffer(batch * layer.inputShape.storedCount)
+        let output = try buffer(batch * layer.outputShape.storedCount)
+        let outputGradient = try buffer(batch * layer.outputShape.storedCount)
+        let inputGradient = try buffer(batch * layer.inputShape.storedCount)
+        let weights = try layer.parameters.map { try buffer($0.storedCount) }
+        let gradients = try layer.parameters.map { try buffer($0.storedCount) }
+        let workspace = try Buffer(device, byteCount: layer.workspaceByteCount(maximumBatch: batch))
+        try layer.prepare(weights: weights, workspace: workspace, maximumBatch: batch)
+        let pass = Pass(batch: batch, training: true)
+        let sums = try (0...runs).map { _ in
+            profile.begin("", pass: LayerPass.forward.rawValue)
+            try layer.forward(input: images, output: output, pass: pass)
+            profile.begin("", pass: LayerPass.backwardWeights.rawValue)
+            try layer.backward(
+                input: images, output: output, outputGradient: outputGradient, inputGradient: inputGradient,
+                parameterGradients: gradients, pass: pass)
+            return Dictionary(try profile.collect().map { ($0.pass, $0.seconds) }, uniquingKeysWith: +)
+        }.dropFirst()
+        return LayerPass.allCases.map { pass in (pass, sums.map { $0[pass.rawValue] ?? 0 }) }
+    }
+
+    static func profile(of device: Device) throws -> Profile {
+        guard let profile = device.profile else {
+            throw TrainingError("timing by layer needs a device that was opened for profiling")
+        }
+        return profile
+    }
+}

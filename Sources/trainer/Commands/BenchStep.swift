@@ -1,0 +1,86 @@
+import ArgumentParser
+import Basics
+import Benchmarks
+import Compute
+import DeviceInput
+
+struct BenchStep: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "step", abstract: "Time whole training steps on random images.",
+        discussion: "The step is the one that `trainer train` runs. A loss that is not finite is an error.")
+
+    @OptionGroup var network: NetworkOptions
+    @OptionGroup var microBatches: MicroBatchOptions
+    @Option(help: OptionHelp.steps) var steps = 5
+    @Flag(help: "Time the forward pass only, in a network made for inference.") var inference = false
+
+    @Option(help: "Compare steps on cached photographs with this augmentation and with none, in alternation.")
+    var augment: Augmentation?
+
+    @OptionGroup var convolution: ConvolutionOptions
+    @OptionGroup var device: DeviceOptions
+    @OptionGroup var output: JSONOptions
+
+    func validate() throws {
+        try require("--steps", steps, in: 1...1_000_000, "steps")
+        if let augment, inference || microBatches.microBatches > 1 {
+            throw ValidationError(
+                "--augment \(augment.rawValue): cannot be combined with --inference or --micro-batches")
+        }
+        try microBatches.validate(batch: network.batch)
+        guard !inference || microBatches.microBatches == 1 else {
+            throw ValidationError(
+                "--micro-batches \(microBatches.microBatches): cannot be combined with --inference")
+        }
+    }
+
+    func run() throws {
+        let step = try network.step(microBatches, convolution)
+        let device = try device.open()
+        if let augment { return try compare(augment, step, device) }
+        let result =
+            inference
+            ? try Benchmark.inference(step, runs: steps, device: device)
+            : try Benchmark.step(step, steps: steps, device: device)
+        let loss = result.loss.map { "loss \(fixed($0, 3)), " } ?? ""
+        print(
+            "\(fixed(result.imagesPerSecond, 2)) images/s on \(device.description.name) "
+                + "(\(result.parameterCount) parameters, \(loss)"
+                + "\(fixed(Double(device.peakAllocatedBytes) * 1e-9, 2)) GB of device memory)")
+        try output.write([
+            "images_per_second": result.imagesPerSecond, "device": device.description.name,
+            "model": step.architecture.description, "batch": step.batch, "image_size": step.imageSize,
+            "parameters": result.parameterCount, "device_bytes": device.peakAllocatedBytes,
+            "seconds": result.seconds,
+        ])
+    }
+
+    private func compare(_ augmentation: Augmentation, _ step: BenchmarkedStep, _ device: Device) throws {
+        let pairs = try AugmentationBenchmark(step, device: device).pairs(augmentation, count: steps)
+        let plain = pairs.map(\.plain)
+        let augmented = pairs.map(\.augmented)
+        let ratios = pairs.map { $0.augmented / $0.plain }
+        let ratio = Benchmark.median(ratios)
+        print(
+            "none \(fixed(Benchmark.median(plain) * 1e3, 2)) ms per step, \(augmentation.rawValue) "
+                + "\(fixed(Benchmark.median(augmented) * 1e3, 2)) ms: ratio \(fixed(ratio, 3)) "
+                + "(\(fixed(ratios.min() ?? 0, 3)) to \(fixed(ratios.max() ?? 0, 3))), the median of "
+                + "\(pairs.count) pairs, on \(device.description.name)")
+        try output.write([
+            "device": device.description.name, "model": step.architecture.description, "batch": step.batch,
+            "image_size": step.imageSize, "augment": augmentation.rawValue, "ratio": ratio,
+            "seconds_none": plain, "seconds_augmented": augmented,
+        ])
+    }
+}
+
+extension NetworkOptions {
+    /// Returns the step that these options describe.
+    func step(_ microBatches: MicroBatchOptions, _ convolution: ConvolutionOptions) throws -> BenchmarkedStep
+    {
+        BenchmarkedStep(
+            try NetworkOptions.architecture(model, imageSize: imageSize), imageSize: imageSize,
+            classes: classes, batch: batch, microBatches: microBatches.microBatches,
+            convolution: convolution.algorithms)
+    }
+}

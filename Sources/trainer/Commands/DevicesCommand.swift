@@ -1,0 +1,77 @@
+import ArgumentParser
+import Basics
+import Benchmarks
+import Compute
+import Foundation
+import Training
+
+struct DevicesCommand: ParsableCommand, RunsOnRanks {
+    static let configuration = CommandConfiguration(
+        commandName: "devices", abstract: "List the OpenCL devices with their limits and measured speed.")
+
+    @Flag(help: "List the device of each rank instead, under mpirun.") var ranks = false
+
+    @Option(
+        help: """
+            Only the devices that this value would select in `trainer train`: \(DeviceSelector.expected). \
+            Default: every device; with --ranks, auto.
+            """
+    ) var device: String?
+
+    func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
+
+    func run() throws {
+        if ranks { return try printRanks() }
+        try Job.requireAlone("devices without --ranks")
+        let all = try DeviceDescription.all()
+        for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
+            print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
+            var table = TextTable([.left])
+            table.add([
+                "platform",
+                "\(description.platform), driver \(description.driver), vendor \(description.vendor)",
+            ])
+            let sizes = [description.globalMemory, description.largestBuffer].map {
+                fixed(Double($0) / Double(1 << 30), 2) + " GiB"
+            }
+            table.add([
+                "memory",
+                "\(sizes[0]), largest buffer \(sizes[1]), local memory \(description.localMemory >> 10) KiB",
+            ])
+            table.add([
+                "limits",
+                "\(description.computeUnits) compute units, "
+                    + "work-groups up to \(description.largestWorkGroup), "
+                    + "vectors of \(description.floatVectorWidth) floats, "
+                    + "sub-buffers at multiples of \(description.baseAlignment) bytes",
+            ])
+            table.add(["measured", try speed(of: description)])
+            for line in table.lines { print("  " + line) }
+        }
+    }
+
+    private func speed(of description: DeviceDescription) throws -> String {
+        let device = try Device(description)
+        let product = try Benchmark.product(size: 1024, runs: 5, device: device)
+        // Four times what a large last-level cache holds, if the device can allocate that.
+        let bandwidth = try Benchmark.bandwidth(
+            floatCount: min(32 << 20, description.largestBuffer / 8), runs: 5, device: device)
+        return "\(fixed(product.gflops, 0)) GFLOPS (product of 1024³), "
+            + "\(fixed(bandwidth, 1)) GB/s (adding two arrays)"
+    }
+
+    private func printRanks() throws {
+        let selector = try DeviceOptions.selector(device ?? "auto")
+        let job = try Job.join(peerTimeout: 30)
+        let ranks = job.map { Ranks($0) }
+        let description = try selector.assign(DeviceDescription.all(), ranks: ranks?.place.count ?? 1)[
+            ranks?.place.index ?? 0]
+        let line =
+            "rank \(job?.rank ?? 0)  \(ProcessInfo.processInfo.hostName)  opencl:\(description.number)  "
+            + "\(description.kind.rawValue)  \(description.name), \(description.platform), "
+            + "\(description.computeUnits) compute unit\(description.computeUnits == 1 ? "" : "s")"
+        for other in try job?.gather(Array(line.utf8)) ?? [Array(line.utf8)] where job?.rank ?? 0 == 0 {
+            print(String(decoding: other, as: UTF8.self))
+        }
+    }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import Basics
+import Collectives
+import Configuration
+import Photographs
+import Runs
+
+/// Describes how a command ends when it fails: its exit status and its message.
+struct Failure {
+    let error: any Error
+    /// The command that was running; nil if the command line could not be parsed.
+    let command: (any ParsableCommand.Type)?
+
+    /// The exit status, as `trainer --help` lists it.
+    var status: Int32 {
+        if isFromParser { return TrainerCommand.exitCode(for: error).isSuccess ? 0 : 2 }
+        return switch error {
+        case let error as TrainingInterrupted: 128 + error.signal
+        case let error as TrainingError where error.isUsage: 2
+        case let error as DatasetError where error.isUsage: 2
+        default: 1
+        }
+    }
+
+    /// Prints the message: help and interruptions to the standard output, errors to the standard error.
+    func report() {
+        if isFromParser {
+            let message = TrainerCommand.fullMessage(for: error)
+            if status == 0 { return print(message) }
+            let misspelling = command == nil ? Misspelling(in: CommandLine.arguments.dropFirst()) : nil
+            StandardStreams.writeError((misspelling?.message(inPlaceOf: message) ?? message) + "\n")
+        } else if error is TrainingInterrupted {
+            print(error)
+        } else {
+            let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
+            let remedy = command.flatMap { Remedy.text(for: error, command: $0) }.map { "; " + $0 } ?? ""
+            StandardStreams.writeError("\(rank)error: \(error)\(remedy)\n")
+        }
+    }
+
+    /// Whether the parser has to word the message, as for help. All other errors describe themselves.
+    private var isFromParser: Bool {
+        command == nil || error is ValidationError || TrainerCommand.exitCode(for: error).isSuccess
+    }
+}

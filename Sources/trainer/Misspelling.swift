@@ -1,0 +1,56 @@
+import ArgumentParser
+import Configuration
+
+/// The first command or option on a command line that does not exist.
+///
+/// The parser names an unknown option only if nothing else is wrong: it would report a misspelt `--out` as a
+/// missing `--out`.
+struct Misspelling {
+    private let kind: String
+    private let name: String
+    private let known: [String]
+
+    /// Looks for it among the arguments after the program's name; returns nil if all names are known.
+    init?(in arguments: some Sequence<String>) {
+        var command: any ParsableCommand.Type = TrainerCommand.self
+        var rest = Array(arguments)[...]
+        while let next = command.configuration.subcommands.first(where: { $0.name == rest.first }) {
+            command = next
+            rest = rest.dropFirst()
+        }
+        let commands = command.configuration.subcommands.map { $0.name }
+        if let first = rest.first, !commands.isEmpty, !first.hasPrefix("-") {
+            (kind, name, known) = ("command", first, commands + ["help"])
+        } else {
+            // No option takes a value that begins with two dashes.
+            let names = rest.prefix { $0 != "--" }.filter { $0.hasPrefix("--") }.map {
+                String($0.prefix { $0 != "=" })
+            }
+            let options = (command.configuration.defaultSubcommand ?? command).optionNames.map { "--" + $0 }
+            guard let unknown = names.first(where: { !options.contains($0) }) else { return nil }
+            (kind, name, known) = ("option", unknown, options)
+        }
+        if known.contains(name) || name == "--generate-completion-script" { return nil }
+    }
+
+    /// Returns the message about it, with the usage lines of the parser's message about another mistake.
+    func message(inPlaceOf message: String) -> String {
+        let nearest = nearestName(to: name, among: known).map { ". Did you mean '\($0)'?" } ?? ""
+        let rest =
+            kind == "command"
+            ? "\n  Commands: \(known.joined(separator: ", ")). See 'trainer --help'."
+            : message.range(of: "\nUsage:").map { message[$0.lowerBound...] } ?? ""
+        return "Error: Unknown \(kind) '\(name)'\(nearest)\(rest)"
+    }
+}
+
+extension ParsableCommand {
+    /// The command's name, as it is typed.
+    static var name: String { configuration.commandName ?? "" }
+
+    /// The names of the command's options, without dashes, as its help lists them.
+    static var optionNames: [String] {
+        TrainerCommand.helpMessage(for: self, includeHidden: true, columns: 200).split(separator: "\n")
+            .compactMap { $0.prefixMatch(of: #/  (?:-\w, )?--([a-z][a-z-]*)/#).map { String($0.1) } }
+    }
+}
