@@ -4,14 +4,13 @@ import Photographs
 import Models
 import NeuralNet
 import Randomness
+import TestSupport
 import Testing
 
 @testable import Evaluation
 
 /// Photographs through networks, on every device.
 @Suite(.serialized) struct EnsembleTests {
-    static let devices = (try? DeviceDescription.all()) ?? []
-
     /// A checkpoint of random weights.
     private func checkpoint(
         _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16,
@@ -47,7 +46,7 @@ import Testing
 
     /// Photographs of several shapes in one mini-batch get what each gets alone, whatever the order in which
     /// they are run.
-    @Test(arguments: devices) func companyDoesNotMatter(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func companyDoesNotMatter(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
@@ -78,7 +77,9 @@ import Testing
 
     /// A square photograph at the training size has one window: dense and crop are the same, and so is the
     /// crop's mirror image.
-    @Test(arguments: devices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription)
+        throws
+    {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
@@ -103,7 +104,7 @@ import Testing
     }
 
     /// The plain path, which training validates with, agrees with the single crop.
-    @Test(arguments: devices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", shortSide: 18, on: device)
@@ -131,7 +132,7 @@ import Testing
 
     @Test func modelsOfOtherSizesAndClasses() throws {
         try TemporaryFolder.with { folder in
-            let device = try Device(#require(Self.devices.first))
+            let device = try Device(#require(presentDevices.first))
             let first = try checkpoint(folder + "/1.safetensors", on: device)
             let second = try checkpoint(
                 folder + "/2.safetensors", classes: ["c", "d", "a"],
@@ -167,7 +168,7 @@ import Testing
     /// Weights that are numbers, but whose scores are none.
     @Test func scoresThatAreNoNumbers() throws {
         try TemporaryFolder.with { folder in
-            let device = try Device(#require(Self.devices.first))
+            let device = try Device(#require(presentDevices.first))
             let architecture = try Architecture(parsing: "16,M,F16")
             let network = try Network(
                 architecture, imageSize: 16, classes: 3,
@@ -196,7 +197,7 @@ import Testing
     /// The first mini-batch of a view says nothing of its speed.
     @Test func speedIsOfLaterMiniBatches() throws {
         try TemporaryFolder.with { folder in
-            let device = try Device(#require(Self.devices.first))
+            let device = try Device(#require(presentDevices.first))
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
             let files = try photographs([(20, 20), (20, 20), (20, 20)], in: folder)
             for (batch, isKnown) in [(3, false), (2, true)] {
@@ -211,7 +212,7 @@ import Testing
     }
 
     /// The map comes from the dense view that is run anyway, and is the same where none is.
-    @Test(arguments: devices) func heat(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func heat(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let first = try checkpoint(folder + "/1.safetensors", on: device)
