@@ -18,12 +18,12 @@ public enum TintedPictures {
         }
     }
 
-    /// Returns the JPEG files of a set: 48 pictures of 24 × 24 pixels below `train`, 12 below `val`.
+    /// Returns the JPEG files of a set: 48 pictures of 32 × 32 pixels below `train`, 12 below `val`.
     static func files() throws -> [(name: String, content: [UInt8])] {
         try (0..<60).map { index in
-            let pixels = pixels(label: index % 3, index: index, side: 24)
+            let pixels = pixels(label: index % 3, index: index, side: 32)
             let name = "\(index < 48 ? "train" : "val")/\(classes[index % 3])/\(index).jpg"
-            return (name, try encodeJPEG(DecodedImage(width: 24, height: 24, pixels: pixels)))
+            return (name, try encodeJPEG(DecodedImage(width: 32, height: 32, pixels: pixels)))
         }
     }
 }
