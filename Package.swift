@@ -92,30 +92,32 @@ let package = Package(
             name: "NeuralNetTests",
             dependencies: [
                 "NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness", "TestSupport",
-            ],
-            swiftSettings: fast),
+            ], swiftSettings: fast),
         .testTarget(
-            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes", "TestSupport"],
-            swiftSettings: strict),
+            name: "PhotographsTests",
+            dependencies: ["Photographs", "DemoScenes", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "AugmentationTests",
             dependencies: ["DeviceInput", "Oracle", "Randomness", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "PlanTests", dependencies: ["Benchmarks", "Training", "NeuralNet", "Compute"],
-            swiftSettings: strict),
+            name: "PlanTests",
+            dependencies: [
+                "Benchmarks", "Training", "NeuralNet", "Compute",
+            ], swiftSettings: strict),
         .testTarget(
             name: "EvaluationTests",
             dependencies: [
-                "Evaluation", "NeuralNet", "Photographs", "Models", "Compute", "Randomness", "Basics",
-                "TestSupport",
-            ],
-            swiftSettings: strict),
+                "Evaluation", "NeuralNet", "Photographs", "Models",
+                "Compute", "Randomness", "Basics", "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
-            name: "TrainingTests", dependencies: everything + ["trainer", "TestSupport"],
-            swiftSettings: strict),
+            name: "TrainingTests",
+            dependencies: everything + [
+                "trainer", "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
-            name: "CommandLineTests", dependencies: everything + ["trainer", "fuzz", "TestSupport"],
-            swiftSettings: strict),
+            name: "CommandLineTests",
+            dependencies: everything + ["trainer", "fuzz", "TestSupport"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu2x

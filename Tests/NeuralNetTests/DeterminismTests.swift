@@ -66,8 +66,7 @@ extension OnDevices {
             #expect(try zip(bits(start.weights, start), first).allSatisfy { $0 != $1 })
         }
 
-        /// Four micro-batches of 16 in `TrainingStep` are four batches of 16, added here on the host in the same
-        /// tree.
+        /// Micro-batches of 16 in `TrainingStep` equal batches of 16 that the host adds in the same tree.
         @Test(arguments: testDevices, [2, 4, 8]) func microBatchesAreAccumulated(
             description: DeviceDescription, microBatches: Int
         ) throws {
@@ -123,14 +122,24 @@ extension OnDevices {
             for threads in ["1", "2"] {
                 let result = try place.run(
                     Workplace.small + [
-                        "--model", "16,20,M,F40", "--image-size", "21", "--batch", "16", "--micro-batches",
-                        "2",
-                        "--device", "opencl:\(device.number)", "--convolution", algorithm.rawValue,
-                        "--out", threads,
+                        "--model", "16,20,M,F40", "--image-size", "21", "--batch", "16",
+                        "--micro-batches", "2", "--device", "opencl:\(device.number)",
+                        "--convolution", algorithm.rawValue, "--out", threads,
                     ], environment: ["POCL_MAX_PTHREAD_COUNT": threads])
                 try #require(result.status == 0, "\(result)")
             }
             try place.expectSameModel("1", "2")
+        }
+
+        @Test func anyCacheAndNumberOfWorkers() throws {
+            let place = try Workplace()
+            try #require(place.train("--out", "plain", "--cache", "off").status == 0)
+            // 20 KB hold a part of the pictures.
+            for (cache, workers) in [("auto", "1"), ("20000", "3")] {
+                let result = try place.train("--out", cache, "--cache", cache, "--workers", workers)
+                try #require(result.status == 0, "\(result)")
+                try place.expectSameModel(cache, "plain")
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ public enum Command {
         }
     }
 
-    /// Waits for a task on threads of its own, since the pool of Swift's tasks may have none but the caller's.
+    /// Runs a task on threads of its own, because the caller may block the only thread of Swift's pool.
     private static func wait(
         for command: [String], limit: Duration, _ body: @escaping @Sendable () async throws -> Result
     ) throws -> Result {

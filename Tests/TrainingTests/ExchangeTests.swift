@@ -19,7 +19,7 @@ import Testing
         let threaded: Bool
         let inPlace: Bool
         var testDescription: String {
-            "\(ranks) ranks, \(policy), \(threaded ? "a thread" : "no thread"), \(inPlace ? "in place" : "copied")"
+            "\(ranks) ranks, \(policy), \(threaded ? "a" : "no") thread, \(inPlace ? "in place" : "copied")"
         }
     }
 
@@ -65,8 +65,7 @@ import Testing
         }
         let (training, data, images) = try setup.withLock {
             let training = try TrainingStep(
-                network: network,
-                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+                network: network, normalization: TrainingStepTests.normalization,
                 batch: batch, microBatches: 4, momentum: 0.9, weightDecay: 0.01,
                 clipNorm: clipNorm, seed: 3, exchange: exchange, policy: mode?.policy ?? .lazy)
             let span = exchange?.span ?? MicroBatchSpan(first: 0, count: 4)

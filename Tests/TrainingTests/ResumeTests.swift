@@ -62,8 +62,8 @@ import Testing
 
     @Test(arguments: ["plateau", "step"]) func scheduleIsResumed(_ schedule: String) throws {
         let options = [
-            "--schedule", schedule, "--epochs", "5", "--keep", "9", "--micro-batches", "2", "--clip-norm",
-            "0.5",
+            "--schedule", schedule, "--epochs", "5", "--keep", "9",
+            "--micro-batches", "2", "--clip-norm", "0.5",
         ]
         // Two classes change their names in validation, whose loss then rises as the network learns.
         for (from, to) in [("ring", "kept"), ("striped-disc", "ring"), ("kept", "striped-disc")] {

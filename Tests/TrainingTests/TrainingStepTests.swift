@@ -12,9 +12,9 @@ import Testing
     static let batch = 64
     static let size = 12
     static let classes = 5
+    static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
 
-    /// A network with its step; equal seeds everywhere, so that two of these differ by what they are told
-    /// alone.
+    /// A network with its training step; two of these differ only by their options, never by a seed.
     final class Bench {
         let device: Device
         let network: Network
@@ -34,8 +34,7 @@ import Testing
                 device: device)
             try network.initialize(seed: 3)
             training = try TrainingStep(
-                network: network,
-                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+                network: network, normalization: TrainingStepTests.normalization,
                 batch: batch, microBatches: microBatches, momentum: momentum,
                 weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
             data = try DeviceBatch(device: device, capacity: batch)
