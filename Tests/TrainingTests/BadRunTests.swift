@@ -91,10 +91,9 @@ import Testing
     @Test func divergenceNamesStepRateAndLayer() throws {
         let result = try place.train("--out", "run", "--learning-rate", "1e30", "--warmup-epochs", "0")
         #expect(result.status == 1)
-        #expect(
-            result.errors.contains(
-                /step [2-6]: the loss is not finite at learning rate [0-9.]+e\+(29|30); the first that is not finite is/
-            ), "\(result.errors)")
+        let message = /step [2-6]: the loss is not finite at learning rate [0-9.]+e\+(29|30); the first that/
+        #expect(result.errors.contains(message), "\(result.errors)")
+        #expect(result.errors.contains("; the first that is not finite is"), "\(result.errors)")
         #expect(result.errors.contains(/layer [1-9] \((conv|fc|pool|dropout)/), "\(result.errors)")
         #expect(try place.names("run/checkpoints") == ["last", "step-0"])
     }
@@ -110,8 +109,9 @@ import Testing
         try #require(result.status == 0, "\(result.errors)")
         #expect(
             result.output.contains(
-                "took features.0.weight, features.0.bias, classifier.0.weight, classifier.0.bias and its normalisation; initialised "
-                    + "classifier.3.weight, classifier.3.bias"), "\(result.output)")
+                "took features.0.weight, features.0.bias, classifier.0.weight, classifier.0.bias and its "
+                    + "normalisation; initialised classifier.3.weight, classifier.3.bias"),
+            "\(result.output)")
         // The convolution's bytes are those of the first run; the classifier has learnt, and the velocities
         // are its alone.
         func tensor(_ run: String, _ name: String, _ file: String = "model") throws -> [Float]? {

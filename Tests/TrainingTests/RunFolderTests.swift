@@ -17,8 +17,8 @@ import Testing
         let writing = #expect(throws: FileError.self) { try folder?.writeCheckpoint(step: 3) { _ in } }
         #expect(
             writing?.description
-                == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. Check the path and the disk."
-        )
+                == "\(path)/checkpoints/.step-3.partial: making this folder failed: Not a directory. "
+                + "Check the path and the disk.")
 
         folder = nil
         try place.remove("run/.lock")
