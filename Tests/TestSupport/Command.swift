@@ -11,7 +11,7 @@ public enum Command {
         public let errors: String
     }
 
-    /// Says that a program ran for longer than its limit and was killed.
+    /// Says that a program ran for longer than its limit and was ended.
     public struct TimedOut: Error { let arguments: [String] }
 
     /// Returns the path of a program of this package.
@@ -26,7 +26,7 @@ public enum Command {
     ///   - command: the program's path and its arguments
     ///   - environment: variables to set besides those of the tests
     ///   - fileBlocks: the shell's limit of a file's size, in blocks of 512 bytes
-    ///   - limit: the time after which the program is killed
+    ///   - limit: the time after which the program is ended
     ///   - whileRunning: called with the process's identifier once it has been started
     public static func run(
         _ command: [String], in folder: String, environment: [String: String] = [:], fileBlocks: Int? = nil,
@@ -35,11 +35,14 @@ public enum Command {
         let script = (fileBlocks.map { "ulimit -f \($0); " } ?? "") + "exec \"$0\" \"$@\""
         let variables = environment.map { (Environment.Key(stringLiteral: $0), String?.some($1)) }
         return try wait(for: command, limit: limit) {
+            var options = PlatformOptions()
+            // mpirun ends its ranks when it is terminated, but not when it is killed.
+            options.teardownSequence = [.gracefulShutDown(allowedDurationToNextStep: .seconds(5))]
             let result = try await Subprocess.run(
                 .path("/bin/sh"), arguments: Arguments(["-c", script] + command),
                 environment: .inherit.updating(Dictionary(uniqueKeysWithValues: variables)),
-                workingDirectory: .init(folder), input: .none, output: .string(limit: 1 << 26),
-                error: .string(limit: 1 << 26)
+                workingDirectory: .init(folder), platformOptions: options, input: .none,
+                output: .string(limit: 1 << 26), error: .string(limit: 1 << 26)
             ) { try whileRunning($0.processIdentifier.value) }
             let status =
                 switch result.terminationStatus {
@@ -61,7 +64,7 @@ public enum Command {
             done.signal()
         }
         if done.wait(timeout: .now() + .seconds(Int(limit.components.seconds))) == .timedOut {
-            task.cancel()  // kills the process
+            task.cancel()
             done.wait()
             throw TimedOut(arguments: command)
         }
