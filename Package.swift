@@ -21,6 +21,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
         .systemLibrary(
@@ -79,33 +80,48 @@ let package = Package(
             name: "trainer", dependencies: everything + [argumentParser], swiftSettings: strict),
         .executableTarget(name: "fuzz", dependencies: everything + [argumentParser], swiftSettings: fast),
 
+        .target(
+            name: "TestSupport",
+            dependencies: [
+                "DeviceInput", "Photographs", "Models", "Compute", "Randomness",
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ], path: "Tests/TestSupport", swiftSettings: fast),
         .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
         .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
-        .testTarget(name: "BasicsTests", dependencies: ["Basics", "Models"], swiftSettings: strict),
+        .testTarget(
+            name: "BasicsTests", dependencies: ["Basics", "Models", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "CollectivesTests", dependencies: ["Collectives"], swiftSettings: fast),
-        .testTarget(name: "ComputeTests", dependencies: ["Compute"], swiftSettings: strict),
+        .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "NeuralNetTests",
-            dependencies: ["NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness"],
-            swiftSettings: fast),
+            dependencies: [
+                "NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness", "TestSupport",
+            ], swiftSettings: fast),
         .testTarget(
-            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes", "CLibPNG"],
+            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "AugmentationTests",
-            dependencies: ["DeviceInput", "Oracle", "Randomness"], swiftSettings: strict),
+            dependencies: ["DeviceInput", "Oracle", "Randomness", "TestSupport"], swiftSettings: strict),
         .testTarget(
-            name: "PlanTests", dependencies: ["Training", "NeuralNet", "Compute"], swiftSettings: strict),
+            name: "PlanTests",
+            dependencies: [
+                "Benchmarks", "Training", "NeuralNet", "Compute",
+            ], swiftSettings: strict),
         .testTarget(
             name: "EvaluationTests",
             dependencies: [
-                "Evaluation", "NeuralNet", "Photographs", "Models", "Compute", "Randomness", "Basics",
-            ],
-            swiftSettings: strict),
+                "Evaluation", "NeuralNet", "Photographs", "Models",
+                "Compute", "Randomness", "Basics", "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
-            name: "TrainingTests", dependencies: everything + ["trainer"], swiftSettings: strict),
+            name: "TrainingTests",
+            dependencies: everything + [
+                "trainer", "TestSupport",
+            ], swiftSettings: strict),
         .testTarget(
-            name: "CommandLineTests", dependencies: everything + ["trainer", "fuzz"], swiftSettings: strict),
+            name: "CommandLineTests",
+            dependencies: everything + ["trainer", "fuzz", "TestSupport"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu2x

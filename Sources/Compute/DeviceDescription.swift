@@ -23,7 +23,7 @@ public struct DeviceDescription: Sendable {
     /// Bytes to which a sub-buffer's start must be aligned.
     public internal(set) var baseAlignment: Int
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
-    public internal(set) var floatVectorWidth: Int
+    public package(set) var floatVectorWidth: Int
 
     var handle: Handle
 

@@ -4,23 +4,23 @@ import Compute
 import Foundation
 import Photographs
 import NeuralNet
+import TestSupport
 import Testing
 
 extension OnDevices {
     /// The cache of decoded photographs, through the loader and the kernel.
     @Suite struct ImageCacheTests {
         private static let size = 24
-        private let folder = FileManager.default.temporaryDirectory.path + "/cache-\(UUID().uuidString)"
+        private let folder: TemporaryFolder
         private let set: ImageSet
 
         init() throws {
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            folder = try TemporaryFolder()
             var paths: [String] = []
             for index in 0..<13 {
                 let picture = Scenes.draw(label: index % 10, index: index, size: 40 + index, seed: 1)
-                paths.append("\(folder)/\(index).jpg")
                 // File 4 is empty.
-                try Data(index == 4 ? [] : encodeJPEG(picture)).write(to: URL(fileURLWithPath: paths[index]))
+                paths.append(try folder.write(index == 4 ? [] : encodeJPEG(picture), "\(index).jpg"))
             }
             set = ImageSet(paths: paths, classes: ["all"])
         }
@@ -70,8 +70,7 @@ extension OnDevices {
         /// Nothing, a part, several slabs' worth or all of it: the same bits; what is cached is not read
         /// again, and a bad file is not cached.
         @Test func sameBitsWithAndWithout() throws {
-            defer { try? FileManager.default.removeItem(atPath: folder) }
-            for description in try DeviceDescription.all() {
+            for description in presentDevices {
                 let device = try Device(description)
                 let without = try inputs(
                     ImageCache(device: device, capacity: 0, count: set.count), on: device)
@@ -94,8 +93,7 @@ extension OnDevices {
 
         /// Slabs are made one after the other, and the kernel reads each of them.
         @Test func slabsFollowEachOther() throws {
-            defer { try? FileManager.default.removeItem(atPath: folder) }
-            for description in try DeviceDescription.all() {
+            for description in presentDevices {
                 let device = try Device(description)
                 // The first photograph is tiny, so the first slabs are made too small.
                 let pictures = (0..<12).map {

@@ -3,6 +3,7 @@ import Compute
 import Foundation
 import NeuralNet
 import Randomness
+import TestSupport
 import Testing
 
 @testable import Photographs
@@ -67,17 +68,15 @@ private final class Readers {
 }
 
 @Suite struct PartialDecodeTests {
-    private let folder = FileManager.default.temporaryDirectory.path + "/partial-\(UUID().uuidString)"
+    private let place: TemporaryFolder
+    private var folder: String { place.path }
 
-    init() throws {
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    }
+    init() throws { place = try TemporaryFolder() }
 
     /// Boxes of any place and size, in photographs of odd sizes: as they are, enlarged, reduced, and decoded
     /// at a fraction of their size.
     @Test(arguments: Photograph.all) private func boxesHaveTheBytesOfTheWhole(_ photograph: Photograph) throws
     {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
         var random = Philox(seed: 1, purpose: .benchmark)
         let readers = try Readers(folder: folder)
         let path = folder + "/photograph.jpg"
@@ -112,7 +111,6 @@ private final class Readers {
 
     /// Each column and each row by itself, whose neighbours libjpeg must have decoded too.
     @Test(arguments: Photograph.all) private func everyColumnAndRow(_ photograph: Photograph) throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
         var random = Philox(seed: 6, purpose: .benchmark)
         let readers = try Readers(folder: folder)
         let path = folder + "/photograph.jpg"
@@ -145,7 +143,6 @@ private final class Readers {
 
     /// What is not needed is not decoded: else there would be nothing to test here.
     @Test func theRestIsLeftAlone() throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
         var random = Philox(seed: 2, purpose: .benchmark)
         let path = folder + "/photograph.jpg"
         try Data(Photograph.all[0].file(width: 150, height: 120, &random)).write(
@@ -163,7 +160,6 @@ private final class Readers {
 
     /// Damage is told wherever it is, and whatever is needed of the file.
     @Test func damageOutsideTheBoxIsFound() throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
         var random = Philox(seed: 3, purpose: .benchmark)
         let file = try Photograph.all[0].file(width: 96, height: 96, &random)
         let path = folder + "/photograph.jpg"
@@ -194,14 +190,13 @@ extension OnDevices {
         /// All that `paper` draws, and more: the network's input from the box alone has the bits of that from
         /// the whole photograph.
         @Test(arguments: Photograph.all) private func inputsAreTheSameBits(_ photograph: Photograph) throws {
-            let folder = FileManager.default.temporaryDirectory.path + "/partial-\(UUID().uuidString)"
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            defer { try? FileManager.default.removeItem(atPath: folder) }
+            let place = try TemporaryFolder()
+            let folder = place.path
             var random = Philox(seed: 4, purpose: .benchmark)
             let readers = try Readers(folder: folder)
             let path = folder + "/photograph.jpg"
             let size = 33
-            let devices = try DeviceDescription.all().map { try Device($0) }
+            let devices = try presentDevices.map { try Device($0) }
             let inputs = try devices.map {
                 try ImageInput(
                     device: $0, size: size,

@@ -1,4 +1,5 @@
 @testable import Basics
+import TestSupport
 import Testing
 
 @Suite struct JSONLinesFileTests {

@@ -1,5 +1,6 @@
 @testable import Basics
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Models

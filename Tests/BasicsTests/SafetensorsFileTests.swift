@@ -1,6 +1,7 @@
 @testable import Basics
 import Foundation
 import Models
+import TestSupport
 import Testing
 
 @Suite struct SafetensorsFileTests {
@@ -39,7 +40,7 @@ import Testing
         for (name, expected) in tensors {
             #expect(try file.floats(name).map(\.bitPattern) == expected.map(\.bitPattern))
         }
-        #expect(folder.names == ["model.safetensors"])
+        #expect(try folder.names() == ["model.safetensors"])
     }
 
     /// Checks the whole file byte by byte, so that reader and writer cannot change together.
@@ -226,7 +227,7 @@ import Testing
             }
         }
         #expect(try bytes(path) == [1])
-        #expect(folder.names == ["model.safetensors"])
+        #expect(try folder.names() == ["model.safetensors"])
     }
 
     /// Each of thousands of damaged files is read or refused with an error; none ends the process.

@@ -1,5 +1,5 @@
 @testable import Basics
-import Foundation
+import TestSupport
 import Testing
 
 /// The program started with standard streams that cannot be written. A trap would end it with status 132.
@@ -10,14 +10,7 @@ import Testing
 
     /// Runs a line of shell in which `$0` is the program, and returns its exit status.
     private func shell(_ line: String) throws -> Int32 {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        process.arguments = ["-c", line, Program.folder + "/trainer"]
-        process.currentDirectoryURL = URL(fileURLWithPath: place.path)
-        try process.run()
-        process.waitUntilExit()
-        return process.terminationReason == .exit
-            ? process.terminationStatus : 128 + process.terminationStatus
+        try Command.run(["/bin/sh", "-c", line, Command.path("trainer")], in: place.path).status
     }
 
     private static let failing = "\"$0\" predict --checkpoint run nothing.jpg"
@@ -41,7 +34,7 @@ import Testing
 
     /// The next files opened would take the numbers of the closed streams.
     @Test func trainingWithoutStreams() throws {
-        let arguments = (["--data", "set", "--out", "closed"] + Workplace.small).joined(separator: " ")
+        let arguments = (Workplace.small + ["--out", "closed"]).joined(separator: " ")
         #expect(try shell("\"$0\" train \(arguments) <&- >&- 2>&-") == 0)
         let lines = try place.bytes("closed/metrics.jsonl").split(separator: UInt8(ascii: "\n"))
         #expect(lines.count > 2)

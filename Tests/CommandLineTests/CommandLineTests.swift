@@ -1,5 +1,6 @@
 @testable import Basics
 import Foundation
+import TestSupport
 import Testing
 
 /// Describes a mistake, parts of the message about it and the exit status: 2 if the command line or the
@@ -27,7 +28,7 @@ struct Mistake: CustomTestStringConvertible, Sendable {
 
 /// Returns a command line of `train` on the small set. `arguments` come last, so that they override others.
 private func train(_ arguments: String...) -> [String] {
-    ["train", "--data", "set", "--out", "never"] + Workplace.small + arguments
+    ["train"] + Workplace.small + ["--out", "never"] + arguments
 }
 
 @Suite(.serialized) struct CommandLineTests {
@@ -247,9 +248,7 @@ private func train(_ arguments: String...) -> [String] {
             environment: noDrivers),
     ]) func badDevice(_ mistake: Mistake) throws { try expect(mistake) }
 
-    @Test func noGPU() throws {
-        // A machine with a GPU has nothing to complain about.
-        guard try !place.run(["devices"]).output.contains("  gpu  ") else { return }
+    @Test(.enabled(if: !presentDevices.contains { $0.kind == .gpu })) func noGPU() throws {
         try expect(
             Mistake(
                 "no GPU", train("--device", "gpu"), status: 1,
@@ -288,8 +287,7 @@ private func train(_ arguments: String...) -> [String] {
 
     @Test func fullDiskAtTheFirstCheckpoint() throws {
         // 32 KB, less than the model needs.
-        let result = try place.run(
-            ["train", "--data", "set", "--out", "full"] + Workplace.small, fileBlocks: 64)
+        let result = try place.train("--out", "full", fileBlocks: 64)
         #expect(result.status == 1)
         #expect(
             result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
@@ -346,9 +344,9 @@ private func train(_ arguments: String...) -> [String] {
         let note =
             "no photograph of class “a”, “c” is held out, so validation does not cover them: "
             + "put some into val/, or "
-        let result = try place.run(["train", "--data", "gap", "--out", "gap-run"] + Workplace.small)
+        let result = try place.train("--data", "gap", "--out", "gap-run")
         #expect(result.status == 0 && result.output.split(separator: note).count == 2, "\(result)")
-        let whole = try place.run(["train", "--data", "set", "--out", "whole-run"] + Workplace.small)
+        let whole = try place.train("--out", "whole-run")
         #expect(whole.status == 0 && !whole.output.contains("held out"), "\(whole)")
     }
 
@@ -402,8 +400,7 @@ private func train(_ arguments: String...) -> [String] {
     @Test func evaluateHoldsOutWhatTheRunDid() throws {
         for fraction in ["0.3", "0.5"] {
             let run = "held-out-\(fraction)"
-            let trained = try place.run(
-                ["train", "--data", "set/train", "--val-fraction", fraction, "--out", run] + Workplace.small)
+            let trained = try place.train("--data", "set/train", "--val-fraction", fraction, "--out", run)
             #expect(trained.status == 0, "\(trained)")
             let own = try place.run(["evaluate", "--checkpoint", run, "--data", "set/train"])
             let named = try place.run([

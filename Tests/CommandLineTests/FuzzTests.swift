@@ -1,5 +1,6 @@
 import Compute
 import Foundation
+import TestSupport
 import Testing
 
 /// Runs the fuzzer on each reader for a few seconds, earlier findings first.
@@ -11,13 +12,16 @@ import Testing
 
     init() throws { place = try Workplace.shared.get() }
 
+    private func fuzz(_ arguments: [String]) throws -> Command.Result {
+        try Command.run([Command.path("fuzz")] + arguments, in: place.path)
+    }
+
     @Test(arguments: ["safetensors", "configuration", "jpeg", "posteriors"]) func reader(_ target: String)
         throws
     {
         let corpus =
             FileManager.default.fileExists(atPath: fixtures + target) ? ["--corpus", fixtures + target] : []
-        let result = try Program.run(
-            ["--target", target, "--seconds", "3"] + corpus, in: place.path, program: "fuzz")
+        let result = try fuzz(["--target", target, "--seconds", "3"] + corpus)
         #expect(result.status == 0, "\(result.output)\(result.errors)")
         // "jpeg: 5000 inputs, 1200 of them read, the others refused": both must be many, or the mutations are
         // too weak or too strong.
@@ -28,8 +32,7 @@ import Testing
     }
 
     @Test func crashIsSeenSavedAndRepeated() throws {
-        let result = try Program.run(
-            ["--target", "abort", "--seconds", "30"], in: place.path, program: "fuzz")
+        let result = try fuzz(["--target", "abort", "--seconds", "30"])
         #expect(result.status == 1, "\(result.errors)")
         let saved = try #require(
             try FileManager.default.contentsOfDirectory(atPath: place.path).first { $0.hasPrefix("abort-1-") }
@@ -38,7 +41,7 @@ import Testing
         #expect(
             result.output.contains("fails; repeat: tools/fuzz --target abort --input ./\(saved)"),
             "\(result.output)")
-        let again = try Program.run(["--target", "abort", "--input", saved], in: place.path, program: "fuzz")
+        let again = try fuzz(["--target", "abort", "--input", saved])
         #expect(again.status == 128 + SIGABRT, "\(again.status)")
     }
 }

@@ -1,39 +1,39 @@
 import Compute
 import Foundation
+import TestSupport
 import Testing
 
 /// Too little memory is reported before the work begins.
 @Suite struct PlanTests {
-    private let folder = FileManager.default.temporaryDirectory.path
+    let place: Workplace
+
+    init() throws { place = try Workplace.shared.get() }
 
     @Test func planPrintsATableAndTheLargestBatch() throws {
         let arguments = [
             "plan", "--model", "deepimage", "--batch", "4", "--image-size", "224", "--classes", "1000",
         ]
-        let result = try Program.run(arguments + ["--device-memory", "2G"], in: folder)
+        let result = try place.run(arguments + ["--device-memory", "2G"])
         #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
         for part in [
             "weights", "gradients", "momentum", "activations", "workspace", "cached data",
             "of 2.15 GB: too much", "does not fit",
         ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
-        let cached = try Program.run(arguments + ["--device-memory", "8G", "--cache", "512M"], in: folder)
+        let cached = try place.run(arguments + ["--device-memory", "8G", "--cache", "512M"])
         #expect(cached.output.contains("536.9 MB"), "\(cached.output)")
-        let wrong = try Program.run(arguments + ["--cache", "much"], in: folder)
+        let wrong = try place.run(arguments + ["--cache", "much"])
         #expect(wrong.status == 2 && wrong.errors.contains("--cache"), "\(wrong.errors)")
         // A net that fits anywhere says which batch would.
-        let small = try Program.run(
-            ["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"], in: folder)
+        let small = try place.run(["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"])
         #expect(small.output.contains("largest batch that fits:"), "\(small.output)")
     }
 
     @Test func trainFailsBeforeItReadsPhotographs() throws {
-        let place = try Workplace.shared.get()
         let output = place.path + "/too-large"
-        let result = try Program.run(
-            [
-                "train", "--data", place.path + "/set", "--model", "deepimage", "--image-size", "224",
-                "--device-memory", "1G", "--out", output,
-            ], in: place.path)
+        let result = try place.run([
+            "train", "--data", place.path + "/set", "--model", "deepimage", "--image-size", "224",
+            "--device-memory", "1G", "--out", output,
+        ])
         #expect(result.status == 1)
         #expect(
             result.errors.contains("does not fit") && result.errors.contains("gradients of activations"),
@@ -43,7 +43,6 @@ import Testing
 
     /// Without options both use the same network, image size, batch and device.
     @Test func planIsOfWhatTrainWouldRun() throws {
-        let place = try Workplace.shared.get()
         let plan = try place.run(["plan", "--classes", "3", "--device-memory", "10M"])
         let train = try place.run(["train", "--data", "set", "--device-memory", "10M", "--out", "too-large"])
         #expect(plan.status == 0 && train.status == 1, "\(plan) \(train)")
@@ -55,7 +54,6 @@ import Testing
     /// A cache of a given size counts. More than the device has is refused before anything is read, and the
     /// proposed size fits.
     @Test func cacheIsPlanned() throws {
-        let place = try Workplace.shared.get()
         let options = ["--model", "16,M,F16", "--image-size", "16", "--device-memory", "4G", "--cache"]
         let result = try place.run(
             ["train", "--data", "set", "--out", "too-large-a-cache"] + options + ["1000G"])
@@ -79,7 +77,7 @@ import Testing
 
     @Test(arguments: ["1X", "0", "-1G"]) func notAnAmount(text: String) throws {
         for command in [["plan"], ["train"]] {
-            let result = try Program.run(command + ["--device-memory=\(text)"], in: folder)
+            let result = try place.run(command + ["--device-memory=\(text)"])
             #expect(result.status == 2)
             #expect(
                 result.errors.contains("device-memory") && result.errors.contains("512M"), "\(result.errors)")

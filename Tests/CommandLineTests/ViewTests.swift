@@ -1,5 +1,6 @@
 @testable import Basics
 import Foundation
+import TestSupport
 import Testing
 
 /// `evaluate`, `predict` and `compare` with several views and models.
@@ -337,7 +338,7 @@ import Testing
         for index in 0..<24 {
             _ = try place.file("foreign/\(index % 2 == 0 ? "left" : "right")/\(index).jpg", photograph)
         }
-        let trained = try place.run(["train", "--data", "foreign", "--out", "stranger"] + Workplace.small)
+        let trained = try place.train("--data", "foreign", "--out", "stranger")
         try #require(trained.status == 0, "\(trained)")
         let result = try place.run(["evaluate", "--checkpoint", "run", "stranger", "--data", "set"])
         #expect(

@@ -1,9 +1,11 @@
 @testable import Basics
 import Compute
+import TestSupport
 import Testing
 
 @Suite(.serialized) struct KernelTests {
-    @Test(arguments: testDevices) func runsOverARangeThatIsRoundedUp(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func runsOverARangeThatIsRoundedUp(description: DeviceDescription) throws
+    {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let sum = try Buffer(device, [Float](repeating: 1, count: 300))
@@ -15,7 +17,7 @@ import Testing
         try device.finish()
     }
 
-    @Test(arguments: testDevices) func errorsNameTheKernel(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func errorsNameTheKernel(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -33,7 +35,9 @@ import Testing
             large.contains("gradient_add") && large.contains("\(group)") && large.contains("CL_INVALID_WORK"))
     }
 
-    @Test(arguments: testDevices) func aNumberThatDoesNotFitIsAnError(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func aNumberThatDoesNotFitIsAnError(description: DeviceDescription)
+        throws
+    {
         let device = try Device(description)
         let reduce = try device.kernel("convolution", "reduce_slots")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -45,7 +49,7 @@ import Testing
         #expect(wide.contains("reduce_slots") && wide.contains("argument 2"))
     }
 
-    @Test(arguments: testDevices) func unknownNamesAreErrors(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func unknownNamesAreErrors(description: DeviceDescription) throws {
         let device = try Device(description)
         let file = message { _ = try device.kernel("nothing", "gemm") }
         #expect(file.contains("nothing") && file.contains("gemm, optimizer"))
@@ -53,7 +57,7 @@ import Testing
         #expect(function.contains("nothing") && function.contains("optimizer"))
     }
 
-    @Test(arguments: testDevices) func aKernelOutlivesItsDevicesVariable(description: DeviceDescription)
+    @Test(arguments: presentDevices) func aKernelOutlivesItsDevicesVariable(description: DeviceDescription)
         throws
     {
         var device: Device? = try Device(description)
@@ -64,7 +68,8 @@ import Testing
         #expect(try buffer.read(1) == [Float(4)])
     }
 
-    @Test(arguments: testDevices) func launchesAreTimedUnderTheirLabel(description: DeviceDescription) throws
+    @Test(arguments: presentDevices) func launchesAreTimedUnderTheirLabel(description: DeviceDescription)
+        throws
     {
         let device = try Device(description, profiling: true)
         let profile = try #require(device.profile)

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Compute
@@ -20,21 +21,21 @@ import Testing
         return program.isFromCache
     }
 
-    @Test(arguments: testDevices) func isStoredAndUsed(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func isStoredAndUsed(description: DeviceDescription) throws {
         let folder = try TemporaryFolder()
         #expect(try !compile(description, in: folder))
-        #expect(folder.files.count == 1 && folder.files.allSatisfy { $0.hasPrefix("optimizer-") })
+        #expect(try folder.names().count == 1 && folder.names().allSatisfy { $0.hasPrefix("optimizer-") })
         #expect(try compile(description, in: folder))
-        #expect(folder.files.count == 1)
+        #expect(try folder.names().count == 1)
         // Other constants are another program.
         #expect(try !compile(description, in: folder, variant: ["WIDTH": 3]))
-        #expect(folder.files.count == 2)
+        #expect(try folder.names().count == 2)
     }
 
-    @Test(arguments: testDevices) func aDamagedFileIsReplaced(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func aDamagedFileIsReplaced(description: DeviceDescription) throws {
         let folder = try TemporaryFolder()
         _ = try compile(description, in: folder)
-        let path = folder.path + "/" + folder.files[0]
+        let path = try folder.file(folder.names()[0])
         let whole = try [UInt8](Data(contentsOf: URL(fileURLWithPath: path)))
         // One bit of the binary, which stands at the end.
         var flipped = whole
@@ -48,7 +49,8 @@ import Testing
         }
     }
 
-    @Test(arguments: testDevices) func withoutAFolderItOnlyCompiles(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func withoutAFolderItOnlyCompiles(description: DeviceDescription) throws
+    {
         let folder = try TemporaryFolder()
         try FileManager.default.removeItem(atPath: folder.path)
         try Data().write(to: URL(fileURLWithPath: folder.path))

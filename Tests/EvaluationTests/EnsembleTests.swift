@@ -4,14 +4,13 @@ import Photographs
 import Models
 import NeuralNet
 import Randomness
+import TestSupport
 import Testing
 
 @testable import Evaluation
 
 /// Runs photographs through networks on every device.
 @Suite(.serialized) struct EnsembleTests {
-    static let devices = (try? DeviceDescription.all()) ?? []
-
     /// Writes a checkpoint with random weights.
     private func checkpoint(
         _ path: String, classes: [String] = ["a", "b", "c"], size: Int = 16, shortSide: Int = 16,
@@ -46,7 +45,7 @@ import Testing
     }
 
     /// A photograph's posteriors do not depend on the other shapes in its mini-batch, or on their order.
-    @Test(arguments: devices) func companyDoesNotMatter(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func companyDoesNotMatter(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
@@ -76,7 +75,7 @@ import Testing
     }
 
     /// A square photograph at the training size has one window, so dense and crop agree, mirrored or not.
-    @Test(arguments: devices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
@@ -101,7 +100,7 @@ import Testing
     }
 
     /// The evaluator of training agrees with the central crop of an ensemble.
-    @Test(arguments: devices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", shortSide: 18, on: device)
@@ -130,7 +129,7 @@ import Testing
 
     @Test func modelsOfOtherSizesAndClasses() throws {
         try TemporaryFolder.with { folder in
-            let device = try Device(#require(Self.devices.first))
+            let device = try Device(#require(presentDevices.first))
             let first = try checkpoint(folder + "/1.safetensors", on: device)
             let second = try checkpoint(
                 folder + "/2.safetensors", classes: ["c", "d", "a"],
@@ -166,7 +165,7 @@ import Testing
     /// Finite weights may give scores that are not numbers.
     @Test func scoresThatAreNoNumbers() throws {
         try TemporaryFolder.with { folder in
-            let device = try Device(#require(Self.devices.first))
+            let device = try Device(#require(presentDevices.first))
             let architecture = try Architecture(parsing: "16,M,F16")
             let network = try Network(
                 architecture, imageSize: 16, classes: 3,
@@ -195,7 +194,7 @@ import Testing
     /// The first mini-batch of a view does not count for its speed.
     @Test func speedIsOfLaterMiniBatches() throws {
         try TemporaryFolder.with { folder in
-            let device = try Device(#require(Self.devices.first))
+            let device = try Device(#require(presentDevices.first))
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
             let files = try photographs([(20, 20), (20, 20), (20, 20)], in: folder)
             for (batch, isKnown) in [(3, false), (2, true)] {
@@ -210,7 +209,7 @@ import Testing
     }
 
     /// The map of a dense view of the ensemble equals a map that is computed separately.
-    @Test(arguments: devices) func heat(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func heat(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let first = try checkpoint(folder + "/1.safetensors", on: device)

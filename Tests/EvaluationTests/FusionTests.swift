@@ -1,5 +1,6 @@
 @testable import Basics
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Evaluation
@@ -161,14 +162,5 @@ extension Posteriors {
     /// `[sources][files][classes]`
     var sourceMajorValues: [[Float]] {
         sources.indices.map { source in files.indices.flatMap { values(of: $0, source: source) } }
-    }
-}
-
-enum TemporaryFolder {
-    static func with(_ body: (String) throws -> Void) throws {
-        let folder = NSTemporaryDirectory() + "evaluation-tests-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        try body(folder)
     }
 }

@@ -1,5 +1,6 @@
 import Compute
 import Oracle
+import TestSupport
 import Testing
 
 @testable import NeuralNet

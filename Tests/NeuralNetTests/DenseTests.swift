@@ -1,6 +1,7 @@
 import Benchmarks
 import Compute
 import Oracle
+import TestSupport
 import Testing
 
 @testable import DeviceInput

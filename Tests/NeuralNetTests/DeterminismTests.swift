@@ -1,6 +1,6 @@
 @testable import DeviceInput
 import Compute
-import Foundation
+import TestSupport
 import Testing
 @testable import Training
 
@@ -22,30 +22,13 @@ extension OnDevices {
             return network
         }
 
-        /// Random photographs, a little larger than the network's input.
+        /// Tinted pictures, a little larger than the network's input.
         private func batch(_ count: Int, device: Device) throws -> DeviceBatch {
-            var numbers = TestNumbers(3)
-            let side = imageSize + 2
             let data = try DeviceBatch(device: device, capacity: count)
-            let pixels = Pixels(numbers.integers(count * side * side * 3, below: 256).map { UInt8($0) })
-            let records = (0..<count).map {
-                CropRecord(
-                    byteOffset: UInt64($0 * side * side * 3), width: Int32(side), height: Int32(side),
-                    x: Int32($0 % 3), y: Int32($0 % 4 - 1), mirror: $0 % 2 == 0)
-            }
-            try pixels.bytes.withUnsafeBytes {
-                try data.upload(
-                    pixels: $0, owner: pixels, records: records,
-                    labels: numbers.integers(count, below: classes).map { Int32($0) },
-                    weights: (0..<count).map { $0 == 5 ? 0 : 1 })
-                try data.wait()
-            }
+            try data.upload(
+                0..<count, classes: classes, side: imageSize + 2,
+                crop: { (Int32($0 % 3), Int32($0 % 4 - 1), $0 % 2 == 0) }, weight: { $0 == 5 ? 0 : 1 })
             return data
-        }
-
-        private final class Pixels {
-            let bytes: [UInt8]
-            init(_ bytes: [UInt8]) { self.bytes = bytes }
         }
 
         private let normalization = Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.25, 0.3])
@@ -64,7 +47,13 @@ extension OnDevices {
                     network: network, normalization: normalization, batch: 8, microBatches: 1, momentum: 0.9,
                     weightDecay: 1e-3, seed: seed)
                 let data = try batch(8, device: device)
-                for number in 0..<3 { try step.run(data, step: number, learningRate: 0.05) }
+                var losses: [Double] = []
+                for number in 0..<12 {
+                    try step.run(data, step: number, learningRate: 0.05)
+                    let totals = try step.takeTotals(of: number)
+                    losses.append(Double(totals.loss / totals.weight))
+                }
+                expectLearnt(losses, classes: classes)
                 return try bits(network.weights, network) + bits(step.optimizer.velocities, network)
             }
             let first = try train(seed: 1)
@@ -77,8 +66,7 @@ extension OnDevices {
             #expect(try zip(bits(start.weights, start), first).allSatisfy { $0 != $1 })
         }
 
-        /// Four micro-batches of 16 in `TrainingStep` are four batches of 16, added here on the host in the same
-        /// tree.
+        /// Micro-batches of 16 in `TrainingStep` equal batches of 16 that the host adds in the same tree.
         @Test(arguments: testDevices, [2, 4, 8]) func microBatchesAreAccumulated(
             description: DeviceDescription, microBatches: Int
         ) throws {
@@ -129,52 +117,29 @@ extension OnDevices {
             arguments: ConvolutionAlgorithm.allCases) func anyNumberOfThreads(algorithm: ConvolutionAlgorithm)
             throws
         {
-            let trainer = try #require(Trainer.path, "the trainer was not built beside the tests")
-            let folder = NSTemporaryDirectory() + "determinism-\(UUID().uuidString)"
-            defer { try? FileManager.default.removeItem(atPath: folder) }
-            let number = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
-                .number
-            try Trainer.run(
-                trainer,
-                ["scenes", "--out", folder + "/scenes", "--count", "120", "--size", "24", "--classes", "3"])
-            var models: [Data] = []
+            let place = try Workplace()
+            let device = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
             for threads in ["1", "2"] {
-                let arguments = [
-                    "train", "--data", folder + "/scenes", "--model", "16,20,M,F40", "--image-size", "21",
-                    "--batch", "32", "--micro-batches", "2", "--epochs", "1", "--device", "opencl:\(number)",
-                    "--convolution", algorithm.rawValue, "--out", folder + "/" + threads,
-                ]
-                try Trainer.run(trainer, arguments, environment: ["POCL_MAX_PTHREAD_COUNT": threads])
-                let model = URL(
-                    fileURLWithPath: folder + "/" + threads + "/checkpoints/last/model.safetensors")
-                models.append(try Data(contentsOf: model))
+                let result = try place.run(
+                    Workplace.small + [
+                        "--model", "16,20,M,F40", "--image-size", "21", "--batch", "16",
+                        "--micro-batches", "2", "--device", "opencl:\(device.number)",
+                        "--convolution", algorithm.rawValue, "--out", threads,
+                    ], environment: ["POCL_MAX_PTHREAD_COUNT": threads])
+                try #require(result.status == 0, "\(result)")
             }
-            #expect(models[0].count > 4 * 20 * 100 * 40 && models[0] == models[1])
+            try place.expectSameModel("1", "2")
         }
-    }
-}
 
-/// The program itself, in a process of its own.
-private enum Trainer {
-    /// It lies beside the test bundle.
-    static var path: String? {
-        let places = CommandLine.arguments.map {
-            URL(fileURLWithPath: $0).deletingLastPathComponent().path + "/trainer"
+        @Test func anyCacheAndNumberOfWorkers() throws {
+            let place = try Workplace()
+            try #require(place.train("--out", "plain", "--cache", "off").status == 0)
+            // 20 KB hold a part of the pictures.
+            for (cache, workers) in [("auto", "1"), ("20000", "3")] {
+                let result = try place.train("--out", cache, "--cache", cache, "--workers", workers)
+                try #require(result.status == 0, "\(result)")
+                try place.expectSameModel(cache, "plain")
+            }
         }
-        return places.first { FileManager.default.isExecutableFile(atPath: $0) }
-    }
-
-    static func run(_ path: String, _ arguments: [String], environment: [String: String] = [:]) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = output
-        try process.run()
-        let text = try output.fileHandleForReading.readToEnd() ?? Data()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0, "\(String(decoding: text, as: UTF8.self))")
     }
 }

@@ -1,5 +1,6 @@
 import Compute
 import Randomness
+import TestSupport
 import Testing
 
 @testable import NeuralNet

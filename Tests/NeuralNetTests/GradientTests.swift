@@ -2,6 +2,7 @@ import Benchmarks
 import Compute
 import Oracle
 import Randomness
+import TestSupport
 import Testing
 
 @testable import NeuralNet

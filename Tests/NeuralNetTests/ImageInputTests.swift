@@ -1,6 +1,7 @@
 @testable import DeviceInput
 import Compute
 import Oracle
+import TestSupport
 import Testing
 
 @testable import NeuralNet

@@ -1,6 +1,7 @@
 import Compute
 import NeuralNet
 import Oracle
+import TestSupport
 import Testing
 
 extension OnDevices {

@@ -1,25 +1,9 @@
-import Foundation
+import Compute
 import NeuralNet
 import Oracle
 import Randomness
+import TestSupport
 import Testing
-
-@testable import Compute
-
-/// Every device here, once for each vector width that kernels are written for: a machine with registers of 16
-/// floats also tests what one with 8 will run. Suites take it as their argument, so a second OpenCL runtime
-/// is tested by being visible.
-let testDevices = ((try? DeviceDescription.all()) ?? []).flatMap { description in
-    [8, 16].map { width in
-        var variant = description
-        variant.floatVectorWidth = width
-        return variant
-    }
-}
-
-extension DeviceDescription: CustomTestStringConvertible {
-    public var testDescription: String { "opencl:\(number) \(name), vectors of \(floatVectorWidth)" }
-}
 
 /// The suites that use devices: one test at a time, on devices that are opened once, since opening one loads
 /// all its programs.
@@ -34,10 +18,7 @@ extension DeviceDescription: CustomTestStringConvertible {
     }
 
     @Suite struct Presence {
-        @Test func thereIsADevice() throws {
-            // Without one every test that takes a device would run no case at all, and pass.
-            #expect(try !DeviceDescription.all().isEmpty)
-        }
+        @Test func thereIsADevice() throws { try expectDevice() }
     }
 }
 
@@ -57,44 +38,6 @@ struct TestNumbers {
 }
 
 extension [Float] { var doubles: [Double] { map { Double($0) } } }
-
-/// The largest error over the root mean square of the exact values; infinite where anything is not a number
-/// or the lengths differ.
-func relativeError(_ values: [Float], _ exact: [Double]) -> Double {
-    guard values.count == exact.count else { return .infinity }
-    let square = exact.reduce(0) { $0 + $1 * $1 } / Double(max(1, exact.count))
-    var largest = 0.0
-    for (value, exact) in zip(values, exact) {
-        let error = abs(Double(value) - exact)
-        if !error.isFinite { return .infinity }
-        largest = max(largest, error)
-    }
-    return square > 0 ? largest / square.squareRoot() : largest
-}
-
-/// Device memory that shows what a kernel leaves out and where it goes too far: filled with NaN, and followed
-/// by numbers that must stay.
-struct Guarded {
-    let buffer: Buffer
-    private let count: Int
-    private let seal: [Float] = (0..<64).map { 12_345 + Float($0) }
-
-    init(_ device: Device, count: Int, filledWith value: Float = .nan) throws {
-        try self.init(device, [Float](repeating: value, count: count))
-    }
-
-    init(_ device: Device, _ values: [Float]) throws {
-        count = values.count
-        buffer = try Buffer(device, values + seal)
-    }
-
-    /// The contents, after a check of what follows them.
-    func values(sourceLocation: SourceLocation = #_sourceLocation) throws -> [Float] {
-        let all: [Float] = try buffer.read(count + seal.count)
-        #expect(Array(all[count...]) == seal, "a kernel wrote past the end", sourceLocation: sourceLocation)
-        return Array(all[..<count])
-    }
-}
 
 extension FeatureShape {
     func oracle(batch: Int) -> Oracle.Shape {

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Photographs
@@ -182,7 +183,7 @@ import Testing
 
         let empty = try TemporaryFolder()
         for name in ["train/cat/1.jpg", "train/dog/1.jpg"] { try empty.write([1], name) }
-        try empty.folder("val/cat")
+        try empty.makeFolder("val/cat")
         #expect(failure(empty)?.kind == .emptyClass)
 
         let onlyVal = try TemporaryFolder()
@@ -195,6 +196,7 @@ import Testing
         try folder.write([1], "cat/1.jpg")
         try folder.write([1], "locked/1.jpg")
         chmod(folder.path + "/locked", 0)
+        defer { chmod(folder.path + "/locked", 0o755) }
         #expect(failure(folder)?.kind == .noPermission)
     }
 

@@ -1,4 +1,5 @@
 import CLibPNG
+import TestSupport
 import Testing
 
 @testable import Photographs

@@ -1,5 +1,6 @@
 @testable import DemoScenes
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Photographs
@@ -106,7 +107,7 @@ import Testing
 
     @Test func emptyFolderMayBeFilled() throws {
         let folder = try TemporaryFolder()
-        try folder.folder("here")
+        try folder.makeFolder("here")
         try Scenes.write(to: folder.path + "/here/", count: 10, size: 16, classes: 2, seed: 1)
         #expect(
             try Dataset.load(root: folder.path + "/here").classes == ["checkered-square", "striped-disc"])

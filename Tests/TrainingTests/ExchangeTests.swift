@@ -4,6 +4,7 @@ import Collectives
 import Compute
 import Foundation
 import NeuralNet
+import TestSupport
 import Testing
 
 @testable import Training
@@ -18,7 +19,7 @@ import Testing
         let threaded: Bool
         let inPlace: Bool
         var testDescription: String {
-            "\(ranks) ranks, \(policy), \(threaded ? "a thread" : "no thread"), \(inPlace ? "in place" : "copied")"
+            "\(ranks) ranks, \(policy), \(threaded ? "a" : "no") thread, \(inPlace ? "in place" : "copied")"
         }
     }
 
@@ -30,13 +31,20 @@ import Testing
         Mode(ranks: 3, policy: .lazy, threaded: true, inPlace: true),
     ]
 
-    private static let steps = 4
+    private static let steps = 12
     private static let batch = 32
 
-    /// A rank's weights after some steps, the totals of each, and the largest number of steps whose flag was
-    /// seen.
+    /// A rank's weights after all steps, each step's totals, and whether the rank was asked to stop by then.
+    struct Outcome {
+        var weights: [[UInt32]] = []
+        var totals: [SoftmaxCrossEntropy.Totals] = []
+        var flags: [Bool] = []
+
+        var losses: [Double] { totals.map { Double($0.loss / $0.weight) } }
+    }
+
     private static func train(_ communicator: ThreadCommunicator?, _ mode: Mode?, clipNorm: Float? = nil)
-        throws -> ([[UInt32]], [Float], [Bool])
+        throws -> Outcome
     {
         // The runtime does not like two contexts being made at once.
         let (device, network) = try setup.withLock {
@@ -57,8 +65,7 @@ import Testing
         }
         let (training, data, images) = try setup.withLock {
             let training = try TrainingStep(
-                network: network,
-                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+                network: network, normalization: TrainingStepTests.normalization,
                 batch: batch, microBatches: 4, momentum: 0.9, weightDecay: 0.01,
                 clipNorm: clipNorm, seed: 3, exchange: exchange, policy: mode?.policy ?? .lazy)
             let span = exchange?.span ?? MicroBatchSpan(first: 0, count: 4)
@@ -72,21 +79,20 @@ import Testing
                 throw CollectiveError(exchange.description)
             }
         }
-        var losses: [Float] = []
-        var flags: [Bool] = []
+        var outcome = Outcome()
         for step in 0..<steps {
-            try upload(images, step: step, to: data)
+            try data.upload(images, classes: 5, side: 12, variant: step)
             // The last rank asks to stop in step 1.
             training.asksToStop = step == 1 && communicator.map { $0.rank == $0.size - 1 } ?? false
             try training.run(data, step: step, learningRate: 0.05)
-            if step > 0 { losses.append(try training.takeTotals(of: step - 1).weight) }
-            flags.append(training.isAskedToStop)
+            if step > 0 { outcome.totals.append(try training.takeTotals(of: step - 1)) }
+            outcome.flags.append(training.isAskedToStop)
         }
-        losses.append(try training.takeTotals(of: steps - 1).loss)
+        outcome.totals.append(try training.takeTotals(of: steps - 1))
         try training.finishUpdate()
-        let weights = try network.parameters.map { try network.export($0).map(\.bitPattern) }
+        outcome.weights = try network.parameters.map { try network.export($0).map(\.bitPattern) }
         _ = try communicator?.gather([])
-        return (weights, losses, flags)
+        return outcome
     }
 
     /// So small that parameters are joined as well as cut.
@@ -99,48 +105,32 @@ import Testing
 
     private static let setup = NSLock()
 
-    private static func upload(_ images: Range<Int>, step: Int, to data: DeviceBatch) throws {
-        let bytes = 12 * 12 * 3
-        let pixels = TrainingStepTests.Pixels(
-            images.flatMap { image in
-                (0..<bytes).map {
-                    UInt8(truncatingIfNeeded: ((image + step * 100) * 7919 + $0) * 2_654_435_761 >> 11)
-                }
-            })
-        try data.upload(
-            pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
-            records: images.indices.map {
-                CropRecord(
-                    byteOffset: UInt64(($0 - images.lowerBound) * bytes),
-                    width: 12, height: 12, x: 0, y: 0, mirror: false)
-            }, labels: images.map { Int32($0 % 5) }, weights: images.map { _ in 1 })
-        try data.wait()
-    }
-
     @Test(arguments: modes) func weightsHaveTheBitsOfOneProcess(_ mode: Mode) throws {
-        let (alone, _, _) = try ExchangeTests.train(nil, nil)
+        let alone = try ExchangeTests.train(nil, nil)
+        expectLearnt(alone.losses, classes: 5)
         try ThreadCommunicator.run(mode.ranks) { communicator in
-            let (weights, losses, flags) = try ExchangeTests.train(communicator, mode)
-            guard weights == alone else {
+            let ranks = try ExchangeTests.train(communicator, mode)
+            guard ranks.weights == alone.weights else {
                 throw CollectiveError("rank \(communicator.rank) has other weights")
             }
-            guard losses.dropLast().allSatisfy({ $0 == Float(ExchangeTests.batch) }), losses[3].isFinite
-            else { throw CollectiveError("totals \(losses) are not those of all images") }
+            guard ranks.totals.allSatisfy({ $0.weight == Float(ExchangeTests.batch) && $0.loss.isFinite })
+            else { throw CollectiveError("totals \(ranks.totals) are not those of all images") }
             // Seen at the end of step 1, or in the forward pass of step 2.
-            guard flags == [false, mode.policy == .synchronous, mode.policy == .lazy, false] else {
-                throw CollectiveError("flags \(flags)")
+            let seen = mode.policy == .synchronous ? 1 : 2
+            guard ranks.flags == (0..<ExchangeTests.steps).map({ $0 == seen }) else {
+                throw CollectiveError("flags \(ranks.flags)")
             }
         }
     }
 
     @Test func clippingSeesAllRanksGradients() throws {
         let mode = Mode(ranks: 2, policy: .lazy, threaded: false, inPlace: true)
-        let (alone, _, _) = try ExchangeTests.train(nil, nil, clipNorm: 0.1)
-        let (free, _, _) = try ExchangeTests.train(nil, nil)
-        #expect(alone != free)
+        let alone = try ExchangeTests.train(nil, nil, clipNorm: 0.5)
+        expectLearnt(alone.losses, classes: 5)
+        #expect(try ExchangeTests.train(nil, nil).weights != alone.weights)
         try ThreadCommunicator.run(2) { communicator in
-            let (weights, _, _) = try ExchangeTests.train(communicator, mode, clipNorm: 0.1)
-            guard weights == alone else {
+            let ranks = try ExchangeTests.train(communicator, mode, clipNorm: 0.5)
+            guard ranks.weights == alone.weights else {
                 throw CollectiveError("rank \(communicator.rank) has other weights")
             }
         }

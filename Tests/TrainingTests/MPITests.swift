@@ -1,7 +1,6 @@
 import Foundation
+import TestSupport
 import Testing
-
-private let model = "/checkpoints/last/model.safetensors"
 
 /// Whole runs of several processes under mpirun.
 @Suite(.serialized) struct MPITests {
@@ -15,14 +14,13 @@ private let model = "/checkpoints/last/model.safetensors"
 
     init() throws { place = try Workplace() }
 
-    private func train(_ ranks: Int, _ name: String, _ more: [String] = []) throws -> Workplace.Result {
+    private func train(_ ranks: Int, _ name: String, _ more: [String] = []) throws -> Command.Result {
         try place.mpirun(ranks, MPITests.options + ["--out", name] + more)
     }
 
     @Test(.timeLimit(.minutes(5))) func sameBitsOnAnyNumberOfRanks() throws {
         let alone = try train(1, "alone")
         try #require(alone.status == 0, "\(alone.errors)")
-        let expected = try place.bytes("alone" + model)
         let cases: [(Int, [String])] = [
             (2, []), (3, ["--exchange", "synchronous"]), (4, ["--transport", "onesided"]),
             (8, ["--transport", "sendrecv"]), (4, ["--node-size", "2", "--verify-ranks"]),
@@ -33,7 +31,7 @@ private let model = "/checkpoints/last/model.safetensors"
         for (index, (ranks, options)) in cases.enumerated() {
             let result = try train(ranks, "run-\(index)", options)
             try #require(result.status == 0, "\(ranks) ranks, \(options): \(result.errors)")
-            #expect(try place.bytes("run-\(index)" + model) == expected, "\(ranks) ranks, \(options)")
+            try place.expectSameModel("run-\(index)", "alone", "\(ranks) ranks, \(options)")
             #expect(
                 try accuracies("run-\(index)") == accuracies("alone"),
                 "validation is to be exact on \(ranks) ranks")
@@ -54,14 +52,12 @@ private let model = "/checkpoints/last/model.safetensors"
     @Test func resumesOnAnotherNumberOfRanks() throws {
         try #require(train(1, "alone", ["--checkpoint-every", "1", "--keep", "9"]).status == 0)
         try #require(train(4, "run", ["--checkpoint-every", "1", "--keep", "9"]).status == 0)
-        for step in [4, 5, 6] {
-            try FileManager.default.removeItem(atPath: place.file("run/checkpoints/step-\(step)"))
-        }
+        for step in [4, 5, 6] { try place.remove("run/checkpoints/step-\(step)") }
         let resumed = try place.mpirun(2, ["train", "--resume", "run"])
         #expect(
             resumed.status == 0 && resumed.output.contains("resuming after step 3"),
             "\(resumed.output) \(resumed.errors)")
-        #expect(try place.bytes("run" + model) == place.bytes("alone" + model))
+        try place.expectSameModel("run", "alone")
     }
 
     @Test(.timeLimit(.minutes(2))) func aStoppedRankEndsTheJob() throws {
@@ -100,8 +96,7 @@ private let model = "/checkpoints/last/model.safetensors"
     /// An error of one rank must end all of them, whatever they wait for.
     @Test(.timeLimit(.minutes(2))) func anErrorOfOneRankEndsTheJob() throws {
         // Only rank 0 creates the folder.
-        try FileManager.default.createDirectory(
-            atPath: place.file("there"), withIntermediateDirectories: true)
+        try place.makeFolder("there")
         for transport in ["shared", "onesided", "sendrecv"] {
             let there = try train(2, "there", ["--transport", transport])
             #expect(
@@ -110,7 +105,7 @@ private let model = "/checkpoints/last/model.safetensors"
         }
         // A photograph of one micro-batch, and so of one rank.
         let name = try #require(try place.names("set/train/ring").first)
-        try Data("no photograph".utf8).write(to: URL(fileURLWithPath: place.file("set/train/ring/" + name)))
+        try place.write("no photograph", "set/train/ring/" + name)
         let bad = try train(2, "run", ["--max-bad", "0"])
         #expect(bad.status != 0 && bad.errors.contains("more than --max-bad 0 allows"), "\(bad.errors)")
         let listed = try train(2, "listed", ["--max-bad", "3"])
@@ -126,22 +121,15 @@ private let model = "/checkpoints/last/model.safetensors"
 
     @Test func aMissingLibraryIsNamed() throws {
         // Started as a rank, with a libmpi that is none.
-        try FileManager.default.createDirectory(
-            atPath: place.file("broken"), withIntermediateDirectories: true)
-        for name in ["libmpi.so.40", "libmpi.so"] {
-            try Data("none".utf8).write(to: URL(fileURLWithPath: place.file("broken/" + name)))
-        }
+        for name in ["libmpi.so.40", "libmpi.so"] { try place.write("none", "broken/" + name) }
+        let options = MPITests.options + ["--out", "run"]
         let result = try place.run(
-            ["OMPI_COMM_WORLD_SIZE=2", "LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + [
-                "--out", "run",
-            ], program: "/usr/bin/env")
+            options, environment: ["OMPI_COMM_WORLD_SIZE": "2", "LD_LIBRARY_PATH": "broken"])
         #expect(
             result.status == 1 && result.errors.contains("Open MPI cannot be used here"), "\(result.errors)")
         #expect(result.errors.contains("libmpi.so") && !place.exists("run"), "\(result.errors)")
         // Alone it is never opened.
-        let alone = try place.run(
-            ["LD_LIBRARY_PATH=broken", Workplace.program] + MPITests.options + ["--out", "run"],
-            program: "/usr/bin/env")
+        let alone = try place.run(options, environment: ["LD_LIBRARY_PATH": "broken"])
         #expect(alone.status == 0, "\(alone.errors)")
     }
 
@@ -164,7 +152,7 @@ private let model = "/checkpoints/last/model.safetensors"
         let result = try train(2, "run", ["--trace", "trace.json"])
         try #require(result.status == 0, "\(result.errors)")
         let events = try #require(
-            try JSONSerialization.jsonObject(with: place.bytes("trace.json")) as? [[String: Any]])
+            try JSONSerialization.jsonObject(with: Data(place.bytes("trace.json"))) as? [[String: Any]])
         for rank in 0..<2 {
             let names = Set(events.filter { $0["pid"] as? Int == rank }.compactMap { $0["name"] as? String })
             for name in [

@@ -2,6 +2,7 @@
 import Compute
 import Foundation
 import NeuralNet
+import TestSupport
 import Testing
 
 @testable import Training
@@ -11,9 +12,9 @@ import Testing
     static let batch = 64
     static let size = 12
     static let classes = 5
+    static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
 
-    /// A network with its step; equal seeds everywhere, so that two of these differ by what they are told
-    /// alone.
+    /// A network with its training step; two of these differ only by their options, never by a seed.
     final class Bench {
         let device: Device
         let network: Network
@@ -33,31 +34,29 @@ import Testing
                 device: device)
             try network.initialize(seed: 3)
             training = try TrainingStep(
-                network: network,
-                normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25]),
+                network: network, normalization: TrainingStepTests.normalization,
                 batch: batch, microBatches: microBatches, momentum: momentum,
                 weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
             data = try DeviceBatch(device: device, capacity: batch)
             try upload(0..<batch)
         }
 
-        /// Images by their numbers: what an image is does not depend on the batch it is in.
-        func upload(_ images: Range<Int>, weight: Float = 1) throws {
-            let bytes = TrainingStepTests.size * TrainingStepTests.size * 3
-            let pixels = Pixels(
-                images.flatMap { image in
-                    (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) }
-                })
-            let side = Int32(TrainingStepTests.size)
+        func upload(_ images: Range<Int>, weight: (Int) -> Float = { _ in 1 }) throws {
             try data.upload(
-                pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
-                records: images.indices.map {
-                    CropRecord(
-                        byteOffset: UInt64(($0 - images.lowerBound) * bytes), width: side, height: side, x: 0,
-                        y: 0, mirror: false)
-                }, labels: images.map { Int32($0 % TrainingStepTests.classes) },
-                weights: images.map { _ in weight })
-            try data.wait()
+                images, classes: TrainingStepTests.classes, side: TrainingStepTests.size, weight: weight)
+        }
+
+        /// Checks that further steps on the same images lower the loss clearly.
+        func expectLearns(
+            from step: Int, rate: Float = 0.05, sourceLocation: SourceLocation = #_sourceLocation
+        ) throws {
+            var losses: [Double] = []
+            for step in step..<step + 10 {
+                try training.run(data, step: step, learningRate: rate)
+                let totals = try totals(step)
+                losses.append(Double(totals.loss / totals.weight))
+            }
+            expectLearnt(losses, classes: TrainingStepTests.classes, sourceLocation: sourceLocation)
         }
 
         func totals(_ step: Int) throws -> SoftmaxCrossEntropy.Totals { try training.takeTotals(of: step) }
@@ -71,17 +70,6 @@ import Testing
         var weights: [[Float]] { get throws { try network.parameters.map { try network.export($0) } } }
     }
 
-    final class Pixels {
-        let memory: UnsafeMutableRawBufferPointer
-
-        init(_ bytes: [UInt8]) {
-            memory = .allocate(byteCount: bytes.count, alignment: 64)
-            memory.copyBytes(from: bytes)
-        }
-
-        deinit { memory.deallocate() }
-    }
-
     @Test func microBatchesAreAccumulated() throws {
         let whole = try Bench(microBatches: 4, momentum: 0, weightDecay: 0)
         try whole.training.run(whole.data, step: 0, learningRate: 0)
@@ -93,21 +81,7 @@ import Testing
         var parts: [[[Float]]] = []
         for quarter in 0..<4 {
             let single = try Bench(microBatches: 4, momentum: 0, weightDecay: 0)
-            let side = TrainingStepTests.size
-            let bytes = side * side * 3
-            let images = 0..<64
-            let pixels = Pixels(
-                images.flatMap { image in
-                    (0..<bytes).map { UInt8(truncatingIfNeeded: (image * 7919 + $0) * 2_654_435_761 >> 11) }
-                })
-            try single.data.upload(
-                pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels,
-                records: images.map {
-                    CropRecord(
-                        byteOffset: UInt64($0 * bytes), width: Int32(side),
-                        height: Int32(side), x: 0, y: 0, mirror: false)
-                }, labels: images.map { Int32($0 % TrainingStepTests.classes) },
-                weights: images.map { $0 / 16 == quarter ? 1 : 0 })
+            try single.upload(0..<64) { $0 / 16 == quarter ? 1 : 0 }
             try single.training.run(single.data, step: 0, learningRate: 0)
             parts.append(try single.gradients)
         }
@@ -120,6 +94,7 @@ import Testing
         #expect(try whole.gradients == sums)
         #expect(sums[0].contains { $0 != 0 })
         #expect(loss.weight == 64)
+        try whole.expectLearns(from: 1, rate: 0.4)  // without momentum
     }
 
     @Test func oneMicroBatchCostsNothing() throws {
@@ -172,6 +147,8 @@ import Testing
         let loose = try Bench(clipNorm: Float(norm * 1.01), momentum: 0, weightDecay: 0)
         try loose.training.run(loose.data, step: 0, learningRate: 1)
         #expect(try loose.weights == free.weights)
+        let start = try Bench()
+        try start.expectLearns(from: 0)
     }
 
     @Test(arguments: [false, true]) func notFiniteStopsTheUpdates(_ clips: Bool) throws {
@@ -222,5 +199,6 @@ import Testing
         let free = try Bench()
         try free.training.run(free.data, step: 0, learningRate: 0.1)
         #expect(try Array(free.weights[4...]) == Array(after[4...]))
+        try free.expectLearns(from: 1)
     }
 }
