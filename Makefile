@@ -1,14 +1,16 @@
-# Two commands to know: `make demo` and `make test`. The work is done by scripts in tools/, which say what they do.
-.PHONY: help setup build kernels demo test format clean
+# The two main commands are `make demo` and `make test`. The scripts in tools/ do the work.
+.PHONY: help setup build kernels demo test docs format clean
 
 TRAINER := .build/debug/trainer
 
 help:
-	@echo "make demo      install what is missing, build, draw the demo set, train on it and evaluate"
-	@echo "make test      the same set-up, then every test"
+	@echo "make demo      install missing packages, build, draw a demo set, train two networks, evaluate"
+	@echo "make test      install missing packages, build, run every test"
+	@echo "make build     install missing packages, build the program: $(TRAINER)"
 	@echo "make kernels   check every OpenCL file and compile it for every device"
-	@echo "make build     build the program: $(TRAINER)"
-	@echo "make format    put the Swift sources in order"
+	@echo "make docs      run every command that the documents show"
+	@echo "make format    format the Swift sources"
+	@echo "make clean     remove everything that was built"
 
 setup:
 	@tools/setup
@@ -25,6 +27,9 @@ demo: build
 
 test: setup
 	@tools/run_tests
+
+docs: build
+	@tools/check_docs --trainer $(TRAINER)
 
 format:
 	swift format -i -r -p Sources Tests Package.swift
