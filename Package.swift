@@ -98,8 +98,8 @@ let package = Package(
                 "NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness", "TestSupport",
             ], swiftSettings: fast),
         .testTarget(
-            name: "PhotographsTests", dependencies: ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"],
-            swiftSettings: strict),
+            name: "PhotographsTests",
+            dependencies: ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "AugmentationTests",
             dependencies: ["DeviceInput", "Oracle", "Randomness", "TestSupport"], swiftSettings: strict),

@@ -73,7 +73,9 @@ public final class EvaluatedModel {
     /// Returns whether the buffers of a dense view of this size fit the device.
     func fits(width: Int, height: Int) -> Bool {
         let largest = network.device.description.largestBuffer
-        return max(dense.largestBuffer(height: height, width: width), 3 * width * height + ImageInput.bytesReadBehind) <= largest
+        return max(
+            dense.largestBuffer(height: height, width: width), 3 * width * height + ImageInput.bytesReadBehind
+        ) <= largest
     }
 
     /// Holds the result of a mini-batch in one view.

@@ -57,8 +57,9 @@ public final class Network {
         self.device = device
         self.options = options
         let plan = try NetworkPlan(
-            architecture, imageSize: imageSize, classes: classes, options: options, device: device.description,
-            tuning: device.tuning)
+            architecture, imageSize: imageSize,
+            classes: classes, options: options,
+            device: device.description, tuning: device.tuning)
         self.plan = plan
         layers = try plan.layers.map { try $0.spec.makeLayer($0, device: device) }
         weights = try ParameterArena(plan.parameters, device: device)

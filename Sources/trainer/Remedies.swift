@@ -39,7 +39,8 @@ enum Remedy {
     private static func text(for kind: NetworkError.Kind, command: any ParsableCommand.Type) -> String? {
         switch kind {
         case .tooManyPoolings:
-            command.optionNames.contains("image-size") ? "give a larger --image-size or fewer poolings (M)" : nil
+            command.optionNames.contains("image-size")
+                ? "give a larger --image-size or fewer poolings (M)" : nil
         case .viewTooSmall, .other: nil
         }
     }

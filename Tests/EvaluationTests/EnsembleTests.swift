@@ -75,7 +75,9 @@ import Testing
     }
 
     /// A square photograph at the training size has one window, so dense and crop agree, mirrored or not.
-    @Test(arguments: presentDevices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription) throws {
+    @Test(arguments: presentDevices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription)
+        throws
+    {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)

@@ -71,8 +71,8 @@ public struct ConvolutionSpec: LayerSpec {
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), 0)
             case .winograd2, .winograd4:
                 let sizes = WinogradConvolution.Sizes(
-                    input: input, output: output, outputTile: algorithm == .winograd2 ? 2 : 4,
-                    tuning: plan.tuning)
+                    input: input, output: output,
+                    outputTile: algorithm == .winograd2 ? 2 : 4, tuning: plan.tuning)
                 let kept = keepsTransformedWeights(algorithm, plan) ? 4 * sizes.transformedWeightCount : 0
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), kept)
             }
