@@ -74,8 +74,10 @@ extension Benchmark {
     {
         let profile = try profile(of: device)
         let input = FeatureShape(height: 1, width: 1, channels: inputs)
-        let plan = LayerPlan(FullyConnectedSpec(units: outputs), input: input, device: device.description)
-        let layer = try plan.spec.makeLayer(plan, device: device)
+        let plan = LayerPlan(
+            FullyConnectedSpec(units: outputs), input: input, device: device.description,
+            tuning: device.tuning)
+        let layer = try plan.makeLayer(on: device)
         var random = Philox(seed: 1, purpose: .benchmark)
         func buffer(_ count: Int) throws -> Buffer {
             try Buffer(device, (0..<count).map { _ in random.uniform(in: -1...1) })

@@ -61,7 +61,7 @@ public final class Network {
             classes: classes, options: options,
             device: device.description, tuning: device.tuning)
         self.plan = plan
-        layers = try plan.layers.map { try $0.spec.makeLayer($0, device: device) }
+        layers = try plan.layers.map { try $0.makeLayer(on: device) }
         weights = try ParameterArena(plan.parameters, device: device)
         try weights.clear()
 

@@ -71,8 +71,8 @@ extension OnDevices {
             let options = Network.Options(maximumBatch: 1, training: training, convolution: algorithms)
             let plan = LayerPlan(
                 ConvolutionSpec(filters: filters).configured(by: options, input: input), input: input,
-                training: training, device: device.description)
-            return try #require(plan.spec.makeLayer(plan, device: device) as? Convolution)
+                training: training, device: device.description, tuning: device.tuning)
+            return try #require(plan.makeLayer(on: device) as? Convolution)
         }
 
         private func run(

@@ -14,7 +14,7 @@ extension OnDevices {
         private func dropout(rate: Double, layerIndex: Int, device: Device) throws -> any Layer {
             let plan = LayerPlan(
                 DropoutSpec(rate: rate), input: shape, index: layerIndex, device: device.description)
-            return try plan.spec.makeLayer(plan, device: device)
+            return try plan.makeLayer(on: device)
         }
 
         /// Which elements of a mini-batch a layer keeps, from the generator in Swift.

@@ -33,7 +33,7 @@ extension OnDevices {
                 "\(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu)"
             let plan = LayerPlan(
                 FullyConnectedSpec(units: units, isLast: !relu), input: input, device: device.description)
-            let layer = try plan.spec.makeLayer(plan, device: device)
+            let layer = try plan.makeLayer(on: device)
             let (weight, bias) = (plan.parameters[0], plan.parameters[1])
             var numbers = TestNumbers(units + batch)
             let features = numbers.floats(batch * input.count), weights = numbers.floats(weight.count),

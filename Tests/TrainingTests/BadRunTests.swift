@@ -83,7 +83,7 @@ import Testing
         #expect(
             evaluated.status == 0
                 || evaluated.errors.contains(
-                    "is not a number; its weights are damaged, or its training has diverged")
+                    "is not a number; its weights are damaged or its training diverged")
         )
         #expect(try !place.text("run/metrics.jsonl").contains("null"))
     }

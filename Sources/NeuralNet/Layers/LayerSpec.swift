@@ -88,6 +88,12 @@ public struct LayerPlan: Sendable {
         self.tuning = tuning ?? Tuning(for: device)
     }
 
+    /// Makes the layer on the device whose tuning was planned with.
+    public func makeLayer(on device: Device) throws -> any Layer {
+        precondition(tuning == device.tuning, "\(name) was planned with the tuning of another device")
+        return try spec.makeLayer(self, device: device)
+    }
+
     /// Takes maps of another height and width.
     mutating func reshape(input: FeatureShape) {
         self.input = input
