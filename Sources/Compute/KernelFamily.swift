@@ -65,10 +65,17 @@ public enum KernelFamilies {
     public static let peak = PeakFamily()
     public static let winograd = WinogradFamily()
 
-    public static let all: [any KernelFamily] = [
-        augment, convolution, PlainFamily(name: "dense"), PlainFamily(name: "dropout"), fullyConnected, gemm,
-        optimizer, peak, PoolingFamily(), PlainFamily(name: "softmax"), winograd,
+    private static let tuned: [any KernelFamily] = [
+        augment, convolution, fullyConnected, gemm, optimizer, peak, PoolingFamily(), winograd,
     ]
+
+    /// Every family: those above, and each shared file that needs no constants.
+    public static let all: [any KernelFamily] = {
+        let known = Set(tuned.map(\.name))
+        let shared = Program.files.filter { $0.hasPrefix("shared/") && $0.hasSuffix(".cl") }
+        let names = shared.map { String($0.dropFirst("shared/".count).dropLast(".cl".count)) }
+        return tuned + names.filter { !known.contains($0) }.map { PlainFamily(name: $0) }
+    }()
 
     static func named(_ name: String) throws -> any KernelFamily {
         guard let family = all.first(where: { $0.name == name }) else {
