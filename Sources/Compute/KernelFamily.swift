@@ -72,7 +72,7 @@ public enum KernelFamilies {
     /// Every family: those above, and each shared file that needs no constants.
     public static let all: [any KernelFamily] = {
         let known = Set(tuned.map(\.name))
-        let shared = Program.files.filter { $0.hasPrefix("shared/") && $0.hasSuffix(".cl") }
+        let shared = Program.sources.keys.sorted().filter { $0.hasPrefix("shared/") && $0.hasSuffix(".cl") }
         let names = shared.map { String($0.dropFirst("shared/".count).dropLast(".cl".count)) }
         return tuned + names.filter { !known.contains($0) }.map { PlainFamily(name: $0) }
     }()

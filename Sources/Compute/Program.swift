@@ -26,7 +26,8 @@ public final class Program {
     let isFromCache: Bool
 
     /// The embedded files by their paths below Kernels/.
-    private static let sources: [String: String] = {
+    /// The text of each embedded file, by its path below `Kernels/`.
+    static let sources: [String: String] = {
         let list = UnsafeBufferPointer(start: kernel_source_list(), count: kernel_source_count())
         return Dictionary(
             uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
