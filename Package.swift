@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Warnings are errors everywhere. `swift run` builds for debugging, where Swift loops run 20–200 times slower,
-/// so targets with loops over pixels or parameters are optimised in that build too.
+/// Makes warnings errors. `swift run` builds for debugging, where Swift loops run 20–200 times slower, so targets
+/// with loops over pixels or parameters are optimised in that build too.
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 let fast: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
 let strictC: [CSetting] = [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]
@@ -42,12 +42,11 @@ let package = Package(
         .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Basics"], swiftSettings: fast),
         .target(name: "NeuralNet", dependencies: ["Compute", "Randomness", "Basics"], swiftSettings: fast),
         .target(
-            name: "Photographs", dependencies: ["CJPEG", "CLibPNG", "Randomness", "Basics"],
-            swiftSettings: fast),
+            name: "Photographs",
+            dependencies: ["CJPEG", "CLibPNG", "Randomness", "Basics"], swiftSettings: fast),
         .target(
             name: "DeviceInput",
-            dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"],
-            swiftSettings: fast),
+            dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"], swiftSettings: fast),
         .target(
             name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Basics"], swiftSettings: fast),
         .target(name: "Models", dependencies: ["NeuralNet", "Basics"], swiftSettings: fast),
