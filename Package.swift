@@ -1,11 +1,21 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Makes warnings errors. `swift run` builds for debugging, where Swift loops run 20–200 times slower, so targets
-/// with loops over pixels or parameters are optimised in that build too.
+/// Makes warnings errors everywhere.
 let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+/// Optimises debug builds too, in which loops over pixels or parameters run 20–200 times slower.
 let fast: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
 let strictC: [CSetting] = [.unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])]
+
+/// Makes a target of the program.
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: fast)
+}
+
+/// Makes a target of tests.
+func tests(_ name: String, _ needed: [Target.Dependency], _ settings: [SwiftSetting] = strict) -> Target {
+    .testTarget(name: name, dependencies: needed, swiftSettings: settings)
+}
 
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -36,45 +46,28 @@ let package = Package(
             cSettings: [.unsafeFlags(["-std=c23", "-Wall", "-Wextra", "-Werror"])]),
 
         // From the bottom up: a target uses only those above it in this list.
-        .target(name: "Basics", swiftSettings: fast),
-        .target(name: "Randomness", swiftSettings: fast),
-        .target(name: "Oracle", swiftSettings: fast),
-        .target(name: "Compute", dependencies: ["COpenCL", "Kernels", "Basics"], swiftSettings: fast),
-        .target(name: "NeuralNet", dependencies: ["Compute", "Randomness", "Basics"], swiftSettings: fast),
-        .target(
-            name: "Photographs",
-            dependencies: ["CJPEG", "CLibPNG", "Randomness", "Basics"], swiftSettings: fast),
-        .target(
-            name: "DeviceInput",
-            dependencies: ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"], swiftSettings: fast),
-        .target(
-            name: "DemoScenes", dependencies: ["Photographs", "Randomness", "Basics"], swiftSettings: fast),
-        .target(name: "Models", dependencies: ["NeuralNet", "Basics"], swiftSettings: fast),
-        .target(name: "Collectives", dependencies: ["CMPI", "Basics"], swiftSettings: fast),
-        .target(
-            name: "Configuration",
-            dependencies: ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"],
-            swiftSettings: fast),
-        .target(
-            name: "Evaluation",
-            dependencies: ["DeviceInput", "Photographs", "Models", "NeuralNet", "Basics"],
-            swiftSettings: fast),
-        .target(
-            name: "Runs",
-            dependencies: ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Basics"],
-            swiftSettings: fast),
-        .target(
-            name: "Training",
-            dependencies: [
+        library("Basics"), library("Randomness"), library("Oracle"),
+        library("Compute", ["COpenCL", "Kernels", "Basics"]),
+        library("NeuralNet", ["Compute", "Randomness", "Basics"]),
+        library("Photographs", ["CJPEG", "CLibPNG", "Randomness", "Basics"]),
+        library("DeviceInput", ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"]),
+        library("DemoScenes", ["Photographs", "Randomness", "Basics"]),
+        library("Models", ["NeuralNet", "Basics"]), library("Collectives", ["CMPI", "Basics"]),
+        library("Configuration", ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"]),
+        library("Evaluation", ["DeviceInput", "Photographs", "Models", "NeuralNet", "Basics"]),
+        library("Runs", ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Basics"]),
+        library(
+            "Training",
+            [
                 "Runs", "Configuration", "Evaluation", "Collectives", "DeviceInput", "Photographs", "Models",
                 "NeuralNet", "Compute", "Randomness", "Basics",
-            ], swiftSettings: fast),
-        .target(
-            name: "Benchmarks",
-            dependencies: [
+            ]),
+        library(
+            "Benchmarks",
+            [
                 "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet", "Compute",
                 "Oracle", "Randomness",
-            ], swiftSettings: fast),
+            ]),
         .executableTarget(
             name: "trainer", dependencies: everything + [argumentParser], swiftSettings: strict),
         .executableTarget(name: "fuzz", dependencies: everything + [argumentParser], swiftSettings: fast),
@@ -85,42 +78,26 @@ let package = Package(
                 "DeviceInput", "Photographs", "Models", "Compute", "Randomness",
                 .product(name: "Subprocess", package: "swift-subprocess"),
             ], path: "Tests/TestSupport", swiftSettings: fast),
-        .testTarget(name: "RandomnessTests", dependencies: ["Randomness"], swiftSettings: strict),
-        .testTarget(name: "OracleTests", dependencies: ["Oracle"], swiftSettings: strict),
-        .testTarget(
-            name: "BasicsTests", dependencies: ["Basics", "Models", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "CollectivesTests", dependencies: ["Collectives"], swiftSettings: fast),
-        .testTarget(name: "ComputeTests", dependencies: ["Compute", "TestSupport"], swiftSettings: strict),
-        .testTarget(
-            name: "NeuralNetTests",
-            dependencies: [
-                "NeuralNet", "DeviceInput", "Benchmarks", "Compute", "Oracle", "Randomness", "TestSupport",
-            ], swiftSettings: fast),
-        .testTarget(
-            name: "PhotographsTests",
-            dependencies: ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"], swiftSettings: strict),
-        .testTarget(
-            name: "AugmentationTests",
-            dependencies: ["DeviceInput", "Oracle", "Randomness", "TestSupport"], swiftSettings: strict),
-        .testTarget(
-            name: "PlanTests",
-            dependencies: [
-                "Benchmarks", "Training", "NeuralNet", "Compute",
-            ], swiftSettings: strict),
-        .testTarget(
-            name: "EvaluationTests",
-            dependencies: [
+        tests("RandomnessTests", ["Randomness"]), tests("OracleTests", ["Oracle"]),
+        tests("BasicsTests", ["Basics", "Models", "TestSupport"]),
+        tests("CollectivesTests", ["Collectives"], fast), tests("ComputeTests", ["Compute", "TestSupport"]),
+        tests(
+            "NeuralNetTests",
+            [
+                "NeuralNet", "DeviceInput", "Benchmarks", "Compute",
+                "Oracle", "Randomness", "TestSupport",
+            ], fast),
+        tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"]),
+        tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
+        tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute"]),
+        tests(
+            "EvaluationTests",
+            [
                 "Evaluation", "NeuralNet", "Photographs", "Models",
                 "Compute", "Randomness", "Basics", "TestSupport",
-            ], swiftSettings: strict),
-        .testTarget(
-            name: "TrainingTests",
-            dependencies: everything + [
-                "trainer", "TestSupport",
-            ], swiftSettings: strict),
-        .testTarget(
-            name: "CommandLineTests",
-            dependencies: everything + ["trainer", "fuzz", "TestSupport"], swiftSettings: strict),
+            ]),
+        tests("TrainingTests", everything + ["trainer", "TestSupport"]),
+        tests("CommandLineTests", everything + ["trainer", "fuzz", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu2x
