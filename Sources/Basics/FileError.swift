@@ -8,7 +8,6 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
     public let found: String
     /// What is allowed; empty if that is obvious.
     public let expected: String
-    /// What to do.
     public let remedy: String
 
     public init(path: String, found: String, expected: String, remedy: String) {
@@ -36,7 +35,7 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
             default: "Check the path and the disk"
             }
         return FileError(
-            path: path, found: "\(action) failed: \(String(cString: strerror(code)))",
-            expected: "", remedy: remedy)
+            path: path, found: "\(action) failed: \(String(cString: strerror(code)))", expected: "",
+            remedy: remedy)
     }
 }

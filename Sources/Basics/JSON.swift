@@ -42,15 +42,14 @@ public enum JSON: Equatable, Sendable {
         case .bool(let value): return value ? "true" : "false"
         case .integer(let value): return String(value)
         case .number(let value): return value.isFinite ? value.description : "null"
-        case .string(let value): return JSON.quoted(value)
+        case .string(let value): return quoted(value)
         case .array(let values): return "[" + values.map(\.text).joined(separator: ",") + "]"
         case .object(let members):
-            return "{" + members.map { JSON.quoted($0.key) + ":" + $0.value.text }.joined(separator: ",")
-                + "}"
+            return "{" + members.map { "\(quoted($0.key)):\($0.value.text)" }.joined(separator: ",") + "}"
         }
     }
 
-    private static func quoted(_ text: String) -> String {
+    private func quoted(_ text: String) -> String {
         var quoted = "\""
         for scalar in text.unicodeScalars {
             switch scalar {
@@ -86,7 +85,10 @@ extension JSON {
     /// - Throws: `JSONError`.
     public static func parse(_ bytes: [UInt8]) throws -> JSON {
         var parser = JSONParser(bytes: bytes)
-        return try parser.document()
+        let value = try parser.value()
+        parser.skipSpaces()
+        if parser.next != nil { throw parser.error("text follows the value") }
+        return value
     }
 
     /// Reads one JSON value from a string.
@@ -97,13 +99,6 @@ private struct JSONParser {
     let bytes: [UInt8]
     var position = 0
     var depth = 0
-
-    mutating func document() throws -> JSON {
-        let value = try self.value()
-        skipSpaces()
-        if position < bytes.count { throw error("text follows the value") }
-        return value
-    }
 
     func error(_ message: String, at offset: Int? = nil) -> JSONError {
         JSONError(offset: offset ?? position, message: message)
@@ -162,9 +157,7 @@ private struct JSONParser {
             let start = position
             guard next == 0x22 else { throw error("a key in quotation marks was expected") }
             let key = try string()
-            guard keys.insert(key).inserted else {
-                throw error("the key \"\(key)\" is repeated", at: start)
-            }
+            guard keys.insert(key).inserted else { throw error("the key \"\(key)\" is repeated", at: start) }
             skipSpaces()
             guard take(":") else { throw error("a colon was expected") }
             members.append(JSON.Member(key, try value()))
@@ -186,20 +179,21 @@ private struct JSONParser {
         return .array(values)
     }
 
+    var isAtDigit: Bool { next.map { (0x30...0x39).contains($0) } ?? false }
+
     mutating func digits() throws {
-        guard let byte = next, (0x30...0x39).contains(byte) else { throw error("a digit was expected") }
-        while let byte = next, (0x30...0x39).contains(byte) { position += 1 }
+        guard isAtDigit else { throw error("a digit was expected") }
+        while isAtDigit { position += 1 }
     }
 
     mutating func number() throws -> JSON {
         let start = position
         _ = take("-")
         if !take("0") { try digits() }
-        if let byte = next, (0x30...0x39).contains(byte) { throw error("a number begins with 0") }
+        if isAtDigit { throw error("a number begins with 0") }
         let endOfInteger = position
         if take(".") { try digits() }
-        if next == 0x65 || next == 0x45 {
-            position += 1
+        if take("e") || take("E") {
             if !take("+") { _ = take("-") }
             try digits()
         }
@@ -254,7 +248,7 @@ private struct JSONParser {
             guard let scalar = UnicodeScalar(value) else {
                 throw error("half of a surrogate pair", at: start)
             }
-            content.append(contentsOf: Array(String(Character(scalar)).utf8))
+            content += Array(String(Character(scalar)).utf8)
         default: throw error("an unknown escape", at: position - 2)
         }
     }

@@ -22,13 +22,12 @@ public struct DecodedImage: Sendable, Equatable {
         let (newWidth, newHeight) = Resizer.size(width: width, height: height, shortSide: shortSide)
         if (newWidth, newHeight) == (width, height) { return self }
         let count = 3 * newWidth * newHeight
-        let resizer = Resizer()
         let output = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialised in
             pixels.withUnsafeBufferPointer { source in
                 if let from = source.baseAddress, let to = buffer.baseAddress {
-                    resizer.resize(
-                        from, width: width, height: height, into: to, newWidth: newWidth, newHeight: newHeight
-                    )
+                    Resizer().resize(
+                        from, width: width, height: height, into: to, newWidth: newWidth,
+                        newHeight: newHeight)
                 }
             }
             initialised = count

@@ -57,8 +57,7 @@ import Testing
     @Test func fullDiskLeavesTheOldFileAndNothingElse() throws {
         let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("a"), [1, 2, 3])
-        // The limit holds for the whole process, so it is high enough for every other test that runs at the
-        // same time.
+        // The limit is the whole process's, so it is high enough for the tests that run at the same time.
         let limit = 64 << 20
         signal(SIGXFSZ, SIG_IGN)
         var old = rlimit()
@@ -90,10 +89,8 @@ import Testing
         let path = folder.path
         try await withThrowingTaskGroup(of: Void.self) { group in
             for index in 0..<16 {
-                group.addTask {
-                    try AtomicFile.write(
-                        "\(path)/\(index % 4)", [UInt8](repeating: UInt8(index), count: 10_000))
-                }
+                let content = [UInt8](repeating: UInt8(index), count: 10_000)
+                group.addTask { try AtomicFile.write("\(path)/\(index % 4)", content) }
             }
             try await group.waitForAll()
         }

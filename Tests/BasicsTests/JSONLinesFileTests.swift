@@ -52,7 +52,7 @@ import Testing
         #expect(try text() == start + "rubbish\n" + line(1))
     }
 
-    @Test func anOpenLogGoesOnBehindTheCut() throws {
+    @Test func anOpenLogContinuesBehindTheCut() throws {
         let log = try JSONLinesFile(path)
         for step in 1...3 { try log.append(["event": "train", "step": step]) }
         try JSONLinesFile.truncate(path, afterStep: 1)

@@ -64,7 +64,7 @@ import Testing
         let good = try encodeJPEG(smoothPicture(width: 40, height: 30))
         try folder.write(Array(good[0..<good.count / 2]), "3.jpg")
         try folder.write([], "4.jpg")
-        try FileManager.default.removeItem(atPath: folder.path + "/5.jpg")
+        try FileManager.default.removeItem(atPath: folder.file("5.jpg"))
         let loader = BatchLoader(
             set: set, shortSide: 16, workers: 3, batches: { $0 == 0 ? [2, 3, 4, 5, 6] : nil })
         let batch = try #require(try loader.next())
@@ -72,7 +72,7 @@ import Testing
         #expect(batch.labels == [2, 0, 1, 2, 0])
         #expect(batch.failures.map(\.slot) == [1, 2, 3] && batch.failures.map(\.sample) == [3, 4, 5])
         #expect(batch.failures.map(\.error.kind) == [.truncated, .empty, .missing])
-        #expect(batch.failures[1].error.file == folder.path + "/4.jpg")
+        #expect(batch.failures[1].error.file == folder.file("4.jpg"))
         #expect(batch.images[1].width == 16 && batch.images[1].height == 16)
         #expect(image(batch, 1).allSatisfy { $0 == 128 })
         #expect(image(batch, 4) == (try loadImage(path: set.location(6), shortSide: 16)).pixels)

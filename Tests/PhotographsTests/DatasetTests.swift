@@ -21,7 +21,7 @@ import Testing
         let name = Array(folder.path.utf8) + Array("/a/".utf8) + [0xE9] + Array(".jpg".utf8) + [0]
         try #require(
             name.withUnsafeBufferPointer {
-                $0.withMemoryRebound(to: CChar.self) { rename(folder.path + "/a/1.jpg", $0.baseAddress) }
+                $0.withMemoryRebound(to: CChar.self) { rename(folder.file("a/1.jpg"), $0.baseAddress) }
             } == 0)
         let set = try Dataset.load(root: folder.path, validationFraction: 0).training
         let error = #expect(throws: ImageError.self) {
@@ -36,16 +36,16 @@ import Testing
         let folder = try TemporaryFolder()
         for index in 0..<40 { try folder.write([], "set/\(index % 4 == 0 ? "a" : "b")/\(index).jpg") }
         func paths(_ name: String, _ fraction: Double) throws -> [String] {
-            try Dataset.evaluation(root: folder.path + "/" + name, fraction: fraction).set.files.map(\.path)
+            try Dataset.evaluation(root: folder.file(name), fraction: fraction).set.files.map(\.path)
         }
-        let held = try Dataset.load(root: folder.path + "/set", validationFraction: 0.5).validation.files
-        let part = try Dataset.evaluation(root: folder.path + "/set/", fraction: 0.5)
+        let held = try Dataset.load(root: folder.file("set"), validationFraction: 0.5).validation.files
+        let part = try Dataset.evaluation(root: folder.file("set/"), fraction: 0.5)
         #expect(part.set.files == held && part.total == 40 && !part.isValidationFolder && held.count < 40)
         #expect(try paths("set", 1).count == 40)
         // Classes of one and of no photograph are allowed.
         try folder.write([], "few/a/1.jpg")
         try folder.write([], "few/b/note.txt")
-        let few = try Dataset.evaluation(root: folder.path + "/few", fraction: 1).set
+        let few = try Dataset.evaluation(root: folder.file("few"), fraction: 1).set
         #expect(few.classes == ["a", "b"] && few.files == [ImageFile(path: "a/1.jpg", label: 0)])
         try folder.write([], "both/train/a/1.jpg")
         try folder.write([], "both/val/c/2.jpg")
@@ -70,7 +70,7 @@ import Testing
             "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.png",
         ] { try folder.write([1], name) }
         try folder.write([1], "target.png")
-        symlink(folder.path + "/target.png", folder.path + "/train/a/link.jpg")
+        symlink(folder.file("target.png"), folder.file("train/a/link.jpg"))
         let dataset = try load(folder)
         #expect(dataset.classes == ["a", "b", "É"])
         #expect(
@@ -82,10 +82,10 @@ import Testing
         #expect(dataset.validation.files == [ImageFile(path: "val/b/y.jpg", label: 1)])
         // notes.txt, jpg, readme, top.jpg, x.png, target.png
         #expect(dataset.ignoredFileCount == 6)
-        #expect(dataset.training.location(0) == folder.path + "/train/a/link.jpg")
+        #expect(dataset.training.location(0) == folder.file("train/a/link.jpg"))
         #expect(
-            try Dataset.load(root: folder.path + "//").training.location(0)
-                == folder.path + "/train/a/link.jpg")
+            try Dataset.load(root: folder.file("/")).training.location(0)
+                == folder.file("train/a/link.jpg"))
     }
 
     @Test func splitByHash() throws {
@@ -102,8 +102,8 @@ import Testing
         #expect(try load(folder, fraction: 0).validation.count == 0)
         // elsewhere on disk, the same split
         let other = try TemporaryFolder()
-        try FileManager.default.moveItem(atPath: folder.path, toPath: other.path + "/moved")
-        let moved = try Dataset.load(root: other.path + "/moved", validationFraction: 0.2)
+        try FileManager.default.moveItem(atPath: folder.path, toPath: other.file("moved"))
+        let moved = try Dataset.load(root: other.file("moved"), validationFraction: 0.2)
         #expect(moved.validation.files == dataset.validation.files)
     }
 
@@ -120,7 +120,7 @@ import Testing
         let folder = try TemporaryFolder()
         for number in 0..<40 { try folder.write([1], "set/\(["cat", "dog"][number % 2])/\(number).jpg") }
         func fingerprint(_ name: String = "set", fraction: Double = 0.2) throws -> String {
-            try Dataset.load(root: folder.path + "/" + name, validationFraction: fraction).fingerprint
+            try Dataset.load(root: folder.file(name), validationFraction: fraction).fingerprint
         }
         var seen = try [fingerprint(), fingerprint(fraction: 0.5)]
         let moves = [
@@ -132,10 +132,10 @@ import Testing
         }
         try folder.write([1, 2], "set/cat/2.jpg")
         seen.append(try fingerprint())
-        try FileManager.default.removeItem(atPath: folder.path + "/set/cat/4.jpg")
+        try FileManager.default.removeItem(atPath: folder.file("set/cat/4.jpg"))
         seen.append(try fingerprint())
         #expect(Set(seen).count == seen.count)
-        try FileManager.default.moveItem(atPath: folder.path + "/set", toPath: folder.path + "/moved")
+        try FileManager.default.moveItem(atPath: folder.file("set"), toPath: folder.file("moved"))
         #expect(try fingerprint("moved") == seen.last)
     }
 
@@ -195,8 +195,8 @@ import Testing
         let folder = try TemporaryFolder()
         try folder.write([1], "cat/1.jpg")
         try folder.write([1], "locked/1.jpg")
-        chmod(folder.path + "/locked", 0)
-        defer { chmod(folder.path + "/locked", 0o755) }
+        chmod(folder.file("locked"), 0)
+        defer { chmod(folder.file("locked"), 0o755) }
         #expect(failure(folder)?.kind == .noPermission)
     }
 
@@ -236,7 +236,7 @@ import Testing
         let measured = set.channelStatistics(shortSide: 24, workers: 1)
         #expect(measured == set.channelStatistics(shortSide: 24, workers: 4))
         #expect(measured.imageCount == 70)
-        #expect(measured.failures == [ImageError(.empty, file: folder.path + "/bad.jpg")])
+        #expect(measured.failures == [ImageError(.empty, file: folder.file("bad.jpg"))])
 
         var values: [[Double]] = [[], [], []]
         for (index, file) in files.enumerated() where file.path != "bad.jpg" {
