@@ -57,7 +57,6 @@ package final class FileDescriptor: Sendable {
         return bytes
     }
 
-    /// Writes `bytes` at the file's position.
     package func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
     /// Writes `bytes` at the file's position.
@@ -81,7 +80,6 @@ package final class FileDescriptor: Sendable {
         return base
     }
 
-    /// Truncates the file to `size` bytes.
     package func truncate(to size: Int) throws {
         guard ftruncate(number, off_t(size)) == 0 else {
             throw FileError.system(path, "truncating it to \(size) bytes")

@@ -4,7 +4,6 @@ import Foundation
 public struct FileError: Error, CustomStringConvertible, Equatable {
     /// The file or folder, as the caller named it.
     public let path: String
-    /// What is wrong with it.
     public let found: String
     /// What is allowed; empty if that is obvious.
     public let expected: String
@@ -35,7 +34,7 @@ public struct FileError: Error, CustomStringConvertible, Equatable {
             default: "Check the path and the disk"
             }
         return FileError(
-            path: path, found: "\(action) failed: \(String(cString: strerror(code)))", expected: "",
-            remedy: remedy)
+            path: path, found: "\(action) failed: \(String(cString: strerror(code)))",
+            expected: "", remedy: remedy)
     }
 }

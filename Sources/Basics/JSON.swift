@@ -12,7 +12,6 @@ public enum JSON: Equatable, Sendable {
     case array([JSON])
     case object([Member])
 
-    /// A key of an object with its value.
     public struct Member: Equatable, Sendable {
         public var key: String
         public var value: JSON
@@ -70,7 +69,6 @@ public enum JSON: Equatable, Sendable {
 
 /// Describes what is wrong with a JSON text, and where.
 public struct JSONError: Error, Equatable, CustomStringConvertible {
-    /// The place in bytes from the start.
     public let offset: Int
     public let message: String
 
@@ -91,7 +89,6 @@ extension JSON {
         return value
     }
 
-    /// Reads one JSON value from a string.
     public static func parse(_ text: String) throws -> JSON { try parse(Array(text.utf8)) }
 }
 
@@ -225,43 +222,33 @@ private struct JSONParser {
         }
     }
 
+    /// The character after a backslash, and the byte that it stands for.
+    static let escapes: [Character: UInt8] = [
+        "\"": 0x22, "\\": 0x5C, "/": 0x2F, "b": 0x08, "f": 0x0C, "n": 0x0A, "r": 0x0D, "t": 0x09,
+    ]
+
     mutating func escape(into content: inout [UInt8]) throws {
+        let start = position - 1
         guard let byte = next else { throw error("the string is not closed") }
-        position += 1
-        switch Character(UnicodeScalar(byte)) {
-        case "\"", "\\", "/": content.append(byte)
-        case "b": content.append(0x08)
-        case "f": content.append(0x0C)
-        case "n": content.append(0x0A)
-        case "r": content.append(0x0D)
-        case "t": content.append(0x09)
-        case "u":
-            let start = position - 2
-            var value = try hexadecimal()
-            if (0xD800..<0xDC00).contains(value), take("\\"), take("u") {
-                let low = try hexadecimal()
-                guard (0xDC00..<0xE000).contains(low) else {
-                    throw error("half of a surrogate pair", at: start)
-                }
-                value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
-            }
-            guard let scalar = UnicodeScalar(value) else {
-                throw error("half of a surrogate pair", at: start)
-            }
-            content += Array(String(Character(scalar)).utf8)
-        default: throw error("an unknown escape", at: position - 2)
+        if let plain = JSONParser.escapes[Character(UnicodeScalar(byte))] {
+            position += 1
+            return content.append(plain)
         }
+        guard take("u") else { throw error("an unknown escape", at: start) }
+        var value = try hexadecimal()
+        if (0xD800..<0xDC00).contains(value), take("\\"), take("u") {
+            let low = try hexadecimal()
+            // The value of a pair without its second half is not a scalar.
+            if (0xDC00..<0xE000).contains(low) { value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00) }
+        }
+        guard let scalar = UnicodeScalar(value) else { throw error("half of a surrogate pair", at: start) }
+        content += Array(String(Character(scalar)).utf8)
     }
 
     mutating func hexadecimal() throws -> UInt32 {
-        guard position + 4 <= bytes.count else { throw error("four hexadecimal digits were expected") }
-        var value: UInt32 = 0
-        for byte in bytes[position..<position + 4] {
-            guard let digit = Character(UnicodeScalar(byte)).hexDigitValue else {
-                throw error("four hexadecimal digits were expected")
-            }
-            value = value << 4 + UInt32(digit)
-        }
+        let digits = String(decoding: bytes[position...].prefix(4), as: UTF8.self)
+        guard digits.utf8.count == 4, digits.allSatisfy(\.isHexDigit), let value = UInt32(digits, radix: 16)
+        else { throw error("four hexadecimal digits were expected") }
         position += 4
         return value
     }

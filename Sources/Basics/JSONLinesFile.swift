@@ -36,8 +36,8 @@ public final class JSONLinesFile {
 
     /// Truncates a log behind the last line whose "step" is `step` or less.
     ///
-    /// Without such a line, the lines at its beginning that have no step are kept. Incomplete lines are removed. The file is changed in place, so an open `JSONLinesFile` continues
-    /// at the new end.
+    /// Without such a line, the lines at its beginning that have no step are kept. Incomplete lines are
+    /// removed. The file is changed in place, so an open `JSONLinesFile` continues at the new end.
     /// - Returns: the log's size in bytes.
     /// - Throws: `FileError`, also if a line to keep follows one that is not a JSON object.
     @discardableResult public static func truncate(_ path: String, afterStep step: Int) throws -> Int {

@@ -14,7 +14,7 @@ public struct NPYFile: Sendable {
 
     private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
-    /// Returns the bytes before the elements of a float32 array, a multiple of 64, by version 1.0 of the format.
+    /// Returns the bytes before the elements of a float32 array, by version 1.0 of the format.
     static func header(shape: [Int]) -> [UInt8] {
         let sizes = shape.map { "\($0)," }.joined(separator: " ")
         let tuple = shape.count == 1 ? sizes : String(sizes.dropLast())

@@ -17,14 +17,10 @@ public final class FloatSink {
         return sink.count
     }
 
-    public func callAsFunction(_ values: UnsafeBufferPointer<Float>) throws {
+    public func callAsFunction(_ values: [Float]) throws {
         buffer += values
         count += values.count
         if buffer.count >= 1 << 16 { try flush() }
-    }
-
-    public func callAsFunction(_ values: [Float]) throws {
-        try values.withUnsafeBufferPointer { try self($0) }
     }
 
     private func flush() throws {

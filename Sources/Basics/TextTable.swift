@@ -1,6 +1,5 @@
 /// Formats text in aligned columns for the terminal.
 public struct TextTable {
-    /// How the cells of a column are aligned.
     public enum Alignment: Sendable { case left, right }
 
     private let alignments: [Alignment]
@@ -31,6 +30,5 @@ public struct TextTable {
         }
     }
 
-    /// The lines, separated by line breaks.
     public var text: String { lines.joined(separator: "\n") }
 }

@@ -98,11 +98,9 @@ public enum Scenes {
         }
         do {
             do {
-                for name in classNames.prefix(classes) {
-                    for part in ["train", "val"] {
-                        try manager.createDirectory(
-                            atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
-                    }
+                for folder in classNames.prefix(classes).flatMap({ ["train/\($0)", "val/\($0)"] }) {
+                    try manager.createDirectory(
+                        atPath: "\(partial)/\(folder)", withIntermediateDirectories: true)
                 }
             } catch { throw failure("\(path): cannot be made", error) }
             let failed = FirstError()
@@ -245,7 +243,7 @@ public enum Scenes {
         return SIMD3(random.uniform(in: range), random.uniform(in: range), random.uniform(in: range))
     }
 
-    /// Moves a colour towards black or white until it has this lightness, by the luma of Rec. 601.
+    /// Moves a colour towards black or white until it has this lightness (luma of ITU-R BT.601).
     private static func withLightness(_ colour: SIMD3<Float>, _ target: Float) -> SIMD3<Float> {
         let lightness = (colour * SIMD3(0.299, 0.587, 0.114)).sum()
         if lightness > target { return colour * (target / lightness) }

@@ -43,7 +43,6 @@ public struct Checkpoint: Sendable {
             remedy: "Give a run that has finished an epoch, or a .safetensors file")
     }
 
-    /// Returns a network with this checkpoint's weights.
     public func network(options: Network.Options, device: Device) throws -> Network {
         let network = try Network(
             description.architecture, imageSize: description.imageSize, classes: description.classes.count,

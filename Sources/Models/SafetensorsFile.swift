@@ -12,7 +12,6 @@ public final class SafetensorsFile: Sendable {
         /// The element type by its name in the format, such as `F32` or `BF16`.
         public let type: String
         public let shape: [Int]
-        /// The number of elements.
         public let count: Int
         /// The place of its bytes in the file.
         let bytes: Range<Int>
@@ -116,7 +115,6 @@ public final class SafetensorsFile: Sendable {
         self.metadata = metadata
     }
 
-    /// Reads one tensor's entry in the header.
     private static func tensor(
         _ entry: JSON, dataStart: Int, dataSize: Int,
         damaged: (_ found: String, _ expected: String) -> FileError

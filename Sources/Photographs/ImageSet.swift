@@ -74,8 +74,8 @@ public struct ImageSet: Sendable {
             let lowercased = Set(newClasses.map { $0.lowercased() })
             throw DatasetError(
                 .unknownClass,
-                "\(source.path): class \(quoted(unknown)) is not among the model's \(newClasses.count) classes "
-                    + "(\(quoted(newClasses))); "
+                "\(source.path): class \(quoted(unknown)) is not among the model's \(newClasses.count) "
+                    + "classes (\(quoted(newClasses))); "
                     + (unknown.contains { lowercased.contains($0.lowercased()) }
                         ? "upper and lower case differ: rename the class" : "rename it or leave it out"))
         }

@@ -56,9 +56,11 @@ package func encodeJPEG(
     var output: UnsafeMutablePointer<UInt8>?
     var count = 0
     var message = [CChar](repeating: 0, count: 200)
-    let status = cjpeg_encode(
-        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(chroma.across),
-        Int32(chroma.down), Int32(min(max(quality, 1), 100)), progressive, &output, &count, &message)
+    let encoding = cjpeg_encoding(
+        width: UInt32(width), height: UInt32(height), stored: cjpeg_colour(rawValue: stored.rawValue),
+        across: Int32(chroma.across), down: Int32(chroma.down), quality: Int32(min(max(quality, 1), 100)),
+        progressive: progressive)
+    let status = cjpeg_encode(pixels, encoding, &output, &count, &message)
     defer { cjpeg_free(output) }
     guard status == CJPEG_OK, let output else {
         let text = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

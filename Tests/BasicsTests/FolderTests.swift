@@ -4,8 +4,11 @@ import TestSupport
 import Testing
 
 @Suite struct FolderTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
     @Test func makesRenamesListsAndRemoves() throws {
-        let folder = try TemporaryFolder()
         try Folder.create(folder.file("a/b"))
         try AtomicFile.write(folder.file("a/b/c"), [1])
         try Folder.rename(folder.file("a/b"), to: folder.file("a/d"))
@@ -16,7 +19,6 @@ import Testing
 
     /// Errors name the file, the system's message and the remedy, not Foundation's number.
     @Test func failuresAreExplained() throws {
-        let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("file"), [1])
         let missing = folder.file("missing")
         let below = folder.file("file/below")

@@ -6,6 +6,14 @@ import Testing
 @testable import Models
 
 @Suite struct NPYFileTests {
+    private let folder: TemporaryFolder
+    private let path: String
+
+    init() throws {
+        folder = try TemporaryFolder()
+        path = folder.file("a.npy")
+    }
+
     /// The header has the same bytes as that of `numpy.save`.
     @Test func header() {
         for (shape, tuple) in [([2, 3], "(2, 3)"), ([5], "(5,)"), ([1, 600, 10], "(1, 600, 10)")] {
@@ -19,8 +27,6 @@ import Testing
     }
 
     @Test func roundTrip() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("a.npy")
         try NPYFile.write(path, shape: [2, 3]) { append in
             try append([1])
             try append([2, 3, 4, 5])
@@ -43,8 +49,6 @@ import Testing
     }
 
     @Test func doublePrecisionAndVersion2() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("a.npy")
         let doubles = [0.5, -3.0].flatMap { value in
             withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
         }
@@ -55,8 +59,6 @@ import Testing
     }
 
     @Test func whatIsNoSuchArray() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("a.npy")
         let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n"
         for (bytes, found) in [
             ([], "the file has 0 bytes"), (Array("{\"models\": 1}".utf8), "this is not a NumPy array"),
@@ -75,8 +77,6 @@ import Testing
 
     /// Writes more than the buffer holds, in pieces that do not divide it; an error leaves no file.
     @Test func manyPieces() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("long.npy")
         let count = 3 * 65_536 + 11
         func fill(_ append: FloatSink) throws {
             for first in stride(from: 0, to: count, by: 777) {

@@ -149,7 +149,7 @@ private let jpegTolerance = 10
         }
     }
 
-    /// A missing end marker, bytes behind it and bytes between segments are no damage, as all pixels are there.
+    /// A missing end marker, bytes behind it or bytes between segments are not damage.
     @Test(arguments: [false, true]) func harmlessWarnings(progressive: Bool) throws {
         let bytes = try encoded(smoothPicture(width: 40, height: 40), quality: 90, progressive: progressive)
         let whole = try decodeJPEG(bytes)

@@ -6,6 +6,10 @@ import Testing
 @testable import Photographs
 
 @Suite struct ScenesTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
     private func changedPixels(_ one: DecodedImage, _ other: DecodedImage) -> [Int] {
         (0..<one.width * one.height).filter {
             one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3]
@@ -13,7 +17,6 @@ import Testing
     }
 
     @Test func writesASetThatLoads() throws {
-        let folder = try TemporaryFolder()
         let path = folder.file("scenes")
         try Scenes.write(to: path, count: 103, size: 32, classes: 10, seed: 1, workers: 3)
         let dataset = try Dataset.load(root: path)
@@ -37,7 +40,7 @@ import Testing
         #expect(first != Scenes.draw(label: 0, index: 0, size: 32, seed: 2))
     }
 
-    /// The same scene with another class differs only at the object, so the background is independent of the class.
+    /// The same scene with another class differs only at the object, so the background is independent of it.
     @Test(arguments: 0..<10) func onlyTheObjectShowsTheClass(label: Int) {
         let size = 64
         for index in 0..<5 {
@@ -54,7 +57,6 @@ import Testing
     /// The hard set has the same training pictures; its validation pictures show the same scenes darker, and
     /// none is as it was.
     @Test func hardSetDiffersOnlyInValidation() throws {
-        let folder = try TemporaryFolder()
         try Scenes.write(to: folder.file("plain"), count: 50, size: 32, classes: 5, seed: 3)
         try Scenes.write(
             to: folder.file("hard"), count: 50, size: 32, classes: 5, seed: 3,
@@ -102,7 +104,6 @@ import Testing
     }
 
     @Test func emptyFolderMayBeFilled() throws {
-        let folder = try TemporaryFolder()
         try folder.makeFolder("here")
         try Scenes.write(to: folder.file("here/"), count: 10, size: 16, classes: 2, seed: 1)
         #expect(
@@ -111,7 +112,6 @@ import Testing
 
     /// What a killed call has left goes; what another one draws at this moment stays.
     @Test func leftoversAreRemoved() throws {
-        let folder = try TemporaryFolder()
         // A process that has ended, and this test's parent, which lives.
         let ended = try Process.run(URL(fileURLWithPath: "/bin/true"), arguments: [])
         ended.waitUntilExit()
@@ -125,7 +125,6 @@ import Testing
     }
 
     @Test func mistakes() throws {
-        let folder = try TemporaryFolder()
         func kind(to name: String, count: Int = 50, size: Int = 16, classes: Int = 10) -> DatasetError.Kind? {
             #expect(throws: DatasetError.self) {
                 try Scenes.write(
