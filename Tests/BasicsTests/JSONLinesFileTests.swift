@@ -37,7 +37,7 @@ import Testing
         }
     }
 
-    @Test func unfinishedAndUnreadableLinesAtTheEndGo() throws {
+    @Test func unfinishedAndUnreadableLinesAtTheEndAreRemoved() throws {
         for rest in [#"{"event":"tr"#, "\0\0\0\0", "\0\0\n\0\n", "[1]\n", "{\"event\":\"no step\"}\n"] {
             try write(Array((start + line(1) + rest).utf8), path)
             try JSONLinesFile.truncate(path, afterStep: 1)

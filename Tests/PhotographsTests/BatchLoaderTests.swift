@@ -13,7 +13,7 @@ import Testing
         folder = try TemporaryFolder()
         var files: [ImageFile] = []
         for number in 0..<60 {
-            // sizes and decoding times that differ, so that threads overtake each other
+            // Sizes and decoding times differ, so that threads overtake each other.
             let picture = smoothPicture(
                 width: 20 + number % 7 * 90, height: 24 + number % 5 * 60, phase: Double(number))
             try folder.write(encodeJPEG(picture), "\(number).jpg")
@@ -117,7 +117,7 @@ import Testing
                 loader.stop()
             }
         }
-        // stopped by another thread while waiting
+        // Another thread stops the loader while this one waits.
         let loader = BatchLoader(set: set, shortSide: 30, workers: 1, prefetch: 1) { _ in
             Thread.sleep(forTimeInterval: 0.3)
             return [0]

@@ -98,12 +98,12 @@ import Testing
         let training = Set(dataset.training.files.map(\.path))
         let validation = Set(dataset.validation.files.map(\.path))
         #expect(training.count + validation.count == 600 && training.isDisjoint(with: validation))
-        // 120 expected; four standard deviations of a fair split are 39
+        // The mean is 120, and four standard deviations of a fair split are 39.
         #expect((81...159).contains(validation.count))
-        // a larger share keeps what was in the smaller one
+        // A larger share keeps what was in the smaller one.
         #expect(validation.isSubset(of: Set(try load(fraction: 0.4).validation.files.map(\.path))))
         #expect(try load(fraction: 0).validation.count == 0)
-        // elsewhere on disk, the same split
+        // The split does not depend on the folder's path.
         let other = try TemporaryFolder()
         try FileManager.default.copyItem(atPath: folder.path, toPath: other.file("moved"))
         let moved = try Dataset.load(root: other.file("moved"), validationFraction: 0.2)
@@ -208,8 +208,7 @@ import Testing
         let sample = set.statisticsSample(limit: 100)
         #expect(sample.count == 100)
         #expect(Set(sample.files.map(\.path)).count == 100)
-        // any file's place in the folder is as good as any other's: 50 from the first half expected, 5
-        // deviations are 24
+        // Every place in the folder is equally likely. The mean is 50, and five deviations are 24.
         #expect((26...74).contains(sample.files.filter { files[0..<500].contains($0) }.count))
         #expect(set.statisticsSample(limit: 1000).files == files)
     }
@@ -236,7 +235,7 @@ import Testing
             let count = Double(values[channel].count)
             let mean = values[channel].reduce(0, +) / count
             let variance = values[channel].reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
-            // double rounding only
+            // Both are computed in double precision.
             #expect(abs(measured.mean[channel] - mean) < 1e-9)
             #expect(abs(measured.deviation[channel] - variance.squareRoot()) < 1e-9)
         }

@@ -69,8 +69,7 @@ private let jpegTolerance = 10
     /// Every orientation, in both byte orders: the decoded picture is the upright one.
     @Test(arguments: 1...8, [false, true]) func exifOrientation(orientation: Int, bigEndian: Bool) throws {
         let upright = smoothPicture(width: 48, height: 32)
-        // what a camera stores: each stored pixel read from the upright picture, by the standard's definition
-        // of row 0 and column 0
+        // A camera stores pixels by the standard's definition of row 0 and column 0.
         let (storedWidth, storedHeight) = orientation >= 5 ? (32, 48) : (48, 32)
         var stored: [UInt8] = []
         for row in 0..<storedHeight {
@@ -114,7 +113,7 @@ private let jpegTolerance = 10
         }
         for payload in payloads where payload.count != good.count || payload[14] == 1 || payload[14] == 0xFE {
             let decoded = try decodeJPEG(withSegment(payload, in: plain))
-            // the count of entries may be larger than the entries there are; the first one still counts
+            // The first entry counts even if the number of entries is wrong.
             #expect(decoded == expected || payload[14...15] != [1, 0], "payload of \(payload.count) bytes")
         }
     }
@@ -126,7 +125,7 @@ private let jpegTolerance = 10
         ] {
             #expect(try decodeJPEG(bytes, shortSide: target).height == expected, "short side \(target)")
         }
-        // the half-size picture is the whole one averaged
+        // The half-size picture is the average of the whole one.
         let half = try decodeJPEG(bytes, shortSide: 150)
         let expected = smoothPicture(width: 400, height: 300).resized(shortSide: 150)
         #expect(largestDifference(half.pixels, expected.pixels) <= jpegTolerance)
@@ -166,11 +165,11 @@ private let jpegTolerance = 10
     @Test func damaged() throws {
         var bytes = try encodeJPEG(noisePicture(width: 64, height: 64), quality: 80)
         let start = scanData(bytes)
-        // an end marker in the middle of the data
+        // An end marker is in the middle of the data.
         var early = bytes
         early.replaceSubrange(start + 200..<start + 202, with: [0xFF, 0xD9])
         #expect(failure { try decodeJPEG(early) } == .damaged)
-        // a Huffman table that does not add up
+        // A Huffman table does not add up.
         let table = try #require(
             bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC4 })
         for at in table + 5..<table + 21 { bytes[at] = 0xFF }

@@ -44,7 +44,7 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
         let picture = noisePicture(width: width, height: height)
         let resized = picture.resized(shortSide: shortSide)
         let expected = reference(picture, resized.width, resized.height)
-        // rounding to bytes is 0.5; float sums of at most some hundred products of 255 add less than 0.001
+        // Rounding to bytes is 0.5; float sums of at most some hundred products of 255 add less than 0.001.
         let worst = zip(resized.pixels, expected).map { abs(Double($0) - $1) }.max() ?? 1
         #expect(min(resized.width, resized.height) == shortSide)
         #expect(worst < 0.501, "largest difference \(worst)")

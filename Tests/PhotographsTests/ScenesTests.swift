@@ -47,15 +47,14 @@ import Testing
             let one = Scenes.draw(label: label, index: index, size: size, seed: 1)
             let other = Scenes.draw(label: (label + 1) % 10, index: index, size: size, seed: 1)
             let changed = changedPixels(one, other)
-            // an object fits a square of 75 % of the side and its border
+            // An object fits a square of 75 % of the side and its border.
             let columns = changed.map { $0 % size }
             #expect(changed.count > 40)
             #expect((columns.max() ?? 0) - (columns.min() ?? 0) <= size * 7 / 8)
         }
     }
 
-    /// The hard set has the same training pictures; its validation pictures show the same scenes darker, and
-    /// none is as it was.
+    /// The hard set has the same training pictures, and other validation pictures of the same scenes.
     @Test func hardSetDiffersOnlyInValidation() throws {
         try Scenes.write(to: folder.file("plain"), count: 50, size: 32, classes: 5, seed: 3)
         try Scenes.write(
@@ -99,7 +98,7 @@ import Testing
             }.reduce(0, +)
         }
         let (small, normal) = (changed(.small), changed(.normal))
-        // a quarter by the radii; the soft border adds some
+        // The radii give a quarter, and the soft border adds some.
         #expect(small > 0 && Double(small) < 0.35 * Double(normal), "\(small) and \(normal)")
     }
 
@@ -110,7 +109,7 @@ import Testing
             try Dataset.load(root: folder.file("here")).classes == ["checkered-square", "striped-disc"])
     }
 
-    /// What a killed call has left goes; what another one draws at this moment stays.
+    /// Drawing removes what a killed call has left, and keeps what another call is drawing.
     @Test func leftoversAreRemoved() throws {
         // A process that has ended, and this test's parent, which lives.
         let ended = try Process.run(URL(fileURLWithPath: "/bin/true"), arguments: [])
