@@ -105,7 +105,7 @@ import Testing
         #expect(try load(fraction: 0).validation.count == 0)
         // The split does not depend on the folder's path.
         let other = try TemporaryFolder()
-        try FileManager.default.copyItem(atPath: folder.path, toPath: other.file("moved"))
+        try FileManager.default.moveItem(atPath: folder.path, toPath: other.file("moved"))
         let moved = try Dataset.load(root: other.file("moved"), validationFraction: 0.2)
         #expect(moved.validation.files == dataset.validation.files)
     }
