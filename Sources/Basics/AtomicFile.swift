@@ -8,20 +8,6 @@ import Synchronization
 public enum AtomicFile {
     private static let counter = Atomic<Int>(0)
 
-    /// Takes the content of a file while it is written.
-    public struct Output {
-        fileprivate let file: FileDescriptor
-
-        /// Appends `bytes`.
-        public func write(_ bytes: UnsafeRawBufferPointer) throws { try file.write(bytes) }
-
-        /// Appends `bytes`.
-        public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try file.write($0) } }
-
-        /// Waits until everything written is on the disk.
-        public func synchronize() throws { try file.synchronize() }
-    }
-
     /// Writes `bytes` to `path` and replaces an existing file.
     ///
     /// - Throws: `FileError` if the folder is missing, not writable or full.
@@ -29,23 +15,21 @@ public enum AtomicFile {
         try write(path) { try $0.write(bytes) }
     }
 
-    /// Writes the pieces that `body` passes on to `path` and replaces an existing file.
+    /// Writes what `body` writes to the open file to `path`, and replaces an existing file.
     ///
     /// - Throws: `FileError` if the folder is missing, not writable or full, and whatever `body` throws.
-    public static func write(_ path: String, _ body: (Output) throws -> Void) throws {
+    package static func write(_ path: String, _ body: (FileDescriptor) throws -> Void) throws {
         // Links are followed; devices and pipes are written to, not replaced.
-        let path =
-            realpath(path, nil).map { pointer in
-                defer { free(pointer) }
-                return String(cString: pointer)
-            } ?? path
+        let resolved = realpath(path, nil)
+        defer { free(resolved) }
+        let path = resolved.map { String(cString: $0) } ?? path
         var status = stat()
         if stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG, status.st_mode & S_IFMT != S_IFDIR {
-            return try body(Output(file: FileDescriptor(path, O_WRONLY, errorPath: path)))
+            return try body(FileDescriptor(path, O_WRONLY))
         }
         try replace(path) { temporary in
             let file = try FileDescriptor(temporary, O_WRONLY | O_CREAT | O_EXCL, errorPath: path)
-            try body(Output(file: file))
+            try body(file)
             try file.synchronize()
         }
     }
@@ -76,9 +60,7 @@ public enum AtomicFile {
         } while lstat(temporary, &status) == 0
         do {
             try create(temporary)
-            guard rename(temporary, path) == 0 else {
-                throw FileError.system(path, "replacing the file")
-            }
+            guard rename(temporary, path) == 0 else { throw FileError.system(path, "replacing the file") }
         } catch {
             unlink(temporary)
             throw error

@@ -1,6 +1,5 @@
 /// Writes tables as comma-separated values (RFC 4180, with line feeds).
 public enum CSV {
-    /// Returns the header and the rows, one per line.
     public static func text(header: [String], rows: [[String]]) -> String {
         ([header] + rows).map { $0.map(field).joined(separator: ",") + "\n" }.joined()
     }

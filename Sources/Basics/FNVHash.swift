@@ -17,6 +17,5 @@ public struct FNVHash: Sendable {
         text.withUTF8 { for byte in $0 { add(UInt64(byte)) } }
     }
 
-    /// Adds bytes, one after the other.
     public mutating func add(_ bytes: some Sequence<UInt8>) { for byte in bytes { add(UInt64(byte)) } }
 }

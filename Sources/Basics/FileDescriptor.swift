@@ -50,6 +50,15 @@ package final class FileDescriptor: Sendable {
         }
     }
 
+    /// Returns `count` bytes from `offset` on; throws if the file ends before.
+    package func bytes(_ count: Int, at offset: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        try bytes.withUnsafeMutableBytes { try read(into: $0, at: offset) }
+        return bytes
+    }
+
+    package func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+
     /// Writes `bytes` at the file's position.
     package func write(_ bytes: UnsafeRawBufferPointer) throws {
         var done = 0
@@ -61,7 +70,9 @@ package final class FileDescriptor: Sendable {
         }
     }
 
-    /// Maps the first bytes for reading. The mapping outlives the file; the caller unmaps it.
+    /// Maps the first bytes for reading.
+    ///
+    /// The mapping outlives the file; the caller unmaps it.
     package func map(byteCount: Int) throws -> UnsafeMutableRawPointer {
         guard let base = mmap(nil, byteCount, PROT_READ, MAP_SHARED, number, 0), base != MAP_FAILED else {
             throw FileError.system(path, "mapping \(byteCount) bytes of it")
@@ -69,7 +80,6 @@ package final class FileDescriptor: Sendable {
         return base
     }
 
-    /// Truncates the file to `size` bytes.
     package func truncate(to size: Int) throws {
         guard ftruncate(number, off_t(size)) == 0 else {
             throw FileError.system(path, "truncating it to \(size) bytes")

@@ -4,11 +4,9 @@ import Foundation
 public struct FileError: Error, CustomStringConvertible, Equatable {
     /// The file or folder, as the caller named it.
     public let path: String
-    /// What is wrong with it.
     public let found: String
     /// What is allowed; empty if that is obvious.
     public let expected: String
-    /// What to do.
     public let remedy: String
 
     public init(path: String, found: String, expected: String, remedy: String) {

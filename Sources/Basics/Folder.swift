@@ -9,7 +9,6 @@ public enum Folder {
         }
     }
 
-    /// Returns the names of a folder's entries.
     public static func names(_ path: String) throws(FileError) -> [String] {
         try attempt(path, "listing this folder") { try FileManager.default.contentsOfDirectory(atPath: path) }
     }

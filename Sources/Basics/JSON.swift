@@ -12,7 +12,6 @@ public enum JSON: Equatable, Sendable {
     case array([JSON])
     case object([Member])
 
-    /// A key of an object with its value.
     public struct Member: Equatable, Sendable {
         public var key: String
         public var value: JSON
@@ -42,15 +41,14 @@ public enum JSON: Equatable, Sendable {
         case .bool(let value): return value ? "true" : "false"
         case .integer(let value): return String(value)
         case .number(let value): return value.isFinite ? value.description : "null"
-        case .string(let value): return JSON.quoted(value)
+        case .string(let value): return quoted(value)
         case .array(let values): return "[" + values.map(\.text).joined(separator: ",") + "]"
         case .object(let members):
-            return "{" + members.map { JSON.quoted($0.key) + ":" + $0.value.text }.joined(separator: ",")
-                + "}"
+            return "{" + members.map { "\(quoted($0.key)):\($0.value.text)" }.joined(separator: ",") + "}"
         }
     }
 
-    private static func quoted(_ text: String) -> String {
+    private func quoted(_ text: String) -> String {
         var quoted = "\""
         for scalar in text.unicodeScalars {
             switch scalar {
@@ -71,7 +69,6 @@ public enum JSON: Equatable, Sendable {
 
 /// Describes what is wrong with a JSON text, and where.
 public struct JSONError: Error, Equatable, CustomStringConvertible {
-    /// The place in bytes from the start.
     public let offset: Int
     public let message: String
 
@@ -86,10 +83,12 @@ extension JSON {
     /// - Throws: `JSONError`.
     public static func parse(_ bytes: [UInt8]) throws -> JSON {
         var parser = JSONParser(bytes: bytes)
-        return try parser.document()
+        let value = try parser.value()
+        parser.skipSpaces()
+        if parser.next != nil { throw parser.error("text follows the value") }
+        return value
     }
 
-    /// Reads one JSON value from a string.
     public static func parse(_ text: String) throws -> JSON { try parse(Array(text.utf8)) }
 }
 
@@ -97,13 +96,6 @@ private struct JSONParser {
     let bytes: [UInt8]
     var position = 0
     var depth = 0
-
-    mutating func document() throws -> JSON {
-        let value = try self.value()
-        skipSpaces()
-        if position < bytes.count { throw error("text follows the value") }
-        return value
-    }
 
     func error(_ message: String, at offset: Int? = nil) -> JSONError {
         JSONError(offset: offset ?? position, message: message)
@@ -162,9 +154,7 @@ private struct JSONParser {
             let start = position
             guard next == 0x22 else { throw error("a key in quotation marks was expected") }
             let key = try string()
-            guard keys.insert(key).inserted else {
-                throw error("the key \"\(key)\" is repeated", at: start)
-            }
+            guard keys.insert(key).inserted else { throw error("the key \"\(key)\" is repeated", at: start) }
             skipSpaces()
             guard take(":") else { throw error("a colon was expected") }
             members.append(JSON.Member(key, try value()))
@@ -186,20 +176,21 @@ private struct JSONParser {
         return .array(values)
     }
 
+    var isAtDigit: Bool { next.map { (0x30...0x39).contains($0) } ?? false }
+
     mutating func digits() throws {
-        guard let byte = next, (0x30...0x39).contains(byte) else { throw error("a digit was expected") }
-        while let byte = next, (0x30...0x39).contains(byte) { position += 1 }
+        guard isAtDigit else { throw error("a digit was expected") }
+        while isAtDigit { position += 1 }
     }
 
     mutating func number() throws -> JSON {
         let start = position
         _ = take("-")
         if !take("0") { try digits() }
-        if let byte = next, (0x30...0x39).contains(byte) { throw error("a number begins with 0") }
+        if isAtDigit { throw error("a number begins with 0") }
         let endOfInteger = position
         if take(".") { try digits() }
-        if next == 0x65 || next == 0x45 {
-            position += 1
+        if take("e") || take("E") {
             if !take("+") { _ = take("-") }
             try digits()
         }
@@ -231,43 +222,33 @@ private struct JSONParser {
         }
     }
 
+    /// The character after a backslash, and the byte that it stands for.
+    static let escapes: [Character: UInt8] = [
+        "\"": 0x22, "\\": 0x5C, "/": 0x2F, "b": 0x08, "f": 0x0C, "n": 0x0A, "r": 0x0D, "t": 0x09,
+    ]
+
     mutating func escape(into content: inout [UInt8]) throws {
+        let start = position - 1
         guard let byte = next else { throw error("the string is not closed") }
-        position += 1
-        switch Character(UnicodeScalar(byte)) {
-        case "\"", "\\", "/": content.append(byte)
-        case "b": content.append(0x08)
-        case "f": content.append(0x0C)
-        case "n": content.append(0x0A)
-        case "r": content.append(0x0D)
-        case "t": content.append(0x09)
-        case "u":
-            let start = position - 2
-            var value = try hexadecimal()
-            if (0xD800..<0xDC00).contains(value), take("\\"), take("u") {
-                let low = try hexadecimal()
-                guard (0xDC00..<0xE000).contains(low) else {
-                    throw error("half of a surrogate pair", at: start)
-                }
-                value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00)
-            }
-            guard let scalar = UnicodeScalar(value) else {
-                throw error("half of a surrogate pair", at: start)
-            }
-            content.append(contentsOf: Array(String(Character(scalar)).utf8))
-        default: throw error("an unknown escape", at: position - 2)
+        if let plain = JSONParser.escapes[Character(UnicodeScalar(byte))] {
+            position += 1
+            return content.append(plain)
         }
+        guard take("u") else { throw error("an unknown escape", at: start) }
+        var value = try hexadecimal()
+        if (0xD800..<0xDC00).contains(value), take("\\"), take("u") {
+            let low = try hexadecimal()
+            // The value of a pair without its second half is not a scalar.
+            if (0xDC00..<0xE000).contains(low) { value = 0x10000 + (value - 0xD800) << 10 + (low - 0xDC00) }
+        }
+        guard let scalar = UnicodeScalar(value) else { throw error("half of a surrogate pair", at: start) }
+        content += Array(String(Character(scalar)).utf8)
     }
 
     mutating func hexadecimal() throws -> UInt32 {
-        guard position + 4 <= bytes.count else { throw error("four hexadecimal digits were expected") }
-        var value: UInt32 = 0
-        for byte in bytes[position..<position + 4] {
-            guard let digit = Character(UnicodeScalar(byte)).hexDigitValue else {
-                throw error("four hexadecimal digits were expected")
-            }
-            value = value << 4 + UInt32(digit)
-        }
+        let digits = String(decoding: bytes[position...].prefix(4), as: UTF8.self)
+        guard digits.utf8.count == 4, digits.allSatisfy(\.isHexDigit), let value = UInt32(digits, radix: 16)
+        else { throw error("four hexadecimal digits were expected") }
         position += 4
         return value
     }

@@ -20,7 +20,7 @@ public final class JSONLinesFile {
     /// - Throws: `FileError`; a partly written line is then removed.
     public func append(_ object: JSON) throws {
         let size = try file.size()
-        do { try Array((object.text + "\n").utf8).withUnsafeBytes { try file.write($0) } } catch {
+        do { try file.write(Array((object.text + "\n").utf8)) } catch {
             try? file.truncate(to: size)
             throw error
         }
@@ -34,17 +34,15 @@ public final class JSONLinesFile {
         return try file.size()
     }
 
-    /// Truncates a log behind the last line whose "step" is `step` or less; without such a line, behind the
-    /// lines at its beginning that have no step.
+    /// Truncates a log behind the last line whose "step" is `step` or less.
     ///
-    /// Incomplete lines are removed too. The file is changed in place, so an open `JSONLinesFile` continues
-    /// at the new end.
+    /// Without such a line, the lines at its beginning that have no step are kept. Incomplete lines are
+    /// removed. The file is changed in place, so an open `JSONLinesFile` continues at the new end.
     /// - Returns: the log's size in bytes.
     /// - Throws: `FileError`, also if a line to keep follows one that is not a JSON object.
     @discardableResult public static func truncate(_ path: String, afterStep step: Int) throws -> Int {
         let file = try FileDescriptor(path, O_RDWR)
-        var content = [UInt8](repeating: 0, count: try file.size())
-        try content.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        let content = try file.bytes(file.size(), at: 0)
         var kept = 0
         var start = 0
         var number = 0
@@ -54,12 +52,11 @@ public final class JSONLinesFile {
             number += 1
             if let line = try? JSON.parse(Array(content[start..<end])), case .object = line {
                 let lineStep: Int? = if case .integer(let value)? = line["step"] { value } else { nil }
-                let keep = lineStep.map { $0 <= step } ?? (!stepSeen && damage == nil)
-                if keep {
+                if lineStep.map({ $0 <= step }) ?? (!stepSeen && damage == nil) {
                     // A power cut leaves unreadable lines only at the end.
-                    guard damage == nil else {
+                    if let damage {
                         throw FileError(
-                            path: path, found: "line \(damage ?? 0) is not a JSON object",
+                            path: path, found: "line \(damage) is not a JSON object",
                             expected: "one object per line", remedy: "Repair or remove that line")
                     }
                     kept = end + 1

@@ -15,8 +15,6 @@ public struct NPYFile: Sendable {
     private static let magic: [UInt8] = [0x93] + Array("NUMPY".utf8)
 
     /// Returns the bytes before the elements of a float32 array, by version 1.0 of the format.
-    ///
-    /// Their number is a multiple of 64.
     static func header(shape: [Int]) -> [UInt8] {
         let sizes = shape.map { "\($0)," }.joined(separator: " ")
         let tuple = shape.count == 1 ? sizes : String(sizes.dropLast())
@@ -33,11 +31,10 @@ public struct NPYFile: Sendable {
     public static func write(_ path: String, shape: [Int], _ body: (_ append: FloatSink) throws -> Void)
         throws
     {
-        try AtomicFile.write(path) { output in
-            try output.write(header(shape: shape))
-            var written = 0
-            try FloatSink.buffered(output.write, { written += $0 }, body)
-            precondition(written == shape.reduce(1, *), "expected as many values as the shape has")
+        try AtomicFile.write(path) { file in
+            try file.write(header(shape: shape))
+            let count = try FloatSink.write(to: file, body)
+            precondition(count == shape.reduce(1, *), "expected as many values as the shape has")
         }
     }
 
@@ -47,16 +44,13 @@ public struct NPYFile: Sendable {
     public init(_ path: String) throws {
         let file = try FileDescriptor(path, O_RDONLY)
         let size = try file.size()
-        let magic = NPYFile.magic
         func damaged(_ found: String, _ expected: String) -> FileError {
             FileError(
-                path: path, found: found, expected: expected,
-                remedy: "Give a file in NumPy's format (.npy)")
+                path: path, found: found, expected: expected, remedy: "Give a file in NumPy's format (.npy)")
         }
         guard size >= 10 else { throw damaged("the file has \(size) bytes", "NumPy's header") }
-        var start = [UInt8](repeating: 0, count: min(12, size))
-        try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
-        guard Array(start.prefix(6)) == magic, (1...3).contains(start[6]) else {
+        let start = try file.bytes(min(12, size), at: 0)
+        guard Array(start.prefix(6)) == NPYFile.magic, (1...3).contains(start[6]) else {
             throw damaged("this is not a NumPy array", "NumPy's header")
         }
         let isLong = start[6] > 1
@@ -66,9 +60,7 @@ public struct NPYFile: Sendable {
         guard length <= 65_536, dataStart <= size else {
             throw damaged("the header claims \(length) bytes", "one within the file")
         }
-        var header = [UInt8](repeating: 0, count: length)
-        try header.withUnsafeMutableBytes { try file.read(into: $0, at: dataStart - length) }
-        let text = String(decoding: header, as: UTF8.self)
+        let text = String(decoding: try file.bytes(length, at: dataStart - length), as: UTF8.self)
         guard let type = text.firstMatch(of: /'descr':\s*'([^']*)'/)?.1, type == "<f4" || type == "<f8" else {
             throw damaged("the header is \(text.prefix(200))", "elements of type '<f4' or '<f8'")
         }
@@ -78,22 +70,22 @@ public struct NPYFile: Sendable {
         guard let list = text.firstMatch(of: /'shape':\s*\(([0-9, ]*)\)/)?.1 else {
             throw damaged("a header without shape", "a shape")
         }
-        var shape: [Int] = []
-        var count = 1
-        for part in list.split(whereSeparator: { $0 == "," || $0 == " " }) {
-            guard let side = Int(part) else { throw damaged("the shape (\(list))", "whole numbers") }
-            let (product, overflow) = count.multipliedReportingOverflow(by: side)
-            guard !overflow else { throw damaged("the shape (\(list))", "one that fits memory") }
-            shape.append(side)
-            count = product
+        let shape = try list.split { $0 == "," || $0 == " " }.map {
+            guard let side = Int($0) else { throw damaged("the shape (\(list))", "whole numbers") }
+            return side
+        }
+        guard let count = shape.checkedProduct else {
+            throw damaged("the shape (\(list))", "one that fits memory")
         }
         let width = type == "<f4" ? 4 : 8
         guard count == (size - dataStart) / width, (size - dataStart) % width == 0 else {
             throw damaged("\(size - dataStart) bytes of elements", "\(width) for each of the shape (\(list))")
         }
-        (self.path, self.shape, self.file, self.dataStart, isDouble) = (
-            path, shape, file, dataStart, width == 8
-        )
+        self.path = path
+        self.shape = shape
+        self.file = file
+        self.dataStart = dataStart
+        isDouble = width == 8
     }
 
     /// Returns the elements of a range of the flattened array.

@@ -1,16 +1,11 @@
 /// Formats text in aligned columns for the terminal.
 public struct TextTable {
-    /// How the cells of a column are aligned.
     public enum Alignment: Sendable { case left, right }
 
     private let alignments: [Alignment]
     private var rows: [[String]] = []
 
-    /// Makes a table without rows.
-    ///
-    /// - Parameters:
-    ///   - header: the first row, if any.
-    ///   - alignments: one per column; the last one also applies to all further columns.
+    /// - Parameter alignments: one per column; the last one also applies to all further columns.
     public init(header: [String]? = nil, _ alignments: [Alignment]) {
         self.alignments = alignments
         if let header { rows.append(header) }
@@ -28,16 +23,12 @@ public struct TextTable {
         return rows.map { row in
             let cells = row.enumerated().map { column, cell in
                 let padding = String(repeating: " ", count: widths[column] - cell.count)
-                return alignment(column) == .left ? cell + padding : padding + cell
+                let alignment = alignments[min(column, alignments.count - 1)]
+                return alignment == .left ? cell + padding : padding + cell
             }
-            let line = cells.joined(separator: "  ")
-            return String(
-                line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
+            return cells.joined(separator: "  ").replacing(/[ ]+$/, with: "")
         }
     }
 
-    /// The lines, separated by line breaks.
     public var text: String { lines.joined(separator: "\n") }
-
-    private func alignment(_ column: Int) -> Alignment { alignments[min(column, alignments.count - 1)] }
 }

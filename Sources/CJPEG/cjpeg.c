@@ -246,9 +246,8 @@ struct output {
     unsigned long count;
 };
 
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
-                               enum cjpeg_colour stored, int across, int down, int quality, bool progressive,
-                               uint8_t **output, size_t *output_count, char message[200]) {
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, cjpeg_encoding encoding, uint8_t **output,
+                               size_t *output_count, char message[200]) {
     struct jpeg_compress_struct info = {0};
     struct errors errors = {0};
     // Memory outside of this frame, because longjmp may lose changes of locals, and libjpeg's signature does
@@ -270,21 +269,22 @@ enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t h
     static const J_COLOR_SPACE spaces[] = {JCS_GRAYSCALE, JCS_RGB, JCS_YCbCr, JCS_CMYK, JCS_YCCK};
     jpeg_create_compress(&info);
     jpeg_mem_dest(&info, &result->bytes, &result->count);
-    info.image_width = width;
-    info.image_height = height;
-    info.input_components = stored == CJPEG_GREY ? 1 : stored >= CJPEG_CMYK ? 4 : 3;
-    info.in_color_space = stored == CJPEG_GREY ? JCS_GRAYSCALE : stored >= CJPEG_CMYK ? JCS_CMYK : JCS_RGB;
+    bool grey = encoding.stored == CJPEG_GREY, four = encoding.stored >= CJPEG_CMYK;
+    info.image_width = encoding.width;
+    info.image_height = encoding.height;
+    info.input_components = grey ? 1 : four ? 4 : 3;
+    info.in_color_space = grey ? JCS_GRAYSCALE : four ? JCS_CMYK : JCS_RGB;
     jpeg_set_defaults(&info);
-    jpeg_set_colorspace(&info, spaces[stored]);
-    if (stored == CJPEG_YCC) {
-        info.comp_info[0].h_samp_factor = across;
-        info.comp_info[0].v_samp_factor = down;
+    jpeg_set_colorspace(&info, spaces[encoding.stored]);
+    if (encoding.stored == CJPEG_YCC) {
+        info.comp_info[0].h_samp_factor = encoding.across;
+        info.comp_info[0].v_samp_factor = encoding.down;
     }
-    jpeg_set_quality(&info, quality, TRUE);
-    if (progressive) jpeg_simple_progression(&info);
+    jpeg_set_quality(&info, encoding.quality, TRUE);
+    if (encoding.progressive) jpeg_simple_progression(&info);
     jpeg_start_compress(&info, TRUE);
-    size_t stride = (size_t)width * (size_t)info.input_components;
-    while (info.next_scanline < height) {
+    size_t stride = (size_t)encoding.width * (size_t)info.input_components;
+    while (info.next_scanline < encoding.height) {
         JSAMPROW row = (JSAMPROW)(pixels + info.next_scanline * stride);
         jpeg_write_scanlines(&info, &row, 1);
     }

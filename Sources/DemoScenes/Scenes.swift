@@ -15,7 +15,7 @@ public enum Scenes {
         "arrow", "bullseye", "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
     ]
 
-    /// Says how large the objects are.
+    /// Names how large the objects are.
     public enum ObjectScale: String, Sendable, CaseIterable {
         /// Half to three quarters of the picture's side.
         case normal
@@ -79,8 +79,8 @@ public enum Scenes {
         guard count >= 5 * classes else {
             throw DatasetError(
                 .badOption,
-                "\(count) pictures of \(classes) classes: at least \(5 * classes) are needed, one of each "
-                    + "class to validate")
+                "\(count) pictures of \(classes) classes: choose at least \(5 * classes), so that each class "
+                    + "has one for validation")
         }
         let path = path.withoutTrailingSlashes
         try requireEmpty(path)
@@ -98,11 +98,9 @@ public enum Scenes {
         }
         do {
             do {
-                for name in classNames.prefix(classes) {
-                    for part in ["train", "val"] {
-                        try manager.createDirectory(
-                            atPath: "\(partial)/\(part)/\(name)", withIntermediateDirectories: true)
-                    }
+                for folder in classNames.prefix(classes).flatMap({ ["train/\($0)", "val/\($0)"] }) {
+                    try manager.createDirectory(
+                        atPath: "\(partial)/\(folder)", withIntermediateDirectories: true)
                 }
             } catch { throw failure("\(path): cannot be made", error) }
             let failed = FirstError()
@@ -115,8 +113,8 @@ public enum Scenes {
                     label: label, index: index, size: size, seed: seed, objectScale: objectScale,
                     hardships: part == "val" ? validationHardships : [])
                 do {
-                    try Data(encodeJPEG(picture, quality: 90)).write(
-                        to: URL(fileURLWithPath: "\(partial)/\(file)"))
+                    let url = URL(fileURLWithPath: "\(partial)/\(file)")
+                    try Data(encodeJPEG(picture, quality: 90)).write(to: url)
                 } catch {
                     failed.error.withLock { $0 = $0 ?? failure("\(path)/\(file): cannot be written", error) }
                 }
@@ -176,8 +174,8 @@ public enum Scenes {
         _ canvas: inout Canvas, _ random: inout Philox, label: Int, radii: ClosedRange<Float>
     ) {
         let radius = random.uniform(in: radii)
-        let centre = SIMD2(
-            random.uniform(in: radius...(1 - radius)), random.uniform(in: radius...(1 - radius)))
+        let middle = radius...(1 - radius)
+        let centre = SIMD2(random.uniform(in: middle), random.uniform(in: middle))
         let turn = random.uniform(in: 0...(2 * .pi))
         // Any two hues, but always a light body with dark marks, so that a small network learns the textures
         // within minutes.
@@ -234,18 +232,18 @@ public enum Scenes {
                 secondShare = edge(wave(p.y, period: 0.42 * detail), soft)
             }
             // A rim in the second colour separates the object from the background.
-            let inside = min(max((-distance * radius - rim) / pixel + 0.5, 0), 1)
+            let inside = clamped((-distance * radius - rim) / pixel + 0.5)
             let share = max(secondShare, 1 - inside)
             return (distance * radius, first + (second - first) * share, 1)
         }
     }
 
     private static func colour(_ random: inout Philox) -> SIMD3<Float> {
-        SIMD3(
-            random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95), random.uniform(in: 0.05...0.95))
+        let range: ClosedRange<Float> = 0.05...0.95
+        return SIMD3(random.uniform(in: range), random.uniform(in: range), random.uniform(in: range))
     }
 
-    /// Moves a colour towards black or white until it has this lightness (Rec. 601 luma).
+    /// Moves a colour towards black or white until it has this lightness (luma of ITU-R BT.601).
     private static func withLightness(_ colour: SIMD3<Float>, _ target: Float) -> SIMD3<Float> {
         let lightness = (colour * SIMD3(0.299, 0.587, 0.114)).sum()
         if lightness > target { return colour * (target / lightness) }
@@ -260,9 +258,7 @@ public enum Scenes {
         return (abs(phase - 0.5) - 0.25) * period
     }
 
-    private static func edge(_ distance: Float, _ soft: Float) -> Float {
-        min(max(0.5 - distance / soft, 0), 1)
-    }
+    private static func edge(_ distance: Float, _ soft: Float) -> Float { clamped(0.5 - distance / soft) }
 
     /// Returns the distance to a five-pointed star.
     ///
@@ -287,6 +283,8 @@ public enum Scenes {
     }
 }
 
+private func clamped(_ value: Float) -> Float { min(max(value, 0), 1) }
+
 /// Makes a picture of the same scene harder, by other formulas than the augmentation of training photographs.
 private struct Conditions {
     private let turn: (cosine: Float, sine: Float)
@@ -305,9 +303,7 @@ private struct Conditions {
         let corners = random.uniform(in: 0.2...1.2)
         turn = hardships.contains(.turn) ? (cos(angle), sin(angle)) : (1, 0)
         bend = hardships.contains(.lens) ? lens : 0
-        light =
-            (hardships.contains(.dim) ? exposure : 1)
-            * (hardships.contains(.colour) ? colour : SIMD3(1, 1, 1))
+        light = (hardships.contains(.dim) ? exposure : 1) * (hardships.contains(.colour) ? colour : .one)
         fallOff = hardships.contains(.falloff) ? corners : 0
     }
 
@@ -374,7 +370,7 @@ private struct Canvas {
                 let offset = (conditions?.scenePoint(seen) ?? seen) - centre
                 let point = SIMD2(cosine * offset.x + sine * offset.y, cosine * offset.y - sine * offset.x)
                 let (distance, colour, opacity) = shape(point)
-                let cover = min(max(0.5 - distance / pixel, 0), 1) * opacity
+                let cover = clamped(0.5 - distance / pixel) * opacity
                 if cover > 0 { colours[y * size + x] += (colour - colours[y * size + x]) * cover }
             }
         }

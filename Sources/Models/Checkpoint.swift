@@ -7,18 +7,15 @@ import NeuralNet
 public struct Checkpoint: Sendable {
     public let path: String
     public let description: ModelDescription
-    /// Whether the file has no metadata, so that torchvision's conventions were assumed.
-    public let isInferred: Bool
     private let file: SafetensorsFile
 
     /// Opens a file, a folder that contains `model.safetensors`, or the last checkpoint of a run's folder.
     ///
-    /// - Throws: `FileError`
+    /// - Throws: `FileError`.
     public init(_ fileOrRun: String) throws {
         path = try Checkpoint.modelPath(fileOrRun)
         file = try SafetensorsFile.read(path)
         description = try ModelDescription(file)
-        isInferred = file.metadata["model"] == nil
     }
 
     private static func modelPath(_ fileOrRun: String) throws -> String {
@@ -46,7 +43,6 @@ public struct Checkpoint: Sendable {
             remedy: "Give a run that has finished an epoch, or a .safetensors file")
     }
 
-    /// Returns a network with this checkpoint's weights.
     public func network(options: Network.Options, device: Device) throws -> Network {
         let network = try Network(
             description.architecture, imageSize: description.imageSize, classes: description.classes.count,
@@ -65,8 +61,7 @@ public struct Checkpoint: Sendable {
         if let place = values.firstIndex(where: { !$0.isFinite }) {
             throw FileError(
                 path: path, found: "'\(parameter.name)' holds \(values[place]) at place \(place)",
-                expected: "finite numbers",
-                remedy: "Its run has diverged; give an earlier checkpoint")
+                expected: "finite numbers", remedy: "Its run has diverged; give an earlier checkpoint")
         }
         try network.load(parameter, values)
         return true
@@ -90,8 +85,9 @@ public struct Checkpoint: Sendable {
     /// Reports that a parameter's numbers are not finite, so that the network was not written.
     public struct NotFinite: Error { public let parameter: String }
 
-    /// Writes a network's weights, completely or not at all. Equal weights and descriptions give equal bytes.
+    /// Writes a network's weights, completely or not at all.
     ///
+    /// Equal weights and descriptions give equal bytes.
     /// - Throws: `NotFinite`, or `FileError` if the file cannot be written.
     public static func write(_ network: Network, _ description: ModelDescription, to path: String) throws {
         let parameters = Dictionary(uniqueKeysWithValues: network.parameters.map { ($0.name, $0) })

@@ -35,7 +35,7 @@ public struct ModelDescription: Sendable, Equatable {
 
     /// The metadata of `model.safetensors`; without time, host or device, so equal runs give equal bytes.
     var metadata: [String: String] {
-        return [
+        [
             "model": architecture.description, "classes": classes.json.text,
             "image_size": "\(imageSize)", "short_side": "\(shortSide)",
             "mean": normalization.mean.json.text, "deviation": normalization.deviation.json.text,
@@ -55,8 +55,7 @@ public struct ModelDescription: Sendable, Equatable {
             guard let value = file.metadata[key] else {
                 throw FileError(
                     path: file.path, found: "the metadata has no '\(key)'",
-                    expected: "a checkpoint that `trainer train` has written",
-                    remedy: "Give another checkpoint")
+                    expected: "a checkpoint of `trainer train`", remedy: "Give another checkpoint")
             }
             return value
         }
@@ -95,9 +94,8 @@ public struct ModelDescription: Sendable, Equatable {
         guard Set(classes).count == classes.count else { throw try wrong("classes", "each name once") }
         imageSize = try integer("image_size", ModelDescription.imageSizes)
         guard imageSize >= architecture.smallestImage else {
-            throw try wrong(
-                "image_size",
-                "\(architecture.smallestImage) or more, as the poolings of '\(architecture)' need")
+            let smallest = architecture.smallestImage
+            throw try wrong("image_size", "\(smallest) or more, as the poolings of '\(architecture)' need")
         }
         shortSide = try integer("short_side", ModelDescription.imageSizes)
         normalization = Normalization(mean: try three("mean"), deviation: try three("deviation"))
@@ -128,7 +126,7 @@ public struct ModelDescription: Sendable, Equatable {
         let features = indices("features")
         for (place, index) in features.enumerated() {
             guard let shape = file.tensors["features.\(index).weight"]?.shape, shape.count == 4,
-                shape[2] == 3, shape[3] == 3
+                shape[2...] == [3, 3]
             else { throw foreign }
             tokens.append("\(shape[0])")
             // Convolution and ReLU are two modules; a third before the next convolution is a pooling. VGG
@@ -155,9 +153,7 @@ public struct ModelDescription: Sendable, Equatable {
         shortSide = ModelDescription.usualShortSide(imageSize: imageSize)
         classes = (0..<last[0]).map { "class \($0)" }
         normalization = Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
-        epoch = 0
-        step = 0
-        seed = 0
+        (epoch, step, seed) = (0, 0, 0)
     }
 }
 

@@ -3,16 +3,15 @@ import Foundation
 
 /// Reads and writes the safetensors format: named tensors and a few strings.
 ///
-/// The format: the header's length as 8 bytes, little-endian; the header as JSON; then the tensors' bytes,
+/// A file holds the header's length in 8 bytes, little-endian, the header as JSON, and the tensors' bytes,
 /// little-endian, row-major. Opening a file reads and checks only the header. A tensor is read when it is
 /// requested, so memory holds one at a time.
 public final class SafetensorsFile: Sendable {
     /// Describes a tensor's entry in the header.
     public struct Tensor: Equatable, Sendable {
-        /// The element type by its name in the format: `F32`, `BF16`, …
+        /// The element type by its name in the format, such as `F32` or `BF16`.
         public let type: String
         public let shape: [Int]
-        /// The number of elements.
         public let count: Int
         /// The place of its bytes in the file.
         let bytes: Range<Int>
@@ -26,15 +25,13 @@ public final class SafetensorsFile: Sendable {
 
     /// The types that `floats` converts.
     private static let readableTypes = ["F32", "F16", "BF16", "F64"]
-    /// Bytes per element. A file may contain tensors of other types, which are not read.
+    /// Bytes per element; a file may contain tensors of other types, which are not read.
     private static let sizes = [
         "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E5M2": 1, "F8_E4M3": 1, "I64": 8, "I32": 4, "I16": 2,
         "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8,
     ]
     /// The format's limit for the header in bytes.
     private static let longestHeader = 100_000_000
-    private static let notWhole =
-        "It is damaged, cut short, or not a safetensors file: fetch or write it again"
 
     /// Opens a file and checks its header.
     ///
@@ -47,15 +44,13 @@ public final class SafetensorsFile: Sendable {
         let file = try FileDescriptor(path, O_RDONLY)
         let size = try file.size()
         func damaged(_ found: String, _ expected: String) -> FileError {
-            FileError(path: path, found: found, expected: expected, remedy: SafetensorsFile.notWhole)
+            FileError(
+                path: path, found: found, expected: expected,
+                remedy: "It is damaged, cut short, or not a safetensors file: fetch or write it again")
         }
 
-        guard size >= 8 else {
-            throw damaged("the file has \(size) bytes", "8 or more, the length of a header")
-        }
-        var prefix = [UInt8](repeating: 0, count: 8)
-        try prefix.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
-        let length = prefix.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+        guard size >= 8 else { throw damaged("the file has \(size) bytes", "8 or more") }
+        let length = try file.bytes(8, at: 0).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard length <= SafetensorsFile.longestHeader else {
             throw damaged("the header claims \(length) bytes", "at most \(SafetensorsFile.longestHeader)")
         }
@@ -63,8 +58,7 @@ public final class SafetensorsFile: Sendable {
             throw damaged(
                 "the header claims \(length) bytes", "at most the \(size - 8) that follow in the file")
         }
-        var header = [UInt8](repeating: 0, count: Int(length))
-        try header.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
+        let header = try file.bytes(Int(length), at: 8)
 
         // A header may be padded only with spaces at its end.
         guard header.first == UInt8(ascii: "{") else {
@@ -104,19 +98,15 @@ public final class SafetensorsFile: Sendable {
         }
 
         var end = dataStart
-        let inOrder = tensors.sorted {
-            ($0.value.bytes.lowerBound, $0.value.bytes.upperBound) < (
-                $1.value.bytes.lowerBound, $1.value.bytes.upperBound
-            )
-        }
-        for (name, tensor) in inOrder {
-            guard tensor.bytes.lowerBound == end else {
-                let found =
-                    tensor.bytes.lowerBound < end
-                    ? "overlaps the tensor before it" : "leaves a gap behind the tensor before it"
-                throw damaged("tensor \(name) \(found)", "it to begin at byte \(end - dataStart) of the data")
+        let ranges = tensors.map { (start: $1.bytes.lowerBound, end: $1.bytes.upperBound, name: $0) }
+        for tensor in ranges.sorted(by: <) {
+            guard tensor.start == end else {
+                let found = tensor.start < end ? "overlaps" : "leaves a gap behind"
+                throw damaged(
+                    "tensor \(tensor.name) \(found) the tensor before it",
+                    "it to begin at byte \(end - dataStart) of the data")
             }
-            end = tensor.bytes.upperBound
+            end = tensor.end
         }
         guard end == size else { throw damaged("\(size - end) bytes follow the last tensor", "none") }
         self.path = path
@@ -125,19 +115,14 @@ public final class SafetensorsFile: Sendable {
         self.metadata = metadata
     }
 
-    /// Reads one tensor's entry in the header.
     private static func tensor(
         _ entry: JSON, dataStart: Int, dataSize: Int,
         damaged: (_ found: String, _ expected: String) -> FileError
     ) throws -> Tensor {
         func integers(_ key: String) -> [Int]? {
             guard case .array(let values)? = entry[key] else { return nil }
-            var integers: [Int] = []
-            for value in values {
-                guard case .integer(let integer) = value, integer >= 0 else { return nil }
-                integers.append(integer)
-            }
-            return integers
+            let integers = values.compactMap { if case .integer(let integer) = $0 { integer } else { nil } }
+            return integers.count == values.count && integers.allSatisfy { $0 >= 0 } ? integers : nil
         }
         guard case .object(let members) = entry,
             Set(members.map(\.key)) == ["dtype", "shape", "data_offsets"]
@@ -156,25 +141,16 @@ public final class SafetensorsFile: Sendable {
                 "ends at byte \(offsets[1]) of the data",
                 "at most the \(dataSize) bytes that the file has there")
         }
-        // The product of a shape's sizes may overflow, unless one of them is 0.
-        var count = shape.contains(0) ? 0 : 1
-        if count != 0 {
-            for size in shape {
-                let (product, overflow) = count.multipliedReportingOverflow(by: size)
-                guard !overflow else {
-                    throw damaged("has the shape \(shape)", "one with less than 2^63 elements")
-                }
-                count = product
-            }
+        guard let count = shape.checkedProduct else {
+            throw damaged("has the shape \(shape)", "one with less than 2^63 elements")
         }
         if let size = sizes[type] {
-            let (bytes, overflow) = count.multipliedReportingOverflow(by: size)
-            guard !overflow, bytes == offsets[1] - offsets[0] else {
+            let bytes = [count, size].checkedProduct
+            guard bytes == offsets[1] - offsets[0] else {
                 throw damaged(
                     "has \(offsets[1] - offsets[0]) bytes",
-                    overflow
-                        ? "a shape that fits memory, not \(shape)"
-                        : "\(bytes) for the shape \(shape) of \(type)")
+                    bytes.map { "\($0) for the shape \(shape) of \(type)" }
+                        ?? "a shape that fits memory, not \(shape)")
             }
         }
         return Tensor(
@@ -223,12 +199,13 @@ public final class SafetensorsFile: Sendable {
                 into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(count * elementSize)]),
                 at: tensor.bytes.lowerBound + start * elementSize)
             for index in 0..<count {
+                func bits<Bits: FixedWidthInteger & BitwiseCopyable>() -> Bits {
+                    Bits(littleEndian: bytes.load(fromByteOffset: index * elementSize, as: Bits.self))
+                }
                 let value: Float
                 switch tensor.type {
                 case "F64":
-                    let double = Double(
-                        bitPattern: UInt64(
-                            littleEndian: bytes.load(fromByteOffset: index * 8, as: UInt64.self)))
+                    let double = Double(bitPattern: bits())
                     value = Float(double)
                     guard value.isFinite || !double.isFinite else {
                         throw FileError(
@@ -236,12 +213,8 @@ public final class SafetensorsFile: Sendable {
                             expected: "at most \(Float.greatestFiniteMagnitude)",
                             remedy: "Scale it down and write the file again")
                     }
-                case "F16":
-                    value = SafetensorsFile.float(
-                        half: UInt16(littleEndian: bytes.load(fromByteOffset: index * 2, as: UInt16.self)))
-                default:
-                    let bits = UInt16(littleEndian: bytes.load(fromByteOffset: index * 2, as: UInt16.self))
-                    value = Float(bitPattern: UInt32(bits) << 16)
+                case "F16": value = SafetensorsFile.float(half: bits())
+                default: value = Float(bitPattern: UInt32(bits() as UInt16) << 16)
                 }
                 floats.initializeElement(at: start + index, to: value)
             }
@@ -262,8 +235,9 @@ public final class SafetensorsFile: Sendable {
 }
 
 extension SafetensorsFile {
-    /// Writes a file of `F32` tensors, completely or not at all. Equal content gives equal bytes.
+    /// Writes a file of `F32` tensors, completely or not at all.
     ///
+    /// Equal content gives equal bytes.
     /// - Parameters:
     ///   - shapes: the tensors by name; they are written in the order of their names' bytes.
     ///   - provider: returns a tensor's elements, row-major; called once per tensor, in the order of writing.
@@ -294,17 +268,11 @@ extension SafetensorsFile {
             guard name != "__metadata__" else {
                 throw wrong("a tensor is called __metadata__", "another name")
             }
-            var bytes = 4
-            for size in shape {
-                let (product, overflow) = bytes.multipliedReportingOverflow(by: size)
-                guard size >= 0, !overflow else {
-                    throw wrong("tensor \(name) has the shape \(shape)", "one that fits memory")
-                }
-                bytes = product
+            guard let bytes = (shape + [4]).checkedProduct, shape.allSatisfy({ $0 >= 0 }) else {
+                throw wrong("tensor \(name) has the shape \(shape)", "one that fits memory")
             }
-            header.append(
-                JSON.Member(
-                    name, ["dtype": "F32", "shape": shape, "data_offsets": [offset, offset + bytes]]))
+            let offsets = [offset, offset + bytes]
+            header.append(JSON.Member(name, ["dtype": "F32", "shape": shape, "data_offsets": offsets]))
             offset += bytes
         }
         var head = Array(JSON.object(header).text.utf8)
@@ -321,8 +289,7 @@ extension SafetensorsFile {
                 let floats = try provider(name)
                 guard floats.count == shape.reduce(1, *) else {
                     throw wrong(
-                        "tensor \(name) came with \(floats.count) elements",
-                        "as many as its shape \(shape) has")
+                        "tensor \(name) came with \(floats.count) elements", "those of its shape \(shape)")
                 }
                 try floats.withUnsafeBytes { try output.write($0) }
             }

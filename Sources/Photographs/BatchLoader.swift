@@ -1,11 +1,11 @@
 import Basics
 import Foundation
 
-/// Reads batches ahead on threads of its own and hands them over in the plan's order.
+/// Reads batches ahead on its own threads and returns them in the plan's order.
 ///
 /// A batch is assembled by index, so it does not depend on which thread reads which file, or when. A file
-/// that cannot be used keeps its slot with weight 0. At most `prefetch` batches are held beside the one that
-/// `next` has handed out. Used from one thread; `stop()` may come from any.
+/// that cannot be used keeps its slot with weight 0. The loader holds at most `prefetch` batches beside the
+/// one that `next` returned last. One thread uses it; `stop()` may be called from any.
 public final class BatchLoader: Sendable {
     private let shared: LoaderState
 
@@ -31,16 +31,16 @@ public final class BatchLoader: Sendable {
             isCached: isCached, need: need, batches: batches)
     }
 
-    /// Makes a loader with a short side for each batch's number; see above for the rest.
+    /// Makes a loader with a short side for each batch's number; the other parameters are those above.
     public init(
         set: ImageSet, shortSides: @escaping @Sendable (_ batch: Int) -> Int, workers: Int, prefetch: Int = 3,
         isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
-        shared = LoaderState(
-            set: set, shortSides: { max(1, shortSides($0)) }, prefetch: max(1, prefetch), isCached: isCached,
-            need: need, plan: batches)
+        let source = BatchSource(
+            set: set, shortSides: { max(1, shortSides($0)) }, isCached: isCached, need: need, plan: batches)
+        shared = LoaderState(source, prefetch: max(1, prefetch))
         shared.start(max(1, workers))
     }
 
@@ -52,7 +52,7 @@ public final class BatchLoader: Sendable {
     ///   `ImageError` if libjpeg cannot start.
     public func next() throws -> HostBatch? { try shared.next() }
 
-    /// Ends the threads and waits for them. Batches that were handed out stay valid.
+    /// Ends the threads and waits for them; batches that `next` returned stay valid.
     public func stop() { shared.stop() }
 
     /// The CPU seconds that the loader's threads have used so far.
@@ -62,11 +62,20 @@ public final class BatchLoader: Sendable {
     public var waitSeconds: Double { shared.times().wait }
 }
 
+/// Describes what the batches of a loader are made of.
+private struct BatchSource: Sendable {
+    let set: ImageSet
+    let shortSides: @Sendable (Int) -> Int
+    let isCached: @Sendable (Int) -> Bool
+    let need: @Sendable (Int, Int) -> PixelNeed?
+    let plan: @Sendable (Int) -> [Int]?
+}
+
 /// The state that the threads and the consumer share; `condition` guards everything that changes.
 ///
 /// The threads hold this and not the loader, so that they end when the loader is released.
 private final class LoaderState: @unchecked Sendable {
-    /// A batch in the making. Each slot is written without the lock, by the worker that took it.
+    /// A batch in the making, each slot of which is written without the lock, by the worker that took it.
     final class Pending: @unchecked Sendable {
         var index = 0
         var shortSide = 1
@@ -80,12 +89,8 @@ private final class LoaderState: @unchecked Sendable {
         var isCached: [Bool] = []
     }
 
-    private let set: ImageSet
-    private let shortSides: @Sendable (Int) -> Int
+    private let source: BatchSource
     private let prefetch: Int
-    private let isCached: @Sendable (Int) -> Bool
-    private let need: @Sendable (Int, Int) -> PixelNeed?
-    private let plan: @Sendable (Int) -> [Int]?
     private let pool: BatchMemoryPool
 
     private let condition = NSCondition()
@@ -100,17 +105,9 @@ private final class LoaderState: @unchecked Sendable {
     private var workerSeconds = 0.0
     private var waitSeconds = 0.0
 
-    init(
-        set: ImageSet, shortSides: @escaping @Sendable (Int) -> Int, prefetch: Int,
-        isCached: @escaping @Sendable (Int) -> Bool, need: @escaping @Sendable (Int, Int) -> PixelNeed?,
-        plan: @escaping @Sendable (Int) -> [Int]?
-    ) {
-        self.set = set
-        self.shortSides = shortSides
+    init(_ source: BatchSource, prefetch: Int) {
+        self.source = source
         self.prefetch = prefetch
-        self.isCached = isCached
-        self.need = need
-        self.plan = plan
         // Those read ahead, the one being filled and the one in use.
         pool = BatchMemoryPool(limit: prefetch + 2)
     }
@@ -126,20 +123,16 @@ private final class LoaderState: @unchecked Sendable {
     }
 
     func stop() {
-        condition.lock()
-        stopped = true
-        condition.broadcast()
-        while alive > 0 { condition.wait() }
-        queue = []
-        spare = []
-        condition.unlock()
+        condition.withLock {
+            stopped = true
+            condition.broadcast()
+            while alive > 0 { condition.wait() }
+            queue = []
+            spare = []
+        }
     }
 
-    func times() -> (worker: Double, wait: Double) {
-        condition.lock()
-        defer { condition.unlock() }
-        return (workerSeconds, waitSeconds)
-    }
+    func times() -> (worker: Double, wait: Double) { condition.withLock { (workerSeconds, waitSeconds) } }
 
     func next() throws -> HostBatch? {
         let start = ContinuousClock.now
@@ -173,15 +166,11 @@ private final class LoaderState: @unchecked Sendable {
                 for slot in job.slots { read(slot, of: job.pending, with: reader) }
                 finish(job.pending, job.slots.count)
             }
-        } catch {
-            condition.lock()
-            failure = failure ?? error
-            condition.unlock()
+        } catch { condition.withLock { failure = failure ?? error } }
+        condition.withLock {
+            alive -= 1
+            condition.broadcast()
         }
-        condition.lock()
-        alive -= 1
-        condition.broadcast()
-        condition.unlock()
     }
 
     /// Returns the next few slots to fill, of the oldest batch that has any; nil at the end.
@@ -209,10 +198,11 @@ private final class LoaderState: @unchecked Sendable {
         isPlanning = true
         let index = nextIndex
         condition.unlock()
-        let samples = plan(index)
-        let wrong = samples?.first { !(0..<set.count).contains($0) }
-        let cached = wrong == nil ? samples?.map(isCached) ?? [] : []
-        let shortSide = samples == nil ? 1 : shortSides(index)
+        let samples = source.plan(index)
+        let count = source.set.count
+        let wrong = samples?.first { !(0..<count).contains($0) }
+        let cached = wrong == nil ? samples?.map(source.isCached) ?? [] : []
+        let shortSide = samples == nil ? 1 : source.shortSides(index)
         condition.lock()
         isPlanning = false
         nextIndex += 1
@@ -224,7 +214,7 @@ private final class LoaderState: @unchecked Sendable {
         if let wrong {
             failure = DatasetError(
                 .badOption,
-                "batch \(index) names image \(wrong), but the set has \(set.count) images, numbered from 0")
+                "batch \(index) names image \(wrong), but the set has \(count) images, numbered from 0")
             return
         }
         let pending = spare.popLast() ?? Pending()
@@ -251,32 +241,32 @@ private final class LoaderState: @unchecked Sendable {
         var failed: ImageError?
         let sample = pending.samples[slot]
         do {
-            size = try reader.read(
-                set, sample, shortSide: shortSide, into: buffer, need: need(pending.index, sample))
+            let need = source.need(pending.index, sample)
+            size = try reader.read(source.set, sample, shortSide: shortSide, into: buffer, need: need)
         } catch {
-            failed = ImageError(error, file: set.location(sample))
+            failed = ImageError(error, file: source.set.location(sample))
             buffer.reserve(3 * shortSide * shortSide)
             buffer.bytes.update(repeating: 128, count: 3 * shortSide * shortSide)
         }
         // Two threads must not write to an array at once, even at different indices.
-        condition.lock()
-        pending.sizes[slot] = size
-        pending.errors[slot] = failed
-        condition.unlock()
+        condition.withLock {
+            pending.sizes[slot] = size
+            pending.errors[slot] = failed
+        }
     }
 
-    /// Counts slots as filled. The worker that fills the last one assembles the batch.
+    /// Counts slots as filled; the worker that fills the last one assembles the batch.
     private func finish(_ pending: Pending, _ count: Int) {
-        condition.lock()
-        pending.left -= count
-        let isComplete = pending.left == 0
-        condition.unlock()
+        let isComplete = condition.withLock {
+            pending.left -= count
+            return pending.left == 0
+        }
         guard isComplete else { return }
         let batch = assemble(pending)
-        condition.lock()
-        pending.finished = batch
-        condition.broadcast()
-        condition.unlock()
+        condition.withLock {
+            pending.finished = batch
+            condition.broadcast()
+        }
     }
 
     private func assemble(_ pending: Pending) -> HostBatch {
@@ -291,7 +281,7 @@ private final class LoaderState: @unchecked Sendable {
         }
         return HostBatch(
             index: pending.index, samples: pending.samples,
-            labels: pending.samples.map { Int32(set.label($0)) }, images: images, errors: pending.errors,
-            memory: memory, pool: pool)
+            labels: pending.samples.map { Int32(source.set.label($0)) }, images: images,
+            errors: pending.errors, memory: memory, pool: pool)
     }
 }

@@ -1,12 +1,12 @@
 import Basics
 import Randomness
 
-/// Says which training photographs make up each mini-batch of one epoch.
+/// Chooses the training photographs of each mini-batch of one epoch.
 ///
-/// The seed cuts the set into `microBatches` fixed parts of equal size (at most `microBatches` − 1
-/// photographs are left out); each epoch shuffles within a part; batch b is, micro-batch after micro-batch,
-/// the next `batchSize / microBatches` files of each part. The last incomplete batch is dropped. The plan
-/// depends only on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
+/// The seed cuts the set into `microBatches` fixed parts of equal size, which leave out at most
+/// `microBatches` − 1 photographs. Each epoch shuffles within a part. A batch takes the next
+/// `batchSize / microBatches` files of each part; the last incomplete batch is dropped. The plan depends only
+/// on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
 public struct EpochPlan: Sendable {
     public let batchSize: Int
     public let microBatches: Int
@@ -15,12 +15,8 @@ public struct EpochPlan: Sendable {
     public let parts: [[Int]]
 
     /// - Throws: `DatasetError` if the micro-batches do not divide the batch or no batch can be filled.
-    public init(count: Int, batchSize: Int, microBatches: Int = 1, seed: UInt64, epoch: Int)
-        throws
-    {
-        guard batchSize > 0 else {
-            throw DatasetError(.badOption, "batch size \(batchSize): must be at least 1")
-        }
+    public init(count: Int, batchSize: Int, microBatches: Int = 1, seed: UInt64, epoch: Int) throws {
+        try requirePositive(batchSize)
         guard microBatches > 0 && batchSize % microBatches == 0 else {
             throw DatasetError(
                 .badOption,
@@ -47,16 +43,19 @@ public struct EpochPlan: Sendable {
 
     /// Returns the positions of batch `index`, micro-batch after micro-batch; nil past the last.
     public func batch(_ index: Int) -> [Int]? {
-        guard index >= 0 && index < batchCount else { return nil }
-        let share = batchSize / microBatches
-        return parts.flatMap { $0[index * share..<(index + 1) * share] }
+        (0..<batchCount).contains(index) ? parts.flatMap { $0[positions(index)] } : nil
     }
 
     /// Returns the positions of one micro-batch of batch `index`; nil past the last batch.
     public func batch(_ index: Int, microBatch: Int) -> [Int]? {
-        guard index >= 0 && index < batchCount && parts.indices.contains(microBatch) else { return nil }
+        guard (0..<batchCount).contains(index), parts.indices.contains(microBatch) else { return nil }
+        return Array(parts[microBatch][positions(index)])
+    }
+
+    /// Returns the place of batch `index` in each part.
+    private func positions(_ index: Int) -> Range<Int> {
         let share = batchSize / microBatches
-        return Array(parts[microBatch][index * share..<(index + 1) * share])
+        return index * share..<(index + 1) * share
     }
 }
 
@@ -67,9 +66,7 @@ public struct EvaluationPlan: Sendable {
 
     /// - Throws: `DatasetError.badOption` for a batch size below 1.
     public init(count: Int, batchSize: Int) throws {
-        guard batchSize > 0 else {
-            throw DatasetError(.badOption, "batch size \(batchSize): must be at least 1")
-        }
+        try requirePositive(batchSize)
         self.count = count
         self.batchSize = batchSize
     }
@@ -78,7 +75,11 @@ public struct EvaluationPlan: Sendable {
 
     /// Returns the positions of batch `index`; nil past the last.
     public func batch(_ index: Int) -> [Int]? {
-        guard index >= 0 && index < batchCount else { return nil }
+        guard (0..<batchCount).contains(index) else { return nil }
         return Array(index * batchSize..<min(count, (index + 1) * batchSize))
     }
+}
+
+private func requirePositive(_ batchSize: Int) throws {
+    if batchSize < 1 { throw DatasetError(.badOption, "batch size \(batchSize): must be at least 1") }
 }

@@ -3,10 +3,8 @@ import Synchronization
 
 /// Holds mean and deviation of red, green and blue on the scale 0…1, over all pixels of resized photographs.
 public struct ChannelStatistics: Sendable, Equatable {
-    /// Three numbers each.
     public let mean: [Double]
     public let deviation: [Double]
-    /// How many photographs were read.
     public let imageCount: Int
     /// Why the other photographs could not be read, in the set's order.
     public let failures: [ImageError]
@@ -53,17 +51,12 @@ extension ImageSet {
             }
         }
         let sums = total.sums.withLock { $0 }
-        let pixelCount = Double(max(1, sums.pixels))
-        var mean: [Double] = []
-        var deviation: [Double] = []
-        for channel in 0..<3 {
-            let average = Double(sums.sum[channel]) / pixelCount
-            let variance = max(0, Double(sums.squares[channel]) / pixelCount - average * average)
-            mean.append(average / 255)
-            deviation.append(variance > 0 ? variance.squareRoot() / 255 : 1)
-        }
+        let pixels = Double(max(1, sums.pixels))
+        let mean = (0..<3).map { Double(sums.sum[$0]) / pixels }
+        let variance = (0..<3).map { max(0, Double(sums.squares[$0]) / pixels - mean[$0] * mean[$0]) }
         return ChannelStatistics(
-            mean: mean, deviation: deviation, imageCount: sums.images,
+            mean: mean.map { $0 / 255 }, deviation: variance.map { $0 > 0 ? $0.squareRoot() / 255 : 1 },
+            imageCount: sums.images,
             failures: sums.failures.sorted { $0.index < $1.index }.map(\.error))
     }
 }

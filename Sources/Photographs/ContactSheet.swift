@@ -1,3 +1,5 @@
+import Basics
+
 /// Draws pictures of one size side by side, each with a caption below.
 public enum ContactSheet {
     /// Draws a sheet of at most `columns` panels side by side.
@@ -14,12 +16,10 @@ public enum ContactSheet {
         let lines = panels.map { wrapped($0.caption, characters: (width + scale) / (6 * scale)) }
         let lineHeight = 10 * scale
         let margin = 4 * scale
-        let (cellWidth, cellHeight) = (
-            width + margin, height + margin + lineHeight * (lines.map(\.count).max() ?? 1)
-        )
-        let rows = (panels.count + columns - 1) / columns
-        let usedColumns = min(columns, panels.count)
-        let (sheetWidth, sheetHeight) = (usedColumns * cellWidth + margin, rows * cellHeight + margin)
+        let cellWidth = width + margin
+        let cellHeight = height + margin + lineHeight * (lines.map(\.count).max() ?? 1)
+        let sheetWidth = min(columns, panels.count) * cellWidth + margin
+        let sheetHeight = panels.count.ceilDivided(by: columns) * cellHeight + margin
         var pixels = [UInt8](repeating: 255, count: 3 * sheetWidth * sheetHeight)
         for (index, panel) in panels.enumerated() {
             let left = margin + index % columns * cellWidth
@@ -65,10 +65,8 @@ public enum ContactSheet {
             for (row, bits) in (glyphs[character] ?? []).enumerated() {
                 for column in 0..<5 where bits >> (4 - column) & 1 == 1 {
                     for dot in 0..<scale * scale {
-                        let at =
-                            3
-                            * ((top + row * scale + dot / scale) * sheetWidth + x + column * scale + dot
-                                % scale)
+                        let y = top + row * scale + dot / scale
+                        let at = 3 * (y * sheetWidth + x + column * scale + dot % scale)
                         for channel in 0..<3 { pixels[at + channel] = 0 }
                     }
                 }

@@ -1,6 +1,6 @@
 import Basics
 
-/// The training and the validation photographs of a run.
+/// Holds the training and the validation photographs of a run.
 public struct Dataset: Sendable {
     public let training: ImageSet
     public let validation: ImageSet
@@ -34,7 +34,7 @@ public struct Dataset: Sendable {
     /// Photographs without a validation part are split by a hash of their names, the same on every machine.
     /// - Parameter validationFraction: the share of photographs for validation, at least 0 and below 1.
     /// - Throws: `DatasetError` for a missing folder, no class folders, one class, an empty class, a class
-    ///   that only the validation part has ….
+    ///   that only the validation part has.
     public static func load(root: String, validationFraction: Double = 0.1) throws -> Dataset {
         guard validationFraction >= 0 && validationFraction < 1 else {
             throw DatasetError(
@@ -60,8 +60,7 @@ public struct Dataset: Sendable {
                 throw DatasetError(
                     .emptyClass,
                     "\(root): the split leaves class \(quoted([all.classes[label]])) without a training "
-                        + "photograph; add some, or hold out a smaller share than \(validationFraction)"
-                )
+                        + "photograph; add some, or hold out a smaller share than \(validationFraction)")
             }
             return Dataset(
                 training: training, validation: validation, ignoredFileCount: source.ignoredFileCount)
@@ -134,9 +133,8 @@ public struct Dataset: Sendable {
 extension ImageSet {
     /// The first class without a photograph.
     fileprivate var firstEmptyClass: Int? {
-        var isUsed = [Bool](repeating: false, count: classes.count)
-        for index in 0..<count { isUsed[label(index)] = true }
-        return isUsed.firstIndex(of: false)
+        let used = Set((0..<count).map(label))
+        return classes.indices.first { !used.contains($0) }
     }
 
     /// Splits the set by a hash of each name.
@@ -144,8 +142,7 @@ extension ImageSet {
     /// Every machine chooses the same photographs, and a smaller share is a part of a larger one.
     fileprivate func split(_ fraction: Double) -> (rest: ImageSet, heldOut: ImageSet) {
         let isHeldOut = (0..<count).map { Double(nameHash(name($0)) >> 11) * 0x1p-53 < fraction }
-        return (
-            subset((0..<count).filter { !isHeldOut[$0] }), subset((0..<count).filter { isHeldOut[$0] })
-        )
+        let parts = [false, true].map { part in subset((0..<count).filter { isHeldOut[$0] == part }) }
+        return (parts[0], parts[1])
     }
 }

@@ -14,25 +14,4 @@ public struct DecodedImage: Sendable, Equatable {
         self.height = height
         self.pixels = pixels
     }
-
-    /// Returns the picture resized to a shorter side of `shortSide` (see `Resizer`).
-    ///
-    /// A picture that has the size already keeps its bytes.
-    public func resized(shortSide: Int) -> DecodedImage {
-        let (newWidth, newHeight) = Resizer.size(width: width, height: height, shortSide: shortSide)
-        if (newWidth, newHeight) == (width, height) { return self }
-        let count = 3 * newWidth * newHeight
-        let resizer = Resizer()
-        let output = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialised in
-            pixels.withUnsafeBufferPointer { source in
-                if let from = source.baseAddress, let to = buffer.baseAddress {
-                    resizer.resize(
-                        from, width: width, height: height, into: to, newWidth: newWidth, newHeight: newHeight
-                    )
-                }
-            }
-            initialised = count
-        }
-        return DecodedImage(width: newWidth, height: newHeight, pixels: output)
-    }
 }

@@ -4,12 +4,14 @@ import Foundation
 ///
 /// Names are sorted by their bytes, which for UTF-8 is the order of Unicode scalars.
 struct FolderListing {
-    var folders: [String] = []
-    var images: [String] = []
+    let folders: [String]
+    let images: [String]
     /// How many other files there are: neither folders nor .jpg or .jpeg.
     var otherCount = 0
 
-    /// Reads the folder's entries. A file costs a system call only if its entry lacks a type or is a link.
+    /// Reads the folder's entries.
+    ///
+    /// A file costs a system call only if its entry has no type or is a link.
     init(path: String) throws {
         guard let directory = opendir(path) else { throw Self.error(path) }
         defer { closedir(directory) }
@@ -21,15 +23,16 @@ struct FolderListing {
                 if errno != 0 { throw Self.error(path) }
                 break
             }
-            let type = Int(entry.pointee.d_type)
             guard let offset = MemoryLayout<dirent>.offset(of: \.d_name) else { break }
             let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: UInt8.self)
             let count = strlen(UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self))
             if count == 0 || name[0] == UInt8(ascii: ".") { continue }
-            if type == DT_REG || !Self.isFolder(type, path, name, count) {
-                if Self.isJPEG(name, count) { imageNames.append(name, count) } else { otherCount += 1 }
-            } else {
+            if Self.isFolder(Int(entry.pointee.d_type), path, name, count) {
                 folderNames.append(name, count)
+            } else if Self.isJPEG(name, count) {
+                imageNames.append(name, count)
+            } else {
+                otherCount += 1
             }
         }
         folders = folderNames.sorted()
@@ -59,16 +62,11 @@ struct FolderListing {
     }
 
     private static func error(_ path: String) -> DatasetError {
-        switch errno {
+        let advice = "give the folder that holds one folder of JPEG files for each class"
+        return switch errno {
         case ENOENT:
-            DatasetError(
-                .missingFolder,
-                "\(path): " + (nameProblem(path) ?? "no such folder")
-                    + "; give the folder that holds one folder of JPEG files for each class")
-        case ENOTDIR:
-            DatasetError(
-                .notAFolder,
-                "\(path): not a folder; give the folder that holds one folder of JPEG files for each class")
+            DatasetError(.missingFolder, "\(path): \(nameProblem(path) ?? "no such folder"); \(advice)")
+        case ENOTDIR: DatasetError(.notAFolder, "\(path): not a folder; \(advice)")
         case EACCES, EPERM:
             DatasetError(
                 .noPermission, "\(path): no permission to list this folder; change its mode with chmod")
@@ -77,7 +75,7 @@ struct FolderListing {
     }
 }
 
-/// Holds names as bytes, one behind the other: sorting strings takes several times longer.
+/// Holds names as bytes, one after the other, because sorting strings takes several times longer.
 private struct Names {
     private var bytes: [UInt8] = []
     private var starts: [Int] = [0]

@@ -1,7 +1,7 @@
 import Basics
 import Synchronization
 
-/// Says where the pixels of one photograph are in a batch's bytes.
+/// Describes where the pixels of one photograph are in a batch's bytes.
 public struct PackedImage: Sendable, Equatable {
     /// The distance in bytes from the start of `HostBatch.pixels`, a multiple of 16.
     public let offset: Int
@@ -27,7 +27,7 @@ public struct BatchFailure: Sendable {
 public final class HostBatch: @unchecked Sendable {
     /// The batch's number in the plan.
     public let index: Int
-    /// The RGB bytes of all photographs, page-aligned, rows without gaps. Must not be read after `release()`.
+    /// The RGB bytes of all photographs, page-aligned, rows without gaps; not to be read after `release()`.
     public let pixels: UnsafeRawPointer
     /// How many bytes of `pixels` are in use.
     public let byteCount: Int
@@ -66,14 +66,8 @@ public final class HostBatch: @unchecked Sendable {
 
     deinit { release() }
 
-    /// Gives the memory back. Further calls do nothing.
-    public func release() {
-        let taken = memory.withLock { memory in
-            defer { memory = nil }
-            return memory
-        }
-        if let taken { pool.give(taken) }
-    }
+    /// Gives the memory back; further calls do nothing.
+    public func release() { if let taken = memory.withLock({ $0.take() }) { pool.give(taken) } }
 }
 
 /// Holds page-aligned memory for one batch.

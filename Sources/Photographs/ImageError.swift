@@ -1,9 +1,9 @@
-/// Says why a path does not exist if its name in the folder is not UTF-8: other bytes are read as U+FFFD.
+/// Explains why a path does not exist if its name is not UTF-8, whose bytes are read as U+FFFD; else nil.
 func nameProblem(_ path: String) -> String? {
     path.contains("\u{FFFD}") ? "its name is not UTF-8; rename it" : nil
 }
 
-/// Says why one photograph cannot be used: the file, what was found and what to do.
+/// Explains why one photograph cannot be used: the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
         case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge, unsupported
@@ -47,7 +47,7 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// Says why photographs, a plan or an output folder cannot be used.
+/// Explains why photographs, a plan or an output folder cannot be used.
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public enum Kind: Sendable, Equatable {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,

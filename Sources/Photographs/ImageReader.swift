@@ -1,4 +1,4 @@
-/// Reads, decodes, turns upright and resizes photographs. Keeps its buffers between them; for one thread.
+/// Reads, decodes, turns upright and resizes photographs on one thread, and keeps its buffers between them.
 final class ImageReader {
     private let decoder: JPEGDecoder
     private let resizer = Resizer()
@@ -34,9 +34,8 @@ final class ImageReader {
             // A strip of 1 × 60,000 pixels would grow to gigabytes.
             throw ImageError(
                 .tooLarge, file: name,
-                detail:
-                    "\(size.width) x \(size.height) pixels become \(target.width) x \(target.height) at a "
-                    + "short side of \(shortSide ?? 0)")
+                detail: "\(size.width) x \(size.height) pixels become \(target.width) x \(target.height) "
+                    + "at a short side of \(shortSide ?? 0)")
         }
         output.reserve(3 * target.width * target.height)
         resizer.resize(

@@ -1,37 +1,31 @@
 import Basics
 
-/// Photographs of a source in a fixed order, labelled by a list of classes.
+/// Holds photographs of a source in a fixed order, labelled by a list of classes.
 public struct ImageSet: Sendable {
     /// The names of the classes; a label is an index into it.
-    public let classes: [String]
+    public private(set) var classes: [String]
     private let source: any PhotographSource
     /// The photographs' positions in the source.
-    private let positions: [Int]
-    /// The label of each of the source's classes.
-    private let labels: [Int]
+    private var positions: [Int]
+    /// The label of each of the source's classes; -1 if it is not among `classes`.
+    private var labels: [Int]
 
-    /// All photographs of a source.
+    /// Takes all photographs of a source.
     public init(_ source: any PhotographSource) {
-        self.init(
-            source: source, classes: source.classes, positions: Array(0..<source.count),
-            labels: Array(source.classes.indices))
+        self.source = source
+        classes = source.classes
+        positions = Array(0..<source.count)
+        labels = Array(source.classes.indices)
     }
 
-    /// Labelled files below a folder.
+    /// Takes labelled files below a folder.
     public init(root: String, classes: [String], files: [ImageFile]) {
-        self.init(PhotographFiles(root: root, classes: classes, files: files))
+        self.init(PhotographFiles(path: root, root: root, classes: classes, files: files))
     }
 
-    /// Photographs by their paths, without labels of their own: all are of class 0.
+    /// Takes files without labels; all are of class 0.
     public init(paths: [String], classes: [String]) {
         self.init(root: "", classes: classes, files: paths.map { ImageFile(path: $0, label: 0) })
-    }
-
-    private init(source: any PhotographSource, classes: [String], positions: [Int], labels: [Int]) {
-        self.source = source
-        self.classes = classes
-        self.positions = positions
-        self.labels = labels
     }
 
     public var count: Int { positions.count }
@@ -64,8 +58,9 @@ public struct ImageSet: Sendable {
 
     /// Returns the set of some of the photographs.
     public func subset(_ indices: some Sequence<Int>) -> ImageSet {
-        ImageSet(
-            source: source, classes: classes, positions: indices.map { positions[$0] }, labels: labels)
+        var subset = self
+        subset.positions = indices.map { positions[$0] }
+        return subset
     }
 
     /// Returns the same photographs labelled by another list of classes, such as a checkpoint's.
@@ -73,29 +68,27 @@ public struct ImageSet: Sendable {
     /// - Throws: `DatasetError.unknownClass` if a class that has photographs is not in the list.
     public func relabelled(classes newClasses: [String]) throws -> ImageSet {
         if newClasses == classes { return self }
-        let known = Dictionary(
-            newClasses.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
-        let used = Set((0..<count).map(label))
-        let unknown = used.sorted().map { classes[$0] }.filter { known[$0] == nil }
+        let known = Dictionary(newClasses.enumerated().map { ($1, $0) }) { first, _ in first }
+        let unknown = Set((0..<count).map(label)).sorted().map { classes[$0] }.filter { known[$0] == nil }
         guard unknown.isEmpty else {
             let lowercased = Set(newClasses.map { $0.lowercased() })
             throw DatasetError(
                 .unknownClass,
-                "\(source.path): class \(quoted(unknown)) is not among the model's \(newClasses.count) classes "
-                    + "(\(quoted(newClasses))); "
+                "\(source.path): class \(quoted(unknown)) is not among the model's \(newClasses.count) "
+                    + "classes (\(quoted(newClasses))); "
                     + (unknown.contains { lowercased.contains($0.lowercased()) }
                         ? "upper and lower case differ: rename the class" : "rename it or leave it out"))
         }
-        let newLabels = classes.map { known[$0] ?? -1 }
-        return ImageSet(
-            source: source, classes: newClasses, positions: positions,
-            labels: labels.map { $0 < 0 ? -1 : newLabels[$0] })
+        var relabelled = self
+        relabelled.classes = newClasses
+        relabelled.labels = labels.map { $0 < 0 ? -1 : known[classes[$0]] ?? -1 }
+        return relabelled
     }
 
     /// Returns at most `limit` of the photographs, the same ones on every machine.
     public func statisticsSample(limit: Int = 10_000) -> ImageSet {
         guard count > limit else { return self }
-        // Its own salt: the split into training and validation has taken all low values of the other hash.
+        // The split into training and validation takes all low values of the hash without salt.
         let hashes = (0..<count).map { nameHash(name($0), salt: 0x5EED) }
         return subset(hashes.indices.sorted { (hashes[$0], $0) < (hashes[$1], $1) }.prefix(limit).sorted())
     }

@@ -37,14 +37,16 @@ package enum JPEGColour: UInt32, CaseIterable {
 }
 
 /// Encodes an RGB picture as a JPEG file with chroma at half size.
+///
 /// - Parameter quality: 1…100, libjpeg's scale.
 /// - Throws: `ImageError` if a side is above 65,500 or memory is short.
 public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws -> [UInt8] {
     try encodeJPEG(image.pixels, width: image.width, height: image.height, stored: .ycc, quality: quality)
 }
 
-/// Encodes samples of any kind of colour. CMYK is written as given: in Adobe's form, where 255 means no ink.
+/// Encodes samples of any kind of colour.
 ///
+/// CMYK is written as given, in Adobe's form, where 255 means no ink.
 /// - Parameter chroma: pixels across and down that share a sample of chroma, in YCC: 1, 2 or 4.
 package func encodeJPEG(
     _ pixels: [UInt8], width: Int, height: Int, stored: JPEGColour, chroma: (across: Int, down: Int) = (2, 2),
@@ -54,18 +56,17 @@ package func encodeJPEG(
     var output: UnsafeMutablePointer<UInt8>?
     var count = 0
     var message = [CChar](repeating: 0, count: 200)
-    let status = cjpeg_encode(
-        pixels, UInt32(width), UInt32(height), cjpeg_colour(rawValue: stored.rawValue), Int32(chroma.across),
-        Int32(chroma.down), Int32(min(max(quality, 1), 100)), progressive, &output, &count, &message)
+    let encoding = cjpeg_encoding(
+        width: UInt32(width), height: UInt32(height), stored: cjpeg_colour(rawValue: stored.rawValue),
+        across: Int32(chroma.across), down: Int32(chroma.down), quality: Int32(min(max(quality, 1), 100)),
+        progressive: progressive)
+    let status = cjpeg_encode(pixels, encoding, &output, &count, &message)
     defer { cjpeg_free(output) }
     guard status == CJPEG_OK, let output else {
-        throw JPEGDecoder.error(status, file: "image to be written", detail: text(message))
+        let text = String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        throw JPEGDecoder.error(status, file: "image to be written", detail: text)
     }
     return Array(UnsafeBufferPointer(start: output, count: count))
-}
-
-private func text(_ message: [CChar]) -> String {
-    String(decoding: message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
 /// Decodes pictures on one thread, and keeps libjpeg's state and the output's memory between them.

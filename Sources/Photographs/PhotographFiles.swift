@@ -1,6 +1,6 @@
 import Foundation
 
-/// One labelled file.
+/// Names one labelled file.
 public struct ImageFile: Sendable, Equatable {
     /// The path below the source's root, parts separated by "/".
     public let path: String
@@ -13,42 +13,32 @@ public struct ImageFile: Sendable, Equatable {
     }
 }
 
-/// Photographs that are files of their own.
-public struct PhotographFiles: PhotographSource {
-    public let path: String
-    public let classes: [String]
-    public private(set) var ignoredFileCount = 0
+/// Reads photographs that are files of their own.
+struct PhotographFiles: PhotographSource {
+    let path: String
     /// The folder that names start from; empty if names are whole paths.
-    private let root: String
-    private let files: [ImageFile]
+    let root: String
+    let classes: [String]
+    let files: [ImageFile]
+    var ignoredFileCount = 0
 
-    /// - Parameter path: what holds the files, as messages name it; `root` by default.
-    public init(path: String? = nil, root: String, classes: [String], files: [ImageFile]) {
-        self.path = path ?? root
-        self.root = root
-        self.classes = classes
-        self.files = files
-    }
+    var count: Int { files.count }
 
-    public var count: Int { files.count }
+    func label(_ index: Int) -> Int { files[index].label }
 
-    public func label(_ index: Int) -> Int { files[index].label }
+    func name(_ index: Int) -> String { files[index].path }
 
-    public func name(_ index: Int) -> String { files[index].path }
+    func location(_ index: Int) -> String { root.isEmpty ? name(index) : root + "/" + name(index) }
 
-    public func location(_ index: Int) -> String {
-        root.isEmpty ? files[index].path : root + "/" + files[index].path
-    }
-
-    public func byteCount(_ index: Int) throws -> Int {
+    func byteCount(_ index: Int) throws -> Int {
         var status = stat()
         guard stat(location(index), &status) == 0 else { throw Self.systemError(location(index)) }
         return Int(status.st_size)
     }
 
-    public func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {
+    func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {
         let path = location(index)
-        // O_NONBLOCK: opening a named pipe that is called .jpg must not wait for a writer.
+        // Without O_NONBLOCK, opening a named pipe that is called .jpg would wait for a writer.
         let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
         guard descriptor >= 0 else { throw Self.systemError(path) }
         defer { close(descriptor) }
@@ -68,7 +58,7 @@ public struct PhotographFiles: PhotographSource {
             let got = read(descriptor, buffer.bytes + count, size - count)
             if got < 0 && errno == EINTR { continue }
             guard got >= 0 else { throw Self.systemError(path) }
-            // The file was cut short after its size was read: the decoder reports it.
+            // The file was truncated after its size was read, which the decoder reports.
             if got == 0 { break }
             count += got
         }
@@ -85,29 +75,26 @@ public struct PhotographFiles: PhotographSource {
 }
 
 extension PhotographFiles {
-    /// Lists a folder of one of these forms, in one pass over its class folders:
+    /// Lists the photographs of one part in class folders, in the order of classes, then of names.
+    ///
+    /// A folder has one of these forms:
     /// - `root/train/CLASS/*` and `root/val/CLASS/*`, the training and the validation part;
     /// - `root/CLASS/*` or only `root/train/CLASS/*`, which have no validation part.
     ///
-    /// Files are in the order of classes, then of names. Hidden files and folders within a class folder are
-    /// ignored.
+    /// Hidden files and folders within a class folder are ignored.
     static func inClassFolders(of root: String, _ part: DataPart) throws -> PhotographFiles? {
         let root = root.withoutTrailingSlashes
         let top = try FolderListing(path: root)
         let hasVal = top.folders.contains("val")
         let train = top.folders.contains("train") ? try FolderListing(path: root + "/train") : nil
-        // A class may be called "train" or "val": such a folder is a part only if it holds folders itself or
-        // stands beside the other part.
+        // A class may be called "train" or "val". Such a folder is a part only if it holds folders itself or
+        // is beside the other part.
         let isSplit = train.map { hasVal || !$0.folders.isEmpty } ?? false
         switch part {
         case .training:
             if top.folders == ["val"] { return nil }
-            let files =
-                if isSplit, let train {
-                    try PhotographFiles(root, "train/", train, ignored: top.images.count + top.otherCount)
-                } else {
-                    try PhotographFiles(root, "", top)
-                }
+            var files = try PhotographFiles(root, isSplit ? "train/" : "", isSplit ? train ?? top : top)
+            if isSplit { files.ignoredFileCount += top.images.count + top.otherCount }
             guard !files.classes.isEmpty else {
                 throw DatasetError(
                     .noClasses,
@@ -126,24 +113,21 @@ extension PhotographFiles {
     /// - Parameters:
     ///   - prefix: the path of the class folders below `root`, empty or with "/" at its end.
     ///   - listing: of the folder that holds the class folders.
-    ///   - ignored: files that the caller has found in other folders.
-    private init(_ root: String, _ prefix: String, _ listing: FolderListing, ignored: Int = 0) throws {
-        path = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
-        self.root = root
-        classes = listing.folders
+    private init(_ root: String, _ prefix: String, _ listing: FolderListing) throws {
+        let path = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
         var files: [ImageFile] = []
-        ignoredFileCount = ignored + listing.images.count + listing.otherCount
-        for (label, name) in classes.enumerated() {
+        var ignored = listing.images.count + listing.otherCount
+        for (label, name) in listing.folders.enumerated() {
             let folder = try FolderListing(path: path + "/" + name)
-            ignoredFileCount += folder.otherCount
+            ignored += folder.otherCount
             files += folder.images.map { ImageFile(path: prefix + name + "/" + $0, label: label) }
         }
-        self.files = files
+        self.init(path: path, root: root, classes: listing.folders, files: files, ignoredFileCount: ignored)
     }
 }
 
 extension String {
-    /// The path of a folder as file names can be appended to it.
+    /// The path of a folder, to which file names can be appended.
     package var withoutTrailingSlashes: String {
         var path = self
         while path.count > 1 && path.hasSuffix("/") { path.removeLast() }

@@ -1,6 +1,6 @@
-/// Photographs with their classes, wherever their files are: in folders, in a list, in an archive.
+/// Provides photographs with their classes, wherever they are: in folders, in a list, in an archive.
 ///
-/// Another kind of source is a type that conforms to this, and a line in `openPhotographs`.
+/// Another kind of source is a type that conforms to this protocol, and a line in `openPhotographs`.
 public protocol PhotographSource: Sendable {
     /// What holds the photographs, as messages name it.
     var path: String { get }
@@ -24,8 +24,8 @@ public protocol PhotographSource: Sendable {
 
     /// Returns the content of a photograph's file, valid until the next call with the same `buffer`.
     ///
-    /// The bytes may lie in `buffer` or in memory of the source, such as a mapped file. Called by many
-    /// threads at once.
+    /// The bytes may be in `buffer` or in memory of the source, such as a mapped file. Many threads call this
+    /// at once.
     /// - Throws: `ImageError`.
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer
 }
@@ -38,5 +38,5 @@ public enum DataPart: Sendable { case training, validation }
 /// - Returns: nil if there is no such part. Photographs without a validation part are split by a hash.
 /// - Throws: `DatasetError`.
 func openPhotographs(_ path: String, _ part: DataPart) throws -> (any PhotographSource)? {
-    return try PhotographFiles.inClassFolders(of: path, part)
+    try PhotographFiles.inClassFolders(of: path, part)
 }

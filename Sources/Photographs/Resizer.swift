@@ -42,9 +42,8 @@ final class Resizer {
                     weights[position * taps + tap] = Float(height / sum)
                 }
             }
-            (self.from, self.to, self.taps, self.first, self.count, self.weights) = (
-                from, to, taps, first, count, weights
-            )
+            (self.from, self.to, self.taps) = (from, to, taps)
+            (self.first, self.count, self.weights) = (first, count, weights)
         }
 
         /// Returns the source positions that those in `range` are made of.
@@ -57,8 +56,6 @@ final class Resizer {
     private var vertical = Axis(from: 1, to: 1)
     private var rows = UnsafeMutablePointer<Float>.allocate(capacity: 1)
     private var rowsCapacity = 1
-
-    init() {}
 
     deinit { rows.deallocate() }
 
@@ -77,10 +74,10 @@ final class Resizer {
     }
 
     private func prepare(width: Int, height: Int, newWidth: Int, newHeight: Int) {
-        if horizontal.from != width || horizontal.to != newWidth {
+        if (horizontal.from, horizontal.to) != (width, newWidth) {
             horizontal = Axis(from: width, to: newWidth)
         }
-        if vertical.from != height || vertical.to != newHeight {
+        if (vertical.from, vertical.to) != (height, newHeight) {
             vertical = Axis(from: height, to: newHeight)
         }
     }
@@ -121,9 +118,9 @@ final class Resizer {
                     let start = vertical.first[y]
                     let count = vertical.count[y]
                     while converted < start + count {
-                        Self.convert(
-                            source + 3 * (converted * width + columns.lowerBound), count: 3 * columns.count,
-                            into: rows + converted % ring * stride + 3 * columns.lowerBound)
+                        let bytes = source + 3 * (converted * width + columns.lowerBound)
+                        let row = rows + converted % ring * stride + 3 * columns.lowerBound
+                        for index in 0..<3 * columns.count { row[index] = Float(bytes[index]) }
                         converted += 1
                     }
                     sum(
@@ -134,10 +131,6 @@ final class Resizer {
             }
         }
     }
-
-    @inline(__always) private static func convert(
-        _ bytes: UnsafePointer<UInt8>, count: Int, into row: UnsafeMutablePointer<Float>
-    ) { for index in 0..<count { row[index] = Float(bytes[index]) } }
 
     private func sum(
         _ weights: UnsafeBufferPointer<Float>, at offset: Int, start: Int, count: Int, stride: Int,

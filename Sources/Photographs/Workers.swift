@@ -1,20 +1,20 @@
 import Foundation
 import Synchronization
 
-/// Runs `body` for each of 0..<count on new threads and returns when all are done.
+/// Runs `body` for each of 0..<count on new threads and returns when all have finished.
 ///
-/// `body` gets the worker's number and the item's; each worker takes the next item that is free.
+/// Each worker takes the next item that no other has taken.
 package func runWorkers(
     _ workers: Int, count: Int, _ body: @escaping @Sendable (_ worker: Int, _ item: Int) -> Void
 ) {
-    let next = Atomic<Int>(0)
-    let box = SharedCounter(next)
+    final class Counter: Sendable { let next = Atomic<Int>(0) }
+    let counter = Counter()
     let group = DispatchGroup()
     for worker in 0..<max(1, min(workers, count)) {
         group.enter()
         let thread = Thread {
             while true {
-                let item = box.value.add(1, ordering: .relaxed).oldValue
+                let item = counter.next.add(1, ordering: .relaxed).oldValue
                 if item >= count { break }
                 body(worker, item)
             }
@@ -24,11 +24,6 @@ package func runWorkers(
         thread.start()
     }
     group.wait()
-}
-
-private final class SharedCounter: Sendable {
-    let value: Atomic<Int>
-    init(_ value: consuming Atomic<Int>) { self.value = value }
 }
 
 /// Returns the CPU seconds that the calling thread has used.

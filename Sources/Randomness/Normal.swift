@@ -1,8 +1,7 @@
 import Foundation
 
 extension Philox {
-    /// Two independent draws from the standard normal distribution (Box and Muller), computed in double
-    /// precision.
+    /// Returns two independent standard normal numbers, by Box and Muller in double precision.
     public mutating func normalPair() -> (Float, Float) {
         // 1 − u lies in (0, 1], so the logarithm is finite.
         let radius = (-2 * log(1 - (Double(nextWord()) * 0x1p-32))).squareRoot()

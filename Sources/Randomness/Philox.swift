@@ -1,27 +1,27 @@
-/// What a stream of random numbers is for: streams of different purposes never meet.
+/// Names what a stream of random numbers is for; streams of different purposes are independent.
 public enum Purpose: UInt32, Sendable {
     case initialisation = 1, shuffle, augmentation, dropout, scenes, microBatches, benchmark, fuzzing
 }
 
-/// Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-/// 2011).
+/// Generates random numbers by Philox4x32-10, which is counter-based.
 ///
-/// A draw depends on its key and counter alone, never on rank, thread or time. So nothing of it has to be
-/// saved for a run to be resumed, and the device's kernels draw the same numbers from the same counters.
+/// A draw depends only on its key and counter, not on rank, thread or time. A resumed run therefore needs no
+/// saved state, and the device's kernels draw the same numbers from the same counters. Source: Salmon et al.,
+/// "Parallel random numbers: as easy as 1, 2, 3", 2011.
 public struct Philox: RandomNumberGenerator, Sendable {
-    /// The key of every block of this stream: made of seed and purpose.
+    /// The key of every block of this stream.
     public let key: SIMD2<UInt32>
     private var counter: SIMD4<UInt32>
     private var block = SIMD4<UInt32>()
     private var used = 4
 
-    /// The stream of (seed, purpose, epoch or step, index); each holds 2^32 blocks of four numbers.
+    /// Makes the stream of (seed, purpose, epoch or step, index), which holds 2^32 blocks of four numbers.
     public init(seed: UInt64, purpose: Purpose, step: UInt64 = 0, index: UInt32 = 0) {
         key = Philox.key(seed: seed, purpose: purpose)
         counter = SIMD4(0, index, UInt32(truncatingIfNeeded: step), UInt32(truncatingIfNeeded: step >> 32))
     }
 
-    /// Seed and purpose mixed into one key: the purpose must not be undone by a neighbouring seed.
+    /// Returns a key that mixes seed and purpose, so that no neighbouring seed undoes the purpose.
     public static func key(seed: UInt64, purpose: Purpose) -> SIMD2<UInt32> {
         let mixed = block(
             counter: SIMD4(purpose.rawValue, 0, 0, 0),
@@ -29,7 +29,7 @@ public struct Philox: RandomNumberGenerator, Sendable {
         return SIMD2(mixed.x, mixed.y)
     }
 
-    /// The ten rounds: one counter to four random words.
+    /// Returns the four random words of a counter, after ten rounds.
     public static func block(counter: SIMD4<UInt32>, key: SIMD2<UInt32>) -> SIMD4<UInt32> {
         var counter = counter
         var key = key
@@ -46,7 +46,7 @@ public struct Philox: RandomNumberGenerator, Sendable {
         return counter
     }
 
-    /// The next 32 random bits.
+    /// Returns the next 32 random bits.
     public mutating func nextWord() -> UInt32 {
         if used == 4 {
             block = Philox.block(counter: counter, key: key)
@@ -62,19 +62,18 @@ public struct Philox: RandomNumberGenerator, Sendable {
         return low | UInt64(nextWord()) << 32
     }
 
-    /// Uniform in [0, 1), a multiple of 2^-24.
+    /// Returns a uniform number in [0, 1), a multiple of 2^-24.
     public mutating func uniform() -> Float { Float(nextWord() >> 8) * 0x1p-24 }
 
-    /// Uniform in [range.lowerBound, range.upperBound).
+    /// Returns a uniform number in [range.lowerBound, range.upperBound).
     public mutating func uniform(in range: ClosedRange<Float>) -> Float {
         range.lowerBound + (range.upperBound - range.lowerBound) * uniform()
     }
 
-    /// Uniform in 0..<bound, without the standard library's rejection loop, so that each draw takes exactly
-    /// one word.
+    /// Returns a uniform number in 0..<bound; takes exactly one word, unlike the standard library's loop.
     public mutating func integer(below bound: Int) -> Int { Int((UInt64(nextWord()) * UInt64(bound)) >> 32) }
 
-    /// An order of 0..<count, by Fisher and Yates.
+    /// Returns a random order of 0..<count, by Fisher and Yates.
     public mutating func permutation(_ count: Int) -> [Int] {
         var order = Array(0..<count)
         for last in stride(from: count - 1, to: 0, by: -1) { order.swapAt(last, integer(below: last + 1)) }

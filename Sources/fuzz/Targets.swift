@@ -1,9 +1,9 @@
-import Configuration
 import Basics
+import Configuration
 import Evaluation
 import Foundation
-import Photographs
 import Models
+import Photographs
 import Randomness
 
 /// Defines a reader under test: its inputs, and what must be true of its results.
@@ -78,14 +78,9 @@ struct SafetensorsTarget: Target {
                 "{", "}", "[", "]", "\"", ",", ":", "\\u0000", "\\ud800", "null", "true", "BF16", "U8",
                 "data_offsets", "__metadata__", "1e5",
             ])
-        var header: [UInt8]
-        var data: [UInt8]
-        if mutation.oneIn(2) {
-            header = Array(SafetensorsTarget.ours.utf8)
-            data = (0..<52).map { UInt8($0 * 5) }
-        } else {
-            (header, data) = foreign(&mutation)
-        }
+        var (header, data) =
+            mutation.oneIn(2)
+            ? (Array(SafetensorsTarget.ours.utf8), (0..<52).map { UInt8($0 * 5) }) : foreign(&mutation)
         if !mutation.oneIn(3) { mutation.apply(to: &header, other: Array(SafetensorsTarget.ours.utf8)) }
         if mutation.oneIn(8) { mutation.apply(to: &data, other: header) }
         let claimed =
@@ -133,9 +128,7 @@ struct SafetensorsTarget: Target {
                 guard count == tensor.count else {
                     throw Finding(description: "\(name): \(count) elements, \(tensor.count) in its shape")
                 }
-            } catch is FileError {
-                // Its type is not supported.
-            }
+            } catch is FileError {}  // Its type is not supported.
         }
         do {
             let description = try Checkpoint(file.path).description
@@ -277,14 +270,12 @@ struct JPEGTarget: Target {
                     UInt8(($0 * 7 + random.integer(below: 64)) & 255)
                 }
                 for progressive in [false, true] {
-                    guard
-                        let bytes = try? encodeJPEG(
-                            pixels, width: width, height: height, stored: stored, quality: 75,
-                            progressive: progressive)
-                    else { continue }
-                    seeds.append(bytes)
-                    seeds.append(
-                        Array(bytes[..<2]) + JPEGTarget.orientation(random.integer(below: 10)) + bytes[2...])
+                    let encoded = try? encodeJPEG(
+                        pixels, width: width, height: height, stored: stored, quality: 75,
+                        progressive: progressive)
+                    guard let encoded else { continue }
+                    let orientation = JPEGTarget.orientation(random.integer(below: 10))
+                    seeds += [encoded, Array(encoded[..<2]) + orientation + encoded[2...]]
                 }
             }
         }
@@ -325,9 +316,8 @@ struct JPEGTarget: Target {
         }
         guard !markers.isEmpty else { return }
         let place = mutation.choose(markers) + 1 + mutation.number(below: 20)
-        bytes[place] =
-            mutation.oneIn(2)
-            ? UInt8(mutation.number(below: 256)) : mutation.choose([0, 1, 2, 4, 0x11, 0x22, 0x44, 0xFF])
+        let extremes: [UInt8] = [0, 1, 2, 4, 0x11, 0x22, 0x44, 0xFF]
+        bytes[place] = mutation.oneIn(2) ? UInt8(mutation.number(below: 256)) : mutation.choose(extremes)
     }
 
     func check(_ bytes: [UInt8]) throws -> Bool {
@@ -338,8 +328,7 @@ struct JPEGTarget: Target {
                 description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
         }
         // Uninitialised memory would differ.
-        let second = try decodeJPEG(bytes)
-        guard second.pixels == first.pixels else {
+        guard try decodeJPEG(bytes) == first else {
             throw Finding(description: "decoding twice gives different pixels")
         }
         file.write(bytes)

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Foundation
 
-/// Feeds damaged files to the readers. Input `index` of a seed always has the same bytes.
+/// Feeds damaged files to the readers; input `index` of a seed always has the same bytes.
 struct Fuzz: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fuzz",
@@ -69,9 +69,10 @@ struct Fuzz: ParsableCommand {
 
     private func corpusFiles() throws -> [[UInt8]] {
         guard let corpus else { return [] }
-        let files = try FileManager.default.contentsOfDirectory(atPath: corpus).filter { !$0.hasPrefix(".") }
-            .sorted()
-        return try files.map { Array(try Data(contentsOf: URL(fileURLWithPath: corpus + "/" + $0))) }
+        let names = try FileManager.default.contentsOfDirectory(atPath: corpus).sorted()
+        return try names.filter { !$0.hasPrefix(".") }.map {
+            Array(try Data(contentsOf: URL(fileURLWithPath: corpus + "/" + $0)))
+        }
     }
 
     // MARK: - The process that watches

@@ -5,10 +5,11 @@ import TestSupport
 import Testing
 
 @Suite struct AtomicFileTests {
-    struct Interruption: Error {}
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
 
     @Test func writesAndReplaces() throws {
-        let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("a"), [1, 2, 3])
         try AtomicFile.write(folder.file("a"), [4])
         try AtomicFile.write(folder.file("empty"), [])
@@ -18,14 +19,13 @@ import Testing
     }
 
     @Test func longestNameIsNotTooLong() throws {
-        let folder = try TemporaryFolder()
         let name = String(repeating: "n", count: 255)
         try AtomicFile.write(folder.file(name), [1])
         #expect(try folder.names() == [name])
     }
 
     @Test func failureLeavesTheOldFileAndNothingElse() throws {
-        let folder = try TemporaryFolder()
+        struct Interruption: Error {}
         try AtomicFile.write(folder.file("a"), [1, 2, 3])
         #expect(throws: Interruption.self) {
             try AtomicFile.write(folder.file("a")) {
@@ -39,7 +39,6 @@ import Testing
     }
 
     @Test func missingFolderIsNamed() throws {
-        let folder = try TemporaryFolder()
         let path = folder.file("missing/a")
         let error = #expect(throws: FileError.self) { try AtomicFile.write(path, [1]) }
         #expect(error?.path == path)
@@ -47,7 +46,6 @@ import Testing
     }
 
     @Test func folderInThePlaceOfAFileStays() throws {
-        let folder = try TemporaryFolder()
         try FileManager.default.createDirectory(atPath: folder.file("a"), withIntermediateDirectories: false)
         #expect(throws: FileError.self) { try AtomicFile.write(folder.file("a"), [1]) }
         #expect(try folder.names() == ["a"])
@@ -55,10 +53,8 @@ import Testing
 
     /// A limit on the size of files stands in for a full disk: both fail in the middle of a write.
     @Test func fullDiskLeavesTheOldFileAndNothingElse() throws {
-        let folder = try TemporaryFolder()
         try AtomicFile.write(folder.file("a"), [1, 2, 3])
-        // The limit holds for the whole process, so it is high enough for every other test that runs at the
-        // same time.
+        // The limit is the whole process's, so it is high enough for the tests that run at the same time.
         let limit = 64 << 20
         signal(SIGXFSZ, SIG_IGN)
         var old = rlimit()
@@ -78,7 +74,6 @@ import Testing
     }
 
     @Test func linksAreReplaced() throws {
-        let folder = try TemporaryFolder()
         try AtomicFile.link(folder.file("last"), to: "step-1")
         try AtomicFile.link(folder.file("last"), to: "step-2")
         #expect(try FileManager.default.destinationOfSymbolicLink(atPath: folder.file("last")) == "step-2")
@@ -86,14 +81,11 @@ import Testing
     }
 
     @Test func manyThreadsDoNotDisturbEachOther() async throws {
-        let folder = try TemporaryFolder()
         let path = folder.path
         try await withThrowingTaskGroup(of: Void.self) { group in
             for index in 0..<16 {
-                group.addTask {
-                    try AtomicFile.write(
-                        "\(path)/\(index % 4)", [UInt8](repeating: UInt8(index), count: 10_000))
-                }
+                let content = [UInt8](repeating: UInt8(index), count: 10_000)
+                group.addTask { try AtomicFile.write("\(path)/\(index % 4)", content) }
             }
             try await group.waitForAll()
         }

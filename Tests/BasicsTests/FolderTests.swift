@@ -4,8 +4,11 @@ import TestSupport
 import Testing
 
 @Suite struct FolderTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
     @Test func makesRenamesListsAndRemoves() throws {
-        let folder = try TemporaryFolder()
         try Folder.create(folder.file("a/b"))
         try AtomicFile.write(folder.file("a/b/c"), [1])
         try Folder.rename(folder.file("a/b"), to: folder.file("a/d"))
@@ -15,25 +18,18 @@ import Testing
     }
 
     /// Errors name the file, the system's message and the remedy, not Foundation's number.
-    @Test func failuresAreTold() throws {
-        let folder = try TemporaryFolder()
+    @Test func failuresAreExplained() throws {
         try AtomicFile.write(folder.file("file"), [1])
         let missing = folder.file("missing")
         let below = folder.file("file/below")
-        let calls: [(path: String, said: String, call: () throws -> Void)] = [
-            (below, "creating this folder failed: Not a directory", { try Folder.create(below) }),
-            (
-                missing, "listing this folder failed: No such file or directory",
-                { _ = try Folder.names(missing) }
-            ), (missing, "removing it failed: No such file or directory", { try Folder.remove(missing) }),
-            (missing, "renaming it to \(below) failed: ", { try Folder.rename(missing, to: below) }),
-        ]
-        for (path, said, call) in calls {
-            let error = #expect(throws: FileError.self) { try call() }
-            let text = error?.description ?? ""
+        func expect(_ message: String, _ call: () throws -> Void) {
+            let text = #expect(throws: FileError.self) { try call() }?.description ?? ""
             #expect(
-                text.hasPrefix("\(path): \(said)") && text.contains(". C") && !text.contains("NSCocoa"),
-                "\(text)")
+                text.hasPrefix(message) && text.contains(". C") && !text.contains("NSCocoa"), "\(text)")
         }
+        expect("\(below): creating this folder failed: Not a directory") { try Folder.create(below) }
+        expect("\(missing): listing this folder failed: No such file") { _ = try Folder.names(missing) }
+        expect("\(missing): removing it failed: No such file") { try Folder.remove(missing) }
+        expect("\(missing): renaming it to \(below) failed: ") { try Folder.rename(missing, to: below) }
     }
 }

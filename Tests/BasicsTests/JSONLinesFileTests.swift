@@ -37,7 +37,7 @@ import Testing
         }
     }
 
-    @Test func unfinishedAndUnreadableLinesAtTheEndGo() throws {
+    @Test func unfinishedAndUnreadableLinesAtTheEndAreRemoved() throws {
         for rest in [#"{"event":"tr"#, "\0\0\0\0", "\0\0\n\0\n", "[1]\n", "{\"event\":\"no step\"}\n"] {
             try write(Array((start + line(1) + rest).utf8), path)
             try JSONLinesFile.truncate(path, afterStep: 1)
@@ -52,7 +52,7 @@ import Testing
         #expect(try text() == start + "rubbish\n" + line(1))
     }
 
-    @Test func anOpenLogGoesOnBehindTheCut() throws {
+    @Test func anOpenLogContinuesBehindTheCut() throws {
         let log = try JSONLinesFile(path)
         for step in 1...3 { try log.append(["event": "train", "step": step]) }
         try JSONLinesFile.truncate(path, afterStep: 1)

@@ -6,6 +6,14 @@ import Testing
 @testable import Models
 
 @Suite struct NPYFileTests {
+    private let folder: TemporaryFolder
+    private let path: String
+
+    init() throws {
+        folder = try TemporaryFolder()
+        path = folder.file("a.npy")
+    }
+
     /// The header has the same bytes as that of `numpy.save`.
     @Test func header() {
         for (shape, tuple) in [([2, 3], "(2, 3)"), ([5], "(5,)"), ([1, 600, 10], "(1, 600, 10)")] {
@@ -19,8 +27,6 @@ import Testing
     }
 
     @Test func roundTrip() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("a.npy")
         try NPYFile.write(path, shape: [2, 3]) { append in
             try append([1])
             try append([2, 3, 4, 5])
@@ -28,10 +34,9 @@ import Testing
         }
         let array = try NPYFile(path)
         #expect(array.shape == [2, 3] && array.count == 6)
-        #expect(
-            try array.values(0..<6) == [1, 2, 3, 4, 5, 6] && array.values(2..<4) == [3, 4]
-                && array.values(1..<1) == [])
-        let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+        #expect(try array.values(0..<6) == [1, 2, 3, 4, 5, 6])
+        #expect(try array.values(2..<4) == [3, 4] && array.values(1..<1) == [])
+        let bytes = try bytes(path)
         #expect(bytes.count == 128 + 24 && Array(bytes[128..<136]) == [0, 0, 0x80, 0x3F, 0, 0, 0, 0x40])
     }
 
@@ -44,21 +49,16 @@ import Testing
     }
 
     @Test func doublePrecisionAndVersion2() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("a.npy")
         let doubles = [0.5, -3.0].flatMap { value in
             withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
         }
-        try Data(file("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n", version: 2, doubles))
-            .write(to: URL(fileURLWithPath: path))
-        #expect(
-            try NPYFile(path).shape == [2] && NPYFile(path).values(0..<2) == [0.5, -3]
-                && NPYFile(path).values(1..<2) == [-3])
+        try write(
+            file("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n", version: 2, doubles), path)
+        let array = try NPYFile(path)
+        #expect(try array.shape == [2] && array.values(0..<2) == [0.5, -3] && array.values(1..<2) == [-3])
     }
 
     @Test func whatIsNoSuchArray() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("a.npy")
         let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n"
         for (bytes, found) in [
             ([], "the file has 0 bytes"), (Array("{\"models\": 1}".utf8), "this is not a NumPy array"),
@@ -69,7 +69,7 @@ import Testing
             (file(good.replacing("(2,)", with: "(9000000000, 9000000000, 9)"), [0]), "one that fits memory"),
             (file(good.replacing("(2,)", with: "[2]"), [0]), "a header without shape"),
         ] as [([UInt8], String)] {
-            try Data(bytes).write(to: URL(fileURLWithPath: path))
+            try write(bytes, path)
             let error = #expect(throws: FileError.self) { try NPYFile(path) }
             #expect(error?.description.contains(found) == true, "\(String(describing: error))")
         }
@@ -77,8 +77,6 @@ import Testing
 
     /// Writes more than the buffer holds, in pieces that do not divide it; an error leaves no file.
     @Test func manyPieces() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.file("long.npy")
         let count = 3 * 65_536 + 11
         func fill(_ append: FloatSink) throws {
             for first in stride(from: 0, to: count, by: 777) {
@@ -99,6 +97,6 @@ import Testing
                 throw Stop()
             }
         }
-        #expect(!FileManager.default.fileExists(atPath: folder.file("half.npy")))
+        #expect(!folder.exists("half.npy"))
     }
 }

@@ -2,8 +2,7 @@ import Foundation
 
 func bytes(_ path: String) throws -> [UInt8] { try [UInt8](Data(contentsOf: URL(fileURLWithPath: path))) }
 
-/// Writes a new file: some file systems flush one that is cut to nothing and written again, which thousands
-/// of mutants would wait for.
+/// Writes a new file, because some file systems flush a file that is truncated and written again.
 func write(_ bytes: [UInt8], _ path: String) throws {
     unlink(path)
     try Data(bytes).write(to: URL(fileURLWithPath: path))

@@ -13,7 +13,7 @@ import Testing
         folder = try TemporaryFolder()
         var files: [ImageFile] = []
         for number in 0..<60 {
-            // sizes and decoding times that differ, so that threads overtake each other
+            // Sizes and decoding times differ, so that threads overtake each other.
             let picture = smoothPicture(
                 width: 20 + number % 7 * 90, height: 24 + number % 5 * 60, phase: Double(number))
             try folder.write(encodeJPEG(picture), "\(number).jpg")
@@ -28,9 +28,7 @@ import Testing
 
     private func image(_ batch: HostBatch, _ slot: Int) -> [UInt8] {
         let packed = batch.images[slot]
-        return Array(
-            UnsafeRawBufferPointer(
-                start: batch.pixels + packed.offset, count: 3 * packed.width * packed.height))
+        return Array(bytes(batch)[packed.offset..<packed.offset + 3 * packed.width * packed.height])
     }
 
     /// Whatever the number of threads, every batch holds what its plan says, in the plan's order.
@@ -45,10 +43,8 @@ import Testing
             for (slot, sample) in batch.samples.enumerated() {
                 let expected = try loadImage(path: set.location(sample), shortSide: 20)
                 let packed = batch.images[slot]
-                #expect(
-                    packed.width == expected.width && packed.height == expected.height
-                        && packed.offset % 16 == 0)
-                #expect(image(batch, slot) == expected.pixels)
+                #expect((packed.width, packed.height) == (expected.width, expected.height))
+                #expect(packed.offset % 16 == 0 && image(batch, slot) == expected.pixels)
                 #expect(batch.labels[slot] == Int32(sample % 3) && batch.weights[slot] == 1)
             }
             #expect(batch.failures.isEmpty)
@@ -64,7 +60,7 @@ import Testing
         let good = try encodeJPEG(smoothPicture(width: 40, height: 30))
         try folder.write(Array(good[0..<good.count / 2]), "3.jpg")
         try folder.write([], "4.jpg")
-        try FileManager.default.removeItem(atPath: folder.path + "/5.jpg")
+        try FileManager.default.removeItem(atPath: folder.file("5.jpg"))
         let loader = BatchLoader(
             set: set, shortSide: 16, workers: 3, batches: { $0 == 0 ? [2, 3, 4, 5, 6] : nil })
         let batch = try #require(try loader.next())
@@ -72,7 +68,7 @@ import Testing
         #expect(batch.labels == [2, 0, 1, 2, 0])
         #expect(batch.failures.map(\.slot) == [1, 2, 3] && batch.failures.map(\.sample) == [3, 4, 5])
         #expect(batch.failures.map(\.error.kind) == [.truncated, .empty, .missing])
-        #expect(batch.failures[1].error.file == folder.path + "/4.jpg")
+        #expect(batch.failures[1].error.file == folder.file("4.jpg"))
         #expect(batch.images[1].width == 16 && batch.images[1].height == 16)
         #expect(image(batch, 1).allSatisfy { $0 == 128 })
         #expect(image(batch, 4) == (try loadImage(path: set.location(6), shortSide: 16)).pixels)
@@ -121,7 +117,7 @@ import Testing
                 loader.stop()
             }
         }
-        // stopped by another thread while waiting
+        // Another thread stops the loader while this one waits.
         let loader = BatchLoader(set: set, shortSide: 30, workers: 1, prefetch: 1) { _ in
             Thread.sleep(forTimeInterval: 0.3)
             return [0]
@@ -135,5 +131,40 @@ import Testing
         let error = #expect(throws: DatasetError.self) { for _ in 0..<3 { _ = try loader.next() } }
         #expect(error?.kind == .badOption)
         #expect(error?.description.contains("image 60") == true)
+    }
+
+    /// The loader, the statistics and the errors need only the protocol, not files.
+    @Test func photographsInMemory() throws {
+        let files = try (0..<3).map {
+            try encodeJPEG(smoothPicture(width: 24, height: 16, phase: Double($0)))
+        }
+        let set = ImageSet(MemoryPhotographs(files: files + [[]]))
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2) { $0 == 0 ? [3, 2, 1, 0] : nil }
+        let batch = try #require(try loader.next())
+        #expect(batch.labels == [1, 0, 1, 0] && batch.weights == [0, 1, 1, 1])
+        #expect(batch.failures.map(\.error) == [ImageError(.empty, file: "memory, photograph 3")])
+        for slot in 1..<4 { #expect(try image(batch, slot) == decodeJPEG(files[3 - slot]).pixels) }
+        #expect(set.channelStatistics(shortSide: 16, workers: 2).imageCount == 3)
+        #expect(try set.relabelled(classes: ["b", "a"]).label(0) == 1)
+    }
+}
+
+/// Holds encoded photographs in memory, as a source that reads an archive may do.
+private struct MemoryPhotographs: PhotographSource {
+    let path = "memory"
+    let classes = ["a", "b"]
+    let ignoredFileCount = 0
+    let files: [[UInt8]]
+
+    var count: Int { files.count }
+    func label(_ index: Int) -> Int { index % 2 }
+    func name(_ index: Int) -> String { "photograph \(index)" }
+    func location(_ index: Int) -> String { "memory, \(name(index))" }
+    func byteCount(_ index: Int) -> Int { files[index].count }
+
+    func bytes(_ index: Int, buffer: ByteBuffer) -> UnsafeRawBufferPointer {
+        buffer.reserve(byteCount(index))
+        buffer.bytes.update(from: files[index], count: byteCount(index))
+        return UnsafeRawBufferPointer(start: buffer.bytes, count: byteCount(index))
     }
 }

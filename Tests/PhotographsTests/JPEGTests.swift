@@ -9,6 +9,16 @@ import Testing
 private let jpegTolerance = 10
 
 @Suite struct JPEGTests {
+    private func failure(_ body: () throws -> DecodedImage) -> ImageError.Kind? {
+        #expect(throws: ImageError.self) { try body() }?.kind
+    }
+
+    private func encoded(_ picture: DecodedImage, quality: Int, progressive: Bool) throws -> [UInt8] {
+        try encodeJPEG(
+            picture.pixels, width: picture.width, height: picture.height, stored: .ycc, quality: quality,
+            progressive: progressive)
+    }
+
     @Test func roundTrip() throws {
         let picture = smoothPicture(width: 67, height: 45)
         let decoded = try decodeJPEG(encodeJPEG(picture, quality: 95))
@@ -18,8 +28,7 @@ private let jpegTolerance = 10
 
     @Test func progressive() throws {
         let picture = smoothPicture(width: 64, height: 48)
-        let bytes = try encodeJPEG(
-            picture.pixels, width: 64, height: 48, stored: .ycc, quality: 95, progressive: true)
+        let bytes = try encoded(picture, quality: 95, progressive: true)
         #expect(largestDifference(try decodeJPEG(bytes).pixels, picture.pixels) <= jpegTolerance)
     }
 
@@ -60,8 +69,7 @@ private let jpegTolerance = 10
     /// Every orientation, in both byte orders: the decoded picture is the upright one.
     @Test(arguments: 1...8, [false, true]) func exifOrientation(orientation: Int, bigEndian: Bool) throws {
         let upright = smoothPicture(width: 48, height: 32)
-        // what a camera stores: each stored pixel read from the upright picture, by the standard's definition
-        // of row 0 and column 0
+        // A camera stores pixels by the standard's definition of row 0 and column 0.
         let (storedWidth, storedHeight) = orientation >= 5 ? (32, 48) : (48, 32)
         var stored: [UInt8] = []
         for row in 0..<storedHeight {
@@ -105,7 +113,7 @@ private let jpegTolerance = 10
         }
         for payload in payloads where payload.count != good.count || payload[14] == 1 || payload[14] == 0xFE {
             let decoded = try decodeJPEG(withSegment(payload, in: plain))
-            // the count of entries may be larger than the entries there are; the first one still counts
+            // The first entry counts even if the number of entries is wrong.
             #expect(decoded == expected || payload[14...15] != [1, 0], "payload of \(payload.count) bytes")
         }
     }
@@ -115,15 +123,12 @@ private let jpegTolerance = 10
         for (target, expected) in [
             (300, 300), (151, 300), (150, 150), (76, 150), (75, 75), (38, 38), (10, 38), (500, 300),
         ] {
-            let decoded = try decodeJPEG(bytes, shortSide: target)
-            #expect(decoded.height == expected, "short side \(target)")
+            #expect(try decodeJPEG(bytes, shortSide: target).height == expected, "short side \(target)")
         }
-        // the half-size picture is the whole one averaged
+        // The half-size picture is the average of the whole one.
         let half = try decodeJPEG(bytes, shortSide: 150)
-        #expect(
-            largestDifference(
-                half.pixels, smoothPicture(width: 400, height: 300).resized(shortSide: 150).pixels)
-                <= jpegTolerance)
+        let expected = smoothPicture(width: 400, height: 300).resized(shortSide: 150)
+        #expect(largestDifference(half.pixels, expected.pixels) <= jpegTolerance)
     }
 
     @Test func emptyAndForeignFiles() throws {
@@ -136,21 +141,16 @@ private let jpegTolerance = 10
 
     /// Cut anywhere before the coded data's end, a file is refused; baseline and progressive alike.
     @Test(arguments: [false, true]) func truncated(progressive: Bool) throws {
-        let picture = noisePicture(width: 40, height: 40)
-        let bytes = try encodeJPEG(
-            picture.pixels, width: 40, height: 40, stored: .ycc, quality: 80, progressive: progressive)
+        let bytes = try encoded(noisePicture(width: 40, height: 40), quality: 80, progressive: progressive)
         for count in stride(from: 3, to: bytes.count - 8, by: 7) {
             let error = #expect(throws: ImageError.self) { try decodeJPEG(Array(bytes[0..<count])) }
-            #expect(
-                error?.kind == .truncated, "\(count) of \(bytes.count) bytes: \(String(describing: error))")
+            #expect(error?.kind == .truncated, "\(count) of \(bytes.count) bytes")
         }
     }
 
-    /// All pixels are there: no end marker, bytes behind it, bytes between segments. None of these is damage.
+    /// A missing end marker, bytes behind it or bytes between segments are not damage.
     @Test(arguments: [false, true]) func harmlessWarnings(progressive: Bool) throws {
-        let picture = smoothPicture(width: 40, height: 40)
-        let bytes = try encodeJPEG(
-            picture.pixels, width: 40, height: 40, stored: .ycc, quality: 90, progressive: progressive)
+        let bytes = try encoded(smoothPicture(width: 40, height: 40), quality: 90, progressive: progressive)
         let whole = try decodeJPEG(bytes)
         #expect(try decodeJPEG(bytes.dropLast(2)) == whole)
         #expect(try decodeJPEG(bytes + [1, 2, 3, 0xFF, 0xFF, 0xD8]) == whole)
@@ -165,15 +165,15 @@ private let jpegTolerance = 10
     @Test func damaged() throws {
         var bytes = try encodeJPEG(noisePicture(width: 64, height: 64), quality: 80)
         let start = scanData(bytes)
-        // an end marker in the middle of the data
+        // An end marker is in the middle of the data.
         var early = bytes
         early.replaceSubrange(start + 200..<start + 202, with: [0xFF, 0xD9])
-        #expect(#expect(throws: ImageError.self) { try decodeJPEG(early) }?.kind == .damaged)
-        // a Huffman table that does not add up
+        #expect(failure { try decodeJPEG(early) } == .damaged)
+        // A Huffman table does not add up.
         let table = try #require(
             bytes.indices.dropLast().first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC4 })
         for at in table + 5..<table + 21 { bytes[at] = 0xFF }
-        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .damaged)
+        #expect(failure { try decodeJPEG(bytes) } == .damaged)
     }
 
     /// Neither time nor memory is spent on a header that claims 60,000 × 60,000.
@@ -181,88 +181,45 @@ private let jpegTolerance = 10
         var bytes = try encodeJPEG(smoothPicture(width: 16, height: 16), quality: 80)
         let frame = frameHeader(bytes)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xEA, 0x60, 0xEA, 0x60])
-        let error = #expect(throws: ImageError.self) {
-            try decodeJPEG(bytes, shortSide: 64, name: "huge.jpg")
-        }
+        let error = #expect(throws: ImageError.self) { try decodeJPEG(bytes, shortSide: 64) }
         #expect(error?.kind == .tooLarge)
         #expect(error?.description.contains("60000 x 60000") == true)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xFF, 0xFF, 0x00, 0x10])
-        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .tooLarge)
+        #expect(failure { try decodeJPEG(bytes) } == .tooLarge)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0x00, 0x00, 0x00, 0x00])
-        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .damaged)
+        #expect(failure { try decodeJPEG(bytes) } == .damaged)
     }
 
     @Test func unsupportedKinds() throws {
         var bytes = try encodeJPEG(smoothPicture(width: 16, height: 16), quality: 80)
         let frame = frameHeader(bytes)
         bytes[frame + 4] = 12  // bits a sample
-        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .unsupported)
+        #expect(failure { try decodeJPEG(bytes) } == .unsupported)
         bytes[frame + 4] = 8
         bytes[frame + 1] = 0xC3  // lossless
-        #expect(#expect(throws: ImageError.self) { try decodeJPEG(bytes) }?.kind == .unsupported)
-    }
-
-    /// Random changes end in a picture or in an error, nothing else.
-    @Test func mutations() throws {
-        let seeds = try [false, true].map {
-            try encodeJPEG(
-                smoothPicture(width: 33, height: 20).pixels, width: 33,
-                height: 20, stored: .ycc, quality: 70, progressive: $0)
-        }
-        var state: UInt64 = 7
-        func random(_ bound: Int) -> Int {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return Int(state >> 33) % bound
-        }
-        var decoded = 0
-        var refused = 0
-        for round in 0..<3000 {
-            var bytes = withSegment(
-                exif(orientation: 1 + round % 8, bigEndian: round % 3 == 0), in: seeds[round % 2])
-            for _ in 0..<1 + random(4) { bytes[random(bytes.count)] = UInt8(random(256)) }
-            do {
-                let picture = try decodeJPEG(bytes, shortSide: 8)
-                #expect(picture.pixels.count == 3 * picture.width * picture.height)
-                decoded += 1
-            } catch let error as ImageError {
-                #expect(!error.description.isEmpty)
-                refused += 1
-            }
-        }
-        #expect(decoded > 100 && refused > 100)
+        #expect(failure { try decodeJPEG(bytes) } == .unsupported)
     }
 
     @Test func filesThatCannotBeRead() throws {
         let folder = try TemporaryFolder()
+        func kind(_ name: String) -> ImageError.Kind? {
+            failure { try loadImage(path: folder.file(name), shortSide: 224) }
+        }
         let good = try encodeJPEG(smoothPicture(width: 20, height: 20))
         #expect(try loadImage(path: folder.write(good, "good.jpg"), shortSide: 20).width == 20)
-        #expect(
-            #expect(throws: ImageError.self) {
-                try loadImage(path: folder.path + "/none.jpg", shortSide: 20)
-            }?.kind == .missing)
-        #expect(
-            #expect(throws: ImageError.self) { try loadImage(path: folder.path, shortSide: 20) }?.kind
-                == .unreadable)
+        #expect(kind("none.jpg") == .missing)
+        #expect(kind("") == .unreadable)
         let empty = try folder.write([], "empty.jpg")
         #expect(throws: ImageError(.empty, file: empty)) { try loadImage(path: empty, shortSide: 20) }
-        // a pipe must not block the reader
-        mkfifo(folder.path + "/pipe.jpg", 0o644)
-        #expect(
-            #expect(throws: ImageError.self) {
-                try loadImage(path: folder.path + "/pipe.jpg", shortSide: 20)
-            }?.kind == .unreadable)
-        let locked = try folder.write(good, "locked.jpg")
-        chmod(locked, 0)
-        if geteuid() != 0 {  // root may read everything
-            #expect(
-                #expect(throws: ImageError.self) { try loadImage(path: locked, shortSide: 20) }?.kind
-                    == .noPermission)
-        }
-        // a strip that would grow to gigabytes
-        let strip = try folder.write(encodeJPEG(smoothPicture(width: 60_000, height: 1)), "strip.jpg")
-        #expect(
-            #expect(throws: ImageError.self) { try loadImage(path: strip, shortSide: 224) }?.kind == .tooLarge
-        )
+        // A pipe must not block the reader.
+        mkfifo(folder.file("pipe.jpg"), 0o644)
+        #expect(kind("pipe.jpg") == .unreadable)
+        // Root may read everything.
+        chmod(try folder.write(good, "locked.jpg"), 0)
+        if geteuid() != 0 { #expect(kind("locked.jpg") == .noPermission) }
+        // A strip that would grow to gigabytes.
+        try folder.write(encodeJPEG(smoothPicture(width: 60_000, height: 1)), "strip.jpg")
+        #expect(kind("strip.jpg") == .tooLarge)
     }
 
     @Test(arguments: ImageError.Kind.allCases) func messagesNameTheFileAndWhatToDo(kind: ImageError.Kind) {

@@ -40,7 +40,7 @@ import Testing
         for epoch in 0..<4000 {
             counts[try #require(EpochPlan(count: 8, batchSize: 8, seed: 1, epoch: epoch).batch(0))[0]] += 1
         }
-        // 500 expected, five standard deviations are 105
+        // The mean is 500, and five standard deviations are 105.
         #expect(counts.allSatisfy { (395...605).contains($0) }, "\(counts)")
     }
 

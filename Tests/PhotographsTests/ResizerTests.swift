@@ -3,8 +3,9 @@ import Testing
 
 @testable import Photographs
 
-/// The definition in plain Double: every output pixel is the weighted mean over a triangle as wide as its
-/// step in the source.
+/// Computes the definition in double precision.
+///
+/// Every output pixel is the weighted mean over a triangle as wide as its step in the source.
 private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: Int) -> [Double] {
     func weights(_ from: Int, _ to: Int, _ position: Int) -> [Double] {
         let scale = Double(from) / Double(to)
@@ -43,7 +44,7 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
         let picture = noisePicture(width: width, height: height)
         let resized = picture.resized(shortSide: shortSide)
         let expected = reference(picture, resized.width, resized.height)
-        // rounding to bytes is 0.5; float sums of at most some hundred products of 255 add less than 0.001
+        // Rounding to bytes is 0.5; float sums of at most some hundred products of 255 add less than 0.001.
         let worst = zip(resized.pixels, expected).map { abs(Double($0) - $1) }.max() ?? 1
         #expect(min(resized.width, resized.height) == shortSide)
         #expect(worst < 0.501, "largest difference \(worst)")
@@ -73,15 +74,7 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
         let resizer = Resizer()
         for (width, height, side) in [(40, 30, 12), (30, 40, 12), (90, 30, 25), (40, 30, 12)] {
             let picture = noisePicture(width: width, height: height, seed: UInt64(width))
-            let size = Resizer.size(width: width, height: height, shortSide: side)
-            let buffer = ByteBuffer(capacity: 3 * size.width * size.height)
-            picture.pixels.withUnsafeBufferPointer {
-                resizer.resize(
-                    $0.baseAddress!, width: width, height: height,
-                    into: buffer.bytes, newWidth: size.width, newHeight: size.height)
-            }
-            let bytes = Array(UnsafeBufferPointer(start: buffer.bytes, count: 3 * size.width * size.height))
-            #expect(bytes == picture.resized(shortSide: side).pixels)
+            #expect(picture.resized(shortSide: side, by: resizer) == picture.resized(shortSide: side))
         }
     }
 }

@@ -7,14 +7,25 @@ extension ImageSet {
     var files: [ImageFile] { (0..<count).map { ImageFile(path: name($0), label: label($0)) } }
 }
 
-/// A file with an APP1 segment put right behind the start marker.
+extension DecodedImage {
+    func resized(shortSide: Int, by resizer: Resizer = Resizer()) -> DecodedImage {
+        let size = Resizer.size(width: width, height: height, shortSide: shortSide)
+        var output = [UInt8](repeating: 0, count: 3 * size.width * size.height)
+        resizer.resize(
+            pixels, width: width, height: height,
+            into: &output, newWidth: size.width, newHeight: size.height)
+        return DecodedImage(width: size.width, height: size.height, pixels: output)
+    }
+}
+
+/// Returns a file with an APP1 segment right behind the start marker.
 func withSegment(_ payload: [UInt8], in file: [UInt8], marker: UInt8 = 0xE1) -> [UInt8] {
     let length = payload.count + 2
     return Array(file[0..<2]) + [0xFF, marker, UInt8(length >> 8), UInt8(length & 255)] + payload
         + Array(file[2...])
 }
 
-/// An EXIF payload with one entry, the orientation.
+/// Returns an EXIF payload with one entry, the orientation.
 func exif(orientation: Int, bigEndian: Bool) -> [UInt8] {
     func number(_ value: Int, _ count: Int) -> [UInt8] {
         let big = (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * (count - 1 - $0))) }
@@ -26,12 +37,12 @@ func exif(orientation: Int, bigEndian: Bool) -> [UInt8] {
         + number(0, 4)
 }
 
-/// Where the frame header (SOF0 or SOF2) begins.
+/// Returns where the frame header (SOF0 or SOF2) begins.
 func frameHeader(_ file: [UInt8]) -> Int {
     file.indices.dropLast().first { file[$0] == 0xFF && (file[$0 + 1] == 0xC0 || file[$0 + 1] == 0xC2) } ?? 0
 }
 
-/// Where the coded data of the last scan begins.
+/// Returns where the coded data of the last scan begins.
 func scanData(_ file: [UInt8]) -> Int {
     let start = file.indices.dropLast().last { file[$0] == 0xFF && file[$0 + 1] == 0xDA } ?? 0
     return start + 2 + Int(file[start + 2]) << 8 + Int(file[start + 3])

@@ -6,23 +6,30 @@ import Testing
 @testable import Photographs
 
 @Suite struct ScenesTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func changedPixels(_ one: DecodedImage, _ other: DecodedImage) -> [Int] {
+        (0..<one.width * one.height).filter {
+            one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3]
+        }
+    }
+
     @Test func writesASetThatLoads() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path + "/scenes"
+        let path = folder.file("scenes")
         try Scenes.write(to: path, count: 103, size: 32, classes: 10, seed: 1, workers: 3)
         let dataset = try Dataset.load(root: path)
         #expect(dataset.classes == Scenes.classNames.prefix(10).sorted())
         #expect(dataset.training.count == 83 && dataset.validation.count == 20)
         #expect(dataset.ignoredFileCount == 0)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["scenes"])
+        #expect(try folder.names() == ["scenes"])
         let picture = try loadImage(path: dataset.training.location(0), shortSide: 32)
         #expect(picture.width == 32 && picture.height == 32)
-        // another time, by another number of threads: the same bytes
-        try Scenes.write(to: folder.path + "/again", count: 103, size: 32, classes: 10, seed: 1, workers: 1)
+        // Another number of threads writes the same bytes.
+        try Scenes.write(to: folder.file("again"), count: 103, size: 32, classes: 10, seed: 1, workers: 1)
         for file in dataset.training.files {
-            #expect(
-                try Data(contentsOf: URL(fileURLWithPath: path + "/" + file.path))
-                    == Data(contentsOf: URL(fileURLWithPath: folder.path + "/again/" + file.path)))
+            #expect(try folder.bytes("scenes/\(file.path)") == folder.bytes("again/\(file.path)"))
         }
     }
 
@@ -33,33 +40,28 @@ import Testing
         #expect(first != Scenes.draw(label: 0, index: 0, size: 32, seed: 2))
     }
 
-    /// The same scene with another class differs where the object is and nowhere else, so the background
-    /// tells nothing of the class.
-    @Test(arguments: 0..<10) func onlyTheObjectTellsTheClass(label: Int) {
+    /// The same scene with another class differs only at the object, so the background is independent of it.
+    @Test(arguments: 0..<10) func onlyTheObjectShowsTheClass(label: Int) {
         let size = 64
         for index in 0..<5 {
             let one = Scenes.draw(label: label, index: index, size: size, seed: 1)
             let other = Scenes.draw(label: (label + 1) % 10, index: index, size: size, seed: 1)
-            let changed = (0..<size * size).filter {
-                one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3]
-            }
-            // an object fits a square of 75 % of the side and its border
+            let changed = changedPixels(one, other)
+            // An object fits a square of 75 % of the side and its border.
             let columns = changed.map { $0 % size }
             #expect(changed.count > 40)
             #expect((columns.max() ?? 0) - (columns.min() ?? 0) <= size * 7 / 8)
         }
     }
 
-    /// The hard set has the same training pictures; its validation pictures show the same scenes darker, and
-    /// none is as it was.
-    @Test func hardSetDiffersInValidationAlone() throws {
-        let folder = try TemporaryFolder()
-        try Scenes.write(to: folder.path + "/plain", count: 50, size: 32, classes: 5, seed: 3)
+    /// The hard set has the same training pictures, and other validation pictures of the same scenes.
+    @Test func hardSetDiffersOnlyInValidation() throws {
+        try Scenes.write(to: folder.file("plain"), count: 50, size: 32, classes: 5, seed: 3)
         try Scenes.write(
-            to: folder.path + "/hard", count: 50, size: 32, classes: 5, seed: 3,
+            to: folder.file("hard"), count: 50, size: 32, classes: 5, seed: 3,
             validationHardships: Set(Scenes.Hardship.allCases))
-        let plain = try Dataset.load(root: folder.path + "/plain")
-        let hard = try Dataset.load(root: folder.path + "/hard")
+        let plain = try Dataset.load(root: folder.file("plain"))
+        let hard = try Dataset.load(root: folder.file("hard"))
         func bytes(_ set: ImageSet, _ index: Int) throws -> Data {
             try Data(contentsOf: URL(fileURLWithPath: set.location(index)))
         }
@@ -77,16 +79,13 @@ import Testing
         func mean(_ picture: DecodedImage) -> Double {
             Double(picture.pixels.reduce(0) { $0 + Int($1) }) / Double(picture.pixels.count)
         }
-        let pairs = (0..<20).map { index in
-            (
-                mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1)),
-                mean(
-                    Scenes.draw(
-                        label: 1, index: index, size: 32, seed: 1, hardships: Set(Scenes.Hardship.allCases)))
-            )
+        func brightness(_ hardships: Set<Scenes.Hardship>) -> Double {
+            (0..<20).reduce(0) { sum, index in
+                sum + mean(Scenes.draw(label: 1, index: index, size: 32, seed: 1, hardships: hardships))
+            }
         }
-        // exposure is at most 0.85 and light at most 1.3, fall-off never brightens: on average clearly darker
-        #expect(pairs.map(\.1).reduce(0, +) < 0.8 * pairs.map(\.0).reduce(0, +))
+        // Exposure is at most 0.85 and light at most 1.3, and fall-off never brightens.
+        #expect(brightness(Set(Scenes.Hardship.allCases)) < 0.8 * brightness([]))
     }
 
     /// The small objects change at most a quarter of what the normal ones do, by area.
@@ -95,27 +94,23 @@ import Testing
             (0..<10).map { index in
                 let one = Scenes.draw(label: 2, index: index, size: 64, seed: 1, objectScale: scale)
                 let other = Scenes.draw(label: 9, index: index, size: 64, seed: 1, objectScale: scale)
-                return (0..<64 * 64).filter {
-                    one.pixels[3 * $0..<3 * $0 + 3] != other.pixels[3 * $0..<3 * $0 + 3]
-                }.count
+                return changedPixels(one, other).count
             }.reduce(0, +)
         }
         let (small, normal) = (changed(.small), changed(.normal))
-        // a quarter by the radii; the soft border adds some
+        // The radii give a quarter, and the soft border adds some.
         #expect(small > 0 && Double(small) < 0.35 * Double(normal), "\(small) and \(normal)")
     }
 
     @Test func emptyFolderMayBeFilled() throws {
-        let folder = try TemporaryFolder()
         try folder.makeFolder("here")
-        try Scenes.write(to: folder.path + "/here/", count: 10, size: 16, classes: 2, seed: 1)
+        try Scenes.write(to: folder.file("here/"), count: 10, size: 16, classes: 2, seed: 1)
         #expect(
-            try Dataset.load(root: folder.path + "/here").classes == ["checkered-square", "striped-disc"])
+            try Dataset.load(root: folder.file("here")).classes == ["checkered-square", "striped-disc"])
     }
 
-    /// What a killed call has left goes; what another one draws at this moment stays.
+    /// Drawing removes what a killed call has left, and keeps what another call is drawing.
     @Test func leftoversAreRemoved() throws {
-        let folder = try TemporaryFolder()
         // A process that has ended, and this test's parent, which lives.
         let ended = try Process.run(URL(fileURLWithPath: "/bin/true"), arguments: [])
         ended.waitUntilExit()
@@ -124,18 +119,15 @@ import Testing
             ".newer.partial-\(ended.processIdentifier)", ".new.partial-x",
         ]
         for name in names { try folder.write([1], name + "/train/file") }
-        try Scenes.write(to: folder.path + "/new", count: 10, size: 16, classes: 2, seed: 1)
-        #expect(
-            try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path))
-                == Swift.Set(names.dropFirst() + ["new"]))
+        try Scenes.write(to: folder.file("new"), count: 10, size: 16, classes: 2, seed: 1)
+        #expect(try folder.names() == (names.dropFirst() + ["new"]).sorted())
     }
 
     @Test func mistakes() throws {
-        let folder = try TemporaryFolder()
         func kind(to name: String, count: Int = 50, size: Int = 16, classes: Int = 10) -> DatasetError.Kind? {
             #expect(throws: DatasetError.self) {
                 try Scenes.write(
-                    to: folder.path + "/" + name, count: count, size: size, classes: classes, seed: 1)
+                    to: folder.file(name), count: count, size: size, classes: classes, seed: 1)
             }?.kind
         }
         try folder.write([1], "full/file")
@@ -147,7 +139,6 @@ import Testing
         #expect(kind(to: "new", classes: 1) == .badOption)
         #expect(kind(to: "new", classes: 11) == .badOption)
         #expect(kind(to: "file/below") == .cannotWrite)
-        #expect(
-            try Swift.Set(FileManager.default.contentsOfDirectory(atPath: folder.path)) == ["full", "file"])
+        #expect(try folder.names() == ["file", "full"])
     }
 }

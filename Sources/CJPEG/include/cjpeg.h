@@ -58,9 +58,15 @@ const char *cjpeg_decoder_message(const cjpeg_decoder *decoder);
 /// Returns the number of libjpeg's warnings, harmless ones included, about the last image.
 int cjpeg_decoder_warnings(const cjpeg_decoder *decoder);
 
-/// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). YCC has chroma once for every
-/// `across` × `down` pixels. `output` is to be freed by cjpeg_free.
-enum cjpeg_status cjpeg_encode(const uint8_t *pixels, uint32_t width, uint32_t height,
-                               enum cjpeg_colour stored, int across, int down, int quality, bool progressive,
-                               uint8_t **output, size_t *output_count, char message[200]);
+typedef struct cjpeg_encoding {
+    uint32_t width, height;
+    enum cjpeg_colour stored;
+    int across, down;  // pixels that share a sample of chroma, in YCC
+    int quality;       // 1…100
+    bool progressive;
+} cjpeg_encoding;
+
+/// Encodes rows of 1, 3 or 4 bytes a pixel (grey, RGB, or CMYK as stored). Free `output` with cjpeg_free.
+enum cjpeg_status cjpeg_encode(const uint8_t *pixels, cjpeg_encoding encoding, uint8_t **output,
+                               size_t *output_count, char message[200]);
 void cjpeg_free(uint8_t *output);
