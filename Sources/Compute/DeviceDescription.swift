@@ -242,15 +242,13 @@ public enum DeviceSelector: Equatable, Sendable {
             throw ComputeError(
                 "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on "
                     + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name fewer "
-                    + "devices",
-                kind: .unknownDevice)
+                    + "devices", kind: .unknownDevice)
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(
                 "--device \(text): \(ranks) ranks on this node for \(chosen.count) "
                     + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each rank "
-                    + "(opencl:0,opencl:0 shares a device)",
-                kind: .unknownDevice)
+                    + "(opencl:0,opencl:0 shares a device)", kind: .unknownDevice)
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count

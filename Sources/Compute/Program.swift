@@ -95,8 +95,7 @@ public final class Program {
                 program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &log, nil)
             let text = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
             throw ComputeError(
-                "compiling \(key.file) (\(key.options)) for \(description.name)",
-                code: code, details: text)
+                "compiling \(key.file) (\(key.options)) for \(description.name)", code: code, details: text)
         }
         return program
     }

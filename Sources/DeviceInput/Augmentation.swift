@@ -131,8 +131,7 @@ public struct Augmentation: Sendable, Equatable {
                 high < 1
             else {
                 throw Self.mistake(
-                    text,
-                    "\(item): expected LOW:HIGH, on the way from the centre (0) to the corners, below 1"
+                    text, "\(item): expected LOW:HIGH, on the way from the centre (0) to the corners, below 1"
                 )
             }
             vignetteStart = low...high

@@ -38,8 +38,7 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
             if layers.last?.isClassifier == true && new.contains(where: { !$0.isClassifier }) {
                 throw NetworkError(
                     "'\(token)' follows a fully connected layer in '\(text)'; "
-                        + "only F may stand after the first F"
-                )
+                        + "only F may stand after the first F")
             }
             layers += new
         }

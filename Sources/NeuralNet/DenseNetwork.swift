@@ -286,8 +286,7 @@ public final class DenseNetwork {
     ///
     /// - Parameter last: for the last layer's output, by default one of the buffers
     private func run(_ layers: [any Layer], in buffers: GrowingBuffers, last: Buffer? = nil, batch: Int)
-        throws
-        -> Buffer
+        throws -> Buffer
     {
         var current = buffers[0]
         for (index, layer) in layers.enumerated() {

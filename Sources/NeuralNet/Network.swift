@@ -57,8 +57,7 @@ public final class Network {
         self.device = device
         self.options = options
         let plan = try NetworkPlan(
-            architecture, imageSize: imageSize,
-            classes: classes, options: options,
+            architecture, imageSize: imageSize, classes: classes, options: options,
             device: device.description, tuning: device.tuning)
         self.plan = plan
         layers = try plan.layers.map { try $0.makeLayer(on: device) }

@@ -46,9 +46,8 @@ public struct NetworkPlan {
         self.layers = layers
         parameters = layers.flatMap(\.parameters)
         lowestTrained =
-            layers.firstIndex {
-                !$0.parameters.isEmpty && ($0.spec.isClassifier || !options.freezesFeatures)
-            } ?? 0
+            layers.firstIndex { !$0.parameters.isEmpty && ($0.spec.isClassifier || !options.freezesFeatures) }
+            ?? 0
         trainedParameters = layers[lowestTrained...].flatMap(\.parameters)
     }
 

@@ -28,8 +28,7 @@ public final class Parameter: Sendable {
 
         /// A bias, `[outputs]`.
         public static func bias(count: Int) -> Layout {
-            Layout(
-                outputs: count, channels: 1, storedChannels: 1, taps: 1, shape: [count], isBias: true)
+            Layout(outputs: count, channels: 1, storedChannels: 1, taps: 1, shape: [count], isBias: true)
         }
     }
 
@@ -48,8 +47,7 @@ public final class Parameter: Sendable {
         self.layout = layout
         self.index = index
         self.initialDeviation =
-            layout.isBias
-            ? 0 : initialDeviation ?? (2 / Float(layout.taps * layout.channels)).squareRoot()
+            layout.isBias ? 0 : initialDeviation ?? (2 / Float(layout.taps * layout.channels)).squareRoot()
     }
 
     /// Returns the two parameters of a module such as `features.0`.
@@ -74,9 +72,7 @@ public final class Parameter: Sendable {
     public var count: Int { shape.reduce(1, *) }
 
     /// Floats on the device.
-    public var storedCount: Int {
-        layout.outputs.roundedUp(to: 16) * layout.taps * layout.storedChannels
-    }
+    public var storedCount: Int { layout.outputs.roundedUp(to: 16) * layout.taps * layout.storedChannels }
 
     /// Returns numbers in torchvision's order in the device's.
     public func stored(_ values: [Float]) -> [Float] {

@@ -99,8 +99,7 @@ extension OnDevices {
                     }
                     #expect(
                         worst < Self.tolerance,
-                        "\(parameters.summary) of \(image.width) × \(image.height): off by \(worst)"
-                    )
+                        "\(parameters.summary) of \(image.width) × \(image.height): off by \(worst)")
                 }
             }
         }

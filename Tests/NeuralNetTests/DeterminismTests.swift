@@ -75,8 +75,7 @@ extension OnDevices {
             let data = try batch(total, device: device)
             let network = try network(batch: size, algorithm: nil, device: device)
             let step = try TrainingStep(
-                network: network, normalization: normalization,
-                batch: total, microBatches: microBatches,
+                network: network, normalization: normalization, batch: total, microBatches: microBatches,
                 momentum: 0.9, weightDecay: 1e-3, seed: 7)
 
             let input = try ImageInput(device: device, size: imageSize, normalization: normalization)

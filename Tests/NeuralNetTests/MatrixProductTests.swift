@@ -51,8 +51,7 @@ extension OnDevices {
                                     ? panels(start, rows: m, columns: n) : rows(start, columns: n, gap: 16))
                             try product.multiply(
                                 .init(aBuffer, columns: rowLength, isTransposed: transposed),
-                                bInPanels
-                                    ? .panels(bBuffer, rows: k) : .rowMajor(bBuffer, columns: n + 16),
+                                bInPanels ? .panels(bBuffer, rows: k) : .rowMajor(bBuffer, columns: n + 16),
                                 into: cInPanels
                                     ? .panels(c.buffer, rows: m) : .rowMajor(c.buffer, columns: n + 16),
                                 bias: options.contains(.bias) ? biasBuffer : nil,

@@ -17,9 +17,7 @@ import Testing
         return device
     }
 
-    @Suite struct Presence {
-        @Test func thereIsADevice() throws { try expectDevice() }
-    }
+    @Suite struct Presence { @Test func thereIsADevice() throws { try expectDevice() } }
 }
 
 /// Random float32 numbers that the oracle takes in double precision: the same values on both sides.

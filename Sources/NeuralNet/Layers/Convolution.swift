@@ -62,12 +62,10 @@ public struct ConvolutionSpec: LayerSpec {
         let parts = algorithms.distinct.map { algorithm -> (workspace: Int, own: Int) in
             switch algorithm {
             case .direct:
-                let sizes = DirectConvolution.Sizes(
-                    input: input, output: output, tuning: plan.tuning)
+                let sizes = DirectConvolution.Sizes(input: input, output: output, tuning: plan.tuning)
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), 4 * sizes.zerosCount)
             case .im2col:
-                let sizes = Im2colConvolution.Sizes(
-                    input: input, output: output, tuning: plan.tuning)
+                let sizes = Im2colConvolution.Sizes(input: input, output: output, tuning: plan.tuning)
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), 0)
             case .winograd2, .winograd4:
                 let sizes = WinogradConvolution.Sizes(

@@ -67,8 +67,7 @@ final class DirectConvolution: ConvolutionMethod {
             try kernel.launch(
                 launch.range, source, outputGradient, scratch.buffer, launch.rows, shape, index == 0 ? 0 : 1)
         }
-        try reduction.add(
-            scratch.buffer, count: slots, into: weightGradient, floatCount: sizes.weightCount)
+        try reduction.add(scratch.buffer, count: slots, into: weightGradient, floatCount: sizes.weightCount)
     }
 }
 

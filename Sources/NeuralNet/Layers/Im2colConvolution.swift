@@ -57,8 +57,7 @@ final class Im2colConvolution: ConvolutionMethod {
         }
     }
 
-    private func part(of buffer: Buffer, channels: Int, first: Int, count: Int) throws
-        -> MatrixProduct.Panels
+    private func part(of buffer: Buffer, channels: Int, first: Int, count: Int) throws -> MatrixProduct.Panels
     {
         let slice = try buffer.slice(byteOffset: first * channels * 4, byteCount: count * channels * 4)
         return .rowMajor(slice, columns: channels)

@@ -75,9 +75,8 @@ public struct LayerPlan: Sendable {
     ///
     /// - Parameter tuning: that of an open device; nil for a device's initial values
     public init(
-        _ spec: any LayerSpec, input: FeatureShape, index: Int = 0,
-        module: String = "layer", firstParameter: Int = 0,
-        training: Bool = true, device: DeviceDescription, tuning: Tuning? = nil
+        _ spec: any LayerSpec, input: FeatureShape, index: Int = 0, module: String = "layer",
+        firstParameter: Int = 0, training: Bool = true, device: DeviceDescription, tuning: Tuning? = nil
     ) {
         self.spec = spec
         self.index = index
