@@ -1,6 +1,6 @@
 import COpenCL
 
-/// Describes an OpenCL device as it reports itself. GPUs and CPU runtimes are entries of one list.
+/// Describes an OpenCL device as it reports itself.
 public struct DeviceDescription: Sendable {
     public enum Kind: String, Sendable { case cpu, gpu, accelerator, other }
 
@@ -188,7 +188,7 @@ public enum DeviceSelector: Equatable, Sendable {
         }
     }
 
-    /// Returns the device meant. `auto` is the first GPU, or the first device if there is no GPU.
+    /// Returns the device meant: for `auto` the first GPU, or the first device if there is no GPU.
     public func select(from devices: [DeviceDescription]) throws -> DeviceDescription {
         try assign(devices, ranks: 1)[0]
     }

@@ -13,7 +13,7 @@ public final class Program {
         public let file: String
         let macros: [String: Int]
 
-        /// The compiler's options. No fast-math: results must not depend on the runtime's idea of it.
+        /// The compiler's options, without fast-math: results must not depend on the runtime's idea of it.
         public var options: String {
             (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" })
                 .joined(separator: " ")
@@ -136,8 +136,7 @@ public final class Program {
     }
 }
 
-/// Keeps compiled programs on disk, by source, options, device and driver. A cache that cannot be read or
-/// written only costs time.
+/// Keeps compiled programs on disk, by source, options, device and driver; a failure only costs time.
 struct ProgramCache {
     private let identity: [UInt8]
     private let directory: String

@@ -177,7 +177,7 @@ public struct Augmentation: Sendable, Equatable {
 
 /// Converts to and from text.
 extension Augmentation: RawRepresentable, CaseIterable {
-    /// The presets. Every other value differs from one of them.
+    /// The presets; every other value changes one of them.
     public static var allCases: [Augmentation] { Preset.allCases.map { Augmentation($0) } }
 
     public init?(rawValue: String) {

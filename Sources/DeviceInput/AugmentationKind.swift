@@ -129,7 +129,7 @@ extension Augmentation {
 
         private static let rules = Dictionary(uniqueKeysWithValues: allCases.map { ($0, $0.makeRule()) })
 
-        /// The order in which kinds take random numbers. New kinds come last, so that seeds keep their draws.
+        /// The order in which kinds take random numbers: new kinds come last, so that seeds keep their draws.
         static let drawOrder = [mirror] + allCases.filter { $0 != .mirror }
 
         /// The order of the paper's figure 5, with all other kinds behind.
@@ -141,7 +141,7 @@ extension Augmentation {
         }()
     }
 
-    /// Describes one kind. A kind without own closures has one amount: whole steps up to the range.
+    /// Describes one kind, by default with one amount: whole steps up to the range.
     struct Rule: Sendable {
         /// How often and how much once the kind is turned on.
         var probability: Double

@@ -37,8 +37,9 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
         FeatureShape(height: height, width: width, channels: channels, channelMultiple: channelMultiple)
     }
 
-    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes
-    /// past `channels` stay zero, because their weights and gradients are zero too.
+    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors.
+    ///
+    /// The lanes past `channels` stay zero, because their weights and gradients are zero too.
     public var storedChannels: Int { channels.roundedUp(to: channelMultiple) }
 
     /// Floats of one image as stored.

@@ -139,7 +139,7 @@ public final class Network {
     /// Returns the label of a layer's launches in a profile.
     public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
 
-    /// logits ← network(input)
+    /// Computes logits ← network(input).
     ///
     /// - Parameter beforeLayer: called before a layer's weights are read
     public func forward(_ pass: Pass, beforeLayer: (any Layer) throws -> Void = { _ in }) throws {
@@ -209,7 +209,7 @@ extension Network {
     }
 }
 
-/// A pointer that the threads of one `concurrentPerform` share. Each writes its own part.
+/// A pointer that the threads of one `concurrentPerform` share, each writing its own part.
 private struct UncheckedPointer: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<Float>?
 

@@ -1,7 +1,6 @@
 import Compute
 
-/// Describes a network's layers and the sizes of all its buffers. `Network` allocates by it, and `MemoryPlan`
-/// adds it up.
+/// Describes a network's layers and its buffers' sizes, which `Network` allocates by.
 public struct NetworkPlan {
     public let input: FeatureShape
     public let classes: Int

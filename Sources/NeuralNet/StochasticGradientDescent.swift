@@ -1,13 +1,14 @@
 import Basics
 import Compute
 
-/// Updates weights by stochastic gradient descent with momentum and weight decay, as PyTorch writes it:
-/// v ← momentum · v + (g + weightDecay · w), w ← w − learningRate · v. The decay leaves biases alone.
+/// Updates weights by stochastic gradient descent with momentum and weight decay, as PyTorch does.
+///
+/// v ← momentum · v + (g + weightDecay · w), w ← w − learningRate · v. Biases do not decay.
 public final class StochasticGradientDescent {
     public let parameters: [Parameter]
     public let momentum: Float
     public let weightDecay: Float
-    /// The largest norm of all gradients together; longer ones are scaled down to it. Nil: no clipping.
+    /// The largest norm of all gradients together, to which longer ones are scaled down; nil: no clipping.
     public let clipNorm: Float?
     /// One velocity for each weight; part of what a run must keep to be resumed.
     public let velocities: ParameterArena

@@ -2,9 +2,10 @@
 public struct CentralDifference: Equatable, Sendable {
     /// (loss(p + step · d) − loss(p − step · d)) / (2 · step).
     public var slope: Double
-    /// The number of ReLU and max-pool decisions that differ between the two evaluations. Unless it is 0 the
-    /// loss has a kink in between and `slope` need not agree with a gradient: leave such a case out and count
-    /// it.
+    /// The number of ReLU and max-pool decisions that differ between the two evaluations.
+    ///
+    /// Unless it is 0 the loss has a kink in between and `slope` need not agree with a gradient: leave such a
+    /// case out and count it.
     public var kinks: Int
 
     /// Measures the slope of the loss at `parameters` along `direction`.

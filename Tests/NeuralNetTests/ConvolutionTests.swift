@@ -118,8 +118,9 @@ extension OnDevices {
                 biasGradient: bias.checkedExport(try biasGradient.values()))
         }
 
-        /// The exact results of a layer whose output has the given signs. The device's own do for a single
-        /// run: a ReLU at its kink is no error of backward.
+        /// Returns the exact results of a layer whose output has the given signs.
+        ///
+        /// For a single run the device's own signs do: a ReLU at its kink is no error of backward.
         private func exact(_ example: Case, output: [Double], signs: [Double]) -> (
             output: [Double], input: [Double], weights: [Double], bias: [Double]
         ) {
@@ -248,8 +249,9 @@ extension OnDevices {
             ] { #expect(ConvolutionChoice(rawValue: text) == nil, "\(text)") }
         }
 
-        /// The image layer, and one whose input is a pooled image: four stored channels. Winograd leaves them
-        /// to `direct`, which `run` asserts.
+        /// The image layer, and one whose input is a pooled image: four stored channels.
+        ///
+        /// Winograd leaves them to `direct`, which `run` asserts.
         @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func images(
             description: DeviceDescription, algorithm: ConvolutionAlgorithm
         ) throws {
@@ -289,10 +291,11 @@ extension OnDevices {
             #expect(ConvolutionSpec.algorithm(wanted: nil, input: small) != .winograd4)
         }
 
-        /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as
-        /// wrong as PyTorch's in its default layout, whose error `tools/compare_pytorch error` has measured
-        /// on random numbers like these (PyTorch 2.15, oneDNN). In channels_last it is a third to a half of
-        /// that.
+        /// Accuracy where it matters: shapes of VGG's layers.
+        ///
+        /// The gradient of the weights is at most twice as wrong as PyTorch's in its default layout, whose
+        /// error `tools/compare_pytorch error` has measured on random numbers like these (PyTorch 2.15,
+        /// oneDNN). In channels_last it is a third to a half of that.
         @Test(arguments: testDevices, [(64, 28, 1, 3.28e-6), (128, 14, 2, 2.46e-6)]) func accuracyOnVGGShapes(
             description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int, pytorch: Double)
         ) throws {

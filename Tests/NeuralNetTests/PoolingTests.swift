@@ -13,8 +13,9 @@ extension OnDevices {
             FeatureShape(height: 4, width: 7, channels: 48), FeatureShape(height: 3, width: 35, channels: 16),
         ]
 
-        /// Odd last rows and columns belong to no window. Five values alone, so that nearly every window has
-        /// a tie: exact numbers, no tolerance.
+        /// Odd last rows and columns belong to no window.
+        ///
+        /// Five values alone, so that nearly every window has a tie: exact numbers, no tolerance.
         @Test(arguments: testDevices, inputs) func choosesTheFirstMaximum(
             description: DeviceDescription, input: FeatureShape
         ) throws {

@@ -1,6 +1,6 @@
 import Basics
 
-/// Describes Winograd's convolution F(m×m, 3×3). The caller chooses OUTPUT_TILE, m: 4 or 2.
+/// Describes Winograd's convolution F(m×m, 3×3); the caller chooses OUTPUT_TILE, m, as 4 or 2.
 public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
     public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]

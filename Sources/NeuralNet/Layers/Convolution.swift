@@ -29,8 +29,10 @@ public struct ConvolutionSpec: LayerSpec {
                 backwardWeights: chosen(.backwardWeights)))
     }
 
-    /// Returns the algorithm wanted if it takes the shape, else `direct`, which takes all. The default is
-    /// F(4×4), but F(2×2) on maps smaller than 3, where most of a tile of four would fall outside.
+    /// Returns the algorithm wanted if it takes the shape, else `direct`, which takes all.
+    ///
+    /// The default is F(4×4), but F(2×2) on maps smaller than 3, where most of a tile of four would fall
+    /// outside.
     static func algorithm(wanted: ConvolutionAlgorithm?, input: FeatureShape) -> ConvolutionAlgorithm {
         let automatic: ConvolutionAlgorithm = min(input.height, input.width) < 3 ? .winograd2 : .winograd4
         let algorithm = wanted ?? automatic

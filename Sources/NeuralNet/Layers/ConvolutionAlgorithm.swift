@@ -95,7 +95,7 @@ extension ConvolutionChoice: RawRepresentable {
     public var rawValue: String { algorithms?.description ?? "auto" }
 }
 
-/// One algorithm for one layer. All tensors are float32 as `Layer` and `Parameter` store them.
+/// One algorithm for one layer, with float32 tensors as `Layer` and `Parameter` store them.
 protocol ConvolutionMethod: AnyObject {
     func prepare(workspace: Buffer?, maximumBatch: Int) throws
 

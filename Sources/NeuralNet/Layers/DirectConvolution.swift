@@ -28,8 +28,6 @@ final class DirectConvolution: ConvolutionMethod {
         zeros = try Buffer(device, [Float](repeating: 0, count: sizes.zerosCount))
     }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
-
     func prepare(workspace: Buffer?, maximumBatch: Int) throws { scratch.give(workspace) }
 
     func reshape(input: FeatureShape, output: FeatureShape) {

@@ -25,14 +25,10 @@ final class Im2colConvolution: ConvolutionMethod {
     private var inputs: Int { sizes.input.channels }
     private var outputs: Int { sizes.outputs }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
-
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
         turnedWeights.give(try workspace?.slice(byteOffset: 0, byteCount: sizes.turnedBytes))
-        columns.give(
-            try workspace?.slice(
-                byteOffset: sizes.turnedBytes,
-                byteCount: workspaceByteCount(maximumBatch: maximumBatch) - sizes.turnedBytes))
+        let columnsBytes = sizes.workspaceByteCount(maximumBatch: maximumBatch) - sizes.turnedBytes
+        columns.give(try workspace?.slice(byteOffset: sizes.turnedBytes, byteCount: columnsBytes))
     }
 
     func reshape(input: FeatureShape, output: FeatureShape) {
