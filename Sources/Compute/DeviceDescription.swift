@@ -141,11 +141,11 @@ public struct DeviceDescription: Sendable {
             clGetPlatformInfo(platform, cl_platform_info(CL_PLATFORM_NAME), $0, $1, $2)
         }
         let type: cl_device_type = try value(CL_DEVICE_TYPE, 0)
-        self.kind =
-            type & cl_device_type(CL_DEVICE_TYPE_GPU) != 0
-            ? .gpu
-            : type & cl_device_type(CL_DEVICE_TYPE_CPU) != 0
-                ? .cpu : type & cl_device_type(CL_DEVICE_TYPE_ACCELERATOR) != 0 ? .accelerator : .other
+        let kinds: [(type: Int32, kind: Kind)] = [
+            (CL_DEVICE_TYPE_GPU, .gpu), (CL_DEVICE_TYPE_CPU, .cpu),
+            (CL_DEVICE_TYPE_ACCELERATOR, .accelerator),
+        ]
+        self.kind = kinds.first { type & cl_device_type($0.type) != 0 }?.kind ?? .other
         self.computeUnits = Int(try value(CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint(0)))
         self.globalMemory = Int(try value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
         self.largestBuffer = Int(try value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
@@ -172,21 +172,22 @@ public enum DeviceSelector: Equatable, Sendable {
         + "opencl:0,opencl:1"
 
     public init(parsing text: String) throws {
-        switch text {
-        case "auto": self = .auto
-        case "cpu": self = .cpu
-        case "gpu": self = .gpu
-        default:
-            let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
-                part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
-            }
-            guard !numbers.contains(nil) else {
-                throw ComputeError(
-                    "--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
-            }
-            self = .numbers(numbers.compactMap { $0 })
+        if let word = DeviceSelector.words[text] {
+            self = word
+            return
         }
+        let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
+            part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
+        }
+        guard !numbers.contains(nil) else {
+            throw ComputeError("--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
+        }
+        self = .numbers(numbers.compactMap { $0 })
     }
+
+    private static let words: [String: DeviceSelector] = ["auto": .auto, "cpu": .cpu, "gpu": .gpu]
+
+    private var numbers: [Int] { if case .numbers(let numbers) = self { numbers } else { [] } }
 
     /// Returns the device meant: for `auto` the first GPU, or the first device if there is no GPU.
     public func select(from devices: [DeviceDescription]) throws -> DeviceDescription {
@@ -203,13 +204,9 @@ public enum DeviceSelector: Equatable, Sendable {
             case .auto: gpus.isEmpty ? DeviceSelector.ofFirstPlatform(devices) : gpus
             case .cpu: DeviceSelector.ofFirstPlatform(devices.filter { $0.kind == .cpu })
             case .gpu: gpus
-            case .numbers(let numbers):
-                numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
+            case .numbers: numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
             }
-        let missing: Int? =
-            if case .numbers(let numbers) = self { numbers.first { !devices.indices.contains($0) } } else {
-                nil
-            }
+        let missing = numbers.first { !devices.indices.contains($0) }
         guard missing == nil, !chosen.isEmpty else {
             let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(
                 separator: ", ")
@@ -224,12 +221,8 @@ public enum DeviceSelector: Equatable, Sendable {
 
     /// The selector as it was typed.
     private var text: String {
-        switch self {
-        case .auto: "auto"
-        case .cpu: "cpu"
-        case .gpu: "gpu"
-        case .numbers(let numbers): numbers.map { "opencl:\($0)" }.joined(separator: ",")
-        }
+        DeviceSelector.words.first { $0.value == self }?.key
+            ?? numbers.map { "opencl:\($0)" }.joined(separator: ",")
     }
 
     /// Returns the device of each of a node's ranks: rank r takes device r of those meant.

@@ -91,7 +91,7 @@ public struct LaunchRange: Sendable {
     /// Work-items of a group; a runtime left to choose may choose badly, and compiles anew for each choice.
     public let local: [Int]
 
-    public init(_ global: [Int], local: [Int]) {
+    init(_ global: [Int], local: [Int]) {
         self.global = global
         self.local = local
     }

@@ -90,17 +90,14 @@ extension Augmentation {
                 Rule(
                     probability: 0.2, range: 0.13, preset: .paper, step: 0.002, limit: 0.15,
                     row: Rule.lensDistortion, panels: [Panel("pincushion")])
-            case .horizontalStretch:
+            case .horizontalStretch, .verticalStretch:
                 // Made longer by up to this share.
                 Rule(
                     probability: 0.2, range: 0.325, preset: .paper, step: 0.005, limit: 1,
                     row: Rule.lensDistortion,
-                    panels: [Panel("horizontal stretch", share: 0.5), Panel("more hor. stretch")])
-            case .verticalStretch:
-                Rule(
-                    probability: 0.2, range: 0.325, preset: .paper, step: 0.005, limit: 1,
-                    row: Rule.lensDistortion,
-                    panels: [Panel("vertical stretch", share: 0.5), Panel("more ver. stretch")])
+                    panels: self == .horizontalStretch
+                        ? [Panel("horizontal stretch", share: 0.5), Panel("more hor. stretch")]
+                        : [Panel("vertical stretch", share: 0.5), Panel("more ver. stretch")])
             case .rotation:
                 // Turned by whole degrees, either way.
                 Rule(

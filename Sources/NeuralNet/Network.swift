@@ -107,7 +107,7 @@ public final class Network {
             let total = values.count
             let stream = UInt64(parameter.index)
             values.withUnsafeMutableBufferPointer { buffer in
-                let target = UncheckedPointer(buffer.baseAddress)
+                let target = UncheckedPointer(pointer: buffer.baseAddress)
                 DispatchQueue.concurrentPerform(iterations: total.ceilDivided(by: chunk)) { part in
                     var random = Philox(
                         seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
@@ -212,6 +212,4 @@ extension Network {
 /// A pointer that the threads of one `concurrentPerform` share, each writing its own part.
 private struct UncheckedPointer: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<Float>?
-
-    init(_ pointer: UnsafeMutablePointer<Float>?) { self.pointer = pointer }
 }

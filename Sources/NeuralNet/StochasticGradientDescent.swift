@@ -67,7 +67,7 @@ public final class StochasticGradientDescent {
     /// Queues the update of one parameter: one pass over weights, gradients and velocities.
     public func step(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws {
         try update.launch(
-            LaunchRange([parameter.storedCount], local: [256]), weights, gradient, velocities[parameter],
+            [parameter.storedCount], local: [256], weights, gradient, velocities[parameter],
             UInt64(parameter.storedCount), [learningRate, momentum, parameter.decays ? weightDecay : 0], scale
         )
     }

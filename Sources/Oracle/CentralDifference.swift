@@ -20,8 +20,7 @@ public struct CentralDifference: Equatable, Sendable {
         evaluate: ([[Double]]) throws -> (loss: Double, decisions: [Int])
     ) rethrows {
         func shifted(_ distance: Double) -> [[Double]] {
-            zip(parameters, direction).map { values, slopes in zip(values, slopes).map { $0 + distance * $1 }
-            }
+            zip(parameters, direction).map { zip($0, $1).map { $0 + distance * $1 } }
         }
         let ahead = try evaluate(shifted(step))
         let behind = try evaluate(shifted(-step))
@@ -34,10 +33,7 @@ public struct CentralDifference: Equatable, Sendable {
     public static func direction(
         like parameters: [[Double]], using generator: inout some RandomNumberGenerator
     ) -> [[Double]] {
-        var direction: [[Double]] = []
-        for array in parameters {
-            direction.append(array.map { _ in Double.random(in: -1...1, using: &generator) })
-        }
+        let direction = parameters.map { $0.map { _ in Double.random(in: -1...1, using: &generator) } }
         let length = direction.joined().reduce(0) { $0 + $1 * $1 }.squareRoot()
         return direction.map { $0.map { $0 / length } }
     }

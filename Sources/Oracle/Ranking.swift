@@ -16,14 +16,4 @@ extension Oracle {
         }
         return rank
     }
-
-    /// Returns how many rows have their label among the `k` best scores, with ties and NaN as in `rank`.
-    ///
-    /// - Parameter scores: [labels.count][classes].
-    public static func topKCorrect(_ scores: [Double], labels: [Int], classes: Int, k: Int) -> Int {
-        precondition(scores.count == labels.count * classes)
-        return labels.indices.filter {
-            rank(of: labels[$0], in: scores[$0 * classes..<($0 + 1) * classes]) < k
-        }.count
-    }
 }

@@ -7,14 +7,6 @@ import Testing
 
 extension OnDevices {
     @Suite struct ConvolutionTests {
-        /// A layer's three passes on the device, as they are read back.
-        private struct Passes {
-            var output: [Float]
-            var inputGradient: [Float]?
-            var weightGradient: [Float]
-            var biasGradient: [Float]
-        }
-
         /// A layer with its data, on both sides.
         private struct Case {
             let input: FeatureShape
@@ -77,10 +69,9 @@ extension OnDevices {
 
         private func run(
             _ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil
-        ) throws -> Passes {
+        ) throws -> LayerPasses {
             let layer = try convolution(
                 example.input, filters: example.filters, algorithms, training: true, on: device)
-            let (weight, bias) = (layer.parameters[0], layer.parameters[1])
             let fits = example.input.storedChannels % 16 == 0
             for pass in LayerPass.allCases {
                 #expect(
@@ -89,33 +80,11 @@ extension OnDevices {
                     "\(example.label)")
             }
             #expect(layer.outputShape == example.output)
-            let batch = example.batch
-            let maximum = maximumBatch ?? batch
-            let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: maximum) / 4)
-            try layer.prepare(
-                weights: [
-                    Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias)),
-                ], workspace: workspace.buffer, maximumBatch: maximum)
-            let pass = Pass(batch: batch, training: true)
-            let input = try Buffer(device, example.input.stored(example.images))
-            let output = try Guarded(device, count: batch * example.output.storedCount)
-            try layer.forward(input: input, output: output.buffer, pass: pass)
             // The first layer's input needs no gradient.
-            let inputGradient = fits ? try Guarded(device, count: batch * example.input.storedCount) : nil
-            let weightGradient = try Guarded(device, count: weight.storedCount)
-            let biasGradient = try Guarded(device, count: bias.storedCount)
-            let outputGradient = try Guarded(device, example.output.stored(example.outputGradient))
-            try layer.backward(
-                input: input, output: output.buffer, outputGradient: outputGradient.buffer,
-                inputGradient: inputGradient?.buffer,
-                parameterGradients: [weightGradient.buffer, biasGradient.buffer], pass: pass)
-            _ = try workspace.values()
-            _ = try outputGradient.values()
-            return Passes(
-                output: example.output.unstored(try output.values()),
-                inputGradient: try inputGradient.map { example.input.unstored(try $0.values()) },
-                weightGradient: weight.checkedExport(try weightGradient.values()),
-                biasGradient: bias.checkedExport(try biasGradient.values()))
+            return try LayerPasses(
+                layer, input: example.images, parameters: [example.weights, example.bias],
+                outputGradient: example.outputGradient, batch: example.batch, maximumBatch: maximumBatch,
+                needsInputGradient: fits, on: device)
         }
 
         /// Returns the exact results of a layer whose output has the given signs.
@@ -137,23 +106,20 @@ extension OnDevices {
         }
 
         private func compare(
-            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]),
+            _ passes: LayerPasses,
+            _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]),
             label: String, tolerance: Double, sourceLocation: SourceLocation = #_sourceLocation
         ) {
-            #expect(
-                relativeError(passes.output, exact.output) < tolerance, "forward, \(label)",
-                sourceLocation: sourceLocation)
-            if let inputGradient = passes.inputGradient {
+            for (pass, values, exact, tolerance) in [
+                ("forward", passes.output, exact.output, tolerance),
+                ("backward-data", passes.inputGradient ?? [], exact.input, tolerance),
+                ("backward-weights", passes.parameterGradients[0], exact.weights, tolerance),
+                ("bias", passes.parameterGradients[1], exact.bias, Tolerance.sum),
+            ] {
                 #expect(
-                    relativeError(inputGradient, exact.input) < tolerance, "backward-data, \(label)",
+                    relativeError(values, exact) < tolerance, "\(pass), \(label)",
                     sourceLocation: sourceLocation)
             }
-            #expect(
-                relativeError(passes.weightGradient, exact.weights) < tolerance, "backward-weights, \(label)",
-                sourceLocation: sourceLocation)
-            #expect(
-                relativeError(passes.biasGradient, exact.bias) < Tolerance.sum, "bias, \(label)",
-                sourceLocation: sourceLocation)
         }
 
         private func check(
@@ -207,7 +173,8 @@ extension OnDevices {
             await #expect(processExitsWith: .failure) {
                 let device = try Device(try #require(testDevices.first))
                 let shape = FeatureShape(height: 2, width: 2, channels: 16)
-                let method = try DirectConvolution(input: shape, output: shape, device: device)
+                let method = try DirectConvolution(
+                    .init(input: shape.mapSize, outputs: 16, tuning: device.tuning), device: device)
                 let maps = try Buffer(device, floatCount: shape.storedCount)
                 let weights = try Buffer(device, floatCount: 9 * 16 * 16)
                 // `prepare` is missing.
@@ -311,7 +278,7 @@ extension OnDevices {
                 compare(
                     passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms))
                 #expect(
-                    relativeError(passes.weightGradient, exact.weights) <= 2 * shape.pytorch,
+                    relativeError(passes.parameterGradients[0], exact.weights) <= 2 * shape.pytorch,
                     "backward-weights, \(algorithms), \(example.label)")
             }
         }
@@ -328,8 +295,9 @@ extension OnDevices {
             example.silenceKinks(try run(example, ConvolutionAlgorithms(.direct), on: device).output.doubles)
             let direct = try run(example, ConvolutionAlgorithms(.direct), on: device)
             let reference = (
-                direct.output.doubles, direct.inputGradient?.doubles ?? [], direct.weightGradient.doubles,
-                direct.biasGradient.doubles
+                direct.output.doubles, direct.inputGradient?.doubles ?? [],
+                direct.parameterGradients[0].doubles,
+                direct.parameterGradients[1].doubles
             )
             for algorithm in ConvolutionAlgorithm.allCases where algorithm != .direct {
                 // Both sides have their error.

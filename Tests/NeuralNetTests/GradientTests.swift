@@ -16,7 +16,7 @@ extension OnDevices {
             var testDescription: String { model }
         }
 
-        /// Odd maps, one channel, several panels, a pooling on the image, fully connected layers alone, a
+        /// Odd maps, one channel, several panels, a pooling on the image, only fully connected layers, a
         /// linear classifier.
         static let nets = [
             Net(model: "5,20,M,17,F33,F7", imageSize: 9, classes: 6, batch: 3),

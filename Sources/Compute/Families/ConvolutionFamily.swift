@@ -61,7 +61,7 @@ extension ConvolutionFamily {
     /// Works out sizes and launches of the direct convolution before any memory is allocated.
     public struct Direct: Sendable {
         /// The input's size; the output's is the same with `outputs` channels.
-        public let input: MapSize
+        public var input: MapSize
         public let outputs: Int
         let tuning: Tuning
 
@@ -138,7 +138,7 @@ extension ConvolutionFamily {
 
     /// Works out sizes of the convolution over windows laid out as rows, before any memory is allocated.
     public struct Im2col: Sendable {
-        public let input: MapSize
+        public var input: MapSize
         public let outputs: Int
         let tuning: Tuning
 

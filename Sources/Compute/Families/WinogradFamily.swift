@@ -46,7 +46,7 @@ public struct WinogradFamily: KernelFamily {
     /// Works out sizes and launches of one convolution before any memory is allocated.
     public struct Geometry: Sendable {
         /// The input's size; the output's is the same with `filters` channels.
-        public let input: MapSize
+        public var input: MapSize
         public let filters: Int
         public let outputTile: Int
         let tuning: Tuning

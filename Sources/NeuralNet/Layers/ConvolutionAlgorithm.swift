@@ -100,7 +100,7 @@ protocol ConvolutionMethod: AnyObject {
     func prepare(workspace: Buffer?, maximumBatch: Int) throws
 
     /// Takes maps of another height and width; a call of `prepare` must follow. Transformed weights stay.
-    func reshape(input: FeatureShape, output: FeatureShape)
+    func reshape(input: FeatureShape)
 
     /// output ← max(0, input ∗ weights + bias)
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws

@@ -3,20 +3,16 @@ import Compute
 /// Computes the convolution as a matrix product over windows laid out as rows, chunk by chunk (`im2col` of
 /// `convolution.cl`, and `gemm.cl`); takes every shape.
 final class Im2colConvolution: ConvolutionMethod {
-    typealias Sizes = ConvolutionFamily.Im2col
-
     let takesMask = false
-    private var sizes: Sizes
-    private let tuning: Tuning
+    private var sizes: ConvolutionFamily.Im2col
     private let layOut: Kernel
     private let turning: TurnedWeights
     private let product: MatrixProduct
     private var turnedWeights = PreparedMemory(for: "im2col convolution")
     private var columns = PreparedMemory(for: "im2col convolution")
 
-    init(input: FeatureShape, output: FeatureShape, device: Device) throws {
-        tuning = device.tuning
-        sizes = Sizes(input: input, output: output, tuning: tuning)
+    init(_ sizes: ConvolutionFamily.Im2col, device: Device) throws {
+        self.sizes = sizes
         layOut = try device.kernel("convolution", "im2col")
         turning = try TurnedWeights(device: device)
         product = try MatrixProduct(device: device)
@@ -31,9 +27,7 @@ final class Im2colConvolution: ConvolutionMethod {
         columns.give(try workspace?.slice(byteOffset: sizes.turnedBytes, byteCount: columnsBytes))
     }
 
-    func reshape(input: FeatureShape, output: FeatureShape) {
-        sizes = Sizes(input: input, output: output, tuning: tuning)
-    }
+    func reshape(input: FeatureShape) { sizes.input = input.mapSize }
 
     func weightsChanged() {}
 
@@ -94,11 +88,5 @@ final class Im2colConvolution: ConvolutionMethod {
                 into: .panels(weightGradient, rows: 9 * inputs),
                 size: .init(m: 9 * inputs, n: outputs, k: count), options: first == 0 ? [] : .accumulate)
         }
-    }
-}
-
-extension ConvolutionFamily.Im2col {
-    init(input: FeatureShape, output: FeatureShape, tuning: Tuning) {
-        self.init(input: input.mapSize, outputs: output.storedChannels, tuning: tuning)
     }
 }

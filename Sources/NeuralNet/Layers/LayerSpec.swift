@@ -71,7 +71,7 @@ public struct LayerPlan: Sendable {
     let training: Bool
     let tuning: Tuning
 
-    /// Plans a layer, by default one that stands alone.
+    /// Plans a layer, by default one outside a network.
     ///
     /// - Parameter tuning: that of an open device; nil for a device's initial values
     public init(

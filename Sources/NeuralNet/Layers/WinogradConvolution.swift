@@ -5,8 +5,6 @@ import Compute
 /// The host walks over chunks of tiles, small enough that what is transformed stays in the last-level cache.
 /// `winograd.cl` has the layouts.
 final class WinogradConvolution: ConvolutionMethod {
-    typealias Sizes = WinogradFamily.Geometry
-
     /// Binds a source and its mask, or a target and the bias that it gets before a ReLU.
     private struct Tensor: KernelArgumentGroup {
         let values: Buffer
@@ -15,8 +13,7 @@ final class WinogradConvolution: ConvolutionMethod {
     }
 
     let takesMask = true
-    private var sizes: Sizes
-    private let tuning: Tuning
+    private var sizes: WinogradFamily.Geometry
     private let keptWeights: Buffer?
     private var keptWeightsAreCurrent = false
     /// The scratch memory's parts: transformed weights, and two transformed tensors.
@@ -37,14 +34,10 @@ final class WinogradConvolution: ConvolutionMethod {
 
     /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from
     ///   call to call (four times the filters' size): for inference. A training step uses them once.
-    init(
-        input: FeatureShape, output: FeatureShape, outputTile: Int,
-        keepsTransformedWeights: Bool, device: Device
-    ) throws {
-        tuning = device.tuning
-        sizes = Sizes(input: input, output: output, outputTile: outputTile, tuning: tuning)
+    init(_ sizes: WinogradFamily.Geometry, keepsTransformedWeights: Bool, device: Device) throws {
+        self.sizes = sizes
         func kernel(_ name: String) throws -> Kernel {
-            try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": outputTile])
+            try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": sizes.outputTile])
         }
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
@@ -74,9 +67,7 @@ final class WinogradConvolution: ConvolutionMethod {
         targetMemory.give(parts[2])
     }
 
-    func reshape(input: FeatureShape, output: FeatureShape) {
-        sizes = Sizes(input: input, output: output, outputTile: sizes.outputTile, tuning: tuning)
-    }
+    func reshape(input: FeatureShape) { sizes.input = input.mapSize }
 
     func weightsChanged() { keptWeightsAreCurrent = false }
 
@@ -156,12 +147,5 @@ final class WinogradConvolution: ConvolutionMethod {
         }
         try transformWeightsGradient.launch(
             sizes.weights(lines: channels, others: filters), sums, weightGradient, channels, filters)
-    }
-}
-
-extension WinogradFamily.Geometry {
-    init(input: FeatureShape, output: FeatureShape, outputTile: Int, tuning: Tuning) {
-        self.init(
-            input: input.mapSize, filters: output.storedChannels, outputTile: outputTile, tuning: tuning)
     }
 }
