@@ -208,13 +208,11 @@ public enum DeviceSelector: Equatable, Sendable {
             }
         let missing = numbers.first { !devices.indices.contains($0) }
         guard missing == nil, !chosen.isEmpty else {
-            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(
-                separator: ", ")
-            throw devices.isEmpty
-                ? ComputeError.noDevice
-                : ComputeError(
-                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)",
-                    kind: .unknownDevice)
+            if devices.isEmpty { throw ComputeError.noDevice }
+            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }
+            throw ComputeError(
+                "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is "
+                    + list.joined(separator: ", "), kind: .unknownDevice)
         }
         return chosen
     }
@@ -234,14 +232,14 @@ public enum DeviceSelector: Equatable, Sendable {
         if case .numbers = self, chosen.count > ranks {
             throw ComputeError(
                 "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on "
-                    + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name fewer "
-                    + "devices", kind: .unknownDevice)
+                    + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name "
+                    + "fewer devices", kind: .unknownDevice)
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(
                 "--device \(text): \(ranks) ranks on this node for \(chosen.count) "
-                    + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each rank "
-                    + "(opencl:0,opencl:0 shares a device)", kind: .unknownDevice)
+                    + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each "
+                    + "rank (opencl:0,opencl:0 shares a device)", kind: .unknownDevice)
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count

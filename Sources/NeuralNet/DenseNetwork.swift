@@ -171,13 +171,13 @@ public final class DenseNetwork {
     /// `first` on.
     public typealias Load = (_ input: Buffer, _ first: Int, _ part: Run) throws -> Void
 
+    typealias Consume = (_ scores: Buffer, _ rows: Range<Int>) throws -> Void
+
     /// Scores every window of every image of a mini-batch, in its order.
     ///
     /// - Parameter consume: called for the windows of each product with their scores, `[windows][classes
     ///   rounded up to 16]`, which are valid until it returns, and with the windows' indices
-    func forward(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void)
-        throws
-    {
+    func forward(_ runs: [Run], load: Load, consume: Consume) throws {
         do { try score(runs, load: load, consume: consume) } catch {
             // The first error is the one to report.
             try? restore()
@@ -186,9 +186,7 @@ public final class DenseNetwork {
         try restore()
     }
 
-    private func score(
-        _ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void
-    ) throws {
+    private func score(_ runs: [Run], load: Load, consume: Consume) throws {
         let chunk = min(rowsPerProduct, try maps(runs).reduce(0) { $0 + $1.count })
         let units = classifier.map(\.outputShape.storedCount).max() ?? network.logitsStride
         try scores.reserve(0, floatCount: chunk * network.logitsStride)

@@ -7,17 +7,6 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
     public let channels: Int
     private let channelMultiple: Int
 
-    public init(height: Int, width: Int, channels: Int) {
-        self.init(height: height, width: width, channels: channels, channelMultiple: 16)
-    }
-
-    private init(height: Int, width: Int, channels: Int, channelMultiple: Int) {
-        self.height = height
-        self.width = width
-        self.channels = channels
-        self.channelMultiple = channelMultiple
-    }
-
     /// Returns the shape of an image of `size` × `size` pixels.
     public static func image(size: Int) -> FeatureShape { .image(height: size, width: size) }
 
@@ -49,4 +38,10 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
     public var count: Int { height * width * channels }
 
     public var description: String { "\(height)×\(width)×\(channels)" }
+}
+
+extension FeatureShape {
+    public init(height: Int, width: Int, channels: Int) {
+        self.init(height: height, width: width, channels: channels, channelMultiple: 16)
+    }
 }

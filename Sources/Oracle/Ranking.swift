@@ -8,11 +8,8 @@ extension Oracle {
         let own = scores[label]
         var rank = 0
         for (index, score) in scores.enumerated() where index != label {
-            if score > own || (own.isNaN && !score.isNaN)
-                || ((score == own || (score.isNaN && own.isNaN)) && index < label)
-            {
-                rank += 1
-            }
+            let isEqual = score == own || (score.isNaN && own.isNaN)
+            if score > own || (own.isNaN && !score.isNaN) || (isEqual && index < label) { rank += 1 }
         }
         return rank
     }

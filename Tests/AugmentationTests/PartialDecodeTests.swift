@@ -79,8 +79,7 @@ private final class Readers {
 
     /// Boxes of any place and size, in photographs of odd sizes: as they are, enlarged, reduced, and decoded
     /// at a fraction of their size.
-    @Test(arguments: Photograph.all) private func boxesHaveTheBytesOfTheWhole(_ photograph: Photograph) throws
-    {
+    @Test(arguments: Photograph.all) private func boxesHaveTheWholesBytes(_ photograph: Photograph) throws {
         var random = Philox(seed: 1, purpose: .benchmark)
         let readers = try Readers(folder: folder)
         let path = folder + "/photograph.jpg"

@@ -55,8 +55,7 @@ import Testing
         #expect(tuning[KernelFamilies.winograd.blockRows] == 24)
     }
 
-    @Test(arguments: presentDevices) func kernelsFollowTheDevicesTuning(description: DeviceDescription) throws
-    {
+    @Test(arguments: presentDevices) func kernelsFollowTheTuning(description: DeviceDescription) throws {
         let device = try Device(description)
         try device.tuning.set(["peak.sums": 3])
         let peak = KernelFamilies.peak

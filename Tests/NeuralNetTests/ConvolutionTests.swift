@@ -45,6 +45,8 @@ extension OnDevices {
             }
         }
 
+        private typealias Exact = (output: [Double], input: [Double], weights: [Double], bias: [Double])
+
         private func tolerance(_ algorithms: ConvolutionAlgorithms) -> Double {
             algorithms.distinct.contains(.winograd4) ? Tolerance.winograd4 : Tolerance.sum
         }
@@ -90,9 +92,7 @@ extension OnDevices {
         /// Returns the exact results of a layer whose output has the given signs.
         ///
         /// For a single run the device's own signs do: a ReLU at its kink is no error of backward.
-        private func exact(_ example: Case, output: [Double], signs: [Double]) -> (
-            output: [Double], input: [Double], weights: [Double], bias: [Double]
-        ) {
+        private func exact(_ example: Case, output: [Double], signs: [Double]) -> Exact {
             let gradient = Oracle.reluBackward(output: signs, outputGradient: example.outputGradient.doubles)
             let shape = example.input.oracle(batch: example.batch)
             let input =
@@ -106,9 +106,8 @@ extension OnDevices {
         }
 
         private func compare(
-            _ passes: LayerPasses,
-            _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]),
-            label: String, tolerance: Double, sourceLocation: SourceLocation = #_sourceLocation
+            _ passes: LayerPasses, _ exact: Exact, label: String, tolerance: Double,
+            sourceLocation: SourceLocation = #_sourceLocation
         ) {
             for (pass, values, exact, tolerance) in [
                 ("forward", passes.output, exact.output, tolerance),

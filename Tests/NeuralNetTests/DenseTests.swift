@@ -14,8 +14,8 @@ extension OnDevices {
         private static let row = FeatureShape(height: 1, width: 1, channels: classes)
 
         private func network(
-            _ specification: String, size: Int, batch: Int = 3, convolution: ConvolutionAlgorithm? = nil,
-            on device: Device
+            _ specification: String, size: Int, batch: Int = 3,
+            convolution: ConvolutionAlgorithm? = nil, on device: Device
         ) throws -> Network {
             let options = Network.Options(
                 maximumBatch: batch, training: false,

@@ -63,11 +63,9 @@ extension OnDevices {
                     shape: shape)
                 #expect(relativeError(inputGradient, exact) < Tolerance.sum, label)
             }
-            let exactGradients = Oracle.fullyConnectedBackwardWeights(
+            let expected = Oracle.fullyConnectedBackwardWeights(
                 flat, rows: batch, inputs: input.count, outputGradient: masked, outputs: units)
-            for (values, exact) in zip(
-                passes.parameterGradients, [exactGradients.weights, exactGradients.bias])
-            {
+            for (values, exact) in zip(passes.parameterGradients, [expected.weights, expected.bias]) {
                 #expect(relativeError(values, exact) < Tolerance.sum, label)
             }
         }

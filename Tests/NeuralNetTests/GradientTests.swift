@@ -148,8 +148,7 @@ extension OnDevices {
 
         /// A network for inference keeps two activations and its transformed weights, and gives the logits of
         /// one for training without dropout.
-        @Test(arguments: testDevices) func inferenceAgreesWithTraining(description: DeviceDescription) throws
-        {
+        @Test(arguments: testDevices) func inferenceEqualsTraining(description: DeviceDescription) throws {
             let device = try open(description)
             let architecture = try Architecture(parsing: "16,20,M,18,F20,F35")
             var logits: [[Float]] = []

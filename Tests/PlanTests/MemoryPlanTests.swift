@@ -133,8 +133,7 @@ import Testing
 
     /// The largest buffer counts as well as the sum: a parameter cannot be cut.
     @Test func aBufferTooLarge() throws {
-        var narrow = description
-        narrow.limitLargestBuffer(1 << 20)
+        let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
         let memory = try memory("F1000", imageSize: 32, on: narrow)
         let plan = try memory.plan(batch: 1)
         #expect(plan.total < plan.deviceMemory && !plan.fits)
@@ -143,8 +142,7 @@ import Testing
     }
 
     @Test func buffersStayBelowTheLargest() throws {
-        var narrow = description
-        narrow.limitLargestBuffer(1 << 20)
+        let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
         let plan = try memory("F500,F300,F300", imageSize: 8, on: narrow).plan(batch: 1)
         let buffers = try #require(plan.buffers[.momentum])
         #expect(buffers.count > 1 && buffers.allSatisfy { $0 <= 1 << 20 } && plan.fits)
@@ -192,8 +190,4 @@ import Testing
         #expect(result.peakGFLOPS > 0 && result.peakGigabytesPerSecond > 0)
         #expect(result.launches > 20)
     }
-}
-
-extension DeviceDescription {
-    fileprivate mutating func limitLargestBuffer(_ bytes: Int) { largestBuffer = bytes }
 }

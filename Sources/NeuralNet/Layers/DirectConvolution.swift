@@ -30,13 +30,11 @@ final class DirectConvolution: ConvolutionMethod {
 
     func weightsChanged() {}
 
-    func forward(input source: Buffer, weights: Buffer, bias: Buffer, output target: Buffer, batch: Int)
-        throws
-    {
+    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
         let (range, shape, share) = sizes.forward(batch: batch)
         let kernel = sizes.isImage ? forwardImage : forwardKernel
         let flags = MatrixProduct.Options([.bias, .relu]).rawValue
-        try kernel.launch(range, source, weights, bias, zeros, target, shape, share, flags)
+        try kernel.launch(range, input, weights, bias, zeros, output, shape, share, flags)
     }
 
     func backwardData(

@@ -53,13 +53,11 @@ final class Im2colConvolution: ConvolutionMethod {
         return .rowMajor(slice, columns: channels)
     }
 
-    func forward(input source: Buffer, weights: Buffer, bias: Buffer, output target: Buffer, batch: Int)
-        throws
-    {
-        try forEachChunk(of: source, channels: inputs, batch: batch) { columns, first, count in
+    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+        try forEachChunk(of: input, channels: inputs, batch: batch) { columns, first, count in
             try product.multiply(
                 .init(columns, columns: 9 * inputs), .panels(weights, rows: 9 * inputs),
-                into: part(of: target, channels: outputs, first: first, count: count), bias: bias,
+                into: part(of: output, channels: outputs, first: first, count: count), bias: bias,
                 size: .init(m: count, n: outputs, k: 9 * inputs), options: [.bias, .relu])
         }
     }
