@@ -100,7 +100,7 @@ static inline __attribute__((always_inline)) void convolve(
         const int wide = panel + PANELS <= last_panel;
         global const float *panel_weights = weights + panel * panel_stride;
         for (int ky = 0; ky < 3; ky += ky_step) {
-            // The bias and the ReLU belong to the whole sum, so to the last pass alone.
+            // The bias and the ReLU belong to the whole sum, so only to the last pass.
             const int pass_flags = ky + ky_step == 3 ? flags : 0;
             for (int pixel = first_pixel; pixel < last_pixel; pixel += ROWS) {
                 position at[ROWS];

@@ -75,7 +75,7 @@ static inline __attribute__((always_inline)) void multiply(
     const int last_panel = min(n / 16, first_panel + panels_per_item);
     for (int start = 0; start < k; start += DEPTH_BLOCK) {
         const int depth = min(DEPTH_BLOCK, k - start);
-        // The bias and the ReLU belong to the whole sum, so to the last block alone.
+        // The bias and the ReLU belong to the whole sum, so only to the last block.
         const int block_flags = (start > 0 ? ACCUMULATE : flags & ACCUMULATE) |
                                 (start + depth == k ? flags & (ADD_BIAS | RELU) : 0);
         int panel = first_panel;

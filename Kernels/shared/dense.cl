@@ -1,8 +1,8 @@
 // Dense evaluation: whole photographs of any size as input, the windows of the last feature map as rows of a
 // matrix product, and the mean of an image's rows of scores.
 //
-// Layouts. Photographs RGB, interleaved, rows without gaps, `ImageInput.bytesReadBehind` readable bytes behind
-// the last; activations float32 NHWC.
+// Layouts. Photographs RGB, interleaved, rows without gaps, `ImageInput.bytesReadBehind` readable bytes
+// behind the last; activations float32 NHWC.
 
 // output [batch][height][width][4] ← whole photographs of one size, mirrored or not; `offsets` has the first
 // byte of each, from `first` on. The same numbers as augment.cl's plain crop. A work-item makes the pixels of

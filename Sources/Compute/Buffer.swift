@@ -8,41 +8,28 @@ public final class Buffer {
     private let parent: Buffer?
 
     /// Allocates `byteCount` bytes; their contents are undefined.
-    public init(_ device: Device, byteCount: Int) throws {
+    public convenience init(_ device: Device, byteCount: Int) throws {
         let limit = device.description.largestBuffer
         guard byteCount <= limit else {
             throw ComputeError(
                 "a buffer of \(byteCount) bytes is larger than the largest that \(device.description.name) "
                     + "allows (\(limit))", kind: .bufferTooLarge)
         }
-        var code: cl_int = 0
-        guard
-            let handle = clCreateBuffer(
-                device.context, cl_mem_flags(CL_MEM_READ_WRITE), max(byteCount, 1), nil, &code)
-        else { throw ComputeError("allocating \(byteCount) bytes on \(device.description.name)", code: code) }
-        self.device = device
-        self.byteCount = byteCount
-        self.handle = handle
-        parent = nil
-        device.account(byteCount)
+        let action = "allocating \(byteCount) bytes on \(device.description.name)"
+        try self.init(device, byteCount: byteCount, action) {
+            clCreateBuffer(device.context, cl_mem_flags(CL_MEM_READ_WRITE), max(byteCount, 1), nil, &$0)
+        }
     }
 
-    /// Makes a buffer over host memory, in which the device works in place if it can. The host uses it
-    /// only between `map` and `unmap`.
+    /// Makes a buffer over host memory, which the host uses only between `map` and `unmap`.
     ///
     /// - Parameter hostMemory: at a multiple of 4096 bytes, which all runtimes accept; outlives the buffer
-    public init(_ device: Device, hostMemory: UnsafeMutableRawPointer, byteCount: Int) throws {
-        var code: cl_int = 0
+    public convenience init(_ device: Device, hostMemory: UnsafeMutableRawPointer, byteCount: Int) throws {
+        let action = "giving \(byteCount) bytes of the host's memory to \(device.description.name)"
         let flags = cl_mem_flags(CL_MEM_READ_WRITE) | cl_mem_flags(CL_MEM_USE_HOST_PTR)
-        guard let handle = clCreateBuffer(device.context, flags, byteCount, hostMemory, &code) else {
-            throw ComputeError(
-                "giving \(byteCount) bytes of the host's memory to \(device.description.name)", code: code)
+        try self.init(device, byteCount: byteCount, action) {
+            clCreateBuffer(device.context, flags, byteCount, hostMemory, &$0)
         }
-        self.device = device
-        self.byteCount = byteCount
-        self.handle = handle
-        parent = nil
-        device.account(byteCount)
     }
 
     /// Allocates room for `floatCount` floats.
@@ -56,22 +43,17 @@ public final class Buffer {
         try write(values)
     }
 
-    private init(parent: Buffer, byteOffset: Int, byteCount: Int) throws {
-        var region = cl_buffer_region(origin: byteOffset, size: byteCount)
+    private init(
+        _ device: Device, byteCount: Int, parent: Buffer? = nil,
+        _ action: String, create: (inout cl_int) -> cl_mem?
+    ) throws {
         var code: cl_int = 0
-        let type = cl_buffer_create_type(CL_BUFFER_CREATE_TYPE_REGION)
-        guard
-            let handle = clCreateSubBuffer(
-                parent.handle, cl_mem_flags(CL_MEM_READ_WRITE), type, &region, &code)
-        else {
-            throw ComputeError(
-                "taking bytes \(byteOffset)..<\(byteOffset + byteCount) of a buffer of \(parent.byteCount)",
-                code: code)
-        }
-        device = parent.device
+        guard let handle = create(&code) else { throw ComputeError(action, code: code) }
+        self.device = device
         self.byteCount = byteCount
         self.handle = handle
         self.parent = parent
+        if parent == nil { device.account(byteCount) }
     }
 
     deinit {
@@ -83,7 +65,12 @@ public final class Buffer {
     ///
     /// - Parameter byteOffset: a multiple of the device's base alignment
     public func slice(byteOffset: Int, byteCount: Int) throws -> Buffer {
-        try Buffer(parent: self, byteOffset: byteOffset, byteCount: byteCount)
+        var region = cl_buffer_region(origin: byteOffset, size: byteCount)
+        let action = "taking bytes \(byteOffset)..<\(byteOffset + byteCount) of a buffer of \(self.byteCount)"
+        return try Buffer(device, byteCount: byteCount, parent: self, action) {
+            let type = cl_buffer_create_type(CL_BUFFER_CREATE_TYPE_REGION)
+            return clCreateSubBuffer(handle, cl_mem_flags(CL_MEM_READ_WRITE), type, &region, &$0)
+        }
     }
 
     /// Copies `values` to the start of the buffer, and waits for the copy.
@@ -139,15 +126,9 @@ public final class Buffer {
 
     /// Copies the whole of `source` to the start of this buffer, in the order of the queue.
     public func copy(from source: Buffer) throws {
-        precondition(source.byteCount <= byteCount)
-        guard source.byteCount > 0 else { return }
-        try check(
-            clEnqueueCopyBuffer(device.queue, source.handle, handle, 0, 0, source.byteCount, 0, nil, nil),
-            "copying a buffer of \(source.byteCount) bytes")
+        try copy(from: source, sourceOffset: 0, byteCount: source.byteCount, to: 0)
     }
-}
 
-extension Buffer {
     /// Copies a range of `source` to `offset` in this buffer, in the order of the queue.
     public func copy(from source: Buffer, sourceOffset: Int, byteCount: Int, to offset: Int) throws {
         precondition(sourceOffset + byteCount <= source.byteCount && offset + byteCount <= self.byteCount)
@@ -157,9 +138,7 @@ extension Buffer {
                 device.queue, source.handle, handle, sourceOffset, offset, byteCount, 0, nil, nil),
             "copying \(byteCount) bytes on \(device.description.name)")
     }
-}
 
-extension Buffer {
     /// Gives the host a range of a buffer over host memory, from the event's completion until `unmap`.
     public func map(byteOffset: Int, byteCount: Int) throws -> (
         pointer: UnsafeMutableRawPointer, event: Event
@@ -169,10 +148,9 @@ extension Buffer {
         let flags = cl_map_flags(CL_MAP_READ) | cl_map_flags(CL_MAP_WRITE)
         let pointer = clEnqueueMapBuffer(
             device.queue, handle, cl_bool(CL_FALSE), flags, byteOffset, byteCount, 0, nil, &event, &code)
-        try check(code, "showing \(byteCount) bytes of \(device.description.name) to the host")
         guard let pointer else {
-            throw ComputeError(
-                "showing \(byteCount) bytes of \(device.description.name) to the host", code: code)
+            let action = "showing \(byteCount) bytes of \(device.description.name) to the host"
+            throw ComputeError(action, code: code)
         }
         return (pointer, Event(event))
     }
@@ -196,7 +174,7 @@ public final class Event {
 
     deinit { if let handle { clReleaseEvent(handle) } }
 
-    /// Whether the copy is done, or has failed (which `wait` then says). Does not wait; any thread may ask.
+    /// Whether the copy is done or has failed (see `wait`); does not wait, and any thread may ask.
     public var isComplete: Bool {
         guard let handle else { return true }
         var status = cl_int(CL_QUEUED)

@@ -12,14 +12,12 @@ public final class Device {
     let device: cl_device_id
     /// Times each launch; nil if the device was not opened for profiling.
     public let profile: Profile?
-    /// The constants that kernels are compiled and launched with. Set others before kernels and layers are
-    /// made, which keep the constants that they were made with.
+    /// The constants that kernels and layers made from now on are compiled and launched with.
     public var tuning: Tuning
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
-    /// Bytes of the buffers alive now. We count them because OpenCL runtimes on CPUs do not enforce the
-    /// device's total.
+    /// Bytes of the buffers alive now; OpenCL runtimes on CPUs do not enforce the device's total.
     public private(set) var allocatedBytes = 0
     /// The largest `allocatedBytes` so far.
     public private(set) var peakAllocatedBytes = 0
@@ -75,14 +73,13 @@ public final class Device {
             memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
     }
 
-    /// Waits until everything launched has run. Never part of a training step.
+    /// Waits until everything launched has run; never part of a training step.
     public func finish() throws { try check(clFinish(queue), "waiting for \(description.name)") }
 
     /// Starts what was launched, without waiting.
     public func flush() throws { try check(clFlush(queue), "starting work on \(description.name)") }
 
-    /// Returns the seconds by which the host's monotonic clock is ahead of the device's, which was opened for
-    /// profiling. Waits for the device.
+    /// Returns the seconds by which the host's monotonic clock is ahead of a profiled device's; waits for it.
     public func clockOffset() throws -> Double {
         let buffer = try Buffer(self, byteCount: 4)
         var zero: UInt8 = 0

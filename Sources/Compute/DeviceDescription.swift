@@ -1,6 +1,6 @@
 import COpenCL
 
-/// Describes an OpenCL device as it reports itself. GPUs and CPU runtimes are entries of one list.
+/// Describes an OpenCL device as it reports itself.
 public struct DeviceDescription: Sendable {
     public enum Kind: String, Sendable { case cpu, gpu, accelerator, other }
 
@@ -141,11 +141,11 @@ public struct DeviceDescription: Sendable {
             clGetPlatformInfo(platform, cl_platform_info(CL_PLATFORM_NAME), $0, $1, $2)
         }
         let type: cl_device_type = try value(CL_DEVICE_TYPE, 0)
-        self.kind =
-            type & cl_device_type(CL_DEVICE_TYPE_GPU) != 0
-            ? .gpu
-            : type & cl_device_type(CL_DEVICE_TYPE_CPU) != 0
-                ? .cpu : type & cl_device_type(CL_DEVICE_TYPE_ACCELERATOR) != 0 ? .accelerator : .other
+        let kinds: [(type: Int32, kind: Kind)] = [
+            (CL_DEVICE_TYPE_GPU, .gpu), (CL_DEVICE_TYPE_CPU, .cpu),
+            (CL_DEVICE_TYPE_ACCELERATOR, .accelerator),
+        ]
+        self.kind = kinds.first { type & cl_device_type($0.type) != 0 }?.kind ?? .other
         self.computeUnits = Int(try value(CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint(0)))
         self.globalMemory = Int(try value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
         self.largestBuffer = Int(try value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
@@ -172,23 +172,24 @@ public enum DeviceSelector: Equatable, Sendable {
         + "opencl:0,opencl:1"
 
     public init(parsing text: String) throws {
-        switch text {
-        case "auto": self = .auto
-        case "cpu": self = .cpu
-        case "gpu": self = .gpu
-        default:
-            let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
-                part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
-            }
-            guard !numbers.contains(nil) else {
-                throw ComputeError(
-                    "--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
-            }
-            self = .numbers(numbers.compactMap { $0 })
+        if let word = DeviceSelector.words[text] {
+            self = word
+            return
         }
+        let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
+            part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
+        }
+        guard !numbers.contains(nil) else {
+            throw ComputeError("--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
+        }
+        self = .numbers(numbers.compactMap { $0 })
     }
 
-    /// Returns the device meant. `auto` is the first GPU, or the first device if there is no GPU.
+    private static let words: [String: DeviceSelector] = ["auto": .auto, "cpu": .cpu, "gpu": .gpu]
+
+    private var numbers: [Int] { if case .numbers(let numbers) = self { numbers } else { [] } }
+
+    /// Returns the device meant: for `auto` the first GPU, or the first device if there is no GPU.
     public func select(from devices: [DeviceDescription]) throws -> DeviceDescription {
         try assign(devices, ranks: 1)[0]
     }
@@ -203,33 +204,23 @@ public enum DeviceSelector: Equatable, Sendable {
             case .auto: gpus.isEmpty ? DeviceSelector.ofFirstPlatform(devices) : gpus
             case .cpu: DeviceSelector.ofFirstPlatform(devices.filter { $0.kind == .cpu })
             case .gpu: gpus
-            case .numbers(let numbers):
-                numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
+            case .numbers: numbers.compactMap { devices.indices.contains($0) ? devices[$0] : nil }
             }
-        let missing: Int? =
-            if case .numbers(let numbers) = self { numbers.first { !devices.indices.contains($0) } } else {
-                nil
-            }
+        let missing = numbers.first { !devices.indices.contains($0) }
         guard missing == nil, !chosen.isEmpty else {
-            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }.joined(
-                separator: ", ")
-            throw devices.isEmpty
-                ? ComputeError.noDevice
-                : ComputeError(
-                    "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is \(list)",
-                    kind: .unknownDevice)
+            if devices.isEmpty { throw ComputeError.noDevice }
+            let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }
+            throw ComputeError(
+                "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is "
+                    + list.joined(separator: ", "), kind: .unknownDevice)
         }
         return chosen
     }
 
     /// The selector as it was typed.
     private var text: String {
-        switch self {
-        case .auto: "auto"
-        case .cpu: "cpu"
-        case .gpu: "gpu"
-        case .numbers(let numbers): numbers.map { "opencl:\($0)" }.joined(separator: ",")
-        }
+        DeviceSelector.words.first { $0.value == self }?.key
+            ?? numbers.map { "opencl:\($0)" }.joined(separator: ",")
     }
 
     /// Returns the device of each of a node's ranks: rank r takes device r of those meant.
@@ -241,16 +232,14 @@ public enum DeviceSelector: Equatable, Sendable {
         if case .numbers = self, chosen.count > ranks {
             throw ComputeError(
                 "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on "
-                    + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name fewer "
-                    + "devices",
-                kind: .unknownDevice)
+                    + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name "
+                    + "fewer devices", kind: .unknownDevice)
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(
                 "--device \(text): \(ranks) ranks on this node for \(chosen.count) "
-                    + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each rank "
-                    + "(opencl:0,opencl:0 shares a device)",
-                kind: .unknownDevice)
+                    + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each "
+                    + "rank (opencl:0,opencl:0 shares a device)", kind: .unknownDevice)
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count

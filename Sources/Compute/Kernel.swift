@@ -88,11 +88,10 @@ public struct MapSize: KernelArgumentGroup, Sendable {
 public struct LaunchRange: Sendable {
     /// Each dimension is rounded up to a multiple of `local`, so kernels check their bounds.
     public let global: [Int]
-    /// Work-items of a group. Always given: a runtime that chooses may choose badly, and compiles anew for
-    /// each choice.
+    /// Work-items of a group; a runtime left to choose may choose badly, and compiles anew for each choice.
     public let local: [Int]
 
-    public init(_ global: [Int], local: [Int]) {
+    init(_ global: [Int], local: [Int]) {
         self.global = global
         self.local = local
     }
@@ -149,29 +148,12 @@ public final class Kernel {
             throw ComputeError("kernel \(name): a range of \(global) in groups of \(local)")
         }
         if global.contains(0) { return }
-        var globalSize = (0, 0, 0)
-        var localSize = (0, 0, 0)
-        withUnsafeMutableBytes(of: &globalSize) { bytes in
-            let sizes = bytes.assumingMemoryBound(to: Int.self)
-            for dimension in global.indices {
-                sizes[dimension] = global[dimension].roundedUp(to: local[dimension])
-            }
-        }
-        withUnsafeMutableBytes(of: &localSize) { bytes in
-            let sizes = bytes.assumingMemoryBound(to: Int.self)
-            for dimension in local.indices { sizes[dimension] = local[dimension] }
-        }
+        let sizes = zip(global, local).map { $0.roundedUp(to: $1) }
         var event: cl_event?
-        let timed = device.profile != nil
-        let code = withUnsafeBytes(of: globalSize) { globalBytes in
-            withUnsafeBytes(of: localSize) { localBytes in
-                withUnsafeMutablePointer(to: &event) { event in
-                    clEnqueueNDRangeKernel(
-                        device.queue, handle, cl_uint(global.count), nil,
-                        globalBytes.assumingMemoryBound(to: Int.self).baseAddress,
-                        localBytes.assumingMemoryBound(to: Int.self).baseAddress, 0, nil, timed ? event : nil)
-                }
-            }
+        let code = withUnsafeMutablePointer(to: &event) {
+            clEnqueueNDRangeKernel(
+                device.queue, handle, cl_uint(sizes.count), nil, sizes, local, 0, nil,
+                device.profile == nil ? nil : $0)
         }
         if code != CL_SUCCESS {
             throw ComputeError("kernel \(name) over \(global) in groups of \(local)", code: code)

@@ -7,11 +7,6 @@ public struct DeviceTraits: Sendable, Equatable {
     /// Floats in a vector register.
     public let floatVectorWidth: Int
 
-    public init(kind: DeviceDescription.Kind, floatVectorWidth: Int) {
-        self.kind = kind
-        self.floatVectorWidth = floatVectorWidth
-    }
-
     /// Whether there are 32 registers of 16 floats (AVX-512), and not 16 of 8 (AVX2).
     var hasWideVectors: Bool { floatVectorWidth >= 16 }
 

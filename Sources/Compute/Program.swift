@@ -13,7 +13,7 @@ public final class Program {
         public let file: String
         let macros: [String: Int]
 
-        /// The compiler's options. No fast-math: results must not depend on the runtime's idea of it.
+        /// The compiler's options, without fast-math: results must not depend on the runtime's idea of it.
         public var options: String {
             (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" })
                 .joined(separator: " ")
@@ -96,8 +96,7 @@ public final class Program {
                 program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &log, nil)
             let text = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
             throw ComputeError(
-                "compiling \(key.file) (\(key.options)) for \(description.name)",
-                code: code, details: text)
+                "compiling \(key.file) (\(key.options)) for \(description.name)", code: code, details: text)
         }
         return program
     }
@@ -138,8 +137,7 @@ public final class Program {
     }
 }
 
-/// Keeps compiled programs on disk, by source, options, device and driver. A cache that cannot be read or
-/// written only costs time.
+/// Keeps compiled programs on disk, by source, options, device and driver; a failure only costs time.
 struct ProgramCache {
     private let identity: [UInt8]
     private let directory: String

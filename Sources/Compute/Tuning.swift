@@ -27,8 +27,8 @@ public struct TuningConstant: Sendable {
 
     /// The name that saved runs keep, such as `gemm.depth-block`: the family's name, a point, a word.
     public let key: String
-    /// The macro that the compiler gets, such as `DEPTH_BLOCK`. Nil for a constant that only launches use.
-    public let macro: String?
+    /// The macro that the compiler gets, such as `DEPTH_BLOCK`; nil for a constant that only launches use.
+    public private(set) var macro: String?
     public let legal: LegalValues
     /// The values that a tuner should try; none where only the default makes sense.
     public let candidates: [Int]
@@ -53,18 +53,12 @@ public struct TuningConstant: Sendable {
         self.candidates = candidates
         wideValue = wide ?? value
         gpuValue = gpu
-        let word = key.drop { $0 != "." }.dropFirst()
-        macro = word.uppercased().replacing("-", with: "_")
+        macro = key.drop { $0 != "." }.dropFirst().uppercased().replacing("-", with: "_")
     }
 
     /// Describes a constant that only launches use.
     init(launch key: String, _ value: Int, _ legal: LegalValues, candidates: [Int] = []) {
-        self.key = key
-        self.value = value
-        self.legal = legal
-        self.candidates = candidates
-        wideValue = value
-        gpuValue = nil
+        self.init(key, value, legal, candidates: candidates)
         macro = nil
     }
 

@@ -131,8 +131,7 @@ public struct Augmentation: Sendable, Equatable {
                 high < 1
             else {
                 throw Self.mistake(
-                    text,
-                    "\(item): expected LOW:HIGH, on the way from the centre (0) to the corners, below 1"
+                    text, "\(item): expected LOW:HIGH, on the way from the centre (0) to the corners, below 1"
                 )
             }
             vignetteStart = low...high
@@ -178,7 +177,7 @@ public struct Augmentation: Sendable, Equatable {
 
 /// Converts to and from text.
 extension Augmentation: RawRepresentable, CaseIterable {
-    /// The presets. Every other value differs from one of them.
+    /// The presets; every other value changes one of them.
     public static var allCases: [Augmentation] { Preset.allCases.map { Augmentation($0) } }
 
     public init?(rawValue: String) {

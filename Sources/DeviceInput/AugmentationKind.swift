@@ -90,17 +90,14 @@ extension Augmentation {
                 Rule(
                     probability: 0.2, range: 0.13, preset: .paper, step: 0.002, limit: 0.15,
                     row: Rule.lensDistortion, panels: [Panel("pincushion")])
-            case .horizontalStretch:
+            case .horizontalStretch, .verticalStretch:
                 // Made longer by up to this share.
                 Rule(
                     probability: 0.2, range: 0.325, preset: .paper, step: 0.005, limit: 1,
                     row: Rule.lensDistortion,
-                    panels: [Panel("horizontal stretch", share: 0.5), Panel("more hor. stretch")])
-            case .verticalStretch:
-                Rule(
-                    probability: 0.2, range: 0.325, preset: .paper, step: 0.005, limit: 1,
-                    row: Rule.lensDistortion,
-                    panels: [Panel("vertical stretch", share: 0.5), Panel("more ver. stretch")])
+                    panels: self == .horizontalStretch
+                        ? [Panel("horizontal stretch", share: 0.5), Panel("more hor. stretch")]
+                        : [Panel("vertical stretch", share: 0.5), Panel("more ver. stretch")])
             case .rotation:
                 // Turned by whole degrees, either way.
                 Rule(
@@ -129,7 +126,7 @@ extension Augmentation {
 
         private static let rules = Dictionary(uniqueKeysWithValues: allCases.map { ($0, $0.makeRule()) })
 
-        /// The order in which kinds take random numbers. New kinds come last, so that seeds keep their draws.
+        /// The order in which kinds take random numbers: new kinds come last, so that seeds keep their draws.
         static let drawOrder = [mirror] + allCases.filter { $0 != .mirror }
 
         /// The order of the paper's figure 5, with all other kinds behind.
@@ -141,7 +138,7 @@ extension Augmentation {
         }()
     }
 
-    /// Describes one kind. A kind without own closures has one amount: whole steps up to the range.
+    /// Describes one kind, by default with one amount: whole steps up to the range.
     struct Rule: Sendable {
         /// How often and how much once the kind is turned on.
         var probability: Double

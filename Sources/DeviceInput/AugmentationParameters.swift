@@ -54,7 +54,9 @@ public struct AugmentationParameters: Sendable, Equatable {
         lens == 0 && cast == SIMD3() && amounts.keys.allSatisfy { $0 == .barrel || $0 == .pincushion }
     }
 
-    /// Draws what happens to one photograph in one epoch. The result depends only on the arguments.
+    /// Draws what happens to one photograph in one epoch.
+    ///
+    /// The result depends only on the arguments.
     ///
     /// - Parameters:
     ///   - width, height: of the resized photograph in pixels.

@@ -28,8 +28,7 @@ public final class AugmentationView {
         let area = size * size
         let output = try Buffer(device, floatCount: area * 4)
         let bytes = try Buffer(
-            device,
-            image.pixels + [UInt8](repeating: 0, count: ImageInput.bytesReadBehind))
+            device, image.pixels + [UInt8](repeating: 0, count: ImageInput.bytesReadBehind))
         return try records.map { record in
             try input.load(
                 bytes: bytes, records: Buffer(device, [record]), output: output,
@@ -81,7 +80,6 @@ public final class AugmentationView {
     public func replay(_ image: DecodedImage, _ parameters: AugmentationParameters) throws -> DecodedImage {
         let plain = AugmentationParameters(x: parameters.x, y: parameters.y)
         let pictures = try render(image, [plain, parameters])
-        return ContactSheet.draw(
-            [(pictures[0], "crop only"), (pictures[1], parameters.summary)], columns: 2)
+        return ContactSheet.draw([(pictures[0], "crop only"), (pictures[1], parameters.summary)], columns: 2)
     }
 }

@@ -37,9 +37,7 @@ public final class DeviceBatch {
     }
 
     /// Returns more than `bytes`, so that batches of similar sizes do not grow the buffer again and again.
-    private static func pixelCapacity(_ bytes: Int) -> Int {
-        bytes + bytes / 4 + ImageInput.bytesReadBehind
-    }
+    private static func pixelCapacity(_ bytes: Int) -> Int { bytes + bytes / 4 + ImageInput.bytesReadBehind }
 
     deinit {
         // An upload in progress still reads this memory. The call that caused an error has reported it.

@@ -1,13 +1,12 @@
 import Foundation
 
-/// Describes a network by its layers. The last layer is left out: it follows from the number of classes.
+/// Describes a network by its layers, without the last, which follows from the number of classes.
 public struct Architecture: Equatable, Sendable, CustomStringConvertible {
     public let layers: [any LayerSpec]
-    /// The comma list, such as `32,32,M,F256`; names are written out. Empty for the linear classifier.
+    /// The comma list with names written out, such as `32,32,M,F256`; empty for the linear classifier.
     public let specification: String
 
-    /// The specifications that have names. `deepimage` is table 2 of the Deep Image paper, `scaling` the
-    /// network of its figures 2–4.
+    /// The named specifications: `deepimage` from table 2 of the paper, `scaling` from its figures 2–4.
     public static let named: [(name: String, specification: String)] = [
         ("mini", "32,M,64,M,128,M,128,M,F256"), ("linear", ""),
         ("scaling", "64,M,128,M,256,256,M,512,512,M,512,512,M,F4096,F4096"),
@@ -38,8 +37,7 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
             if layers.last?.isClassifier == true && new.contains(where: { !$0.isClassifier }) {
                 throw NetworkError(
                     "'\(token)' follows a fully connected layer in '\(text)'; "
-                        + "only F may stand after the first F"
-                )
+                        + "only F may stand after the first F")
             }
             layers += new
         }

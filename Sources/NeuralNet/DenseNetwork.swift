@@ -171,13 +171,13 @@ public final class DenseNetwork {
     /// `first` on.
     public typealias Load = (_ input: Buffer, _ first: Int, _ part: Run) throws -> Void
 
+    typealias Consume = (_ scores: Buffer, _ rows: Range<Int>) throws -> Void
+
     /// Scores every window of every image of a mini-batch, in its order.
     ///
     /// - Parameter consume: called for the windows of each product with their scores, `[windows][classes
     ///   rounded up to 16]`, which are valid until it returns, and with the windows' indices
-    func forward(_ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void)
-        throws
-    {
+    func forward(_ runs: [Run], load: Load, consume: Consume) throws {
         do { try score(runs, load: load, consume: consume) } catch {
             // The first error is the one to report.
             try? restore()
@@ -186,14 +186,8 @@ public final class DenseNetwork {
         try restore()
     }
 
-    private func score(
-        _ runs: [Run], load: Load, consume: (_ scores: Buffer, _ rows: Range<Int>) throws -> Void
-    ) throws {
-        let total = try runs.reduce(0) { sum, run in
-            let size = try mapSize(height: run.height, width: run.width)
-            return sum + size.height * size.width * run.count
-        }
-        let chunk = min(rowsPerProduct, total)
+    private func score(_ runs: [Run], load: Load, consume: Consume) throws {
+        let chunk = min(rowsPerProduct, try maps(runs).reduce(0) { $0 + $1.count })
         let units = classifier.map(\.outputShape.storedCount).max() ?? network.logitsStride
         try scores.reserve(0, floatCount: chunk * network.logitsStride)
         try rows.reserve(0, floatCount: chunk * window.storedCount)
@@ -213,11 +207,9 @@ public final class DenseNetwork {
             // As many pixels at once as the plain network takes, so that both need about the same memory, but
             // no more images than keep the cores busy.
             let area = network.inputShape.height * network.inputShape.width
-            let most = max(
-                1,
-                min(
-                    network.options.maximumBatch * area / (run.height * run.width),
-                    DenseNetwork.mapBytes / largestBuffer(height: run.height, width: run.width)))
+            let byArea = network.options.maximumBatch * area / (run.height * run.width)
+            let byMemory = DenseNetwork.mapBytes / largestBuffer(height: run.height, width: run.width)
+            let most = max(1, min(byArea, byMemory))
             for start in Swift.stride(from: 0, to: run.count, by: most) {
                 let part = Run(height: run.height, width: run.width, count: min(most, run.count - start))
                 let map = try convolve(part) { try load($0, first + start, part) }
@@ -271,7 +263,7 @@ public final class DenseNetwork {
     /// Returns the last feature map of some images of the same size.
     private func convolve(_ part: Run, load: (Buffer) throws -> Void) throws -> Buffer {
         let input = FeatureShape.image(height: part.height, width: part.width)
-        try reshape(input, batch: part.count)
+        try prepare(input, batch: part.count)
         try maps.reserve(0, floatCount: part.count * input.storedCount)
         for index in 1...2 {
             // Either buffer may have to hold the largest map.
@@ -286,8 +278,7 @@ public final class DenseNetwork {
     ///
     /// - Parameter last: for the last layer's output, by default one of the buffers
     private func run(_ layers: [any Layer], in buffers: GrowingBuffers, last: Buffer? = nil, batch: Int)
-        throws
-        -> Buffer
+        throws -> Buffer
     {
         var current = buffers[0]
         for (index, layer) in layers.enumerated() {
@@ -300,34 +291,27 @@ public final class DenseNetwork {
         return current
     }
 
-    /// Gives the feature layers the shapes of this input, with a workspace that suffices.
-    private func reshape(_ input: FeatureShape, batch: Int) throws {
-        setShapes(input)
-        let needed = features.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
-        try workspace.reserve(0, floatCount: needed.ceilDivided(by: 4))
-        try prepare(workspace: workspace[0], batch: batch)
-    }
-
-    /// Gives the feature layers their shapes in the plain network again.
-    private func restore() throws {
-        setShapes(network.inputShape)
-        try prepare(workspace: network.workspace, batch: network.options.maximumBatch)
-    }
-
-    private func setShapes(_ input: FeatureShape) {
+    /// Gives the feature layers the shapes of this input and a workspace, by default one of their own.
+    private func prepare(_ input: FeatureShape, batch: Int, workspace given: Buffer? = nil) throws {
         var shape = input
         for layer in features {
             layer.reshape(input: shape)
             shape = layer.outputShape
         }
+        if given == nil {
+            let needed = features.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
+            try workspace.reserve(0, floatCount: needed.ceilDivided(by: 4))
+        }
+        for layer in features {
+            let weights = layer.parameters.map { network.weights[$0] }
+            try layer.prepare(weights: weights, workspace: given ?? workspace[0], maximumBatch: batch)
+        }
     }
 
-    private func prepare(workspace: Buffer, batch: Int) throws {
-        for layer in features {
-            try layer.prepare(
-                weights: layer.parameters.map { network.weights[$0] },
-                workspace: workspace, maximumBatch: batch)
-        }
+    /// Gives the feature layers their shapes in the plain network again.
+    private func restore() throws {
+        let batch = network.options.maximumBatch
+        try prepare(network.inputShape, batch: batch, workspace: network.workspace)
     }
 }
 

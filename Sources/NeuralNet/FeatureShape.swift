@@ -7,17 +7,6 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
     public let channels: Int
     private let channelMultiple: Int
 
-    public init(height: Int, width: Int, channels: Int) {
-        self.init(height: height, width: width, channels: channels, channelMultiple: 16)
-    }
-
-    private init(height: Int, width: Int, channels: Int, channelMultiple: Int) {
-        self.height = height
-        self.width = width
-        self.channels = channels
-        self.channelMultiple = channelMultiple
-    }
-
     /// Returns the shape of an image of `size` × `size` pixels.
     public static func image(size: Int) -> FeatureShape { .image(height: size, width: size) }
 
@@ -37,8 +26,9 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
         FeatureShape(height: height, width: width, channels: channels, channelMultiple: channelMultiple)
     }
 
-    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors. The lanes
-    /// past `channels` stay zero, because their weights and gradients are zero too.
+    /// Channels as stored: a multiple of 16 (4 for the image), so that kernels read whole vectors.
+    ///
+    /// The lanes past `channels` stay zero, because their weights and gradients are zero too.
     public var storedChannels: Int { channels.roundedUp(to: channelMultiple) }
 
     /// Floats of one image as stored.
@@ -48,4 +38,10 @@ public struct FeatureShape: Equatable, Sendable, CustomStringConvertible {
     public var count: Int { height * width * channels }
 
     public var description: String { "\(height)×\(width)×\(channels)" }
+}
+
+extension FeatureShape {
+    public init(height: Int, width: Int, channels: Int) {
+        self.init(height: height, width: width, channels: channels, channelMultiple: 16)
+    }
 }

@@ -1,6 +1,6 @@
 import Compute
 
-/// Multiplies matrices of float32 on the device (`gemm.cl`). N is a multiple of 16; M and K are any.
+/// Multiplies matrices of float32 on the device (`gemm.cl`): N is a multiple of 16, M and K are any.
 public final class MatrixProduct {
     /// Holds A: row-major with rows of `columns` floats, m × k, or stored k × m if `isTransposed`.
     public struct Rows: KernelArgumentGroup {

@@ -57,8 +57,7 @@ public final class Network {
         self.device = device
         self.options = options
         let plan = try NetworkPlan(
-            architecture, imageSize: imageSize,
-            classes: classes, options: options,
+            architecture, imageSize: imageSize, classes: classes, options: options,
             device: device.description, tuning: device.tuning)
         self.plan = plan
         layers = try plan.layers.map { try $0.makeLayer(on: device) }
@@ -108,7 +107,7 @@ public final class Network {
             let total = values.count
             let stream = UInt64(parameter.index)
             values.withUnsafeMutableBufferPointer { buffer in
-                let target = UncheckedPointer(buffer.baseAddress)
+                let target = UncheckedPointer(pointer: buffer.baseAddress)
                 DispatchQueue.concurrentPerform(iterations: total.ceilDivided(by: chunk)) { part in
                     var random = Philox(
                         seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
@@ -140,7 +139,7 @@ public final class Network {
     /// Returns the label of a layer's launches in a profile.
     public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
 
-    /// logits ← network(input)
+    /// Computes logits ← network(input).
     ///
     /// - Parameter beforeLayer: called before a layer's weights are read
     public func forward(_ pass: Pass, beforeLayer: (any Layer) throws -> Void = { _ in }) throws {
@@ -210,9 +209,7 @@ extension Network {
     }
 }
 
-/// A pointer that the threads of one `concurrentPerform` share. Each writes its own part.
+/// A pointer that the threads of one `concurrentPerform` share, each writing its own part.
 private struct UncheckedPointer: @unchecked Sendable {
     let pointer: UnsafeMutablePointer<Float>?
-
-    init(_ pointer: UnsafeMutablePointer<Float>?) { self.pointer = pointer }
 }

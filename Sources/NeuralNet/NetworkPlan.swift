@@ -1,7 +1,6 @@
 import Compute
 
-/// Describes a network's layers and the sizes of all its buffers. `Network` allocates by it, and `MemoryPlan`
-/// adds it up.
+/// Describes a network's layers and its buffers' sizes, which `Network` allocates by.
 public struct NetworkPlan {
     public let input: FeatureShape
     public let classes: Int
@@ -46,9 +45,8 @@ public struct NetworkPlan {
         self.layers = layers
         parameters = layers.flatMap(\.parameters)
         lowestTrained =
-            layers.firstIndex {
-                !$0.parameters.isEmpty && ($0.spec.isClassifier || !options.freezesFeatures)
-            } ?? 0
+            layers.firstIndex { !$0.parameters.isEmpty && ($0.spec.isClassifier || !options.freezesFeatures) }
+            ?? 0
         trainedParameters = layers[lowestTrained...].flatMap(\.parameters)
     }
 

@@ -3,23 +3,26 @@ import Basics
 /// One learnt array of a layer: its name and shape as torchvision's VGG has them, and its layout on the
 /// device.
 public final class Parameter: Sendable {
-    /// Describes an array as numbers `[outputs][channels][taps]` in torchvision's order, which the device
-    /// stores in panels of 16 outputs, `[⌈outputs/16⌉][taps][stored channels][16]`. All added lanes are zero.
+    /// Describes an array of numbers `[outputs][channels][taps]` in torchvision's order.
+    ///
+    /// The device stores it in panels of 16 outputs, `[⌈outputs/16⌉][taps][stored channels][16]`, with zeros
+    /// in all added lanes.
     public struct Layout: Equatable, Sendable {
         fileprivate let outputs, channels, storedChannels, taps: Int
         /// torchvision's shape.
         fileprivate let shape: [Int]
         fileprivate let isBias: Bool
 
-        /// The weights of a convolution, `[filters][channels][side][side]`. A tap is a weight of the window.
+        /// The weights of a convolution, `[filters][channels][side][side]`; a tap is a weight of the window.
         public static func convolution(filters: Int, side: Int = 3, input: FeatureShape) -> Layout {
             Layout(
                 outputs: filters, channels: input.channels, storedChannels: input.storedChannels,
                 taps: side * side, shape: [filters, input.channels, side, side], isBias: false)
         }
 
-        /// The weights of a fully connected layer, `[units][inputs]`; torchvision flattens the input as
-        /// channels, rows, columns. A tap is a pixel of the input.
+        /// The weights of a fully connected layer, `[units][inputs]`; a tap is a pixel of the input.
+        ///
+        /// torchvision flattens the input as channels, rows, columns.
         public static func fullyConnected(units: Int, input: FeatureShape) -> Layout {
             Layout(
                 outputs: units, channels: input.channels, storedChannels: input.storedChannels,
@@ -28,8 +31,7 @@ public final class Parameter: Sendable {
 
         /// A bias, `[outputs]`.
         public static func bias(count: Int) -> Layout {
-            Layout(
-                outputs: count, channels: 1, storedChannels: 1, taps: 1, shape: [count], isBias: true)
+            Layout(outputs: count, channels: 1, storedChannels: 1, taps: 1, shape: [count], isBias: true)
         }
     }
 
@@ -48,8 +50,7 @@ public final class Parameter: Sendable {
         self.layout = layout
         self.index = index
         self.initialDeviation =
-            layout.isBias
-            ? 0 : initialDeviation ?? (2 / Float(layout.taps * layout.channels)).squareRoot()
+            layout.isBias ? 0 : initialDeviation ?? (2 / Float(layout.taps * layout.channels)).squareRoot()
     }
 
     /// Returns the two parameters of a module such as `features.0`.
@@ -74,9 +75,7 @@ public final class Parameter: Sendable {
     public var count: Int { shape.reduce(1, *) }
 
     /// Floats on the device.
-    public var storedCount: Int {
-        layout.outputs.roundedUp(to: 16) * layout.taps * layout.storedChannels
-    }
+    public var storedCount: Int { layout.outputs.roundedUp(to: 16) * layout.taps * layout.storedChannels }
 
     /// Returns numbers in torchvision's order in the device's.
     public func stored(_ values: [Float]) -> [Float] {

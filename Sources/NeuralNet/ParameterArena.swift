@@ -59,11 +59,8 @@ public final class ParameterArena {
         var sizes: [Int] = []
         for count in floatCounts {
             let bytes = (count * 4).roundedUp(to: alignment)
-            if sizes.isEmpty
-                || (sizes[sizes.count - 1] > 0 && sizes[sizes.count - 1] + bytes > device.largestBuffer)
-            {
-                sizes.append(0)
-            }
+            let used = sizes.last ?? 0
+            if sizes.isEmpty || (used > 0 && used + bytes > device.largestBuffer) { sizes.append(0) }
             starts.append((sizes.count - 1, sizes[sizes.count - 1]))
             sizes[sizes.count - 1] += bytes
         }

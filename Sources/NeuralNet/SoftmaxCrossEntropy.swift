@@ -19,12 +19,6 @@ public final class SoftmaxCrossEntropy {
         public let predicted: Int
     }
 
-    /// Binds the sizes that the row kernels share.
-    private struct Rows: KernelArgumentGroup {
-        let count, classes, stride: Int
-        var arguments: [any KernelArgument] { [count, classes, stride] }
-    }
-
     private let classes: Int
     private let stride: Int
     private let statistics: Buffer
@@ -63,19 +57,17 @@ public final class SoftmaxCrossEntropy {
         addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
-            LaunchRange([pass.batch], local: [1]), logits, labels, weights, gradient, statistics,
-            rows(pass.batch), pass.firstRecord, scale)
+            [pass.batch], local: [1], logits, labels, weights, gradient, statistics,
+            [pass.batch, classes, stride], pass.firstRecord, scale)
         try sumKernel.launch(
-            LaunchRange([1], local: [1]), statistics, weights, totals, pass.batch, pass.firstRecord,
+            [1], local: [1], statistics, weights, totals, pass.batch, pass.firstRecord,
             step % slots, addsToStep ? 1 : 0)
     }
 
     /// Queues the posteriors of each row, `[batch][classes rounded up to 16]`.
     public func softmax(logits: Buffer, probabilities: Buffer, batch: Int) throws {
-        try softmaxKernel.launch([batch], local: [1], logits, probabilities, rows(batch))
+        try softmaxKernel.launch([batch], local: [1], logits, probabilities, [batch, classes, stride])
     }
-
-    private func rows(_ count: Int) -> Rows { Rows(count: count, classes: classes, stride: stride) }
 
     /// Copies a step's totals to the start of `target`.
     public func copyTotals(step: Int, to target: Buffer) throws {

@@ -1,13 +1,14 @@
 import Basics
 import Compute
 
-/// Updates weights by stochastic gradient descent with momentum and weight decay, as PyTorch writes it:
-/// v ← momentum · v + (g + weightDecay · w), w ← w − learningRate · v. The decay leaves biases alone.
+/// Updates weights by stochastic gradient descent with momentum and weight decay, as PyTorch does.
+///
+/// v ← momentum · v + (g + weightDecay · w), w ← w − learningRate · v. Biases do not decay.
 public final class StochasticGradientDescent {
     public let parameters: [Parameter]
     public let momentum: Float
     public let weightDecay: Float
-    /// The largest norm of all gradients together; longer ones are scaled down to it. Nil: no clipping.
+    /// The largest norm of all gradients together, to which longer ones are scaled down; nil: no clipping.
     public let clipNorm: Float?
     /// One velocity for each weight; part of what a run must keep to be resumed.
     public let velocities: ParameterArena
@@ -66,7 +67,7 @@ public final class StochasticGradientDescent {
     /// Queues the update of one parameter: one pass over weights, gradients and velocities.
     public func step(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws {
         try update.launch(
-            LaunchRange([parameter.storedCount], local: [256]), weights, gradient, velocities[parameter],
+            [parameter.storedCount], local: [256], weights, gradient, velocities[parameter],
             UInt64(parameter.storedCount), [learningRate, momentum, parameter.decays ? weightDecay : 0], scale
         )
     }

@@ -2,9 +2,10 @@
 public struct CentralDifference: Equatable, Sendable {
     /// (loss(p + step · d) − loss(p − step · d)) / (2 · step).
     public var slope: Double
-    /// The number of ReLU and max-pool decisions that differ between the two evaluations. Unless it is 0 the
-    /// loss has a kink in between and `slope` need not agree with a gradient: leave such a case out and count
-    /// it.
+    /// The number of ReLU and max-pool decisions that differ between the two evaluations.
+    ///
+    /// Unless it is 0 the loss has a kink in between and `slope` need not agree with a gradient: leave such a
+    /// case out and count it.
     public var kinks: Int
 
     /// Measures the slope of the loss at `parameters` along `direction`.
@@ -19,8 +20,7 @@ public struct CentralDifference: Equatable, Sendable {
         evaluate: ([[Double]]) throws -> (loss: Double, decisions: [Int])
     ) rethrows {
         func shifted(_ distance: Double) -> [[Double]] {
-            zip(parameters, direction).map { values, slopes in zip(values, slopes).map { $0 + distance * $1 }
-            }
+            zip(parameters, direction).map { zip($0, $1).map { $0 + distance * $1 } }
         }
         let ahead = try evaluate(shifted(step))
         let behind = try evaluate(shifted(-step))
@@ -33,10 +33,7 @@ public struct CentralDifference: Equatable, Sendable {
     public static func direction(
         like parameters: [[Double]], using generator: inout some RandomNumberGenerator
     ) -> [[Double]] {
-        var direction: [[Double]] = []
-        for array in parameters {
-            direction.append(array.map { _ in Double.random(in: -1...1, using: &generator) })
-        }
+        let direction = parameters.map { $0.map { _ in Double.random(in: -1...1, using: &generator) } }
         let length = direction.joined().reduce(0) { $0 + $1 * $1 }.squareRoot()
         return direction.map { $0.map { $0 / length } }
     }

@@ -135,9 +135,7 @@ extension Oracle {
             input.mask.map { dropout(values, mask: $0, probability: input.dropout) } ?? values
         }
 
-        func forward(_ input: OracleLayerInput) -> Output {
-            (apply(input, to: input.values), [])
-        }
+        func forward(_ input: OracleLayerInput) -> Output { (apply(input, to: input.values), []) }
 
         func backward(_ input: OracleLayerInput, output: [Double], outputGradient: [Double]) -> Gradients {
             (apply(input, to: outputGradient), [])

@@ -20,8 +20,9 @@ public struct OracleNetwork: Sendable {
         public var gradients: [[Double]]
         /// The gradient of the images, NHWC; empty after `forward`.
         public var inputGradient: [Double]
-        /// Which way every ReLU (1 where positive) and max-pool (the chosen pixel) went. If two results
-        /// differ in this, the loss has a kink between them.
+        /// Which way every ReLU (1 where positive) and max-pool (the chosen pixel) went.
+        ///
+        /// If two results differ in this, the loss has a kink between them.
         public var decisions: [Int]
     }
 
@@ -34,7 +35,7 @@ public struct OracleNetwork: Sendable {
         public var weights: [Double]?
         /// What the weighted sum of the losses is multiplied with.
         public var scale: Double
-        /// For each dropout layer: true where an element is kept, [batch][outputs]. No dropout if nil.
+        /// For each dropout layer, true where an element is kept, [batch][outputs]; no dropout if nil.
         public var masks: [[Bool]]?
         /// The probability of dropping an element that the masks were drawn with.
         public var dropout: Double

@@ -8,22 +8,9 @@ extension Oracle {
         let own = scores[label]
         var rank = 0
         for (index, score) in scores.enumerated() where index != label {
-            if score > own || (own.isNaN && !score.isNaN)
-                || ((score == own || (score.isNaN && own.isNaN)) && index < label)
-            {
-                rank += 1
-            }
+            let isEqual = score == own || (score.isNaN && own.isNaN)
+            if score > own || (own.isNaN && !score.isNaN) || (isEqual && index < label) { rank += 1 }
         }
         return rank
-    }
-
-    /// Returns how many rows have their label among the `k` best scores, with ties and NaN as in `rank`.
-    ///
-    /// - Parameter scores: [labels.count][classes].
-    public static func topKCorrect(_ scores: [Double], labels: [Int], classes: Int, k: Int) -> Int {
-        precondition(scores.count == labels.count * classes)
-        return labels.indices.filter {
-            rank(of: labels[$0], in: scores[$0 * classes..<($0 + 1) * classes]) < k
-        }.count
     }
 }

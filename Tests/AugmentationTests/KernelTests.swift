@@ -11,9 +11,11 @@ extension OnDevices {
     @Suite struct AugmentationKernelTests {
         private static let normalization = Normalization(
             mean: [0.48, 0.45, 0.41], deviation: [0.23, 0.22, 0.26])
-        /// Smooth plus noise of 40 levels. A place is off by at most 2^-16 of a pixel here (coordinates below
-        /// 128 in single precision), so a value of 0…255 by 0.004 and the normalised one by 7e-5; the largest
-        /// values, ±2.5, add ten roundings of 2e-7.
+        /// Smooth plus noise of 40 levels.
+        ///
+        /// A place is off by at most 2^-16 of a pixel here (coordinates below 128 in single precision), so a
+        /// value of 0…255 by 0.004 and the normalised one by 7e-5; the largest values, ±2.5, add ten
+        /// roundings of 2e-7.
         private static let tolerance = 1e-4
 
         private struct Image {
@@ -99,8 +101,7 @@ extension OnDevices {
                     }
                     #expect(
                         worst < Self.tolerance,
-                        "\(parameters.summary) of \(image.width) × \(image.height): off by \(worst)"
-                    )
+                        "\(parameters.summary) of \(image.width) × \(image.height): off by \(worst)")
                 }
             }
         }

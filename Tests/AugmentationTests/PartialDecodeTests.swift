@@ -27,7 +27,7 @@ private struct Photograph: Sendable, CustomTestStringConvertible {
         Photograph(name: "progressive", stored: .ycc, isProgressive: true),
     ]
 
-    /// Independent bytes: each pixel depends on its neighbours through interpolated chroma alone.
+    /// Independent bytes: each pixel depends on its neighbours only through interpolated chroma.
     func file(width: Int, height: Int, _ random: inout Philox) throws -> [UInt8] {
         let pixels = (0..<width * height * stored.channels).map { _ in
             UInt8(truncatingIfNeeded: random.nextWord() >> 24)
@@ -35,6 +35,10 @@ private struct Photograph: Sendable, CustomTestStringConvertible {
         return try encodeJPEG(
             pixels, width: width, height: height, stored: stored, chroma: chroma, quality: 85,
             progressive: isProgressive)
+    }
+
+    func write(to path: String, width: Int, height: Int, _ random: inout Philox) throws {
+        try Data(file(width: width, height: height, &random)).write(to: URL(fileURLWithPath: path))
     }
 }
 
@@ -75,15 +79,13 @@ private final class Readers {
 
     /// Boxes of any place and size, in photographs of odd sizes: as they are, enlarged, reduced, and decoded
     /// at a fraction of their size.
-    @Test(arguments: Photograph.all) private func boxesHaveTheBytesOfTheWhole(_ photograph: Photograph) throws
-    {
+    @Test(arguments: Photograph.all) private func boxesHaveTheWholesBytes(_ photograph: Photograph) throws {
         var random = Philox(seed: 1, purpose: .benchmark)
         let readers = try Readers(folder: folder)
         let path = folder + "/photograph.jpg"
         for round in 0..<60 {
             let (width, height) = (1 + random.integer(below: 150), 1 + random.integer(below: 150))
-            try Data(photograph.file(width: width, height: height, &random)).write(
-                to: URL(fileURLWithPath: path))
+            try photograph.write(to: path, width: width, height: height, &random)
             let short = min(width, height)
             let shortSide = [short, max(1, short * 7 / 8), max(1, short / 2), max(1, short / 5), short + 9][
                 round % 5]
@@ -116,8 +118,7 @@ private final class Readers {
         let path = folder + "/photograph.jpg"
         // The last column has chroma of its own where blocks end, and shares it where they do not.
         for (width, height) in [(50, 67), (49, 66)] {
-            try Data(photograph.file(width: width, height: height, &random)).write(
-                to: URL(fileURLWithPath: path))
+            try photograph.write(to: path, width: width, height: height, &random)
             let whole = try readers.read(path, shortSide: width).pixels
             for column in 0..<width {
                 let part = try readers.read(path, shortSide: width) { _, _ in
@@ -145,8 +146,7 @@ private final class Readers {
     @Test func theRestIsLeftAlone() throws {
         var random = Philox(seed: 2, purpose: .benchmark)
         let path = folder + "/photograph.jpg"
-        try Data(Photograph.all[0].file(width: 150, height: 120, &random)).write(
-            to: URL(fileURLWithPath: path))
+        try Photograph.all[0].write(to: path, width: 150, height: 120, &random)
         for shortSide in [120, 100] {
             let part = try Readers(folder: folder).read(path, shortSide: shortSide) { _, _ in
                 PixelBox(columns: 40..<60, rows: 30..<50)
@@ -158,7 +158,7 @@ private final class Readers {
         }
     }
 
-    /// Damage is told wherever it is, and whatever is needed of the file.
+    /// Damage is found wherever it is, and whatever is needed of the file.
     @Test func damageOutsideTheBoxIsFound() throws {
         var random = Philox(seed: 3, purpose: .benchmark)
         let file = try Photograph.all[0].file(width: 96, height: 96, &random)
@@ -187,7 +187,7 @@ private final class Readers {
 
 extension OnDevices {
     @Suite struct PartialInputTests {
-        /// All that `paper` draws, and more: the network's input from the box alone has the bits of that from
+        /// All that `paper` draws, and more: the network's input from only the box has the bits of that from
         /// the whole photograph.
         @Test(arguments: Photograph.all) private func inputsAreTheSameBits(_ photograph: Photograph) throws {
             let place = try TemporaryFolder()
@@ -208,8 +208,7 @@ extension OnDevices {
             ].map { try Augmentation(parsing: $0) }
             for round in 0..<20 {
                 let (width, height) = (36 + random.integer(below: 60), 36 + random.integer(below: 60))
-                try Data(photograph.file(width: width, height: height, &random)).write(
-                    to: URL(fileURLWithPath: path))
+                try photograph.write(to: path, width: width, height: height, &random)
                 let shortSide = round % 3 == 0 ? min(width, height) : 34 + random.integer(below: 16)
                 let whole = try readers.read(path, shortSide: shortSide)
                 var records: [CropRecord] = []

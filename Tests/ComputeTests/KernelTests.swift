@@ -4,8 +4,7 @@ import TestSupport
 import Testing
 
 @Suite(.serialized) struct KernelTests {
-    @Test(arguments: presentDevices) func runsOverARangeThatIsRoundedUp(description: DeviceDescription) throws
-    {
+    @Test(arguments: presentDevices) func runsOverARoundedUpRange(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let sum = try Buffer(device, [Float](repeating: 1, count: 300))
@@ -35,9 +34,7 @@ import Testing
             large.contains("gradient_add") && large.contains("\(group)") && large.contains("CL_INVALID_WORK"))
     }
 
-    @Test(arguments: presentDevices) func aNumberThatDoesNotFitIsAnError(description: DeviceDescription)
-        throws
-    {
+    @Test(arguments: presentDevices) func tooLargeANumberIsAnError(description: DeviceDescription) throws {
         let device = try Device(description)
         let reduce = try device.kernel("convolution", "reduce_slots")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -57,9 +54,7 @@ import Testing
         #expect(function.contains("nothing") && function.contains("optimizer"))
     }
 
-    @Test(arguments: presentDevices) func aKernelOutlivesItsDevicesVariable(description: DeviceDescription)
-        throws
-    {
+    @Test(arguments: presentDevices) func aKernelKeepsItsDevice(description: DeviceDescription) throws {
         var device: Device? = try Device(description)
         let add = try #require(try device?.kernel("optimizer", "gradient_add"))
         let buffer = try Buffer(try #require(device), [Float](repeating: 2, count: 256))
@@ -68,9 +63,7 @@ import Testing
         #expect(try buffer.read(1) == [Float(4)])
     }
 
-    @Test(arguments: presentDevices) func launchesAreTimedUnderTheirLabel(description: DeviceDescription)
-        throws
-    {
+    @Test(arguments: presentDevices) func launchesAreTimedByLabel(description: DeviceDescription) throws {
         let device = try Device(description, profiling: true)
         let profile = try #require(device.profile)
         let add = try device.kernel("optimizer", "gradient_add")

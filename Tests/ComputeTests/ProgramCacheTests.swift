@@ -49,8 +49,7 @@ import Testing
         }
     }
 
-    @Test(arguments: presentDevices) func withoutAFolderItOnlyCompiles(description: DeviceDescription) throws
-    {
+    @Test(arguments: presentDevices) func compilesWithoutAFolder(description: DeviceDescription) throws {
         let folder = try TemporaryFolder()
         try FileManager.default.removeItem(atPath: folder.path)
         try Data().write(to: URL(fileURLWithPath: folder.path))

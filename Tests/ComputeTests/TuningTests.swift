@@ -37,8 +37,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("gemm.rows", 0, ["gemm.rows", "0", "1 to 16"]),
-        ("gemm.vector", 4, ["gemm.vector", "4", "8, 16"]),
+        ("gemm.rows", 0, ["gemm.rows", "0", "1 to 16"]), ("gemm.vector", 4, ["gemm.vector", "4", "8, 16"]),
         ("fully_connected.depth-block", 24, ["24", "multiples of 16"]),
         ("winograd.block-rows", 17, ["winograd.block-rows", "17", "winograd.multiply-rows"]),
         ("gemm.columns", 1, ["gemm.columns", "gemm.rows"]),
@@ -52,14 +51,11 @@ import Testing
 
     @Test func constantsThatFitEachOtherChangeTogether() throws {
         var tuning = Tuning(for: DeviceTraits(kind: .cpu, floatVectorWidth: 8))
-        try tuning.set([
-            "winograd.multiply-rows": 8, "winograd.tile-group": 8, "winograd.block-rows": 24,
-        ])
+        try tuning.set(["winograd.multiply-rows": 8, "winograd.tile-group": 8, "winograd.block-rows": 24])
         #expect(tuning[KernelFamilies.winograd.blockRows] == 24)
     }
 
-    @Test(arguments: presentDevices) func kernelsFollowTheDevicesTuning(description: DeviceDescription) throws
-    {
+    @Test(arguments: presentDevices) func kernelsFollowTheTuning(description: DeviceDescription) throws {
         let device = try Device(description)
         try device.tuning.set(["peak.sums": 3])
         let peak = KernelFamilies.peak

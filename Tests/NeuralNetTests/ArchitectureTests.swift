@@ -19,8 +19,7 @@ import Testing
             ])
         #expect(architecture.description == "32,64,M,F10")
         #expect(try Architecture(parsing: architecture.description) == architecture)
-        #expect(
-            try layers("F7,F8") == ["fully_connected 7", "dropout 1", "fully_connected 8", "dropout 1"])
+        #expect(try layers("F7,F8") == ["fully_connected 7", "dropout 1", "fully_connected 8", "dropout 1"])
     }
 
     @Test func names() throws {

@@ -7,14 +7,6 @@ import Testing
 
 extension OnDevices {
     @Suite struct ConvolutionTests {
-        /// A layer's three passes on the device, as they are read back.
-        private struct Passes {
-            var output: [Float]
-            var inputGradient: [Float]?
-            var weightGradient: [Float]
-            var biasGradient: [Float]
-        }
-
         /// A layer with its data, on both sides.
         private struct Case {
             let input: FeatureShape
@@ -53,6 +45,8 @@ extension OnDevices {
             }
         }
 
+        private typealias Exact = (output: [Double], input: [Double], weights: [Double], bias: [Double])
+
         private func tolerance(_ algorithms: ConvolutionAlgorithms) -> Double {
             algorithms.distinct.contains(.winograd4) ? Tolerance.winograd4 : Tolerance.sum
         }
@@ -77,10 +71,9 @@ extension OnDevices {
 
         private func run(
             _ example: Case, _ algorithms: ConvolutionAlgorithms, on device: Device, maximumBatch: Int? = nil
-        ) throws -> Passes {
+        ) throws -> LayerPasses {
             let layer = try convolution(
                 example.input, filters: example.filters, algorithms, training: true, on: device)
-            let (weight, bias) = (layer.parameters[0], layer.parameters[1])
             let fits = example.input.storedChannels % 16 == 0
             for pass in LayerPass.allCases {
                 #expect(
@@ -89,40 +82,17 @@ extension OnDevices {
                     "\(example.label)")
             }
             #expect(layer.outputShape == example.output)
-            let batch = example.batch
-            let maximum = maximumBatch ?? batch
-            let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: maximum) / 4)
-            try layer.prepare(
-                weights: [
-                    Buffer(device, weight.stored(example.weights)), Buffer(device, bias.stored(example.bias)),
-                ], workspace: workspace.buffer, maximumBatch: maximum)
-            let pass = Pass(batch: batch, training: true)
-            let input = try Buffer(device, example.input.stored(example.images))
-            let output = try Guarded(device, count: batch * example.output.storedCount)
-            try layer.forward(input: input, output: output.buffer, pass: pass)
             // The first layer's input needs no gradient.
-            let inputGradient = fits ? try Guarded(device, count: batch * example.input.storedCount) : nil
-            let weightGradient = try Guarded(device, count: weight.storedCount)
-            let biasGradient = try Guarded(device, count: bias.storedCount)
-            let outputGradient = try Guarded(device, example.output.stored(example.outputGradient))
-            try layer.backward(
-                input: input, output: output.buffer, outputGradient: outputGradient.buffer,
-                inputGradient: inputGradient?.buffer,
-                parameterGradients: [weightGradient.buffer, biasGradient.buffer], pass: pass)
-            _ = try workspace.values()
-            _ = try outputGradient.values()
-            return Passes(
-                output: example.output.unstored(try output.values()),
-                inputGradient: try inputGradient.map { example.input.unstored(try $0.values()) },
-                weightGradient: weight.checkedExport(try weightGradient.values()),
-                biasGradient: bias.checkedExport(try biasGradient.values()))
+            return try LayerPasses(
+                layer, input: example.images, parameters: [example.weights, example.bias],
+                outputGradient: example.outputGradient, batch: example.batch, maximumBatch: maximumBatch,
+                needsInputGradient: fits, on: device)
         }
 
-        /// The exact results of a layer whose output has the given signs. The device's own do for a single
-        /// run: a ReLU at its kink is no error of backward.
-        private func exact(_ example: Case, output: [Double], signs: [Double]) -> (
-            output: [Double], input: [Double], weights: [Double], bias: [Double]
-        ) {
+        /// Returns the exact results of a layer whose output has the given signs.
+        ///
+        /// For a single run the device's own signs do: a ReLU at its kink is no error of backward.
+        private func exact(_ example: Case, output: [Double], signs: [Double]) -> Exact {
             let gradient = Oracle.reluBackward(output: signs, outputGradient: example.outputGradient.doubles)
             let shape = example.input.oracle(batch: example.batch)
             let input =
@@ -136,23 +106,19 @@ extension OnDevices {
         }
 
         private func compare(
-            _ passes: Passes, _ exact: (output: [Double], input: [Double], weights: [Double], bias: [Double]),
-            label: String, tolerance: Double, sourceLocation: SourceLocation = #_sourceLocation
+            _ passes: LayerPasses, _ exact: Exact, label: String, tolerance: Double,
+            sourceLocation: SourceLocation = #_sourceLocation
         ) {
-            #expect(
-                relativeError(passes.output, exact.output) < tolerance, "forward, \(label)",
-                sourceLocation: sourceLocation)
-            if let inputGradient = passes.inputGradient {
+            for (pass, values, exact, tolerance) in [
+                ("forward", passes.output, exact.output, tolerance),
+                ("backward-data", passes.inputGradient ?? [], exact.input, tolerance),
+                ("backward-weights", passes.parameterGradients[0], exact.weights, tolerance),
+                ("bias", passes.parameterGradients[1], exact.bias, Tolerance.sum),
+            ] {
                 #expect(
-                    relativeError(inputGradient, exact.input) < tolerance, "backward-data, \(label)",
+                    relativeError(values, exact) < tolerance, "\(pass), \(label)",
                     sourceLocation: sourceLocation)
             }
-            #expect(
-                relativeError(passes.weightGradient, exact.weights) < tolerance, "backward-weights, \(label)",
-                sourceLocation: sourceLocation)
-            #expect(
-                relativeError(passes.biasGradient, exact.bias) < Tolerance.sum, "bias, \(label)",
-                sourceLocation: sourceLocation)
         }
 
         private func check(
@@ -206,7 +172,8 @@ extension OnDevices {
             await #expect(processExitsWith: .failure) {
                 let device = try Device(try #require(testDevices.first))
                 let shape = FeatureShape(height: 2, width: 2, channels: 16)
-                let method = try DirectConvolution(input: shape, output: shape, device: device)
+                let method = try DirectConvolution(
+                    .init(input: shape.mapSize, outputs: 16, tuning: device.tuning), device: device)
                 let maps = try Buffer(device, floatCount: shape.storedCount)
                 let weights = try Buffer(device, floatCount: 9 * 16 * 16)
                 // `prepare` is missing.
@@ -248,8 +215,9 @@ extension OnDevices {
             ] { #expect(ConvolutionChoice(rawValue: text) == nil, "\(text)") }
         }
 
-        /// The image layer, and one whose input is a pooled image: four stored channels. Winograd leaves them
-        /// to `direct`, which `run` asserts.
+        /// The image layer, and one whose input is a pooled image: four stored channels.
+        ///
+        /// Winograd leaves them to `direct`, which `run` asserts.
         @Test(arguments: testDevices, ConvolutionAlgorithm.allCases) func images(
             description: DeviceDescription, algorithm: ConvolutionAlgorithm
         ) throws {
@@ -289,10 +257,11 @@ extension OnDevices {
             #expect(ConvolutionSpec.algorithm(wanted: nil, input: small) != .winograd4)
         }
 
-        /// Accuracy where it matters: shapes of VGG's layers. The gradient of the weights is at most twice as
-        /// wrong as PyTorch's in its default layout, whose error `tools/compare_pytorch error` has measured
-        /// on random numbers like these (PyTorch 2.15, oneDNN). In channels_last it is a third to a half of
-        /// that.
+        /// Accuracy where it matters: shapes of VGG's layers.
+        ///
+        /// The gradient of the weights is at most twice as wrong as PyTorch's in its default layout, whose
+        /// error `tools/compare_pytorch error` has measured on random numbers like these (PyTorch 2.15,
+        /// oneDNN). In channels_last it is a third to a half of that.
         @Test(arguments: testDevices, [(64, 28, 1, 3.28e-6), (128, 14, 2, 2.46e-6)]) func accuracyOnVGGShapes(
             description: DeviceDescription, shape: (channels: Int, size: Int, batch: Int, pytorch: Double)
         ) throws {
@@ -308,7 +277,7 @@ extension OnDevices {
                 compare(
                     passes, exact, label: "\(algorithms), \(example.label)", tolerance: tolerance(algorithms))
                 #expect(
-                    relativeError(passes.weightGradient, exact.weights) <= 2 * shape.pytorch,
+                    relativeError(passes.parameterGradients[0], exact.weights) <= 2 * shape.pytorch,
                     "backward-weights, \(algorithms), \(example.label)")
             }
         }
@@ -325,8 +294,9 @@ extension OnDevices {
             example.silenceKinks(try run(example, ConvolutionAlgorithms(.direct), on: device).output.doubles)
             let direct = try run(example, ConvolutionAlgorithms(.direct), on: device)
             let reference = (
-                direct.output.doubles, direct.inputGradient?.doubles ?? [], direct.weightGradient.doubles,
-                direct.biasGradient.doubles
+                direct.output.doubles, direct.inputGradient?.doubles ?? [],
+                direct.parameterGradients[0].doubles,
+                direct.parameterGradients[1].doubles
             )
             for algorithm in ConvolutionAlgorithm.allCases where algorithm != .direct {
                 // Both sides have their error.

@@ -13,12 +13,16 @@ extension OnDevices {
         private static let classes = 5
         private static let row = FeatureShape(height: 1, width: 1, channels: classes)
 
-        private func network(_ specification: String, size: Int, batch: Int = 3, on device: Device) throws
-            -> Network
-        {
+        private func network(
+            _ specification: String, size: Int, batch: Int = 3,
+            convolution: ConvolutionAlgorithm? = nil, on device: Device
+        ) throws -> Network {
+            let options = Network.Options(
+                maximumBatch: batch, training: false,
+                convolution: convolution.map { ConvolutionAlgorithms($0) })
             let network = try Network(
                 Architecture(parsing: specification), imageSize: size, classes: Self.classes,
-                options: .init(maximumBatch: batch, training: false), device: device)
+                options: options, device: device)
             try network.initialize(seed: 3)
             // Biases that are not zero, so that a forgotten one shows, and a last layer of distinct scores.
             let last = network.parameters.count - 2
@@ -113,12 +117,8 @@ extension OnDevices {
             description: DeviceDescription, algorithm: ConvolutionAlgorithm
         ) throws {
             let device = try open(description)
-            let network = try Network(
-                Architecture(parsing: "16,20,M,24,F20"), imageSize: 8, classes: Self.classes,
-                options: .init(
-                    maximumBatch: 2, training: false, convolution: ConvolutionAlgorithms(algorithm)),
-                device: device)
-            try network.initialize(seed: 3)
+            let network = try network(
+                "16,20,M,24,F20", size: 8, batch: 2, convolution: algorithm, on: device)
             let oracle = try OracleNetwork(network.plan)
             let runs = [DenseNetwork.Run(height: 11, width: 23, count: 1)]
             let images = images(runs)
@@ -152,14 +152,13 @@ extension OnDevices {
             #expect(try plain() == before && before.contains { $0 != 0 })
         }
 
-        /// More images and windows than a pass and a product take give the bits that each image gives alone.
+        /// More images and windows than a pass and a product take give the bits of each image by itself.
         @Test(arguments: testDevices) func partsDoNotMatter(description: DeviceDescription) throws {
             let device = try open(description)
             let network = try network("16,M,F20", size: 4, batch: 2, on: device)
             let dense = try DenseNetwork(network)
-            let runs = [
-                DenseNetwork.Run(height: 70, width: 80, count: 4),
-                DenseNetwork.Run(height: 5, width: 4, count: 2),
+            let runs: [DenseNetwork.Run] = [
+                .init(height: 70, width: 80, count: 4), .init(height: 5, width: 4, count: 2),
             ]
             let images = images(runs)
             #expect(try scores(dense, runs, images).parts.count > 1, "more than one product's rows")
@@ -186,9 +185,8 @@ extension OnDevices {
             let device = try open(description)
             let network = try network("16,M,F20", size: 6, on: device)
             let dense = try DenseNetwork(network)
-            let runs = [
-                DenseNetwork.Run(height: 12, width: 9, count: 1),
-                DenseNetwork.Run(height: 6, width: 6, count: 1),
+            let runs: [DenseNetwork.Run] = [
+                .init(height: 12, width: 9, count: 1), .init(height: 6, width: 6, count: 1),
             ]
             let images = images(runs)
             let rows = try scores(dense, runs, images).rows.doubles
@@ -254,18 +252,11 @@ extension OnDevices {
                     try input.load(
                         bytes: bytes, offsets: offsets, first: first, count: count, height: height,
                         width: width, isMirrored: isMirrored, output: output.buffer)
-                    var exact: [Double] = []
-                    for photograph in photographs[first...] {
-                        for place in 0..<height * width {
-                            let (y, x) = (place / width, place % width)
-                            let pixel = 3 * (y * width + (isMirrored ? width - 1 - x : x))
-                            for channel in 0..<3 {
-                                exact.append(
-                                    (Double(photograph[pixel + channel]) / 255
-                                        - Double(normalization.mean[channel]))
-                                        / Double(normalization.deviation[channel]))
-                            }
-                        }
+                    let exact = photographs[first...].flatMap {
+                        Oracle.cropMirrorNormalize(
+                            $0, height: height, width: width, top: 0, left: 0, cropHeight: height,
+                            cropWidth: width, mirror: isMirrored, mean: normalization.mean.doubles,
+                            deviation: normalization.deviation.doubles)
                     }
                     let shape = FeatureShape.image(height: height, width: width)
                     // 255 · mean is rounded before it is taken away: a few units of the last place of 150,

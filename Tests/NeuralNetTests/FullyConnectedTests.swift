@@ -34,31 +34,14 @@ extension OnDevices {
             let plan = LayerPlan(
                 FullyConnectedSpec(units: units, isLast: !relu), input: input, device: device.description)
             let layer = try plan.makeLayer(on: device)
-            let (weight, bias) = (plan.parameters[0], plan.parameters[1])
             var numbers = TestNumbers(units + batch)
-            let features = numbers.floats(batch * input.count), weights = numbers.floats(weight.count),
+            let features = numbers.floats(batch * input.count), weights = numbers.floats(units * input.count),
                 biases = numbers.floats(units)
             let gradient = numbers.floats(batch * units)
 
-            let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: batch) / 4)
-            try layer.prepare(
-                weights: [Buffer(device, weight.stored(weights)), Buffer(device, bias.stored(biases))],
-                workspace: workspace.buffer, maximumBatch: batch)
-            let pass = Pass(batch: batch, training: true)
-            let inputBuffer = try Buffer(device, input.stored(features))
-            let output = try Guarded(device, count: batch * layer.outputShape.storedCount)
-            try layer.forward(input: inputBuffer, output: output.buffer, pass: pass)
-            let outputGradient = try Guarded(device, layer.outputShape.stored(gradient))
-            let inputGradient =
-                input.storedChannels == 4 ? nil : try Guarded(device, count: batch * input.storedCount)
-            let weightGradient = try Guarded(device, count: weight.storedCount)
-            let biasGradient = try Guarded(device, count: bias.storedCount)
-            try layer.backward(
-                input: inputBuffer, output: output.buffer, outputGradient: outputGradient.buffer,
-                inputGradient: inputGradient?.buffer,
-                parameterGradients: [weightGradient.buffer, biasGradient.buffer], pass: pass)
-            _ = try workspace.values()
-            _ = try outputGradient.values()
+            let passes = try LayerPasses(
+                layer, input: features, parameters: [weights, biases], outputGradient: gradient, batch: batch,
+                needsInputGradient: input.storedChannels != 4, on: device)
 
             // The weights' inputs run over channels first.
             let shape = input.oracle(batch: batch)
@@ -67,29 +50,24 @@ extension OnDevices {
                 flat, rows: batch, inputs: input.count,
                 weights: weights.doubles, bias: biases.doubles, outputs: units)
             if relu { exact = Oracle.reluForward(exact) }
-            let result = layer.outputShape.unstored(try output.values())
-            #expect(relativeError(result, exact) < Tolerance.sum, label)
+            #expect(relativeError(passes.output, exact) < Tolerance.sum, label)
 
             let masked =
                 relu
-                ? Oracle.reluBackward(output: result.doubles, outputGradient: gradient.doubles)
+                ? Oracle.reluBackward(output: passes.output.doubles, outputGradient: gradient.doubles)
                 : gradient.doubles
-            if let inputGradient {
+            if let inputGradient = passes.inputGradient {
                 let exact = Oracle.channelsLast(
                     Oracle.fullyConnectedBackwardData(
                         masked, rows: batch, inputs: input.count, weights: weights.doubles, outputs: units),
                     shape: shape)
-                #expect(
-                    relativeError(input.unstored(try inputGradient.values()), exact) < Tolerance.sum, label)
+                #expect(relativeError(inputGradient, exact) < Tolerance.sum, label)
             }
-            let exactGradients = Oracle.fullyConnectedBackwardWeights(
+            let expected = Oracle.fullyConnectedBackwardWeights(
                 flat, rows: batch, inputs: input.count, outputGradient: masked, outputs: units)
-            #expect(
-                relativeError(weight.checkedExport(try weightGradient.values()), exactGradients.weights)
-                    < Tolerance.sum, label)
-            #expect(
-                relativeError(bias.checkedExport(try biasGradient.values()), exactGradients.bias)
-                    < Tolerance.sum, label)
+            for (values, exact) in zip(passes.parameterGradients, [expected.weights, expected.bias]) {
+                #expect(relativeError(values, exact) < Tolerance.sum, label)
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ extension OnDevices {
             var testDescription: String { model }
         }
 
-        /// Odd maps, one channel, several panels, a pooling on the image, fully connected layers alone, a
+        /// Odd maps, one channel, several panels, a pooling on the image, only fully connected layers, a
         /// linear classifier.
         static let nets = [
             Net(model: "5,20,M,17,F33,F7", imageSize: 9, classes: 6, batch: 3),
@@ -148,8 +148,7 @@ extension OnDevices {
 
         /// A network for inference keeps two activations and its transformed weights, and gives the logits of
         /// one for training without dropout.
-        @Test(arguments: testDevices) func inferenceAgreesWithTraining(description: DeviceDescription) throws
-        {
+        @Test(arguments: testDevices) func inferenceEqualsTraining(description: DeviceDescription) throws {
             let device = try open(description)
             let architecture = try Architecture(parsing: "16,20,M,18,F20,F35")
             var logits: [[Float]] = []

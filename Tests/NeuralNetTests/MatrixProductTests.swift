@@ -51,8 +51,7 @@ extension OnDevices {
                                     ? panels(start, rows: m, columns: n) : rows(start, columns: n, gap: 16))
                             try product.multiply(
                                 .init(aBuffer, columns: rowLength, isTransposed: transposed),
-                                bInPanels
-                                    ? .panels(bBuffer, rows: k) : .rowMajor(bBuffer, columns: n + 16),
+                                bInPanels ? .panels(bBuffer, rows: k) : .rowMajor(bBuffer, columns: n + 16),
                                 into: cInPanels
                                     ? .panels(c.buffer, rows: m) : .rowMajor(c.buffer, columns: n + 16),
                                 bias: options.contains(.bias) ? biasBuffer : nil,
@@ -105,54 +104,35 @@ extension OnDevices {
         // MARK: - Layouts, written out once more
 
         private func transpose(_ values: [Float], rows: Int, columns: Int) -> [Float] {
-            var result = values
-            for row in 0..<rows {
-                for column in 0..<columns { result[column * rows + row] = values[row * columns + column] }
-            }
-            return result
-        }
-
-        private func place(_ row: Int, _ column: Int, rows: Int) -> Int {
-            (column / 16 * rows + row) * 16 + column % 16
+            (0..<rows * columns).map { values[$0 % rows * columns + $0 / rows] }
         }
 
         private func panels(_ values: [Float], rows: Int, columns: Int) -> [Float] {
-            var result = values
-            for row in 0..<rows {
-                for column in 0..<columns {
-                    result[place(row, column, rows: rows)] = values[row * columns + column]
-                }
+            (0..<rows * columns).map { place in
+                let (panel, row) = (place / (16 * rows), place / 16 % rows)
+                return values[row * columns + 16 * panel + place % 16]
             }
-            return result
         }
 
         private func unpanels(_ values: [Float], rows: Int, columns: Int) -> [Float] {
-            var result = values
-            for row in 0..<rows {
-                for column in 0..<columns {
-                    result[row * columns + column] = values[place(row, column, rows: rows)]
-                }
+            (0..<rows * columns).map { place in
+                let (row, column) = (place / columns, place % columns)
+                return values[(column / 16 * rows + row) * 16 + column % 16]
             }
-            return result
         }
 
         /// Rows with `gap` floats of 777 after each.
         private func rows(_ values: [Float], columns: Int, gap: Int) -> [Float] {
-            var result: [Float] = []
-            for start in stride(from: 0, to: values.count, by: columns) {
-                result += values[start..<start + columns]
-                result += [Float](repeating: 777, count: gap)
+            stride(from: 0, to: values.count, by: columns).flatMap {
+                values[$0..<$0 + columns] + [Float](repeating: 777, count: gap)
             }
-            return result
         }
 
         /// The columns `range` of every row.
         private func columns(_ range: Range<Int>, of values: [Float], rowLength: Int) -> [Float] {
-            var result: [Float] = []
-            for start in stride(from: 0, to: values.count, by: rowLength) {
-                result += values[start + range.lowerBound..<start + range.upperBound]
+            stride(from: 0, to: values.count, by: rowLength).flatMap {
+                values[$0 + range.lowerBound..<$0 + range.upperBound]
             }
-            return result
         }
     }
 }

@@ -56,7 +56,7 @@ extension OnDevices {
                 }
             }
 
-            /// The same step in double precision: decay on weights alone.
+            /// The same step in double precision; only weights decay.
             func exactStep(_ values: [[Float]], scale: Double = 1) {
                 for index in parameters.indices {
                     Oracle.sgd(
@@ -111,20 +111,14 @@ extension OnDevices {
             }
         }
 
-        /// The weights that led to a loss or norm that is not finite stay, and every later loss tells.
+        /// The weights that led to a loss or norm that is not finite stay, and every later loss is NaN.
         @Test(arguments: testDevices, [true, false]) func stopsWhereItIsNotFinite(
             description: DeviceDescription, byLoss: Bool
         ) throws {
             let comparison = try Comparison(parameters, clipNorm: 1e30, device: open(description))
             var numbers = TestNumbers(4)
             let values = parameters.map { numbers.floats($0.count) }
-            func loss(_ step: Int) throws -> Float {
-                var totals = SoftmaxCrossEntropy.Totals(loss: 0, top1: 0, top5: 0, weight: 0)
-                try withUnsafeMutableBytes(of: &totals) {
-                    try comparison.loss.readTotals(step: step, into: $0).wait()
-                }
-                return totals.loss
-            }
+            func loss(_ step: Int) throws -> Float { try comparison.loss.totals(step: step).loss }
             try comparison.step(0, values)
             comparison.exactStep(values)
             #expect(try loss(0).isFinite)

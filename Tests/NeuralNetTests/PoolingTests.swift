@@ -13,8 +13,9 @@ extension OnDevices {
             FeatureShape(height: 4, width: 7, channels: 48), FeatureShape(height: 3, width: 35, channels: 16),
         ]
 
-        /// Odd last rows and columns belong to no window. Five values alone, so that nearly every window has
-        /// a tie: exact numbers, no tolerance.
+        /// Odd last rows and columns belong to no window.
+        ///
+        /// Only five values, so that nearly every window has a tie: exact numbers, no tolerance.
         @Test(arguments: testDevices, inputs) func choosesTheFirstMaximum(
             description: DeviceDescription, input: FeatureShape
         ) throws {
@@ -26,20 +27,13 @@ extension OnDevices {
                 var numbers = TestNumbers(batch)
                 let values = numbers.integers(shape.count, below: 5).map { Float($0 - 2) }
                 let gradient = numbers.floats(Oracle.maxPoolShape(shape).count)
-                let inputBuffer = try Buffer(device, input.stored(values))
-                let output = try Guarded(device, count: batch * layer.outputShape.storedCount)
-                let inputGradient = try Guarded(device, count: batch * input.storedCount)
-                let pass = Pass(batch: batch, training: true)
-                try layer.forward(input: inputBuffer, output: output.buffer, pass: pass)
-                try layer.backward(
-                    input: inputBuffer, output: output.buffer,
-                    outputGradient: Buffer(device, layer.outputShape.stored(gradient)),
-                    inputGradient: inputGradient.buffer, parameterGradients: [], pass: pass)
+                let passes = try LayerPasses(
+                    layer, input: values, outputGradient: gradient, batch: batch, on: device)
                 let exact = Oracle.maxPoolForward(values.doubles, shape: shape).output
-                #expect(layer.outputShape.unstored(try output.values()).doubles == exact)
+                #expect(passes.output.doubles == exact)
                 let exactGradient = Oracle.maxPoolBackward(
                     values.doubles, shape: shape, outputGradient: gradient.doubles)
-                #expect(input.unstored(try inputGradient.values()).doubles == exactGradient)
+                #expect(passes.inputGradient?.doubles == exactGradient)
             }
         }
     }

@@ -12,12 +12,6 @@ extension OnDevices {
             FeatureShape(height: 1, width: 1, channels: classes).stored(rows, padding: 1e30)
         }
 
-        private func totals(_ loss: SoftmaxCrossEntropy, step: Int) throws -> SoftmaxCrossEntropy.Totals {
-            var totals = SoftmaxCrossEntropy.Totals(loss: .nan, top1: .nan, top5: .nan, weight: .nan)
-            try withUnsafeMutableBytes(of: &totals) { try loss.readTotals(step: step, into: $0).wait() }
-            return totals
-        }
-
         @Test(arguments: testDevices, [2, 7, 16, 37]) func lossGradientAndRanks(
             description: DeviceDescription, classes: Int
         ) throws {
@@ -55,7 +49,7 @@ extension OnDevices {
                 #expect(results[row].top5 == (rank < 5 ? ownWeights[row] : 0))
                 #expect(Oracle.rank(of: results[row].predicted, in: range) == 0)
             }
-            let sums = try totals(loss, step: 5)
+            let sums = try loss.totals(step: 5)
             #expect(
                 sums.top1 == results.reduce(0) { $0 + $1.top1 }
                     && sums.top5 == results.reduce(0) { $0 + $1.top5 })
@@ -115,7 +109,7 @@ extension OnDevices {
                 }
             }
             for step in 0..<3 {
-                let sums = try totals(loss, step: step)
+                let sums = try loss.totals(step: step)
                 #expect(sums.weight == 7.5 && sums.top1 == 7.5 && sums.top5 == 7.5)
                 // ln(1 + 1/e) a row.
                 #expect(abs(Double(sums.loss) / 7.5 - 0.3132616875182228) < Tolerance.softmax)
@@ -123,7 +117,7 @@ extension OnDevices {
             try loss.forwardBackward(
                 logits: logits, labels: labels, weights: weights, gradient: gradient, scale: 1, step: 3,
                 addsToStep: false, pass: Pass(batch: 2, training: true))
-            #expect(try totals(loss, step: 3).weight == 1.5 && totals(loss, step: 1).weight == 7.5)
+            #expect(try loss.totals(step: 3).weight == 1.5 && loss.totals(step: 1).weight == 7.5)
         }
 
         @Test(arguments: testDevices, [2, 10, 33]) func posteriors(

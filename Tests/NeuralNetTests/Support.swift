@@ -1,9 +1,10 @@
 import Compute
-import NeuralNet
 import Oracle
 import Randomness
 import TestSupport
 import Testing
+
+@testable import NeuralNet
 
 /// The suites that use devices: one test at a time, on devices that are opened once, since opening one loads
 /// all its programs.
@@ -17,9 +18,7 @@ import Testing
         return device
     }
 
-    @Suite struct Presence {
-        @Test func thereIsADevice() throws { try expectDevice() }
-    }
+    @Suite struct Presence { @Test func thereIsADevice() throws { try expectDevice() } }
 }
 
 /// Random float32 numbers that the oracle takes in double precision: the same values on both sides.
@@ -34,6 +33,51 @@ struct TestNumbers {
 
     mutating func integers(_ count: Int, below bound: Int) -> [Int] {
         (0..<count).map { _ in random.integer(below: bound) }
+    }
+}
+
+/// A layer's passes on the device, as they are read back, with checks of what they must not change.
+struct LayerPasses {
+    var output: [Float]
+    var inputGradient: [Float]?
+    var parameterGradients: [[Float]]
+
+    /// - Parameters:
+    ///   - parameters: in torchvision's order
+    ///   - needsInputGradient: false for a network's first layer
+    init(
+        _ layer: any Layer, input values: [Float], parameters: [[Float]] = [], outputGradient: [Float],
+        batch: Int, maximumBatch: Int? = nil, needsInputGradient: Bool = true, on device: Device
+    ) throws {
+        let maximum = maximumBatch ?? batch
+        let pass = Pass(batch: batch, training: true)
+        let workspace = try Guarded(device, count: layer.workspaceByteCount(maximumBatch: maximum) / 4)
+        try layer.prepare(
+            weights: zip(layer.parameters, parameters).map { try Buffer(device, $0.stored($1)) },
+            workspace: workspace.buffer, maximumBatch: maximum)
+        let input = try Buffer(device, layer.inputShape.stored(values))
+        let output = try Guarded(device, count: batch * layer.outputShape.storedCount)
+        try layer.forward(input: input, output: output.buffer, pass: pass)
+        let inputGradient =
+            needsInputGradient ? try Guarded(device, count: batch * layer.inputShape.storedCount) : nil
+        let gradients = try layer.parameters.map { try Guarded(device, count: $0.storedCount) }
+        let outputGradient = try Guarded(device, layer.outputShape.stored(outputGradient))
+        try layer.backward(
+            input: input, output: output.buffer, outputGradient: outputGradient.buffer,
+            inputGradient: inputGradient?.buffer, parameterGradients: gradients.map(\.buffer), pass: pass)
+        _ = try workspace.values()
+        _ = try outputGradient.values()
+        self.output = layer.outputShape.unstored(try output.values())
+        self.inputGradient = try inputGradient.map { layer.inputShape.unstored(try $0.values()) }
+        parameterGradients = try zip(layer.parameters, gradients).map { $0.checkedExport(try $1.values()) }
+    }
+}
+
+extension SoftmaxCrossEntropy {
+    func totals(step: Int) throws -> Totals {
+        var totals = Totals(loss: .nan, top1: .nan, top5: .nan, weight: .nan)
+        try withUnsafeMutableBytes(of: &totals) { try readTotals(step: step, into: $0).wait() }
+        return totals
     }
 }
 

@@ -287,12 +287,4 @@ private let rounding = 1e-12
     @Test func notANumberComesLast() {
         #expect([0, 1, 2].map { Oracle.rank(of: $0, in: [Double.nan, -1, .nan]) } == [1, 0, 2])
     }
-
-    @Test func topK() {
-        let scores: [Double] = [3, 2, 1, 1, 2, 3]
-        #expect(Oracle.topKCorrect(scores, labels: [0, 0], classes: 3, k: 1) == 1)
-        #expect(Oracle.topKCorrect(scores, labels: [1, 1], classes: 3, k: 2) == 2)
-        #expect(Oracle.topKCorrect(scores, labels: [2, 0], classes: 3, k: 2) == 0)
-        #expect(Oracle.topKCorrect(scores, labels: [2, 0], classes: 3, k: 3) == 2)
-    }
 }

@@ -16,8 +16,7 @@ private func hidden(_ outputs: Int) -> [Description] { [connected(outputs), ("dr
             network.parameterShapes == [
                 [4, 3, 3, 3], [4], [8, 4, 3, 3], [8], [16, 8 * 2 * 3], [16], [10, 16], [10],
             ])
-        #expect(
-            try OracleNetwork([connected(7)], height: 2, width: 2).parameterShapes == [[7, 12], [7]])
+        #expect(try OracleNetwork([connected(7)], height: 2, width: 2).parameterShapes == [[7, 12], [7]])
     }
 
     @Test(arguments: [
@@ -124,8 +123,7 @@ private func hidden(_ outputs: Int) -> [Description] { [connected(outputs), ("dr
 
     @Test func kinksAreSeen() throws {
         // One pixel whose ReLU turns at 0, where the parameters stand.
-        let network = try OracleNetwork(
-            [convolution(1), connected(2)], height: 1, width: 1, channels: 1)
+        let network = try OracleNetwork([convolution(1), connected(2)], height: 1, width: 1, channels: 1)
         let parameters = [[Double](repeating: 0, count: 9), [0], [1, -1], [0, 0]]
         let batch = OracleNetwork.Batch(images: [1], labels: [0])
         let direction = [[Double](repeating: 0, count: 9), [1], [0, 0], [0, 0]]

@@ -19,48 +19,50 @@ import Testing
         let imageSize: Int
         let batch: Int
         let microBatches: Int
-        var convolution = ConvolutionChoice.auto
+        var convolution: ConvolutionChoice? = .auto
 
         var testDescription: String {
-            "\(model) \(imageSize) \(batch)/\(microBatches) \(convolution.rawValue)"
+            "\(model) \(imageSize) \(batch)/\(microBatches) \(convolution?.rawValue ?? "none")"
         }
     }
 
-    private static let cases = [
-        Case(model: "linear", imageSize: 5, batch: 3, microBatches: 1),
-        Case(model: "16,M,F24", imageSize: 9, batch: 8, microBatches: 4),
-        Case(model: "16,20,M,33,M,F50,F20", imageSize: 13, batch: 6, microBatches: 2),
-        Case(model: "32,32,M,64,64,M,F256", imageSize: 32, batch: 16, microBatches: 1),
-        Case(
-            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 1,
-            convolution: .all(ConvolutionAlgorithms(.direct))),
-        Case(
-            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 8,
-            convolution: .all(ConvolutionAlgorithms(.im2col))),
-        Case(
-            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 2,
-            convolution: .all(ConvolutionAlgorithms(.winograd2))),
-        Case(
-            model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: 1,
-            convolution: .all(
-                ConvolutionAlgorithms(forward: .winograd4, backwardData: .direct, backwardWeights: .im2col))),
-    ]
+    private static let cases =
+        [
+            Case(model: "linear", imageSize: 5, batch: 3, microBatches: 1),
+            Case(model: "16,M,F24", imageSize: 9, batch: 8, microBatches: 4),
+            Case(model: "16,20,M,33,M,F50,F20", imageSize: 13, batch: 6, microBatches: 2),
+            Case(model: "32,32,M,64,64,M,F256", imageSize: 32, batch: 16, microBatches: 1),
+        ]
+        + zip(["direct", "im2col", "winograd2", "winograd4/direct/im2col"], [1, 8, 2, 1]).map {
+            Case(
+                model: "32,32,M,64,F256", imageSize: 16, batch: 16, microBatches: $1,
+                convolution: ConvolutionChoice(rawValue: $0))
+        }
 
     @Test(arguments: cases) private func planIsWhatAStepAllocates(_ example: Case) throws {
         let device = try Device(description)
         let architecture = try Architecture(parsing: example.model)
+        let convolution = try #require(example.convolution).algorithms
         let step = BenchmarkedStep(
             architecture, imageSize: example.imageSize, classes: 7, batch: example.batch,
-            microBatches: example.microBatches, convolution: example.convolution.algorithms)
+            microBatches: example.microBatches, convolution: convolution)
         _ = try Benchmark.step(step, steps: 1, device: device)
         let plan = try TrainingMemory(
             architecture, imageSize: example.imageSize, classes: 7, microBatches: example.microBatches,
-            convolution: example.convolution.algorithms, input: .benchmark, device: description
+            convolution: convolution, input: .benchmark, device: description
         ).plan(batch: example.batch)
         // Left out are the optimiser's few numbers and the single bytes of empty buffers.
         #expect(
             abs(plan.total - device.peakAllocatedBytes) <= 256,
             "\(plan.total) planned, \(device.peakAllocatedBytes) allocated")
+    }
+
+    private func memory(
+        _ model: String, imageSize: Int, microBatches: Int = 1, on device: DeviceDescription
+    ) throws -> TrainingMemory {
+        try TrainingMemory(
+            Architecture(parsing: model), imageSize: imageSize, classes: 3, microBatches: microBatches,
+            input: .benchmark, device: device)
     }
 
     /// The limit that the paper's network must keep: 4.5 GB for a step of four images.
@@ -99,10 +101,7 @@ import Testing
 
     @Test func eachMicroBatchLevelKeepsOneMoreSum() throws {
         let sizes = try [1, 2, 4, 8].map { microBatches in
-            try TrainingMemory(
-                Architecture(parsing: "16,M,F24"), imageSize: 8, classes: 3, microBatches: microBatches,
-                input: .benchmark, device: description
-            ).plan(batch: 8)
+            try memory("16,M,F24", imageSize: 8, microBatches: microBatches, on: description).plan(batch: 8)
         }
         let one = sizes[0][.gradients]
         #expect(sizes.map { $0[.gradients] } == [one, 2 * one, 3 * one, 4 * one])
@@ -112,9 +111,7 @@ import Testing
     @Test func largestBatchIsTheLastThatFits() throws {
         let small = description.limited(toMemory: 8 << 20)
         for microBatches in [1, 4] {
-            let memory = try TrainingMemory(
-                Architecture(parsing: "16,16,M,F24"), imageSize: 16, classes: 3, microBatches: microBatches,
-                input: .benchmark, device: small)
+            let memory = try memory("16,16,M,F24", imageSize: 16, microBatches: microBatches, on: small)
             let largest = try #require(try memory.largestBatch())
             #expect(largest % microBatches == 0)
             #expect(try memory.plan(batch: largest).fits)
@@ -129,19 +126,15 @@ import Testing
     }
 
     @Test func nothingFitsADeviceSmallerThanTheWeights() throws {
-        let memory = try TrainingMemory(
-            Architecture(parsing: "F2000,F2000"), imageSize: 16, classes: 3, input: .benchmark,
-            device: description.limited(toMemory: 1 << 20))
+        let memory = try memory("F2000,F2000", imageSize: 16, on: description.limited(toMemory: 1 << 20))
         #expect(try memory.largestBatch() == nil)
         #expect(try memory.table(batch: 1).contains("no batch fits"))
     }
 
     /// The largest buffer counts as well as the sum: a parameter cannot be cut.
     @Test func aBufferTooLarge() throws {
-        var narrow = description
-        narrow.limitLargestBuffer(1 << 20)
-        let memory = try TrainingMemory(
-            Architecture(parsing: "F1000"), imageSize: 32, classes: 3, input: .benchmark, device: narrow)
+        let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
+        let memory = try memory("F1000", imageSize: 32, on: narrow)
         let plan = try memory.plan(batch: 1)
         #expect(plan.total < plan.deviceMemory && !plan.fits)
         #expect(plan.largest.byteCount == 1008 * 32 * 32 * 4 * 4)
@@ -149,12 +142,8 @@ import Testing
     }
 
     @Test func buffersStayBelowTheLargest() throws {
-        var narrow = description
-        narrow.limitLargestBuffer(1 << 20)
-        let plan = try TrainingMemory(
-            Architecture(parsing: "F500,F300,F300"), imageSize: 8,
-            classes: 3, input: .benchmark, device: narrow
-        ).plan(batch: 1)
+        let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
+        let plan = try memory("F500,F300,F300", imageSize: 8, on: narrow).plan(batch: 1)
         let buffers = try #require(plan.buffers[.momentum])
         #expect(buffers.count > 1 && buffers.allSatisfy { $0 <= 1 << 20 } && plan.fits)
     }
@@ -201,8 +190,4 @@ import Testing
         #expect(result.peakGFLOPS > 0 && result.peakGigabytesPerSecond > 0)
         #expect(result.launches > 20)
     }
-}
-
-extension DeviceDescription {
-    fileprivate mutating func limitLargestBuffer(_ bytes: Int) { largestBuffer = bytes }
 }

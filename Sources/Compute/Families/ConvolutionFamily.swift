@@ -26,7 +26,7 @@ public struct ConvolutionFamily: KernelFamily {
 
     public func body(for device: DeviceTraits) -> KernelBody { .cpu }
 
-    /// Holds the sizes that the kernels take together. Kernels for images take no channels: they have four.
+    /// Holds the sizes that the kernels take together, without channels for images, which have four.
     public struct Shape: KernelArgumentGroup {
         let map: MapSize
         let isImage: Bool
@@ -37,18 +37,6 @@ public struct ConvolutionFamily: KernelFamily {
             let channels = isImage ? [] : [map.channels]
             return (batch.map { [$0] } ?? []) + [map.height, map.width] + channels + [outputs]
         }
-    }
-
-    /// Holds what one work-item of a forward pass computes.
-    public struct Share: KernelArgumentGroup {
-        let pixels, panels: Int
-        public var arguments: [any KernelArgument] { [pixels, panels] }
-    }
-
-    /// Holds the image rows of one launch for the weights' gradient.
-    public struct SlotRows: KernelArgumentGroup {
-        let first, last, perSlot: Int
-        public var arguments: [any KernelArgument] { [first, last, perSlot] }
     }
 
     /// Returns the launch that turns weights for backward-data.
@@ -73,7 +61,7 @@ extension ConvolutionFamily {
     /// Works out sizes and launches of the direct convolution before any memory is allocated.
     public struct Direct: Sendable {
         /// The input's size; the output's is the same with `outputs` channels.
-        public let input: MapSize
+        public var input: MapSize
         public let outputs: Int
         let tuning: Tuning
 
@@ -104,8 +92,10 @@ extension ConvolutionFamily {
         }
 
         /// Returns the launch of forward, or (`backwardData`) of the same kernel over the output's gradient.
+        ///
+        /// - Returns: with the pixels and panels that one work-item computes as its share
         public func forward(batch: Int, backwardData: Bool = false) -> (
-            range: LaunchRange, shape: Shape, share: Share
+            range: LaunchRange, shape: Shape, share: [Int]
         ) {
             let map = backwardData ? input.with(channels: outputs) : input
             let targets = backwardData ? input.channels : outputs
@@ -117,15 +107,15 @@ extension ConvolutionFamily {
             ]
             return (
                 LaunchRange(items, local: [1, 1]),
-                Shape(map: map, isImage: map.channels == 4, outputs: targets, batch: batch),
-                Share(pixels: pixels, panels: panels)
+                Shape(map: map, isImage: map.channels == 4, outputs: targets, batch: batch), [pixels, panels]
             )
         }
 
-        /// Returns the launches of the weights' gradient, one after the other into the same slots, and the
-        /// slots that they fill.
+        /// Returns the launches of the weights' gradient, which fill the same slots one after the other.
+        ///
+        /// - Returns: with the first row, the end of the rows and the rows of a slot for each launch
         public func backwardWeights(batch: Int) -> (
-            launches: [(range: LaunchRange, rows: SlotRows)], shape: Shape, slots: Int
+            launches: [(range: LaunchRange, rows: [Int])], shape: Shape, slots: Int
         ) {
             let rows = batch * input.height
             let perSlot = rowsPerSlot
@@ -137,10 +127,7 @@ extension ConvolutionFamily {
             let launches = stride(from: 0, to: rows, by: slots * perSlot).map { first in
                 let last = min(rows, first + slots * perSlot)
                 let count = (last - first).ceilDivided(by: perSlot)
-                return (
-                    range: LaunchRange(tiles + [count], local: [1, 1, 1]),
-                    rows: SlotRows(first: first, last: last, perSlot: perSlot)
-                )
+                return (LaunchRange(tiles + [count], local: [1, 1, 1]), [first, last, perSlot])
             }
             return (
                 launches, Shape(map: input, isImage: isImage, outputs: outputs, batch: nil),
@@ -151,7 +138,7 @@ extension ConvolutionFamily {
 
     /// Works out sizes of the convolution over windows laid out as rows, before any memory is allocated.
     public struct Im2col: Sendable {
-        public let input: MapSize
+        public var input: MapSize
         public let outputs: Int
         let tuning: Tuning
 
@@ -188,8 +175,7 @@ extension ConvolutionFamily {
             count = pixels.ceilDivided(by: pixelsPerSlot)
         }
 
-        /// Returns the bytes of the slots for up to `pixels`. Fewer pixels may have more slots than more
-        /// pixels, never more than 257.
+        /// Returns the bytes of the slots for up to `pixels`: fewer pixels may have more slots, at most 257.
         public static func byteCount(pixels: Int, channels: Int) -> Int { min(257, pixels) * channels * 4 }
     }
 }

@@ -21,26 +21,18 @@ public struct GEMMFamily: KernelFamily {
 
     public func body(for device: DeviceTraits) -> KernelBody { .cpu }
 
-    /// Holds what one work-item computes.
-    public struct Share: KernelArgumentGroup {
-        let rows, panels: Int
-        public var arguments: [any KernelArgument] { [rows, panels] }
-    }
-
-    /// Returns the launch of a product.
+    /// Returns the launch of a product, and the rows and panels that one work-item computes.
     ///
     /// There are enough work-items for many cores, of several microseconds each. What an item takes does not
     /// change any sum.
-    public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: Share) {
+    public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: [Int]) {
         let panelsPerItem = min(n / 16, tuning[panelsPerItem])
         let columns = (n / 16).ceilDivided(by: panelsPerItem)
         let tile = tuning[rows]
         let wanted = (m * columns).ceilDivided(by: tuning[items]).roundedUp(to: tile)
         let rowsPerItem = max(tile, min(tuning[rowsPerItem], wanted))
-        return (
-            LaunchRange([m.ceilDivided(by: rowsPerItem), columns], local: [1, 1]),
-            Share(rows: rowsPerItem, panels: panelsPerItem)
-        )
+        let range = LaunchRange([m.ceilDivided(by: rowsPerItem), columns], local: [1, 1])
+        return (range, [rowsPerItem, panelsPerItem])
     }
 
     /// Returns the launch that packs B, and the rows that one work-item copies.

@@ -33,7 +33,7 @@ public struct PeakFamily: KernelFamily {
     public let sums = TuningConstant("peak.sums", 12, .range(1...32))
 }
 
-/// Describes max-pooling. The caller chooses VECTOR: 4 for images of four channels, else 8.
+/// Describes max-pooling; the caller chooses VECTOR, 4 for images of four channels, else 8.
 struct PoolingFamily: KernelFamily {
     let name = "pooling"
     let variants = [["VECTOR": 4], ["VECTOR": 8]]

@@ -1,6 +1,6 @@
 import Basics
 
-/// Describes Winograd's convolution F(m×m, 3×3). The caller chooses OUTPUT_TILE, m: 4 or 2.
+/// Describes Winograd's convolution F(m×m, 3×3); the caller chooses OUTPUT_TILE, m, as 4 or 2.
 public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
     public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
@@ -46,7 +46,7 @@ public struct WinogradFamily: KernelFamily {
     /// Works out sizes and launches of one convolution before any memory is allocated.
     public struct Geometry: Sendable {
         /// The input's size; the output's is the same with `filters` channels.
-        public let input: MapSize
+        public var input: MapSize
         public let filters: Int
         public let outputTile: Int
         let tuning: Tuning

@@ -29,8 +29,10 @@ public struct ConvolutionSpec: LayerSpec {
                 backwardWeights: chosen(.backwardWeights)))
     }
 
-    /// Returns the algorithm wanted if it takes the shape, else `direct`, which takes all. The default is
-    /// F(4×4), but F(2×2) on maps smaller than 3, where most of a tile of four would fall outside.
+    /// Returns the algorithm wanted if it takes the shape, else `direct`, which takes all.
+    ///
+    /// The default is F(4×4), but F(2×2) on maps smaller than 3, where most of a tile of four would fall
+    /// outside.
     static func algorithm(wanted: ConvolutionAlgorithm?, input: FeatureShape) -> ConvolutionAlgorithm {
         let automatic: ConvolutionAlgorithm = min(input.height, input.width) < 3 ? .winograd2 : .winograd4
         let algorithm = wanted ?? automatic
@@ -58,27 +60,35 @@ public struct ConvolutionSpec: LayerSpec {
     }
 
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {
-        let (input, output) = (plan.input, plan.output)
         let parts = algorithms.distinct.map { algorithm -> (workspace: Int, own: Int) in
             switch algorithm {
             case .direct:
-                let sizes = DirectConvolution.Sizes(
-                    input: input, output: output, tuning: plan.tuning)
+                let sizes = direct(plan)
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), 4 * sizes.zerosCount)
             case .im2col:
-                let sizes = Im2colConvolution.Sizes(
-                    input: input, output: output, tuning: plan.tuning)
-                return (sizes.workspaceByteCount(maximumBatch: maximumBatch), 0)
+                return (im2col(plan).workspaceByteCount(maximumBatch: maximumBatch), 0)
             case .winograd2, .winograd4:
-                let sizes = WinogradConvolution.Sizes(
-                    input: input, output: output,
-                    outputTile: algorithm == .winograd2 ? 2 : 4, tuning: plan.tuning)
+                let sizes = winograd(plan, algorithm)
                 let kept = keepsTransformedWeights(algorithm, plan) ? 4 * sizes.transformedWeightCount : 0
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), kept)
             }
         }
-        let mask = ReLUBackward.workspaceByteCount(output, maximumBatch: maximumBatch)
+        let mask = ReLUBackward.workspaceByteCount(plan.output, maximumBatch: maximumBatch)
         return (parts.map(\.workspace).reduce(mask, max), parts.map(\.own).reduce(0, +))
+    }
+
+    private func direct(_ plan: LayerPlan) -> ConvolutionFamily.Direct {
+        .init(input: plan.input.mapSize, outputs: plan.output.storedChannels, tuning: plan.tuning)
+    }
+
+    private func im2col(_ plan: LayerPlan) -> ConvolutionFamily.Im2col {
+        .init(input: plan.input.mapSize, outputs: plan.output.storedChannels, tuning: plan.tuning)
+    }
+
+    private func winograd(_ plan: LayerPlan, _ algorithm: ConvolutionAlgorithm) -> WinogradFamily.Geometry {
+        .init(
+            input: plan.input.mapSize, filters: plan.output.storedChannels,
+            outputTile: algorithm == .winograd2 ? 2 : 4, tuning: plan.tuning)
     }
 
     private func keepsTransformedWeights(_ algorithm: ConvolutionAlgorithm, _ plan: LayerPlan) -> Bool {
@@ -89,11 +99,11 @@ public struct ConvolutionSpec: LayerSpec {
         -> any ConvolutionMethod
     {
         switch algorithm {
-        case .direct: try DirectConvolution(input: plan.input, output: plan.output, device: device)
-        case .im2col: try Im2colConvolution(input: plan.input, output: plan.output, device: device)
+        case .direct: try DirectConvolution(direct(plan), device: device)
+        case .im2col: try Im2colConvolution(im2col(plan), device: device)
         case .winograd2, .winograd4:
             try WinogradConvolution(
-                input: plan.input, output: plan.output, outputTile: algorithm == .winograd2 ? 2 : 4,
+                winograd(plan, algorithm),
                 keepsTransformedWeights: keepsTransformedWeights(algorithm, plan), device: device)
         }
     }
@@ -137,7 +147,7 @@ public final class Convolution: Layer {
 
     public func reshape(input: FeatureShape) {
         plan.reshape(input: input)
-        for method in methods { method.reshape(input: inputShape, output: outputShape) }
+        for method in methods { method.reshape(input: inputShape) }
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {

@@ -95,12 +95,12 @@ extension ConvolutionChoice: RawRepresentable {
     public var rawValue: String { algorithms?.description ?? "auto" }
 }
 
-/// One algorithm for one layer. All tensors are float32 as `Layer` and `Parameter` store them.
+/// One algorithm for one layer, with float32 tensors as `Layer` and `Parameter` store them.
 protocol ConvolutionMethod: AnyObject {
     func prepare(workspace: Buffer?, maximumBatch: Int) throws
 
     /// Takes maps of another height and width; a call of `prepare` must follow. Transformed weights stay.
-    func reshape(input: FeatureShape, output: FeatureShape)
+    func reshape(input: FeatureShape)
 
     /// output ← max(0, input ∗ weights + bias)
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws

@@ -2,11 +2,8 @@ import Compute
 
 /// Computes the convolution where the pixels lie (`convolution.cl`); takes every shape.
 final class DirectConvolution: ConvolutionMethod {
-    typealias Sizes = ConvolutionFamily.Direct
-
     let takesMask = false
-    private var sizes: Sizes
-    private let tuning: Tuning
+    private var sizes: ConvolutionFamily.Direct
     private let zeros: Buffer
     private let forwardKernel: Kernel
     private let forwardImage: Kernel
@@ -16,9 +13,8 @@ final class DirectConvolution: ConvolutionMethod {
     private let reduction: SlotReduction
     private var scratch = PreparedMemory(for: "direct convolution")
 
-    init(input: FeatureShape, output: FeatureShape, device: Device) throws {
-        tuning = device.tuning
-        sizes = Sizes(input: input, output: output, tuning: tuning)
+    init(_ sizes: ConvolutionFamily.Direct, device: Device) throws {
+        self.sizes = sizes
         forwardKernel = try device.kernel("convolution", "convolution_forward")
         forwardImage = try device.kernel("convolution", "convolution_forward_image")
         weightsKernel = try device.kernel("convolution", "convolution_backward_weights")
@@ -28,23 +24,17 @@ final class DirectConvolution: ConvolutionMethod {
         zeros = try Buffer(device, [Float](repeating: 0, count: sizes.zerosCount))
     }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
-
     func prepare(workspace: Buffer?, maximumBatch: Int) throws { scratch.give(workspace) }
 
-    func reshape(input: FeatureShape, output: FeatureShape) {
-        sizes = Sizes(input: input, output: output, tuning: tuning)
-    }
+    func reshape(input: FeatureShape) { sizes.input = input.mapSize }
 
     func weightsChanged() {}
 
-    func forward(input source: Buffer, weights: Buffer, bias: Buffer, output target: Buffer, batch: Int)
-        throws
-    {
+    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
         let (range, shape, share) = sizes.forward(batch: batch)
         let kernel = sizes.isImage ? forwardImage : forwardKernel
         let flags = MatrixProduct.Options([.bias, .relu]).rawValue
-        try kernel.launch(range, source, weights, bias, zeros, target, shape, share, flags)
+        try kernel.launch(range, input, weights, bias, zeros, output, shape, share, flags)
     }
 
     func backwardData(
@@ -67,14 +57,7 @@ final class DirectConvolution: ConvolutionMethod {
             try kernel.launch(
                 launch.range, source, outputGradient, scratch.buffer, launch.rows, shape, index == 0 ? 0 : 1)
         }
-        try reduction.add(
-            scratch.buffer, count: slots, into: weightGradient, floatCount: sizes.weightCount)
-    }
-}
-
-extension ConvolutionFamily.Direct {
-    init(input: FeatureShape, output: FeatureShape, tuning: Tuning) {
-        self.init(input: input.mapSize, outputs: output.storedChannels, tuning: tuning)
+        try reduction.add(scratch.buffer, count: slots, into: weightGradient, floatCount: sizes.weightCount)
     }
 }
 

@@ -1,8 +1,9 @@
 import Basics
 import Compute
 
-/// Describes a fully connected layer with bias, and with ReLU unless it is the network's last layer. Its
-/// input is a whole feature map, flattened in NHWC order.
+/// Describes a fully connected layer with bias, and with ReLU unless it is the network's last layer.
+///
+/// Its input is a whole feature map, flattened in NHWC order.
 public struct FullyConnectedSpec: LayerSpec {
     static let token = LayerToken(syntax: "Fn (fully connected with n units, ReLU and dropout)") { token in
         guard token.first == "F", let units = LayerToken.count(token.dropFirst()) else { return nil }
@@ -98,7 +99,7 @@ public final class FullyConnected: Layer {
             sums: try workspace.slice(byteOffset: parts.sumsOffset, byteCount: parts.sums))
     }
 
-    /// Y[batch × outputs] ← X[batch × inputs] · W + b
+    /// Queues Y[batch × outputs] ← X[batch × inputs] · W + b.
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         let memory = prepared(memory)
         try product.multiply(
@@ -107,7 +108,7 @@ public final class FullyConnected: Layer {
             size: .init(m: pass.batch, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias)
     }
 
-    /// dW ← Xᵀ · dY, dX ← dY · Wᵀ
+    /// Queues dW ← Xᵀ · dY, dX ← dY · Wᵀ.
     public func backward(
         input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
         parameterGradients: [Buffer], pass: Pass

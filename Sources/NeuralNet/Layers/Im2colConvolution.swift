@@ -3,20 +3,16 @@ import Compute
 /// Computes the convolution as a matrix product over windows laid out as rows, chunk by chunk (`im2col` of
 /// `convolution.cl`, and `gemm.cl`); takes every shape.
 final class Im2colConvolution: ConvolutionMethod {
-    typealias Sizes = ConvolutionFamily.Im2col
-
     let takesMask = false
-    private var sizes: Sizes
-    private let tuning: Tuning
+    private var sizes: ConvolutionFamily.Im2col
     private let layOut: Kernel
     private let turning: TurnedWeights
     private let product: MatrixProduct
     private var turnedWeights = PreparedMemory(for: "im2col convolution")
     private var columns = PreparedMemory(for: "im2col convolution")
 
-    init(input: FeatureShape, output: FeatureShape, device: Device) throws {
-        tuning = device.tuning
-        sizes = Sizes(input: input, output: output, tuning: tuning)
+    init(_ sizes: ConvolutionFamily.Im2col, device: Device) throws {
+        self.sizes = sizes
         layOut = try device.kernel("convolution", "im2col")
         turning = try TurnedWeights(device: device)
         product = try MatrixProduct(device: device)
@@ -25,19 +21,13 @@ final class Im2colConvolution: ConvolutionMethod {
     private var inputs: Int { sizes.input.channels }
     private var outputs: Int { sizes.outputs }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
-
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
         turnedWeights.give(try workspace?.slice(byteOffset: 0, byteCount: sizes.turnedBytes))
-        columns.give(
-            try workspace?.slice(
-                byteOffset: sizes.turnedBytes,
-                byteCount: workspaceByteCount(maximumBatch: maximumBatch) - sizes.turnedBytes))
+        let columnsBytes = sizes.workspaceByteCount(maximumBatch: maximumBatch) - sizes.turnedBytes
+        columns.give(try workspace?.slice(byteOffset: sizes.turnedBytes, byteCount: columnsBytes))
     }
 
-    func reshape(input: FeatureShape, output: FeatureShape) {
-        sizes = Sizes(input: input, output: output, tuning: tuning)
-    }
+    func reshape(input: FeatureShape) { sizes.input = input.mapSize }
 
     func weightsChanged() {}
 
@@ -57,20 +47,17 @@ final class Im2colConvolution: ConvolutionMethod {
         }
     }
 
-    private func part(of buffer: Buffer, channels: Int, first: Int, count: Int) throws
-        -> MatrixProduct.Panels
+    private func part(of buffer: Buffer, channels: Int, first: Int, count: Int) throws -> MatrixProduct.Panels
     {
         let slice = try buffer.slice(byteOffset: first * channels * 4, byteCount: count * channels * 4)
         return .rowMajor(slice, columns: channels)
     }
 
-    func forward(input source: Buffer, weights: Buffer, bias: Buffer, output target: Buffer, batch: Int)
-        throws
-    {
-        try forEachChunk(of: source, channels: inputs, batch: batch) { columns, first, count in
+    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+        try forEachChunk(of: input, channels: inputs, batch: batch) { columns, first, count in
             try product.multiply(
                 .init(columns, columns: 9 * inputs), .panels(weights, rows: 9 * inputs),
-                into: part(of: target, channels: outputs, first: first, count: count), bias: bias,
+                into: part(of: output, channels: outputs, first: first, count: count), bias: bias,
                 size: .init(m: count, n: outputs, k: 9 * inputs), options: [.bias, .relu])
         }
     }
@@ -99,11 +86,5 @@ final class Im2colConvolution: ConvolutionMethod {
                 into: .panels(weightGradient, rows: 9 * inputs),
                 size: .init(m: 9 * inputs, n: outputs, k: count), options: first == 0 ? [] : .accumulate)
         }
-    }
-}
-
-extension ConvolutionFamily.Im2col {
-    init(input: FeatureShape, output: FeatureShape, tuning: Tuning) {
-        self.init(input: input.mapSize, outputs: output.storedChannels, tuning: tuning)
     }
 }

@@ -29,17 +29,17 @@ public struct Pass: Sendable {
     }
 }
 
-/// What a layer computes in a step. Profiles show these names.
+/// What a layer computes in a step, by the names that profiles show.
 public enum LayerPass: String, CaseIterable, Sendable {
     case forward
     case backwardWeights = "backward-weights"
     case backwardData = "backward-data"
 }
 
-/// A layer on a device: forward, and the backward that mirrors it. Networks are sequences, so there is no
-/// graph.
+/// A layer on a device: forward, and the backward that mirrors it.
 ///
-/// Activations are float32 NHWC `[batch][height][width][storedChannels]`.
+/// Networks are sequences, so there is no graph. Activations are float32 NHWC
+/// `[batch][height][width][storedChannels]`.
 public protocol Layer: AnyObject {
     /// The layer's shapes, parameters, costs and memory.
     var plan: LayerPlan { get }

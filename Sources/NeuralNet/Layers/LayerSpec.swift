@@ -71,13 +71,12 @@ public struct LayerPlan: Sendable {
     let training: Bool
     let tuning: Tuning
 
-    /// Plans a layer, by default one that stands alone.
+    /// Plans a layer, by default one outside a network.
     ///
     /// - Parameter tuning: that of an open device; nil for a device's initial values
     public init(
-        _ spec: any LayerSpec, input: FeatureShape, index: Int = 0,
-        module: String = "layer", firstParameter: Int = 0,
-        training: Bool = true, device: DeviceDescription, tuning: Tuning? = nil
+        _ spec: any LayerSpec, input: FeatureShape, index: Int = 0, module: String = "layer",
+        firstParameter: Int = 0, training: Bool = true, device: DeviceDescription, tuning: Tuning? = nil
     ) {
         self.spec = spec
         self.index = index

@@ -5,7 +5,7 @@ struct LayerToken: Sendable {
     /// Returns the layers that a token stands for, or nil if the token is of another kind.
     let layers: @Sendable (Substring) -> [any LayerSpec]?
 
-    /// Every kind of token. A new layer type adds its own here.
+    /// Every kind of token; a new layer type adds its own here.
     static let all = [ConvolutionSpec.token, MaxPoolingSpec.token, FullyConnectedSpec.token]
 
     /// Reads a number of filters or units: 1 to 65536, digits only.

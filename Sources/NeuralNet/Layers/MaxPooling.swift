@@ -1,7 +1,7 @@
 import Basics
 import Compute
 
-/// Describes 2×2 max-pooling with stride 2. An odd last row or column is left out.
+/// Describes 2×2 max-pooling with stride 2, which leaves out an odd last row or column.
 public struct MaxPoolingSpec: LayerSpec {
     static let token = LayerToken(syntax: "M (2×2 max-pooling)") { $0 == "M" ? [MaxPoolingSpec()] : nil }
 
@@ -23,7 +23,7 @@ public struct MaxPoolingSpec: LayerSpec {
     }
 }
 
-/// 2×2 max-pooling (`pooling.cl`). Equal maxima pass the gradient to the first of them.
+/// 2×2 max-pooling (`pooling.cl`), which passes the gradient to the first of equal maxima.
 public final class MaxPooling: Layer {
     public private(set) var plan: LayerPlan
     private let width: Int

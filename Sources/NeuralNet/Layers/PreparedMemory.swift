@@ -1,6 +1,6 @@
 import Compute
 
-/// Holds memory that `prepare` gives to an operation. To run the operation before is a programming mistake.
+/// Holds memory that `prepare` gives to an operation, which traps if it runs before.
 struct PreparedMemory {
     private let operation: String
     private var memory: Buffer?

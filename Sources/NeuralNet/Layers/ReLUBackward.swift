@@ -14,10 +14,6 @@ final class ReLUBackward {
         reduction = try SlotReduction(device: device)
     }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int {
-        ReLUBackward.workspaceByteCount(shape, maximumBatch: maximumBatch)
-    }
-
     static func workspaceByteCount(_ shape: FeatureShape, maximumBatch: Int) -> Int {
         ConvolutionFamily.BiasSlots.byteCount(
             pixels: maximumBatch * shape.height * shape.width, channels: shape.storedChannels)

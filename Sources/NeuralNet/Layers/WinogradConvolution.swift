@@ -1,27 +1,19 @@
 import Compute
 
-/// Computes Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016). The host walks over chunks of tiles,
-/// small enough that what is transformed stays in the last-level cache. `winograd.cl` has the layouts.
+/// Computes Winograd's F(m×m, 3×3), m = 4 or 2 (Lavin and Gray, 2016).
+///
+/// The host walks over chunks of tiles, small enough that what is transformed stays in the last-level cache.
+/// `winograd.cl` has the layouts.
 final class WinogradConvolution: ConvolutionMethod {
-    typealias Sizes = WinogradFamily.Geometry
-
-    /// Binds what is transformed, and the mask under which it counts.
-    private struct Source: KernelArgumentGroup {
+    /// Binds a source and its mask, or a target and the bias that it gets before a ReLU.
+    private struct Tensor: KernelArgumentGroup {
         let values: Buffer
-        let mask: Buffer?
-        var arguments: [any KernelArgument] { [values, mask ?? values, mask == nil ? 0 : 1] }
-    }
-
-    /// Binds an output and the bias that it gets before a ReLU; nil for neither.
-    private struct Target: KernelArgumentGroup {
-        let values: Buffer
-        let bias: Buffer?
-        var arguments: [any KernelArgument] { [values, bias ?? values, bias == nil ? 0 : 1] }
+        let companion: Buffer?
+        var arguments: [any KernelArgument] { [values, companion ?? values, companion == nil ? 0 : 1] }
     }
 
     let takesMask = true
-    private var sizes: Sizes
-    private let tuning: Tuning
+    private var sizes: WinogradFamily.Geometry
     private let keptWeights: Buffer?
     private var keptWeightsAreCurrent = false
     /// The scratch memory's parts: transformed weights, and two transformed tensors.
@@ -42,14 +34,10 @@ final class WinogradConvolution: ConvolutionMethod {
 
     /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from
     ///   call to call (four times the filters' size): for inference. A training step uses them once.
-    init(
-        input: FeatureShape, output: FeatureShape, outputTile: Int,
-        keepsTransformedWeights: Bool, device: Device
-    ) throws {
-        tuning = device.tuning
-        sizes = Sizes(input: input, output: output, outputTile: outputTile, tuning: tuning)
+    init(_ sizes: WinogradFamily.Geometry, keepsTransformedWeights: Bool, device: Device) throws {
+        self.sizes = sizes
         func kernel(_ name: String) throws -> Kernel {
-            try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": outputTile])
+            try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": sizes.outputTile])
         }
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
@@ -68,8 +56,6 @@ final class WinogradConvolution: ConvolutionMethod {
     private var channels: Int { sizes.channels }
     private var filters: Int { sizes.filters }
 
-    func workspaceByteCount(maximumBatch: Int) -> Int { sizes.workspaceByteCount(maximumBatch: maximumBatch) }
-
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
         var offset = 0
         let parts = try sizes.parts(maximumBatch: maximumBatch).map { floats in
@@ -81,9 +67,7 @@ final class WinogradConvolution: ConvolutionMethod {
         targetMemory.give(parts[2])
     }
 
-    func reshape(input: FeatureShape, output: FeatureShape) {
-        sizes = Sizes(input: input, output: output, outputTile: sizes.outputTile, tuning: tuning)
-    }
+    func reshape(input: FeatureShape) { sizes.input = input.mapSize }
 
     func weightsChanged() { keptWeightsAreCurrent = false }
 
@@ -97,8 +81,8 @@ final class WinogradConvolution: ConvolutionMethod {
             keptWeightsAreCurrent = true
         }
         try convolve(
-            Source(values: input, mask: nil), sizes.input, weights: transformed,
-            to: Target(values: output, bias: bias), filters: filters, batch: batch)
+            Tensor(values: input, companion: nil), sizes.input, weights: transformed,
+            to: Tensor(values: output, companion: bias), filters: filters, batch: batch)
     }
 
     func backwardData(
@@ -107,10 +91,10 @@ final class WinogradConvolution: ConvolutionMethod {
         let transformed = weightsMemory.buffer
         try transformWeightsTransposed.launch(
             sizes.weights(lines: filters, others: channels), weights, transformed, channels, filters)
-        let source = Source(values: outputGradient, mask: mask)
+        let source = Tensor(values: outputGradient, companion: mask)
         try convolve(
             source, sizes.input.with(channels: filters), weights: transformed,
-            to: Target(values: inputGradient, bias: nil), filters: channels, batch: batch)
+            to: Tensor(values: inputGradient, companion: nil), filters: channels, batch: batch)
     }
 
     /// Queues forward or backward-data: the same sum with other weights.
@@ -119,7 +103,7 @@ final class WinogradConvolution: ConvolutionMethod {
     ///   - map: the source's size
     ///   - filters: the target's channels
     private func convolve(
-        _ source: Source, _ map: MapSize, weights: Buffer, to target: Target, filters: Int, batch: Int
+        _ source: Tensor, _ map: MapSize, weights: Buffer, to target: Tensor, filters: Int, batch: Int
     ) throws {
         let transformed = sourceMemory.buffer
         if sizes.runsAtOnce {
@@ -150,11 +134,11 @@ final class WinogradConvolution: ConvolutionMethod {
         for (index, tiles) in sizes.chunks(batch: batch).enumerated() {
             let accumulate = index == 0 ? 0 : 1
             try transformInput.launch(
-                sizes.transform(channels: channels, rows: tiles.rows), Source(values: source, mask: nil),
+                sizes.transform(channels: channels, rows: tiles.rows), Tensor(values: source, companion: nil),
                 transformed, sizes.input, tiles)
             try transformGradient.launch(
                 sizes.transform(channels: filters, rows: tiles.rows),
-                Source(values: outputGradient, mask: mask), gradients,
+                Tensor(values: outputGradient, companion: mask), gradients,
                 sizes.input.with(channels: filters), tiles)
             try multiplyWeights.launch(
                 sizes.multiplyWeights, transformed, gradients, sums, channels, filters, tiles.rows, accumulate
@@ -163,12 +147,5 @@ final class WinogradConvolution: ConvolutionMethod {
         }
         try transformWeightsGradient.launch(
             sizes.weights(lines: channels, others: filters), sums, weightGradient, channels, filters)
-    }
-}
-
-extension WinogradFamily.Geometry {
-    init(input: FeatureShape, output: FeatureShape, outputTile: Int, tuning: Tuning) {
-        self.init(
-            input: input.mapSize, filters: output.storedChannels, outputTile: outputTile, tuning: tuning)
     }
 }
