@@ -118,8 +118,8 @@ public final class Ensemble {
                             let own = answer[slot * count..<(slot + 1) * count]
                             guard own.allSatisfy(\.isFinite) else {
                                 throw EvaluationError(
-                                    "\(model.name): its answer to \(set.location(sample)) is not a number; its "
-                                        + "weights are damaged or its training diverged: leave it out")
+                                    "\(model.name): its answer to \(set.location(sample)) is not a number; "
+                                        + "its weights are damaged or its training diverged: leave it out")
                             }
                             try append(places[source.model].spread(own))
                         }
@@ -137,10 +137,8 @@ public final class Ensemble {
                     model: $0.model, view: models[$0.model].views[$0.view],
                     seconds: models[$0.model].secondsPerImage($0.view) * Double(kept.count))
             },
-            unknownClasses: models.map { model in
-                let known = Set(model.description.classes)
-                return classes.filter { !known.contains($0) }
-            }, leftOut: failures.compactMap { $0.map { "\($0)" } }, values: values)
+            unknownClasses: models.map { Posteriors.unknown(to: $0.description.classes, of: classes) },
+            leftOut: failures.compactMap { $0.map { "\($0)" } }, values: values)
         var rows = [Int?](repeating: nil, count: set.count)
         for (row, sample) in kept.enumerated() { rows[sample] = row }
         return Answer(posteriors: posteriors, rows: rows, failures: failures.compactMap { $0 }, heat: maps)

@@ -13,8 +13,9 @@ public final class EvaluatedModel {
     public let description: ModelDescription
     /// The views of every photograph; the central crop comes first.
     public let views: [View]
-    /// Each view's usable photographs and device time in seconds, without reading. The first mini-batch, in
-    /// which the device compiles kernels and transforms weights, does not count.
+    /// Each view's usable photographs and device time in seconds, without reading.
+    ///
+    /// The first mini-batch, in which the device compiles kernels and transforms weights, does not count.
     private var timings: [(batches: Int, images: Int, seconds: Double)]
     let dense: DenseNetwork
     private let network: Network

@@ -9,7 +9,6 @@ extension DenseNetwork.Averaging: ExpressibleByArgument {}
 /// The views in which models look at photographs.
 struct ViewArguments: ParsableArguments {
     @Flag(help: "Score every window of the whole photograph, not only the central crop.") var dense = false
-
     @Flag(help: "Also look at each photograph's mirror image.") var mirror = false
 
     @Option(

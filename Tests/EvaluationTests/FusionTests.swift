@@ -159,7 +159,7 @@ extension Posteriors {
             })
     }
 
-    /// `[sources][files][classes]`
+    /// The values, `[sources][files][classes]`.
     var sourceMajorValues: [[Float]] {
         sources.indices.map { source in files.indices.flatMap { values(of: $0, source: source) } }
     }

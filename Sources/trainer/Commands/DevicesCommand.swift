@@ -15,8 +15,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         help: """
             Only the devices that this value would select in `trainer train`: \(DeviceSelector.expected). \
             Default: every device; with --ranks, auto.
-            """
-    ) var device: String?
+            """) var device: String?
 
     func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
 
