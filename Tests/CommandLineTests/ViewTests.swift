@@ -34,19 +34,16 @@ import Testing
         #expect(
             rows.map { JSON.text($0["model"]) } == Array(repeating: "run", count: 4)
                 + Array(repeating: "other", count: 4) + ["", "", "", ""])
-        #expect(
-            rows.last?["top1"] == json["top1"] && JSON.list(json["greedy"]).count == 14
-                && JSON.list(json["classes"]).count == 3)
+        #expect(rows.last?["top1"] == json["top1"] && JSON.list(json["greedy"]).count == 14)
+        #expect(JSON.list(json["classes"]).count == 3)
         let csv = try place.text("views.csv").split(separator: "\n")
-        #expect(
-            csv.count == 13 && csv[0].hasPrefix("model,name,views,images,top1,")
-                && csv[12].hasPrefix("all models,+ scales,12,12,"))
+        try #require(csv.count == 13 && csv[0].hasPrefix("model,name,views,images,top1,"))
+        #expect(csv[12].hasPrefix("all models,+ scales,12,12,"))
         let classes = try place.text("views.classes.csv").split(
             separator: "\n")
         // Three classes of each model and of both; the columns add up to the table's.
-        #expect(
-            classes.count == 10 && classes[0] == "model,class,images,top1,top5,loss"
-                && classes.contains { $0.hasPrefix("all models,ring,4,") })
+        try #require(classes.count == 10 && classes[0] == "model,class,images,top1,top5,loss")
+        #expect(classes.contains { $0.hasPrefix("all models,ring,4,") })
         let right = classes[7...9].map { Int($0.split(separator: ",")[3]) ?? -1 }.reduce(0, +)
         #expect(json["top1"] == .number(Double(right) / 12) || json["top1"] == .integer(right / 12))
         let confusion = try place.text("views.confusion.csv").split(
@@ -279,9 +276,8 @@ import Testing
             "\(part)")
         #expect(part.output.contains("if these are the same, they have learnt from the others"), "\(part)")
         let whole = try place.succeed("evaluate --checkpoint run --data fresh --val-fraction 1")
-        #expect(
-            whole.output.contains("48 images: top-1")
-                && !whole.output.contains("holds out"), "\(whole)")
+        #expect(whole.output.contains("48 images: top-1"), "\(whole)")
+        #expect(!whole.output.contains("holds out"), "\(whole)")
         try place.makeFolder("only")
         try FileManager.default.moveItem(atPath: fresh, toPath: place.path + "/only/val")
         let only = try place.succeed("evaluate --checkpoint run --data only").output
@@ -307,9 +303,8 @@ import Testing
             "predict --checkpoint run --checkpoint other --top 2 \(photograph) --json side.json --heat ring "
                 + "--out heat.png")
         let lines = result.output.split(separator: "\n")
-        #expect(
-            lines.count == 6 && lines[4] == "written: side.json"
-                && lines[5].hasPrefix("written: heat.png, from dark blue where the posterior of ring is 0"))
+        try #require(lines.count == 6 && lines[4] == "written: side.json")
+        #expect(lines[5].hasPrefix("written: heat.png, from dark blue where the posterior of ring is 0"))
         #expect(lines[1].contains("run") && lines[1].contains("other") && lines[1].contains("mean"))
         let answer = JSON.list(try place.json("side.json"))[0]
         #expect(answer.keys == ["file", "top", "models"])
@@ -340,9 +335,8 @@ import Testing
         let result = try place.succeed("compare run other --data set --out page.html --mirror --pictures 3")
         #expect(result.output.contains("written: page.html"), "\(result)")
         let page = try place.text("page.html")
-        #expect(
-            page.hasPrefix("<!DOCTYPE html>") && page.hasSuffix("</html>\n")
-                && page.contains("<title>run and other on set</title>"))
+        #expect(page.hasPrefix("<!DOCTYPE html>") && page.hasSuffix("</html>\n"))
+        #expect(page.contains("<title>run and other on set</title>"))
         #expect(page.contains("crop at 18; crop at 18, mirrored"))
         // Three of the hardest at least, and no more than three for each sheet.
         #expect((3...9).contains(page.split(separator: "data:image/jpeg;base64,/9j/").count - 1))
