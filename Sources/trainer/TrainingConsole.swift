@@ -13,8 +13,7 @@ final class TrainingConsole: EventSink {
     func receive(_ event: RunEvent) {
         switch event {
         case .step(let step): show(step)
-        case .validating(let done, let total):
-            bar.draw(done: done, of: total, "validating \(done)/\(total)")
+        case .validating(let done, let total): bar.draw(done: done, of: total, "validating \(done)/\(total)")
         case .checkpoint: break
         default:
             bar.clear()

@@ -137,8 +137,7 @@ import Testing
     @Test func fullDiskAtTheFirstCheckpoint() throws {
         // 32 KB, less than the model needs.
         try place.expect(
-            train(
-                "--out full", 1, "model.safetensors: writing failed: File too large", "ulimit -f"),
+            train("--out full", 1, "model.safetensors: writing failed: File too large", "ulimit -f"),
             fileBlocks: 64)
         let left = try FileManager.default.subpathsOfDirectory(atPath: place.path + "/full")
         #expect(!left.contains { $0.hasSuffix(".safetensors") || $0.contains("partial") }, "\(left)")

@@ -87,8 +87,7 @@ import Testing
         }
         let short = try place.succeed("train -h")
         #expect(short.output.split(separator: "\n").count < 25, "\(short)")
-        let options = try place.text("run/config.yaml").split(
-            separator: "\n")
+        let options = try place.text("run/config.yaml").split(separator: "\n")
         #expect(options.count >= 19)
         for option in options.map({ $0.prefix { $0 != ":" } }) + ["out", "config"] {
             #expect(help.contains("--\(option) <\(option)>"), "--\(option) is not in the help")

@@ -40,8 +40,7 @@ extension Workplace {
     @discardableResult func expect(
         _ mistake: Mistake, fileBlocks: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation
     ) throws -> Command.Result {
-        let result = try run(
-            mistake.arguments, environment: mistake.environment, fileBlocks: fileBlocks)
+        let result = try run(mistake.arguments, environment: mistake.environment, fileBlocks: fileBlocks)
         #expect(result.status == mistake.status, "\(result)", sourceLocation: sourceLocation)
         let lines = result.errors.split(separator: "\n").filter {
             !$0.hasPrefix("Help:") && !$0.hasPrefix("Usage:")

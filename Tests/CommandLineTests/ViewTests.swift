@@ -39,16 +39,13 @@ import Testing
         let csv = try place.text("views.csv").split(separator: "\n")
         try #require(csv.count == 13 && csv[0].hasPrefix("model,name,views,images,top1,"))
         #expect(csv[12].hasPrefix("all models,+ scales,12,12,"))
-        let classes = try place.text("views.classes.csv").split(
-            separator: "\n")
+        let classes = try place.text("views.classes.csv").split(separator: "\n")
         // Three classes of each model and of both; the columns add up to the table's.
         try #require(classes.count == 10 && classes[0] == "model,class,images,top1,top5,loss")
         #expect(classes.contains { $0.hasPrefix("all models,ring,4,") })
         let right = classes[7...9].map { Int($0.split(separator: ",")[3]) ?? -1 }.reduce(0, +)
         #expect(json["top1"] == .number(Double(right) / 12) || json["top1"] == .integer(right / 12))
-        let confusion = try place.text("views.confusion.csv").split(
-            separator: "\n"
-        ).dropFirst()
+        let confusion = try place.text("views.confusion.csv").split(separator: "\n").dropFirst()
         func images(_ lines: some Sequence<Substring>) -> Int {
             lines.reduce(0) { $0 + (Int($1.split(separator: ",")[3]) ?? 0) }
         }
@@ -165,8 +162,7 @@ import Testing
     /// The names of another array are refused.
     @Test func posteriorsOfAnotherRun() throws {
         for (model, file) in [("run", "one.npy"), ("other", "two.npy")] {
-            try place.succeed(
-                "evaluate --checkpoint \(model) --data set --save-posteriors \(file)")
+            try place.succeed("evaluate --checkpoint \(model) --data set --save-posteriors \(file)")
         }
         _ = try place.file("mixed.npy", try place.bytes("two.npy"))
         _ = try place.file("mixed.npy.json", try place.bytes("one.npy.json"))
@@ -184,7 +180,8 @@ import Testing
         try place.expect(run("evaluate --posteriors mixed.npy", 1, "the names of another array"))
         let text = try place.text("one.npy.json")
         _ = try place.file("more.npy", try place.bytes("one.npy"))
-        _ = try place.file("more.npy.json", text.replacing(#""models":["#, with: #""models":["nobody","#))
+        _ = try place.file(
+            "more.npy.json", text.replacing(#""models":["#, with: #""models":["without views","#))
         try place.expect(run("evaluate --posteriors more.npy", 1, "a model without a view"))
     }
 
@@ -261,8 +258,8 @@ import Testing
         try #require(some.output.contains("written: some.csv") && table.count == 3, "\(some) \(table)")
         #expect(
             table[1].hasPrefix("some/bad.jpg,,,") && table[2].hasPrefix("some/deep/good.JPG,"), "\(table)")
-        try place.succeed("predict --checkpoint other set/val --top 1 --csv alone.csv")
-        #expect(try place.bytes("alone.csv") == place.bytes("sorted.csv"))
+        try place.succeed("predict --checkpoint other set/val --top 1 --csv single.csv")
+        #expect(try place.bytes("single.csv") == place.bytes("sorted.csv"))
     }
 
     /// A folder that no model has learnt from can be split as by `train`, used whole, or consist of val/.

@@ -155,9 +155,7 @@ import Testing
                 try ViewOptions(isDense: isDense, scales: [256, 200]).views(
                     shortSide: 256, smallest: 224, model: "run")
             }
-            #expect(
-                error?.description
-                    == "a view of 200 pixels is smaller than \(text), which needs 224")
+            #expect(error?.description == "a view of 200 pixels is smaller than \(text), which needs 224")
             #expect(error?.kind == .viewTooSmall(isDense: isDense))
         }
     }
