@@ -145,13 +145,9 @@ public final class Ensemble {
     }
 
     /// Describes a requested map of one model.
-    private struct WatchedMap {
-        let model: Int
-        let shortSide: Int
-        let label: Int
-        /// Index of the view that gives it, counted over all models; nil if a view is run only for it.
-        let source: Int?
-    }
+    ///
+    /// `source` is the view that gives it, counted over all models; nil if a view is run only for it.
+    private typealias WatchedMap = (model: Int, shortSide: Int, label: Int, source: Int?)
 
     private func watch(_ request: HeatRequest) throws -> [WatchedMap] {
         var watched: [WatchedMap] = []
@@ -164,7 +160,7 @@ public final class Ensemble {
                 throw view.tooSmall(model: model.name, smallest: model.dense.smallestSide)
             }
             let source = model.views.firstIndex(of: view).map { first + $0 }
-            watched.append(WatchedMap(model: number, shortSide: view.shortSide, label: label, source: source))
+            watched.append((number, view.shortSide, label, source))
         }
         guard !watched.isEmpty else {
             let shown =

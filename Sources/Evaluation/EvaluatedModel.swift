@@ -144,10 +144,11 @@ public final class EvaluatedModel {
         var runs: [DenseNetwork.Run] = []
         for slot in order {
             let (height, width) = (batch.images[slot].height, batch.images[slot].width)
-            let last = runs.last
-            if let last, last.height == height, last.width == width { runs.removeLast() }
-            let count = last.map { $0.height == height && $0.width == width ? $0.count : 0 } ?? 0
-            runs.append(DenseNetwork.Run(height: height, width: width, count: count + 1))
+            var count = 1
+            if let last = runs.last, last.height == height, last.width == width {
+                count += runs.removeLast().count
+            }
+            runs.append(DenseNetwork.Run(height: height, width: width, count: count))
         }
         let answer = try dense.posteriors(runs, averaging: averaging, label: label) { input, first, part in
             try whole.load(

@@ -77,8 +77,8 @@ import Testing
 
     @Test func wrongShape() throws {
         try expect(
-            #""shape":[16,3,3,3]"#, to: #""shape":[3,16,3,3]"#, "'features.0.weight' of shape [3, 16, 3, 3]",
-            "[16, 3, 3, 3]")
+            #""shape":[16,3,3,3]"#, to: #""shape":[3,16,3,3]"#,
+            "'features.0.weight' of shape [3, 16, 3, 3]", "[16, 3, 3, 3]")
         try expect(
             #""shape":[16,3,3,3]"#, to: #""shape":[16,3,3,9223372036854775807]"#,
             "features.0.weight has the shape")
@@ -97,9 +97,7 @@ import Testing
 
     @Test func metadata() throws {
         try expect(#""image_size":"16""#, to: #""image_size":"0""#, "'image_size' is '0'", "1 to 16384")
-        try expect(
-            #""image_size":"16""#, to: #""image_size":"1""#, "the metadata's 'image_size' is '1'",
-            "2 or more")
+        try expect(#""image_size":"16""#, to: #""image_size":"1""#, "'image_size' is '1'", "2 or more")
         try expect(#""image_size""#, to: #""image_side""#, "the metadata has no 'image_size'")
         try expect(#""mean":"["#, to: #""mean":"[1,"#, "the metadata's 'mean'", "three numbers")
         try expect(#""seed":"1""#, to: #""seed":"-1""#, "the metadata's 'seed' is '-1'")

@@ -86,10 +86,10 @@ import Testing
             "other-val/val/c/1.jpg", "other-classes/train/a/1.jpg", "other-classes/train/b/1.jpg",
             "other-classes/val/a/1.jpg", "few/train/a/1.jpg", "few/train/a/2.jpg", "few/train/b/1.jpg",
             "few/train/b/2.jpg", "few/val/a/1.jpg",
-        ] { _ = try place.file("states/" + name, picture) }
-        _ = try place.file("states/no-classes/notes.txt", "nothing")
-        _ = try place.file("states/empty-class/b/notes.txt", "nothing")
-        _ = try place.file("states/file", "nothing")
+        ] { try place.file("states/" + name, picture) }
+        try place.file("states/no-classes/notes.txt", "nothing")
+        try place.file("states/empty-class/b/notes.txt", "nothing")
+        try place.file("states/file", "nothing")
         try place.expect(mistake)
     }
 
@@ -173,7 +173,7 @@ import Testing
     @Test func classesThatAreNotHeldOut() throws {
         for name in ["train/a/1", "train/b/1", "train/c/1", "val/b/1"] {
             for index in 0..<8 {
-                _ = try place.file("gap/\(name)\(index).jpg", place.bytes(place.photograph("ring")))
+                try place.file("gap/\(name)\(index).jpg", place.bytes(place.photograph("ring")))
             }
         }
         let note =
@@ -221,7 +221,7 @@ import Testing
         let changed = text.replacing(
             try Regex("\"\(key)\" : [0-9]+,?(?=\n  \"|\n})"), with: "\"\(key)\" : \(value),")
         try #require(changed != text)
-        _ = try place.file(path, changed)
+        try place.file(path, changed)
         try place.expect(run("--resume \(folder)", 1, "state.json", "cannot be"))
     }
 

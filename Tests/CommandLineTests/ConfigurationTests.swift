@@ -81,7 +81,7 @@ import Testing
     }
 
     @Test func everyOptionIsAFlag() throws {
-        let help = try place.trainer("train --help").output
+        let help = try place.succeed("train --help").output
         for heading in ["DATA:", "MODEL:", "OPTIMISATION:", "AUGMENTATION:", "RUN:", "RANKS:", "DEVICE:"] {
             #expect(help.contains("\n\(heading)\n"), "\(heading) is not in the help")
         }

@@ -13,25 +13,25 @@ extension Workplace {
         return place
     }
 
-    struct Unexpected: Error, CustomStringConvertible { let description: String }
+    private struct Unexpected: Error, CustomStringConvertible { let description: String }
 
     /// Writes a file and returns its name, as the program is given it.
-    func file(_ name: String, _ content: [UInt8]) throws -> String {
+    @discardableResult func file(_ name: String, _ content: [UInt8]) throws -> String {
         try write(content, name)
         return name
     }
 
-    func file(_ name: String, _ text: String) throws -> String { try file(name, Array(text.utf8)) }
+    @discardableResult func file(_ name: String, _ text: String) throws -> String {
+        try file(name, Array(text.utf8))
+    }
 
     // MARK: - Command lines, with spaces between the words and '' for an empty word
-
-    func trainer(_ line: String) throws -> Command.Result { try run(words(line)) }
 
     /// Runs a command that must succeed.
     @discardableResult func succeed(_ line: String, sourceLocation: SourceLocation = #_sourceLocation) throws
         -> Command.Result
     {
-        let result = try trainer(line)
+        let result = try run(words(line))
         try #require(result.status == 0, "\(result)", sourceLocation: sourceLocation)
         return result
     }

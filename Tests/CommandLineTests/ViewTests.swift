@@ -130,7 +130,7 @@ import Testing
         defer { try? FileManager.default.removeItem(atPath: place.path + "/damaged") }
         let good = try place.photograph("ring")
         let bad = good.replacing("set/", with: "damaged/")
-        _ = try place.file(bad, Array(try place.bytes(good).prefix(300)))
+        try place.file(bad, Array(try place.bytes(good).prefix(300)))
         let result = try place.expect(
             run(
                 "evaluate --checkpoint run other --data damaged --dense", 1, "left out: \(bad): truncated"))
@@ -142,7 +142,7 @@ import Testing
         let names = try FileManager.default.subpathsOfDirectory(atPath: place.path + "/damaged/val").filter {
             $0.hasSuffix(".jpg")
         }
-        for name in names { _ = try place.file("damaged/val/" + name, "nothing") }
+        for name in names { try place.file("damaged/val/" + name, "nothing") }
         for line in [
             "evaluate --checkpoint run --data damaged --save-posteriors none.npy",
             "compare run other --data damaged --out none.html",
@@ -164,8 +164,8 @@ import Testing
         for (model, file) in [("run", "one.npy"), ("other", "two.npy")] {
             try place.succeed("evaluate --checkpoint \(model) --data set --save-posteriors \(file)")
         }
-        _ = try place.file("mixed.npy", try place.bytes("two.npy"))
-        _ = try place.file("mixed.npy.json", try place.bytes("one.npy.json"))
+        try place.file("mixed.npy", try place.bytes("two.npy"))
+        try place.file("mixed.npy.json", try place.bytes("one.npy.json"))
         for (path, found) in [
             ("one.npy.json", "the names of an array"), ("run/config.yaml", "a file of a run"),
         ] {
@@ -179,8 +179,8 @@ import Testing
                 "--weights 1,2: expected 1 number of 0 or more"))
         try place.expect(run("evaluate --posteriors mixed.npy", 1, "the names of another array"))
         let text = try place.text("one.npy.json")
-        _ = try place.file("more.npy", try place.bytes("one.npy"))
-        _ = try place.file(
+        try place.file("more.npy", try place.bytes("one.npy"))
+        try place.file(
             "more.npy.json", text.replacing(#""models":["#, with: #""models":["without views","#))
         try place.expect(run("evaluate --posteriors more.npy", 1, "a model without a view"))
     }
@@ -194,7 +194,7 @@ import Testing
                 "predict --checkpoint run --json \(photograph) \(photograph)", 2,
                 "this is a photograph and is not overwritten"))
         #expect(try place.bytes(photograph) == before)
-        _ = try place.file("target.json", "old")
+        try place.file("target.json", "old")
         try? FileManager.default.createSymbolicLink(
             atPath: place.path + "/link.json", withDestinationPath: "target.json")
         try place.succeed("evaluate --checkpoint run --data set --json link.json")
@@ -221,7 +221,7 @@ import Testing
     @Test func aModelOfOtherClasses() throws {
         let photograph = try place.bytes(try place.photograph("ring"))
         for index in 0..<24 {
-            _ = try place.file("foreign/\(index % 2 == 0 ? "left" : "right")/\(index).jpg", photograph)
+            try place.file("foreign/\(index % 2 == 0 ? "left" : "right")/\(index).jpg", photograph)
         }
         let trained = try place.train("--data", "foreign", "--out", "stranger")
         try #require(trained.status == 0, "\(trained)")
@@ -251,8 +251,8 @@ import Testing
         #expect(
             lines.count == 13 && lines[0] == "file,class,probability,error" && lines[1].hasPrefix("set/val/"))
         // A model of weight 0 is not heard.
-        _ = try place.file("some/bad.jpg", "nothing")
-        _ = try place.file("some/deep/good.JPG", try place.bytes(try place.photograph("ring")))
+        try place.file("some/bad.jpg", "nothing")
+        try place.file("some/deep/good.JPG", try place.bytes(try place.photograph("ring")))
         let some = try place.expect(run("predict --checkpoint run some --top 1 --csv some.csv", 1))
         let table = try place.text("some.csv").split(separator: "\n")
         try #require(some.output.contains("written: some.csv") && table.count == 3, "\(some) \(table)")
