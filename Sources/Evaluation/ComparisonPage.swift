@@ -12,7 +12,7 @@ public struct ComparisonPage {
     private let mixtures: [Posteriors.Mixture]
     private let metrics: [Metrics]
     private let both: Metrics
-    /// `[A, B, mean][photographs]`
+    /// Whether A, B and their mean are right, `[A, B, mean][photographs]`, as for the losses.
     private let isRight: [[Bool]]
     private let losses: [[Float]]
     private let title: String

@@ -118,8 +118,8 @@ public final class Ensemble {
                             let own = answer[slot * count..<(slot + 1) * count]
                             guard own.allSatisfy(\.isFinite) else {
                                 throw EvaluationError(
-                                    "\(model.name): its answer to \(set.location(sample)) is not a number; its "
-                                        + "weights are damaged or its training diverged: leave it out")
+                                    "\(model.name): its answer to \(set.location(sample)) is not a number; "
+                                        + "its weights are damaged or its training diverged: leave it out")
                             }
                             try append(places[source.model].spread(own))
                         }
@@ -137,23 +137,17 @@ public final class Ensemble {
                     model: $0.model, view: models[$0.model].views[$0.view],
                     seconds: models[$0.model].secondsPerImage($0.view) * Double(kept.count))
             },
-            unknownClasses: models.map { model in
-                let known = Set(model.description.classes)
-                return classes.filter { !known.contains($0) }
-            }, leftOut: failures.compactMap { $0.map { "\($0)" } }, values: values)
+            unknownClasses: models.map { Posteriors.unknown(to: $0.description.classes, of: classes) },
+            leftOut: failures.compactMap { $0.map { "\($0)" } }, values: values)
         var rows = [Int?](repeating: nil, count: set.count)
         for (row, sample) in kept.enumerated() { rows[sample] = row }
         return Answer(posteriors: posteriors, rows: rows, failures: failures.compactMap { $0 }, heat: maps)
     }
 
     /// Describes a requested map of one model.
-    private struct WatchedMap {
-        let model: Int
-        let shortSide: Int
-        let label: Int
-        /// Index of the view that gives it, counted over all models; nil if a view is run only for it.
-        let source: Int?
-    }
+    ///
+    /// `source` is the view that gives it, counted over all models; nil if a view is run only for it.
+    private typealias WatchedMap = (model: Int, shortSide: Int, label: Int, source: Int?)
 
     private func watch(_ request: HeatRequest) throws -> [WatchedMap] {
         var watched: [WatchedMap] = []
@@ -166,7 +160,7 @@ public final class Ensemble {
                 throw view.tooSmall(model: model.name, smallest: model.dense.smallestSide)
             }
             let source = model.views.firstIndex(of: view).map { first + $0 }
-            watched.append(WatchedMap(model: number, shortSide: view.shortSide, label: label, source: source))
+            watched.append((number, view.shortSide, label, source))
         }
         guard !watched.isEmpty else {
             let shown =

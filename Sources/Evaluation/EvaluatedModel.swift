@@ -13,8 +13,9 @@ public final class EvaluatedModel {
     public let description: ModelDescription
     /// The views of every photograph; the central crop comes first.
     public let views: [View]
-    /// Each view's usable photographs and device time in seconds, without reading. The first mini-batch, in
-    /// which the device compiles kernels and transforms weights, does not count.
+    /// Each view's usable photographs and device time in seconds, without reading.
+    ///
+    /// The first mini-batch, in which the device compiles kernels and transforms weights, does not count.
     private var timings: [(batches: Int, images: Int, seconds: Double)]
     let dense: DenseNetwork
     private let network: Network
@@ -143,10 +144,11 @@ public final class EvaluatedModel {
         var runs: [DenseNetwork.Run] = []
         for slot in order {
             let (height, width) = (batch.images[slot].height, batch.images[slot].width)
-            let last = runs.last
-            if let last, last.height == height, last.width == width { runs.removeLast() }
-            let count = last.map { $0.height == height && $0.width == width ? $0.count : 0 } ?? 0
-            runs.append(DenseNetwork.Run(height: height, width: width, count: count + 1))
+            var count = 1
+            if let last = runs.last, last.height == height, last.width == width {
+                count += runs.removeLast().count
+            }
+            runs.append(DenseNetwork.Run(height: height, width: width, count: count))
         }
         let answer = try dense.posteriors(runs, averaging: averaging, label: label) { input, first, part in
             try whole.load(

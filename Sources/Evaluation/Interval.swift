@@ -1,3 +1,6 @@
+/// The number of standard deviations around the mean that hold 95 % of a normal distribution.
+private let z = 1.959963984540054
+
 /// Bounds a share with 95 % confidence.
 public struct Interval: Sendable, Equatable {
     public let low: Double
@@ -9,7 +12,6 @@ public struct Interval: Sendable, Equatable {
             (low, high) = (0, 1)
             return
         }
-        let z = 1.959963984540054
         let n = Double(count)
         let share = Double(successes) / n
         let centre = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -34,7 +36,6 @@ public struct PairedDifference: Sendable, Equatable {
         let won = Double(zip(from, to).count { !$0 && $1 })
         let lost = Double(zip(from, to).count { $0 && !$1 })
         difference = (won - lost) / count
-        halfWidth =
-            1.959963984540054 * max(0, won + lost - (won - lost) * (won - lost) / count).squareRoot() / count
+        halfWidth = z * max(0, won + lost - (won - lost) * (won - lost) / count).squareRoot() / count
     }
 }

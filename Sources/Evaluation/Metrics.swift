@@ -56,8 +56,9 @@ public struct Metrics: Sendable, Equatable {
     public var top5: Double { Metric.top5.value(self) }
     public var loss: Double { total.loss }
 
-    /// The expected calibration error: the mean distance between confidence and accuracy over the intervals,
-    /// each weighted by its images (Guo et al. 2017).
+    /// The expected calibration error (Guo, Pleiss, Sun and Weinberger, 2017).
+    ///
+    /// It is the mean distance between confidence and accuracy over the intervals, weighted by their images.
     public var calibrationError: Double {
         calibration.reduce(0) { $0 + abs($1.confidenceSum - Double($1.top1)) } / Double(max(1, images))
     }

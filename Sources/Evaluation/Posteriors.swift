@@ -11,13 +11,7 @@ public struct Posteriors: Sendable {
         public let model: Int
         public let view: View
         /// Device time for all photographs in seconds, without reading; 0 if unknown.
-        public var seconds: Double
-
-        public init(model: Int, view: View, seconds: Double = 0) {
-            self.model = model
-            self.view = view
-            self.seconds = seconds
-        }
+        public var seconds = 0.0
     }
 
     /// Lists the sources of a mean with their shares, which add up to 1.
@@ -37,8 +31,9 @@ public struct Posteriors: Sendable {
 
     /// The models' names, such as their checkpoints' paths.
     public let models: [String]
-    /// The classes that at least one model knows, in the order in which the models list them. A model's
-    /// posterior of a class that it does not know is 0.
+    /// The classes that at least one model knows, in the order in which the models list them.
+    ///
+    /// A model's posterior of a class that it does not know is 0.
     public let classes: [String]
     public let files: [String]
     /// Each file's index into `classes`.
@@ -48,31 +43,19 @@ public struct Posteriors: Sendable {
     public let unknownClasses: [[String]]
     /// Descriptions of the photographs that could not be used.
     public let leftOut: [String]
-    /// `[files][sources][classes]`
-    private let values: SpooledFloats
-
-    /// - Precondition: one value for each file, source and class.
-    init(
-        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source],
-        unknownClasses: [[String]], leftOut: [String], values: SpooledFloats
-    ) {
-        precondition(
-            values.count == files.count * sources.count * classes.count,
-            "expected one value for each file, source and class")
-        self.models = models
-        self.classes = classes
-        self.files = files
-        self.labels = labels
-        self.sources = sources
-        self.unknownClasses = unknownClasses
-        self.leftOut = leftOut
-        self.values = values
-    }
+    /// The posteriors, `[files][sources][classes]`.
+    let values: SpooledFloats
 
     /// Returns the names of several lists without repetition, in order of first appearance.
     public static func union(_ lists: [[String]]) -> [String] {
         var seen = Set<String>()
         return lists.flatMap { $0 }.filter { seen.insert($0).inserted }
+    }
+
+    /// Returns the classes that are not among a model's own.
+    static func unknown(to own: some Sequence<String>, of classes: [String]) -> [String] {
+        let known = Set(own)
+        return classes.filter { !known.contains($0) }
     }
 
     /// Maps a model's posteriors to a longer list of classes.
@@ -234,6 +217,9 @@ public struct Posteriors: Sendable {
                 expected: "the names that were written beside an array of shape \(array.shape)",
                 remedy: "Copy both files together, or write them again")
         }
+        func require(_ condition: Bool, else found: @autoclosure () -> String) throws {
+            if !condition { throw wrong(found()) }
+        }
         let head: JSON
         do { head = try JSON.parse(Array(bytes)) } catch { throw wrong("it is not valid JSON (\(error))") }
         func list<Value>(_ key: String, _ value: (JSON) -> Value?) throws -> [Value] {
@@ -268,41 +254,39 @@ public struct Posteriors: Sendable {
             let view = View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored)
             return Source(model: model, view: view, seconds: seconds)
         }
-        guard array.shape == [sources.count, files.count, classes.count] else {
-            throw wrong("\(sources.count) sources, \(files.count) files and \(classes.count) classes")
-        }
-        guard labels.count == files.count, labels.allSatisfy({ classes.indices.contains($0) }) else {
-            throw wrong("labels that are not one class for each file")
-        }
-        guard Set(classes).count == classes.count, !sources.isEmpty, !files.isEmpty else {
-            throw wrong("a class twice, or nothing at all")
-        }
-        guard models.indices.allSatisfy({ model in sources.contains { $0.model == model } }) else {
-            throw wrong("a model without a view")
-        }
+        try require(
+            array.shape == [sources.count, files.count, classes.count],
+            else: "\(sources.count) sources, \(files.count) files and \(classes.count) classes")
+        try require(
+            labels.count == files.count && labels.allSatisfy { classes.indices.contains($0) },
+            else: "labels that are not one class for each file")
+        try require(
+            Set(classes).count == classes.count && !sources.isEmpty && !files.isEmpty,
+            else: "a class twice, or nothing at all")
+        try require(Set(sources.map(\.model)).count == models.count, else: "a model without a view")
         let unknownClasses = try list("unknown_classes") { entry -> [String]? in
             guard case .array(let names) = entry else { return nil }
             let texts = names.compactMap(string)
             return texts.count == names.count ? texts : nil
         }
         let leftOut = try list("left_out", string)
-        guard unknownClasses.count == models.count else {
-            throw wrong("'unknown_classes' of \(unknownClasses.count) models")
-        }
+        try require(
+            unknownClasses.count == models.count,
+            else: "'unknown_classes' of \(unknownClasses.count) models")
         let (rows, row) = (sources.count * files.count, classes.count)
         // The array may be larger than memory, so it is read in pieces.
         var checksum = FNVHash()
         let some = max(1, (1 << 20) / row)
         for first in stride(from: 0, to: rows, by: some) {
             let piece = try array.values(first * row..<min(rows, first + some) * row)
-            guard piece.allSatisfy({ $0 >= 0 && $0 <= 1.001 }) else {
-                throw wrong("an array of numbers that are no posteriors")
-            }
+            try require(
+                piece.allSatisfy { (0...1.001).contains($0) },
+                else: "an array of numbers that are no posteriors")
             add(piece, to: &checksum)
         }
-        guard case .string(let kept)? = head["checksum"], kept == String(checksum.value, radix: 16) else {
-            throw wrong("the names of another array")
-        }
+        try require(
+            head["checksum"] == .string(String(checksum.value, radix: 16)),
+            else: "the names of another array")
         let values = try SpooledFloats { append in
             for file in files.indices {
                 for source in sources.indices {
@@ -364,10 +348,7 @@ public struct Posteriors: Sendable {
             models += table.models.count
         }
         let unknownClasses = tables.flatMap { table in
-            table.unknownClasses.map { own in
-                let known = Set(table.classes).subtracting(own)
-                return classes.filter { !known.contains($0) }
-            }
+            table.unknownClasses.map { unknown(to: Set(table.classes).subtracting($0), of: classes) }
         }
         return Posteriors(
             models: tables.flatMap(\.models), classes: classes, files: first.files,

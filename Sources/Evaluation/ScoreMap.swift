@@ -3,7 +3,7 @@ import Photographs
 
 /// Holds one class's posterior in each window of a photograph.
 public struct ScoreMap: Sendable {
-    /// `[height][width]`
+    /// The posteriors, `[height][width]`.
     let values: [Float]
     let height: Int
     let width: Int

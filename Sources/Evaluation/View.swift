@@ -18,6 +18,16 @@ public struct View: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         "\(isDense ? "dense" : "crop") at \(shortSide)\(isMirrored ? ", mirrored" : "")"
     }
+
+    public var json: JSON { ["short_side": shortSide, "dense": isDense, "mirrored": isMirrored] }
+
+    /// Returns the error for a view that is smaller than the model's crop or first window.
+    func tooSmall(model: String, smallest: Int) -> EvaluationError {
+        EvaluationError(
+            "a view of \(shortSide) pixels is smaller than the \(isDense ? "first window" : "crop") of "
+                + "\(model), which needs \(smallest)",
+            kind: .viewTooSmall(isDense: isDense))
+    }
 }
 
 /// Selects the views of a photograph.
@@ -61,17 +71,5 @@ public struct ViewOptions: Sendable, Equatable {
             }
         }
         return views
-    }
-}
-
-extension View {
-    public var json: JSON { ["short_side": shortSide, "dense": isDense, "mirrored": isMirrored] }
-
-    /// Returns the error for a view that is smaller than the model's crop or first window.
-    func tooSmall(model: String, smallest: Int) -> EvaluationError {
-        EvaluationError(
-            "a view of \(shortSide) pixels is smaller than the \(isDense ? "first window" : "crop") of "
-                + "\(model), which needs \(smallest)",
-            kind: .viewTooSmall(isDense: isDense))
     }
 }

@@ -9,7 +9,7 @@ import Runs
 struct Failure {
     let error: any Error
     /// The command that was running; nil if the command line could not be parsed.
-    let command: (any ParsableCommand.Type)?
+    let command: (any ParsableCommand)?
 
     /// The exit status, as `trainer --help` lists it.
     var status: Int32 {
@@ -33,12 +33,15 @@ struct Failure {
             print(error)
         } else {
             let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
-            let remedy = command.flatMap { Remedy.text(for: error, command: $0) }.map { "; " + $0 } ?? ""
-            StandardStreams.writeError("\(rank)error: \(error)\(remedy)\n")
+            let isResuming = (command as? TrainCommand)?.isResuming ?? false
+            let remedy = command.flatMap {
+                Remedy.text(for: error, command: type(of: $0), isResuming: isResuming)
+            }
+            StandardStreams.writeError("\(rank)error: \(error)\(remedy.map { "; " + $0 } ?? "")\n")
         }
     }
 
-    /// Whether the parser has to word the message, as for help. All other errors describe themselves.
+    /// Whether the parser words the message, as for help; all other errors describe themselves.
     private var isFromParser: Bool {
         command == nil || error is ValidationError || TrainerCommand.exitCode(for: error).isSuccess
     }

@@ -16,20 +16,13 @@ struct FolderEvaluationOptions: ParsableArguments {
             """) var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
-
-    @Option(help: "Images per mini-batch.") var batch = 64
-
+    @Option(help: OptionHelp.batch) var batch = 64
     @OptionGroup var device: DeviceOptions
-
-    @Option(help: "Threads that read photographs.") var workers = 2
+    @Option(help: OptionHelp.workers) var workers = 2
 
     func validate() throws {
-        guard (1...65_536).contains(batch) else {
-            throw ValidationError("--batch \(batch): expected 1 to 65536 images")
-        }
-        guard (1...256).contains(workers) else {
-            throw ValidationError("--workers \(workers): expected 1 to 256 threads")
-        }
+        try require("--batch", batch, in: 1...65_536, "images")
+        try require("--workers", workers, in: 1...256, "threads")
         if let valFraction, !(valFraction > 0 && valFraction <= 1) {
             throw ValidationError("--val-fraction \(valFraction): expected a share above 0 and up to 1")
         }

@@ -32,7 +32,7 @@ enum Job {
         joined.withLock { $0 = nil }
     }
 
-    /// Ends the whole job after this rank has failed. Returns if this process has no job.
+    /// Ends the whole job after this rank has failed, or returns if this process has no job.
     static func abort(status: Int32) {
         if joined.withLock({ $0 }) != nil { MPICommunicator.abort(status: status) }
     }

@@ -10,6 +10,8 @@ import NeuralNet
 enum OptionHelp {
     static let batch: ArgumentHelp = "Images per mini-batch."
     static let classes: ArgumentHelp = "Number of classes."
+    static let cropSize: ArgumentHelp = "Side of the crops in pixels."
+    static let data: ArgumentHelp = "Folder of labelled photographs, as for `train`."
     static let imageSize: ArgumentHelp = "Side of the network's input in pixels."
     static let model: ArgumentHelp = """
         Network: a name (mini, linear, scaling, vgg16, deepimage) or a list such as 32,32,M,64,M,F256 \
@@ -19,12 +21,16 @@ enum OptionHelp {
     static let workers: ArgumentHelp = "Threads that read and decode photographs."
 }
 
-/// Checks that an option's value is in its range.
-func require(_ option: String, _ value: Int, in range: ClosedRange<Int>, _ unit: String) throws {
-    guard range.contains(value) else {
-        throw ValidationError(
-            "\(option) \(value): expected \(range.lowerBound) to \(range.upperBound) \(unit)")
-    }
+/// Checks that an option's value is in its range; an option without a value passes.
+func require<Value>(_ option: String, _ value: Value?, in range: ClosedRange<Value>, _ unit: String) throws {
+    guard let value, !range.contains(value) else { return }
+    throw ValidationError("\(option) \(value): expected \(range.lowerBound) to \(range.upperBound) \(unit)")
+}
+
+/// Checks the side of the crops, and the side to which photographs are resized before.
+func require(imageSize: Int, shortSide: Int?) throws {
+    try require("--image-size", imageSize, in: 2...4096, "pixels")
+    try require("--short-side", shortSide, in: imageSize...8192, "pixels, and not less than --image-size")
 }
 
 /// The device to compute on.
@@ -115,8 +121,7 @@ struct MicroBatchOptions: ParsableArguments {
         help: """
             Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the \
             batch size.
-            """
-    ) var microBatches = 1
+            """) var microBatches = 1
 
     func validate(batch: Int) throws {
         guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {

@@ -25,35 +25,29 @@ enum OutputFile {
     /// Throws before the work begins if a file cannot be written or must not be overwritten.
     static func requireWritable(_ path: String, option: String) throws {
         guard !path.isEmpty else { throw ValidationError("\(option): expected a file's name, found nothing") }
+        func refuse(_ reason: String) -> ValidationError { ValidationError("\(option) \(path): \(reason)") }
+        let files = FileManager.default
         var isFolder: ObjCBool = false
         let folder = path.contains("/") ? URL(fileURLWithPath: path).deletingLastPathComponent().path : "."
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue
-        else { throw ValidationError("\(option) \(path): there is no folder \(folder)") }
-        guard FileManager.default.isWritableFile(atPath: folder) else {
-            throw ValidationError("\(option) \(path): the folder \(folder) cannot be written")
+        guard files.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+            throw refuse("there is no folder \(folder)")
         }
-        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue
-        else { throw ValidationError("\(option) \(path): this is a folder; expected a file's name") }
+        guard files.isWritableFile(atPath: folder) else {
+            throw refuse("the folder \(folder) cannot be written")
+        }
+        guard files.fileExists(atPath: path, isDirectory: &isFolder) else { return }
+        if isFolder.boolValue { throw refuse("this is a folder; expected a file's name") }
         // If the option's value was forgotten, the next argument took its place: an input file.
-        let inputs = [
-            "jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model", "npy": "an array",
-        ]
-        if let kind = inputs[URL(fileURLWithPath: path).pathExtension.lowercased()],
-            FileManager.default.fileExists(atPath: path),
-            !(kind == "an array" && option == "--save-posteriors")
-        {
-            throw ValidationError(
-                "\(option) \(path): this is \(kind) and is not overwritten; give another name")
+        var inputs = ["jpg": "a photograph", "jpeg": "a photograph", "safetensors": "a model"]
+        if option != "--save-posteriors" { inputs["npy"] = "an array" }
+        if let kind = inputs[URL(fileURLWithPath: path).pathExtension.lowercased()] {
+            throw refuse("this is \(kind) and is not overwritten; give another name")
         }
-        let exists = FileManager.default.fileExists(atPath: path)
-        if exists, path.hasSuffix(".npy.json"), option != "--save-posteriors" {
-            throw ValidationError(
-                "\(option) \(path): these are the names of an array and are not overwritten; "
-                    + "give another name")
+        if path.hasSuffix(".npy.json"), option != "--save-posteriors" {
+            throw refuse("these are the names of an array and are not overwritten; give another name")
         }
-        if exists, FileManager.default.fileExists(atPath: folder + "/checkpoints") {
-            throw ValidationError(
-                "\(option) \(path): this is a file of a run and is not overwritten; give another name")
+        if files.fileExists(atPath: folder + "/checkpoints") {
+            throw refuse("this is a file of a run and is not overwritten; give another name")
         }
     }
 }

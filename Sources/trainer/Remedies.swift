@@ -10,11 +10,18 @@ import Photographs
 /// Errors carry facts only, because the code that throws them does not know which options a command has.
 enum Remedy {
     /// Returns what the user can do about an error; nil if there is nothing to add to its description.
-    static func text(for error: any Error, command: any ParsableCommand.Type) -> String? {
+    ///
+    /// - Parameter isResuming: whether `train --resume` failed: a resumed run keeps its batch.
+    static func text(for error: any Error, command: any ParsableCommand.Type, isResuming: Bool = false)
+        -> String?
+    {
         switch error {
-        case let error as ComputeError: text(for: error.kind, command: command)
+        case let error as ComputeError:
+            text(
+                for: error.kind, command: command,
+                lessMemory: isResuming ? "try a smaller --cache" : lessMemory(command))
         case let error as NetworkError: text(for: error.kind, command: command)
-        case let error as DatasetError: text(for: error.kind)
+        case let error as DatasetError: isResuming ? nil : text(for: error.kind)
         case let error as EvaluationError: text(for: error.kind)
         case let error as TopologyError: text(for: error.kind)
         case is WindowsUnavailable: "choose --transport sendrecv"
@@ -22,11 +29,12 @@ enum Remedy {
         }
     }
 
-    private static func text(for kind: ComputeError.Kind, command: any ParsableCommand.Type) -> String? {
+    private static func text(
+        for kind: ComputeError.Kind, command: any ParsableCommand.Type, lessMemory: String?
+    ) -> String? {
         switch kind {
-        case .outOfMemory:
-            "the device has too little free memory" + (lessMemory(command).map { ": " + $0 } ?? "")
-        case .bufferTooLarge: lessMemory(command)
+        case .outOfMemory: "the device has too little free memory" + (lessMemory.map { ": " + $0 } ?? "")
+        case .bufferTooLarge: lessMemory
         case .deviceNotFound:
             command == DevicesCommand.self ? nil : "run `trainer devices` to list the devices"
         case .noPlatform:

@@ -21,5 +21,5 @@ struct TrainerCommand: ParsableCommand {
         ], defaultSubcommand: TrainCommand.self)
 }
 
-/// A command that several ranks run together. Every other command runs in one process.
+/// Marks a command that several ranks run together; every other command runs in one process.
 protocol RunsOnRanks {}

@@ -13,64 +13,50 @@ final class TrainingConsole: EventSink {
     func receive(_ event: RunEvent) {
         switch event {
         case .step(let step): show(step)
-        case .validating(let done, let total):
-            bar.draw(done: done, of: total, "validating \(done)/\(total)")
+        case .validating(let done, let total): bar.draw(done: done, of: total, "validating \(done)/\(total)")
         case .checkpoint: break
         default:
             bar.clear()
-            for line in lines(event) { print(line) }
+            print(text(event))
         }
         if case .resumed(let step, let seconds) = event { epochStart = (seconds, step) }
         if case .epoch(let epoch) = event { epochStart = (epoch.seconds, epoch.step) }
     }
 
-    private func lines(_ event: RunEvent) -> [String] {
+    private func text(_ event: RunEvent) -> String {
         switch event {
-        case .step, .validating, .checkpoint: []
+        case .step, .validating, .checkpoint: ""
         case .started(let start):
-            [
-                "\(start.trainingImages) training and \(start.validationImages) validation images of "
-                    + "\(start.classes) classes, short side \(start.shortSide), crops of "
-                    + "\(start.options.imageSize)",
-                "\(start.model), \(start.parameterCount) parameters, on \(start.device)",
-            ]
-        case .resumed(let step, _): ["resuming after step \(step)"]
+            "\(start.trainingImages) training and \(start.validationImages) validation images of "
+                + "\(start.classes) classes, short side \(start.shortSide), crops of "
+                + "\(start.options.imageSize)\n"
+                + "\(start.model), \(start.parameterCount) parameters, on \(start.device)"
+        case .resumed(let step, _): "resuming after step \(step)"
         case .initialised(let path, let taken, let drawn):
-            [
-                "from \(path): took \(taken.joined(separator: ", ")) and its normalisation"
-                    + (drawn.isEmpty ? "" : "; initialised \(drawn.joined(separator: ", "))")
-            ]
+            "from \(path): took \(taken.joined(separator: ", ")) and its normalisation"
+                + (drawn.isEmpty ? "" : "; initialised \(drawn.joined(separator: ", "))")
         case .epoch(let epoch):
-            [
-                "epoch \(epoch.epoch): validation \(epoch.validation.summary()), "
-                    + String(
-                        format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
-                        epoch.imagesPerSecond, epoch.times.dataWait * 100,
-                        epoch.times.loaderSecondsPerStep * 1000)
-                    + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : "")
-            ]
+            "epoch \(epoch.epoch): validation \(epoch.validation.summary()), "
+                + String(
+                    format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
+                    epoch.imagesPerSecond, epoch.times.dataWait * 100,
+                    epoch.times.loaderSecondsPerStep * 1000)
+                + ProgressBar.duration(epoch.seconds) + (epoch.isBest ? " (best)" : "")
         case .exchange(let seconds, let exposed, let hiddenShare):
-            [
-                String(
-                    format: "exchange: under way for %.1f s, %.1f s of them exposed: %.0f %% hidden (on the "
-                        + "rank that hides least)", seconds, exposed, 100 * hiddenShare)
-            ]
+            String(
+                format: "exchange: under way for %.1f s, %.1f s of them exposed: %.0f %% hidden (on the "
+                    + "rank that hides least)", seconds, exposed, 100 * hiddenShare)
         case .cache(let cached, let images, let isPart, let byteCount):
-            [
-                "cache: \(cached) of \(images) training images \(isPart ? "of this rank " : "")"
-                    + String(
-                        format: "(%.0f %%) stay on the device, %.1f MB",
-                        100 * Double(cached) / Double(max(1, images)), Double(byteCount) * 1e-6)
-            ]
-        case .leftOut(let line): ["left out: \(line)"]
+            "cache: \(cached) of \(images) training images \(isPart ? "of this rank " : "")"
+                + String(
+                    format: "(%.0f %%) stay on the device, %.1f MB",
+                    100 * Double(cached) / Double(max(1, images)), Double(byteCount) * 1e-6)
+        case .leftOut(let line): "left out: \(line)"
         case .checkpointFailed(let step, let run):
-            [
-                "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
-                    + "--resume "
-                    + run
-            ]
-        case .traced(let path): ["trace: \(path) (open it in https://ui.perfetto.dev)"]
-        case .note(let text): [text]
+            "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
+                + "--resume \(run)"
+        case .traced(let path): "trace: \(path) (open it in https://ui.perfetto.dev)"
+        case .note(let text): text
         }
     }
 

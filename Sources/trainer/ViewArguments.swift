@@ -9,12 +9,10 @@ extension DenseNetwork.Averaging: ExpressibleByArgument {}
 /// The views in which models look at photographs.
 struct ViewArguments: ParsableArguments {
     @Flag(help: "Score every window of the whole photograph, not only the central crop.") var dense = false
-
     @Flag(help: "Also look at each photograph's mirror image.") var mirror = false
 
     @Option(
-        help:
-            "Short sides, such as 224,256,288. Default: the model's; with --dense also 7/8 and 9/8 of it.",
+        help: "Short sides, such as 224,256,288. Default: the model's; with --dense also 7/8 and 9/8 of it.",
         transform: { text in
             let sides = text.split(separator: ",", omittingEmptySubsequences: false).map {
                 Int($0.filter { $0 != " " }) ?? 0

@@ -8,10 +8,10 @@ StandardStreams.openClosed()
 useLineBuffering()
 reportFullFiles()
 var status: Int32 = 0
-var typed: (any ParsableCommand.Type)?
+var typed: (any ParsableCommand)?
 do {
     var command = try TrainerCommand.parseAsRoot()
-    typed = type(of: command)
+    typed = command
     if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command).name) }
     try command.run()
     try Job.leave()

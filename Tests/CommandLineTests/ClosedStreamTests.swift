@@ -2,7 +2,9 @@
 import TestSupport
 import Testing
 
-/// The program started with standard streams that cannot be written. A trap would end it with status 132.
+/// Starts the program with standard streams that it cannot write.
+///
+/// A trap would end it with status 132.
 @Suite(.serialized) struct ClosedStreamTests {
     let place: Workplace
 
@@ -18,17 +20,17 @@ import Testing
     @Test(arguments: [
         "\(failing) 2>&-", "\(failing) <&- >&- 2>&-", "\(failing) >/dev/full 2>/dev/full",
         "\"$0\" evaluate --checkpoint nothing --data set >&- 2>&-",
-    ]) func anErrorThatNobodyCanRead(line: String) throws { #expect(try shell(line) == 1) }
+    ]) func errorWithoutReader(line: String) throws { #expect(try shell(line) == 1) }
 
     /// A write to the pipe gives SIGPIPE (13), or an error if the process ignores this signal.
-    @Test(arguments: [("", 141), ("trap '' PIPE; ", 1)]) func aPipeWithoutReader(trap: String, status: Int32)
+    @Test(arguments: [("", 141), ("trap '' PIPE; ", 1)]) func pipeWithoutReader(trap: String, status: Int32)
         throws
     {
         let line = "{ \(trap)sleep 0.2; \(Self.failing) 2>&1; echo $? >status; } | true; exit $(cat status)"
         #expect(try shell(line) == status)
     }
 
-    @Test func aMistakeThatNobodyCanRead() throws { #expect(try shell("\"$0\" trian 2>&-") == 2) }
+    @Test func mistakeWithoutReader() throws { #expect(try shell("\"$0\" trian 2>&-") == 2) }
 
     @Test func outputThatIsLost() throws { #expect(try shell("\"$0\" --help >/dev/full 2>&-") == 1) }
 

@@ -10,77 +10,57 @@ import Testing
     init() throws { place = try Workplace.shared.get() }
 
     @Test func planPrintsATableAndTheLargestBatch() throws {
-        let arguments = [
-            "plan", "--model", "deepimage", "--batch", "4", "--image-size", "224", "--classes", "1000",
-        ]
-        let result = try place.run(arguments + ["--device-memory", "2G"])
-        #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+        let plan = "plan --model deepimage --batch 4 --image-size 224 --classes 1000"
+        let result = try place.succeed("\(plan) --device-memory 2G")
+        #expect(result.errors.isEmpty, "\(result.errors)")
         for part in [
             "weights", "gradients", "momentum", "activations", "workspace", "cached data",
             "of 2.15 GB: too much", "does not fit",
         ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
-        let cached = try place.run(arguments + ["--device-memory", "8G", "--cache", "512M"])
+        let cached = try place.succeed("\(plan) --device-memory 8G --cache 512M")
         #expect(cached.output.contains("536.9 MB"), "\(cached.output)")
-        let wrong = try place.run(arguments + ["--cache", "much"])
-        #expect(wrong.status == 2 && wrong.errors.contains("--cache"), "\(wrong.errors)")
+        try place.expect(run("\(plan) --cache much", 2, "--cache"))
         // A net that fits anywhere says which batch would.
-        let small = try place.run(["plan", "--model", "mini", "--batch", "1", "--device-memory", "100M"])
+        let small = try place.succeed("plan --model mini --batch 1 --device-memory 100M")
         #expect(small.output.contains("largest batch that fits:"), "\(small.output)")
     }
 
     @Test func trainFailsBeforeItReadsPhotographs() throws {
-        let output = place.path + "/too-large"
-        let result = try place.run([
-            "train", "--data", place.path + "/set", "--model", "deepimage", "--image-size", "224",
-            "--device-memory", "1G", "--out", output,
-        ])
-        #expect(result.status == 1)
-        #expect(
-            result.errors.contains("does not fit") && result.errors.contains("gradients of activations"),
-            "\(result.errors)")
-        #expect(!FileManager.default.fileExists(atPath: output))
+        try place.expect(
+            run(
+                "train --data set --model deepimage --image-size 224 --device-memory 1G --out never", 1,
+                "does not fit", "gradients of activations"))
     }
 
     /// Without options both use the same network, image size, batch and device.
     @Test func planIsOfWhatTrainWouldRun() throws {
-        let plan = try place.run(["plan", "--classes", "3", "--device-memory", "10M"])
-        let train = try place.run(["train", "--data", "set", "--device-memory", "10M", "--out", "too-large"])
-        #expect(plan.status == 0 && train.status == 1, "\(plan) \(train)")
+        let plan = try place.succeed("plan --classes 3 --device-memory 10M")
+        let train = try place.expect(run("train --data set --device-memory 10M --out never", 1))
         #expect(
             plan.output.split(separator: "\n")[...] == train.errors.split(separator: "\n").dropFirst(),
             "\(plan.output) \(train.errors)")
     }
 
-    /// A cache of a given size counts. More than the device has is refused before anything is read, and the
-    /// proposed size fits.
+    /// A cache larger than the device is refused before anything is read, and the proposed size fits.
     @Test func cacheIsPlanned() throws {
-        let options = ["--model", "16,M,F16", "--image-size", "16", "--device-memory", "4G", "--cache"]
-        let result = try place.run(
-            ["train", "--data", "set", "--out", "too-large-a-cache"] + options + ["1000G"])
-        #expect(result.status == 1)
+        let options = "--model 16,M,F16 --image-size 16 --device-memory 4G --cache"
         let message =
             "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes "
             + "2.4 MB; give --cache "
-        #expect(
-            result.errors.hasPrefix("error: " + message) && result.errors.contains("cached data"),
-            "\(result.errors)")
-        #expect(!place.exists("too-large-a-cache"))
-
-        let plan = try place.run(["plan", "--classes", "3"] + options + ["1000G"])
-        #expect(plan.status == 0 && plan.output.contains(message), "\(plan)")
+        try place.expect(
+            run("train --data set --out never \(options) 1000G", 1, "error: " + message, "cached data"))
+        let plan = try place.succeed("plan --classes 3 \(options) 1000G")
+        #expect(plan.output.contains(message), "\(plan)")
         let proposed =
             plan.output.split(separator: message).last.map { String($0.prefix { $0 != " " }) } ?? ""
         #expect(proposed == "3.9G")
-        let second = try place.run(["plan", "--classes", "3"] + options + [proposed])
+        let second = try place.succeed("plan --classes 3 \(options) \(proposed)")
         #expect(second.output.contains("\nfits "), "\(second)")
     }
 
     @Test(arguments: ["1X", "0", "-1G"]) func notAnAmount(text: String) throws {
-        for command in [["plan"], ["train"]] {
-            let result = try place.run(command + ["--device-memory=\(text)"])
-            #expect(result.status == 2)
-            #expect(
-                result.errors.contains("device-memory") && result.errors.contains("512M"), "\(result.errors)")
+        for command in ["plan", "train"] {
+            try place.expect(run("\(command) --device-memory=\(text)", 2, "device-memory", "512M"))
         }
     }
 }

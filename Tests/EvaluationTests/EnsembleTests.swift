@@ -28,6 +28,18 @@ import Testing
         return try Checkpoint(path)
     }
 
+    /// Returns the answer of an ensemble of one or two models, which are named one and two.
+    private func answer(
+        _ checkpoints: [Checkpoint], _ options: ViewOptions, _ set: ImageSet, batch: Int,
+        heat: Ensemble.HeatRequest? = nil, on device: Device, progress: (Double) throws -> Void = { _ in }
+    ) throws -> Ensemble.Answer {
+        let models = try zip(checkpoints, ["one", "two"]).map {
+            try EvaluatedModel($0, name: $1, views: options, batch: batch, device: device)
+        }
+        return try Ensemble(models, device: device).run(
+            set, batch: batch, workers: 2, heat: heat, progress: progress)
+    }
+
     /// Writes photographs of these sizes, made of random blocks.
     private func photographs(_ sizes: [(Int, Int)], in folder: String) throws -> [String] {
         try sizes.enumerated().map { index, size in
@@ -53,11 +65,8 @@ import Testing
                 [(40, 20), (20, 40), (20, 20), (40, 20), (33, 21), (20, 20), (20, 40)], in: folder)
             let options = ViewOptions(isDense: true, mirrors: true, scales: [16, 20])
             func run(_ files: [String], batch: Int) throws -> Posteriors {
-                let model = try EvaluatedModel(
-                    checkpoint, name: "m", views: options, batch: batch, device: device)
-                return try Ensemble([model], device: device).run(
-                    ImageSet(paths: files, classes: ["a", "b", "c"]), batch: batch, workers: 2
-                ).posteriors
+                let set = ImageSet(paths: files, classes: ["a", "b", "c"])
+                return try self.answer([checkpoint], options, set, batch: batch, on: device).posteriors
             }
             let together = try run(files, batch: 5)
             #expect(together.sources.count == 5 && together.files == files)
@@ -84,10 +93,8 @@ import Testing
             let files = try photographs([(16, 16), (24, 24)], in: folder)
             let set = ImageSet(paths: files, classes: ["a", "b", "c"])
             func values(isDense: Bool) throws -> [[Float]] {
-                let model = try EvaluatedModel(
-                    checkpoint, name: "m", views: ViewOptions(isDense: isDense, mirrors: true, scales: [16]),
-                    batch: 2, device: device)
-                return try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors
+                let options = ViewOptions(isDense: isDense, mirrors: true, scales: [16])
+                return try self.answer([checkpoint], options, set, batch: 2, on: device).posteriors
                     .sourceMajorValues
             }
             let (dense, crops) = (try values(isDense: true), try values(isDense: false))
@@ -115,14 +122,10 @@ import Testing
             let evaluator = try Evaluator(
                 network: network, normalization: checkpoint.description.normalization, shortSide: 18)
             let plain = Metrics(try evaluator.images(of: set, workers: 1).images, classes: 3)
-            let model = try EvaluatedModel(
-                checkpoint, name: "m", views: ViewOptions(), batch: 2, device: device)
-            let metrics = ViewTable(
-                try Ensemble([model], device: device).run(set, batch: 2, workers: 1).posteriors
-            ).final.metrics
-            #expect(
-                metrics.top1 == plain.top1 && metrics.top5 == plain.top5
-                    && metrics.confusion == plain.confusion)
+            let answer = try self.answer([checkpoint], ViewOptions(), set, batch: 2, on: device)
+            let metrics = ViewTable(answer.posteriors).final.metrics
+            #expect(metrics.top1 == plain.top1 && metrics.top5 == plain.top5)
+            #expect(metrics.confusion == plain.confusion)
             // Posteriors and scores are both in single precision.
             #expect(abs(metrics.loss - plain.loss) < 1e-5 * plain.loss)
             #expect(abs(metrics.calibrationError - plain.calibrationError) < 1e-5)
@@ -138,19 +141,14 @@ import Testing
                 size: 20, shortSide: 24, seed: 2, on: device)
             var files = try photographs([(40, 30), (30, 30)], in: folder)
             files.insert(folder + "/missing.jpg", at: 1)
-            let options = ViewOptions(isDense: true)
-            let models = try zip([first, second], ["one", "two"]).map {
-                try EvaluatedModel($0, name: $1, views: options, batch: 4, device: device)
-            }
-            let ensemble = Ensemble(models, device: device)
-            #expect(ensemble.classes == ["a", "b", "c", "d"])
+            let set = ImageSet(paths: files, classes: ["a", "b", "c", "d"])
             var shares: [Double] = []
-            let answer = try ensemble.run(
-                ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1
+            let answer = try self.answer(
+                [first, second], ViewOptions(isDense: true), set, batch: 2, on: device
             ) { shares.append($0) }
-            #expect(
-                answer.rows == [0, nil, 1] && answer.failures.count == 1
-                    && answer.failures[0].file == files[1])
+            #expect(answer.posteriors.classes == set.classes)
+            try #require(answer.rows == [0, nil, 1] && answer.failures.count == 1)
+            #expect(answer.failures[0].file == files[1])
             #expect(shares == shares.sorted() && abs((shares.last ?? 0) - 1) < 1e-9)
             #expect(
                 answer.posteriors.unknownClasses == [["d"], ["b"]] && answer.posteriors.leftOut.count == 1)
@@ -179,16 +177,14 @@ import Testing
                 architecture: architecture, classes: ["a", "b", "c"], imageSize: 16, shortSide: 16,
                 normalization: Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.2, 0.2, 0.2]))
             try Checkpoint.write(network, description, to: folder + "/m.safetensors")
-            let model = try EvaluatedModel(
-                Checkpoint(folder + "/m.safetensors"), name: "burst",
-                views: ViewOptions(), batch: 1, device: device)
+            let checkpoint = try Checkpoint(folder + "/m.safetensors")
             let files = try photographs([(20, 20)], in: folder)
+            let set = ImageSet(paths: files, classes: ["a", "b", "c"])
             let error = #expect(throws: EvaluationError.self) {
-                try Ensemble([model], device: device).run(
-                    ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 1, workers: 1)
+                try answer([checkpoint], ViewOptions(), set, batch: 1, on: device)
             }
             #expect(
-                error?.description.contains("burst: its answer to \(files[0]) is not a number") == true,
+                error?.description.contains("one: its answer to \(files[0]) is not a number") == true,
                 "\(String(describing: error))")
         }
     }
@@ -199,11 +195,10 @@ import Testing
             let device = try Device(#require(presentDevices.first))
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
             let files = try photographs([(20, 20), (20, 20), (20, 20)], in: folder)
+            let set = ImageSet(paths: files, classes: ["a", "b", "c"])
             for (batch, isKnown) in [(3, false), (2, true)] {
-                let model = try EvaluatedModel(
-                    checkpoint, name: "m", views: ViewOptions(mirrors: true), batch: batch, device: device)
-                let posteriors = try Ensemble([model], device: device).run(
-                    ImageSet(paths: files, classes: ["a", "b", "c"]), batch: batch, workers: 1
+                let posteriors = try self.answer(
+                    [checkpoint], ViewOptions(mirrors: true), set, batch: batch, on: device
                 ).posteriors
                 #expect(ViewTable(posteriors).rows.allSatisfy { ($0.imagesPerSecond != nil) == isKnown })
             }
@@ -221,34 +216,27 @@ import Testing
             func run(_ options: ViewOptions, _ name: String, _ files: [String], shortSide: Int? = nil) throws
                 -> [ScoreMap]
             {
-                let models = try zip([first, second], ["one", "two"]).map {
-                    try EvaluatedModel($0, name: $1, views: options, batch: 2, device: device)
-                }
-                let ensemble = Ensemble(models, device: device)
-                return try ensemble.run(
-                    ImageSet(paths: files, classes: ensemble.classes), batch: 2, workers: 1,
-                    heat: .init(className: name, shortSide: shortSide)
+                let set = ImageSet(paths: files, classes: ["a", "b", "c", "d"])
+                return try self.answer(
+                    [first, second], options, set, batch: 2,
+                    heat: .init(className: name, shortSide: shortSide), on: device
                 ).heat
             }
             let maps = try run(ViewOptions(isDense: true, mirrors: true), "c", files)
             // At short sides of 16 and 24 with poolings of 4 in all; windows of 4 × 4 and 5 × 5 cells.
-            #expect(
-                maps.map(\.height) == [1, 2] && maps.map(\.width) == [2, 4]
-                    && maps.map(\.pixelWidth) == [21, 32])
+            #expect(maps.map(\.height) == [1, 2] && maps.map(\.width) == [2, 4])
+            #expect(maps.map(\.pixelWidth) == [21, 32])
             #expect(maps.allSatisfy { $0.values.count == $0.height * $0.width && Set($0.values).count > 1 })
             let crops = try run(ViewOptions(), "c", files)
             #expect(crops.map(\.values) == maps.map(\.values))
-            #expect(
-                try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values]
-                    && run(ViewOptions(), "d", files).count == 1)
+            #expect(try run(ViewOptions(), "d", files).map(\.values) != [maps[1].values])
+            #expect(try run(ViewOptions(), "d", files).count == 1)
             #expect(try run(ViewOptions(isDense: true), "a", files, shortSide: 20).map(\.height) == [2])
             // If posteriors are averaged, the map's mean over windows is the view's posterior of the class.
-            let model = try EvaluatedModel(
-                first, name: "one", views: ViewOptions(isDense: true, scales: [20], averaging: .posteriors),
-                batch: 2, device: device)
-            let answer = try Ensemble([model], device: device).run(
-                ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 2, workers: 1,
-                heat: .init(className: "b", shortSide: 20))
+            let answer = try self.answer(
+                [first], ViewOptions(isDense: true, scales: [20], averaging: .posteriors),
+                ImageSet(paths: files, classes: ["a", "b", "c"]), batch: 2,
+                heat: .init(className: "b", shortSide: 20), on: device)
             let values = answer.heat[0].values
             #expect(
                 abs(values.reduce(0, +) / Float(values.count) - answer.posteriors.values(of: 0, source: 1)[1])
@@ -282,14 +270,12 @@ import Testing
         }.html()
         // Only A is right on 1, only B on 3; hardest by the mean: 3 with 0.4, then 1 with 0.55.
         #expect(asked == ["val/3.jpg", "val/1.jpg", "val/3.jpg", "val/1.jpg"])
-        #expect(
-            page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;")
-                && page.contains("&lt;cat&gt;"))
+        #expect(page.contains("<h1>A &amp; B</h1>") && page.contains("run &quot;A&quot;"))
+        #expect(page.contains("&lt;cat&gt;"))
         #expect(!page.contains("<cat>") && !page.contains("http"), "nothing is fetched from elsewhere")
         #expect(page.contains("data:image/jpeg;base64,AQID"))
-        #expect(
-            page.contains("Only B is right on 1, only A on 1")
-                && page.contains("prefers-color-scheme: dark"))
+        #expect(page.contains("Only B is right on 1, only A on 1"))
+        #expect(page.contains("prefers-color-scheme: dark"))
         for title in [
             "B is right, A is wrong", "A is right, B is wrong", "Confusion", "Hardest photographs",
             "Accuracy by class", "Calibration",
@@ -312,9 +298,8 @@ import Testing
         let page = try ComparisonPage(ViewTable(posteriors), title: "many", limit: 1) { _ in [1] }.html()
         #expect(page.components(separatedBy: "<rect class=\"right\"").count - 1 == 117 + 120)
         #expect(page.components(separatedBy: "<rect class=\"wrong\"").count - 1 == 3)
-        #expect(
-            page.contains("<title>1 of 1 class 2: class 3</title>")
-                && page.contains("1 × class 2 taken for class 3"))
+        #expect(page.contains("<title>1 of 1 class 2: class 3</title>"))
+        #expect(page.contains("1 × class 2 taken for class 3"))
         #expect(page.components(separatedBy: "<th scope=\"row\">class ").count - 1 == 120)
         #expect(page.contains("<summary>80 more, which differ less</summary>"))
     }

@@ -82,9 +82,8 @@ import Testing
         try TemporaryFolder.with { folder in
             try sample().write(folder + "/p.npy")
             let (kept, original) = (try Posteriors.read(folder + "/p.npy"), try sample())
-            #expect(
-                kept.models == original.models && kept.classes == original.classes
-                    && kept.files == original.files)
+            #expect(kept.models == original.models && kept.classes == original.classes)
+            #expect(kept.files == original.files)
             #expect(kept.labels == original.labels && kept.sources == original.sources)
             #expect(kept.unknownClasses == [["b"]] && kept.leftOut == ["bad.jpg: empty"])
             #expect(kept.sourceMajorValues == [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
@@ -159,7 +158,7 @@ extension Posteriors {
             })
     }
 
-    /// `[sources][files][classes]`
+    /// The values, `[sources][files][classes]`.
     var sourceMajorValues: [[Float]] {
         sources.indices.map { source in files.indices.flatMap { values(of: $0, source: source) } }
     }

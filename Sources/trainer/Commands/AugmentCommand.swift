@@ -21,24 +21,17 @@ struct AugmentCommand: ParsableCommand {
             """)
 
     @Argument(help: "A JPEG photograph.") var image: String?
-
     @Option(help: "The PNG file to write.") var out: String?
-
     @Option(help: "Draw this many variants at random.") var random: Int?
-
     @Option(help: "Position of a photograph in the training set of --data, counted from 0.") var replay: Int?
-
     @Option(help: "Epoch of the draws, counted from 1.") var epoch = 1
-
-    @Option(help: "Folder of labelled photographs, as in train.") var data: String?
+    @Option(help: OptionHelp.data) var data: String?
 
     @Option(help: "Share of photographs held out for validation if --data has no val/, as in train.")
     var valFraction = 0.1
 
     @Option(help: "Seed of the draws, as in train.") var seed: UInt64 = 1
-
     @Flag(help: "Print table 1 of the paper beside the numbers of the configured ranges.") var counts = false
-
     @OptionGroup var json: JSONOptions
 
     @Option(
@@ -46,35 +39,21 @@ struct AugmentCommand: ParsableCommand {
     var augment = Augmentation.paper
 
     @Option(help: "Factor for all ranges of the augmentation, 0 to 10.") var augmentStrength = 1.0
-
     @Flag(help: "Let effects read only pixels of the crop, as the paper says.") var literal = false
-
-    @Option(help: "Side of the crops in pixels.") var imageSize = 224
+    @Option(help: OptionHelp.cropSize) var imageSize = 224
 
     @Option(
-        help:
-            """
+        help: """
             Length in pixels to which the photograph's shorter side is resized. Default: 8/7 of \
             --image-size; with --counts 512, as in the paper.
-            """
-    ) var shortSide: Int?
+            """) var shortSide: Int?
 
     @OptionGroup var device: DeviceOptions
 
     func validate() throws {
-        guard (2...4096).contains(imageSize) else {
-            throw ValidationError("--image-size \(imageSize): expected 2 to 4096 pixels")
-        }
-        if let shortSide, !(imageSize...8192).contains(shortSide) {
-            throw ValidationError(
-                "--short-side \(shortSide): expected the image size (\(imageSize)) to 8192 pixels")
-        }
-        guard (0...10).contains(augmentStrength) else {
-            throw ValidationError("--augment-strength \(augmentStrength): expected 0 to 10")
-        }
-        if let random, !(1...600).contains(random) {
-            throw ValidationError("--random \(random): expected 1 to 600")
-        }
+        try require(imageSize: imageSize, shortSide: shortSide)
+        try require("--augment-strength", augmentStrength, in: 0...10, "times the ranges")
+        try require("--random", random, in: 1...600, "variants")
         guard epoch >= 1 else { throw ValidationError("--epoch \(epoch): expected 1 or more") }
         if counts { return }
         guard out != nil else { throw ValidationError("--out is missing: name the PNG file to write") }

@@ -27,8 +27,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
         help: """
             Seconds that a training step takes on a device that leaves the host idle. Measures the share of \
             the exchange of --model's gradients that it hides.
-            """
-    ) var standInDevice: Double?
+            """) var standInDevice: Double?
 
     @Option(help: "With --stand-in-device: the network whose gradients are exchanged.") var model = "scaling"
     @Option(help: "With --stand-in-device: side of the network's input in pixels.") var imageSize = 224
@@ -37,9 +36,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     func validate() throws {
         _ = try byteCounts()
         try require("--steps", steps, in: 1...1_000_000, "rounds")
-        if let standInDevice, !(0.001...60).contains(standInDevice) {
-            throw ValidationError("--stand-in-device \(standInDevice): expected 0.001 to 60 seconds")
-        }
+        try require("--stand-in-device", standInDevice, in: 0.001...60, "seconds")
     }
 
     private func byteCounts() throws -> [Int] {

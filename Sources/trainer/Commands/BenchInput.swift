@@ -10,43 +10,26 @@ struct BenchInput: ParsableCommand {
         abstract: "Time the way from files to the network's input: decoding, augmentation and the cache.")
 
     @Option(help: "Folder of .jpg or .jpeg files, at any depth.") var data: String
+    @Option(help: OptionHelp.cropSize) var imageSize = 224
+    @Option(help: "Length in pixels to which the shorter side of each photograph is resized.")
+    var shortSide = 256
 
-    @Option(help: "Side of the crops in pixels.") var imageSize = 224
-
-    @Option(help: "Length in pixels to which the shorter side of each photograph is resized.") var shortSide =
-        256
-
-    @Option(help: "Photographs in a mini-batch.") var batch = 32
-
-    @Option(help: "Threads that read photographs.") var workers = 2
-
+    @Option(help: OptionHelp.batch) var batch = 32
+    @Option(help: OptionHelp.workers) var workers = 2
     @Option(help: "Photographs in a timed pass. Files repeat if there are fewer.") var images = 512
-
     @Option(help: "Timed rounds. Each runs all passes in turn; the table shows medians.") var rounds = 5
-
-    @Option(help: "Augmentation: none, standard or paper, with changes as in train.") var augment =
-        Augmentation.paper
+    @Option(help: "Augmentation: none, standard or paper, with changes as in train.")
+    var augment = Augmentation.paper
 
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var json: JSONOptions
 
     func validate() throws {
-        guard (2...4096).contains(imageSize) else {
-            throw ValidationError("--image-size \(imageSize): expected 2 to 4096 pixels")
-        }
-        guard (imageSize...8192).contains(shortSide) else {
-            throw ValidationError(
-                "--short-side \(shortSide): expected the image size (\(imageSize)) to 8192 pixels")
-        }
-        guard (1...65_536).contains(batch) else {
-            throw ValidationError("--batch \(batch): expected 1 to 65536 photographs")
-        }
-        guard (1...256).contains(workers) else {
-            throw ValidationError("--workers \(workers): expected 1 to 256 threads")
-        }
-        guard images >= 1 else { throw ValidationError("--images \(images): expected 1 or more") }
-        guard rounds >= 1 else { throw ValidationError("--rounds \(rounds): expected 1 or more") }
+        try require(imageSize: imageSize, shortSide: shortSide)
+        try require("--batch", batch, in: 1...65_536, "images")
+        try require("--workers", workers, in: 1...256, "threads")
+        try require("--images", images, in: 1...1_000_000_000, "photographs")
+        try require("--rounds", rounds, in: 1...1_000_000, "rounds")
     }
 
     func run() throws {

@@ -21,9 +21,7 @@ struct BenchGEMM: ParsableCommand {
         let name = device.description.name
         let result = try Benchmark.product(size: size, runs: steps, device: device)
         print("\(size)³: \(fixed(result.gflops, 1)) GFLOPS on \(name)")
-        try output.write([
-            "gflops": result.gflops, "size": size, "device": name, "seconds": result.seconds,
-        ])
+        try output.write(["gflops": result.gflops, "size": size, "device": name, "seconds": result.seconds])
     }
 }
 

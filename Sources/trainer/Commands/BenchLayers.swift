@@ -20,8 +20,7 @@ struct BenchLayers: ParsableCommand {
         help: """
             Folder of labelled photographs to train on, which shows the wait for data. Default: random \
             images in memory.
-            """
-    ) var data: String?
+            """) var data: String?
 
     @Option(help: OptionHelp.workers) var workers = 2
     @OptionGroup var device: DeviceOptions

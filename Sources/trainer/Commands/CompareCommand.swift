@@ -15,19 +15,13 @@ struct CompareCommand: ParsableCommand {
     var first: String
 
     @Argument(help: ArgumentHelp("The checkpoint to compare it with.", valueName: "B")) var second: String
-
-    @Option(help: "Folder of labelled photographs, as for `train`.") var data: String
-
+    @Option(help: OptionHelp.data) var data: String
     @Option(help: "The page to write (.html).") var out: String
-
     @Option(help: "Maximum number of pictures on each sheet.") var pictures = 24
-
     @OptionGroup var options: FolderEvaluationOptions
 
     func validate() throws {
-        guard (1...1000).contains(pictures) else {
-            throw ValidationError("--pictures \(pictures): expected 1 to 1000")
-        }
+        try require("--pictures", pictures, in: 1...1000, "pictures")
         _ = try options.views.weights(models: 2)
         try OutputFile.requireWritable(out, option: "--out")
     }

@@ -15,8 +15,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         help: """
             Only the devices that this value would select in `trainer train`: \(DeviceSelector.expected). \
             Default: every device; with --ranks, auto.
-            """
-    ) var device: String?
+            """) var device: String?
 
     func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
 
@@ -26,25 +25,19 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         let all = try DeviceDescription.all()
         for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
             print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
-            var table = TextTable([.left])
-            table.add([
-                "platform",
-                "\(description.platform), driver \(description.driver), vendor \(description.vendor)",
-            ])
             let sizes = [description.globalMemory, description.largestBuffer].map {
                 fixed(Double($0) / Double(1 << 30), 2) + " GiB"
             }
-            table.add([
-                "memory",
-                "\(sizes[0]), largest buffer \(sizes[1]), local memory \(description.localMemory >> 10) KiB",
-            ])
-            table.add([
-                "limits",
-                "\(description.computeUnits) compute units, "
-                    + "work-groups up to \(description.largestWorkGroup), "
-                    + "vectors of \(description.floatVectorWidth) floats, "
-                    + "sub-buffers at multiples of \(description.baseAlignment) bytes",
-            ])
+            let localMemory = "\(description.localMemory >> 10) KiB"
+            let platform = "\(description.platform), driver \(description.driver)"
+            let limits =
+                "\(description.computeUnits) compute units, work-groups up to "
+                + "\(description.largestWorkGroup), vectors of \(description.floatVectorWidth) floats, "
+                + "sub-buffers at multiples of \(description.baseAlignment) bytes"
+            var table = TextTable([.left])
+            table.add(["platform", "\(platform), vendor \(description.vendor)"])
+            table.add(["memory", "\(sizes[0]), largest buffer \(sizes[1]), local memory \(localMemory)"])
+            table.add(["limits", limits])
             table.add(["measured", try speed(of: description)])
             for line in table.lines { print("  " + line) }
         }

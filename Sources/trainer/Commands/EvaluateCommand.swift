@@ -17,8 +17,7 @@ struct EvaluateCommand: ParsableCommand {
         help: "One or more .safetensors files, or run folders, which stand for their last checkpoint.")
     var checkpoint: [String] = []
 
-    @Option(help: "Folder of labelled photographs, as for `train`.") var data: String?
-
+    @Option(help: OptionHelp.data) var data: String?
     @OptionGroup var options: FolderEvaluationOptions
 
     @Option(

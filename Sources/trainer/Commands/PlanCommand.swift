@@ -16,16 +16,10 @@ struct PlanCommand: ParsableCommand {
     }
 
     @OptionGroup private var flags: TrainingFlags<MemoryOptions>
-
-    @Option(help: "Number of classes.") var classes = 10
-
+    @Option(help: OptionHelp.classes) var classes = 10
     @OptionGroup var output: JSONOptions
 
-    func validate() throws {
-        guard (2...1_000_000).contains(classes) else {
-            throw ValidationError("--classes \(classes): expected 2 or more")
-        }
-    }
+    func validate() throws { try require("--classes", classes, in: 2...1_000_000, "classes") }
 
     func run() throws {
         var configuration = TrainingConfiguration()

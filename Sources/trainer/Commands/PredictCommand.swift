@@ -16,20 +16,15 @@ struct PredictCommand: ParsableCommand {
     var checkpoint: [String]
 
     @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]
-
     @Option(help: "Number of classes to list for each photograph.") var top = 5
-
     @OptionGroup var views: ViewArguments
 
     @Option(help: "Draw the posterior of this class over the photograph, window by window; needs --out.")
     var heat: String?
 
     @Option(help: "The picture (.png) that --heat writes.") var out: String?
-
     @OptionGroup var device: DeviceOptions
-
     @OptionGroup var output: JSONOptions
-
     @Option(help: "Write one line per photograph and listed class to this file.") var csv: String?
 
     func validate() throws {

@@ -9,22 +9,15 @@ struct ScenesCommand: ParsableCommand {
             "Draw the demo set: textured shapes on cluttered backgrounds, as JPEG files in class folders.")
 
     @Option(help: "Folder to write. It must not exist, or be empty.") var out: String
-
     @Option(help: "Number of pictures. Four fifths go to train/, one fifth to val/.") var count = 2500
-
     @Option(help: "Side of each picture in pixels.") var size = 96
-
     @Option(help: "Number of classes, at most \(Scenes.classNames.count).") var classes = 10
-
     @Option(help: "Seed of the drawing.") var seed: UInt64 = 1
+    @Option(help: "Size of the objects: normal, or small for half of it.")
+    var objectScale: Scenes.ObjectScale = .normal
 
-    @Option(help: "Size of the objects: normal, or small for half of it.") var objectScale = Scenes
-        .ObjectScale.normal
-
-    @Flag(
-        help:
-            "Draw the pictures in val/ turned, distorted by a lens, in dim and in coloured light."
-    ) var hard = false
+    @Flag(help: "Draw the pictures in val/ turned, distorted by a lens, in dim and in coloured light.")
+    var hard = false
 
     @Option(help: "With --hard, apply only this condition.") var only: Scenes.Hardship?
 

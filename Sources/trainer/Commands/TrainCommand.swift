@@ -71,6 +71,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         var verifyRanks = false
     }
 
+    var isResuming: Bool { files.resume != nil }
+
     func validate() throws {
         if listsOptions { throw CleanExit.message(TrainCommand.optionList) }
         if let trace = files.trace { try OutputFile.requireWritable(trace, option: "--trace") }
@@ -131,7 +133,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         // The other ranks wait for the set.
         _ = try job?.gather([])
         let trainer = try Trainer(
-            options, resuming: files.resume != nil, version: programVersion,
+            options, resuming: isResuming, version: programVersion,
             ranks: job.map { Ranks($0, verifiesEachStep: checks.verifyRanks) }, trace: files.trace,
             sinks: [TrainingConsole()])
         let last = try trainer.run()
@@ -142,8 +144,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
             if !last.isBest, let best = trainer.bestTop1 {
                 print(
                     "best: top-1 \(percent(best)), of an earlier epoch, is in "
-                        + "\(options.output)/checkpoints/best"
-                )
+                        + "\(options.output)/checkpoints/best")
             }
         } else {
             print("all \(options.epochs) epochs were finished before")
