@@ -38,8 +38,7 @@ public struct AugmentationBenchmark {
         data.cache = cache.slabs
     }
 
-    /// Returns the seconds of pairs of steps, one with `none` and one with `augmentation`, after one pair
-    /// that warms up.
+    /// Returns the seconds of pairs of steps, without and with augmentation, after one that warms up.
     public func pairs(_ augmentation: Augmentation, count: Int) throws -> [(plain: Double, augmented: Double)]
     {
         let all = try (0...count).map { pair in
@@ -53,25 +52,25 @@ public struct AugmentationBenchmark {
     }
 
     private func seconds(_ augmentation: Augmentation, step number: Int) throws -> Double {
-        let start = ContinuousClock.now
-        let records = try (0..<step.batch).map { slot in
-            let sample = (number * step.batch + slot) % count
-            guard let entry = cache[sample] else {
-                throw TrainingError("the cache has no photograph \(sample) of \(count)")
+        try Benchmark.time {
+            let records = try (0..<step.batch).map { slot in
+                let sample = (number * step.batch + slot) % count
+                guard let entry = cache[sample] else {
+                    throw TrainingError("the cache has no photograph \(sample) of \(count)")
+                }
+                let parameters = AugmentationParameters.draw(
+                    augmentation, width: photograph.width, height: photograph.height, size: step.imageSize,
+                    seed: 1, epoch: number, sample: sample)
+                return CropRecord(
+                    parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height,
+                    source: entry.source, size: step.imageSize)
             }
-            let parameters = AugmentationParameters.draw(
-                augmentation, width: photograph.width, height: photograph.height,
-                size: step.imageSize, seed: 1, epoch: number, sample: sample)
-            return CropRecord(
-                parameters, byteOffset: entry.byteOffset, width: entry.width, height: entry.height,
-                source: entry.source, size: step.imageSize)
+            try data.upload(
+                pixels: UnsafeRawBufferPointer(start: nil, count: 0), owner: photograph.pixels,
+                records: records, labels: (0..<step.batch).map { Int32($0 % step.classes) },
+                weights: [Float](repeating: 1, count: step.batch))
+            try training.run(data, step: number, learningRate: Benchmark.learningRate)
+            _ = try Benchmark.finiteLoss(of: number, training)
         }
-        try data.upload(
-            pixels: UnsafeRawBufferPointer(start: nil, count: 0), owner: photograph.pixels, records: records,
-            labels: (0..<step.batch).map { Int32($0 % step.classes) },
-            weights: [Float](repeating: 1, count: step.batch))
-        try training.run(data, step: number, learningRate: Benchmark.learningRate)
-        _ = try Benchmark.finiteLoss(of: number, training)
-        return (ContinuousClock.now - start).seconds
     }
 }

@@ -7,14 +7,16 @@ import Training
 
 /// Times parts of training on random data.
 public enum Benchmark {
-    /// Returns the seconds of each of `runs` runs, after one that warms up. `body` takes the run's number.
+    /// Returns the seconds that `body` takes.
+    static func time(_ body: () throws -> Void) rethrows -> Double {
+        let start = ContinuousClock.now
+        try body()
+        return (ContinuousClock.now - start).seconds
+    }
+
+    /// Returns the seconds of each of `runs` runs, which take their number, after one that warms up.
     public static func seconds(runs: Int, _ body: (Int) throws -> Void) rethrows -> [Double] {
-        let all = try (0...runs).map { run in
-            let start = ContinuousClock.now
-            try body(run)
-            return (ContinuousClock.now - start).seconds
-        }
-        return Array(all.dropFirst())
+        try Array((0...runs).map { run in try time { try body(run) } }.dropFirst())
     }
 
     /// Returns the middle of the values, or the mean of the two in the middle; 0 if there are none.

@@ -22,8 +22,7 @@ public struct BenchmarkedStep: Sendable {
     static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
 
     func options(training: Bool) -> Network.Options {
-        Network.Options(
-            maximumBatch: batch / microBatches, training: training, convolution: convolution)
+        Network.Options(maximumBatch: batch / microBatches, training: training, convolution: convolution)
     }
 
     /// Returns the network with random weights.
@@ -50,8 +49,8 @@ public struct BenchmarkedStep: Sendable {
         let pixels = RandomBytes(count: batch * imageBytes, using: &random)
         let records = (0..<batch).map {
             CropRecord(
-                byteOffset: UInt64($0 * imageBytes), width: Int32(imageSize), height: Int32(imageSize), x: 0,
-                y: 0, mirror: $0 % 2 == 1)
+                byteOffset: UInt64($0 * imageBytes), width: Int32(imageSize), height: Int32(imageSize),
+                x: 0, y: 0, mirror: $0 % 2 == 1)
         }
         try data.upload(
             pixels: UnsafeRawBufferPointer(pixels.bytes), owner: pixels, records: records,

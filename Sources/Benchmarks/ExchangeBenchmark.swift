@@ -8,16 +8,18 @@ import NeuralNet
 /// Times the exchange of gradients between ranks without a device.
 public struct ExchangeBenchmark {
     private let communicator: MPICommunicator
-    private let topology: (TransportKind) throws -> Topology
+    private let nodeSize: Int?
 
     /// Prepares benchmarks of a job's ranks; `nodeSize` as for `Topology`.
     public init(_ communicator: MPICommunicator, nodeSize: Int?) {
         self.communicator = communicator
-        topology = { kind in
-            try Topology(
-                microBatches: MicroBatchTree.defaultMicroBatches(ranks: communicator.size),
-                nodes: communicator.nodes, nodeSize: nodeSize, transport: kind)
-        }
+        self.nodeSize = nodeSize
+    }
+
+    private func topology(_ kind: TransportKind) throws -> Topology {
+        try Topology(
+            microBatches: MicroBatchTree.defaultMicroBatches(ranks: communicator.size),
+            nodes: communicator.nodes, nodeSize: nodeSize, transport: kind)
     }
 
     /// The times of one way to add arrays of one size.
@@ -43,49 +45,46 @@ public struct ExchangeBenchmark {
     }
 
     private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
-        let bytes = floatCount * 4
-        let buckets = stride(from: 0, to: floatCount, by: GradientExchange.BucketSizes().cut / 4).map {
-            $0..<min(floatCount, $0 + GradientExchange.BucketSizes().cut / 4)
-        }
-        let butterflies = try transports.map { kind in
-            (
-                kind,
-                try Butterfly(
-                    communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount)
-            )
-        }
-        let span = try topology(transports[0]).spans
+        let cut = GradientExchange.BucketSizes().cut / 4
+        let buckets = stride(from: 0, to: floatCount, by: cut).map { $0..<min(floatCount, $0 + cut) }
+        let spans = try topology(transports[0]).spans
         let values = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
         let sums = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
         defer {
             values.deallocate()
             sums.deallocate()
         }
-        var ways = butterflies.map { Way(name: "butterfly, \($0.0.rawValue)", byteCount: bytes) }
-        ways += ["MPI_Allreduce", "MPI_Iallreduce"].map { Way(name: $0, byteCount: bytes) }
+        typealias Candidate = (
+            name: String, values: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Float>,
+            run: () throws -> Void
+        )
+        var candidates = try transports.map { kind -> Candidate in
+            let butterfly = try Butterfly(
+                communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount)
+            func run() throws {
+                for bucket in buckets.indices.reversed() { butterfly.start(bucket) }
+                for bucket in buckets.indices { try butterfly.wait(bucket) }
+            }
+            return ("butterfly, \(kind.rawValue)", butterfly.values, butterfly.values, run)
+        }
+        func reduce() throws { try communicator.allReduce(values, into: sums, count: floatCount) }
+        func reduceAsynchronously() throws {
+            try communicator.allReduceAsynchronously(values, into: sums, count: floatCount)
+        }
+        candidates.append(("MPI_Allreduce", values, sums, reduce))
+        candidates.append(("MPI_Iallreduce", values, sums, reduceAsynchronously))
+        var ways = candidates.map { Way(name: $0.name, byteCount: floatCount * 4) }
         for round in 0...rounds {
-            for index in ways.indices {
-                let target = index < butterflies.count ? butterflies[index].1.values : values
+            for (index, way) in candidates.enumerated() {
                 for place in 0..<floatCount {
-                    target[place] = ExchangeBenchmark.value(communicator.rank, place, round)
+                    way.values[place] = ExchangeBenchmark.value(communicator.rank, place, round)
                 }
-                _ = try communicator.gather([])
-                let start = Clock.seconds
-                if index < butterflies.count {
-                    let butterfly = butterflies[index].1
-                    for bucket in buckets.indices.reversed() { butterfly.start(bucket) }
-                    for bucket in buckets.indices { try butterfly.wait(bucket) }
-                } else if ways[index].name == "MPI_Allreduce" {
-                    try communicator.allReduce(values, into: sums, count: floatCount)
-                } else {
-                    try communicator.allReduceAsynchronously(values, into: sums, count: floatCount)
-                }
-                let seconds = Clock.seconds - start
-                let result = index < butterflies.count ? target : sums
+                try communicator.barrier()
+                let seconds = try Benchmark.time { try way.run() }
                 let isSame = stride(from: 0, to: floatCount, by: max(1, floatCount / 10_007)).allSatisfy {
-                    place in result[place].bitPattern == ExchangeBenchmark.tree(span, place, round).bitPattern
+                    way.sums[$0].bitPattern == ExchangeBenchmark.tree(spans, $0, round).bitPattern
                 }
-                let all = try gather([seconds, isSame ? 0 : 1])
+                let all: [[Double]] = try communicator.gather([seconds, isSame ? 0 : 1])
                 guard round > 0 else { continue }
                 ways[index].seconds.append(all.map { $0[0] }.max() ?? 0)
                 ways[index].differing += Int(all.reduce(0) { $0 + $1[1] })
@@ -93,8 +92,6 @@ public struct ExchangeBenchmark {
         }
         return ways
     }
-
-    private func gather(_ values: [Double]) throws -> [[Double]] { try communicator.gather(values) }
 
     /// Returns a value of varying magnitude and sign, so that another order of addition gives other bits.
     private static func value(_ rank: Int, _ place: Int, _ round: Int) -> Float {
@@ -123,13 +120,13 @@ public struct ExchangeBenchmark {
         public let compute: Double
         public let exchange: Double
         public let step: Double
-        /// The share of the exchange by which a step is not longer than its round's compute. Noise may bring
-        /// it above 1 or below 0.
+        /// The share of the exchange by which a step is not longer than its round's compute.
+        ///
+        /// Noise may bring it above 1 or below 0.
         public let hidden: Double
     }
 
-    /// Runs steps in which every layer's backward and forward is a sleep, and the ranks exchange its gradient
-    /// in between.
+    /// Runs steps in which each layer's passes are sleeps, and the ranks exchange its gradient in between.
     ///
     /// - Parameters:
     ///   - plan: describes the network whose gradients are exchanged
@@ -161,10 +158,8 @@ public struct ExchangeBenchmark {
             if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) }
         }
         func time(_ body: () throws -> Void) throws -> Double {
-            _ = try communicator.gather([])
-            let start = Clock.seconds
-            try body()
-            return try gather([Clock.seconds - start]).map { $0[0] }.max() ?? 0
+            try communicator.barrier()
+            return try communicator.gather([Benchmark.time(body)]).map { $0[0] }.max() ?? 0
         }
         func backward(exchanging: Bool, computing: Bool) {
             // A bucket is sent with its first parameter, which backward reaches last.

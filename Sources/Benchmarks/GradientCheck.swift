@@ -13,8 +13,7 @@ public struct GradientCheck: Sendable {
         public let device: Double
         /// The slope measured on the oracle.
         public let oracle: Double
-        /// ReLU and pooling decisions that changed between the two measurements. Unless 0 the slopes need not
-        /// agree.
+        /// ReLU and pooling decisions that changed between the two measurements; unless 0, slopes may differ.
         public let kinks: Int
         /// |device − oracle| relative to the largest slope, the length of the oracle's gradient.
         public let error: Double

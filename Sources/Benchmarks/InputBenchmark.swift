@@ -40,24 +40,18 @@ public struct InputBenchmark {
     public func run(on device: Device) throws -> [Result] {
         let passes = try Passes(self, set: readableFiles(), device: device)
         let everything = augmentation.with(probability: 1)
-        let runs: [(Result, () throws -> Double)] = [
-            (Result(name: "decode", key: "decode"), { try passes.decode() }),
-            (
-                Result(name: "decode what crops read", key: "decode_needed"),
-                { try passes.decode(for: augmentation) }
-            ),
-            (Result(name: "decode, augment", key: "decode_augment"), { try passes.load(isCached: false) }),
-            (Result(name: "cached, augment", key: "cached"), { try passes.load(isCached: true) }),
-            (Result(name: "only augment, all kinds", key: "augment_all"), { try passes.augment(everything) }),
-            (
-                Result(name: "only augment, crop and mirror", key: "augment_standard"),
-                { try passes.augment(.standard) }
-            ),
+        let runs: [(name: String, key: String, run: () throws -> Double)] = [
+            ("decode", "decode", { try passes.decode() }),
+            ("decode what crops read", "decode_needed", { try passes.decode(for: augmentation) }),
+            ("decode, augment", "decode_augment", { try passes.load(isCached: false) }),
+            ("cached, augment", "cached", { try passes.load(isCached: true) }),
+            ("only augment, all kinds", "augment_all", { try passes.augment(everything) }),
+            ("only augment, crop and mirror", "augment_standard", { try passes.augment(.standard) }),
         ]
-        var results = runs.map(\.0)
+        var results = runs.map { Result(name: $0.name, key: $0.key) }
         for round in 0...rounds {
-            for (index, run) in runs.enumerated() {
-                let seconds = try run.1()
+            for (index, pass) in runs.enumerated() {
+                let seconds = try pass.run()
                 if round > 0 { results[index].rates.append(Double(images) / seconds) }
             }
         }
@@ -108,7 +102,7 @@ public struct InputBenchmark {
                 ? (start..<min(count, start + batch)).map { [files = set.count] in $0 % files } : nil
         }
 
-        /// - Parameter augmentation: what the photographs are decoded for; nil to decode all of each.
+        /// - Parameter augmentation: the photographs are decoded for it; nil decodes all of each
         private func loader(isCached: Bool, for augmentation: Augmentation? = nil) -> BatchLoader {
             let plan = (0..<count.ceilDivided(by: batch)).compactMap { samples($0) }
             let index = cache.index
@@ -122,8 +116,8 @@ public struct InputBenchmark {
                                 augmentation, width: width, height: height, size: imageSize, seed: 1,
                                 epoch: batch, sample: sample)
                             return CropRecord(
-                                parameters, byteOffset: 0, width: Int32(width),
-                                height: Int32(height), size: imageSize
+                                parameters, byteOffset: 0, width: Int32(width), height: Int32(height),
+                                size: imageSize
                             ).pixelsRead(size: imageSize)
                         }
                     }
@@ -131,14 +125,8 @@ public struct InputBenchmark {
             ) { plan.indices.contains($0) ? plan[$0] : nil }
         }
 
-        private func timed(_ body: () throws -> Void) throws -> Double {
-            let start = ContinuousClock.now
-            try body()
-            return (ContinuousClock.now - start).seconds
-        }
-
         func decode(for augmentation: Augmentation? = nil) throws -> Double {
-            try timed {
+            try Benchmark.time {
                 let loader = loader(isCached: false, for: augmentation)
                 while let host = try loader.next() { host.release() }
                 loader.stop()
@@ -147,7 +135,7 @@ public struct InputBenchmark {
 
         func load(isCached: Bool) throws -> Double {
             let (augmentation, imageSize) = (benchmark.augmentation, imageSize)
-            return try timed {
+            return try Benchmark.time {
                 let loader = loader(isCached: isCached, for: isCached ? nil : augmentation)
                 while let host = try loader.next() {
                     let target = batches[host.index % batches.count]
@@ -182,7 +170,7 @@ public struct InputBenchmark {
                             height: entry.height, source: entry.source, size: imageSize)
                     })
             }
-            return try timed {
+            return try Benchmark.time {
                 for (index, records) in buffers.enumerated() {
                     try input.load(
                         bytes: batches[0].bytes, cache: cache.slabs, records: records, output: output,

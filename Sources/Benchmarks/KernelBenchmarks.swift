@@ -34,8 +34,7 @@ extension Benchmark {
         return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
     }
 
-    /// Returns the memory bandwidth in 10⁹ bytes per second of a kernel that reads two arrays of `floatCount`
-    /// floats and writes one.
+    /// Returns the 10⁹ bytes per second of a kernel that reads two arrays of floats and writes one.
     public static func bandwidth(floatCount: Int, runs: Int, device: Device) throws -> Double {
         let sum = try Buffer(device, floatCount: floatCount)
         let addend = try Buffer(device, floatCount: floatCount)
@@ -49,8 +48,7 @@ extension Benchmark {
         return 12 * Double(floatCount) / median(seconds) * 1e-9
     }
 
-    /// Returns the arithmetic peak in 10⁹ operations per second: the best of `runs` runs of multiply-adds on
-    /// registers (`peak.cl`).
+    /// Returns the 10⁹ operations per second of multiply-adds on registers (`peak.cl`), the best of `runs` runs.
     public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
         let vector = device.tuning[KernelFamilies.peak.vector]
         let sums = device.tuning[KernelFamilies.peak.sums]
@@ -65,8 +63,9 @@ extension Benchmark {
         return 2 * Double(items * iterations * sums * vector) / (seconds.min() ?? .infinity) * 1e-9
     }
 
-    /// Returns the seconds of each pass of a fully connected layer by the device's clock, run by run, after
-    /// one run that warms up. The backward-weights pass includes the bias.
+    /// Returns the seconds of each pass of a fully connected layer by the device's clock, run by run.
+    ///
+    /// One run before these warms up. The backward-weights pass includes the bias.
     ///
     /// - Parameter device: opened for profiling
     public static func fullyConnected(inputs: Int, outputs: Int, batch: Int, runs: Int, device: Device) throws
@@ -74,10 +73,9 @@ extension Benchmark {
     {
         let profile = try profile(of: device)
         let input = FeatureShape(height: 1, width: 1, channels: inputs)
-        let plan = LayerPlan(
-            FullyConnectedSpec(units: outputs), input: input, device: device.description,
-            tuning: device.tuning)
-        let layer = try plan.makeLayer(on: device)
+        let spec = FullyConnectedSpec(units: outputs)
+        let layer = try LayerPlan(spec, input: input, device: device.description, tuning: device.tuning)
+            .makeLayer(on: device)
         var random = Philox(seed: 1, purpose: .benchmark)
         func buffer(_ count: Int) throws -> Buffer {
             try Buffer(device, (0..<count).map { _ in random.uniform(in: -1...1) })

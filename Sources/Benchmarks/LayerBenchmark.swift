@@ -7,8 +7,7 @@ import Photographs
 import Models
 import NeuralNet
 
-/// Times a training step layer by layer: each layer's passes by the device's clock, the whole step by the
-/// host's.
+/// Times a training step by the host's clock, and each layer's passes by the device's.
 public struct LayerBenchmark: Sendable {
     /// One pass of one layer, or a part of the step that belongs to no layer.
     public struct Row: Sendable {
@@ -20,8 +19,7 @@ public struct LayerBenchmark: Sendable {
         /// The median over the steps of all the row's launches.
         public let seconds: Double
         public let launches: Int
-        /// Multiplications and additions of the direct sums, so that a faster algorithm may exceed the peak;
-        /// 0 if there are none.
+        /// Multiplications and additions of the direct sums, so that a faster algorithm may exceed the peak.
         public let operations: Double
         /// Bytes of the tensors read and written, each counted once; 0 if unknown.
         public let bytes: Double
@@ -36,8 +34,7 @@ public struct LayerBenchmark: Sendable {
     public let stepSeconds: Double
     /// The part of it in which the host waits for photographs; 0 for random images.
     public let dataWaitSeconds: Double
-    /// CPU time in which the host's thread sets arguments and enqueues a step's launches. It overlaps with
-    /// the device's work.
+    /// CPU time in which the host's thread enqueues a step's launches, while the device works.
     public let queueingSeconds: Double
     /// The arithmetic peak in 10⁹ operations per second (`Benchmark.arithmeticPeak`).
     public let peakGFLOPS: Double
@@ -49,10 +46,8 @@ public struct LayerBenchmark: Sendable {
     /// The parts of the step's time, which add up to it.
     public var parts: [(name: String, seconds: Double)] {
         var parts: [(name: String, seconds: Double)] = LayerPass.allCases.map { pass in
-            (
-                "layers, \(pass.rawValue)",
-                rows.filter { $0.pass == pass.rawValue }.reduce(0) { $0 + $1.seconds }
-            )
+            let rows = rows.filter { $0.pass == pass.rawValue }
+            return ("layers, \(pass.rawValue)", rows.reduce(0) { $0 + $1.seconds })
         }
         parts += rows.filter { $0.pass.isEmpty }.map { ($0.label, $0.seconds) }
         parts.append(("data wait", dataWaitSeconds))

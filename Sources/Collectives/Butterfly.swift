@@ -11,9 +11,8 @@ import Foundation
 /// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any,
 /// so buckets that are needed soon overtake the others. One thread at a time may use a butterfly.
 public final class Butterfly {
-    /// Connects the ranks of one level: all ranks of a node, or the ranks of all nodes that own the same
-    /// part.
-    struct Level {
+    /// Connects the ranks of one level: those of a node, or those of all nodes that own the same part.
+    private struct Level {
         let transport: any Transport
         /// This rank's index in the group.
         let member: Int
@@ -35,13 +34,11 @@ public final class Butterfly {
     }
 
     private struct Bucket {
-        /// The floats that each level adds: the whole bucket, then the part that this rank owns after the
-        /// level before.
-        var ranges: [Range<Int>] = []
-        /// The floats of a part at each level. The last parts may be shorter, or empty.
+        /// The floats that each level adds: the whole bucket, then the part that this rank owns below.
+        var ranges: [Range<Int>]
+        /// The floats of a part at each level; the last parts may be shorter, or empty.
         var partSizes: [Int] = []
-        /// The byte in each level's block where the others' values of the own part arrive, one part per
-        /// member.
+        /// The byte in each level's block where the members' values of the own part arrive.
         var slots: [Int] = []
         /// The byte in each level's block where sums arrive that are copied to their place later.
         var landings: [Int] = []
@@ -73,11 +70,7 @@ public final class Butterfly {
     public init(
         _ communicator: any Communicator, topology: Topology, buckets ranges: [Range<Int>], floatCount: Int
     ) throws {
-        var buckets = ranges.map { range in
-            var bucket = Bucket()
-            bucket.ranges = [range]
-            return bucket
-        }
+        var buckets = ranges.map { Bucket(ranges: [$0]) }
         var levels: [Level] = []
         for (depth, stage) in topology.stages(of: communicator.rank).enumerated() {
             let count = stage.group.count
@@ -114,15 +107,13 @@ public final class Butterfly {
 
     /// Returns the floats of member `index`'s part.
     private static func part(_ index: Int, of range: Range<Int>, size: Int) -> Range<Int> {
-        min(
-            range.upperBound, range.lowerBound + index * size)..<min(
-                range.upperBound, range.lowerBound + (index + 1) * size)
+        let start = range.lowerBound + index * size
+        return (start..<start + size).clamped(to: range)
     }
 
     // MARK: - Use
 
-    /// Starts a bucket's all-reduce. This rank's values must be in their place, and not change until it
-    /// completes.
+    /// Starts a bucket's all-reduce, until whose end this rank's values must not change.
     public func start(_ bucket: Int) {
         guard !buckets[bucket].ranges[0].isEmpty else {
             done?(bucket)
@@ -134,12 +125,8 @@ public final class Butterfly {
         }
         buckets[bucket].number += 1
         buckets[bucket].phase = .send(0)
-        let place = active.firstIndex { $0 > bucket } ?? active.endIndex
-        active.insert(bucket, at: place)
+        active.insert(bucket, at: active.firstIndex { $0 > bucket } ?? active.endIndex)
     }
-
-    /// Returns whether the sums of a started bucket are in their place.
-    func isDone(_ bucket: Int) -> Bool { buckets[bucket].phase == .idle }
 
     /// Whether no bucket is under way.
     public var isIdle: Bool { active.isEmpty }
@@ -164,7 +151,9 @@ public final class Butterfly {
     /// Works until a bucket's all-reduce completes.
     public func wait(_ bucket: Int) throws {
         var backoff = Backoff()
-        while !isDone(bucket) { if try progress() { backoff = Backoff() } else { backoff.pause() } }
+        while buckets[bucket].phase != .idle {
+            if try progress() { backoff = Backoff() } else { backoff.pause() }
+        }
     }
 
     // MARK: - Work
@@ -255,8 +244,7 @@ public final class Butterfly {
         }
     }
 
-    /// Returns whether all messages have arrived: those of all other owners, or those that this rank needs as
-    /// an owner.
+    /// Returns whether all messages have arrived: those of the owners, or those that this rank owns.
     private func haveArrived(_ index: Int, _ depth: Int, _ channel: Int, fromOwners: Bool) throws -> Bool {
         let level = levels[depth]
         if !fromOwners, buckets[index].ranges[depth + 1].isEmpty { return true }
@@ -287,16 +275,15 @@ public final class Butterfly {
         }
     }
 
-    /// Returns the byte of the block where the floats from `first` of an owner's part arrive on the other
-    /// ranks.
-    private func landing(_ first: Int, owner: Int, _ index: Int, _ depth: Int) -> Int {
+    /// Returns the byte of the block where an owner's sums from float `first` arrive on the other ranks.
+    private func landing(_ first: Int, _ index: Int, _ depth: Int) -> Int {
         guard depth > 0 else { return first * 4 }
         return buckets[index].landings[depth] + (first - buckets[index].ranges[depth].lowerBound) * 4
     }
 
     private func handBack(_ piece: Range<Int>, _ index: Int, _ depth: Int) throws {
         let level = levels[depth]
-        let offset = landing(piece.lowerBound, owner: level.member, index, depth)
+        let offset = landing(piece.lowerBound, index, depth)
         for peer in peers(level) {
             try level.transport.write(
                 UnsafeRawBufferPointer(start: values + piece.lowerBound, count: piece.count * 4), to: peer,
@@ -317,7 +304,7 @@ public final class Butterfly {
         for peer in peers(level) {
             try Butterfly.pieces(part(peer, index, depth)) { piece in
                 try level.transport.expect(
-                    piece.count * 4, from: peer, at: landing(piece.lowerBound, owner: peer, index, depth),
+                    piece.count * 4, from: peer, at: landing(piece.lowerBound, index, depth),
                     channel: gatherChannel(index))
             }
         }
@@ -327,7 +314,7 @@ public final class Butterfly {
     private func copyLanded(_ index: Int, _ depth: Int) {
         for peer in peers(levels[depth]) {
             let part = part(peer, index, depth)
-            let source = levels[depth].transport.memory + landing(part.lowerBound, owner: peer, index, depth)
+            let source = levels[depth].transport.memory + landing(part.lowerBound, index, depth)
             (values + part.lowerBound).update(
                 from: source.assumingMemoryBound(to: Float.self), count: part.count)
         }

@@ -10,21 +10,28 @@ public protocol Communicator: AnyObject {
     /// Returns the bytes of all ranks, in their order. Every rank calls it at the same point.
     func gather(_ bytes: [UInt8]) throws -> [[UInt8]]
 
-    /// Opens memory to the ranks of `group`, which contains this rank. Every rank of the job calls it at the
-    /// same point, with its own group.
+    /// Opens memory to the ranks of `group`, which contains this rank.
     ///
-    /// - Parameters:
-    ///   - byteCount: bytes of each rank's block
-    ///   - channels: the number of channels
+    /// Every rank of the job calls it at the same point, with its own group.
+    ///
+    /// - Parameter byteCount: bytes of each rank's block
     func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws -> any Transport
 }
 
 extension Communicator {
+    /// The ranks of this rank's node.
+    public var node: [Int] { nodes.first { $0.contains(rank) } ?? [rank] }
+
     /// Returns the values of all ranks, in their order.
     public func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
-        try gather(values.withUnsafeBytes { Array($0) }).map { (bytes: [UInt8]) in valuesOf(bytes) }
+        try gather(bytesOf(values)).map { (bytes: [UInt8]) in valuesOf(bytes) }
     }
+
+    /// Waits until all ranks have called it.
+    public func barrier() throws { _ = try gather([]) }
 }
+
+func bytesOf<Value: BitwiseCopyable>(_ values: [Value]) -> [UInt8] { values.withUnsafeBytes { Array($0) } }
 
 /// Returns the values whose memory `bytes` is.
 func valuesOf<Value: BitwiseCopyable>(_ bytes: [UInt8]) -> [Value] {

@@ -3,8 +3,7 @@ import Basics
 import Foundation
 import Synchronization
 
-/// Sends the other ranks a sign of life every half second, and ends the job when one of them is silent for
-/// too long.
+/// Sends the other ranks a sign of life every half second, and ends the job if one is silent for too long.
 ///
 /// It runs on a separate thread, so a long compilation, a validation or a checkpoint does not silence it. A
 /// stopped process or a lost node does. Therefore no other code that waits for a rank needs a deadline.
@@ -17,9 +16,9 @@ final class Heartbeat: Sendable {
     ///
     /// - Parameter timeout: seconds of silence after which a rank counts as lost
     init(rank: Int, size: Int, comm: cmpi_comm?, timeout: Double) {
-        let channel = Channel(comm: comm)
+        nonisolated(unsafe) let comm = comm
         let thread = Thread { [self] in
-            run(rank: rank, size: size, channel: channel, timeout: timeout)
+            run(rank: rank, size: size, comm: comm, timeout: timeout)
             isStopped.store(true, ordering: .releasing)
         }
         thread.name = "heartbeat"
@@ -31,9 +30,7 @@ final class Heartbeat: Sendable {
         while !isStopped.load(ordering: .acquiring) { usleep(1000) }
     }
 
-    private struct Channel: @unchecked Sendable { let comm: cmpi_comm? }
-
-    private func run(rank: Int, size: Int, channel: Channel, timeout: Double) {
+    private func run(rank: Int, size: Int, comm: cmpi_comm?, timeout: Double) {
         let peers = (0..<size).filter { $0 != rank }
         var outgoing = [cmpi_request?](repeating: nil, count: size)
         var incoming = [cmpi_request?](repeating: nil, count: size)
@@ -43,7 +40,7 @@ final class Heartbeat: Sendable {
         // Silence is counted in rounds of this thread, so that time in which this process itself was stopped
         // does not count.
         var silence = [Double](repeating: 0, count: size)
-        for peer in peers { _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, channel.comm, &incoming[peer]) }
+        for peer in peers { _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, comm, &incoming[peer]) }
         while !isStopping.load(ordering: .acquiring) {
             for peer in peers {
                 if outgoing[peer] != nil {
@@ -51,14 +48,14 @@ final class Heartbeat: Sendable {
                     if cmpi_test(&outgoing[peer], &done) != 0 || done == 0 { continue }
                     outgoing[peer] = nil
                 }
-                _ = cmpi_send(beat + size, 1, Int32(peer), 1, channel.comm, &outgoing[peer])
+                _ = cmpi_send(beat + size, 1, Int32(peer), 1, comm, &outgoing[peer])
             }
             for peer in peers {
                 silence[peer] += Heartbeat.interval
                 var done: Int32 = 1
                 while cmpi_test(&incoming[peer], &done) == 0, done != 0 {
                     silence[peer] = 0
-                    _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, channel.comm, &incoming[peer])
+                    _ = cmpi_receive(beat + peer, 1, Int32(peer), 1, comm, &incoming[peer])
                 }
             }
             let lost = peers.filter { silence[$0] >= timeout }
@@ -83,8 +80,7 @@ final class Heartbeat: Sendable {
     }
 }
 
-/// Ends this process, and with it the job, if MPI waits too long for a rank while there is no heartbeat: at
-/// the start and at the end of the job.
+/// Ends the job if MPI waits too long for a rank at its start or end, when there is no heartbeat.
 final class Watchdog: Sendable {
     private let isCancelled = Atomic(false)
 

@@ -11,12 +11,10 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     private let control: cmpi_comm?
     private var heartbeat: Heartbeat?
     private let peerTimeout: Double
-    /// The open windows. All ranks free them together, and only after success: a failed rank must not wait
-    /// here for the others.
+    /// The open windows, which all ranks free together after success; a failed rank must not wait for that.
     private var windows: [MPIWindow] = []
 
-    /// The number of ranks according to the launcher's environment variables; 1 without a launcher. Needs no
-    /// MPI.
+    /// The number of ranks according to the launcher's environment variables; 1 without a launcher.
     public static var launchedRanks: Int {
         // Slurm sets its own variables in a batch script as well; a rank of srun has PMIx's too.
         number(
@@ -40,8 +38,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
             throw CollectiveError(
                 "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be "
                     + "used here (\(String(cString: problem))); install openmpi-bin and libopenmpi-dev on "
-                    + "every node, or start without mpirun"
-            )
+                    + "every node, or start without mpirun")
         }
         self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
@@ -52,37 +49,39 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         guard isThreaded != 0 else {
             throw CollectiveError("this MPI was built without support for threads (MPI_THREAD_MULTIPLE)")
         }
-        var rank: Int32 = 0
-        var size: Int32 = 0
-        try mpiCheck(cmpi_rank(cmpi_world(), &rank), "asking MPI for the rank")
-        try mpiCheck(cmpi_size(cmpi_world(), &size), "asking MPI for the number of ranks")
-        self.rank = Int(rank)
-        self.size = Int(size)
+        /// Returns this process's rank in a communicator, and the number of ranks.
+        func place(in comm: cmpi_comm?) throws -> (rank: Int, size: Int) {
+            var rank: Int32 = 0
+            var size: Int32 = 0
+            try mpiCheck(cmpi_rank(comm, &rank), "asking MPI for the rank")
+            try mpiCheck(cmpi_size(comm, &size), "asking MPI for the number of ranks")
+            return (Int(rank), Int(size))
+        }
+        func gather(_ value: Int, over comm: cmpi_comm?) throws -> [Int] {
+            let (rank, size) = try place(in: comm)
+            let all = try MPICommunicator.gather(bytesOf([value]), rank: rank, size: size, comm: comm)
+            return all.flatMap { valuesOf($0) as [Int] }
+        }
+        (rank, size) = try place(in: cmpi_world())
+        control = try MPICommunicator.split(color: 0, key: rank)
         var node: cmpi_comm?
         try mpiCheck(cmpi_split_node(cmpi_world(), &node), "asking MPI for the ranks of this node")
-        var control: cmpi_comm?
-        try mpiCheck(cmpi_split(cmpi_world(), 0, rank, &control), "opening a channel between the ranks")
-        self.control = control
-        var beats: cmpi_comm?
-        try mpiCheck(cmpi_split(cmpi_world(), 0, rank, &beats), "opening a channel between the ranks")
         // The lowest rank of a node names it.
-        var local = Int32(0)
-        var localSize = Int32(0)
-        try mpiCheck(cmpi_rank(node, &local), "asking MPI for the place in this node")
-        try mpiCheck(cmpi_size(node, &localSize), "asking MPI for the ranks of this node")
-        func gather(_ value: Int, _ rank: Int32, _ size: Int32, _ comm: cmpi_comm?) throws -> [Int] {
-            try MPICommunicator.gather(
-                [value].withUnsafeBytes { Array($0) }, rank: Int(rank), size: Int(size), comm: comm
-            ).flatMap { valuesOf($0) as [Int] }
-        }
-        let leader = try gather(Int(rank), local, localSize, node).min() ?? 0
-        let leaders = try gather(leader, rank, size, control)
+        let leaders = try gather(gather(rank, over: node).min() ?? 0, over: control)
         nodes = Set(leaders).sorted().map { leader in leaders.indices.filter { leaders[$0] == leader } }
-        heartbeat = Heartbeat(rank: Int(rank), size: Int(size), comm: beats, timeout: peerTimeout)
+        let beats = try MPICommunicator.split(color: 0, key: rank)
+        heartbeat = Heartbeat(rank: rank, size: size, comm: beats, timeout: peerTimeout)
     }
 
-    /// Removes the files in /dev/shm that Open MPI opened between the ranks, because an aborted job leaves
-    /// some.
+    /// Returns a communicator of the ranks with this color, in the order of their keys; all ranks call it.
+    private static func split(color: Int, key: Int) throws -> cmpi_comm? {
+        var comm: cmpi_comm?
+        try mpiCheck(
+            cmpi_split(cmpi_world(), Int32(color), Int32(key), &comm), "opening a channel between the ranks")
+        return comm
+    }
+
+    /// Removes the files in /dev/shm that Open MPI opened between the ranks; an aborted job leaves some.
     static func unlinkSharedFiles() {
         guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
         let paths = Set(
@@ -102,7 +101,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     private static func gather(_ bytes: [UInt8], rank: Int, size: Int, comm: cmpi_comm?) throws -> [[UInt8]] {
         // The lengths first, then the bytes.
         let lengths = try exchange(
-            [bytes.count].withUnsafeBytes { Array($0) }, Array(repeating: 8, count: size), rank, comm, tag: 1)
+            bytesOf([bytes.count]), Array(repeating: 8, count: size), rank, comm, tag: 1)
         let counts = lengths.flatMap { valuesOf($0) as [Int] }
         return try exchange(bytes, counts, rank, comm, tag: 2)
     }
@@ -150,45 +149,40 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         guard let member = group.firstIndex(of: rank) else {
             preconditionFailure("rank \(rank) is not in its own group \(group)")
         }
-        var comm: cmpi_comm?
         if kind == .sendrecv {
-            try mpiCheck(
-                cmpi_split(cmpi_world(), Int32(group[0]), Int32(member), &comm),
-                "opening a channel between ranks \(group)")
+            let comm = try MPICommunicator.split(color: group[0], key: member)
             return MPIMessages(comm: comm, byteCount: byteCount)
         }
         try requireSharedMemory(
             MPIWindow.byteCount(block: byteCount, channels: channels, members: group.count))
         // Windows are opened by all ranks, or all of a node: Open MPI 4.1 names their files by a number that
         // groups opened side by side share.
-        let node = nodes.first { $0.contains(rank) } ?? [rank]
-        let color = kind == .shared ? node[0] : 0
-        try mpiCheck(
-            cmpi_split(cmpi_world(), Int32(color), Int32(rank), &comm), "opening a channel between the ranks")
+        let comm = try MPICommunicator.split(color: kind == .shared ? node[0] : 0, key: rank)
         let peers = kind == .shared ? group.compactMap { node.firstIndex(of: $0) } : group
         guard peers.count == group.count else { throw CollectiveError("ranks \(group) share no memory") }
         let window = try MPIWindow(
             comm: comm, isShared: kind == .shared, member: member, peers: peers.map { Int32($0) },
             byteCount: byteCount, channels: channels
-        ) { try self.gather($0).enumerated().filter { group.contains($0.offset) }.map(\.element) }
+        ) {
+            let all = try self.gather([$0])
+            return group.map { all[$0][0] }
+        }
         windows.append(window)
         return window
     }
 
-    /// Frees the memory of all transports. Every rank calls it, when none uses them any more.
+    /// Frees the memory of all transports; every rank calls it, when no rank uses them any more.
     public func freeWindows() throws {
         for window in windows { try window.free() }
         windows = []
     }
 
-    /// Checks that /dev/shm has room for windows of ranks on one node, because a write to a full one kills a
-    /// process.
+    /// Checks that /dev/shm has room for windows of this size, because a write to a full one kills a process.
     private func requireSharedMemory(_ byteCount: Int) throws {
         var status = statvfs()
         // All ranks look before any of them allocates.
         let room = statvfs("/dev/shm", &status) == 0 ? Int(status.f_bavail) * Int(status.f_frsize) : Int.max
         let all = try gather([byteCount, room])
-        let node = nodes.first { $0.contains(rank) } ?? [rank]
         let needed = node.reduce(0) { $0 + all[$1][0] }
         let free = node.map { all[$0][1] }.min() ?? room
         guard needed <= free else {
@@ -199,29 +193,25 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         }
     }
 
-    /// Adds arrays of all ranks with MPI's own all-reduce, for comparison. Waits inside the library.
+    /// Adds arrays of all ranks with MPI's own all-reduce, for comparison, and waits inside the library.
     public func allReduce(_ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int)
         throws
     { try mpiCheck(cmpi_allreduce_sum(values, sums, Int32(count), cmpi_world()), "MPI_Allreduce") }
 
-    /// Does the same without waiting inside the library; calls `waiting` after each test of the request.
+    /// Does the same without waiting inside the library.
     public func allReduceAsynchronously(
-        _ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int,
-        waiting: () -> Void = {}
+        _ values: UnsafePointer<Float>, into sums: UnsafeMutablePointer<Float>, count: Int
     ) throws {
         var request: cmpi_request?
         try mpiCheck(
             cmpi_iallreduce_sum(values, sums, Int32(count), cmpi_world(), &request), "MPI_Iallreduce")
         var done: Int32 = 0
-        while done == 0 {
-            try mpiCheck(cmpi_test(&request, &done), "MPI_Iallreduce")
-            if done == 0 { waiting() }
-        }
+        while done == 0 { try mpiCheck(cmpi_test(&request, &done), "MPI_Iallreduce") }
     }
 
-    /// Leaves the job after success. MPI must not be used afterwards.
+    /// Leaves the job after success; MPI must not be used afterwards.
     public func finish() throws {
-        _ = try gather([])
+        try barrier()
         try freeWindows()
         heartbeat?.stop()
         heartbeat = nil
@@ -243,14 +233,13 @@ func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
     guard code != 0 else { return }
     var text = [CChar](repeating: 0, count: 256)
     cmpi_error(code, &text)
-    throw CollectiveError(
-        "\(action()): "
-            + "\(String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))"
-    )
+    let reason = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    throw CollectiveError("\(action()): \(reason)")
 }
 
-/// Transports bytes by one-sided windows, or by memory that a node's ranks share. A message's number is
-/// written behind the block, on a line of 64 bytes for each channel and sender.
+/// Transports bytes by one-sided windows, or by memory that a node's ranks share.
+///
+/// A message's number is written behind the block, on a line of 64 bytes for each channel and sender.
 private final class MPIWindow: Transport {
     let memory: UnsafeMutableRawPointer
     private var window: cmpi_window?
@@ -267,7 +256,7 @@ private final class MPIWindow: Transport {
 
     init(
         comm: cmpi_comm?, isShared: Bool, member: Int, peers: [Int32], byteCount: Int, channels: Int,
-        gather: ([UInt8]) throws -> [[UInt8]]
+        gather: (Int) throws -> [Int]
     ) throws {
         self.isShared = isShared
         self.member = member
@@ -277,17 +266,12 @@ private final class MPIWindow: Transport {
         numbers = byteCount.roundedUp(to: 64)
         let size = MPIWindow.byteCount(block: byteCount, channels: channels, members: count)
         var base: UnsafeMutableRawPointer?
-        let code =
-            isShared
-            ? cmpi_window_allocate_shared(size, comm, &base, &window)
-            : cmpi_window_allocate(size, comm, &base, &window)
+        let code = cmpi_window_allocate(isShared ? 1 : 0, size, comm, &base, &window)
         let start = base?.alignedUp(toMultipleOf: 4096)
         // Touches every page, so that the next window's check of /dev/shm counts this one.
         if code == 0, let base { base.initializeMemory(as: UInt8.self, repeating: 0, count: size) }
-        let origin = Int64(code == 0 ? base.flatMap { base in start.map { $0 - base } } ?? -1 : -1)
-        origins = try gather([origin].withUnsafeBytes { Array($0) }).map {
-            $0.withUnsafeBytes { Int($0.loadUnaligned(as: Int64.self)) }
-        }
+        let origin = if code == 0, let base, let start { start - base } else { -1 }
+        origins = try gather(origin)
         guard let start, !origins.contains(-1) else {
             var text = "it failed on another rank"
             do { try mpiCheck(code, "opening a window of \(size) bytes") } catch { text = "\(error)" }
@@ -343,12 +327,9 @@ private final class MPIWindow: Transport {
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {}
 
     func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
-        if cmpi_load_acquire(memory + place(channel, peer)) >= number {
-            if !isShared { try mpiCheck(cmpi_synchronize(window), "receiving from another rank") }
-            return true
-        }
+        let hasArrived = cmpi_load_acquire(memory + place(channel, peer)) >= number
         if !isShared { try mpiCheck(cmpi_synchronize(window), "receiving from another rank") }
-        return false
+        return hasArrived
     }
 
     func isQuiet(channel: Int) throws -> Bool { true }

@@ -1,5 +1,6 @@
-/// The micro-batches `first ..< first + count` of a rank or of a node: an aligned subtree of the binary tree
-/// in which gradients are added. `count` is a power of two that divides `first`.
+/// The micro-batches of a rank or of a node: an aligned subtree of the tree in which gradients are added.
+///
+/// They are `first ..< first + count`; `count` is a power of two that divides `first`.
 public struct MicroBatchSpan: Equatable, Sendable {
     public let first: Int
     public let count: Int
@@ -7,13 +8,6 @@ public struct MicroBatchSpan: Equatable, Sendable {
     public init(first: Int, count: Int) {
         self.first = first
         self.count = count
-    }
-
-    var halves: (MicroBatchSpan, MicroBatchSpan) {
-        (
-            MicroBatchSpan(first: first, count: count / 2),
-            MicroBatchSpan(first: first + count / 2, count: count / 2)
-        )
     }
 }
 
@@ -40,13 +34,15 @@ public enum MicroBatchTree {
         }
     }
 
-    /// Halves the span and the parts. The left half gets fewer parts: 8 micro-batches over 3 are 4 + 2 + 2.
+    /// Halves the span and the parts; the left half gets fewer, so 8 micro-batches over 3 are 4 + 2 + 2.
     private static func divide<Result>(
         _ span: MicroBatchSpan, _ parts: ArraySlice<Int>, _ leaf: (Int, MicroBatchSpan) -> [Result]?
     ) -> [Result]? {
         guard parts.count > 1, let first = parts.first else { return parts.first.flatMap { leaf($0, span) } }
         guard span.count > 1, first > 0 else { return nil }
-        let (left, right) = span.halves
+        let half = span.count / 2
+        let left = MicroBatchSpan(first: span.first, count: half)
+        let right = MicroBatchSpan(first: span.first + half, count: half)
         let middle = parts.startIndex + parts.count / 2
         guard let low = divide(left, parts[..<middle], leaf), let high = divide(right, parts[middle...], leaf)
         else { return nil }

@@ -55,7 +55,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         let block = try hub.block(
             transports, group: group, member: member, byteCount: byteCount, channels: channels)
         // All blocks must exist before any rank writes.
-        _ = try gather([])
+        try barrier()
         return ThreadTransport(kind: kind, member: member, block: block, hub: hub)
     }
 

@@ -1,7 +1,6 @@
 /// Says which rank has which micro-batches, and which ranks exchange gradients by which transport.
 public struct Topology: Sendable {
-    /// The groups of ranks that exchange with each other first, all of equal size: the nodes, or one group of
-    /// all ranks.
+    /// The groups of equal size that exchange among themselves first: the nodes, or one group of all ranks.
     let groups: [[Int]]
     /// The micro-batches of each rank.
     public let spans: [MicroBatchSpan]
@@ -20,16 +19,16 @@ public struct Topology: Sendable {
     ) throws {
         let ranks = realNodes.flatMap { $0 }.sorted()
         guard microBatches >= ranks.count, microBatches & (microBatches - 1) == 0 else {
-            throw TopologyError(microBatches: microBatches, ranks: ranks.count)
+            throw TopologyError.microBatches(microBatches, ranks: ranks.count)
         }
         let sizes: [Int]
         if let nodeSize {
             guard nodeSize > 0, ranks.count % nodeSize == 0 else {
                 throw TopologyError(
-                    .nodeSize,
-                    "nodes of \(nodeSize) among \(ranks.count) ranks: expected a divisor of the number of "
-                        + "ranks"
-                )
+                    kind: .nodeSize,
+                    description:
+                        "nodes of \(nodeSize) among \(ranks.count) ranks: expected a divisor of the number "
+                        + "of ranks")
             }
             sizes = Array(repeating: nodeSize, count: ranks.count / nodeSize)
         } else {
@@ -51,13 +50,15 @@ public struct Topology: Sendable {
             groups = [ranks]
             self.spans = spans.flatMap { $0 }
         } else {
-            throw TopologyError(microBatches: microBatches, ranks: ranks.count)
+            throw TopologyError.microBatches(microBatches, ranks: ranks.count)
         }
         let isOneMachine = realNodes.count == 1
         let flatOverNodes = groups.count == 1 && !isOneMachine
         if transport == .shared, !isOneMachine {
             throw TopologyError(
-                .transport, "shared memory does not connect the ranks, which are on \(realNodes.count) nodes")
+                kind: .transport,
+                description: "shared memory does not connect the ranks, which are on \(realNodes.count) nodes"
+            )
         }
         inner = transport ?? (flatOverNodes ? .onesided : .shared)
         outer = transport ?? (isOneMachine ? .shared : .onesided)
@@ -88,14 +89,12 @@ public struct Topology: Sendable {
         return stages
     }
 
-    /// "4 ranks in 2 nodes: shared inside, onesided between"
+    /// The ranks and transports, such as "4 ranks in 2 nodes, shared inside and onesided between".
     public var description: String {
-        let ranks = spans.count
-        if groups.count == 1 { return "\(ranks) ranks over \(inner.rawValue)" }
-        return groups[0].count == 1
-            ? "\(ranks) ranks over \(outer.rawValue)"
-            : "\(ranks) ranks in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) "
-                + "between"
+        let ranks = "\(spans.count) ranks"
+        if groups.count == 1 { return "\(ranks) over \(inner.rawValue)" }
+        if groups[0].count == 1 { return "\(ranks) over \(outer.rawValue)" }
+        return "\(ranks) in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) between"
     }
 }
 
@@ -107,16 +106,10 @@ public struct TopologyError: Error, CustomStringConvertible, Equatable {
     public let kind: Kind
     public let description: String
 
-    init(_ kind: Kind, _ description: String) {
-        self.kind = kind
-        self.description = description
-    }
-
-    fileprivate init(microBatches: Int, ranks: Int) {
-        self.init(
-            .microBatches,
-            "\(microBatches) micro-batches on \(ranks) ranks: expected a power of two, at least one "
-                + "micro-batch a rank"
-        )
+    fileprivate static func microBatches(_ count: Int, ranks: Int) -> TopologyError {
+        TopologyError(
+            kind: .microBatches,
+            description: "\(count) micro-batches on \(ranks) ranks: expected a power of two, at least one "
+                + "micro-batch a rank")
     }
 }

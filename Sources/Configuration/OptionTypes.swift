@@ -1,3 +1,4 @@
+import Basics
 import Collectives
 
 /// How the learning rate changes from step to step after the warm-up.
@@ -27,8 +28,7 @@ public enum Freezing: String, CaseIterable, Sendable {
     case features
 }
 
-/// How gradients get from rank to rank: `auto` is shared memory in a node and one-sided windows between
-/// nodes.
+/// How gradients get from rank to rank: `auto` is shared memory in a node, one-sided windows between nodes.
 public enum TransportChoice: String, Sendable, CaseIterable {
     case auto, onesided, shared, sendrecv
 
@@ -37,27 +37,49 @@ public enum TransportChoice: String, Sendable, CaseIterable {
 }
 
 /// How many photographs may be unreadable before a run stops: a share of all (`1%`) or a number (`20`).
-public struct BadFileLimit: RawRepresentable, Sendable, Equatable {
+public struct BadFileLimit: Sendable, Equatable {
     public let rawValue: String
     private let value: Double
     private let isShare: Bool
 
-    public static let onePercent = BadFileLimit("1%", value: 1, isShare: true)
+    public static let onePercent = BadFileLimit(rawValue: "1%", value: 1, isShare: true)
 
+    /// Returns the largest number of bad files among `count` that is accepted.
+    package func allowed(of count: Int) -> Int { isShare ? Int(value / 100 * Double(count)) : Int(value) }
+}
+
+extension BadFileLimit: RawRepresentable {
     public init?(rawValue: String) {
         let isShare = rawValue.hasSuffix("%")
         guard let value = Double(isShare ? rawValue.dropLast() : rawValue[...]), value >= 0,
             value <= (isShare ? 100 : 1e9), isShare || value == value.rounded()
         else { return nil }
-        self.init(rawValue, value: value, isShare: isShare)
+        self.init(rawValue: rawValue, value: value, isShare: isShare)
+    }
+}
+
+/// How much device memory the cache of decoded photographs may take: `auto`, `off`, or an amount.
+public enum CacheSize: Sendable, Equatable {
+    case auto, off
+    case amount(MemorySize)
+}
+
+extension CacheSize: RawRepresentable {
+    public init?(rawValue: String) {
+        switch rawValue {
+        case "auto": self = .auto
+        case "off": self = .off
+        default:
+            guard let size = MemorySize(parsing: rawValue) else { return nil }
+            self = .amount(size)
+        }
     }
 
-    private init(_ text: String, value: Double, isShare: Bool) {
-        rawValue = text
-        self.value = value
-        self.isShare = isShare
+    public var rawValue: String {
+        switch self {
+        case .auto: "auto"
+        case .off: "off"
+        case .amount(let size): size.text
+        }
     }
-
-    /// Returns the largest number of bad files among `count` that is accepted.
-    package func allowed(of count: Int) -> Int { isShare ? Int(value / 100 * Double(count)) : Int(value) }
 }

@@ -31,15 +31,16 @@ public struct TrainingConfiguration: Sendable {
     /// - Parameter options: the values that neither a file nor a flag sets
     public init(_ options: TrainingOptions = TrainingOptions()) { self.options = options }
 
-    /// Reads a YAML file: a mapping from the names of `TrainingOption.all` to values. Relative paths in it
-    /// start at the working folder, as on the command line.
+    /// Reads a YAML file: a mapping from the names of `TrainingOption.all` to values.
+    ///
+    /// Relative paths in it start at the working folder, as on the command line.
     ///
     /// - Throws: `TrainingError`: `file:line:column: what is wrong, what is known`.
     public mutating func read(_ path: String) throws(TrainingError) {
         try read(try TrainingConfiguration.content(path), path: path)
     }
 
-    /// - Parameter path: how messages name the file.
+    /// - Parameter path: how messages name the file
     package mutating func read(_ bytes: [UInt8], path: String) throws(TrainingError) {
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw .usage("\(path): this is not UTF-8 text; expected a configuration in YAML")
@@ -65,8 +66,9 @@ public struct TrainingConfiguration: Sendable {
         }
     }
 
-    /// Returns the options as YAML, one a line, in the order of `TrainingOption.all`. The text does not
-    /// contain the run's folder, so it can be used as it is for another run.
+    /// Returns the options as YAML, one a line, in the order of `TrainingOption.all`.
+    ///
+    /// The text does not contain the run's folder, so that another run can use it.
     public static func text(_ options: TrainingOptions) -> String {
         TrainingOption.all.filter { $0.effect != .location }.map { option in
             let text = option.text(options)
@@ -84,10 +86,7 @@ public struct TrainingConfiguration: Sendable {
             throw .usage("--config \(path): no such file; expected a configuration in YAML")
         }
         guard !isFolder.boolValue else {
-            throw .usage(
-                "--config \(path): this is a folder; expected a file, such as the config.yaml in a run's "
-                    + "folder"
-            )
+            throw .usage("--config \(path): this is a folder; expected a file, such as a run's config.yaml")
         }
         do {
             let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
@@ -103,27 +102,23 @@ public struct TrainingConfiguration: Sendable {
         }
     }
 
-    /// Refuses a text with many of the characters that nest values. A list of options is flat, while deep
-    /// nesting exhausts the parser's stack, and aliases that multiply it exhaust its time.
+    /// Refuses a text with many of the characters that nest values.
+    ///
+    /// A list of options is flat, while deep nesting exhausts the parser's stack, and aliases that multiply
+    /// it exhaust its time.
     private static func refuseNesting(_ text: String, path: String) throws(TrainingError) {
         var count = 0
-        for (number, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-            .enumerated()
-        {
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        for (number, line) in lines.enumerated() {
             if line.drop(while: \.isWhitespace).first == "#" { continue }
             var previous: Unicode.Scalar = "\n"
             for (column, scalar) in line.unicodeScalars.enumerated() {
-                let isBlank = scalar == " " || scalar == "\t"
-                if "[{*&".unicodeScalars.contains(scalar)
-                    || (isBlank && "-?".unicodeScalars.contains(previous))
-                {
-                    count += 1
-                }
+                let opens = "[{*&".unicodeScalars.contains(scalar)
+                let isItem = "-?".unicodeScalars.contains(previous) && (scalar == " " || scalar == "\t")
+                if opens || isItem { count += 1 }
                 guard count <= 32 else {
                     throw .usage(
-                        "\(path):\(number + 1):\(column + 1): nested values; expected one option a line, "
-                            + "such as batch: 64"
-                    )
+                        "\(path):\(number + 1):\(column + 1): nested values; expected \(example)")
                 }
                 previous = scalar
             }
@@ -135,29 +130,24 @@ public struct TrainingConfiguration: Sendable {
         do { node = try Yams.compose(yaml: text, .default, .default, .utf8) } catch {
             throw .usage(explain(error, path: path))
         }
-        guard let node else {
-            throw .usage("\(path): the file is empty; expected one option a line, such as batch: 64")
-        }
+        guard let node else { throw .usage("\(path): the file is empty; expected \(example)") }
         guard case .mapping(let mapping) = node else {
-            throw .usage(
-                "\(path)\(place(node.mark)): not a list of options; expected one a line, such as batch: 64")
+            throw .usage("\(path)\(place(node.mark)): not a list of options; expected \(example)")
         }
         return mapping.map { ($0.key, $0.value) }
     }
 
     private mutating func read(_ key: Node, _ value: Node, path: String) throws(TrainingError) {
         func at(_ node: Node) -> String { path + TrainingConfiguration.place(node.mark) }
+        let names = TrainingOption.all.map(\.name)
+        let known = "known: " + names.joined(separator: ", ")
         guard case .scalar(let name) = key else {
-            throw .usage(
-                "\(at(key)): a list or a mapping where an option's name was expected; known: "
-                    + "\(TrainingConfiguration.known)"
-            )
+            throw .usage("\(at(key)): a list or a mapping where an option's name was expected; \(known)")
         }
         guard let option = TrainingOption.named(name.string) else {
-            let nearest = nearestName(to: name.string, among: TrainingOption.all.map(\.name))
+            let nearest = nearestName(to: name.string, among: names)
             let advice = nearest.map { "; did you mean '\($0)'?" } ?? ";"
-            throw .usage(
-                "\(at(key)): unknown option '\(name.string)'\(advice) known: \(TrainingConfiguration.known)")
+            throw .usage("\(at(key)): unknown option '\(name.string)'\(advice) \(known)")
         }
         guard case .scalar(let scalar) = value else {
             throw .usage("\(at(value)): \(option.name) is a list or a mapping; expected a single value")
@@ -175,7 +165,7 @@ public struct TrainingConfiguration: Sendable {
         places[option.name] = at(value)
     }
 
-    private static var known: String { TrainingOption.all.map(\.name).joined(separator: ", ") }
+    private static let example = "one option a line, such as batch: 64"
 
     private static func place(_ mark: Mark?) -> String { mark.map { ":\($0.line):\($0.column)" } ?? "" }
 
@@ -185,7 +175,7 @@ public struct TrainingConfiguration: Sendable {
             .composer(_, let problem, let mark, _):
             "\(path)\(place(mark)): not YAML: \(problem)"
         case .duplicatedKeysInMapping(let keys, let context):
-            "\(path)\(place(context.mark)): '\(keys.first ?? "")' stands there twice; keep one of the lines"
+            "\(path)\(place(context.mark)): '\(keys.first ?? "")' is set twice; keep one of the lines"
         case .reader(let problem, _, let value, _):
             "\(path): not YAML: \(problem)"
                 + (value > 0 ? " (U+\(String(value, radix: 16, uppercase: true)))" : "")

@@ -49,8 +49,10 @@ public struct TrainingOption: Sendable {
     private let parse: @Sendable (inout TrainingOptions, String) -> String?
     private let clear: @Sendable (inout TrainingOptions) -> Void
 
-    /// Every option, in the order of `config.yaml`. A new option is a property of `TrainingOptions` and a row
-    /// here: flags, help, configurations, checks, logs and resuming follow from the row.
+    /// Every option, in the order of `config.yaml`.
+    ///
+    /// A new option is a property of `TrainingOptions` and a row here: flags, help, configurations, checks,
+    /// logs and resuming follow from the row.
     public static let all: [TrainingOption] = [
         option(
             "data", \.data, .data, affects: .rank,
@@ -74,7 +76,7 @@ public struct TrainingOption: Sendable {
         option(
             "short-side", \.shortSide, .data, affects: .result, needsMemory: true,
             "Pixels to which the shorter side of each photograph is resized. Default: 8/7 of the image size, "
-                + "or the image size if the photographs have it.", between(2, 8192, "pixels"),
+                + "or the image size if the photographs have it.", given(between(2, 8192, "pixels")),
             conflict: { options in
                 options.shortSide.map { $0 < options.imageSize } == true
                     ? "expected the image size (\(options.imageSize)) or more" : nil
@@ -130,8 +132,7 @@ public struct TrainingOption: Sendable {
             "augment", \.augmentation, .augmentation, affects: .result,
             "Augmentation: none (central crop), standard (random crop and mirror) or paper, with changes "
                 + "such as paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer "
-                + "augment`)."
-        ),
+                + "augment`)."),
         option(
             "augment-strength", \.augmentStrength, .augmentation, affects: .result,
             "Factor for all ranges of the augmentation.", between(0, 10, "times the ranges")),
@@ -153,7 +154,7 @@ public struct TrainingOption: Sendable {
         option(
             "checkpoint-every", \.checkpointEvery, .run, affects: .conduct,
             "Steps between checkpoints. Default: a checkpoint only at the end of each epoch.",
-            between(1, 1_000_000_000, "steps")),
+            given(between(1, 1_000_000_000, "steps"))),
         option(
             "keep", \.keep, .run, affects: .conduct,
             "Number of newest checkpoints to keep. The best one is always kept.",
@@ -161,7 +162,7 @@ public struct TrainingOption: Sendable {
         option(
             "clip-norm", \.clipNorm, .optimisation, affects: .result,
             "Largest norm of a step's gradient; a longer gradient is scaled down. Default: no clipping.",
-            expect("a number above 0") { $0 > 0 }),
+            given(expect("a number above 0") { $0 > 0 })),
         option(
             "init", \.initialModel, .model, affects: .result,
             "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights "
@@ -187,7 +188,7 @@ public struct TrainingOption: Sendable {
         option(
             "node-size", \.nodeSize, .ranks, affects: .conduct,
             "Treat each group of this many neighbouring ranks as a node. Default: ranks that share memory.",
-            between(1, 1_000_000, "ranks")),
+            given(between(1, 1_000_000, "ranks"))),
         option(
             "peer-timeout", \.peerTimeout, .ranks, affects: .conduct,
             "Seconds without a sign of life after which a rank ends the job.",
@@ -229,10 +230,10 @@ public struct TrainingOption: Sendable {
         conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
         let standard = TrainingOptions()[keyPath: path]
-        let note = standard.optionText.isEmpty ? "" : " (default: \(standard.optionText))"
+        let note = standard.optionText.flatMap { $0.isEmpty ? nil : " (default: \($0))" } ?? ""
         return TrainingOption(
             name: name, group: group, effect: effect, needsMemory: needsMemory,
-            help: help + Value.choices + note, isText: Value.isText, isOptional: false,
+            help: help + Value.choices + note, isText: Value.isText, isOptional: Value.isOptional,
             text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },
             conflict: conflict,
             parse: { options, text in
@@ -242,21 +243,9 @@ public struct TrainingOption: Sendable {
             }, clear: { $0[keyPath: path] = standard })
     }
 
-    private static func option<Value: OptionValue>(
-        _ name: String, _ path: Path<Value?>, _ group: Group, affects effect: Effect,
-        needsMemory: Bool = false,
-        _ help: String, _ check: @escaping Check<Value> = { _ in nil },
-        conflict: @escaping Check<TrainingOptions> = { _ in nil }
-    ) -> TrainingOption {
-        TrainingOption(
-            name: name, group: group, effect: effect, needsMemory: needsMemory, help: help + Value.choices,
-            isText: Value.isText, isOptional: true, text: { $0[keyPath: path]?.optionText },
-            problem: { $0[keyPath: path].flatMap(check) }, conflict: conflict,
-            parse: { options, text in
-                guard let value = Value(optionText: text) else { return "expected \(Value.expected)" }
-                options[keyPath: path] = value
-                return nil
-            }, clear: { $0[keyPath: path] = nil })
+    /// Checks the value of an optional option, if it has one.
+    private static func given<Value>(_ check: @escaping Check<Value>) -> Check<Value?> {
+        { $0.flatMap(check) }
     }
 
     private static func between<Value: Comparable & Sendable>(_ low: Value, _ high: Value, _ unit: String)
@@ -283,28 +272,44 @@ protocol OptionValue: Sendable {
     /// Describes the texts that can be read.
     static var expected: String { get }
     static var isText: Bool { get }
+    static var isOptional: Bool { get }
     /// A sentence that lists the values, for an enumeration; empty otherwise.
     static var choices: String { get }
     init?(optionText: String)
-    /// The text that reads back to the same value.
-    var optionText: String { get }
+    /// The text that reads back to the same value; nil for the absent value of an optional.
+    var optionText: String? { get }
 }
 
 extension OptionValue {
     static var isText: Bool { false }
+    static var isOptional: Bool { false }
     static var choices: String { "" }
+}
+
+extension Optional: OptionValue where Wrapped: OptionValue {
+    static var expected: String { Wrapped.expected }
+    static var isText: Bool { Wrapped.isText }
+    static var isOptional: Bool { true }
+    static var choices: String { Wrapped.choices }
+
+    init?(optionText: String) {
+        guard let value = Wrapped(optionText: optionText) else { return nil }
+        self = value
+    }
+
+    var optionText: String? { flatMap(\.optionText) }
 }
 
 extension String: OptionValue {
     static var expected: String { "text" }
     static var isText: Bool { true }
     init?(optionText: String) { self = optionText }
-    var optionText: String { self }
+    var optionText: String? { self }
 }
 
 extension FixedWidthInteger where Self: OptionValue {
     init?(optionText: String) { self.init(optionText, radix: 10) }
-    var optionText: String { description }
+    var optionText: String? { description }
 }
 
 extension Int: OptionValue { static var expected: String { "a whole number" } }
@@ -324,63 +329,54 @@ extension Double: OptionValue {
         self = value
     }
 
-    var optionText: String { description }
+    var optionText: String? { description }
+}
+
+extension MemorySize: OptionValue {
+    static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
+    init?(optionText: String) { self.init(parsing: optionText) }
+    var optionText: String? { text }
+}
+
+extension OptionValue where Self: RawRepresentable, RawValue == String {
+    init?(optionText: String) { self.init(rawValue: optionText) }
+    var optionText: String? { rawValue }
 }
 
 extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == String {
     static var expected: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
     static var choices: String { " One of " + allCases.map(\.rawValue).joined(separator: ", ") + "." }
-    init?(optionText: String) { self.init(rawValue: optionText) }
-    var optionText: String { rawValue }
 }
 
 extension LearningRateSchedule: OptionValue {}
-
-extension Augmentation: OptionValue {
-    static var choices: String { "" }
-    static var expected: String {
-        "none, standard or paper, and changes behind commas: KIND=RANGE@PROBABILITY with a kind of "
-            + Kind.allCases.map(\.rawValue).joined(separator: ", ")
-            + "; vignette-start=LOW:HIGH, crop=random, crop=central, literal"
-    }
-    static var isText: Bool { true }
-    init?(optionText: String) { self.init(rawValue: optionText) }
-    var optionText: String { rawValue }
-}
-
-extension CacheSize: OptionValue {
-    static var expected: String { "auto, off or an amount such as 512M, 1.5G or a number of bytes" }
-    static var isText: Bool { true }
-    init?(optionText: String) { self.init(rawValue: optionText) }
-    var optionText: String { rawValue }
-}
-
-extension ConvolutionChoice: OptionValue {
-    public static let help =
-        "Algorithm of the convolutions, or three separated by slashes for forward, backward-data and "
-        + "backward-weights; auto is the fastest."
-    static var expected: String {
-        let names = ConvolutionAlgorithm.allCases.map(\.rawValue)
-        return "auto, " + names.joined(separator: ", ")
-            + ", or three separated by slashes for forward, backward-data and backward-weights"
-    }
-    static var isText: Bool { true }
-    init?(optionText: String) { self.init(rawValue: optionText) }
-    var optionText: String { rawValue }
-}
-
 extension Freezing: OptionValue {}
 extension ExchangePolicy: OptionValue {}
 extension TransportChoice: OptionValue {}
 
 extension BadFileLimit: OptionValue {
     static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
-    init?(optionText: String) { self.init(rawValue: optionText) }
-    var optionText: String { rawValue }
 }
 
-extension MemorySize: OptionValue {
-    static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
-    init?(optionText: String) { self.init(parsing: optionText) }
-    var optionText: String { text }
+extension CacheSize: OptionValue {
+    static var expected: String { "auto, off or an amount such as 512M, 1.5G or a number of bytes" }
+    static var isText: Bool { true }
+}
+
+extension Augmentation: OptionValue {
+    static var expected: String {
+        "none, standard or paper, and changes behind commas: KIND=RANGE@PROBABILITY with a kind of "
+            + Kind.allCases.map(\.rawValue).joined(separator: ", ")
+            + "; vignette-start=LOW:HIGH, crop=random, crop=central, literal"
+    }
+    static var isText: Bool { true }
+}
+
+extension ConvolutionChoice: OptionValue {
+    private static let bySlashes =
+        "three separated by slashes for forward, backward-data and backward-weights"
+    public static let help = "Algorithm of the convolutions, or \(bySlashes); auto is the fastest."
+    static var expected: String {
+        "auto, \(ConvolutionAlgorithm.allCases.map(\.rawValue).joined(separator: ", ")), or \(bySlashes)"
+    }
+    static var isText: Bool { true }
 }

@@ -2,7 +2,7 @@ import DeviceInput
 import Basics
 import NeuralNet
 
-/// Every option of `train`, with its default. `TrainingOption.all` has a row for each property.
+/// Every option of `train` with its default; `TrainingOption.all` has a row for each property.
 public struct TrainingOptions: Sendable, Equatable {
     public var data = ""
     public var model = "mini"

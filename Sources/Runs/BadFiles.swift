@@ -21,11 +21,8 @@ package final class BadFiles {
         self.limit = limit
         self.fileCount = fileCount
         self.path = path
-        let content =
-            path.flatMap { FileManager.default.contents(atPath: $0) }.map {
-                String(decoding: $0, as: UTF8.self)
-            } ?? ""
-        for line in content.split(separator: "\n") { _ = add(String(line)) }
+        let content = path.flatMap { FileManager.default.contents(atPath: $0) } ?? Data()
+        for line in String(decoding: content, as: UTF8.self).split(separator: "\n") { _ = add(String(line)) }
         unwritten = 0
     }
 

@@ -1,18 +1,17 @@
 import Foundation
 import Synchronization
 
-/// Catches SIGINT, SIGTERM and SIGHUP: the first signal asks the run to stop after its current step, a second
-/// one ends the process at once.
+/// Catches SIGINT, SIGTERM and SIGHUP: the first stops the run after its step, a second ends it at once.
 package enum Interruption {
     private static let pending = Atomic<Int32>(0)
 
-    /// The signal that asked the run to stop; nil if there was none.
+    /// The signal that asked the run to stop, if any.
     package static var signal: Int32? {
         let number = pending.load(ordering: .relaxed)
         return number == 0 ? nil : number
     }
 
-    /// Installs the handlers. Signals that were ignored at the program's start (nohup) stay ignored.
+    /// Installs the handlers; signals that were ignored at the program's start (nohup) stay ignored.
     package static func install() {
         pending.store(0, ordering: .relaxed)
         for number in [SIGINT, SIGTERM, SIGHUP] {

@@ -24,16 +24,15 @@ package final class MetricsLog: EventSink {
                 "seconds": JSON.rounded(step.seconds),
             ])
         case .epoch(let epoch):
-            try file.append(
-                ["event": "validate", "epoch": epoch.epoch, "step": epoch.step]
-                    + epoch.validation.summaryJSON
-                    + ["seconds": JSON.rounded(epoch.validationSeconds)])
+            let place: JSON = ["event": "validate", "epoch": epoch.epoch, "step": epoch.step]
+            let seconds: JSON = ["seconds": JSON.rounded(epoch.validationSeconds)]
+            try file.append(place + epoch.validation.summaryJSON + seconds)
         // A resumed run must log what an uninterrupted run logs, so nothing else is written.
         default: break
         }
     }
 
-    /// Returns the first line: what the run uses, then the options that it does not already state.
+    /// Returns the first line: what the run uses, then all options that this does not include.
     private static func line(_ start: RunStart) -> JSON {
         let facts: JSON = [
             "event": "start", "version": start.version, "device": start.device, "driver": start.driver,
@@ -42,8 +41,8 @@ package final class MetricsLog: EventSink {
             "short_side": start.shortSide,
         ]
         guard case .object(let members) = facts else { return facts }
-        let options = TrainingOption.all.filter { $0.effect != .location }.compactMap { option in
-            option.member(start.options)
+        let options = TrainingOption.all.filter { $0.effect != .location }.compactMap {
+            $0.member(start.options)
         }
         return facts + .object(options.filter { option in !members.contains { $0.key == option.key } })
     }

@@ -5,20 +5,20 @@ import Models
 import NeuralNet
 import Photographs
 
-/// Something that happened in a run, with its numbers. A sink formats them and computes none.
+/// Something that happened in a run, with its numbers, which a sink formats.
 public enum RunEvent: Sendable {
     case started(RunStart)
     case resumed(step: Int, seconds: Double)
-    /// The parameters that the model of `--init` gave, and those that were drawn instead.
+    /// The names of parameters that the model of `--init` gave, and of those that were drawn instead.
     case initialised(from: String, taken: [String], drawn: [String])
     case step(StepReport)
     case validating(done: Int, total: Int)
     case epoch(EpochReport)
-    /// Seconds of an epoch in which an exchange of gradients was under way, and seconds of these in which the
-    /// training thread waited or worked for it, on the rank that hid the smallest share.
+    /// Seconds of an epoch in which an exchange of gradients was under way on the rank that hid least of it.
+    ///
+    /// In `exposed` of these seconds the training thread waited or worked for it.
     case exchange(seconds: Double, exposed: Double, hiddenShare: Double)
-    /// The first epoch has put `cached` of this rank's training images on the device; `isPart` if other ranks
-    /// have further images.
+    /// The training images that the first epoch has put on the device; `isPart` if other ranks have more.
     case cache(cached: Int, images: Int, isPart: Bool, byteCount: Int)
     /// A photograph that cannot be used: the file, what was found and what to do.
     case leftOut(String)
@@ -27,7 +27,7 @@ public enum RunEvent: Sendable {
     /// Writing a checkpoint failed; that of `lastStep` is the last complete one.
     case checkpointFailed(lastStep: Int, run: String)
     case traced(path: String)
-    /// A remark that only people read.
+    /// A remark for the console.
     case note(String)
 }
 
@@ -37,22 +37,15 @@ public protocol EventSink: AnyObject {
     func receive(_ event: RunEvent) throws
 }
 
-/// What a run trains, on what, from what.
+/// What a run trains, on what, from what; `isNew` unless it was resumed.
 public struct RunStart: Sendable {
     public let options: TrainingOptions
     public let version: String
-    /// Whether the run was not resumed.
     public let isNew: Bool
-    public let device: String
-    /// The OpenCL platform and its driver's version.
-    public let driver: String
-    public let ranks: Int
+    /// The device's name, and the OpenCL platform with its driver's version.
+    public let device, driver: String
     public let model: String
-    public let parameterCount: Int
-    public let classes: Int
-    public let trainingImages: Int
-    public let validationImages: Int
-    public let shortSide: Int
+    public let ranks, parameterCount, classes, trainingImages, validationImages, shortSide: Int
 
     package init(
         _ options: TrainingOptions, version: String, isNew: Bool, ranks: Int, device: DeviceDescription,
@@ -77,8 +70,7 @@ public struct RunStart: Sendable {
 public struct StepTimes: Sendable {
     public private(set) var steps: Int
     public private(set) var seconds: Double
-    private var waitSeconds: Double
-    private var loaderSeconds: Double
+    private var waitSeconds, loaderSeconds: Double
 
     package init(steps: Int = 0, seconds: Double = 0, waitSeconds: Double = 0, loaderSeconds: Double = 0) {
         self.steps = steps
@@ -105,15 +97,11 @@ public struct StepTimes: Sendable {
 
 /// One finished step.
 public struct StepReport: Sendable {
-    public let epoch: Int
-    public let epochs: Int
-    /// Counted from 1 over all epochs.
-    public let step: Int
-    public let totalSteps: Int
-    /// The mean cross-entropy over the mini-batch, in nats.
-    public let loss: Double
-    public let top1: Double
-    public let top5: Double
+    public let epoch, epochs: Int
+    /// The step and the number of steps, counted from 1 over all epochs.
+    public let step, totalSteps: Int
+    /// The mean cross-entropy in nats, and the accuracies, over the mini-batch.
+    public let loss, top1, top5: Double
     public let learningRate: Double
     public let times: StepTimes
     public let imagesPerSecond: Double
@@ -141,8 +129,7 @@ public struct StepReport: Sendable {
 
 /// One finished epoch.
 public struct EpochReport: Sendable {
-    public let epoch: Int
-    public let step: Int
+    public let epoch, step: Int
     public let validation: Metrics
     public let validationSeconds: Double
     public let isBest: Bool
@@ -153,8 +140,8 @@ public struct EpochReport: Sendable {
     public let seconds: Double
 
     package init(
-        _ options: TrainingOptions, epoch: Int, step: Int, validation: Metrics,
-        validationSeconds: Double, isBest: Bool, times: StepTimes, seconds: Double
+        _ options: TrainingOptions, epoch: Int, step: Int, validation: Metrics, validationSeconds: Double,
+        isBest: Bool, times: StepTimes, seconds: Double
     ) {
         self.epoch = epoch
         self.step = step

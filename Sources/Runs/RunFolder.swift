@@ -2,8 +2,7 @@ import Configuration
 import Basics
 import Foundation
 
-/// Manages a run's folder: `metrics.jsonl`, `bad-files.txt`, and `checkpoints/step-N/` with the links `last`
-/// and `best`.
+/// Manages a run's folder: logs, and `checkpoints/step-N/` with the links `last` and `best`.
 ///
 /// A checkpoint is written under another name and renamed when all of it is on the disk, so a folder `step-N`
 /// is complete.
@@ -11,9 +10,9 @@ public final class RunFolder {
     private let path: String
     private let lock: Int32
 
-    /// Creates the folder. A run is never overwritten.
+    /// Creates the folder.
     ///
-    /// - Throws: `TrainingError` if the folder exists.
+    /// - Throws: `TrainingError` if it exists, because a run is never overwritten.
     package static func create(_ path: String) throws -> RunFolder {
         guard !FileManager.default.fileExists(atPath: path) else {
             throw TrainingError(
@@ -31,10 +30,10 @@ public final class RunFolder {
     package static func open(_ path: String) throws -> RunFolder {
         try requireRun(path)
         let folder = try RunFolder(locking: path)
-        for place in [path, path + "/checkpoints"]
-            + checkpointSteps(path).map({ checkpointPath(path, step: $0) })
-        {
-            for name in try Folder.names(place) where isLeftover(name) {
+        let checkpoints = checkpointSteps(path).map { checkpointPath(path, step: $0) }
+        for place in [path, path + "/checkpoints"] + checkpoints {
+            for name in try Folder.names(place) where name.hasPrefix(".partial-") || name.hasPrefix(".step-")
+            {
                 try Folder.remove(place + "/" + name)
             }
         }
@@ -46,10 +45,6 @@ public final class RunFolder {
             throw TrainingError(
                 "\(path): no run's folder, it contains no checkpoints/; check the path of --resume")
         }
-    }
-
-    private static func isLeftover(_ name: String) -> Bool {
-        name.hasPrefix(".partial-") || name.hasPrefix(".step-")
     }
 
     private init(locking path: String) throws {
@@ -100,8 +95,7 @@ public final class RunFolder {
         guard let step = checkpointSteps(run).last else {
             throw TrainingError(
                 "\(run): no complete checkpoint to resume from; start the run again with another --out, or "
-                    + "remove this folder first"
-            )
+                    + "remove this folder first")
         }
         return checkpointPath(run, step: step)
     }

@@ -1,6 +1,7 @@
 import Configuration
 import Basics
 import Compute
+import Evaluation
 import Foundation
 import Photographs
 import Models
@@ -13,14 +14,8 @@ package struct TrainingState: Codable, Equatable {
     /// The epoch with the best validation.
     package struct Best: Codable, Equatable {
         package let top1: Double
-        package let loss: Double
+        let loss: Double
         package let step: Int
-
-        package init(top1: Double, loss: Double, step: Int) {
-            self.top1 = top1
-            self.loss = loss
-            self.step = step
-        }
     }
 
     /// What the plateau schedule remembers.
@@ -56,11 +51,18 @@ package struct TrainingState: Codable, Equatable {
     ) {
         self.version = version
         self.options = options
-        self.device =
-            "\(device.description.name), \(device.description.platform) \(device.description.driver)"
+        let found = device.description
+        self.device = "\(found.name), \(found.platform) \(found.driver)"
         data = dataset.fingerprint
         tuning = device.tuning.values
         algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
+    }
+
+    /// Notes the validation of the current step if it is the best, and returns whether it is.
+    package mutating func noteIfBest(_ result: Metrics) -> Bool {
+        guard best.map({ (result.top1, -result.loss) > ($0.top1, -$0.loss) }) ?? true else { return false }
+        best = Best(top1: result.top1, loss: result.loss, step: step)
+        return true
     }
 
     /// The files of a checkpoint.
@@ -133,8 +135,7 @@ package struct TrainingState: Codable, Equatable {
             guard file.tensors[parameter.name]?.shape == parameter.shape else {
                 throw TrainingError(
                     "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove "
-                        + "\(checkpoint)"
-                )
+                        + "\(checkpoint)")
             }
             try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
         }
@@ -165,26 +166,23 @@ package struct TrainingState: Codable, Equatable {
     ///
     /// - Throws: `TrainingError` that names the first difference.
     package func requireSame(as now: TrainingState) throws {
-        func require(_ what: String, _ then: String, _ now: String, _ remedy: String) throws {
+        func require(_ what: String, _ then: String, _ now: String, _ remedy: String = "") throws {
             guard then == now else {
                 throw TrainingError(
                     "--resume: \(what) was \(then) and is now \(now), which would change the result; "
-                        + "\(remedy)"
-                )
+                        + "\(remedy)train a new run from this one with --init")
             }
         }
-        let newRun = "train a new run from this one with --init"
-        try require("the device", device, now.device, "resume on the first one, or \(newRun)")
-        try require(
-            "the program's version", version, now.version, "resume with that version, or \(newRun)")
+        try require("the device", device, now.device, "resume on the first one, or ")
+        try require("the program's version", version, now.version, "resume with that version, or ")
         try require(
             "the photographs' fingerprint (names, classes, a sample of sizes)", data, now.data,
-            "files were added, removed or changed in \(now.options.data): restore them, or \(newRun)")
+            "files were added, removed or changed in \(now.options.data): restore them, or ")
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","),
-            now.algorithms.joined(separator: ","), newRun)
+            now.algorithms.joined(separator: ","))
         try require(
             "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
-            Tuning.text(now.tuning, unlike: tuning), newRun)
+            Tuning.text(now.tuning, unlike: tuning))
     }
 }

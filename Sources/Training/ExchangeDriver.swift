@@ -9,7 +9,7 @@ package final class ExchangeDriver: @unchecked Sendable {
     /// Used by one thread only: the driver's own, or the caller's.
     private let butterfly: Butterfly
     private let isThreaded: Bool
-    /// Guards all properties below. No thread holds it during a piece of work.
+    /// Guards all properties below; no thread holds it during a piece of work.
     private let condition = NSCondition()
     /// Buckets that the device has not computed yet, in its order.
     private var queued: [(bucket: Int, event: Event, prepare: @Sendable () -> Void)] = []
@@ -62,8 +62,7 @@ package final class ExchangeDriver: @unchecked Sendable {
         }
     }
 
-    /// Waits for each of the enqueued buckets in turn, and does all work that is possible then. Returns at
-    /// once if a separate thread does the work.
+    /// Waits for each enqueued bucket in turn and does all possible work, unless a separate thread does it.
     func drain() throws {
         guard !isThreaded else { return }
         while let next = condition.withLock({ queued.first }) {
@@ -126,11 +125,4 @@ package final class ExchangeDriver: @unchecked Sendable {
             }
         }
     }
-}
-
-/// Memory of the exchange, which one thread at a time writes.
-struct SharedPointer: @unchecked Sendable {
-    let raw: UnsafeMutableRawPointer
-
-    init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }
 }

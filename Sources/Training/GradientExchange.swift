@@ -4,18 +4,18 @@ import Compute
 import Foundation
 import NeuralNet
 
-/// Adds the gradients of all ranks (all-reduce). A layer's exchange starts when backward has computed its
-/// gradient, and is waited for when the sum is needed.
+/// Adds the gradients of all ranks (all-reduce).
 ///
-/// Gradients are in memory that the ranks' transport reaches. A CPU device works in it in place; from any
-/// other device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up to
-/// 1 MiB, and what is larger than 16 MiB is cut. Buckets of the first layers, which are ready last and needed
-/// first, overtake the others.
+/// A layer's exchange starts when backward has computed its gradient, and the step waits for it when it needs
+/// the sum. Gradients are in memory that the ranks' transport reaches. A CPU device works in it in place; from
+/// any other device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up
+/// to 1 MiB, and larger gradients than 16 MiB are cut. Buckets of the first layers, which are ready last and
+/// needed first, overtake the others.
 ///
 /// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with
 /// any other device a separate thread does it while the device computes.
 public final class GradientExchange {
-    /// The gradients of this rank's micro-batches; after `settle` those of all micro-batches.
+    /// The gradients of this rank's micro-batches; after `settle`, those of all micro-batches.
     public let gradients: ParameterArena
     /// The micro-batches of this rank.
     public let span: MicroBatchSpan
@@ -38,8 +38,7 @@ public final class GradientExchange {
     private var mapped: [UnsafeMutableRawPointer?]
     private var awaited = 0.0
 
-    /// Seconds so far in which an exchange was under way, and seconds that it took of the calling thread's
-    /// time, for waiting and for work between layers.
+    /// Seconds in which an exchange was under way, and those that it took of the calling thread's time.
     public var seconds: (underWay: Double, exposed: Double) {
         let seconds = driver.seconds
         return (seconds.underWay, awaited + seconds.work)
@@ -53,7 +52,7 @@ public final class GradientExchange {
         public init() {}
     }
 
-    /// A step's totals in the ranks' memory. All fields are floats, because the exchange adds floats.
+    /// A step's totals in the ranks' memory, all as floats, because the exchange adds floats.
     private struct SharedTotals {
         var images: SoftmaxCrossEntropy.Totals
         /// The number of ranks that ask to stop.
@@ -90,14 +89,12 @@ public final class GradientExchange {
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
         let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
-            place, parameter in
-            (slab: place.buffer, bytes: place.byteOffset..<(place.byteOffset + parameter.storedCount * 4))
+            (slab: $0.buffer, bytes: $0.byteOffset..<($0.byteOffset + $1.storedCount * 4))
         }
         let cut = GradientBuckets(
             places, sizes: bucketSizes, first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
-        let buckets = cut.buckets
+        buckets = cut.buckets
         bucketsOf = cut.ofParameter
-        self.buckets = buckets
         firstParameter = parameters.first?.index ?? 0
         missing = buckets.map(\.parameters.count)
         mapped = buckets.map { _ in nil }
@@ -131,7 +128,7 @@ public final class GradientExchange {
 
     deinit { driver.stop() }
 
-    /// "12 buckets of 0.1 to 16.0 MiB"
+    /// The number of buckets and their sizes, such as "12 buckets of 0.1 to 16.0 MiB".
     public var description: String {
         let sizes = buckets.dropFirst().map { Double($0.bytes.count) / 1_048_576 }
         return "\(sizes.count) buckets of "
@@ -147,13 +144,11 @@ public final class GradientExchange {
         try loss.copyTotals(step: step, to: totals)
         let (pointer, event) = try totals.map(byteOffset: 0, byteCount: SharedTotals.bucket.count)
         mapped[0] = pointer
-        driver.queue(0, event) { [pointer = SharedPointer(pointer)] in
-            pointer.raw.assumingMemoryBound(to: SharedTotals.self).pointee.stopRequests = asksToStop ? 1 : 0
-        }
+        nonisolated(unsafe) let shared = pointer.assumingMemoryBound(to: SharedTotals.self)
+        driver.queue(0, event) { shared.pointee.stopRequests = asksToStop ? 1 : 0 }
     }
 
-    /// Starts the exchange of a parameter's gradient; called when it is enqueued, from the last layer to the
-    /// first.
+    /// Starts the exchange of a parameter's gradient; called in the order of backward.
     func start(_ parameter: Parameter) throws {
         for index in bucketsOf[parameter.index - firstParameter] {
             missing[index] -= 1
@@ -162,8 +157,8 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             if !isInPlace {
                 try hostSlabs[slab].copy(
-                    from: gradients.buffers[slab], sourceOffset: bytes.lowerBound,
-                    byteCount: bytes.count, to: bytes.lowerBound)
+                    from: gradients.buffers[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count,
+                    to: bytes.lowerBound)
             }
             let (pointer, event) = try hostSlabs[slab].map(
                 byteOffset: bytes.lowerBound, byteCount: bytes.count)
@@ -172,8 +167,7 @@ public final class GradientExchange {
         }
     }
 
-    /// Called when a step's backward is enqueued. With a CPU device it does the exchange's work between the
-    /// layers.
+    /// Does the exchange's work between the layers of a CPU device, once a step's backward is enqueued.
     func drain() throws {
         try device.flush()
         try driver.drain()
@@ -199,15 +193,13 @@ public final class GradientExchange {
             try hostSlabs[slab].unmap(pointer)
             if !isInPlace {
                 try gradients.buffers[slab].copy(
-                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound,
-                    byteCount: bytes.count, to: bytes.lowerBound)
+                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count,
+                    to: bytes.lowerBound)
             }
         }
     }
 
-    /// Waits for a bucket's all-reduce.
-    ///
-    /// - Returns: where the bucket is mapped; nil if it was waited for before
+    /// Waits for a bucket's all-reduce and returns where it is mapped; nil if that has happened before.
     private func wait(_ index: Int) throws -> UnsafeMutableRawPointer? {
         guard let pointer = mapped[index] else { return nil }
         let start = Clock.seconds

@@ -2,28 +2,20 @@ import Configuration
 import Foundation
 import Runs
 
-/// The learning rate of each step of a run: a linear warm-up to the peak, then the schedule.
+/// Computes the learning rate of each step: a linear warm-up to the peak, then the schedule.
 struct LearningRate {
-    let schedule: LearningRateSchedule
-    /// The rate after the warm-up.
-    let peak: Double
-    let warmupSteps: Int
-    let totalSteps: Int
+    let options: TrainingOptions
+    let stepsPerEpoch: Int
     /// The state of the plateau schedule.
     private(set) var plateau: TrainingState.Plateau
 
-    init(_ options: TrainingOptions, stepsPerEpoch: Int, plateau: TrainingState.Plateau) {
-        schedule = options.schedule
-        peak = options.learningRate
-        warmupSteps = Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded())
-        totalSteps = stepsPerEpoch * options.epochs
-        self.plateau = plateau
-    }
-
     /// Returns the rate of step `index`, counted from 0.
     func rate(step index: Int) -> Double {
+        let peak = options.learningRate
+        let warmupSteps = Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded())
+        let totalSteps = stepsPerEpoch * options.epochs
         if index < warmupSteps { return peak * Double(index + 1) / Double(warmupSteps) }
-        switch schedule {
+        switch options.schedule {
         case .constant: return peak
         case .step: return peak * pow(0.1, Double(min(2, index * 3 / max(1, totalSteps))))
         case .plateau: return peak * pow(0.1, Double(plateau.reductions))
@@ -33,9 +25,9 @@ struct LearningRate {
         }
     }
 
-    /// Takes note of the validation loss at the end of an epoch.
+    /// Notes the validation loss at the end of an epoch.
     mutating func observe(validationLoss: Double) {
-        guard schedule == .plateau else { return }
+        guard options.schedule == .plateau else { return }
         // A relative threshold, so that noise in the fourth digit is not progress.
         if validationLoss < (plateau.best ?? .infinity) * (1 - 1e-3) {
             plateau.best = validationLoss

@@ -21,8 +21,7 @@ public final class Ranks {
 
     /// This process's index among the ranks of its node, and their number.
     public var place: (index: Int, count: Int) {
-        let node = communicator.nodes.first { $0.contains(rank) } ?? [rank]
-        return (node.firstIndex(of: rank) ?? 0, node.count)
+        (communicator.node.firstIndex(of: rank) ?? 0, communicator.node.count)
     }
 
     /// The number of cores that the launcher allows this process.
@@ -56,20 +55,15 @@ public final class Ranks {
     /// - Parameter facts: names and values, the same names on every rank
     /// - Throws: `TrainingError` that names the first difference and the ranks.
     func requireSame(_ facts: [(name: String, value: String)]) throws {
-        let all = try gather(facts.map { "\($0.name)\u{1}\($0.value)" }.joined(separator: "\u{2}")).map {
-            text in
-            text.split(separator: "\u{2}", omittingEmptySubsequences: false).map { fact -> (String, String) in
-                let parts = fact.split(separator: "\u{1}", maxSplits: 1, omittingEmptySubsequences: false)
-                return (String(parts.first ?? ""), String(parts.dropFirst().first ?? ""))
-            }
+        let all = try gather(facts.map(\.value).joined(separator: "\u{1}")).map {
+            $0.split(separator: "\u{1}", omittingEmptySubsequences: false).map(String.init)
         }
-        for (index, fact) in all[0].enumerated() {
-            for (rank, other) in all.enumerated() where !other.indices.contains(index) || other[index] != fact
-            {
-                let found = other.indices.contains(index) ? other[index].1 : "unknown there"
+        for (index, fact) in facts.enumerated() {
+            let values = all.map { $0.indices.contains(index) ? $0[index] : "unknown there" }
+            if let rank = values.firstIndex(where: { $0 != values[0] }) {
                 throw TrainingError(
-                    "the ranks do not agree: \(fact.0) is \(Ranks.shortened(fact.1)) on rank 0 and "
-                        + "\(Ranks.shortened(found)) on rank \(rank); start all ranks with the same "
+                    "the ranks do not agree: \(fact.name) is \(Ranks.shortened(values[0])) on rank 0 and "
+                        + "\(Ranks.shortened(values[rank])) on rank \(rank); start all ranks with the same "
                         + "program, options and photographs")
             }
         }

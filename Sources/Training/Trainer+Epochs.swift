@@ -12,8 +12,7 @@ extension Trainer {
         try gatherBadFiles()
         try reportExchange()
         learningRate.observe(validationLoss: result.loss)
-        let isBest = state.best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
-        if isBest { state.best = TrainingState.Best(top1: result.top1, loss: result.loss, step: state.step) }
+        let isBest = state.noteIfBest(result)
         let finished = EpochReport(
             options, epoch: epoch, step: state.step, validation: result,
             validationSeconds: (ContinuousClock.now - began).seconds, isBest: isBest, times: times,
@@ -59,8 +58,9 @@ extension Trainer {
         try report(.exchange(seconds: least[0], exposed: least[1], hiddenShare: hidden(least)))
     }
 
-    /// Reports how many photographs the first epoch has put on the device. No log has this, because a resumed
-    /// run fills its cache again and must log what an uninterrupted run logs.
+    /// Reports how many photographs the first epoch has put on the device.
+    ///
+    /// No log has this, because a resumed run fills its cache again and must log what an uninterrupted run logs.
     func reportCache() throws {
         let cache = machinery.cache
         guard cache.capacity > 0 else { return }

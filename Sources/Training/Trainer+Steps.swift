@@ -17,8 +17,10 @@ extension Trainer {
         let loaderSeconds: Double
     }
 
-    /// Runs the rest of an epoch's steps, and writes a checkpoint at the end. The host enqueues each step
-    /// without waiting and reads its totals one step later, so the device never idles.
+    /// Runs the rest of an epoch's steps, and writes a checkpoint at the end.
+    ///
+    /// The host enqueues each step without waiting and reads its totals one step later, so that the device
+    /// does not idle.
     func runSteps(of epoch: Int, loader: BatchLoader) throws -> StepTimes {
         var sum = StepTimes()
         var pending: [PendingStep] = []
@@ -114,15 +116,14 @@ extension Trainer {
         guard totals.loss.isFinite else {
             throw try divergence(step: pending.step, rate: pending.learningRate)
         }
-        try report(
-            .step(
-                StepReport(
-                    options, epoch: epoch, step: pending.step + 1,
-                    totalSteps: workload.stepsPerEpoch * options.epochs, totals: totals,
-                    learningRate: pending.learningRate, times: times, seconds: secondsSinceStart)))
+        let step = StepReport(
+            options, epoch: epoch, step: pending.step + 1,
+            totalSteps: workload.stepsPerEpoch * options.epochs,
+            totals: totals, learningRate: pending.learningRate, times: times, seconds: secondsSinceStart)
+        try report(.step(step))
     }
 
-    /// Returns the error for a step whose loss is not finite. The device has changed no weight since.
+    /// Returns the error for a step whose loss is not finite; the device has changed no weight since.
     private func divergence(step: Int, rate: Double) throws -> TrainingError {
         let batch = machinery.batches[step % machinery.batches.count]
         let own = try machinery.training.firstNotFinite(batch, step: step)
@@ -142,8 +143,7 @@ extension Trainer {
     func diverged(_ what: String) -> TrainingError {
         TrainingError(
             "\(what). This was not saved; the last good checkpoint is "
-                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower "
-                + "--learning-rate "
+                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower --learning-rate "
                 + "(\(String(format: "%.2g", options.learningRate / 10))), a longer --warmup-epochs or "
                 + "--clip-norm 1" + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
     }

@@ -12,7 +12,7 @@ import Runs
 /// A run of training, from a folder of photographs to checkpoints.
 public final class Trainer {
     let options: TrainingOptions
-    /// This run's ranks; nil if this process trains alone.
+    /// This run's ranks; nil if there is only one.
     let ranks: Ranks?
     let workload: Workload
     let network: Network
@@ -85,7 +85,7 @@ public final class Trainer {
         state = model.state
         secondsBefore = state.seconds
         learningRate = LearningRate(
-            options, stepsPerEpoch: workload.stepsPerEpoch, plateau: state.plateau)
+            options: options, stepsPerEpoch: workload.stepsPerEpoch, plateau: state.plateau)
         try begin(version: version, isNew: !resuming, model.unreadable, connection?.topology)
     }
 
@@ -94,29 +94,24 @@ public final class Trainer {
         throws
     {
         let (dataset, device) = (workload.dataset, workload.device.description)
-        try report(
-            .started(
-                RunStart(
-                    options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
-                    dataset: dataset, network: network, shortSide: description.shortSide)))
+        let start = RunStart(
+            options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
+            dataset: dataset, network: network, shortSide: description.shortSide)
+        try report(.started(start))
         if let gap = dataset.holdOutGap { try report(.note(gap)) }
         if let topology, let exchange {
             let cores = Ranks.usableCores
             if device.kind == .cpu, cores < device.computeUnits {
-                try report(
-                    .note(
-                        "this rank may use \(cores) of the \(device.computeUnits) cores that are its share: "
-                            + "start with mpirun --bind-to none"))
+                let share =
+                    "this rank may use \(cores) of the \(device.computeUnits) cores that are its share"
+                try report(.note(share + ": start with mpirun --bind-to none"))
             }
             let policy =
                 options.clipNorm == nil
                 ? options.exchange.rawValue
                 : "synchronous: --clip-norm needs all gradients before the first update"
-            try report(
-                .note(
-                    "\(topology.description), \(options.microBatches) micro-batches, "
-                        + "\(exchange.description), "
-                        + policy))
+            let parts = [topology.description, "\(options.microBatches) micro-batches", exchange.description]
+            try report(.note((parts + [policy]).joined(separator: ", ")))
         }
         try ranks?.verifyWeights(network, step: state.step)
         if isNew {
@@ -137,8 +132,7 @@ public final class Trainer {
     /// Seconds that the run has taken, including those before it was resumed.
     var secondsSinceStart: Double { secondsBefore + (ContinuousClock.now - start).seconds }
 
-    /// Trains to the end: writes a checkpoint at the end of each epoch and at the steps between that
-    /// `options` names, and validates each epoch.
+    /// Trains to the end, with a validation and a checkpoint at the end of each epoch.
     ///
     /// - Returns: the last epoch's report; nil if all epochs were finished before.
     /// - Throws: `TrainingInterrupted` after a signal; `TrainingError` if the loss is not finite or too many
@@ -177,7 +171,7 @@ public final class Trainer {
         ) { plans.batch(first + $0) }
     }
 
-    /// Writes the timeline of all ranks, if it was asked for.
+    /// Writes the timeline of all ranks if there is one.
     private func writeTrace() throws {
         guard let trace = workload.trace else { return }
         try workload.device.finish()

@@ -10,7 +10,7 @@ import NeuralNet
 import Photographs
 import Runs
 
-/// What all ranks have agreed on: the checkpoint to resume from, if there is one.
+/// What all ranks have agreed on: the checkpoint to resume from, if any.
 struct Agreement {
     /// The folder of a resumed run, locked; nil for a new run and on all ranks except the first.
     let folder: RunFolder?
@@ -23,7 +23,7 @@ struct Workload {
     let trace: Trace?
     let dataset: Dataset
     let stepsPerEpoch: Int
-    /// Nil if this process trains alone.
+    /// Nil without other ranks.
     let topology: Topology?
     /// The micro-batches whose images this rank runs.
     let span: MicroBatchSpan
@@ -38,12 +38,6 @@ struct LoadedModel {
     var state: TrainingState
     /// Photographs that could not be read for the statistics.
     var unreadable: [ImageError] = []
-}
-
-/// The exchange with the other ranks.
-struct Connection {
-    let exchange: GradientExchange
-    let topology: Topology
 }
 
 /// What works on the device in each step.
@@ -62,8 +56,10 @@ struct Output {
     let badFiles: BadFiles
 }
 
-/// Prepares a run in phases: agree, open, load, connect, prepare, publish. Each phase takes the results of
-/// those before it. `publish` creates the run's folder, so a run that cannot start leaves nothing behind.
+/// Prepares a run in phases: agree, open, load, connect, prepare, publish.
+///
+/// Each phase takes the results of those before it. The last one creates the run's folder, so a run that
+/// cannot start leaves nothing behind.
 struct TrainerSetup {
     let options: TrainingOptions
     let resuming: Bool
@@ -71,6 +67,8 @@ struct TrainerSetup {
     let ranks: Ranks?
     let tracePath: String?
     let report: (RunEvent) throws -> Void
+
+    typealias Connection = (exchange: GradientExchange, topology: Topology)
 
     private var isFirst: Bool { ranks?.isFirst ?? true }
 
@@ -80,8 +78,7 @@ struct TrainerSetup {
         func given(_ isGiven: Bool) -> String { isGiven ? "given" : "not given" }
         try ranks?.requireSame([
             ("the program's version", version), ("--resume", given(resuming)),
-            ("--verify-ranks", given(ranks?.verifiesEachStep == true)),
-            ("--trace", given(tracePath != nil)),
+            ("--verify-ranks", given(ranks?.verifiesEachStep == true)), ("--trace", given(tracePath != nil)),
         ])
         guard resuming else { return Agreement(folder: nil, resumed: nil) }
         let folder = isFirst ? try RunFolder.open(options.output) : nil
@@ -95,9 +92,8 @@ struct TrainerSetup {
     /// Opens the device, lists the photographs, and checks that training fits the device.
     func open(_ agreement: Agreement) throws -> Workload {
         let topology = try topology(options.transport.kind)
-        let span =
-            ranks.flatMap { topology?.spans[$0.rank] }
-            ?? MicroBatchSpan(first: 0, count: options.microBatches)
+        let all = MicroBatchSpan(first: 0, count: options.microBatches)
+        let span = ranks.flatMap { topology?.spans[$0.rank] } ?? all
         let device = try Device.open(
             DeviceSelector(parsing: options.device), profiling: tracePath != nil,
             memory: options.deviceMemory?.bytes, place: ranks?.place ?? (0, 1))
@@ -153,17 +149,16 @@ struct TrainerSetup {
         return LoadedModel(network: network, description: model.description, state: state)
     }
 
-    /// Connects this rank to the others. Uses messages if `auto` finds that windows do not work here.
+    /// Connects this rank to the others; by messages if `auto` finds that windows do not work here.
     ///
-    /// - Returns: nil if this process trains alone
+    /// - Returns: nil without other ranks
     func connect(_ workload: Workload, _ model: LoadedModel) throws -> Connection? {
         guard let ranks, let topology = workload.topology else { return nil }
         func connection(_ topology: Topology) throws -> Connection {
-            Connection(
-                exchange: try GradientExchange(
-                    model.network.trainedParameters, device: workload.device,
-                    communicator: ranks.communicator, topology: topology, trace: workload.trace),
-                topology: topology)
+            let exchange = try GradientExchange(
+                model.network.trainedParameters, device: workload.device, communicator: ranks.communicator,
+                topology: topology, trace: workload.trace)
+            return (exchange, topology)
         }
         do { return try connection(topology) } catch let error as WindowsUnavailable
             where options.transport == .auto
@@ -188,13 +183,10 @@ struct TrainerSetup {
         }
         let evaluator = try Evaluator(
             network: network, normalization: description.normalization, shortSide: description.shortSide)
-        let batches = try (0..<2).map { _ in
-            try DeviceBatch(device: device, capacity: workload.localBatch)
-        }
+        let batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: workload.localBatch) }
         // Last, because `auto` takes a share of the memory that is left.
         let capacity = options.cache.capacity(on: device.description, allocated: device.allocatedBytes)
-        let cache = ImageCache(
-            device: device, capacity: capacity, count: workload.dataset.training.count)
+        let cache = ImageCache(device: device, capacity: capacity, count: workload.dataset.training.count)
         return Machinery(training: training, evaluator: evaluator, batches: batches, cache: cache)
     }
 
@@ -216,28 +208,27 @@ struct TrainerSetup {
     private func topology(_ transport: TransportKind?) throws -> Topology? {
         try ranks.map {
             try Topology(
-                microBatches: options.microBatches, nodes: $0.communicator.nodes,
-                nodeSize: options.nodeSize, transport: transport)
+                microBatches: options.microBatches, nodes: $0.communicator.nodes, nodeSize: options.nodeSize,
+                transport: transport)
         }
     }
 
-    /// Initialises the network, and describes it with another model's normalisation or with the statistics of
-    /// the photographs, which the first rank measures for all.
+    /// Initialises the network, and describes it with another model's normalisation or the photographs' own.
     private func newModel(_ network: Network, _ dataset: Dataset, _ state: TrainingState) throws
         -> LoadedModel
     {
         try network.initialize(seed: options.seed)
-        let ownShortSide =
-            options.shortSide ?? (isFirst ? TrainerSetup.defaultShortSide(dataset.training, options) : 0)
+        // The first rank measures the photographs for all.
+        let ownShortSide = options.shortSide ?? (isFirst ? defaultShortSide(dataset.training) : 0)
         let shortSide = try ranks?.gather([ownShortSide])[0][0] ?? ownShortSide
-        var normalization: Normalization
+        let normalization: Normalization
         var unreadable: [ImageError] = []
         if let path = options.initialModel {
-            let initial = try InitialModel(path)
-            let (taken, drawn) = try initial.load(
+            let initial = try Checkpoint(path)
+            let (taken, drawn) = try initial.loadInitial(
                 into: network, classes: dataset.classes, freezesFeatures: options.freeze == .features)
-            try report(.initialised(from: initial.checkpoint.path, taken: taken, drawn: drawn))
-            normalization = initial.checkpoint.description.normalization
+            try report(.initialised(from: initial.path, taken: taken, drawn: drawn))
+            normalization = initial.description.normalization
         } else {
             var own: [Float] = []
             if isFirst {
@@ -252,13 +243,11 @@ struct TrainerSetup {
         let description = ModelDescription(
             architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
             shortSide: shortSide, normalization: normalization, seed: options.seed)
-        return LoadedModel(
-            network: network, description: description, state: state, unreadable: unreadable)
+        return LoadedModel(network: network, description: description, state: state, unreadable: unreadable)
     }
 
-    /// Returns 8/7 of the crop, as 256 is to 224. Photographs of the crop's size keep it, and are padded
-    /// instead.
-    private static func defaultShortSide(_ set: ImageSet, _ options: TrainingOptions) -> Int {
+    /// Returns the usual short side; photographs of the crop's size keep theirs, and are padded instead.
+    private func defaultShortSide(_ set: ImageSet) -> Int {
         let sample = set.statisticsSample(limit: 16)
         let sides = (0..<sample.count).compactMap { index -> Int? in
             (try? sample.decoded(index, shortSide: nil)).map { min($0.width, $0.height) }

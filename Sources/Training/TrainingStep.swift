@@ -4,10 +4,9 @@ import Collectives
 import Compute
 import NeuralNet
 
-/// Runs steps of synchronous stochastic gradient descent; `train` calls it, and `trainer bench step` times
-/// it.
+/// Runs steps of synchronous stochastic gradient descent; `trainer bench step` times it.
 ///
-/// A mini-batch of B images is run as S micro-batches of B/S images, whose gradients are added in a fixed
+/// It runs a mini-batch of B images as S micro-batches of B/S images, whose gradients are added in a fixed
 /// binary tree. A rank runs its micro-batches one after the other (gradient accumulation), and
 /// `GradientExchange` adds the gradients of several ranks.
 public final class TrainingStep {
@@ -25,11 +24,12 @@ public final class TrainingStep {
     private let input: ImageInput
     private let seed: UInt64
     private let batch: Int
-    /// A stack of gradient sums that wait for their sibling in the tree. Micro-batch s is computed at the
-    /// height that is the number of bits set in s.
+    /// A stack of gradient sums that wait for their sibling in the tree.
+    ///
+    /// Micro-batch s is computed at the height that is the number of bits set in s.
     private let sums: [ParameterArena]
     private let addition: Kernel
-    /// The update of a step whose gradients may still be under way; nil if there is none.
+    /// The update of a step whose gradients may still be under way.
     private var update: Update?
     /// The totals of steps that the caller has not taken yet.
     private var totals: [Int: (memory: UnsafeMutableRawBufferPointer, event: Event)] = [:]
@@ -72,8 +72,8 @@ public final class TrainingStep {
         loss = try SoftmaxCrossEntropy(
             device: network.device, classes: network.classes, maximumBatch: batch / microBatches)
         optimizer = try StochasticGradientDescent(
-            network.trainedParameters, momentum: momentum,
-            weightDecay: weightDecay, clipNorm: clipNorm, device: network.device)
+            network.trainedParameters, momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm,
+            device: network.device)
         sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
             if index == 0, let exchange { return exchange.gradients }
             return try ParameterArena(network.trainedParameters, device: network.device)
@@ -88,12 +88,12 @@ public final class TrainingStep {
         }
     }
 
-    /// Returns the number of gradient arenas that a tree of `microBatches` needs at once: log₂ of them, and
-    /// one.
+    /// Returns the number of gradient arenas that a tree of `microBatches` needs at once.
     static func gradientArenas(microBatches: Int) -> Int { microBatches.trailingZeroBitCount + 1 }
 
-    /// Enqueues one step: forward and backward of this rank's micro-batches, and the update. With several
-    /// ranks and the lazy policy the next step's forward, or `finishUpdate`, does the update.
+    /// Enqueues one step: forward and backward of this rank's micro-batches, and the update.
+    ///
+    /// With several ranks and the lazy policy, the next step's forward or `finishUpdate` does the update.
     ///
     /// - Parameters:
     ///   - batchOnDevice: this rank's images of the mini-batch
@@ -131,11 +131,10 @@ public final class TrainingStep {
         if policy == .synchronous { try finishUpdate() }
     }
 
-    /// Enqueues the rest of the last step's update. Must be called before weights are read for anything
-    /// except the next step.
+    /// Enqueues the rest of the last step's update, before any reader of weights except the next step.
     func finishUpdate() throws {
         guard let pending = update else { return }
-        // All of them first, because clipping reads every gradient.
+        // Waits for all of them first, because clipping reads every gradient.
         for parameter in pending.parameters { try exchange?.settle(parameter) }
         for layer in network.layers { try updateBeforeUse(layer) }
         update = nil
@@ -144,7 +143,7 @@ public final class TrainingStep {
     /// Waits for the last step's gradients of a layer, and enqueues the update of its weights.
     private func updateBeforeUse(_ layer: any Layer) throws {
         guard var pending = update,
-            pending.parameters.first.map({ first in layer.parameters.contains { $0 === first } }) == true
+            let first = pending.parameters.first, layer.parameters.contains(where: { $0 === first })
         else { return }
         network.device.profile?.begin("update")
         if !pending.hasBegun {
@@ -176,9 +175,7 @@ public final class TrainingStep {
         totals[step] = (memory, try loss.readTotals(step: step, into: memory))
     }
 
-    /// Returns the sums over a step's images of all ranks. Waits for the device and for the other ranks.
-    ///
-    /// - Parameter step: may be taken once
+    /// Returns a step's sums over the images of all ranks, once; waits for the device and the other ranks.
     public func takeTotals(of step: Int) throws -> SoftmaxCrossEntropy.Totals {
         if totals[step] == nil { try finishUpdate() }
         guard let found = totals.removeValue(forKey: step) else {
@@ -206,8 +203,7 @@ public final class TrainingStep {
         try network.forward(pass, beforeLayer: beforeLayer)
     }
 
-    /// Runs a failed step's forward again, with the weights that it had, and returns the first place that is
-    /// not finite; nil if there is none.
+    /// Runs a failed step's forward again, with the weights that it had, and returns where it is not finite.
     public func firstNotFinite(_ batchOnDevice: DeviceBatch, step: Int) throws -> String? {
         for microBatch in 0..<span.count {
             let pass = pass(step: step, microBatch: microBatch)
