@@ -117,24 +117,20 @@ extension OnDevices {
             let place = try Workplace()
             let device = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
             for threads in ["1", "2"] {
-                let result = try place.run(
-                    Workplace.small + [
-                        "--model", "16,20,M,F40", "--image-size", "21", "--batch", "16",
-                        "--micro-batches", "2", "--device", "opencl:\(device.number)",
-                        "--convolution", algorithm.rawValue, "--out", threads,
-                    ], environment: ["POCL_MAX_PTHREAD_COUNT": threads])
-                try #require(result.status == 0, "\(result)")
+                try place.train(
+                    "--model 16,20,M,F40 --image-size 21 --batch 16 --micro-batches 2 --out \(threads) "
+                        + "--device opencl:\(device.number) --convolution \(algorithm.rawValue)",
+                    environment: ["POCL_MAX_PTHREAD_COUNT": threads])
             }
             try place.expectSameModel("1", "2")
         }
 
         @Test func anyCacheAndNumberOfWorkers() throws {
             let place = try Workplace()
-            try #require(place.train("--out", "plain", "--cache", "off").status == 0)
+            try place.train("--out plain --cache off")
             // 20 KB hold a part of the pictures.
             for (cache, workers) in [("auto", "1"), ("20000", "3")] {
-                let result = try place.train("--out", cache, "--cache", cache, "--workers", workers)
-                try #require(result.status == 0, "\(result)")
+                try place.train("--out \(cache) --cache \(cache) --workers \(workers)")
                 try place.expectSameModel(cache, "plain")
             }
         }

@@ -1,12 +1,12 @@
 import Compute
 import Testing
 
-/// Every device of this machine. Suites take the devices as arguments, so installing a second OpenCL runtime
-/// tests it too.
+/// Every device of this machine; suites take them as arguments, so they test a second OpenCL runtime too.
 public let presentDevices = (try? DeviceDescription.all()) ?? []
 
-/// Every device, once for each vector width that kernels are written for: a machine with registers of 16
-/// floats also tests what one with 8 runs.
+/// Every device, once for each vector width that kernels are written for.
+///
+/// A machine with registers of 16 floats also tests what one with 8 runs.
 public let testDevices = presentDevices.flatMap { description in
     [8, 16].map { width in
         var variant = description

@@ -1,7 +1,6 @@
-/// Bounds of the error of float32 results against the oracle's: the largest error over the root mean square
-/// of the exact values. Every test takes its bound from here.
+/// Bounds of the error of float32 results against the oracle's, from which every test takes its bound.
 ///
-/// A float32 rounding loses at most 2⁻²⁴ = 6e-8 of a value. A sum of n products loses some √n roundings of
+/// They limit the largest error over the root mean square of the exact values. A float32 rounding loses at most 2⁻²⁴ = 6e-8 of a value. A sum of n products loses some √n roundings of
 /// its running total, and the largest of many results some five deviations of that: 5 · √n · 6e-8 · (a
 /// third), which is 5e-6 at n = 2304 and 2e-5 at n = 25,088.
 public enum Tolerance {
@@ -20,8 +19,9 @@ public enum Tolerance {
     public static let network = 1e-5
 }
 
-/// Returns the largest error over the root mean square of the exact values; infinity if anything is not a
-/// number or the lengths differ.
+/// Returns the largest error over the root mean square of the exact values, or infinity.
+///
+/// It is infinity if anything is not a number or the lengths differ.
 public func relativeError(_ values: [Float], _ exact: [Double]) -> Double {
     guard values.count == exact.count else { return .infinity }
     let square = exact.reduce(0) { $0 + $1 * $1 } / Double(max(1, exact.count))

@@ -29,18 +29,56 @@ public final class Workplace: TemporaryFolder, @unchecked Sendable {
             fileBlocks: fileBlocks, whileRunning: whileRunning)
     }
 
-    public func run(_ arguments: String...) throws -> Command.Result { try run(arguments) }
+    /// Runs a command that must succeed.
+    @discardableResult public func succeed(
+        _ line: String, environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> Command.Result {
+        let result = try run(words(line), environment: environment)
+        try #require(result.status == 0, "\(result)", sourceLocation: sourceLocation)
+        return result
+    }
 
-    /// Runs the trainer with the options of a small run before `arguments`.
-    public func train(_ arguments: String..., fileBlocks: Int? = nil) throws -> Command.Result {
-        try run(Workplace.small + arguments, fileBlocks: fileBlocks)
+    /// Trains on the small set with these options, which must succeed.
+    @discardableResult public func train(
+        _ line: String, environment: [String: String] = [:], sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> Command.Result {
+        let options = Workplace.small.joined(separator: " ")
+        return try succeed("\(options) \(line)", environment: environment, sourceLocation: sourceLocation)
+    }
+
+    /// Trains on the small set with these options, and calls `whileRunning` with the process's identifier.
+    public func train(_ line: String, whileRunning: @escaping @Sendable (pid_t) throws -> Void) throws
+        -> Command.Result
+    { try run(Workplace.small + words(line), whileRunning: whileRunning) }
+
+    /// Runs a command that must fail with this status and message.
+    @discardableResult public func expect(
+        _ mistake: Mistake, fileBlocks: Int? = nil, sourceLocation: SourceLocation = #_sourceLocation
+    ) throws -> Command.Result {
+        let result = try run(mistake.arguments, environment: mistake.environment, fileBlocks: fileBlocks)
+        #expect(result.status == mistake.status, "\(result)", sourceLocation: sourceLocation)
+        let lines = result.errors.split(separator: "\n").filter {
+            !$0.hasPrefix("Help:") && !$0.hasPrefix("Usage:")
+        }
+        let message = lines.joined(separator: " ")
+        for part in mistake.message {
+            #expect(
+                message.contains(part), "'\(part)' is not in '\(message)'", sourceLocation: sourceLocation)
+        }
+        // Neither an error code of OpenCL or Foundation nor a trap.
+        for part in ["OpenCL error", "CL_", "NSCocoa", "Fatal error", "Backtrace"] {
+            #expect(!message.contains(part), sourceLocation: sourceLocation)
+        }
+        #expect(!exists("never"), "a run that cannot start leaves no folder", sourceLocation: sourceLocation)
+        return result
     }
 
     /// Runs the trainer as `ranks` ranks of one job, and a single rank without mpirun.
     public func mpirun(
-        _ ranks: Int, _ arguments: [String],
+        _ ranks: Int, _ line: String,
         whileRunning: @escaping @Sendable (pid_t) throws -> Void = { _ in }
     ) throws -> Command.Result {
+        let arguments = words(line)
         if ranks == 1 { return try run(arguments) }
         let launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "\(ranks)"]
         return try Command.run(
@@ -55,8 +93,9 @@ public final class Workplace: TemporaryFolder, @unchecked Sendable {
 
     // MARK: - What a run wrote
 
-    /// Checks that two runs ended with the same model, and that both have learnt: bits of networks that have
-    /// died agree easily.
+    /// Checks that two runs ended with the same model, and that both have learnt.
+    ///
+    /// The bits of networks that have died agree easily.
     public func expectSameModel(
         _ run: String, _ other: String, _ comment: Comment? = nil,
         sourceLocation: SourceLocation = #_sourceLocation

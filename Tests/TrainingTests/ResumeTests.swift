@@ -19,25 +19,19 @@ import Testing
     }
 
     @Test func checkpointsAreKeptAndPruned() throws {
-        let result = try place.train(
-            "--out", "run", "--epochs", "4", "--checkpoint-every", "2", "--keep", "2")
-        try #require(result.status == 0, "\(result.errors)")
+        try place.train("--out run --epochs 4 --checkpoint-every 2 --keep 2")
         // 6 steps an epoch: the newest two, and the best epoch's.
         let names = try place.names("run/checkpoints")
         let best = try FileManager.default.destinationOfSymbolicLink(
             atPath: place.file("run/checkpoints/best"))
         #expect(Set(names) == Set(["best", "last", "step-22", "step-24", best]))
-        #expect(
-            try place.names("run/checkpoints/last") == [
-                "model.safetensors", "optimizer.safetensors", "state.json",
-            ])
+        let files = ["model.safetensors", "optimizer.safetensors", "state.json"]
+        #expect(try place.names("run/checkpoints/last") == files)
     }
 
     @Test func newestWholeCheckpointCounts() throws {
-        _ = try place.train("--out", "whole", "--checkpoint-every", "2", "--keep", "9")
-        _ = try place.train("--out", "run", "--checkpoint-every", "2", "--keep", "9")
-        // As after a kill in the middle of step 10, before the link: leftovers, a link of long ago, a log
-        // that is further.
+        for run in ["whole", "run"] { try place.train("--out \(run) --checkpoint-every 2 --keep 9") }
+        // As after a kill in the middle of step 10, before the link: leftovers, an old link, a longer log.
         for step in [10, 12] { try place.remove("run/checkpoints/step-\(step)") }
         for folder in [".step-10.partial", ".step-2.removed"] {
             try place.makeFolder("run/checkpoints/" + folder)
@@ -46,38 +40,30 @@ import Testing
         try place.remove("run/checkpoints/last")
         try FileManager.default.createSymbolicLink(
             atPath: place.file("run/checkpoints/last"), withDestinationPath: "step-2")
-        let result = try place.run("--resume", "run")
-        try #require(result.status == 0, "\(result.errors)")
+        let result = try place.succeed("--resume run")
         #expect(result.output.contains("resuming after step 8"), "\(result.output)")
         try place.expectSameModel("run", "whole")
-        #expect(
-            try place.bytes("run/checkpoints/last/optimizer.safetensors")
-                == place.bytes("whole/checkpoints/last/optimizer.safetensors"))
+        let optimizer = "checkpoints/last/optimizer.safetensors"
+        #expect(try place.bytes("run/" + optimizer) == place.bytes("whole/" + optimizer))
         #expect(try place.untimedLog("run") == place.untimedLog("whole"))
-        let left =
-            try place.names("run/checkpoints").filter { $0.hasPrefix(".") }
-            + place.names("run/checkpoints/step-8").filter { $0.hasPrefix(".") }
-        #expect(left == [])
+        for folder in ["run/checkpoints", "run/checkpoints/step-8"] {
+            #expect(try place.names(folder).filter { $0.hasPrefix(".") } == [])
+        }
     }
 
     @Test(arguments: ["plateau", "step"]) func scheduleIsResumed(_ schedule: String) throws {
-        let options = [
-            "--schedule", schedule, "--epochs", "5", "--keep", "9",
-            "--micro-batches", "2", "--clip-norm", "0.5",
-        ]
+        let options = "--schedule \(schedule) --epochs 5 --keep 9 --micro-batches 2 --clip-norm 0.5"
         // Two classes change their names in validation, whose loss then rises as the network learns.
         for (from, to) in [("ring", "kept"), ("striped-disc", "ring"), ("kept", "striped-disc")] {
             try FileManager.default.moveItem(
                 atPath: place.file("set/val/" + from), toPath: place.file("set/val/" + to))
         }
-        let whole = try place.run(Workplace.small + options + ["--out", "whole"])
-        try #require(whole.status == 0, "\(whole.errors)")
+        for run in ["whole", "twin"] { try place.train("\(options) --out \(run)") }
         let names = try place.names("whole/checkpoints").filter { $0.hasPrefix("step-") }
         for name in names where name != "step-18" && name != "step-0" {
             try place.remove("whole/checkpoints/" + name)
         }
-        _ = try place.run(Workplace.small + options + ["--out", "twin"])
-        #expect(try place.run("--resume", "whole").status == 0)
+        try place.succeed("--resume whole")
         try place.expectSameModel("whole", "twin")
         #expect(try place.untimedLog("whole") == place.untimedLog("twin"))
         let rates = try place.events("twin", "train").compactMap { $0["learning_rate"] as? Double }
@@ -86,84 +72,67 @@ import Testing
 
     @Test func optionsThatChangeTheResultAreRefused() throws {
         let model = "run/checkpoints/last/model.safetensors"
-        _ = try place.train("--out", "run")
+        try place.train("--out run")
         let before = try place.bytes(model)
-        let refused = try place.run(
-            "--resume", "run", "--seed", "7", "--batch", "4", "--epochs", "3", "--model", "linear")
-        #expect(refused.status == 2)
-        for part in [
-            "--seed 7 (the run has 1)", "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)",
-            "--model linear (the run has 16,M,F16)",
-        ] { #expect(refused.errors.contains(part), "\(refused.errors)") }
-        let other = try place.run("--resume", "run", "--out", "elsewhere")
-        #expect(other.status == 2 && other.errors.contains("leave --out away"), "\(other.errors)")
-        let allowed = try place.run(
-            "--resume", "run", "--workers", "3", "--keep", "5", "--checkpoint-every", "3", "--max-bad", "2%")
-        #expect(
-            allowed.status == 0 && allowed.output.contains("all 2 epochs were finished before"),
-            "\(allowed.errors)")
+        try place.expect(
+            run(
+                "--resume run --seed 7 --batch 4 --epochs 3 --model linear", 2, "--seed 7 (the run has 1)",
+                "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)",
+                "--model linear (the run has 16,M,F16)"))
+        try place.expect(run("--resume run --out elsewhere", 2, "leave --out away"))
+        let allowed = try place.succeed(
+            "--resume run --workers 3 --keep 5 --checkpoint-every 3 --max-bad 2%")
+        #expect(allowed.output.contains("all 2 epochs were finished before"), "\(allowed.output)")
         #expect(try place.bytes(model) == before)
         try place.expectLearnt("run")
     }
 
     @Test func changedPhotographsAreRefused() throws {
-        _ = try place.train("--out", "run")
+        try place.train("--out run")
         try FileManager.default.moveItem(atPath: place.file("set"), toPath: place.file("moved"))
-        #expect(try place.run("--resume", "run", "--data", "moved").status == 0)
+        try place.succeed("--resume run --data moved")
         let name = try place.names("moved/val/ring").first ?? ""
         try place.remove("moved/val/ring/" + name)
-        let refused = try place.run("--resume", "run", "--data", "moved")
-        #expect(
-            refused.status == 1 && refused.errors.contains("photographs' fingerprint"), "\(refused.errors)")
+        try place.expect(run("--resume run --data moved", 1, "photographs' fingerprint"))
     }
 
     @Test func nothingToResume() throws {
-        var result = try place.run("--resume", "nowhere")
-        #expect(result.status == 1 && result.errors.contains("nowhere: no run's folder"), "\(result.errors)")
         try place.makeFolder("empty/checkpoints")
-        result = try place.run("--resume", "empty")
-        #expect(result.status == 1 && result.errors.contains("no complete checkpoint"), "\(result.errors)")
-        _ = try place.train("--out", "run")
+        try place.train("--out run")
         try place.write("{\"step\":", "run/checkpoints/step-12/state.json")
-        result = try place.run("--resume", "run")
-        #expect(
-            result.status == 1 && result.errors.contains("step-12/state.json: not the state of a run"),
-            "\(result.errors)")
         // A run that a version with other options has saved.
-        _ = try place.train("--out", "old", "--epochs", "1")
+        try place.train("--out old --epochs 1")
         let state = "old/checkpoints/last/state.json"
         let old = try place.text(state).replacing("\"micro-batches\"", with: "\"shards\"")
-        try Data(old.utf8).write(to: URL(fileURLWithPath: place.file(state)))
-        result = try place.run("--resume", "old")
-        #expect(
-            result.status == 1 && result.errors.contains("only the version that saved it can resume it"),
-            "\(result.errors)")
+        try place.write(old, state)
+        for mistake in [
+            run("--resume nowhere", 1, "nowhere: no run's folder"),
+            run("--resume empty", 1, "no complete checkpoint"),
+            run("--resume run", 1, "step-12/state.json: not the state of a run"),
+            run("--resume old", 1, "only the version that saved it can resume it"),
+        ] { try place.expect(mistake) }
     }
 
     @Test func oneProcessAtATime() throws {
-        _ = try place.run(Workplace.small + ["--out", "run", "--epochs", "400"]) { process in
+        _ = try place.train("--out run --epochs 400") { process in
             place.await("run/checkpoints/step-0")
-            let second = try place.run("--resume", "run")
-            #expect(
-                second.status == 1 && second.errors.contains("another process trains in this folder"),
-                "\(second.errors)")
+            try place.expect(run("--resume run", 1, "another process trains in this folder"))
             kill(process, SIGKILL)
         }
     }
 
     @Test(arguments: [SIGINT, SIGTERM]) func signalsWriteACheckpoint(_ signal: Int32) throws {
-        let whole = try place.train("--out", "whole", "--epochs", "16")
-        try #require(whole.status == 0)
-        let stopped = try place.run(Workplace.small + ["--out", "run", "--epochs", "16"]) { process in
+        try place.train("--out whole --epochs 16")
+        let stopped = try place.train("--out run --epochs 16") { process in
             place.await("run/checkpoints/step-6")
             kill(process, signal)
         }
         #expect(stopped.status == 128 + signal, "\(stopped.errors)")
-        #expect(
-            stopped.output.contains("stopped by \(signal == SIGINT ? "SIGINT" : "SIGTERM") after step"),
-            "\(stopped.output)")
-        #expect(stopped.output.contains("resume with: trainer --resume run"), "\(stopped.output)")
-        #expect(try place.run("--resume", "run").status == 0)
+        for part in [
+            "stopped by \(signal == SIGINT ? "SIGINT" : "SIGTERM") after step",
+            "resume with: trainer --resume run",
+        ] { #expect(stopped.output.contains(part), "\(stopped.output)") }
+        try place.succeed("--resume run")
         try place.expectSameModel("run", "whole")
         #expect(try place.untimedLog("run") == place.untimedLog("whole"))
     }
@@ -177,22 +146,22 @@ import Testing
                     atPath: folder + name, toPath: folder + "copy-\(copy)-\(name)")
             }
         }
-        _ = try place.train("--out", "whole")
-        let stopped = try place.run(Workplace.small + ["--out", "run"]) { process in
+        try place.train("--out whole")
+        let stopped = try place.train("--out run") { process in
             place.await("run/checkpoints/step-6")
             kill(process, SIGINT)
         }
         try #require(stopped.status == 130, "\(stopped.errors)")
         #expect(stopped.output.contains("after step 6;"), "\(stopped.output)")
         #expect(try place.text("run/checkpoints/step-6/state.json").contains("\"validatedEpochs\" : 0"))
-        #expect(try place.run("--resume", "run").status == 0)
+        try place.succeed("--resume run")
         try place.expectSameModel("run", "whole")
         #expect(try place.untimedLog("run") == place.untimedLog("whole"))
     }
 
     @Test func secondSignalStopsAtOnce() throws {
         // Both signals are there before the program can do anything about the first.
-        let result = try place.run(Workplace.small + ["--out", "run", "--epochs", "400"]) { process in
+        let result = try place.train("--out run --epochs 400") { process in
             place.await("run/checkpoints/step-0")
             kill(process, SIGSTOP)
             kill(process, SIGINT)
@@ -204,28 +173,21 @@ import Testing
     }
 
     @Test func fileSizeLimitKeepsTheLastCheckpoint() throws {
-        let whole = try place.train("--out", "whole", "--epochs", "4")
-        try #require(whole.status == 0)
-        let size = try place.bytes("whole/checkpoints/last/model.safetensors").count
+        try place.train("--out whole --epochs 4")
         // Blocks have 512 bytes: the limit is half a model.
-        var result = try place.train("--out", "small", fileBlocks: size / 1024)
-        #expect(result.status == 1, "\(result.errors)")
-        #expect(
-            result.errors.contains("model.safetensors: writing failed: File too large"), "\(result.errors)")
-        #expect(result.errors.contains("ulimit -f"), "\(result.errors)")
+        let blocks = try place.bytes("whole/checkpoints/last/model.safetensors").count / 1024
+        let message = "model.safetensors: writing failed: File too large"
+        try place.expect(train("--out small", 1, message, "ulimit -f"), fileBlocks: blocks)
         // A run that has a checkpoint keeps it when it reaches the limit, and can be resumed from it.
-        _ = try place.train("--out", "run", "--epochs", "4", "--keep", "9")
+        try place.train("--out run --epochs 4 --keep 9")
         for step in [12, 18, 24] { try place.remove("run/checkpoints/step-\(step)") }
-        result = try place.run(["--resume", "run"], fileBlocks: size / 1024)
-        #expect(
-            result.status == 1 && result.errors.contains("step-12.partial/model.safetensors"),
-            "\(result.errors)")
-        #expect(
-            result.output.contains(
-                "the last complete checkpoint is run/checkpoints/step-6; resume with: trainer --resume run"),
-            "\(result.output)")
+        let result = try place.expect(
+            run("--resume run", 1, "step-12.partial/model.safetensors"), fileBlocks: blocks)
+        let advice =
+            "the last complete checkpoint is run/checkpoints/step-6; resume with: trainer --resume run"
+        #expect(result.output.contains(advice), "\(result.output)")
         #expect(try place.names("run/checkpoints").filter { $0.hasPrefix(".") } == [])
-        #expect(try place.run("--resume", "run").status == 0)
+        try place.succeed("--resume run")
         try place.expectSameModel("run", "whole")
     }
 }

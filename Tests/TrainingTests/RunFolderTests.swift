@@ -5,9 +5,9 @@ import Testing
 
 @testable import Training
 
-/// A run's folder that cannot be written is told by name, with what to do.
+/// Errors of a run's folder that cannot be written name the file and say what to do.
 @Suite struct RunFolderTests {
-    @Test func failuresAreTold() throws {
+    @Test func failuresAreNamed() throws {
         let place = try TemporaryFolder()
         let path = place.file("run")
         var folder: RunFolder? = try RunFolder.create(path)
