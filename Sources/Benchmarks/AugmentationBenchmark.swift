@@ -1,9 +1,7 @@
-import Basics
 import Compute
 import Configuration
 import DeviceInput
 import Models
-import NeuralNet
 import Randomness
 import Training
 

@@ -45,19 +45,17 @@ public struct ExchangeBenchmark {
     }
 
     private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
+        typealias Floats = UnsafeMutablePointer<Float>
         let cut = GradientExchange.BucketSizes().cut / 4
         let buckets = stride(from: 0, to: floatCount, by: cut).map { $0..<min(floatCount, $0 + cut) }
         let spans = try topology(transports[0]).spans
-        let values = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
-        let sums = UnsafeMutablePointer<Float>.allocate(capacity: floatCount)
+        let values = Floats.allocate(capacity: floatCount)
+        let sums = Floats.allocate(capacity: floatCount)
         defer {
             values.deallocate()
             sums.deallocate()
         }
-        typealias Candidate = (
-            name: String, values: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<Float>,
-            run: () throws -> Void
-        )
+        typealias Candidate = (name: String, values: Floats, sums: Floats, run: () throws -> Void)
         var candidates = try transports.map { kind -> Candidate in
             let butterfly = try Butterfly(
                 communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount)

@@ -1,5 +1,4 @@
 import Compute
-import Foundation
 import NeuralNet
 import Oracle
 import Randomness

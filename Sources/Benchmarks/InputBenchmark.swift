@@ -1,7 +1,6 @@
 import DeviceInput
 import Basics
 import Compute
-import Foundation
 import Photographs
 import NeuralNet
 
@@ -116,8 +115,8 @@ public struct InputBenchmark {
                                 augmentation, width: width, height: height, size: imageSize, seed: 1,
                                 epoch: batch, sample: sample)
                             return CropRecord(
-                                parameters, byteOffset: 0, width: Int32(width), height: Int32(height),
-                                size: imageSize
+                                parameters, byteOffset: 0, width: Int32(width),
+                                height: Int32(height), size: imageSize
                             ).pixelsRead(size: imageSize)
                         }
                     }

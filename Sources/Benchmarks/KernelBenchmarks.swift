@@ -48,7 +48,7 @@ extension Benchmark {
         return 12 * Double(floatCount) / median(seconds) * 1e-9
     }
 
-    /// Returns the 10⁹ operations per second of multiply-adds on registers (`peak.cl`), the best of `runs` runs.
+    /// Returns the 10⁹ operations per second of multiply-adds on registers (`peak.cl`) in the best run.
     public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
         let vector = device.tuning[KernelFamilies.peak.vector]
         let sums = device.tuning[KernelFamilies.peak.sums]

@@ -1,4 +1,3 @@
-import Configuration
 import DeviceInput
 import Basics
 import Compute
@@ -6,6 +5,7 @@ import Foundation
 import Photographs
 import Models
 import NeuralNet
+import Training
 
 /// Times a training step by the host's clock, and each layer's passes by the device's.
 public struct LayerBenchmark: Sendable {

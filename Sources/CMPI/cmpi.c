@@ -140,11 +140,14 @@ int cmpi_window_shared_memory(cmpi_window window, int peer, void **memory) {
 }
 
 int cmpi_put(const void *data, int byte_count, int peer, size_t offset, cmpi_window window) {
-    return mpi.Put(data, byte_count, mpi.byte_type, peer, (ptrdiff_t)offset, byte_count, mpi.byte_type, window);
+    const ptrdiff_t place = (ptrdiff_t)offset;
+    return mpi.Put(data, byte_count, mpi.byte_type, peer, place, byte_count, mpi.byte_type, window);
 }
 
 int cmpi_put_number(const uint64_t *value, int peer, size_t offset, cmpi_window window) {
-    return mpi.Accumulate(value, 1, mpi.uint64_type, peer, (ptrdiff_t)offset, 1, mpi.uint64_type, mpi.replace, window);
+    const ptrdiff_t place = (ptrdiff_t)offset;
+    return mpi.Accumulate(
+        value, 1, mpi.uint64_type, peer, place, 1, mpi.uint64_type, mpi.replace, window);
 }
 
 int cmpi_flush(int peer, cmpi_window window) { return mpi.Win_flush(peer, window); }
@@ -169,5 +172,10 @@ int cmpi_iallreduce_sum(const float *values, float *sums, int count, cmpi_comm c
     return mpi.Iallreduce(values, sums, count, mpi.float_type, mpi.sum, comm, request);
 }
 
-uint64_t cmpi_load_acquire(const void *place) { return __atomic_load_n((const uint64_t *)place, __ATOMIC_ACQUIRE); }
-void cmpi_store_release(void *place, uint64_t value) { __atomic_store_n((uint64_t *)place, value, __ATOMIC_RELEASE); }
+uint64_t cmpi_load_acquire(const void *place) {
+    return __atomic_load_n((const uint64_t *)place, __ATOMIC_ACQUIRE);
+}
+
+void cmpi_store_release(void *place, uint64_t value) {
+    __atomic_store_n((uint64_t *)place, value, __ATOMIC_RELEASE);
+}

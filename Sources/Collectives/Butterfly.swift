@@ -16,8 +16,33 @@ public final class Butterfly {
         let transport: any Transport
         /// This rank's index in the group.
         let member: Int
-        let count: Int
+        /// All other members, the next first, so that not all send to the same one at once.
+        let peers: [Int]
         let order: SumOrder
+        /// Whether this rank reads the others' values in their memory.
+        let readsInPlace: Bool
+    }
+
+    /// Describes a bucket's floats at one level.
+    private struct Share {
+        /// The floats that the level adds: the whole bucket, or the part that this rank owns one level below.
+        let range: Range<Int>
+        /// The floats of a part; the last parts may be shorter, or empty.
+        let partSize: Int
+        let member: Int
+        /// The byte of the block where the members' values of the own part arrive.
+        let slots: Int
+        /// The byte of the block where the sums of `range` arrive: the values' own place at the first level.
+        let sums: Int
+
+        var own: Range<Int> { part(member) }
+        func slot(_ member: Int) -> Int { slots + member * partSize * 4 }
+        func place(ofSum float: Int) -> Int { sums + (float - range.lowerBound) * 4 }
+
+        func part(_ member: Int) -> Range<Int> {
+            let start = range.lowerBound + member * partSize
+            return (start..<start + partSize).clamped(to: range)
+        }
     }
 
     /// What a bucket does next.
@@ -34,14 +59,8 @@ public final class Butterfly {
     }
 
     private struct Bucket {
-        /// The floats that each level adds: the whole bucket, then the part that this rank owns below.
-        var ranges: [Range<Int>]
-        /// The floats of a part at each level; the last parts may be shorter, or empty.
-        var partSizes: [Int] = []
-        /// The byte in each level's block where the members' values of the own part arrive.
-        var slots: [Int] = []
-        /// The byte in each level's block where sums arrive that are copied to their place later.
-        var landings: [Int] = []
+        /// Its floats at each level.
+        let shares: [Share]
         var phase = Phase.idle
         /// The number of this bucket's exchanges, which numbers its messages.
         var number: UInt64 = 0
@@ -70,52 +89,49 @@ public final class Butterfly {
     public init(
         _ communicator: any Communicator, topology: Topology, buckets ranges: [Range<Int>], floatCount: Int
     ) throws {
-        var buckets = ranges.map { Bucket(ranges: [$0]) }
+        var shares: [[Share]] = ranges.map { _ in [] }
         var levels: [Level] = []
         for (depth, stage) in topology.stages(of: communicator.rank).enumerated() {
             let count = stage.group.count
             guard let member = stage.group.firstIndex(of: communicator.rank) else {
                 preconditionFailure("rank \(communicator.rank) is not in its own group \(stage.group)")
             }
-            // The first level's block contains the values. Shared memory is read in place; other levels need
-            // slots.
+            // The first level's block contains the values, where their sums arrive. Shared memory is read in
+            // place; other levels need slots.
             var offset = depth == 0 ? (floatCount * 4).roundedUp(to: 4096) : 0
-            for index in buckets.indices {
-                let range = buckets[index].ranges[depth]
+            for index in ranges.indices {
+                let range = shares[index].last?.own ?? ranges[index]
                 let size = range.count.ceilDivided(by: count).roundedUp(to: 16)
-                buckets[index].partSizes.append(size)
-                buckets[index].slots.append(offset)
+                let slots = offset
                 if depth > 0 || stage.kind != .shared { offset += size * count * 4 }
-                buckets[index].landings.append(offset)
+                let sums = depth > 0 ? offset : range.lowerBound * 4
                 if depth > 0 { offset += size * count * 4 }
-                buckets[index].ranges.append(Butterfly.part(member, of: range, size: size))
+                shares[index].append(
+                    Share(range: range, partSize: size, member: member, slots: slots, sums: sums))
             }
             let transport = try communicator.transport(
                 stage.kind, group: stage.group, byteCount: max(offset, 4096),
-                channels: 2 * max(1, buckets.count))
+                channels: 2 * max(1, ranges.count))
             levels.append(
-                Level(transport: transport, member: member, count: count, order: SumOrder(stage.spans)))
+                Level(
+                    transport: transport, member: member, peers: (1..<count).map { (member + $0) % count },
+                    order: SumOrder(stage.spans),
+                    readsInPlace: depth == 0 && transport.memory(of: member) != nil))
         }
         guard let first = levels.first else {
             preconditionFailure("a butterfly of one rank has nothing to add")
         }
         self.levels = levels
-        self.buckets = buckets
+        buckets = shares.map { Bucket(shares: $0) }
         values = first.transport.memory.bindMemory(to: Float.self, capacity: max(1, floatCount))
         values.update(repeating: 0, count: floatCount)
-    }
-
-    /// Returns the floats of member `index`'s part.
-    private static func part(_ index: Int, of range: Range<Int>, size: Int) -> Range<Int> {
-        let start = range.lowerBound + index * size
-        return (start..<start + size).clamped(to: range)
     }
 
     // MARK: - Use
 
     /// Starts a bucket's all-reduce, until whose end this rank's values must not change.
     public func start(_ bucket: Int) {
-        guard !buckets[bucket].ranges[0].isEmpty else {
+        if buckets[bucket].shares[0].range.isEmpty {
             done?(bucket)
             return
         }
@@ -165,28 +181,28 @@ public final class Butterfly {
     ///
     /// - Returns: what was done; nil if the bucket has to wait
     private func advance(_ index: Int) throws -> String? {
-        switch buckets[index].phase {
+        let bucket = buckets[index]
+        switch bucket.phase {
         case .idle: return nil
         case .send(let depth):
             try send(index, depth)
             buckets[index].phase = .add(depth)
             return "send"
         case .add(let depth):
-            guard try haveArrived(index, depth, scatterChannel(index), fromOwners: false) else { return nil }
+            let peers = bucket.shares[depth].own.isEmpty ? [] : levels[depth].peers
+            guard try haveArrived(index, depth, scatterChannel(index), from: peers) else { return nil }
             if depth + 1 < levels.count {
-                add(index, depth) { _ in }
+                add(bucket.shares[depth], levels[depth]) { _ in }
                 buckets[index].phase = .send(depth + 1)
             } else {
                 // Sends each piece of the sum while it is in the cache.
-                try add(index, depth) { try handBack($0, index, depth) }
-                try signalOwned(index, depth)
-                buckets[index].phase = .collect(depth, expecting: false)
+                try add(bucket.shares[depth], levels[depth]) { try handBack($0, index, depth) }
+                try signalSums(index, depth)
             }
             return "add"
         case .handBack(let depth):
-            try Butterfly.pieces(buckets[index].ranges[depth + 1]) { try handBack($0, index, depth) }
-            try signalOwned(index, depth)
-            buckets[index].phase = .collect(depth, expecting: false)
+            try Butterfly.pieces(bucket.shares[depth].own) { try handBack($0, index, depth) }
+            try signalSums(index, depth)
             return "hand back"
         case .collect(let depth, expecting: false):
             // The sums arrive where the parts were sent from.
@@ -195,17 +211,14 @@ public final class Butterfly {
             buckets[index].phase = .collect(depth, expecting: true)
             return "expect"
         case .collect(let depth, expecting: true):
-            guard try haveArrived(index, depth, gatherChannel(index), fromOwners: true),
+            let owners = levels[depth].peers.filter { !bucket.shares[depth].part($0).isEmpty }
+            guard try haveArrived(index, depth, gatherChannel(index), from: owners),
                 try levels[depth].transport.isQuiet(channel: gatherChannel(index))
             else { return nil }
-            if depth > 0 { copyLanded(index, depth) }
+            if depth > 0 { copySums(of: owners, bucket.shares[depth], levels[depth]) }
             buckets[index].phase = depth == 0 ? .idle : .handBack(depth - 1)
             return "collect"
         }
-    }
-
-    private func part(_ member: Int, _ index: Int, _ depth: Int) -> Range<Int> {
-        Butterfly.part(member, of: buckets[index].ranges[depth], size: buckets[index].partSizes[depth])
     }
 
     private static func pieces(_ range: Range<Int>, _ body: (Range<Int>) throws -> Void) rethrows {
@@ -214,58 +227,42 @@ public final class Butterfly {
         }
     }
 
-    /// Returns all other members, the next first, so that not all send to the same one at once.
-    private func peers(_ level: Level) -> [Int] {
-        (1..<level.count).map { (level.member + $0) % level.count }
+    private func bytes(_ floats: Range<Int>) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: values + floats.lowerBound, count: floats.count * 4)
     }
 
+    private func haveArrived(_ index: Int, _ depth: Int, _ channel: Int, from peers: [Int]) throws -> Bool {
+        try peers.allSatisfy {
+            try levels[depth].transport.hasArrived(from: $0, channel: channel, number: buckets[index].number)
+        }
+    }
+
+    /// Sends the parts to their owners.
     private func send(_ index: Int, _ depth: Int) throws {
-        let level = levels[depth]
-        let bucket = buckets[index]
-        let own = bucket.ranges[depth + 1]
-        let readsInPlace = depth == 0 && level.transport.memory(of: level.member) != nil
-        if !own.isEmpty, !readsInPlace {
-            for peer in peers(level) {
-                try level.transport.expect(
-                    own.count * 4, from: peer, at: bucket.slots[depth] + peer * bucket.partSizes[depth] * 4,
-                    channel: scatterChannel(index))
-            }
+        let (level, share) = (levels[depth], buckets[index].shares[depth])
+        let channel = scatterChannel(index)
+        for peer in level.peers where !share.own.isEmpty && !level.readsInPlace {
+            try level.transport.expect(
+                share.own.count * 4, from: peer, at: share.slot(peer), channel: channel)
         }
-        for peer in peers(level) {
-            let part = part(peer, index, depth)
-            if part.isEmpty { continue }
-            if !readsInPlace {
+        for peer in level.peers where !share.part(peer).isEmpty {
+            if !level.readsInPlace {
                 try level.transport.write(
-                    UnsafeRawBufferPointer(start: values + part.lowerBound, count: part.count * 4), to: peer,
-                    at: bucket.slots[depth] + level.member * bucket.partSizes[depth] * 4,
-                    channel: scatterChannel(index))
+                    bytes(share.part(peer)), to: peer, at: share.slot(level.member), channel: channel)
             }
-            try level.transport.signal(peer, channel: scatterChannel(index), number: bucket.number)
+            try level.transport.signal(peer, channel: channel, number: buckets[index].number)
         }
-    }
-
-    /// Returns whether all messages have arrived: those of the owners, or those that this rank owns.
-    private func haveArrived(_ index: Int, _ depth: Int, _ channel: Int, fromOwners: Bool) throws -> Bool {
-        let level = levels[depth]
-        if !fromOwners, buckets[index].ranges[depth + 1].isEmpty { return true }
-        for peer in peers(level) where !fromOwners || !part(peer, index, depth).isEmpty {
-            guard try level.transport.hasArrived(from: peer, channel: channel, number: buckets[index].number)
-            else { return false }
-        }
-        return true
     }
 
     /// Adds the own part, piece by piece, and calls `done` after each.
-    private func add(_ index: Int, _ depth: Int, _ done: (Range<Int>) throws -> Void) rethrows {
-        let level = levels[depth]
-        let bucket = buckets[index]
-        let own = bucket.ranges[depth + 1]
-        let sources = (0..<level.count).map { member -> UnsafePointer<Float> in
+    private func add(_ share: Share, _ level: Level, _ done: (Range<Int>) throws -> Void) rethrows {
+        let own = share.own
+        let sources = (0...level.peers.count).map { member -> UnsafePointer<Float> in
             if member == level.member { return UnsafePointer(values + own.lowerBound) }
-            if depth == 0, let memory = level.transport.memory(of: member) {
+            if level.readsInPlace, let memory = level.transport.memory(of: member) {
                 return UnsafePointer(memory.assumingMemoryBound(to: Float.self) + own.lowerBound)
             }
-            let slot = level.transport.memory + bucket.slots[depth] + member * bucket.partSizes[depth] * 4
+            let slot = level.transport.memory + share.slot(member)
             return UnsafePointer(slot.assumingMemoryBound(to: Float.self))
         }
         try Butterfly.pieces(own) { piece in
@@ -275,46 +272,39 @@ public final class Butterfly {
         }
     }
 
-    /// Returns the byte of the block where an owner's sums from float `first` arrive on the other ranks.
-    private func landing(_ first: Int, _ index: Int, _ depth: Int) -> Int {
-        guard depth > 0 else { return first * 4 }
-        return buckets[index].landings[depth] + (first - buckets[index].ranges[depth].lowerBound) * 4
-    }
-
+    /// Sends a piece of the own part's sum to all.
     private func handBack(_ piece: Range<Int>, _ index: Int, _ depth: Int) throws {
-        let level = levels[depth]
-        let offset = landing(piece.lowerBound, index, depth)
-        for peer in peers(level) {
-            try level.transport.write(
-                UnsafeRawBufferPointer(start: values + piece.lowerBound, count: piece.count * 4), to: peer,
-                at: offset, channel: gatherChannel(index))
+        let place = buckets[index].shares[depth].place(ofSum: piece.lowerBound)
+        for peer in levels[depth].peers {
+            try levels[depth].transport.write(
+                bytes(piece), to: peer, at: place, channel: gatherChannel(index))
         }
     }
 
-    private func signalOwned(_ index: Int, _ depth: Int) throws {
-        if buckets[index].ranges[depth + 1].isEmpty { return }
-        for peer in peers(levels[depth]) {
+    /// Ends the messages of `handBack`.
+    private func signalSums(_ index: Int, _ depth: Int) throws {
+        for peer in levels[depth].peers where !buckets[index].shares[depth].own.isEmpty {
             try levels[depth].transport.signal(
                 peer, channel: gatherChannel(index), number: buckets[index].number)
         }
+        buckets[index].phase = .collect(depth, expecting: false)
     }
 
     private func expectSums(_ index: Int, _ depth: Int) throws {
-        let level = levels[depth]
-        for peer in peers(level) {
-            try Butterfly.pieces(part(peer, index, depth)) { piece in
-                try level.transport.expect(
-                    piece.count * 4, from: peer, at: landing(piece.lowerBound, index, depth),
+        let share = buckets[index].shares[depth]
+        for peer in levels[depth].peers {
+            try Butterfly.pieces(share.part(peer)) { piece in
+                try levels[depth].transport.expect(
+                    piece.count * 4, from: peer, at: share.place(ofSum: piece.lowerBound),
                     channel: gatherChannel(index))
             }
         }
     }
 
     /// Copies sums that arrived beside the values to their place.
-    private func copyLanded(_ index: Int, _ depth: Int) {
-        for peer in peers(levels[depth]) {
-            let part = part(peer, index, depth)
-            let source = levels[depth].transport.memory + landing(part.lowerBound, index, depth)
+    private func copySums(of owners: [Int], _ share: Share, _ level: Level) {
+        for part in owners.map(share.part) {
+            let source = level.transport.memory + share.place(ofSum: part.lowerBound)
             (values + part.lowerBound).update(
                 from: source.assumingMemoryBound(to: Float.self), count: part.count)
         }

@@ -1,4 +1,3 @@
-import CMPI
 import Foundation
 
 /// Runs ranks as threads of one process, for tests that need no MPI.
@@ -52,8 +51,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         guard let member = group.firstIndex(of: rank) else {
             preconditionFailure("rank \(rank) is not in its own group \(group)")
         }
-        let block = try hub.block(
-            transports, group: group, member: member, byteCount: byteCount, channels: channels)
+        let block = hub.block(transports, group: group, member: member, byteCount: byteCount)
         // All blocks must exist before any rank writes.
         try barrier()
         return ThreadTransport(kind: kind, member: member, block: block, hub: hub)
@@ -93,10 +91,10 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             }
         }
 
-        func block(_ call: Int, group: [Int], member: Int, byteCount: Int, channels: Int) throws -> Block {
+        func block(_ call: Int, group: [Int], member: Int, byteCount: Int) -> Block {
             condition.withLock {
                 let key = "\(call) \(group)"
-                let block = blocks[key] ?? Block(members: group.count, channels: channels)
+                let block = blocks[key] ?? Block(members: group.count)
                 blocks[key] = block
                 block.memory[member] = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 4096)
                 return block
@@ -104,39 +102,29 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         }
     }
 
-    /// Holds a group's memory, and the numbers of its messages.
+    /// Holds a group's memory, and its messages.
     fileprivate final class Block: @unchecked Sendable {
+        struct Way: Hashable { let receiver, channel, sender: Int }
+
         var memory: [UnsafeMutableRawPointer?]
-        let members: Int
-        /// The last message's number, `[receiver][channel][sender]`.
-        let numbers: UnsafeMutablePointer<UInt64>
-        let channels: Int
         private let lock = NSLock()
-        private var messages: [Int: [[UInt8]]] = [:]
+        private var numbers: [Way: UInt64] = [:]
+        private var messages: [Way: [[UInt8]]] = [:]
 
-        init(members: Int, channels: Int) {
-            self.members = members
-            self.channels = channels
-            memory = Array(repeating: nil, count: members)
-            numbers = .allocate(capacity: members * members * channels)
-            numbers.initialize(repeating: 0, count: members * members * channels)
+        init(members: Int) { memory = Array(repeating: nil, count: members) }
+
+        deinit { for pointer in memory { pointer?.deallocate() } }
+
+        /// The last message's number; all earlier writes of its sender are visible to its reader.
+        subscript(way: Way) -> UInt64 {
+            get { lock.withLock { numbers[way] ?? 0 } }
+            set { lock.withLock { numbers[way] = newValue } }
         }
 
-        deinit {
-            for pointer in memory { pointer?.deallocate() }
-            numbers.deallocate()
-        }
+        func post(_ bytes: [UInt8], _ way: Way) { lock.withLock { messages[way, default: []].append(bytes) } }
 
-        func place(_ receiver: Int, _ channel: Int, _ sender: Int) -> Int {
-            (receiver * channels + channel) * members + sender
-        }
-
-        func post(_ bytes: [UInt8], place: Int) {
-            lock.withLock { messages[place, default: []].append(bytes) }
-        }
-
-        func take(place: Int) -> [UInt8]? {
-            lock.withLock { messages[place]?.isEmpty == false ? messages[place]?.removeFirst() : nil }
+        func take(_ way: Way) -> [UInt8]? {
+            lock.withLock { messages[way]?.isEmpty == false ? messages[way]?.removeFirst() : nil }
         }
     }
 
@@ -145,8 +133,8 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         private let member: Int
         private let block: Block
         private let hub: Hub
-        /// The expected pieces, by channel and sender.
-        private var expected: [Int: [(offset: Int, byteCount: Int)]] = [:]
+        /// The expected pieces.
+        private var expected: [Block.Way: [(offset: Int, byteCount: Int)]] = [:]
         let memory: UnsafeMutableRawPointer
 
         init(kind: TransportKind, member: Int, block: Block, hub: Hub) {
@@ -164,30 +152,29 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
         func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
             if kind == .sendrecv {
-                block.post(Array(bytes), place: block.place(peer, channel, member))
+                block.post(Array(bytes), .init(receiver: peer, channel: channel, sender: member))
             } else if let base = bytes.baseAddress {
                 block.memory[peer]?.advanced(by: offset).copyMemory(from: base, byteCount: bytes.count)
             }
         }
 
         func signal(_ peer: Int, channel: Int, number: UInt64) throws {
-            if kind != .sendrecv {
-                cmpi_store_release(block.numbers + block.place(peer, channel, member), number)
-            }
+            if kind != .sendrecv { block[.init(receiver: peer, channel: channel, sender: member)] = number }
         }
 
         func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
             if kind == .sendrecv {
-                expected[block.place(member, channel, peer), default: []].append((offset, byteCount))
+                let way = Block.Way(receiver: member, channel: channel, sender: peer)
+                expected[way, default: []].append((offset, byteCount))
             }
         }
 
         func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
             try hub.check()
-            let place = block.place(member, channel, peer)
-            guard kind == .sendrecv else { return cmpi_load_acquire(block.numbers + place) >= number }
-            while let next = expected[place]?.first {
-                guard let bytes = block.take(place: place) else { return false }
+            let way = Block.Way(receiver: member, channel: channel, sender: peer)
+            guard kind == .sendrecv else { return block[way] >= number }
+            while let next = expected[way]?.first {
+                guard let bytes = block.take(way) else { return false }
                 guard bytes.count == next.byteCount else {
                     throw CollectiveError(
                         "a message of \(bytes.count) bytes where \(next.byteCount) were expected")
@@ -197,7 +184,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
                         (memory + next.offset).copyMemory(from: base, byteCount: $0.count)
                     }
                 }
-                expected[place]?.removeFirst()
+                expected[way]?.removeFirst()
             }
             return true
         }

@@ -1,5 +1,6 @@
 import Basics
 import Configuration
+import Evaluation
 
 /// Writes a run's `metrics.jsonl`: one line for the start, for each step and for each validation.
 package final class MetricsLog: EventSink {

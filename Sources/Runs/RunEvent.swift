@@ -1,7 +1,6 @@
 import Compute
 import Configuration
 import Evaluation
-import Models
 import NeuralNet
 import Photographs
 

@@ -6,11 +6,11 @@ import NeuralNet
 
 /// Adds the gradients of all ranks (all-reduce).
 ///
-/// A layer's exchange starts when backward has computed its gradient, and the step waits for it when it needs
-/// the sum. Gradients are in memory that the ranks' transport reaches. A CPU device works in it in place; from
-/// any other device each bucket is copied there and back. Buckets follow the layers: neighbours are joined up
-/// to 1 MiB, and larger gradients than 16 MiB are cut. Buckets of the first layers, which are ready last and
-/// needed first, overtake the others.
+/// A layer's exchange starts when backward has computed its gradient, and the step waits for it when it
+/// needs the sum. Gradients are in memory that the ranks' transport reaches. A CPU device works in it in
+/// place; from any other device each bucket is copied there and back. Buckets follow the layers: neighbours
+/// are joined up to 1 MiB, and gradients of more than 16 MiB are cut. Buckets of the first layers, which are
+/// ready last and needed first, overtake the others.
 ///
 /// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with
 /// any other device a separate thread does it while the device computes.
@@ -157,8 +157,8 @@ public final class GradientExchange {
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             if !isInPlace {
                 try hostSlabs[slab].copy(
-                    from: gradients.buffers[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count,
-                    to: bytes.lowerBound)
+                    from: gradients.buffers[slab], sourceOffset: bytes.lowerBound,
+                    byteCount: bytes.count, to: bytes.lowerBound)
             }
             let (pointer, event) = try hostSlabs[slab].map(
                 byteOffset: bytes.lowerBound, byteCount: bytes.count)
@@ -193,8 +193,8 @@ public final class GradientExchange {
             try hostSlabs[slab].unmap(pointer)
             if !isInPlace {
                 try gradients.buffers[slab].copy(
-                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound, byteCount: bytes.count,
-                    to: bytes.lowerBound)
+                    from: hostSlabs[slab], sourceOffset: bytes.lowerBound,
+                    byteCount: bytes.count, to: bytes.lowerBound)
             }
         }
     }

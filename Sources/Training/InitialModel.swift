@@ -26,14 +26,14 @@ extension Checkpoint {
         }
         guard !taken.isEmpty else {
             throw TrainingError(
-                "--init \(path): no layer of '\(description.architecture)' fits '\(network.architecture)' by name "
-                    + "and shape; give the --model that the checkpoint has")
+                "--init \(path): no layer of '\(description.architecture)' fits '\(network.architecture)' by "
+                    + "name and shape; give the --model that the checkpoint has")
         }
         if freezesFeatures, let missing = drawn.first(where: { $0.hasPrefix("features.") }) {
             throw TrainingError(
                 "--freeze features: \(missing) of '\(network.architecture)' is not in --init \(path), a "
-                    + "'\(description.architecture)', and would stay as it was drawn; give the --model that the "
-                    + "checkpoint has")
+                    + "'\(description.architecture)', and would stay as it was drawn; give the --model that "
+                    + "the checkpoint has")
         }
         return (taken, drawn)
     }

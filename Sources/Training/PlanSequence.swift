@@ -1,3 +1,4 @@
+import Collectives
 import Configuration
 import Photographs
 import Synchronization

@@ -1,5 +1,6 @@
 import Basics
 import Collectives
+import Compute
 import Configuration
 import Foundation
 import NeuralNet

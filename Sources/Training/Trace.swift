@@ -41,7 +41,7 @@ final class Trace: @unchecked Sendable {
         }
     }
 
-    /// Adds what the device has finished since the last call; successive launches of a layer's pass are one span.
+    /// Adds what the device has finished since the last call; a layer's pass is one span.
     func collect() throws {
         var merged: [(name: String, start: Double, end: Double)] = []
         for launch in try device.profile?.takeEnded() ?? [] {

@@ -60,7 +60,7 @@ extension Trainer {
 
     /// Reports how many photographs the first epoch has put on the device.
     ///
-    /// No log has this, because a resumed run fills its cache again and must log what an uninterrupted run logs.
+    /// No log has this, because a resumed run fills its cache again but must log what another run logs.
     func reportCache() throws {
         let cache = machinery.cache
         guard cache.capacity > 0 else { return }

@@ -143,9 +143,10 @@ extension Trainer {
     func diverged(_ what: String) -> TrainingError {
         TrainingError(
             "\(what). This was not saved; the last good checkpoint is "
-                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower --learning-rate "
-                + "(\(String(format: "%.2g", options.learningRate / 10))), a longer --warmup-epochs or "
-                + "--clip-norm 1" + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
+                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower "
+                + "--learning-rate (\(String(format: "%.2g", options.learningRate / 10))), a longer "
+                + "--warmup-epochs or --clip-norm 1"
+                + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
     }
 
     /// Returns the error that ends a run after a signal, once its checkpoint is written.

@@ -208,8 +208,8 @@ struct TrainerSetup {
     private func topology(_ transport: TransportKind?) throws -> Topology? {
         try ranks.map {
             try Topology(
-                microBatches: options.microBatches, nodes: $0.communicator.nodes, nodeSize: options.nodeSize,
-                transport: transport)
+                microBatches: options.microBatches, nodes: $0.communicator.nodes,
+                nodeSize: options.nodeSize, transport: transport)
         }
     }
 

@@ -72,8 +72,8 @@ public final class TrainingStep {
         loss = try SoftmaxCrossEntropy(
             device: network.device, classes: network.classes, maximumBatch: batch / microBatches)
         optimizer = try StochasticGradientDescent(
-            network.trainedParameters, momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm,
-            device: network.device)
+            network.trainedParameters, momentum: momentum,
+            weightDecay: weightDecay, clipNorm: clipNorm, device: network.device)
         sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
             if index == 0, let exchange { return exchange.gradients }
             return try ParameterArena(network.trainedParameters, device: network.device)

@@ -49,8 +49,8 @@ import Testing
             microBatches: example.microBatches, convolution: convolution)
         _ = try Benchmark.step(step, steps: 1, device: device)
         let plan = try memory(
-            example.model, imageSize: example.imageSize, microBatches: example.microBatches, classes: 7,
-            on: description
+            example.model, imageSize: example.imageSize,
+            microBatches: example.microBatches, classes: 7, on: description
         ) { $0.convolution = example.convolution ?? .auto }.plan(batch: example.batch)
         // The step has one mini-batch of images of the network's size, and no loss of validation.
         let batches = DeviceBatch.byteCounts(

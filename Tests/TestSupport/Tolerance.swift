@@ -1,8 +1,9 @@
 /// Bounds of the error of float32 results against the oracle's, from which every test takes its bound.
 ///
-/// They limit the largest error over the root mean square of the exact values. A float32 rounding loses at most 2⁻²⁴ = 6e-8 of a value. A sum of n products loses some √n roundings of
-/// its running total, and the largest of many results some five deviations of that: 5 · √n · 6e-8 · (a
-/// third), which is 5e-6 at n = 2304 and 2e-5 at n = 25,088.
+/// They limit the largest error over the root mean square of the exact values. A float32 rounding loses at
+/// most 2⁻²⁴ = 6e-8 of a value. A sum of n products loses some √n roundings of its running total, and the
+/// largest of many results some five deviations of that: 5 · √n · 6e-8 · (a third), which is 5e-6 at n = 2304
+/// and 2e-5 at n = 25,088.
 public enum Tolerance {
     /// Sums of products in float32: matrix products, fully connected layers, convolution by `direct`,
     /// `im2col` and `winograd2`, whose transforms are additions and halves.

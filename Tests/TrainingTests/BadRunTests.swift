@@ -93,7 +93,7 @@ import Testing
                 "took features.0.weight, features.0.bias, classifier.0.weight, classifier.0.bias and its "
                     + "normalisation; initialised classifier.3.weight, classifier.3.bias"),
             "\(result.output)")
-        // The convolution's bytes are those of the first run; only the classifier has learnt and has velocities.
+        // The convolution is the first run's; only the classifier has learnt and has velocities.
         func tensor(_ run: String, _ name: String, _ file: String = "model") throws -> [Float]? {
             try place.tensor("\(run)/checkpoints/last/\(file).safetensors", name)
         }

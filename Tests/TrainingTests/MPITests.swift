@@ -79,10 +79,8 @@ import Testing
     }
 
     @Test func mistakesAreNamedByOneRank() throws {
-        try fail(
-            4, "--out run --micro-batches 2",
-            "2 micro-batches on 4 ranks: expected a power of two, at least one micro-batch a rank",
-            "more --micro-batches")
+        let few = "2 micro-batches on 4 ranks: expected a power of two, at least one micro-batch a rank"
+        try fail(4, "--out run --micro-batches 2", few, "more --micro-batches")
         try fail(3, "--out run --node-size 2", "nodes of 2 among 3 ranks", "--node-size")
         try fail(2, "--out run --data nowhere", "nowhere")
         #expect(!place.exists("run"))

@@ -1,6 +1,5 @@
 @testable import DeviceInput
 import Compute
-import Foundation
 import NeuralNet
 import TestSupport
 import Testing

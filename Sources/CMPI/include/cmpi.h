@@ -1,8 +1,9 @@
 // Opens Open MPI at run time, so that one program runs under mpirun, without it, and without any MPI.
 //
-// Handles, constants and functions are those of Open MPI's ABI (versions 1.10 to 5), which Debian's libopenmpi
-// has. They are declared here because mpi.h's constants are addresses inside the library, which would have to
-// be linked. Functions return MPI's error code, 0 for success. Only cmpi_open may be called before it succeeds.
+// Handles, constants and functions are those of Open MPI's ABI (versions 1.10 to 5), which Debian's
+// libopenmpi has. They are declared here because mpi.h's constants are addresses inside the library, which
+// would have to be linked. Functions return MPI's error code, 0 for success. Only cmpi_open may be called
+// before it has succeeded.
 #pragma once
 
 #include <stddef.h>
