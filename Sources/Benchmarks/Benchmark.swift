@@ -60,8 +60,9 @@ public enum Benchmark {
         return Step(step, seconds, training.network, loss: loss)
     }
 
-    /// Low enough that every network's loss stays finite on random data: a step whose loss is not finite
-    /// skips the update and is faster.
+    /// A learning rate so low that every network's loss stays finite on random data.
+    ///
+    /// A step whose loss is not finite skips the update and is faster.
     public static let learningRate: Float = 1e-4
 
     /// Waits for a step and returns its mean loss.

@@ -1,9 +1,9 @@
 import Basics
-import Training
 import Collectives
 import Compute
 import Foundation
 import NeuralNet
+import Training
 
 /// Times the exchange of gradients between ranks without a device.
 public struct ExchangeBenchmark {
@@ -46,7 +46,7 @@ public struct ExchangeBenchmark {
 
     private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
         typealias Floats = UnsafeMutablePointer<Float>
-        let cut = GradientExchange.BucketSizes().cut / 4
+        let cut = GradientExchange.BucketSizes.standard.cut / 4
         let buckets = stride(from: 0, to: floatCount, by: cut).map { $0..<min(floatCount, $0 + cut) }
         let spans = try topology(transports[0]).spans
         let values = Floats.allocate(capacity: floatCount)
@@ -136,7 +136,7 @@ public struct ExchangeBenchmark {
             defer { end += (parameter.storedCount * 4).roundedUp(to: 128) }
             return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
         }
-        let cut = GradientBuckets(places, sizes: .init())
+        let cut = GradientBuckets(places, sizes: .standard)
         let bucketsOf = cut.ofParameter
         let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
         // A layer's time is proportional to its operations: a convolution's weights times its pixels.

@@ -1,20 +1,16 @@
-import DeviceInput
 import Basics
 import Compute
-import Photographs
+import DeviceInput
 import NeuralNet
+import Photographs
 
 /// Times the way from photographs' files to the network's input.
 public struct InputBenchmark {
     /// A folder with JPEG files at any depth.
     public var folder: String
-    public var imageSize: Int
-    public var shortSide: Int
-    public var batch: Int
-    public var workers: Int
-    /// The photographs of a pass; files repeat if there are fewer.
-    public var images: Int
-    public var rounds: Int
+    public var imageSize, shortSide, batch, workers: Int
+    /// The photographs of a pass, for which files repeat if there are fewer, and the timed passes.
+    public var images, rounds: Int
     public var augmentation: Augmentation
 
     public init(
@@ -95,16 +91,9 @@ public struct InputBenchmark {
                     of: device.description, allocated: device.allocatedBytes), count: set.count)
         }
 
-        private func samples(_ index: Int) -> [Int]? {
-            let start = index * batch
-            return start < count
-                ? (start..<min(count, start + batch)).map { [files = set.count] in $0 % files } : nil
-        }
-
         /// - Parameter augmentation: the photographs are decoded for it; nil decodes all of each
         private func loader(isCached: Bool, for augmentation: Augmentation? = nil) -> BatchLoader {
-            let plan = (0..<count.ceilDivided(by: batch)).compactMap { samples($0) }
-            let index = cache.index
+            let (index, count, batch) = (cache.index, count, batch)
             return BatchLoader(
                 set: set, shortSide: benchmark.shortSide, workers: benchmark.workers,
                 isCached: { isCached && index.contains($0) },
@@ -121,7 +110,10 @@ public struct InputBenchmark {
                         }
                     }
                 }
-            ) { plan.indices.contains($0) ? plan[$0] : nil }
+            ) { [files = set.count] number in
+                let start = number * batch
+                return start < count ? (start..<min(count, start + batch)).map { $0 % files } : nil
+            }
         }
 
         func decode(for augmentation: Augmentation? = nil) throws -> Double {

@@ -1,10 +1,10 @@
-import DeviceInput
 import Basics
 import Compute
+import DeviceInput
 import Foundation
-import Photographs
 import Models
 import NeuralNet
+import Photographs
 import Training
 
 /// Times a training step by the host's clock, and each layer's passes by the device's.

@@ -167,9 +167,7 @@ public final class Butterfly {
     /// Works until a bucket's all-reduce completes.
     public func wait(_ bucket: Int) throws {
         var backoff = Backoff()
-        while buckets[bucket].phase != .idle {
-            if try progress() { backoff = Backoff() } else { backoff.pause() }
-        }
+        while buckets[bucket].phase != .idle { backoff.pause(unless: try progress()) }
     }
 
     // MARK: - Work

@@ -81,15 +81,16 @@ public struct CollectiveError: Error, CustomStringConvertible, Equatable {
     public init(_ description: String) { self.description = description }
 }
 
-/// Pauses longer the longer a wait lasts, because a waiting rank often shares its core with the one that it
-/// waits for.
+/// Pauses longer the longer a wait lasts, because the rank that it waits for may share its core.
 public struct Backoff {
     private var count = 0
 
     public init() {}
 
-    public mutating func pause() {
-        count += 1
+    /// Pauses unless there was work, after which the next pause is short.
+    public mutating func pause(unless worked: Bool = false) {
+        count = worked ? 0 : count + 1
+        if worked { return }
         if count < 50 { sched_yield() } else { usleep(count < 2000 ? 20 : 200) }
     }
 }

@@ -1,5 +1,5 @@
-import CMPI
 import Basics
+import CMPI
 import Foundation
 import Synchronization
 

@@ -107,7 +107,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     }
 
     private static func exchange(
-        _ bytes: [UInt8], _ counts: [Int], _ rank: Int, _ comm: cmpi_comm?, tag: Int32
+        _ bytes: [UInt8], _ counts: [Int], _ rank: Int, _ comm: cmpi_comm?, tag: Int
     ) throws -> [[UInt8]] {
         let own = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, bytes.count), alignment: 16)
         own.copyBytes(from: bytes)
@@ -118,28 +118,13 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
             own.deallocate()
             for buffer in buffers { buffer.deallocate() }
         }
-        var requests: [cmpi_request?] = []
+        var messages = MessagesUnderWay(comm: comm)
         for peer in counts.indices where peer != rank {
-            var request: cmpi_request?
-            try mpiCheck(
-                cmpi_receive(
-                    buffers[peer].baseAddress, Int32(counts[peer]), Int32(peer), tag, comm, &request),
-                "receiving from rank \(peer)")
-            requests.append(request)
-            request = nil
-            try mpiCheck(
-                cmpi_send(own.baseAddress, Int32(bytes.count), Int32(peer), tag, comm, &request),
-                "sending to rank \(peer)")
-            requests.append(request)
+            try messages.receive(buffers[peer].baseAddress, count: counts[peer], from: peer, tag: tag)
+            try messages.send(own.baseAddress, count: bytes.count, to: peer, tag: tag)
         }
         var backoff = Backoff()
-        for index in requests.indices {
-            var done: Int32 = 0
-            while done == 0 {
-                try mpiCheck(cmpi_test(&requests[index], &done), "exchanging bytes between the ranks")
-                if done == 0 { backoff.pause() }
-            }
-        }
+        while try !messages.areDone() { backoff.pause() }
         return counts.indices.map { $0 == rank ? bytes : Array(buffers[$0].prefix(counts[$0])) }
     }
 
@@ -335,15 +320,50 @@ private final class MPIWindow: Transport {
     func isQuiet(channel: Int) throws -> Bool { true }
 }
 
+/// Messages that have been started.
+private struct MessagesUnderWay {
+    let comm: cmpi_comm?
+    private var requests: [cmpi_request?] = []
+
+    init(comm: cmpi_comm?) { self.comm = comm }
+
+    mutating func send(_ bytes: UnsafeRawPointer?, count: Int, to peer: Int, tag: Int) throws {
+        var request: cmpi_request?
+        try mpiCheck(
+            cmpi_send(bytes, Int32(count), Int32(peer), Int32(tag), comm, &request), "sending to rank \(peer)"
+        )
+        requests.append(request)
+    }
+
+    mutating func receive(_ bytes: UnsafeMutableRawPointer?, count: Int, from peer: Int, tag: Int) throws {
+        var request: cmpi_request?
+        try mpiCheck(
+            cmpi_receive(bytes, Int32(count), Int32(peer), Int32(tag), comm, &request),
+            "receiving from rank \(peer)")
+        requests.append(request)
+    }
+
+    /// Returns whether all have arrived, without waiting.
+    mutating func areDone() throws -> Bool {
+        while let last = requests.indices.last {
+            var done: Int32 = 0
+            try mpiCheck(cmpi_test(&requests[last], &done), "exchanging messages between the ranks")
+            if done == 0 { return false }
+            requests.removeLast()
+        }
+        return true
+    }
+}
+
 /// Transports bytes by messages; a channel is a tag.
 private final class MPIMessages: Transport {
     let memory: UnsafeMutableRawPointer
-    private let comm: cmpi_comm?
-    private var receives: [Int: [cmpi_request?]] = [:]
-    private var sends: [Int: [cmpi_request?]] = [:]
+    private let none: MessagesUnderWay
+    private var receives: [Int: MessagesUnderWay] = [:]
+    private var sends: [Int: MessagesUnderWay] = [:]
 
     init(comm: cmpi_comm?, byteCount: Int) {
-        self.comm = comm
+        none = MessagesUnderWay(comm: comm)
         memory = .allocate(byteCount: byteCount, alignment: 4096)
     }
 
@@ -352,11 +372,7 @@ private final class MPIMessages: Transport {
     func memory(of peer: Int) -> UnsafeMutableRawPointer? { nil }
 
     func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
-        var request: cmpi_request?
-        try mpiCheck(
-            cmpi_send(bytes.baseAddress, Int32(bytes.count), Int32(peer), Int32(channel), comm, &request),
-            "sending to another rank")
-        sends[channel, default: []].append(request)
+        try sends[channel, default: none].send(bytes.baseAddress, count: bytes.count, to: peer, tag: channel)
     }
 
     func signal(_ peer: Int, channel: Int, number: UInt64) throws {}
@@ -364,29 +380,15 @@ private final class MPIMessages: Transport {
     private func key(_ channel: Int, _ peer: Int) -> Int { channel << 20 | peer }
 
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
-        var request: cmpi_request?
-        try mpiCheck(
-            cmpi_receive(memory + offset, Int32(byteCount), Int32(peer), Int32(channel), comm, &request),
-            "receiving from another rank")
-        receives[key(channel, peer), default: []].append(request)
+        try receives[key(channel, peer), default: none].receive(
+            memory + offset, count: byteCount, from: peer, tag: channel)
     }
 
     func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
-        try areDone(&receives[key(channel, peer), default: []])
+        try receives[key(channel, peer), default: none].areDone()
     }
 
-    func isQuiet(channel: Int) throws -> Bool { try areDone(&sends[channel, default: []]) }
-
-    private func areDone(_ requests: inout [cmpi_request?]) throws -> Bool {
-        while !requests.isEmpty {
-            var done: Int32 = 0
-            try mpiCheck(
-                cmpi_test(&requests[requests.count - 1], &done), "exchanging messages between the ranks")
-            if done == 0 { return false }
-            requests.removeLast()
-        }
-        return true
-    }
+    func isQuiet(channel: Int) throws -> Bool { try sends[channel, default: none].areDone() }
 }
 
 /// Says that the fabric has no windows; every rank gets this error.

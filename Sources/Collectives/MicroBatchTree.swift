@@ -5,6 +5,8 @@ public struct MicroBatchSpan: Equatable, Sendable {
     public let first: Int
     public let count: Int
 
+    public var range: Range<Int> { first..<first + count }
+
     public init(first: Int, count: Int) {
         self.first = first
         self.count = count

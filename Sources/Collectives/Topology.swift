@@ -21,30 +21,22 @@ public struct Topology: Sendable {
         guard microBatches >= ranks.count, microBatches & (microBatches - 1) == 0 else {
             throw TopologyError.microBatches(microBatches, ranks: ranks.count)
         }
-        let sizes: [Int]
+        var nodes = realNodes
         if let nodeSize {
             guard nodeSize > 0, ranks.count % nodeSize == 0 else {
+                let found = "nodes of \(nodeSize) among \(ranks.count) ranks"
                 throw TopologyError(
-                    kind: .nodeSize,
-                    description:
-                        "nodes of \(nodeSize) among \(ranks.count) ranks: expected a divisor of the number "
-                        + "of ranks")
+                    kind: .nodeSize, description: "\(found): expected a divisor of the number of ranks")
             }
-            sizes = Array(repeating: nodeSize, count: ranks.count / nodeSize)
-        } else {
-            sizes = realNodes.map(\.count)
+            nodes = stride(from: 0, to: ranks.count, by: nodeSize).map { Array($0..<$0 + nodeSize) }
         }
         // Nodes are groups only if they have the same size, contain neighbouring ranks, and the tree can be
         // cut between them.
-        let neighbours = nodeSize != nil || realNodes.flatMap { $0 } == ranks
-        if neighbours, Set(sizes).count == 1,
+        let sizes = nodes.map(\.count)
+        if nodes.flatMap({ $0 }) == ranks, Set(sizes).count == 1,
             let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: sizes)
         {
-            var first = 0
-            groups = sizes.map { size in
-                defer { first += size }
-                return Array(first..<(first + size))
-            }
+            groups = nodes
             self.spans = spans.flatMap { $0 }
         } else if let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: [ranks.count]) {
             groups = [ranks]
@@ -53,14 +45,12 @@ public struct Topology: Sendable {
             throw TopologyError.microBatches(microBatches, ranks: ranks.count)
         }
         let isOneMachine = realNodes.count == 1
-        let flatOverNodes = groups.count == 1 && !isOneMachine
         if transport == .shared, !isOneMachine {
+            let found = "the ranks, which are on \(realNodes.count) nodes"
             throw TopologyError(
-                kind: .transport,
-                description: "shared memory does not connect the ranks, which are on \(realNodes.count) nodes"
-            )
+                kind: .transport, description: "shared memory does not connect \(found)")
         }
-        inner = transport ?? (flatOverNodes ? .onesided : .shared)
+        inner = transport ?? (groups.count == 1 && !isOneMachine ? .onesided : .shared)
         outer = transport ?? (isOneMachine ? .shared : .onesided)
     }
 

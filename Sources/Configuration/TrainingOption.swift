@@ -1,6 +1,6 @@
-import DeviceInput
 import Basics
 import Compute
+import DeviceInput
 import NeuralNet
 
 /// One option of `train`: its flag, its line in a configuration, its checks and its effect.

@@ -1,5 +1,5 @@
-import DeviceInput
 import Basics
+import DeviceInput
 import NeuralNet
 
 /// Every option of `train` with its default; `TrainingOption.all` has a row for each property.

@@ -1,5 +1,5 @@
-import Configuration
 import Basics
+import Configuration
 import Foundation
 
 /// Manages a run's folder: logs, and `checkpoints/step-N/` with the links `last` and `best`.

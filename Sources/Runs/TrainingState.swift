@@ -1,11 +1,11 @@
-import Configuration
 import Basics
 import Compute
+import Configuration
 import Evaluation
 import Foundation
-import Photographs
 import Models
 import NeuralNet
+import Photographs
 
 /// What a resumed run needs beside weights and velocities: `state.json` of a checkpoint.
 ///

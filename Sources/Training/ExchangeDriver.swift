@@ -3,8 +3,9 @@ import Collectives
 import Compute
 import Foundation
 
-/// Drives a butterfly: starts each bucket when the device has computed it, and does its work on a separate
-/// thread or on the caller's.
+/// Starts each of a butterfly's buckets when the device has computed it, and does the work.
+///
+/// The work runs on a separate thread or on the caller's.
 package final class ExchangeDriver: @unchecked Sendable {
     /// Used by one thread only: the driver's own, or the caller's.
     private let butterfly: Butterfly
@@ -49,8 +50,7 @@ package final class ExchangeDriver: @unchecked Sendable {
         while condition.withLock({ !isStopped }) { usleep(1000) }
     }
 
-    /// Seconds in which at least one bucket was under way, and seconds of work that `drain` did on the
-    /// caller's thread.
+    /// Seconds in which a bucket was under way, and those that `drain` worked on the caller's thread.
     package var seconds: (underWay: Double, work: Double) { condition.withLock { (underWay, inlineWork) } }
 
     /// Exchanges a bucket once `event` is complete and `prepare` was called.
@@ -82,7 +82,7 @@ package final class ExchangeDriver: @unchecked Sendable {
                 return pending.contains(bucket)
             }
             guard isPending else { return }
-            if try !isThreaded && pump() { backoff = Backoff() } else { backoff.pause() }
+            backoff.pause(unless: try !isThreaded && pump())
         }
     }
 
@@ -119,7 +119,7 @@ package final class ExchangeDriver: @unchecked Sendable {
                 return isStopping
             }
             if isEnd { return }
-            do { if try pump() { backoff = Backoff() } else { backoff.pause() } } catch {
+            do { backoff.pause(unless: try pump()) } catch {
                 condition.withLock { failure = error }
                 return
             }

@@ -23,8 +23,7 @@ public final class GradientExchange {
     private let butterfly: Butterfly
     private let driver: ExchangeDriver
     private let trace: Trace?
-    /// For each of the arena's slabs the buffer over the memory that the ranks share; the slab itself if the
-    /// device works in place.
+    /// Each slab's buffer over the memory that the ranks share; the slab itself if the device works in place.
     private let hostSlabs: [Buffer]
     private let isInPlace: Bool
     private let totals: Buffer
@@ -45,11 +44,11 @@ public final class GradientExchange {
     }
 
     /// The bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
-    public struct BucketSizes: Sendable {
-        public var joined = 1 << 20
-        public var cut = 16 << 20
+    package struct BucketSizes: Sendable {
+        let joined: Int
+        package let cut: Int
 
-        public init() {}
+        package static let standard = BucketSizes(joined: 1 << 20, cut: 16 << 20)
     }
 
     /// A step's totals in the ranks' memory, all as floats, because the exchange adds floats.
@@ -71,7 +70,7 @@ public final class GradientExchange {
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
     init(
         _ parameters: [Parameter], device: Device, communicator: any Communicator,
-        topology: Topology, trace: Trace? = nil, sizes bucketSizes: BucketSizes = BucketSizes(),
+        topology: Topology, trace: Trace? = nil, sizes bucketSizes: BucketSizes = .standard,
         threaded: Bool? = nil, inPlace: Bool? = nil
     ) throws {
         self.device = device

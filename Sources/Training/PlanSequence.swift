@@ -15,11 +15,10 @@ final class PlanSequence: Sendable {
         self.options = options
         count = workload.dataset.training.count
         stepsPerEpoch = workload.stepsPerEpoch
-        microBatches = workload.span.first..<(workload.span.first + workload.span.count)
+        microBatches = workload.span.range
     }
 
-    /// Returns the positions of this rank's images of step `step`, counted from 0 over all epochs; nil after
-    /// the last step.
+    /// Returns the positions of this rank's images of a step, counted from 0; nil after the last step.
     func batch(_ step: Int) -> [Int]? {
         let epoch = step / stepsPerEpoch + 1
         guard epoch <= options.epochs else { return nil }

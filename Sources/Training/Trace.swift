@@ -2,8 +2,9 @@ import Basics
 import Compute
 import Foundation
 
-/// A timeline of a run for https://ui.perfetto.dev or chrome://tracing: a process for each rank, a track for
-/// each kind of work.
+/// A timeline of a run, with a process for each rank and a track for each kind of work.
+///
+/// https://ui.perfetto.dev and chrome://tracing show it.
 final class Trace: @unchecked Sendable {
     /// The tracks; each has the name that a viewer shows.
     enum Track: String, CaseIterable {

@@ -1,7 +1,7 @@
+import Basics
 import Collectives
 import Configuration
 import DeviceInput
-import Basics
 import Evaluation
 import Foundation
 import Models

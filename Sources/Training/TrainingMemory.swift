@@ -1,9 +1,9 @@
-import Configuration
-import DeviceInput
 import Basics
 import Compute
-import Models
+import Configuration
+import DeviceInput
 import Foundation
+import Models
 import NeuralNet
 
 /// Plans the device memory of training, with the functions that also size the allocations.

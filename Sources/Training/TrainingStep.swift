@@ -1,7 +1,7 @@
-import Configuration
-import DeviceInput
 import Collectives
 import Compute
+import Configuration
+import DeviceInput
 import NeuralNet
 
 /// Runs steps of synchronous stochastic gradient descent; `trainer bench step` times it.

@@ -33,13 +33,11 @@ import Testing
     }
 
     @Test func defaultIsTheNextPowerOfTwo() {
-        #expect(
-            [1, 2, 3, 4, 5, 8, 9].map { MicroBatchTree.defaultMicroBatches(ranks: $0) } == [
-                1, 2, 4, 4, 8, 8, 16,
-            ])
+        let counts = [1, 2, 3, 4, 5, 8, 9].map { MicroBatchTree.defaultMicroBatches(ranks: $0) }
+        #expect(counts == [1, 2, 4, 4, 8, 8, 16])
     }
 
-    /// Adds 8 micro-batches one way only: by a loop over the tree's levels.
+    /// Adds 8 micro-batches by a loop over the tree's levels.
     private func tree(_ microBatches: [Float]) -> Float {
         var level = microBatches
         while level.count > 1 {
@@ -56,14 +54,10 @@ import Testing
         for ranks in 1...8 {
             let spans = try #require(MicroBatchTree.spans(microBatches: 8, nodes: [ranks]))[0]
             // 1500 floats: more than one block.
-            let partial = spans.map { span in
-                Array(
-                    repeating: tree(Array(microBatches[span.first..<(span.first + span.count)])), count: 1500)
-            }
-            let pointers = partial.map { values in
-                let copy = UnsafeMutablePointer<Float>.allocate(capacity: 1500)
-                copy.initialize(from: values, count: 1500)
-                return copy
+            let pointers = spans.map { span in
+                let partial = UnsafeMutablePointer<Float>.allocate(capacity: 1500)
+                partial.initialize(repeating: tree(Array(microBatches[span.range])), count: 1500)
+                return partial
             }
             defer { for pointer in pointers { pointer.deallocate() } }
             SumOrder(spans).add(pointers.map { UnsafePointer($0) }, count: 1500, into: pointers[ranks / 2])

@@ -1,13 +1,13 @@
 import Benchmarks
 import DeviceInput
-@testable import Configuration
-@testable import Basics
 import Foundation
 import NeuralNet
 import Testing
-@testable import Training
 
+@testable import Basics
 @testable import Compute
+@testable import Configuration
+@testable import Training
 
 /// One device for all tests here, which run one at a time: they read its account of memory.
 @Suite(.serialized) struct MemoryPlanTests {
@@ -87,8 +87,9 @@ import Testing
         #expect(plan[.cachedData] == 0)
     }
 
-    /// A cache's amount counts as it is; `auto` takes half of what the rest leaves, in slabs that the device
-    /// allows, and changes nothing of what fits.
+    /// Checks that an amount counts as it is, and that `auto` takes half of what the rest leaves.
+    ///
+    /// `auto` changes nothing of what fits, and keeps to the device's largest buffer.
     @Test func cacheInThePlan() throws {
         func memory(_ cache: CacheSize) throws -> TrainingMemory {
             try self.memory("16,M,F24", imageSize: 16, on: description.limited(toMemory: 64 << 20)) {

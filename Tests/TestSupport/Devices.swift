@@ -24,8 +24,9 @@ public func expectDevice(sourceLocation: SourceLocation = #_sourceLocation) thro
     #expect(try !DeviceDescription.all().isEmpty, sourceLocation: sourceLocation)
 }
 
-/// Device memory that shows what a kernel leaves out and where it writes too far: filled with NaN, and
-/// followed by numbers that must not change.
+/// Device memory that shows what a kernel leaves out and where it writes too far.
+///
+/// It is filled with NaN and followed by numbers that must not change.
 public struct Guarded {
     public let buffer: Buffer
     private let count: Int

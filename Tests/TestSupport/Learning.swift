@@ -1,8 +1,10 @@
 import Foundation
 import Testing
 
-/// Checks that a network has learnt: the mean loss of the last quarter of the steps is finite, and at least a
-/// fifth below both the first loss and ln(classes), which is the loss of guessing.
+/// Checks that a network has learnt.
+///
+/// The mean loss of the last quarter of the steps must be finite, and at least a fifth below both the first
+/// loss and ln(classes), which is the loss of guessing.
 ///
 /// - Parameter losses: the mean loss of each step, in order
 public func expectLearnt(

@@ -41,10 +41,10 @@ extension DeviceBatch {
         crop: (Int) -> (x: Int32, y: Int32, mirror: Bool) = { _ in (0, 0, false) },
         weight: (Int) -> Float = { _ in 1 }
     ) throws {
-        let pixels = Pixels(
-            images.flatMap {
-                TintedPictures.pixels(label: $0 % classes, index: $0 + 1000 * variant, side: side)
-            })
+        let bytes = images.flatMap {
+            TintedPictures.pixels(label: $0 % classes, index: $0 + 1000 * variant, side: side)
+        }
+        let pixels = NSData(bytes: bytes, length: bytes.count)
         let records = images.enumerated().map { place, image in
             let (x, y, mirror) = crop(image)
             return CropRecord(
@@ -52,20 +52,9 @@ extension DeviceBatch {
                 x: x, y: y, mirror: mirror)
         }
         try upload(
-            pixels: UnsafeRawBufferPointer(pixels.memory), owner: pixels, records: records,
-            labels: images.map { Int32($0 % classes) }, weights: images.map(weight))
+            pixels: UnsafeRawBufferPointer(start: pixels.bytes, count: pixels.length), owner: pixels,
+            records: records, labels: images.map { Int32($0 % classes) }, weights: images.map(weight))
         try wait()
-    }
-
-    private final class Pixels {
-        let memory: UnsafeMutableRawBufferPointer
-
-        init(_ bytes: [UInt8]) {
-            memory = .allocate(byteCount: bytes.count, alignment: 64)
-            memory.copyBytes(from: bytes)
-        }
-
-        deinit { memory.deallocate() }
     }
 }
 
@@ -95,8 +84,4 @@ public func noisePicture(width: Int, height: Int, seed: UInt64 = 1) -> DecodedIm
 
 public func largestDifference(_ left: [UInt8], _ right: [UInt8]) -> Int {
     left.count == right.count ? zip(left, right).map { abs(Int($0) - Int($1)) }.max() ?? 0 : Int.max
-}
-
-public func meanDifference(_ left: [UInt8], _ right: [UInt8]) -> Double {
-    Double(zip(left, right).map { abs(Int($0) - Int($1)) }.reduce(0, +)) / Double(max(1, left.count))
 }

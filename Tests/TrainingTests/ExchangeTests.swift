@@ -1,5 +1,3 @@
-@testable import Configuration
-@testable import DeviceInput
 import Collectives
 import Compute
 import Foundation
@@ -7,12 +5,13 @@ import NeuralNet
 import TestSupport
 import Testing
 
+@testable import Configuration
+@testable import DeviceInput
 @testable import Training
 
-/// Training steps of several ranks, which are threads here, against one process with the same micro-batches.
+/// Compares steps of several ranks, here threads, with those of one process with the same micro-batches.
 @Suite(.serialized) struct ExchangeTests {
-    /// How the gradients of a device are exchanged; by itself a CPU device is `inPlace` and not `threaded`,
-    /// any other the other way round.
+    /// How gradients are exchanged; by default a CPU device is `inPlace`, and any other is `threaded`.
     struct Mode: CustomTestStringConvertible, Sendable {
         let ranks: Int
         let policy: ExchangePolicy
@@ -43,9 +42,9 @@ import Testing
         var losses: [Double] { totals.map { Double($0.loss / $0.weight) } }
     }
 
-    private static func train(_ communicator: ThreadCommunicator?, _ mode: Mode?, clipNorm: Float? = nil)
-        throws -> Outcome
-    {
+    private static func train(
+        _ communicator: ThreadCommunicator? = nil, _ mode: Mode = modes[0], clipNorm: Float? = nil
+    ) throws -> Outcome {
         // The runtime does not like two contexts being made at once.
         let (device, network) = try setup.withLock {
             let device = try Device.open(DeviceSelector(parsing: "auto"))
@@ -55,26 +54,24 @@ import Testing
             try network.initialize(seed: 3)
             return (device, network)
         }
-        let exchange = try communicator.flatMap { communicator in
-            try mode.map { mode in
-                try GradientExchange(
-                    network.trainedParameters, device: device, communicator: communicator,
-                    topology: Topology(microBatches: 4, nodes: communicator.nodes), sizes: sizes,
-                    threaded: mode.threaded, inPlace: mode.inPlace)
-            }
+        let exchange = try communicator.map {
+            // The buckets are so small that parameters are joined as well as cut.
+            try GradientExchange(
+                network.trainedParameters, device: device, communicator: $0,
+                topology: Topology(microBatches: 4, nodes: $0.nodes), sizes: .init(joined: 4096, cut: 8192),
+                threaded: mode.threaded, inPlace: mode.inPlace)
         }
         let (training, data, images) = try setup.withLock {
             let training = try TrainingStep(
-                network: network, normalization: TrainingStepTests.normalization,
-                batch: batch, microBatches: 4, momentum: 0.9, weightDecay: 0.01,
-                clipNorm: clipNorm, seed: 3, exchange: exchange, policy: mode?.policy ?? .lazy)
+                network: network, normalization: TrainingStepTests.normalization, batch: batch,
+                microBatches: 4, momentum: 0.9, weightDecay: 0.01, clipNorm: clipNorm, seed: 3,
+                exchange: exchange, policy: mode.policy)
             let span = exchange?.span ?? MicroBatchSpan(first: 0, count: 4)
             let images = (span.first * batch / 4)..<((span.first + span.count) * batch / 4)
             return (training, try DeviceBatch(device: device, capacity: images.count), images)
         }
         if let exchange {
-            // 16 filters of 4·9 inputs with their biases, 16 of 16·9, the fully connected 32·16·36, the
-            // classes.
+            // 16 filters of 4·9 inputs with biases, 16 of 16·9, the fully connected 32·16·36, the classes.
             guard exchange.description == "13 buckets of 0.0 to 0.0 MiB" else {
                 throw CollectiveError(exchange.description)
             }
@@ -91,22 +88,14 @@ import Testing
         outcome.totals.append(try training.takeTotals(of: steps - 1))
         try training.finishUpdate()
         outcome.weights = try network.parameters.map { try network.export($0).map(\.bitPattern) }
-        _ = try communicator?.gather([])
+        try communicator?.barrier()
         return outcome
-    }
-
-    /// So small that parameters are joined as well as cut.
-    private static var sizes: GradientExchange.BucketSizes {
-        var sizes = GradientExchange.BucketSizes()
-        sizes.joined = 4096
-        sizes.cut = 8192
-        return sizes
     }
 
     private static let setup = NSLock()
 
     @Test(arguments: modes) func weightsHaveTheBitsOfOneProcess(_ mode: Mode) throws {
-        let alone = try ExchangeTests.train(nil, nil)
+        let alone = try ExchangeTests.train()
         expectLearnt(alone.losses, classes: 5)
         try ThreadCommunicator.run(mode.ranks) { communicator in
             let ranks = try ExchangeTests.train(communicator, mode)
@@ -124,12 +113,11 @@ import Testing
     }
 
     @Test func clippingSeesAllRanksGradients() throws {
-        let mode = Mode(ranks: 2, policy: .lazy, threaded: false, inPlace: true)
-        let alone = try ExchangeTests.train(nil, nil, clipNorm: 0.5)
+        let alone = try ExchangeTests.train(clipNorm: 0.5)
         expectLearnt(alone.losses, classes: 5)
-        #expect(try ExchangeTests.train(nil, nil).weights != alone.weights)
+        #expect(try ExchangeTests.train().weights != alone.weights)
         try ThreadCommunicator.run(2) { communicator in
-            let ranks = try ExchangeTests.train(communicator, mode, clipNorm: 0.5)
+            let ranks = try ExchangeTests.train(communicator, clipNorm: 0.5)
             guard ranks.weights == alone.weights else {
                 throw CollectiveError("rank \(communicator.rank) has other weights")
             }
@@ -137,7 +125,7 @@ import Testing
     }
 
     @Test func differingWeightsAreNamed() throws {
-        do {
+        let error = #expect(throws: TrainingError.self) {
             try ThreadCommunicator.run(3) { communicator in
                 let network = try ExchangeTests.setup.withLock {
                     let network = try Network(
@@ -155,24 +143,20 @@ import Testing
                 }
                 try Ranks(communicator).verifyWeights(network, step: 7)
             }
-            Issue.record("nothing was noticed")
-        } catch let error as TrainingError {
-            #expect(
-                error.description.contains("after step 7 the weights of classifier.0.weight")
-                    && error.description.contains("rank 2 differs"), "\(error)")
         }
+        let message = error?.description ?? ""
+        #expect(message.contains("after step 7 the weights of classifier.0.weight"), "\(message)")
+        #expect(message.contains("rank 2 differs"), "\(message)")
     }
 
     @Test func differingOptionsAreNamed() throws {
-        do {
+        let error = #expect(throws: TrainingError.self) {
             try ThreadCommunicator.run(2) { communicator in
-                try Ranks(communicator).requireSame([
-                    ("--seed", "1"), ("--batch", communicator.rank == 1 ? "64" : "32"),
-                ])
+                let batch = communicator.rank == 1 ? "64" : "32"
+                try Ranks(communicator).requireSame([("--seed", "1"), ("--batch", batch)])
             }
-            Issue.record("nothing was noticed")
-        } catch let error as TrainingError {
-            #expect(error.description.contains("--batch is 32 on rank 0 and 64 on rank 1"), "\(error)")
         }
+        let message = error?.description ?? ""
+        #expect(message.contains("--batch is 32 on rank 0 and 64 on rank 1"), "\(message)")
     }
 }

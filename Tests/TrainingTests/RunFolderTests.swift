@@ -1,8 +1,8 @@
-@testable import Basics
-@testable import Runs
 import TestSupport
 import Testing
 
+@testable import Basics
+@testable import Runs
 @testable import Training
 
 /// Errors of a run's folder that cannot be written name the file and say what to do.

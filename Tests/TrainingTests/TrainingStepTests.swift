@@ -1,9 +1,9 @@
-@testable import DeviceInput
 import Compute
 import NeuralNet
 import TestSupport
 import Testing
 
+@testable import DeviceInput
 @testable import Training
 
 /// One step on random images, on the device that `auto` names.
@@ -74,9 +74,9 @@ import Testing
         try whole.training.run(whole.data, step: 0, learningRate: 0)
         let loss = try whole.totals(0)
 
-        // The same images as four batches of 16, one after the other, added by hand in the tree (0 + 1) + (2
-        // + 3). Dropout's masks are keyed by the place in the mini-batch, so each quarter is put in its own
-        // place, and the other three are silenced by weight 0.
+        // The same images as four batches of 16, added by hand in the tree (0 + 1) + (2 + 3). Dropout's masks
+        // are keyed by the place in the mini-batch, so each quarter is put in its own place, and the other
+        // three are silenced by weight 0.
         var parts: [[[Float]]] = []
         for quarter in 0..<4 {
             let single = try Bench(microBatches: 4, momentum: 0, weightDecay: 0)
@@ -135,8 +135,7 @@ import Testing
         let clippedChange = zip(before.flatMap { $0 }, try clipped.weights.flatMap { $0 }).map {
             Double($0 - $1)
         }
-        // A float32 difference of weights of about 1: half a unit in the last place, 6e-8, on each of the
-        // two.
+        // A float32 difference of weights of about 1: half a unit in the last place, 6e-8, on each side.
         for (full, quarter) in zip(change, clippedChange) {
             #expect(abs(quarter - full / 4) < 3e-7 + 1e-5 * abs(full))
         }
@@ -162,7 +161,7 @@ import Testing
         #expect(try bench.weights == before)
         let place = try bench.training.firstNotFinite(bench.data, step: 0)
         #expect(place == "features.3.weight, weights of layer 3 (conv 16→16)")
-        // What is mended comes too late: the run has to be stopped.
+        // Mended weights come too late: the run has to be stopped.
         try bench.network.load(bench.network.parameters[2], good)
         try bench.training.run(bench.data, step: 1, learningRate: 0.1)
         #expect(try bench.totals(1).loss.isNaN)
