@@ -26,9 +26,9 @@ public final class Butterfly {
         case idle
         /// Send the parts to their owners.
         case send(Int)
-        /// Wait for the others' values of the own part, and add.
+        /// Wait for the others' values of this rank's part, and add.
         case add(Int)
-        /// Send the own part's sum to all.
+        /// Send this rank's part's sum to all.
         case handBack(Int)
         /// Wait for the sums of the other parts.
         case collect(Int, expecting: Bool)
@@ -40,7 +40,7 @@ public final class Butterfly {
         var ranges: [Range<Int>] = []
         /// The floats of a part at each level. The last parts may be shorter, or empty.
         var partSizes: [Int] = []
-        /// The byte in each level's block where the others' values of the own part arrive, one part per
+        /// The byte in each level's block where the others' values of this rank's part arrive, one part per
         /// member.
         var slots: [Int] = []
         /// The byte in each level's block where sums arrive that are copied to their place later.
@@ -267,7 +267,7 @@ public final class Butterfly {
         return true
     }
 
-    /// Adds the own part, piece by piece, and calls `done` after each.
+    /// Adds this rank's part, piece by piece, and calls `done` after each.
     private func add(_ index: Int, _ depth: Int, _ done: (Range<Int>) throws -> Void) rethrows {
         let level = levels[depth]
         let bucket = buckets[index]

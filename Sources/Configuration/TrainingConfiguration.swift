@@ -185,7 +185,7 @@ public struct TrainingConfiguration: Sendable {
             .composer(_, let problem, let mark, _):
             "\(path)\(place(mark)): not YAML: \(problem)"
         case .duplicatedKeysInMapping(let keys, let context):
-            "\(path)\(place(context.mark)): '\(keys.first ?? "")' stands there twice; keep one of the lines"
+            "\(path)\(place(context.mark)): '\(keys.first ?? "")' is set twice; keep one of the lines"
         case .reader(let problem, _, let value, _):
             "\(path): not YAML: \(problem)"
                 + (value > 0 ? " (U+\(String(value, radix: 16, uppercase: true)))" : "")

@@ -152,8 +152,9 @@ public final class GradientExchange {
         }
     }
 
-    /// Starts the exchange of a parameter's gradient; called when it is enqueued, from the last layer to the
-    /// first.
+    /// Starts the exchange of a parameter's gradient once the gradient is enqueued.
+    ///
+    /// Called from the last layer to the first.
     func start(_ parameter: Parameter) throws {
         for index in bucketsOf[parameter.index - firstParameter] {
             missing[index] -= 1
@@ -172,8 +173,9 @@ public final class GradientExchange {
         }
     }
 
-    /// Called when a step's backward is enqueued. With a CPU device it does the exchange's work between the
-    /// layers.
+    /// Called once per step, when backward is enqueued.
+    ///
+    /// With a CPU device it follows the device from bucket to bucket, and does the exchange's work in between.
     func drain() throws {
         try device.flush()
         try driver.drain()

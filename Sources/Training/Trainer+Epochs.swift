@@ -12,7 +12,8 @@ extension Trainer {
         try gatherBadFiles()
         try reportExchange()
         learningRate.observe(validationLoss: result.loss)
-        let isBest = state.best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
+        let isBetter = state.best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
+        let isBest = isBetter && result.loss.isFinite
         if isBest { state.best = TrainingState.Best(top1: result.top1, loss: result.loss, step: state.step) }
         let finished = EpochReport(
             options, epoch: epoch, step: state.step, validation: result,
@@ -35,7 +36,7 @@ extension Trainer {
     private func evaluate() throws -> Metrics {
         let total = workload.dataset.validation.count
         let count = ranks?.count ?? 1
-        let (own, failures) = try machinery.evaluator.images(
+        let (own, failures) = try machinery.validator.images(
             of: workload.dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
         ) {
             try report(.validating(done: min(total, $0 * count), total: total))

@@ -178,7 +178,7 @@ import Testing
         }
         let note =
             "no photograph of class “a”, “c” is held out, so validation does not cover them: "
-            + "put some into val/, or "
+            + "hold out a larger share, or "
         let result = try place.train("--data", "gap", "--out", "gap-run")
         #expect(result.status == 0 && result.output.split(separator: note).count == 2, "\(result)")
         let whole = try place.train("--out", "whole-run")

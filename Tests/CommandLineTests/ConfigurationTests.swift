@@ -31,7 +31,7 @@ import Testing
         ("batch:\n", ":1:7: batch has no value"),
         ("batch: [8, 16]\n", ":1:8: batch is a list or a mapping"),
         ("? [batch]\n: 8\n", ":1:3: a list or a mapping where an option's name was expected"),
-        ("batch: 8\nepochs: 1\nbatch: 16\n", ":1:1: 'batch' stands there twice"),
+        ("batch: 8\nepochs: 1\nbatch: 16\n", ":1:1: 'batch' is set twice"),
         ("image-size: 32\nshort-side: 16\n", ":2:13: short-side 16: expected the image size (32) or more"),
         ("image-size: 4\nmodel: M,M,M\n", ":2:8: model M,M,M: its poolings need images of 8 pixels"),
         ("- batch\n", ":1:1: not a list of options"),

@@ -96,7 +96,7 @@ import Testing
             "--model linear (the run has 16,M,F16)",
         ] { #expect(refused.errors.contains(part), "\(refused.errors)") }
         let other = try place.run("--resume", "run", "--out", "elsewhere")
-        #expect(other.status == 2 && other.errors.contains("leave --out away"), "\(other.errors)")
+        #expect(other.status == 2 && other.errors.contains("omit --out"), "\(other.errors)")
         let allowed = try place.run(
             "--resume", "run", "--workers", "3", "--keep", "5", "--checkpoint-every", "3", "--max-bad", "2%")
         #expect(
