@@ -75,8 +75,8 @@ extension Benchmark {
         let profile = try profile(of: device)
         let input = FeatureShape(height: 1, width: 1, channels: inputs)
         let plan = LayerPlan(
-            FullyConnectedSpec(units: outputs), input: input, device: device.description,
-            tuning: device.tuning)
+            FullyConnectedSpec(units: outputs), input: input,
+            device: device.description, tuning: device.tuning)
         let layer = try plan.makeLayer(on: device)
         var random = Philox(seed: 1, purpose: .benchmark)
         func buffer(_ count: Int) throws -> Buffer {

@@ -45,8 +45,8 @@ public final class StochasticGradientDescent {
 
     /// Queues the kernel that decides by what a step's gradients are multiplied.
     ///
-    /// Called once per step, after its loss and, with clipping, all gradients are queued. Once a loss or norm is
-    /// not finite, no step changes a weight, and each step's loss reads as not a number.
+    /// Called once per step, after its loss and, with clipping, all gradients are queued. Once a loss or norm
+    /// is not finite, no step changes a weight, and each step's loss reads as not a number.
     public func beginStep(_ step: Int, loss: SoftmaxCrossEntropy, gradients: ParameterArena) throws {
         if clipNorm != nil {
             var first = 0
@@ -64,7 +64,8 @@ public final class StochasticGradientDescent {
     }
 
     /// Queues the update of one parameter: one pass over weights, gradients and velocities.
-    public func update(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws {
+    public func update(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws
+    {
         try updateKernel.launch(
             [parameter.storedCount], local: [256], weights, gradient, velocities[parameter],
             UInt64(parameter.storedCount), [learningRate, momentum, parameter.decays ? weightDecay : 0], scale

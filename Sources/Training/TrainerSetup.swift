@@ -110,7 +110,8 @@ struct TrainerSetup {
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])
         if dataset.ignoredFileCount > 0 {
-            try report(.note("files that are not .jpg or .jpeg, and are ignored: \(dataset.ignoredFileCount)"))
+            try report(
+                .note("files that are not .jpg or .jpeg, and are ignored: \(dataset.ignoredFileCount)"))
         }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
