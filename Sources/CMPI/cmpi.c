@@ -101,11 +101,9 @@ void cmpi_abort(int status) { mpi.Abort(mpi.comm_world, status); }
 cmpi_comm cmpi_world(void) { return mpi.comm_world; }
 int cmpi_rank(cmpi_comm comm, int *rank) { return mpi.Comm_rank(comm, rank); }
 int cmpi_size(cmpi_comm comm, int *size) { return mpi.Comm_size(comm, size); }
-
 int cmpi_split_node(cmpi_comm comm, cmpi_comm *result) {
     return mpi.Comm_split_type(comm, type_shared, 0, mpi.info_null, result);
 }
-
 int cmpi_split(cmpi_comm comm, int color, int key, cmpi_comm *result) {
     return mpi.Comm_split(comm, color, key, result);
 }
@@ -125,12 +123,19 @@ int cmpi_cancel(cmpi_request *request) {
     return code != 0 ? code : mpi.Request_free(request);
 }
 
-int cmpi_window_allocate(int shared, size_t byte_count, cmpi_comm comm, void **memory, cmpi_window *window) {
-    int (*allocate)(ptrdiff_t, int, void *, cmpi_comm, void *, cmpi_window *) =
-        shared ? mpi.Win_allocate_shared : mpi.Win_allocate;
-    int code = allocate((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window);
-    if (code == 0) code = mpi.Win_set_errhandler(*window, mpi.errors_return);
-    return code != 0 ? code : mpi.Win_lock_all(mode_nocheck, *window);
+static int opened(int code, cmpi_window window) {
+    if (code == 0) code = mpi.Win_set_errhandler(window, mpi.errors_return);
+    return code != 0 ? code : mpi.Win_lock_all(mode_nocheck, window);
+}
+
+int cmpi_window_allocate(size_t byte_count, cmpi_comm comm, void **memory, cmpi_window *window) {
+    const int code = mpi.Win_allocate((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window);
+    return opened(code, *window);
+}
+
+int cmpi_window_allocate_shared(size_t byte_count, cmpi_comm comm, void **memory, cmpi_window *window) {
+    const int code = mpi.Win_allocate_shared((ptrdiff_t)byte_count, 1, mpi.info_null, comm, memory, window);
+    return opened(code, *window);
 }
 
 int cmpi_window_shared_memory(cmpi_window window, int peer, void **memory) {
@@ -140,20 +145,20 @@ int cmpi_window_shared_memory(cmpi_window window, int peer, void **memory) {
 }
 
 int cmpi_put(const void *data, int byte_count, int peer, size_t offset, cmpi_window window) {
-    const ptrdiff_t place = (ptrdiff_t)offset;
-    return mpi.Put(data, byte_count, mpi.byte_type, peer, place, byte_count, mpi.byte_type, window);
+    return mpi.Put(
+        data, byte_count, mpi.byte_type, peer, (ptrdiff_t)offset, byte_count, mpi.byte_type, window);
 }
 
 int cmpi_put_number(const uint64_t *value, int peer, size_t offset, cmpi_window window) {
-    const ptrdiff_t place = (ptrdiff_t)offset;
     return mpi.Accumulate(
-        value, 1, mpi.uint64_type, peer, place, 1, mpi.uint64_type, mpi.replace, window);
+        value, 1, mpi.uint64_type, peer, (ptrdiff_t)offset, 1, mpi.uint64_type, mpi.replace, window);
 }
 
 int cmpi_flush(int peer, cmpi_window window) { return mpi.Win_flush(peer, window); }
 
 int cmpi_synchronize(cmpi_window window) {
-    // A probe runs the library's progress, which receives what others put here if the network does not.
+    // A probe runs the library's progress, which moves what this rank is the target of where the network does
+    // not do that by itself.
     int flag = 0;
     const int code = mpi.Win_sync(window);
     return code != 0 ? code : mpi.Iprobe(-1, -1, mpi.comm_world, &flag, NULL);
@@ -175,7 +180,6 @@ int cmpi_iallreduce_sum(const float *values, float *sums, int count, cmpi_comm c
 uint64_t cmpi_load_acquire(const void *place) {
     return __atomic_load_n((const uint64_t *)place, __ATOMIC_ACQUIRE);
 }
-
 void cmpi_store_release(void *place, uint64_t value) {
     __atomic_store_n((uint64_t *)place, value, __ATOMIC_RELEASE);
 }

@@ -6,8 +6,8 @@ func nameProblem(_ path: String) -> String? {
 /// Explains why one photograph cannot be used: the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
-        case missing, isFolder, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge,
-            unsupported
+        case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge,
+            unsupported, isFolder
     }
 
     public let kind: Kind

@@ -175,7 +175,7 @@ public final class GradientExchange {
 
     /// Called once per step, when backward is enqueued.
     ///
-    /// With a CPU device it follows the device from bucket to bucket, and does the exchange's work in between.
+    /// With a CPU device it follows the device from bucket to bucket, and does the exchange's work between.
     func drain() throws {
         try device.flush()
         try driver.drain()

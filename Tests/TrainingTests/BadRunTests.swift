@@ -157,7 +157,7 @@ import Testing
             "\(result.errors)")
         result = try place.train("--out", "run", "--freeze", "features")
         #expect(
-            result.status == 2 && result.errors.contains("--freeze features: expected --init too"),
+            result.status == 2 && result.errors.contains("--freeze features: give --init too"),
             "\(result.errors)")
         #expect(!place.exists("run"))
     }
