@@ -1,8 +1,8 @@
 // From photographs' bytes to the network's input in one pass: crop, warp, colour cast, vignette, normalise.
 //
 // bytes, cache0…cache3: RGB, interleaved, rows without gaps, `ImageInput.bytesReadBehind` readable bytes
-// behind the last; records, of the whole mini-batch: where each photograph lies and what is done to it, as in
-// Swift's `CropRecord`; `first` is the record of the first image made.
+// behind the last; records, of this rank's part of the mini-batch: where each photograph lies and what is
+// done to it, as in Swift's `CropRecord`; `first` is the record of the first image made.
 // output [batch][size][size][4] float32 NHWC, the fourth lane 0.
 // A plain crop is 0, the mean colour, outside the photograph; effects see its edges reflected
 // (docs/augmentation.md has the formulas).

@@ -1,7 +1,8 @@
 // Softmax and cross-entropy over rows of class scores.
 //
 // Layouts: logits and gradient [rows][stride] with `classes` ≤ stride used, float32; labels int and weights
-// float hold the whole mini-batch, `first` is the place of row 0 in them; a weight of 0 takes its row out.
+// float hold this rank's part of the mini-batch, `first` is the index of row 0 in them; a weight of 0 takes
+// its row out.
 // statistics [rows] float4: weighted loss, weight where the label is first, weight where it is among the
 // first five, the class that is first.
 // A work-item takes one row: a batch has few rows, and a CPU's work-item runs through one at the memory's

@@ -30,7 +30,7 @@ public final class Butterfly {
         /// The floats of a part; the last parts may be shorter, or empty.
         let partSize: Int
         let member: Int
-        /// The byte of the block where the members' values of the own part arrive.
+        /// The byte of the block where the members' values of this rank's part arrive.
         let slots: Int
         /// The byte of the block where the sums of `range` arrive: the values' own place at the first level.
         let sums: Int
@@ -50,9 +50,9 @@ public final class Butterfly {
         case idle
         /// Send the parts to their owners.
         case send(Int)
-        /// Wait for the others' values of the own part, and add.
+        /// Wait for the others' values of this rank's part, and add.
         case add(Int)
-        /// Send the own part's sum to all.
+        /// Send this rank's part's sum to all.
         case handBack(Int)
         /// Wait for the sums of the other parts.
         case collect(Int, expecting: Bool)
@@ -252,7 +252,7 @@ public final class Butterfly {
         }
     }
 
-    /// Adds the own part, piece by piece, and calls `done` after each.
+    /// Adds this rank's part, piece by piece, and calls `done` after each.
     private func add(_ share: Share, _ level: Level, _ done: (Range<Int>) throws -> Void) rethrows {
         let own = share.own
         let sources = (0...level.peers.count).map { member -> UnsafePointer<Float> in
@@ -270,7 +270,7 @@ public final class Butterfly {
         }
     }
 
-    /// Sends a piece of the own part's sum to all.
+    /// Sends a piece of the sum of this rank's part to all.
     private func handBack(_ piece: Range<Int>, _ index: Int, _ depth: Int) throws {
         let place = buckets[index].shares[depth].place(ofSum: piece.lowerBound)
         for peer in levels[depth].peers {

@@ -70,11 +70,14 @@ public struct TuningConstant: Sendable {
 
 /// Holds the value of every family's constants for one device.
 public struct Tuning: Sendable, Equatable {
+    /// The device that the values are for. Geometry that depends on a family's body asks for it here.
+    let device: DeviceTraits
     /// The values under their stable keys.
     public private(set) var values: [String: Int]
 
     /// Takes each constant's initial value for a device.
     public init(for device: DeviceTraits) {
+        self.device = device
         let constants = KernelFamilies.all.flatMap(\.constants)
         values = Dictionary(uniqueKeysWithValues: constants.map { ($0.key, $0.initialValue(device)) })
     }

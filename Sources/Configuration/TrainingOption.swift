@@ -172,7 +172,8 @@ public struct TrainingOption: Sendable {
             "Layers not to train, with --init; features are the convolutions.",
             conflict: {
                 $0.freeze == .none || $0.initialModel != nil
-                    ? nil : "expected --init too: these layers would never learn anything"
+                    ? nil
+                    : "give --init too: frozen layers need a trained model's weights"
             }),
         option(
             "max-bad", \.maximumBad, .data, affects: .conduct,

@@ -16,7 +16,7 @@ public final class StochasticGradientDescent {
     let scale: Buffer
     private let partialSums: Buffer
     private let partialCount: Int
-    private let update: Kernel
+    private let updateKernel: Kernel
     private let sumOfSquares: Kernel
     private let gradientScale: Kernel
     /// Elements whose squares one work-item adds.
@@ -38,16 +38,15 @@ public final class StochasticGradientDescent {
         partialCount =
             clipNorm == nil ? 0 : parameters.reduce(0) { $0 + $1.storedCount.ceilDivided(by: chunk) }
         partialSums = try Buffer(device, floatCount: max(1, partialCount))
-        update = try device.kernel("optimizer", "sgd_momentum")
+        updateKernel = try device.kernel("optimizer", "sgd_momentum")
         sumOfSquares = try device.kernel("optimizer", "sum_of_squares")
         gradientScale = try device.kernel("optimizer", "gradient_scale")
     }
 
-    /// Queues the decision what the gradients of a step are multiplied by; called once, after its loss and,
-    /// with clipping, all gradients are queued.
+    /// Queues the kernel that decides by what a step's gradients are multiplied.
     ///
-    /// From the first loss (or norm) on that is not finite no step changes a weight any more, and each step's
-    /// loss reads as not a number.
+    /// Called once per step, after its loss and, with clipping, all gradients are queued. Once a loss or norm
+    /// is not finite, no step changes a weight, and each step's loss reads as not a number.
     public func beginStep(_ step: Int, loss: SoftmaxCrossEntropy, gradients: ParameterArena) throws {
         if clipNorm != nil {
             var first = 0
@@ -65,8 +64,9 @@ public final class StochasticGradientDescent {
     }
 
     /// Queues the update of one parameter: one pass over weights, gradients and velocities.
-    public func step(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws {
-        try update.launch(
+    public func update(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws
+    {
+        try updateKernel.launch(
             [parameter.storedCount], local: [256], weights, gradient, velocities[parameter],
             UInt64(parameter.storedCount), [learningRate, momentum, parameter.decays ? weightDecay : 0], scale
         )

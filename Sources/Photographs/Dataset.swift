@@ -17,7 +17,8 @@ public struct Dataset: Sendable {
         let missing = classes.indices.filter { !heldOut.contains($0) }.map { classes[$0] }
         guard !missing.isEmpty else { return nil }
         return "no photograph of class \(quoted(missing)) is held out, so validation does not cover "
-            + "\(missing.count == 1 ? "it" : "them"): put some into val/, or hold out a larger share"
+            + "\(missing.count == 1 ? "it" : "them"): hold out a larger share, or split the photographs into "
+            + "train/ and val/"
     }
 
     private init(training: ImageSet, validation: ImageSet, ignoredFileCount: Int) {

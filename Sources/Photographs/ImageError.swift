@@ -6,7 +6,8 @@ func nameProblem(_ path: String) -> String? {
 /// Explains why one photograph cannot be used: the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
-        case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge, unsupported
+        case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge,
+            unsupported, isFolder
     }
 
     public let kind: Kind
@@ -30,12 +31,12 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         let found = detail.isEmpty ? "" : " (\(detail))"
         return switch kind {
         case .missing: "\(file): " + (nameProblem(file) ?? "no such file; check the path")
+        case .isFolder: "\(file): a folder; expected a photograph"
         case .noPermission: "\(file): no permission to read it; change its mode with chmod or remove it"
         case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
         case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"
         case .notJPEG:
-            "\(file): not a JPEG file\(found); convert it to JPEG or rename it, so that it no longer ends in "
-                + ".jpg or .jpeg"
+            "\(file): not a JPEG file\(found); convert it to JPEG, or remove it if it is no photograph"
         case .truncated:
             "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
         case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"

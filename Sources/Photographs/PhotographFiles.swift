@@ -45,7 +45,8 @@ struct PhotographFiles: PhotographSource {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Self.systemError(path) }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw ImageError(.unreadable, file: path, detail: "not a regular file")
+            let isFolder = status.st_mode & S_IFMT == S_IFDIR
+            throw ImageError(isFolder ? .isFolder : .unreadable, file: path, detail: "not a regular file")
         }
         let size = Int(status.st_size)
         guard size > 0 else { throw ImageError(.empty, file: path) }

@@ -166,7 +166,9 @@ public final class GradientExchange {
         }
     }
 
-    /// Does the exchange's work between the layers of a CPU device, once a step's backward is enqueued.
+    /// Does the exchange's work for a CPU device, once a step's backward is enqueued.
+    ///
+    /// It follows the device from bucket to bucket, and works in between.
     func drain() throws {
         try device.flush()
         try driver.drain()

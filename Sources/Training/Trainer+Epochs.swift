@@ -34,7 +34,7 @@ extension Trainer {
     private func evaluate() throws -> Metrics {
         let total = workload.dataset.validation.count
         let count = ranks?.count ?? 1
-        let (own, failures) = try machinery.evaluator.images(
+        let (own, failures) = try machinery.validator.images(
             of: workload.dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
         ) {
             try report(.validating(done: min(total, $0 * count), total: total))

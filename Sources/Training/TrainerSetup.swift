@@ -43,7 +43,7 @@ struct LoadedModel {
 /// What works on the device in each step.
 struct Machinery {
     let training: TrainingStep
-    let evaluator: Evaluator
+    let validator: Validator
     let batches: [DeviceBatch]
     let cache: ImageCache
 }
@@ -106,7 +106,8 @@ struct TrainerSetup {
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])
         if dataset.ignoredFileCount > 0 {
-            try report(.note("ignored \(dataset.ignoredFileCount) files that are not .jpg or .jpeg"))
+            try report(
+                .note("files that are not .jpg or .jpeg, and are ignored: \(dataset.ignoredFileCount)"))
         }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
@@ -181,13 +182,13 @@ struct TrainerSetup {
         if let resumed = agreement.resumed {
             try TrainingState.readVelocities(training.optimizer, resumed.checkpoint)
         }
-        let evaluator = try Evaluator(
+        let validator = try Validator(
             network: network, normalization: description.normalization, shortSide: description.shortSide)
         let batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: workload.localBatch) }
         // Last, because `auto` takes a share of the memory that is left.
         let capacity = options.cache.capacity(on: device.description, allocated: device.allocatedBytes)
         let cache = ImageCache(device: device, capacity: capacity, count: workload.dataset.training.count)
-        return Machinery(training: training, evaluator: evaluator, batches: batches, cache: cache)
+        return Machinery(training: training, validator: validator, batches: batches, cache: cache)
     }
 
     /// Creates the run's folder, or cuts a resumed run's log to the length that it had at the checkpoint.

@@ -153,7 +153,7 @@ public final class TrainingStep {
         while let parameter = pending.parameters.first, layer.parameters.contains(where: { $0 === parameter })
         {
             try exchange?.settle(parameter)
-            try optimizer.step(
+            try optimizer.update(
                 parameter, weights: network.weights[parameter], gradient: gradients[parameter],
                 learningRate: pending.learningRate)
             pending.parameters.removeFirst()

@@ -88,8 +88,8 @@ struct FolderEvaluation {
         if let fraction {
             if let least, fraction > least {
                 print(
-                    "the runs held out no more than \(least) of their photographs; if these are the same, "
-                        + "they have learnt from the others, and the figures flatter them")
+                    "the runs held out only \(least) of their photographs; if this is the folder that they "
+                        + "were trained on, the result includes training photographs and is too good")
             }
             return photographs
         }
@@ -110,23 +110,5 @@ struct FolderEvaluation {
             path, path + "/checkpoints/last", URL(fileURLWithPath: path).deletingLastPathComponent().path,
         ] { if let share = try? Trainer.options(ofCheckpoint: place).validationFraction { return share } }
         return try? Trainer.options(ofRun: path).validationFraction
-    }
-}
-
-extension Ensemble {
-    /// Calls `run` with a progress bar.
-    func runShowingProgress(_ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil) throws
-        -> Answer
-    {
-        let bar = ProgressBar()
-        defer { bar.clear() }
-        let start = ContinuousClock.now
-        return try run(set, batch: batch, workers: workers, heat: heat) { share in
-            let seconds = (ContinuousClock.now - start).seconds
-            let left = ProgressBar.duration(seconds * (1 - share) / share)
-            bar.draw(
-                done: Int(1000 * share), of: 1000,
-                String(format: "%.0f %% of \(set.count) images, ", 100 * share) + left + " left")
-        }
     }
 }

@@ -35,7 +35,7 @@ import Testing
         train("--workers 0", 2, "--workers", "1 to 256 threads"),
         train("--val-fraction 1", 2, "--val-fraction", "a share between 0 and 1"),
         train("--max-bad many", 2, "'many' is invalid for '--max-bad", "a share such as 1%"),
-        train("--freeze features", 2, "--freeze features", "expected --init too"),
+        train("--freeze features", 2, "--freeze features", "give --init too"),
         train("--clip-norm 0", 2, "'0' is invalid for '--clip-norm", "a number above 0"),
         train("--keep 0", 2, "'0' is invalid for '--keep", "1 to 1000000 checkpoints"),
         train("--checkpoint-every 0", 2, "'0' is invalid for '--checkpoint-every", "steps"),
@@ -178,7 +178,7 @@ import Testing
         }
         let note =
             "no photograph of class “a”, “c” is held out, so validation does not cover them: "
-            + "put some into val/, or "
+            + "hold out a larger share, or "
         let result = try place.train("--data gap --out gap-run")
         #expect(result.output.split(separator: note).count == 2, "\(result)")
         let whole = try place.train("--out whole-run")

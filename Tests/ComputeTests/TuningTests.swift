@@ -36,6 +36,19 @@ import Testing
         #expect(KernelFamilies.gemm.items.macro == nil)
     }
 
+    /// A family chooses the folder of its body by the device, and nothing else changes.
+    @Test func bodiesAreChosenByDevice() {
+        struct TwoBodies: KernelFamily {
+            let name = "product"
+            func body(for device: DeviceTraits) -> KernelBody { device.kind == .gpu ? .gpu : .cpu }
+        }
+        for (kind, file) in [(DeviceDescription.Kind.cpu, "cpu/product.cl"), (.gpu, "gpu/product.cl")] {
+            let device = DeviceTraits(kind: kind, floatVectorWidth: 8)
+            let program = TwoBodies().program(for: device, tuning: Tuning(for: device), variant: [:])
+            #expect(program.file == file)
+        }
+    }
+
     @Test(arguments: [
         ("gemm.rows", 0, ["gemm.rows", "0", "1 to 16"]), ("gemm.vector", 4, ["gemm.vector", "4", "8, 16"]),
         ("fully_connected.depth-block", 24, ["24", "multiples of 16"]),

@@ -108,8 +108,8 @@ import Testing
         }
     }
 
-    /// The evaluator of training agrees with the central crop of an ensemble.
-    @Test(arguments: presentDevices) func agreesWithTheEvaluator(description: DeviceDescription) throws {
+    /// The validator of training agrees with the central crop of an ensemble.
+    @Test(arguments: presentDevices) func agreesWithValidation(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", shortSide: 18, on: device)
@@ -119,9 +119,9 @@ import Testing
                 files: zip(files, [0, 1, 2]).map { ImageFile(path: $0, label: $1) })
             let network = try checkpoint.network(
                 options: .init(maximumBatch: 2, training: false), device: device)
-            let evaluator = try Evaluator(
+            let validator = try Validator(
                 network: network, normalization: checkpoint.description.normalization, shortSide: 18)
-            let plain = Metrics(try evaluator.images(of: set, workers: 1).images, classes: 3)
+            let plain = Metrics(try validator.images(of: set, workers: 1).images, classes: 3)
             let answer = try self.answer([checkpoint], ViewOptions(), set, batch: 2, on: device)
             let metrics = ViewTable(answer.posteriors).final.metrics
             #expect(metrics.top1 == plain.top1 && metrics.top5 == plain.top5)

@@ -51,7 +51,7 @@ extension OnDevices {
                     pass: Pass(batch: 1, training: true))
                 try optimizer.beginStep(number, loss: loss, gradients: gradients)
                 for (parameter, weights) in zip(parameters, weights) {
-                    try optimizer.step(
+                    try optimizer.update(
                         parameter, weights: weights.buffer, gradient: gradients[parameter], learningRate: 0.1)
                 }
             }

@@ -128,7 +128,7 @@ import Testing
         for mistake in [
             train("--init first --model linear", 1, "no layer of '16,M,F16' fits 'linear'"),
             train("--init nowhere", 1, "nowhere: no such file or folder"),
-            train("--freeze features", 2, "--freeze features: expected --init too"),
+            train("--freeze features", 2, "--freeze features: give --init too"),
         ] { try place.expect(mistake) }
     }
 }

@@ -79,7 +79,7 @@ import Testing
                 "--resume run --seed 7 --batch 4 --epochs 3 --model linear", 2, "--seed 7 (the run has 1)",
                 "--batch 4 (the run has 8)", "--epochs 3 (the run has 2)",
                 "--model linear (the run has 16,M,F16)"))
-        try place.expect(run("--resume run --out elsewhere", 2, "leave --out away"))
+        try place.expect(run("--resume run --out elsewhere", 2, "omit --out"))
         let allowed = try place.succeed(
             "--resume run --workers 3 --keep 5 --checkpoint-every 3 --max-bad 2%")
         #expect(allowed.output.contains("all 2 epochs were finished before"), "\(allowed.output)")

@@ -122,7 +122,7 @@ public final class Convolution: Layer {
     private let forwardMethod: any ConvolutionMethod
     private let dataMethod: any ConvolutionMethod
     private let weightsMethod: any ConvolutionMethod
-    private let mask: ReLUBackward
+    private let reluBackward: ReLUBackward
     private let device: Device
     private var memory: (weights: Buffer, bias: Buffer)?
 
@@ -142,7 +142,7 @@ public final class Convolution: Layer {
         dataMethod = try method(algorithms.backwardData)
         weightsMethod = try method(algorithms.backwardWeights)
         self.methods = Array(methods.values)
-        mask = try ReLUBackward(shape: plan.output, device: device)
+        reluBackward = try ReLUBackward(shape: plan.output, device: device)
     }
 
     public func reshape(input: FeatureShape) {
@@ -153,7 +153,7 @@ public final class Convolution: Layer {
     public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {
         memory = (weights[0], weights[1])
         for method in methods { try method.prepare(workspace: workspace, maximumBatch: maximumBatch) }
-        try mask.prepare(workspace: workspace, maximumBatch: maximumBatch)
+        try reluBackward.prepare(workspace: workspace, maximumBatch: maximumBatch)
     }
 
     public func weightsChanged() { forwardMethod.weightsChanged() }
@@ -171,7 +171,7 @@ public final class Convolution: Layer {
         let weights = prepared(memory).weights
         // A method that takes the mask changes nothing if the gradient is masked already.
         if !weightsMethod.takesMask || (inputGradient != nil && !dataMethod.takesMask) {
-            try mask.apply(
+            try reluBackward.apply(
                 output: output, outputGradient: outputGradient,
                 biasGradient: parameterGradients[1], batch: pass.batch)
         }

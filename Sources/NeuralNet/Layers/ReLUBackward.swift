@@ -1,6 +1,6 @@
 import Compute
 
-/// Computes the gradient through bias and ReLU in one pass: silences the output's gradient in place where the
+/// Computes the gradient through bias and ReLU in one pass: zeroes the output's gradient in place where the
 /// output is not positive, and sums it over the pixels into the bias' gradient.
 final class ReLUBackward {
     private let shape: FeatureShape

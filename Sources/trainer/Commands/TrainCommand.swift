@@ -116,7 +116,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         if let resume = files.resume {
             guard options.output == initial.output else {
                 throw ValidationError(
-                    "--out: --resume \(resume) continues in the run's own folder; leave --out away")
+                    "--out: --resume \(resume) continues in the run's own folder; omit --out")
             }
         } else if options.output.isEmpty {
             let name = options.model

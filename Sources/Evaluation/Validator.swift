@@ -5,7 +5,7 @@ import NeuralNet
 import Photographs
 
 /// Runs the central crop of photographs through a network: validation during training.
-public final class Evaluator {
+public final class Validator {
     private let network: Network
     private let shortSide: Int
     private let input: ImageInput
