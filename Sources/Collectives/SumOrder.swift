@@ -22,8 +22,7 @@ struct SumOrder {
     /// The floats to add at a time, so that partial sums stay in the first-level cache.
     private static let block = 1024
 
-    /// Writes the sum of `sources`, one array of `count` floats per member, to `target`, which may be one of
-    /// them.
+    /// Adds one array of `count` floats per member, into `target`, which may be one of them.
     func add(_ sources: [UnsafePointer<Float>], count: Int, into target: UnsafeMutablePointer<Float>) {
         if case .sum(.member(let left), .member(let right)) = root {
             return SumOrder.add(sources[left], sources[right], count, target)
