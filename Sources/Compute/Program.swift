@@ -25,8 +25,7 @@ public final class Program {
     /// Whether the disk's cache had it.
     let isFromCache: Bool
 
-    /// The embedded files by their paths below Kernels/.
-    /// The text of each embedded file, by its path below `Kernels/`.
+    /// The embedded files by their paths below `Kernels/`.
     static let sources: [String: String] = {
         let list = UnsafeBufferPointer(start: kernel_source_list(), count: kernel_source_count())
         return Dictionary(

@@ -70,7 +70,9 @@ public struct TuningConstant: Sendable {
 
 /// Holds the value of every family's constants for one device.
 public struct Tuning: Sendable, Equatable {
-    /// The device that the values are for. Geometry that depends on a family's body asks for it here.
+    /// The device that the values are for.
+    ///
+    /// Geometry that depends on a family's body asks for it here.
     let device: DeviceTraits
     /// The values under their stable keys.
     public private(set) var values: [String: Int]

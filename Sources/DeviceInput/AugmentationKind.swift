@@ -15,7 +15,7 @@ extension Augmentation {
         private func makeRule() -> Rule {
             switch self {
             case .cast:
-                // Up to this many levels of 0…255, added to or taken from each of some channels.
+                // The range is the largest change of a channel, in levels of 0…255.
                 Rule(
                     probability: 0.5, range: 20, preset: .paper, step: 1, limit: 255,
                     row: ("colour casting", 68_920),
