@@ -10,6 +10,8 @@ static const kernel_source sources[] = {
 #include "embed.h"
 #define SOURCE "cpu/winograd.cl"
 #include "embed.h"
+#define SOURCE "gpu/product.cl"
+#include "embed.h"
 #define SOURCE "shared/augment.cl"
 #include "embed.h"
 #define SOURCE "shared/dense.cl"

@@ -97,8 +97,9 @@ public final class Device {
 
     /// Returns a function of a kernel family, compiled with the device's tuning and the macros of `variant`.
     public func kernel(_ family: String, _ function: String, variant: [String: Int] = [:]) throws -> Kernel {
-        let key = try KernelFamilies.named(family).program(
-            for: description.traits, tuning: tuning, variant: variant)
+        guard let key = try KernelFamilies.named(family).program(tuning: tuning, variant: variant) else {
+            throw ComputeError("the \(tuning.device.body) bodies have no kernel family \(family)")
+        }
         return try Kernel(program: program(key), function: function, device: self)
     }
 

@@ -25,6 +25,9 @@ public struct DeviceDescription: Sendable {
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
     public package(set) var floatVectorWidth: Int
 
+    /// The kernel bodies to run; nil for those of the device's kind.
+    public var kernels: KernelBody?
+
     var handle: Handle
 
     /// Keeps OpenCL's id of a device, a plain pointer that any thread may use; releases that of a sub-device.
@@ -41,7 +44,11 @@ public struct DeviceDescription: Sendable {
     }
 
     /// What kernel families know of the device.
-    public var traits: DeviceTraits { DeviceTraits(kind: kind, floatVectorWidth: floatVectorWidth) }
+    public var traits: DeviceTraits {
+        DeviceTraits(
+            body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
+            isNVIDIA: platform.hasPrefix("NVIDIA"))
+    }
 
     /// Lists every device of every platform, in the order of the runtime.
     ///

@@ -1,32 +1,48 @@
-/// Names the folder of Kernels/ that holds a body, by the devices that it is shaped for.
-public enum KernelBody: String, Sendable { case cpu, gpu, shared }
+/// Names the devices that a kernel's body is shaped for, and the folder of Kernels/ that holds it.
+public enum KernelBody: String, Sendable, CaseIterable {
+    /// A work-item is one core's work: long loops over vectors, groups of one.
+    case cpu
+    /// A work-group shares local memory, and its work-items run side by side.
+    case gpu
+}
 
 /// Holds what a family needs to know of a device to choose a body and constants.
 public struct DeviceTraits: Sendable, Equatable {
-    public let kind: DeviceDescription.Kind
+    /// The bodies that run: by default those for the device's kind.
+    public var body: KernelBody
     /// Floats in a vector register.
     public let floatVectorWidth: Int
+    /// Whether the compiler takes NVIDIA's options.
+    public let isNVIDIA: Bool
+
+    public init(body: KernelBody, floatVectorWidth: Int, isNVIDIA: Bool = false) {
+        self.body = body
+        self.floatVectorWidth = floatVectorWidth
+        self.isNVIDIA = isNVIDIA
+    }
 
     /// Whether there are 32 registers of 16 floats (AVX-512), and not 16 of 8 (AVX2).
     var hasWideVectors: Bool { floatVectorWidth >= 16 }
 
     /// The devices that kernels are written for, to check every program without having them all.
-    public static let all = [DeviceDescription.Kind.cpu, .gpu].flatMap { kind in
-        [8, 16].map { DeviceTraits(kind: kind, floatVectorWidth: $0) }
-    }
+    public static let all = [
+        DeviceTraits(body: .cpu, floatVectorWidth: 8), DeviceTraits(body: .cpu, floatVectorWidth: 16),
+        DeviceTraits(body: .gpu, floatVectorWidth: 1),
+    ]
 }
 
 /// Describes the kernels of one file: its bodies for kinds of devices, its tuning constants and its launches.
 ///
-/// Each stored property of type `TuningConstant` is a constant of the family. Bodies have the same functions
-/// with the same arguments. The family answers what differs: constants, work-items and scratch memory.
+/// Each stored property of type `TuningConstant` is a constant of the family. A function that two bodies have
+/// takes the same arguments in both. The family answers what differs: constants, work-items and scratch
+/// memory.
 public protocol KernelFamily: Sendable {
     /// The name of the family's files, and the first word of its constants' keys.
     var name: String { get }
     /// Macros that a caller chooses, not the tuning: each combination that a network can need.
     var variants: [[String: Int]] { get }
-    /// Returns the body that a device runs.
-    func body(for device: DeviceTraits) -> KernelBody
+    /// Returns options of the device's own compiler.
+    func driverOptions(_ tuning: Tuning, variant: [String: Int]) -> [String]
     /// Checks constants that must fit each other.
     ///
     /// - Throws: `ComputeError` naming them.
@@ -35,18 +51,26 @@ public protocol KernelFamily: Sendable {
 
 extension KernelFamily {
     public var variants: [[String: Int]] { [[:]] }
-    public func body(for device: DeviceTraits) -> KernelBody { .shared }
     public func check(_ tuning: Tuning) throws {}
+    public func driverOptions(_ tuning: Tuning, variant: [String: Int]) -> [String] { [] }
 
     public var constants: [TuningConstant] {
         Mirror(reflecting: self).children.compactMap { $0.value as? TuningConstant }
     }
 
-    /// Returns the program that a device needs for one variant.
-    func program(for device: DeviceTraits, tuning: Tuning, variant: [String: Int]) -> Program.Key {
-        Program.Key(
-            family: name, file: "\(body(for: device).rawValue)/\(name).cl",
-            macros: tuning.macros(of: self).merging(variant) { $1 })
+    /// Returns the file that a device runs: of the body's folder, or else the shared one.
+    ///
+    /// - Returns: nil if devices of this kind do without the family
+    func file(for body: KernelBody) -> String? {
+        ["\(body.rawValue)/\(name).cl", "shared/\(name).cl"].first { Program.sources[$0] != nil }
+    }
+
+    /// Returns the program that a device needs for one variant; nil if it does without the family.
+    func program(tuning: Tuning, variant: [String: Int]) -> Program.Key? {
+        guard let file = file(for: tuning.device.body) else { return nil }
+        return Program.Key(
+            family: name, file: file, macros: tuning.macros(of: self).merging(variant) { $1 },
+            driverOptions: driverOptions(tuning, variant: variant))
     }
 }
 
@@ -58,18 +82,18 @@ public enum KernelFamilies {
     public static let gemm = GEMMFamily()
     public static let optimizer = OptimizerFamily()
     public static let peak = PeakFamily()
+    public static let product = ProductFamily()
     public static let winograd = WinogradFamily()
 
     private static let tuned: [any KernelFamily] = [
-        augment, convolution, fullyConnected, gemm, optimizer, peak, PoolingFamily(), winograd,
+        augment, convolution, fullyConnected, gemm, optimizer, peak, PoolingFamily(), product, winograd,
     ]
 
-    /// Every family: those above, and each shared file that needs no constants.
+    /// Every family: those above, and each file that needs no constants.
     public static let all: [any KernelFamily] = {
-        let known = Set(tuned.map(\.name))
-        let shared = Program.sources.keys.sorted().filter { $0.hasPrefix("shared/") && $0.hasSuffix(".cl") }
-        let names = shared.map { String($0.dropFirst("shared/".count).dropLast(".cl".count)) }
-        return tuned + names.filter { !known.contains($0) }.map { PlainFamily(name: $0) }
+        let files = Program.sources.keys.filter { $0.hasSuffix(".cl") }
+        let names = Set(files.compactMap { $0.split(separator: "/").last?.dropLast(".cl".count) }.map(String.init))
+        return tuned + names.subtracting(tuned.map(\.name)).sorted().map { PlainFamily(name: $0) }
     }()
 
     static func named(_ name: String) throws -> any KernelFamily {
@@ -81,9 +105,9 @@ public enum KernelFamilies {
     }
 
     /// Returns every program that a network can need on a device.
-    public static func programs(for device: DeviceTraits, tuning: Tuning) -> [Program.Key] {
+    public static func programs(tuning: Tuning) -> [Program.Key] {
         all.flatMap { family in
-            family.variants.map { family.program(for: device, tuning: tuning, variant: $0) }
+            family.variants.compactMap { family.program(tuning: tuning, variant: $0) }
         }
     }
 }

@@ -32,9 +32,11 @@ public struct TuningConstant: Sendable {
     public let legal: LegalValues
     /// The values that a tuner should try; none where only the default makes sense.
     public let candidates: [Int]
+    /// The only body that has the constant; nil if both do.
+    let body: KernelBody?
     private let value: Int
     private let wideValue: Int
-    private let gpuValue: Int?
+    private let gpuValue: Int
 
     /// Describes a constant that the compiler gets as a macro.
     ///
@@ -42,29 +44,33 @@ public struct TuningConstant: Sendable {
     ///   - key: the family's name, a point, and the macro's name in small letters with hyphens
     ///   - value: the initial value
     ///   - wide: that of devices with registers of 16 floats, if it differs
-    ///   - gpu: that of devices that are no CPUs, if it differs
+    ///   - gpu: that of GPU bodies, if it differs
+    ///   - body: the only body that has the constant
     init(
-        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil,
+        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil, body: KernelBody? = nil,
         _ legal: LegalValues, candidates: [Int] = []
     ) {
         self.key = key
         self.value = value
         self.legal = legal
         self.candidates = candidates
+        self.body = body
         wideValue = wide ?? value
-        gpuValue = gpu
+        gpuValue = gpu ?? value
         macro = key.drop { $0 != "." }.dropFirst().uppercased().replacing("-", with: "_")
     }
 
     /// Describes a constant that only launches use.
-    init(launch key: String, _ value: Int, _ legal: LegalValues, candidates: [Int] = []) {
-        self.init(key, value, legal, candidates: candidates)
+    init(
+        launch key: String, _ value: Int, gpu: Int? = nil, body: KernelBody? = nil,
+        _ legal: LegalValues, candidates: [Int] = []
+    ) {
+        self.init(key, value, gpu: gpu, body: body, legal, candidates: candidates)
         macro = nil
     }
 
     func initialValue(_ device: DeviceTraits) -> Int {
-        if device.kind != .cpu, let gpuValue { return gpuValue }
-        return device.hasWideVectors ? wideValue : value
+        device.body == .gpu ? gpuValue : device.hasWideVectors ? wideValue : value
     }
 }
 
@@ -73,14 +79,14 @@ public struct Tuning: Sendable, Equatable {
     /// The device that the values are for.
     ///
     /// Geometry that depends on a family's body asks for it here.
-    let device: DeviceTraits
+    public let device: DeviceTraits
     /// The values under their stable keys.
     public private(set) var values: [String: Int]
 
     /// Takes each constant's initial value for a device.
     public init(for device: DeviceTraits) {
         self.device = device
-        let constants = KernelFamilies.all.flatMap(\.constants)
+        let constants = KernelFamilies.all.flatMap(\.constants).filter { [nil, device.body].contains($0.body) }
         values = Dictionary(uniqueKeysWithValues: constants.map { ($0.key, $0.initialValue(device)) })
     }
 
@@ -88,7 +94,7 @@ public struct Tuning: Sendable, Equatable {
 
     public subscript(constant: TuningConstant) -> Int {
         guard let value = values[constant.key] else {
-            preconditionFailure("the constant \(constant.key) belongs to no family of KernelFamilies.all")
+            preconditionFailure("the \(device.body) body has no constant \(constant.key)")
         }
         return value
     }
@@ -99,7 +105,8 @@ public struct Tuning: Sendable, Equatable {
     public mutating func set(_ changes: [String: Int]) throws {
         var changed = self
         for (key, value) in changes.sorted(by: { $0.key < $1.key }) {
-            guard let constant = KernelFamilies.all.flatMap(\.constants).first(where: { $0.key == key })
+            guard changed.values[key] != nil,
+                let constant = KernelFamilies.all.flatMap(\.constants).first(where: { $0.key == key })
             else {
                 let keys = values.keys.sorted().joined(separator: ", ")
                 throw ComputeError("there is no tuning constant \(key); there are \(keys)")
@@ -115,7 +122,9 @@ public struct Tuning: Sendable, Equatable {
 
     /// Returns the macros of a family's constants.
     func macros(of family: some KernelFamily) -> [String: Int] {
-        let pairs = family.constants.compactMap { constant in constant.macro.map { ($0, self[constant]) } }
+        let pairs = family.constants.compactMap { constant in
+            values[constant.key].flatMap { value in constant.macro.map { ($0, value) } }
+        }
         return Dictionary(uniqueKeysWithValues: pairs)
     }
 

@@ -12,7 +12,7 @@ public final class DenseInput {
     public init(device: Device, normalization: Normalization) throws {
         kernel = try device.kernel("dense", "dense_input")
         self.normalization = normalization
-        self.device = device.description.traits
+        self.device = device.tuning.device
     }
 
     /// Makes the input of the photographs `first ..< first + count` among those that begin at `offsets`.

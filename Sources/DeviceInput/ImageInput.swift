@@ -21,7 +21,7 @@ public final class ImageInput {
         kernel = try device.kernel("augment", "crop_warp_normalize")
         self.size = size
         self.normalization = normalization
-        self.device = device.description.traits
+        self.device = device.tuning.device
     }
 
     /// Makes the network's input of the photographs in `records`, from `pass.firstRecord` on.

@@ -1,6 +1,9 @@
+import Basics
 import Compute
 
-/// Multiplies matrices of float32 on the device (`gemm.cl`): N is a multiple of 16, M and K are any.
+/// Multiplies matrices of float32 on the device, by `cpu/gemm.cl` or `gpu/product.cl`.
+///
+/// N is a multiple of 16. On CPUs M and K are any. On GPUs M is a multiple of 4 if A is transposed, else K is.
 public final class MatrixProduct {
     /// Holds A: row-major with rows of `columns` floats, m × k, or stored k × m if `isTransposed`.
     public struct Rows: KernelArgumentGroup {
@@ -59,35 +62,96 @@ public final class MatrixProduct {
         public static let relu = Options(rawValue: 4)
     }
 
-    private let product: Kernel
-    private let productTransposed: Kernel
-    private let packKernel: Kernel
-    private let packTransposedKernel: Kernel
+    /// The kernels for CPUs.
+    private struct Cores {
+        let product, productTransposed, pack, packTransposed, byTransposed: Kernel
+    }
+
+    private enum Bodies {
+        case cores(Cores)
+        case groups(GroupProduct)
+    }
+
+    private let bodies: Bodies
     private let tuning: Tuning
 
     public init(device: Device) throws {
         tuning = device.tuning
-        product = try device.kernel("gemm", "gemm")
-        productTransposed = try device.kernel("gemm", "gemm_transposed")
-        packKernel = try device.kernel("gemm", "gemm_pack_b")
-        packTransposedKernel = try device.kernel("gemm", "gemm_pack_b_transposed")
+        switch tuning.device.body {
+        case .cpu:
+            bodies = .cores(
+                Cores(
+                    product: try device.kernel("gemm", "gemm"),
+                    productTransposed: try device.kernel("gemm", "gemm_transposed"),
+                    pack: try device.kernel("gemm", "gemm_pack_b"),
+                    packTransposed: try device.kernel("gemm", "gemm_pack_b_transposed"),
+                    byTransposed: try device.kernel("fully_connected", "fully_connected_backward_data")))
+        case .gpu: bodies = .groups(GroupProduct(device: device))
+        }
     }
 
     /// Queues c[m × n] ← a[m × k] · b[k × n] (+ bias, ReLU).
     ///
-    /// - Parameter bias: `[n]`, read only if `options` asks for it
+    /// - Parameters:
+    ///   - bias: `[n]`, read only if `options` asks for it
+    ///   - slots: parts of k that are summed apart, one m × n matrix after the other; 1 on CPUs
     public func multiply(
-        _ a: Rows, _ b: Panels, into c: Panels, bias: Buffer? = nil, size: Size, options: Options = []
+        _ a: Rows, _ b: Panels, into c: Panels, bias: Buffer? = nil, size: Size, options: Options = [],
+        slots: Int = 1
     ) throws {
-        let kernel = a.isTransposed ? productTransposed : product
-        let (range, share) = KernelFamilies.gemm.product(m: size.m, n: size.n, tuning: tuning)
-        try kernel.launch(range, a, b, c, bias ?? b.buffer, size, share, options.rawValue)
+        switch bodies {
+        case .cores(let cores):
+            let kernel = a.isTransposed ? cores.productTransposed : cores.product
+            let (range, share) = KernelFamilies.gemm.product(m: size.m, n: size.n, tuning: tuning)
+            try kernel.launch(range, a, b, c, bias ?? b.buffer, size, share, options.rawValue)
+        case .groups(let groups):
+            try groups.multiply(
+                .rowMajor(a.buffer, columns: a.columns, alongX: a.isTransposed),
+                .init(buffer: b.buffer, alongX: true, pitch: b.rowStride, step: b.panelStride),
+                into: .init(
+                    buffer: c.buffer, pitch: c.rowStride, step: c.panelStride, slotStride: size.m * size.n),
+                bias: bias, shape: .init(m: size.m, n: size.n, depth: size.k), slots: slots,
+                options: options)
+        }
+    }
+
+    /// Queues c[m × n] ← a[m × k] · bᵀ, both row-major, with b in panels [k/16][n][16]; n and k are multiples
+    /// of 16.
+    ///
+    /// - Parameter scratch: of the size that `scratch` states
+    public func multiply(
+        _ a: Buffer, byTransposed b: Buffer, into c: Buffer, size: Size, scratch: (a: Buffer, c: Buffer)
+    ) throws {
+        switch bodies {
+        case .cores(let cores):
+            // As cᵀ = b · aᵀ, so that b is read where it lies.
+            try pack(a, transposed: true, into: scratch.a, k: size.k, n: size.m)
+            let (range, share) = KernelFamilies.fullyConnected.backwardData(inputs: size.n, tuning: tuning)
+            try cores.byTransposed.launch(range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, share])
+        case .groups(let groups):
+            try groups.multiply(
+                .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.n, alongX: false),
+                into: .init(buffer: c, pitch: size.n, step: 16),
+                shape: .init(m: size.m, n: size.n, depth: size.k))
+        }
+    }
+
+    /// Returns the floats of the scratch memory that a product by a transposed matrix needs.
+    public static func scratch(_ size: Size, tuning: Tuning) -> (a: Int, c: Int) {
+        guard tuning.device.body == .cpu else { return (0, 0) }
+        let rows = size.m.roundedUp(to: 16)
+        return (rows * size.k, rows * size.n)
     }
 
     /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n] or, `transposed`, [n][k]; columns past n become
     /// zero.
+    ///
+    /// For CPUs only: the products of GPUs read matrices as they lie.
     public func pack(_ b: Buffer, transposed: Bool = false, into panels: Buffer, k: Int, n: Int) throws {
-        let kernel = transposed ? packTransposedKernel : packKernel
+        guard case .cores(let cores) = bodies else {
+            throw ComputeError("matrices are packed for CPUs only")
+        }
+        let kernel = transposed ? cores.packTransposed : cores.pack
         let (range, depthPerItem) = KernelFamilies.gemm.packing(k: k, n: n, tuning: tuning)
         try kernel.launch(range, b, panels, k, n, transposed ? k : n, depthPerItem)
     }

@@ -10,8 +10,8 @@ import Testing
         _ description: DeviceDescription, in folder: TemporaryFolder, variant: [String: Int] = [:]
     ) throws -> Bool {
         let device = try Device(description, cacheDirectory: folder.path)
-        let key = KernelFamilies.optimizer.program(
-            for: description.traits, tuning: device.tuning, variant: variant)
+        let key = try #require(
+            KernelFamilies.optimizer.program(tuning: device.tuning, variant: variant))
         let program = try device.program(key)
         #expect(try device.program(key) === program)
         let buffer = try Buffer(device, [Float](repeating: 3, count: 256))

@@ -9,7 +9,7 @@ import Testing
             for constant in family.constants {
                 #expect(constant.key.hasPrefix(family.name + "."))
                 #expect(constant.candidates.allSatisfy(constant.legal.contains), "\(constant.key)")
-                for device in DeviceTraits.all {
+                for device in DeviceTraits.all where [nil, device.body].contains(constant.body) {
                     #expect(constant.legal.contains(Tuning(for: device)[constant]), "\(constant.key)")
                 }
             }
@@ -19,16 +19,16 @@ import Testing
 
     /// Saved runs hold these keys, so a constant is never renamed by accident.
     @Test func keysAreStable() {
-        let values = Tuning(for: DeviceTraits(kind: .cpu, floatVectorWidth: 8)).values
+        let values = Tuning(for: DeviceTraits(body: .cpu, floatVectorWidth: 8)).values
         #expect(values["gemm.depth-block"] == 512 && values["winograd.tile-group"] == 6)
         #expect(Tuning.text(["b": 2, "a": 1]) == "a=1, b=2")
         #expect(Tuning.text(["b": 2, "a": 1], unlike: ["a": 1, "b": 3]) == "b=2")
     }
 
-    @Test func constantsBecomeMacros() {
-        let device = DeviceTraits(kind: .cpu, floatVectorWidth: 16)
-        let program = KernelFamilies.winograd.program(
-            for: device, tuning: Tuning(for: device), variant: ["OUTPUT_TILE": 2])
+    @Test func constantsBecomeMacros() throws {
+        let device = DeviceTraits(body: .cpu, floatVectorWidth: 16)
+        let program = try #require(
+            KernelFamilies.winograd.program(tuning: Tuning(for: device), variant: ["OUTPUT_TILE": 2]))
         #expect(program.file == "cpu/winograd.cl")
         #expect(
             program.options == "-cl-std=CL1.2 -DBLOCK_ROWS=16 -DMULTIPLY_BLOCKS=8 -DMULTIPLY_ROWS=8 "
@@ -36,16 +36,17 @@ import Testing
         #expect(KernelFamilies.gemm.items.macro == nil)
     }
 
-    /// A family chooses the folder of its body by the device, and nothing else changes.
+    /// A family's file is that of the device's body, or else the shared one; it may have none.
     @Test func bodiesAreChosenByDevice() {
-        struct TwoBodies: KernelFamily {
-            let name = "product"
-            func body(for device: DeviceTraits) -> KernelBody { device.kind == .gpu ? .gpu : .cpu }
+        func file(_ family: any KernelFamily, _ body: KernelBody) -> String? {
+            let device = DeviceTraits(body: body, floatVectorWidth: 8)
+            return family.program(tuning: Tuning(for: device), variant: [:])?.file
         }
-        for (kind, file) in [(DeviceDescription.Kind.cpu, "cpu/product.cl"), (.gpu, "gpu/product.cl")] {
-            let device = DeviceTraits(kind: kind, floatVectorWidth: 8)
-            let program = TwoBodies().program(for: device, tuning: Tuning(for: device), variant: [:])
-            #expect(program.file == file)
+        #expect(file(KernelFamilies.gemm, .cpu) == "cpu/gemm.cl" && file(KernelFamilies.gemm, .gpu) == nil)
+        #expect(file(KernelFamilies.product, .gpu) == "gpu/product.cl")
+        for body in KernelBody.allCases {
+            #expect(file(KernelFamilies.augment, body) == "shared/augment.cl")
+            for family in KernelFamilies.all { #expect(file(family, .cpu) != nil || file(family, .gpu) != nil) }
         }
     }
 
@@ -55,7 +56,7 @@ import Testing
         ("winograd.block-rows", 17, ["winograd.block-rows", "17", "winograd.multiply-rows"]),
         ("gemm.columns", 1, ["gemm.columns", "gemm.rows"]),
     ]) func illegalValuesAreRefused(key: String, value: Int, words: [String]) {
-        var tuning = Tuning(for: DeviceTraits(kind: .cpu, floatVectorWidth: 8))
+        var tuning = Tuning(for: DeviceTraits(body: .cpu, floatVectorWidth: 8))
         let before = tuning
         let said = message { try tuning.set(["gemm.items": 7, key: value]) }
         for word in words { #expect(said.contains(word), "\(said)") }
@@ -63,7 +64,7 @@ import Testing
     }
 
     @Test func constantsThatFitEachOtherChangeTogether() throws {
-        var tuning = Tuning(for: DeviceTraits(kind: .cpu, floatVectorWidth: 8))
+        var tuning = Tuning(for: DeviceTraits(body: .cpu, floatVectorWidth: 8))
         try tuning.set(["winograd.multiply-rows": 8, "winograd.tile-group": 8, "winograd.block-rows": 24])
         #expect(tuning[KernelFamilies.winograd.blockRows] == 24)
     }

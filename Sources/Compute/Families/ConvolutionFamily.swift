@@ -4,27 +4,25 @@ import Basics
 public struct ConvolutionFamily: KernelFamily {
     public let name = "convolution"
     public let vector = TuningConstant(
-        "convolution.vector", 8, wide: 16, .values([8, 16]), candidates: [8, 16])
-    public let rows = TuningConstant("convolution.rows", 6, .range(1...16), candidates: [4, 5, 6, 7, 8])
+        "convolution.vector", 8, wide: 16, body: .cpu, .values([8, 16]), candidates: [8, 16])
+    public let rows = TuningConstant("convolution.rows", 6, body: .cpu, .range(1...16), candidates: [4, 5, 6, 7, 8])
     public let panels = TuningConstant(
-        "convolution.panels", 1, wide: 4, .range(1...8), candidates: [1, 2, 3, 4])
+        "convolution.panels", 1, wide: 4, body: .cpu, .range(1...8), candidates: [1, 2, 3, 4])
     public let depthLimit = TuningConstant(
-        "convolution.depth-limit", 2304, .range(1...1_000_000), candidates: [1152, 2304, 4608])
+        "convolution.depth-limit", 2304, body: .cpu, .range(1...1_000_000), candidates: [1152, 2304, 4608])
     public let weightChannels = TuningConstant(
-        "convolution.weight-channels", 4, wide: 8, .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8])
+        "convolution.weight-channels", 4, wide: 8, body: .cpu, .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8])
     public let pixelsPerItem = TuningConstant(
-        launch: "convolution.pixels-per-item", 192, .range(1...65_536), candidates: [96, 192, 384])
+        launch: "convolution.pixels-per-item", 192, body: .cpu, .range(1...65_536), candidates: [96, 192, 384])
     public let panelsPerItem = TuningConstant(
-        launch: "convolution.panels-per-item", 16, .range(1...4096), candidates: [8, 16, 32])
+        launch: "convolution.panels-per-item", 16, body: .cpu, .range(1...4096), candidates: [8, 16, 32])
     /// Bytes of activations and gradients that one slot of the weights' gradient sums.
     public let slotBytes = TuningConstant(launch: "convolution.slot-bytes", 512 << 10, .range(1...(1 << 30)))
     /// Bytes of all slots together.
     public let slotsBytes = TuningConstant(launch: "convolution.slots-bytes", 16 << 20, .range(1...(1 << 30)))
     /// Bytes of windows that `im2col` lays out at a time.
     public let columnsBytes = TuningConstant(
-        launch: "convolution.columns-bytes", 4 << 20, .range(1...(1 << 30)))
-
-    public func body(for device: DeviceTraits) -> KernelBody { .cpu }
+        launch: "convolution.columns-bytes", 4 << 20, gpu: 256 << 20, .range(1...(1 << 30)))
 
     /// Holds the sizes that the kernels take together, without channels for images, which have four.
     public struct Shape: KernelArgumentGroup {
@@ -40,19 +38,19 @@ public struct ConvolutionFamily: KernelFamily {
     }
 
     /// Returns the launch that turns weights for backward-data.
-    public func flipping(inputs: Int, outputs: Int) -> LaunchRange {
+    public func flipping(inputs: Int, outputs: Int, tuning: Tuning) -> LaunchRange {
         LaunchRange([inputs / 16, 9, outputs / 16], local: [1, 1, 1])
     }
 
     /// Returns the launch that adds slots of `count` floats, and the panels that one work-item adds.
-    public func reduction(count: Int) -> (range: LaunchRange, panelsPerItem: Int) {
+    public func reduction(count: Int, tuning: Tuning) -> (range: LaunchRange, panelsPerItem: Int) {
         let panels = count / 16
         let panelsPerItem = max(1, min(64, panels / 64))
         return (LaunchRange([panels.ceilDivided(by: panelsPerItem)], local: [1]), panelsPerItem)
     }
 
     /// Returns the launch that lays out the windows of `pixels`, and the pixels that one work-item takes.
-    public func windows(pixels: Int) -> (range: LaunchRange, pixelsPerItem: Int) {
+    public func windows(pixels: Int, tuning: Tuning) -> (range: LaunchRange, pixelsPerItem: Int) {
         (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
     }
 }
@@ -140,7 +138,7 @@ extension ConvolutionFamily {
     public struct Im2col: Sendable {
         public var input: MapSize
         public let outputs: Int
-        let tuning: Tuning
+        public let tuning: Tuning
 
         public init(input: MapSize, outputs: Int, tuning: Tuning) {
             self.input = input
@@ -148,8 +146,13 @@ extension ConvolutionFamily {
             self.tuning = tuning
         }
 
-        /// Bytes of the turned weights, in whole pages.
-        public var turnedBytes: Int { (9 * input.channels * outputs * 4).roundedUp(to: 4096) }
+        /// Returns the parts of the depth that each chunk of the weights' gradient sums apart.
+        public func slots(pixels: Int) -> Int {
+            guard tuning.device.body == .gpu else { return 1 }
+            let depth = chunk(pixels: pixels, channels: input.channels)
+            return KernelFamilies.product.slots(
+                .init(m: 9 * input.channels, n: outputs, depth: depth), tuning: tuning)
+        }
 
         /// Pixels of one chunk, for rows of 9 · `channels`: a multiple of 64, so that a chunk of the output
         /// starts where a sub-buffer may.
@@ -157,10 +160,20 @@ extension ConvolutionFamily {
             min(pixels, max(64, tuning[KernelFamilies.convolution.columnsBytes] / (36 * channels) / 64 * 64))
         }
 
-        public func workspaceByteCount(maximumBatch: Int) -> Int {
+        /// Returns the bytes of the scratch memory's parts, in whole pages: turned weights, windows, and the
+        /// slots of the weights' gradient.
+        public func parts(maximumBatch: Int) -> [Int] {
             let pixels = maximumBatch * input.height * input.width
             let columns = [input.channels, outputs].map { chunk(pixels: pixels, channels: $0) * 36 * $0 }
-            return turnedBytes + columns.reduce(0, max)
+            let weights = 36 * input.channels * outputs
+            let slots = slots(pixels: pixels)
+            return [weights, columns.reduce(0, max), slots == 1 ? 0 : slots * weights].map {
+                $0.roundedUp(to: 4096)
+            }
+        }
+
+        public func workspaceByteCount(maximumBatch: Int) -> Int {
+            parts(maximumBatch: maximumBatch).reduce(0, +)
         }
     }
 
@@ -168,7 +181,9 @@ extension ConvolutionFamily {
     public struct BiasSlots {
         public let pixelsPerSlot: Int
         public let count: Int
-        public var range: LaunchRange { LaunchRange([count], local: [1]) }
+
+        /// Returns the launch for an output of `channels`.
+        public func range(channels: Int, tuning: Tuning) -> LaunchRange { LaunchRange([count], local: [1]) }
 
         public init(pixels: Int) {
             pixelsPerSlot = max(64, pixels.ceilDivided(by: 256))

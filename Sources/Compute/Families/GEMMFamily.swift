@@ -3,23 +3,21 @@ import Basics
 /// Describes matrix products C[m × n] = A[m × k] · B[k × n].
 public struct GEMMFamily: KernelFamily {
     public let name = "gemm"
-    public let vector = TuningConstant("gemm.vector", 8, wide: 16, .values([8, 16]), candidates: [8, 16])
-    public let rows = TuningConstant("gemm.rows", 6, .range(1...16), candidates: [4, 5, 6, 7, 8])
-    public let panels = TuningConstant("gemm.panels", 1, wide: 4, .range(1...8), candidates: [1, 2, 3, 4])
+    public let vector = TuningConstant("gemm.vector", 8, wide: 16, body: .cpu, .values([8, 16]), candidates: [8, 16])
+    public let rows = TuningConstant("gemm.rows", 6, body: .cpu, .range(1...16), candidates: [4, 5, 6, 7, 8])
+    public let panels = TuningConstant("gemm.panels", 1, wide: 4, body: .cpu, .range(1...8), candidates: [1, 2, 3, 4])
     public let depthBlock = TuningConstant(
-        "gemm.depth-block", 512, .range(1...65_536), candidates: [128, 256, 512, 1024])
+        "gemm.depth-block", 512, body: .cpu, .range(1...65_536), candidates: [128, 256, 512, 1024])
     /// Most rows and panels that one work-item takes.
     public let rowsPerItem = TuningConstant(
-        launch: "gemm.rows-per-item", 192, .range(1...65_536), candidates: [96, 192, 384])
+        launch: "gemm.rows-per-item", 192, body: .cpu, .range(1...65_536), candidates: [96, 192, 384])
     public let panelsPerItem = TuningConstant(
-        launch: "gemm.panels-per-item", 16, .range(1...4096), candidates: [8, 16, 32])
+        launch: "gemm.panels-per-item", 16, body: .cpu, .range(1...4096), candidates: [8, 16, 32])
     /// Work-items that a product is cut into where it is large enough.
     public let items = TuningConstant(
-        launch: "gemm.items", 64, .range(1...65_536), candidates: [32, 64, 128, 256])
+        launch: "gemm.items", 64, body: .cpu, .range(1...65_536), candidates: [32, 64, 128, 256])
     public let packDepth = TuningConstant(
-        launch: "gemm.pack-depth", 64, .range(1...4096), candidates: [32, 64, 128])
-
-    public func body(for device: DeviceTraits) -> KernelBody { .cpu }
+        launch: "gemm.pack-depth", 64, body: .cpu, .range(1...4096), candidates: [32, 64, 128])
 
     /// Returns the launch of a product, and the rows and panels that one work-item computes.
     ///

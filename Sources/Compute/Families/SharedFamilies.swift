@@ -13,7 +13,7 @@ extension LaunchRange {
     ///
     /// A work-item makes a row on CPUs, which hide no latency but like long loops, and a pixel elsewhere.
     public static func images(height: Int, width: Int, count: Int, on device: DeviceTraits) -> LaunchRange {
-        let columns = device.kind == .cpu ? 1 : width
+        let columns = device.body == .cpu ? 1 : width
         return LaunchRange([columns, height, count], local: [min(columns, 64), 1, 1])
     }
 }

@@ -5,19 +5,19 @@ public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
     public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
     public let tileGroup = TuningConstant(
-        "winograd.tile-group", 6, wide: 8, .range(1...64), candidates: [4, 6, 8, 12, 16])
+        "winograd.tile-group", 6, wide: 8, gpu: 16, .range(1...64), candidates: [4, 6, 8, 12, 16])
     public let multiplyRows = TuningConstant(
-        "winograd.multiply-rows", 6, wide: 8, .range(1...16), candidates: [4, 6, 8, 12])
+        "winograd.multiply-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8, 12])
     public let multiplyBlocks = TuningConstant(
-        "winograd.multiply-blocks", 8, .range(1...256), candidates: [4, 8, 16])
+        "winograd.multiply-blocks", 8, body: .cpu, .range(1...256), candidates: [4, 8, 16])
     public let blockRows = TuningConstant(
-        "winograd.block-rows", 18, wide: 16, .range(1...256), candidates: [12, 16, 18, 24, 32])
+        "winograd.block-rows", 18, wide: 16, body: .cpu, .range(1...256), candidates: [12, 16, 18, 24, 32])
     public let weightsRows = TuningConstant(
-        "winograd.weights-rows", 4, wide: 16, .values([1, 2, 4, 8, 16]), candidates: [4, 8, 16])
+        "winograd.weights-rows", 4, wide: 16, body: .cpu, .values([1, 2, 4, 8, 16]), candidates: [4, 8, 16])
     /// Channels times filters up to which forward and backward-data run in one launch: what a block of tiles
     /// needs fits a core's own cache.
     public let largestProductAtOnce = TuningConstant(
-        launch: "winograd.largest-product-at-once", 128 * 128, .range(0...(1 << 24)),
+        launch: "winograd.largest-product-at-once", 128 * 128, gpu: 0, .range(0...(1 << 24)),
         candidates: [0, 64 * 64, 128 * 128, 256 * 256])
     /// Most tiles of a chunk: all that is transformed stays in the last-level cache.
     public let chunkTiles4 = TuningConstant(
@@ -25,9 +25,8 @@ public struct WinogradFamily: KernelFamily {
     public let chunkTiles2 = TuningConstant(
         launch: "winograd.chunk-tiles-2", 576, .range(1...65_536), candidates: [288, 576, 1152])
 
-    public func body(for device: DeviceTraits) -> KernelBody { .cpu }
-
     public func check(_ tuning: Tuning) throws {
+        guard tuning.device.body == .cpu else { return }
         for constant in [tileGroup, blockRows] where tuning[constant] % tuning[multiplyRows] != 0 {
             throw ComputeError(
                 "tuning constant \(constant.key): \(tuning[constant]) is not legal; legal: multiples of "

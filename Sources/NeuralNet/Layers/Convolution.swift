@@ -62,6 +62,8 @@ public struct ConvolutionSpec: LayerSpec {
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {
         let parts = algorithms.distinct.map { algorithm -> (workspace: Int, own: Int) in
             switch algorithm {
+            case .direct where isProduct(plan):
+                return (im2col(plan).workspaceByteCount(maximumBatch: maximumBatch), 0)
             case .direct:
                 let sizes = direct(plan)
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), 4 * sizes.zerosCount)
@@ -75,6 +77,11 @@ public struct ConvolutionSpec: LayerSpec {
         }
         let mask = ReLUBackward.workspaceByteCount(plan.output, maximumBatch: maximumBatch)
         return (parts.map(\.workspace).reduce(mask, max), parts.map(\.own).reduce(0, +))
+    }
+
+    /// Whether `direct` is the implicit matrix product of GPUs, which does not take images.
+    private func isProduct(_ plan: LayerPlan) -> Bool {
+        plan.tuning.device.body == .gpu && !direct(plan).isImage
     }
 
     private func direct(_ plan: LayerPlan) -> ConvolutionFamily.Direct {
@@ -99,6 +106,7 @@ public struct ConvolutionSpec: LayerSpec {
         -> any ConvolutionMethod
     {
         switch algorithm {
+        case .direct where isProduct(plan): try GroupConvolution(im2col(plan), device: device)
         case .direct: try DirectConvolution(direct(plan), device: device)
         case .im2col: try Im2colConvolution(im2col(plan), device: device)
         case .winograd2, .winograd4:

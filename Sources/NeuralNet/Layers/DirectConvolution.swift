@@ -6,20 +6,18 @@ final class DirectConvolution: ConvolutionMethod {
     private var sizes: ConvolutionFamily.Direct
     private let zeros: Buffer
     private let forwardKernel: Kernel
-    private let forwardImage: Kernel
-    private let turning: TurnedWeights
     private let weightsKernel: Kernel
-    private let weightsImage: Kernel
+    /// nil for images, which need no gradient.
+    private let turning: TurnedWeights?
     private let reduction: SlotReduction
     private var scratch = PreparedMemory(for: "direct convolution")
 
     init(_ sizes: ConvolutionFamily.Direct, device: Device) throws {
         self.sizes = sizes
-        forwardKernel = try device.kernel("convolution", "convolution_forward")
-        forwardImage = try device.kernel("convolution", "convolution_forward_image")
-        weightsKernel = try device.kernel("convolution", "convolution_backward_weights")
-        weightsImage = try device.kernel("convolution", "convolution_backward_weights_image")
-        turning = try TurnedWeights(device: device)
+        let ending = sizes.isImage ? "_image" : ""
+        forwardKernel = try device.kernel("convolution", "convolution_forward" + ending)
+        weightsKernel = try device.kernel("convolution", "convolution_backward_weights" + ending)
+        turning = sizes.isImage ? nil : try TurnedWeights(device: device)
         reduction = try SlotReduction(device: device)
         zeros = try Buffer(device, [Float](repeating: 0, count: sizes.zerosCount))
     }
@@ -32,14 +30,14 @@ final class DirectConvolution: ConvolutionMethod {
 
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
         let (range, shape, share) = sizes.forward(batch: batch)
-        let kernel = sizes.isImage ? forwardImage : forwardKernel
         let flags = MatrixProduct.Options([.bias, .relu]).rawValue
-        try kernel.launch(range, input, weights, bias, zeros, output, shape, share, flags)
+        try forwardKernel.launch(range, input, weights, bias, zeros, output, shape, share, flags)
     }
 
     func backwardData(
         outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
     ) throws {
+        guard let turning else { throw ComputeError("the gradient of an image was asked for") }
         let turned = scratch.buffer
         try turning.turn(weights, into: turned, inputs: sizes.input.channels, outputs: sizes.outputs)
         let (range, shape, share) = sizes.forward(batch: batch, backwardData: true)
@@ -52,9 +50,8 @@ final class DirectConvolution: ConvolutionMethod {
         biasGradient: Buffer, batch: Int
     ) throws {
         let (launches, shape, slots) = sizes.backwardWeights(batch: batch)
-        let kernel = sizes.isImage ? weightsImage : weightsKernel
         for (index, launch) in launches.enumerated() {
-            try kernel.launch(
+            try weightsKernel.launch(
                 launch.range, source, outputGradient, scratch.buffer, launch.rows, shape, index == 0 ? 0 : 1)
         }
         try reduction.add(scratch.buffer, count: slots, into: weightGradient, floatCount: sizes.weightCount)
@@ -64,11 +61,15 @@ final class DirectConvolution: ConvolutionMethod {
 /// Makes the weights of backward-data: turned by 180°, inputs and outputs exchanged.
 struct TurnedWeights {
     private let kernel: Kernel
+    private let tuning: Tuning
 
-    init(device: Device) throws { kernel = try device.kernel("convolution", "convolution_flip_weights") }
+    init(device: Device) throws {
+        kernel = try device.kernel("convolution", "convolution_flip_weights")
+        tuning = device.tuning
+    }
 
     func turn(_ weights: Buffer, into turned: Buffer, inputs: Int, outputs: Int) throws {
-        let range = KernelFamilies.convolution.flipping(inputs: inputs, outputs: outputs)
+        let range = KernelFamilies.convolution.flipping(inputs: inputs, outputs: outputs, tuning: tuning)
         try kernel.launch(range, weights, turned, inputs, outputs)
     }
 }

@@ -52,12 +52,12 @@ public struct FullyConnectedSpec: LayerSpec {
     }
 }
 
-/// A fully connected layer as matrix products (`gemm.cl`, `fully_connected.cl`).
+/// A fully connected layer as matrix products.
 public final class FullyConnected: Layer {
     private struct Memory {
         let weights, bias: Buffer
-        /// The output's gradient in panels of 16 images, and partial sums of the input's gradient.
-        let gradientPanels, sums: Buffer
+        /// What backward-data packs: the output's gradient, and partial sums of the input's.
+        let scratch: (a: Buffer, c: Buffer)
     }
 
     public let plan: LayerPlan
@@ -65,7 +65,6 @@ public final class FullyConnected: Layer {
     private let relu: Bool
     private let product: MatrixProduct
     private let reluBackward: ReLUBackward
-    private let backwardData: Kernel
     private var memory: Memory?
 
     private var inputs: Int { inputShape.storedCount }
@@ -77,16 +76,16 @@ public final class FullyConnected: Layer {
         self.relu = relu
         product = try MatrixProduct(device: device)
         reluBackward = try ReLUBackward(shape: plan.output, device: device)
-        backwardData = try device.kernel("fully_connected", "fully_connected_backward_data")
     }
 
     /// Bytes of the workspace's two parts, and the second one's offset, at which a sub-buffer may start.
     fileprivate static func workspaceParts(_ plan: LayerPlan, maximumBatch: Int) -> (
         panels: Int, sumsOffset: Int, sums: Int
     ) {
-        let floats = 4 * maximumBatch.roundedUp(to: 16)
-        let panels = floats * plan.output.storedCount
-        return (panels, panels.roundedUp(to: 4096), floats * plan.input.storedCount)
+        let floats = MatrixProduct.scratch(
+            .init(m: maximumBatch, n: plan.input.storedCount, k: plan.output.storedCount),
+            tuning: plan.tuning)
+        return (4 * floats.a, (4 * floats.a).roundedUp(to: 4096), 4 * floats.c)
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {
@@ -95,8 +94,12 @@ public final class FullyConnected: Layer {
         let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
         memory = Memory(
             weights: weights[0], bias: weights[1],
-            gradientPanels: try workspace.slice(byteOffset: 0, byteCount: parts.panels),
-            sums: try workspace.slice(byteOffset: parts.sumsOffset, byteCount: parts.sums))
+            scratch: parts.sums == 0
+                ? (workspace, workspace)
+                : (
+                    try workspace.slice(byteOffset: 0, byteCount: parts.panels),
+                    try workspace.slice(byteOffset: parts.sumsOffset, byteCount: parts.sums)
+                ))
     }
 
     /// Queues Y[batch × outputs] ← X[batch × inputs] · W + b.
@@ -123,13 +126,9 @@ public final class FullyConnected: Layer {
             size: .init(m: inputs, n: outputs, k: pass.batch))
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
-            try product.pack(
-                outputGradient, transposed: true, into: memory.gradientPanels, k: outputs, n: pass.batch)
-            let (range, inputsPerItem) = KernelFamilies.fullyConnected.backwardData(
-                inputs: inputs, tuning: plan.tuning)
-            try backwardData.launch(
-                range, memory.gradientPanels, memory.weights, memory.sums, inputGradient,
-                [pass.batch, inputs, outputs, inputsPerItem])
+            try product.multiply(
+                outputGradient, byTransposed: memory.weights, into: inputGradient,
+                size: .init(m: pass.batch, n: inputs, k: outputs), scratch: memory.scratch)
         }
     }
 }

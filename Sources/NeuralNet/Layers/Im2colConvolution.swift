@@ -1,30 +1,38 @@
 import Compute
 
 /// Computes the convolution as a matrix product over windows laid out as rows, chunk by chunk (`im2col` of
-/// `convolution.cl`, and `gemm.cl`); takes every shape.
+/// `convolution.cl`); takes every shape.
 final class Im2colConvolution: ConvolutionMethod {
     let takesMask = false
     private var sizes: ConvolutionFamily.Im2col
     private let layOut: Kernel
     private let turning: TurnedWeights
     private let product: MatrixProduct
+    private let reduction: SlotReduction
     private var turnedWeights = PreparedMemory(for: "im2col convolution")
     private var columns = PreparedMemory(for: "im2col convolution")
+    private var slotSums = PreparedMemory(for: "im2col convolution")
 
     init(_ sizes: ConvolutionFamily.Im2col, device: Device) throws {
         self.sizes = sizes
         layOut = try device.kernel("convolution", "im2col")
         turning = try TurnedWeights(device: device)
         product = try MatrixProduct(device: device)
+        reduction = try SlotReduction(device: device)
     }
 
     private var inputs: Int { sizes.input.channels }
     private var outputs: Int { sizes.outputs }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws {
-        turnedWeights.give(try workspace?.slice(byteOffset: 0, byteCount: sizes.turnedBytes))
-        let columnsBytes = sizes.workspaceByteCount(maximumBatch: maximumBatch) - sizes.turnedBytes
-        columns.give(try workspace?.slice(byteOffset: sizes.turnedBytes, byteCount: columnsBytes))
+        var offset = 0
+        let parts = try sizes.parts(maximumBatch: maximumBatch).map { bytes in
+            defer { offset += bytes }
+            return try workspace?.slice(byteOffset: offset, byteCount: max(4, bytes))
+        }
+        turnedWeights.give(parts[0])
+        columns.give(parts[1])
+        slotSums.give(parts[2])
     }
 
     func reshape(input: FeatureShape) { sizes.input = input.mapSize }
@@ -41,7 +49,7 @@ final class Im2colConvolution: ConvolutionMethod {
         let chunk = sizes.chunk(pixels: pixels, channels: channels)
         for first in stride(from: 0, to: pixels, by: chunk) {
             let count = min(chunk, pixels - first)
-            let (range, pixelsPerItem) = KernelFamilies.convolution.windows(pixels: count)
+            let (range, pixelsPerItem) = KernelFamilies.convolution.windows(pixels: count, tuning: sizes.tuning)
             try layOut.launch(range, source, columns, first, count, map, pixelsPerItem)
             try body(columns, first, count)
         }
@@ -79,12 +87,18 @@ final class Im2colConvolution: ConvolutionMethod {
         input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
         biasGradient: Buffer, batch: Int
     ) throws {
+        let slots = sizes.slots(pixels: batch * sizes.input.height * sizes.input.width)
+        let sums = slots == 1 ? weightGradient : slotSums.buffer
         try forEachChunk(of: source, channels: inputs, batch: batch) { columns, first, count in
             try product.multiply(
                 .init(columns, columns: 9 * inputs, isTransposed: true),
                 part(of: outputGradient, channels: outputs, first: first, count: count),
-                into: .panels(weightGradient, rows: 9 * inputs),
-                size: .init(m: 9 * inputs, n: outputs, k: count), options: first == 0 ? [] : .accumulate)
+                into: .panels(sums, rows: 9 * inputs),
+                size: .init(m: 9 * inputs, n: outputs, k: count), options: first == 0 ? [] : .accumulate,
+                slots: slots)
+        }
+        if slots > 1 {
+            try reduction.add(sums, count: slots, into: weightGradient, floatCount: 9 * inputs * outputs)
         }
     }
 }

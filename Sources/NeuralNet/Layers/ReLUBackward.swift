@@ -6,10 +6,12 @@ final class ReLUBackward {
     private let shape: FeatureShape
     private let sum: Kernel
     private let reduction: SlotReduction
+    private let tuning: Tuning
     private var slots = PreparedMemory(for: "backward of bias and ReLU")
 
     init(shape: FeatureShape, device: Device) throws {
         self.shape = shape
+        tuning = device.tuning
         sum = try device.kernel("convolution", "bias_backward")
         reduction = try SlotReduction(device: device)
     }
@@ -29,7 +31,7 @@ final class ReLUBackward {
         let channels = shape.storedChannels
         let parts = ConvolutionFamily.BiasSlots(pixels: pixels)
         try sum.launch(
-            parts.range, outputGradient, output ?? outputGradient, slots.buffer, pixels, channels,
+            parts.range(channels: channels, tuning: tuning), outputGradient, output ?? outputGradient, slots.buffer, pixels, channels,
             parts.pixelsPerSlot, output == nil ? 0 : 1)
         try reduction.add(slots.buffer, count: parts.count, into: biasGradient, floatCount: channels)
     }
@@ -38,12 +40,16 @@ final class ReLUBackward {
 /// Adds numbered partial sums in ascending order.
 struct SlotReduction {
     private let kernel: Kernel
+    private let tuning: Tuning
 
-    init(device: Device) throws { kernel = try device.kernel("convolution", "reduce_slots") }
+    init(device: Device) throws {
+        kernel = try device.kernel("convolution", "reduce_slots")
+        tuning = device.tuning
+    }
 
     /// Queues result[i] ← slots[0][i] + slots[1][i] + …; `floatCount` is a multiple of 16.
     func add(_ slots: Buffer, count: Int, into result: Buffer, floatCount: Int) throws {
-        let (range, panelsPerItem) = KernelFamilies.convolution.reduction(count: floatCount)
+        let (range, panelsPerItem) = KernelFamilies.convolution.reduction(count: floatCount, tuning: tuning)
         try kernel.launch(range, slots, result, count, floatCount, panelsPerItem)
     }
 }

@@ -14,14 +14,14 @@ struct KernelsCommand: ParsableCommand {
     func run() throws {
         if list {
             let programs = DeviceTraits.all.flatMap {
-                KernelFamilies.programs(for: $0, tuning: Tuning(for: $0))
+                KernelFamilies.programs(tuning: Tuning(for: $0))
             }
             for line in Set(programs.map { "\($0.file) \($0.options)" }).sorted() { print(line) }
             return
         }
         for description in try DeviceDescription.all() {
             let device = try Device(description)
-            let programs = KernelFamilies.programs(for: description.traits, tuning: device.tuning)
+            let programs = KernelFamilies.programs(tuning: device.tuning)
             for program in programs { try device.program(program) }
             print("opencl:\(description.number) \(description.name): \(programs.count) programs")
         }

@@ -1,0 +1,118 @@
+import Basics
+
+/// Describes the matrix products and 3×3 convolutions of GPUs: `gpu/product.cl`.
+///
+/// None of its constants but `wantedGroups` changes the order in which a sum is added.
+public struct ProductFamily: KernelFamily {
+    public let name = "product"
+    /// Rows and columns of the largest tile of a work-group.
+    public let largestTileM = TuningConstant(
+        launch: "product.largest-tile-m", 128, body: .gpu, .values([64, 128]), candidates: [64, 128])
+    public let largestTileN = TuningConstant(
+        launch: "product.largest-tile-n", 128, body: .gpu, .values([64, 128]), candidates: [64, 128])
+    /// Rows and columns of a work-item's tile; 4 for small register files.
+    public let item = TuningConstant("product.item", 8, body: .gpu, .values([4, 8]), candidates: [4, 8])
+    /// Steps of the depth that are unrolled: more of them than 4 make AMD's compiler spill.
+    public let depthUnroll = TuningConstant(
+        "product.depth-unroll", 16, body: .gpu, .values([4, 8, 16]), candidates: [4, 8, 16])
+    /// Registers of a work-item that NVIDIA's compiler may use for tiles of 128 × 128; 0 for no limit.
+    public let registerCap = TuningConstant(
+        launch: "product.register-cap", 0, body: .gpu, .values([0, 128]), candidates: [0, 128])
+    /// Work-groups that fill a large GPU: products with fewer take smaller tiles, or slots of the depth.
+    public let wantedGroups = TuningConstant(
+        launch: "product.wanted-groups", 264, body: .gpu, .range(1...65_536))
+
+    /// The convolution that a product computes in place.
+    public enum Convolution: Int, Sendable { case none = 0, forward, backwardData }
+
+    /// Says how the program for a product is compiled: how operands lie, the convolution, and the tile.
+    public struct Variant: Hashable, Sendable {
+        let aAlongX, bAlongX: Bool
+        let convolution: Convolution
+        /// Whether the depth may end within a step of 16.
+        let hasDepthEdge: Bool
+        let tileM, tileN: Int
+
+        public var macros: [String: Int] {
+            [
+                "A_ALONG_X": aAlongX ? 1 : 0, "B_ALONG_X": bAlongX ? 1 : 0, "CONVOLVE": convolution.rawValue,
+                "DEPTH_EDGE": hasDepthEdge ? 1 : 0, "TILE_M": tileM, "TILE_N": tileN,
+            ]
+        }
+    }
+
+    public var variants: [[String: Int]] {
+        let forms: [(Bool, Bool, Convolution, Bool)] = [
+            (false, true, .none, false), (false, true, .none, true), (false, false, .none, false),
+            (true, true, .none, true), (false, true, .forward, false), (false, false, .backwardData, false),
+        ]
+        return forms.flatMap { form in
+            [(128, 128), (128, 64), (64, 128), (64, 64)].map { tile in
+                Variant(
+                    aAlongX: form.0, bAlongX: form.1, convolution: form.2, hasDepthEdge: form.3,
+                    tileM: tile.0, tileN: tile.1
+                ).macros
+            }
+        }
+    }
+
+    public func driverOptions(_ tuning: Tuning, variant: [String: Int]) -> [String] {
+        guard tuning.device.isNVIDIA, tuning[registerCap] > 0, variant["TILE_M"] == 128,
+            variant["TILE_N"] == 128
+        else { return [] }
+        return ["-cl-nv-maxrregcount=\(tuning[registerCap])"]
+    }
+
+    /// Holds the sizes of `batch` products C[m × n] = A[m × depth] · B[depth × n].
+    public struct Shape: Sendable {
+        public let m, n, depth, batch: Int
+
+        public init(m: Int, n: Int, depth: Int, batch: Int = 1) {
+            self.m = m
+            self.n = n
+            self.depth = depth
+            self.batch = batch
+        }
+    }
+
+    /// Returns the largest tile that still gives enough work-groups, or the smallest.
+    func tile(_ shape: Shape, tuning: Tuning) -> (m: Int, n: Int) {
+        let wide = shape.n <= 64 ? 64 : tuning[largestTileN]
+        let high = shape.m <= 64 ? 64 : tuning[largestTileM]
+        let tiles = [(high, wide), (high, 64), (64, 64)]
+        let enough = tiles.first { groups(shape, tile: $0) * shape.batch >= tuning[wantedGroups] }
+        return enough ?? (64, 64)
+    }
+
+    private func groups(_ shape: Shape, tile: (m: Int, n: Int)) -> Int {
+        shape.m.ceilDivided(by: tile.m) * shape.n.ceilDivided(by: tile.n)
+    }
+
+    /// Returns the parts into which a deep product's depth is cut, which follow from the shape alone: each part
+    /// has at least 256 of the depth.
+    public func slots(_ shape: Shape, tuning: Tuning) -> Int {
+        let groups = groups(shape, tile: (64, 64)) * shape.batch
+        return max(1, min(tuning[wantedGroups] / groups, shape.depth / 256))
+    }
+
+    /// Returns the launch of a product.
+    public func launch(_ shape: Shape, variant: Variant, slots: Int, tuning: Tuning) -> LaunchRange {
+        let items = variant.tileM / tuning[item] * (variant.tileN / tuning[item])
+        return LaunchRange(
+            [
+                shape.m.ceilDivided(by: variant.tileM) * items, shape.n.ceilDivided(by: variant.tileN),
+                shape.batch * slots,
+            ], local: [items, 1, 1])
+    }
+
+    /// Returns the variant for a product.
+    public func variant(
+        _ shape: Shape, aAlongX: Bool, bAlongX: Bool, convolution: Convolution, slots: Int, tuning: Tuning
+    ) -> Variant {
+        let tile = tile(
+            Shape(m: shape.m, n: shape.n, depth: shape.depth, batch: shape.batch * slots), tuning: tuning)
+        return Variant(
+            aAlongX: aAlongX, bAlongX: bAlongX, convolution: convolution,
+            hasDepthEdge: (aAlongX && bAlongX) || shape.depth % 16 != 0, tileM: tile.m, tileN: tile.n)
+    }
+}
