@@ -1,8 +1,8 @@
 // Matrix products and 3×3 convolutions for devices whose work-groups share local memory: C[m × n] = A · B.
 //
 // A work-group computes TILE_M × TILE_N sums, a work-item ITEM × ITEM of them in registers. While a step of
-// 16 of the depth is multiplied out of local memory, the next one is read from global memory into registers;
-// it is then stored to the other half of local memory. That takes one barrier a step.
+// TILE_K of the depth is multiplied out of local memory, the next one is read from global memory into
+// registers; it is then stored to the other half of local memory. That takes one barrier a step.
 //
 // Operands. x is a row of A or a column of B, k the depth.
 //   *_ALONG_X 0  neighbours in memory follow k: x·pitch + (k/16)·step + k%16.
@@ -28,11 +28,16 @@
 // flags of flags.h; bias [n], read only with ADD_BIAS. Batch strides in floats.
 // Launch: global (⌈m/TILE_M⌉·ITEMS, ⌈n/TILE_N⌉, batch·slots), local (ITEMS, 1, 1).
 //
-// Tuning macros: ITEM (4 or 8), DEPTH_UNROLL (4, 8 or 16). The caller chooses TILE_M and TILE_N (64 or 128).
+// Tuning macros: ITEM (4 or 8), TILE_K (8 or 16), DEPTH_UNROLL (4, 8 or 16). The caller chooses
+// TILE_M and TILE_N (64 or 128).
 
 #include "flags.h"
 
-#define TILE_K 16
+#if DEPTH_UNROLL > TILE_K
+#undef DEPTH_UNROLL
+#define DEPTH_UNROLL TILE_K
+#endif
+
 #define ITEMS_M (TILE_M / ITEM)
 #define ITEMS_N (TILE_N / ITEM)
 #define ITEMS (ITEMS_M * ITEMS_N)
@@ -84,6 +89,9 @@ typedef global const float *source_type;
 #define READ_B(start)                                                                                        \
     UNROLL for (int i = 0; i < B_LOADS; i++) b_next[i] =                                                     \
         IN_DEPTH(B_ALONG_X, i, TILE_N, start) ? LOAD(b, b_source[i]) : (float4)0.0f;
+// Along k, steps of 8 lie in the first or the second half of sixteen.
+#define ADVANCE(along_x, start, pitch, step)                                                                 \
+    ((along_x) ? (long)TILE_K * (pitch) : TILE_K == 16 ? (step) : (start) % 16 == 0 ? 8 : (step)-8)
 #define STORE(along_x, tile, next, loads, size)                                                              \
     UNROLL for (int i = 0; i < loads; i++) {                                                                 \
         local float *target = (local float *)(tile) + QUAD_K(along_x, item + i * ITEMS, size) * size +       \
@@ -149,21 +157,19 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
     const long panel = (long)9 * n * 16;
     b += 8 * (long)n * 16;
 #endif
-#else
-    const long a_advance = A_ALONG_X ? (long)TILE_K * a_pitch : a_step;
-#endif
-#if CONVOLVE != 2
-    const long b_advance = B_ALONG_X ? (long)TILE_K * b_pitch : b_step;
 #endif
 
     float4 sum[ITEM][ITEM / 4];
     UNROLL for (int i = 0; i < ITEM; i++) {
         UNROLL for (int j = 0; j < ITEM / 4; j++) sum[i][j] = 0.0f;
     }
-    READ_A(first)
-    READ_B(first)
-    STORE(A_ALONG_X, a_tile[0], a_next, A_LOADS, TILE_M)
-    STORE(B_ALONG_X, b_tile[0], b_next, B_LOADS, TILE_N)
+    // The last slots may be empty.
+    if (first < last) {
+        READ_A(first)
+        READ_B(first)
+        STORE(A_ALONG_X, a_tile[0], a_next, A_LOADS, TILE_M)
+        STORE(B_ALONG_X, b_tile[0], b_next, B_LOADS, TILE_N)
+    }
     barrier(CLK_LOCAL_MEM_FENCE);
     int which = 0;
     for (int start = first; start < last; start += TILE_K) {
@@ -178,13 +184,16 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
                 if (tap % 3 == 0) a += (width - 3) * channels;
             }
 #if CONVOLVE == 2
-            b += channel == 0 ? -(long)n * 16 - (channels / 16 - 1) * panel : panel;
+            if (channel == 0)
+                b += -(long)n * 16 - (channels / 16 - 1) * panel - (TILE_K == 16 ? 0 : 8);
+            else
+                b += ADVANCE(0, start, b_pitch, panel);
 #else
-            b += b_advance;
+            b += ADVANCE(1, start, b_pitch, b_step);
 #endif
 #else
-            MOVE(a_source, A_LOADS, a_advance)
-            MOVE(b_source, B_LOADS, b_advance)
+            MOVE(a_source, A_LOADS, ADVANCE(A_ALONG_X, start, a_pitch, a_step))
+            MOVE(b_source, B_LOADS, ADVANCE(B_ALONG_X, start, b_pitch, b_step))
 #endif
             READ_A(start + TILE_K)
             READ_B(start + TILE_K)
@@ -231,4 +240,18 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
             }
         }
     }
+}
+
+// c[i] = partial[i] + partial[c_slot + i] + … (+ bias[i % n], ReLU), i < count; n and count are multiples of 4.
+// A work-item takes four. Launch: global (count/4), local (64).
+kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots(
+    global const float4 *restrict partial, global const float4 *restrict bias, global float4 *restrict c,
+    const int count, const int n, const int slots, const ulong c_slot, const int flags) {
+    const int i = get_global_id(0);
+    if (4 * i >= count) return;
+    float4 sum = partial[i];
+    for (int slot = 1; slot < slots; slot++) sum += partial[slot * (c_slot / 4) + i];
+    if (flags & ADD_BIAS) sum += bias[i % (n / 4)];
+    if (flags & RELU) sum = sum < 0.0f ? (float4)0.0f : sum;
+    c[i] = sum;
 }

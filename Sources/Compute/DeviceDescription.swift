@@ -46,8 +46,7 @@ public struct DeviceDescription: Sendable {
     /// What kernel families know of the device.
     public var traits: DeviceTraits {
         DeviceTraits(
-            body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
-            isNVIDIA: platform.hasPrefix("NVIDIA"))
+            body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth)
     }
 
     /// Lists every device of every platform, in the order of the runtime.

@@ -12,13 +12,10 @@ public struct DeviceTraits: Sendable, Equatable {
     public var body: KernelBody
     /// Floats in a vector register.
     public let floatVectorWidth: Int
-    /// Whether the compiler takes NVIDIA's options.
-    public let isNVIDIA: Bool
 
-    public init(body: KernelBody, floatVectorWidth: Int, isNVIDIA: Bool = false) {
+    public init(body: KernelBody, floatVectorWidth: Int) {
         self.body = body
         self.floatVectorWidth = floatVectorWidth
-        self.isNVIDIA = isNVIDIA
     }
 
     /// Whether there are 32 registers of 16 floats (AVX-512), and not 16 of 8 (AVX2).
@@ -41,8 +38,6 @@ public protocol KernelFamily: Sendable {
     var name: String { get }
     /// Macros that a caller chooses, not the tuning: each combination that a network can need.
     var variants: [[String: Int]] { get }
-    /// Returns options of the device's own compiler.
-    func driverOptions(_ tuning: Tuning, variant: [String: Int]) -> [String]
     /// Checks constants that must fit each other.
     ///
     /// - Throws: `ComputeError` naming them.
@@ -52,7 +47,6 @@ public protocol KernelFamily: Sendable {
 extension KernelFamily {
     public var variants: [[String: Int]] { [[:]] }
     public func check(_ tuning: Tuning) throws {}
-    public func driverOptions(_ tuning: Tuning, variant: [String: Int]) -> [String] { [] }
 
     public var constants: [TuningConstant] {
         Mirror(reflecting: self).children.compactMap { $0.value as? TuningConstant }
@@ -69,8 +63,7 @@ extension KernelFamily {
     func program(tuning: Tuning, variant: [String: Int]) -> Program.Key? {
         guard let file = file(for: tuning.device.body) else { return nil }
         return Program.Key(
-            family: name, file: file, macros: tuning.macros(of: self).merging(variant) { $1 },
-            driverOptions: driverOptions(tuning, variant: variant))
+            family: name, file: file, macros: tuning.macros(of: self).merging(variant) { $1 })
     }
 }
 

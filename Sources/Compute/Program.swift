@@ -12,12 +12,10 @@ public final class Program {
         /// The path below Kernels/.
         public let file: String
         let macros: [String: Int]
-        let driverOptions: [String]
 
         /// The compiler's options, without fast-math: results must not depend on the runtime's idea of it.
         public var options: String {
-            (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }
-                + driverOptions).joined(separator: " ")
+            (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }).joined(separator: " ")
         }
     }
 

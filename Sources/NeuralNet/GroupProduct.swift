@@ -34,15 +34,11 @@ final class GroupProduct {
     private let device: Device
     private let tuning: Tuning
     private var kernels: [ProductFamily.Variant: Kernel] = [:]
+    private var addSlots: Kernel?
 
     init(device: Device) {
         self.device = device
         tuning = device.tuning
-    }
-
-    /// Returns the parts into which the depth of a product of this shape is cut.
-    static func slots(_ shape: ProductFamily.Shape, tuning: Tuning) -> Int {
-        KernelFamilies.product.slots(shape, tuning: tuning)
     }
 
     /// Queues c ← a · b (+ bias, ReLU) for each product of the batch, or its partial sums in `slots`.
@@ -51,6 +47,33 @@ final class GroupProduct {
         slots: Int = 1, options: MatrixProduct.Options = []
     ) throws {
         try launch(a, b, into: c, bias: bias, shape: shape, slots: slots, options: options)
+    }
+
+    /// Queues c[m × n] ← a · b (+ bias, ReLU), row-major, in slots of the depth where there are too few groups.
+    ///
+    /// - Parameter scratch: room for `ProductFamily.slotFloats`
+    func multiply(
+        _ a: Operand, _ b: Operand, intoRows c: Buffer, bias: Buffer? = nil, shape: ProductFamily.Shape,
+        options: MatrixProduct.Options = [], scratch: Buffer
+    ) throws {
+        let family = KernelFamilies.product
+        let slots = family.slots(shape, tuning: tuning)
+        guard slots > 1 else {
+            return try multiply(
+                a, b, into: Target(buffer: c, pitch: shape.n, step: 16), bias: bias, shape: shape,
+                options: options)
+        }
+        let count = shape.m * shape.n
+        try multiply(
+            a, b, into: Target(buffer: scratch, pitch: shape.n, step: 16, slotStride: count), shape: shape,
+            slots: slots)
+        let kernel =
+            try addSlots
+            ?? device.kernel("product", "add_slots", variant: KernelFamilies.product.variants[0])
+        addSlots = kernel
+        try kernel.launch(
+            family.addingSlots(count: count), scratch, bias ?? scratch, c, count, shape.n, slots,
+            UInt64(count), options.rawValue)
     }
 
     /// Queues a 3×3 convolution of `map`, an image of channels in sixteens, with `outputs` channels in the end.

@@ -50,6 +50,7 @@ public final class MatrixProduct {
         }
 
         public var arguments: [any KernelArgument] { [m, n, k] }
+        var shape: ProductFamily.Shape { .init(m: m, n: n, depth: k) }
     }
 
     /// Says what happens to a sum, with the bits of flags.h.
@@ -110,8 +111,27 @@ public final class MatrixProduct {
                 .init(buffer: b.buffer, alongX: true, pitch: b.rowStride, step: b.panelStride),
                 into: .init(
                     buffer: c.buffer, pitch: c.rowStride, step: c.panelStride, slotStride: size.m * size.n),
-                bias: bias, shape: .init(m: size.m, n: size.n, depth: size.k), slots: slots,
+                bias: bias, shape: size.shape, slots: slots,
                 options: options)
+        }
+    }
+
+    /// Queues c[m × n] ← a[m × k] · b (+ bias, ReLU), all row-major but b, in panels [n/16][k][16].
+    ///
+    /// - Parameter scratch: of the size that `scratch` states
+    public func multiply(
+        rows a: Buffer, byPanels b: Buffer, into c: Buffer, bias: Buffer, size: Size, options: Options,
+        scratch: Buffer
+    ) throws {
+        switch bodies {
+        case .cores:
+            try multiply(
+                Rows(a, columns: size.k), .panels(b, rows: size.k), into: .rowMajor(c, columns: size.n),
+                bias: bias, size: size, options: options)
+        case .groups(let groups):
+            try groups.multiply(
+                .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.k, alongX: true),
+                intoRows: c, bias: bias, shape: size.shape, options: options, scratch: scratch)
         }
     }
 
@@ -131,14 +151,17 @@ public final class MatrixProduct {
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.n, alongX: false),
-                into: .init(buffer: c, pitch: size.n, step: 16),
-                shape: .init(m: size.m, n: size.n, depth: size.k))
+                intoRows: c, shape: size.shape, scratch: scratch.c)
         }
     }
 
-    /// Returns the floats of the scratch memory that a product by a transposed matrix needs.
-    public static func scratch(_ size: Size, tuning: Tuning) -> (a: Int, c: Int) {
-        guard tuning.device.body == .cpu else { return (0, 0) }
+    /// Returns the floats of the scratch memory of a product into rows; only those by a transposed matrix need
+    /// some on CPUs.
+    public static func scratch(_ size: Size, byTransposed: Bool, tuning: Tuning) -> (a: Int, c: Int) {
+        guard tuning.device.body == .cpu else {
+            return (0, KernelFamilies.product.slotFloats(size.shape, tuning: tuning))
+        }
+        guard byTransposed else { return (0, 0) }
         let rows = size.m.roundedUp(to: 16)
         return (rows * size.k, rows * size.n)
     }

@@ -2,25 +2,27 @@ import Basics
 
 /// Describes the matrix products and 3×3 convolutions of GPUs: `gpu/product.cl`.
 ///
-/// None of its constants but `wantedGroups` changes the order in which a sum is added.
+/// None of its constants but `slotGroups` changes the order in which a sum is added.
 public struct ProductFamily: KernelFamily {
     public let name = "product"
     /// Rows and columns of the largest tile of a work-group.
     public let largestTileM = TuningConstant(
         launch: "product.largest-tile-m", 128, body: .gpu, .values([64, 128]), candidates: [64, 128])
     public let largestTileN = TuningConstant(
-        launch: "product.largest-tile-n", 128, body: .gpu, .values([64, 128]), candidates: [64, 128])
+        launch: "product.largest-tile-n", 64, body: .gpu, .values([64, 128]), candidates: [64, 128])
     /// Rows and columns of a work-item's tile; 4 for small register files.
     public let item = TuningConstant("product.item", 8, body: .gpu, .values([4, 8]), candidates: [4, 8])
+    /// The depth that is in local memory at a time: 8 takes fewer registers, 16 fewer barriers.
+    public let tileK = TuningConstant("product.tile-k", 8, body: .gpu, .values([8, 16]), candidates: [8, 16])
     /// Steps of the depth that are unrolled: more of them than 4 make AMD's compiler spill.
     public let depthUnroll = TuningConstant(
-        "product.depth-unroll", 16, body: .gpu, .values([4, 8, 16]), candidates: [4, 8, 16])
-    /// Registers of a work-item that NVIDIA's compiler may use for tiles of 128 × 128; 0 for no limit.
-    public let registerCap = TuningConstant(
-        launch: "product.register-cap", 0, body: .gpu, .values([0, 128]), candidates: [0, 128])
-    /// Work-groups that fill a large GPU: products with fewer take smaller tiles, or slots of the depth.
+        "product.depth-unroll", 8, body: .gpu, .values([4, 8, 16]), candidates: [4, 8, 16])
+    /// Work-groups that fill a large GPU: products with fewer take smaller tiles.
     public let wantedGroups = TuningConstant(
-        launch: "product.wanted-groups", 264, body: .gpu, .range(1...65_536))
+        launch: "product.wanted-groups", 396, body: .gpu, .range(1...65_536), candidates: [132, 396, 792])
+    /// Smallest work-groups that fill a large GPU: deep products with fewer are cut into slots.
+    public let slotGroups = TuningConstant(
+        launch: "product.slot-groups", 1024, body: .gpu, .range(1...65_536))
 
     /// The convolution that a product computes in place.
     public enum Convolution: Int, Sendable { case none = 0, forward, backwardData }
@@ -44,7 +46,7 @@ public struct ProductFamily: KernelFamily {
     public var variants: [[String: Int]] {
         let forms: [(Bool, Bool, Convolution, Bool)] = [
             (false, true, .none, false), (false, true, .none, true), (false, false, .none, false),
-            (true, true, .none, true), (false, true, .forward, false), (false, false, .backwardData, false),
+            (true, true, .none, false), (true, true, .none, true), (false, true, .forward, false), (false, false, .backwardData, false),
         ]
         return forms.flatMap { form in
             [(128, 128), (128, 64), (64, 128), (64, 64)].map { tile in
@@ -54,13 +56,6 @@ public struct ProductFamily: KernelFamily {
                 ).macros
             }
         }
-    }
-
-    public func driverOptions(_ tuning: Tuning, variant: [String: Int]) -> [String] {
-        guard tuning.device.isNVIDIA, tuning[registerCap] > 0, variant["TILE_M"] == 128,
-            variant["TILE_N"] == 128
-        else { return [] }
-        return ["-cl-nv-maxrregcount=\(tuning[registerCap])"]
     }
 
     /// Holds the sizes of `batch` products C[m × n] = A[m × depth] · B[depth × n].
@@ -92,8 +87,22 @@ public struct ProductFamily: KernelFamily {
     /// has at least 256 of the depth.
     public func slots(_ shape: Shape, tuning: Tuning) -> Int {
         let groups = groups(shape, tile: (64, 64)) * shape.batch
-        return max(1, min(tuning[wantedGroups] / groups, shape.depth / 256))
+        return max(1, min((tuning[slotGroups] + groups / 2) / groups, shape.depth / 256))
     }
+
+    /// Returns the most floats of slots that products of up to `shape.m` rows need; 0 if none is cut.
+    public func slotFloats(_ shape: Shape, tuning: Tuning) -> Int {
+        // Fewer rows make fewer work-groups, so more slots: of whole tiles, no more rows in all.
+        (1...shape.m.ceilDivided(by: 64)).map { tiles in
+            let rows = min(shape.m, 64 * tiles)
+            let slots = slots(
+                Shape(m: rows, n: shape.n, depth: shape.depth, batch: shape.batch), tuning: tuning)
+            return slots == 1 ? 0 : slots * rows * shape.n * shape.batch
+        }.reduce(0, max)
+    }
+
+    /// Returns the launch that adds slots of `count` floats.
+    public func addingSlots(count: Int) -> LaunchRange { LaunchRange([count / 4], local: [64]) }
 
     /// Returns the launch of a product.
     public func launch(_ shape: Shape, variant: Variant, slots: Int, tuning: Tuning) -> LaunchRange {
@@ -113,6 +122,6 @@ public struct ProductFamily: KernelFamily {
             Shape(m: shape.m, n: shape.n, depth: shape.depth, batch: shape.batch * slots), tuning: tuning)
         return Variant(
             aAlongX: aAlongX, bAlongX: bAlongX, convolution: convolution,
-            hasDepthEdge: (aAlongX && bAlongX) || shape.depth % 16 != 0, tileM: tile.m, tileN: tile.n)
+            hasDepthEdge: shape.depth % 16 != 0, tileM: tile.m, tileN: tile.n)
     }
 }

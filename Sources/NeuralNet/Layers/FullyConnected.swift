@@ -56,7 +56,7 @@ public struct FullyConnectedSpec: LayerSpec {
 public final class FullyConnected: Layer {
     private struct Memory {
         let weights, bias: Buffer
-        /// What backward-data packs: the output's gradient, and partial sums of the input's.
+        /// What the products pack, and their partial sums.
         let scratch: (a: Buffer, c: Buffer)
     }
 
@@ -82,10 +82,12 @@ public final class FullyConnected: Layer {
     fileprivate static func workspaceParts(_ plan: LayerPlan, maximumBatch: Int) -> (
         panels: Int, sumsOffset: Int, sums: Int
     ) {
-        let floats = MatrixProduct.scratch(
-            .init(m: maximumBatch, n: plan.input.storedCount, k: plan.output.storedCount),
-            tuning: plan.tuning)
-        return (4 * floats.a, (4 * floats.a).roundedUp(to: 4096), 4 * floats.c)
+        let (inputs, outputs) = (plan.input.storedCount, plan.output.storedCount)
+        let forward = MatrixProduct.scratch(
+            .init(m: maximumBatch, n: outputs, k: inputs), byTransposed: false, tuning: plan.tuning)
+        let backward = MatrixProduct.scratch(
+            .init(m: maximumBatch, n: inputs, k: outputs), byTransposed: true, tuning: plan.tuning)
+        return (4 * backward.a, (4 * backward.a).roundedUp(to: 4096), 4 * max(forward.c, backward.c))
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {
@@ -106,9 +108,9 @@ public final class FullyConnected: Layer {
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         let memory = prepared(memory)
         try product.multiply(
-            .init(input, columns: inputs), .panels(memory.weights, rows: inputs),
-            into: .rowMajor(output, columns: outputs), bias: memory.bias,
-            size: .init(m: pass.batch, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias)
+            rows: input, byPanels: memory.weights, into: output, bias: memory.bias,
+            size: .init(m: pass.batch, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias,
+            scratch: memory.scratch.c)
     }
 
     /// Queues dW ← Xᵀ · dY, dX ← dY · Wᵀ.
