@@ -19,6 +19,10 @@ public struct GradientCheck: Sendable {
     }
 
     public let rows: [Row]
+    /// The largest error of any number of a gradient or of the class scores (`relativeError`).
+    ///
+    /// It is infinite if a padding lane is not zero.
+    public let elementError: Double
     /// The largest error of the rows without kinks.
     public var largestError: Double { rows.filter { $0.kinks == 0 }.map(\.error).max() ?? .nan }
     /// The number of rows left out for their kinks.
@@ -49,11 +53,7 @@ public struct GradientCheck: Sendable {
         let images = (0..<batch * network.inputShape.count).map { _ in random.uniform(in: -1...1) }
         let labels = (0..<batch).map { _ in random.integer(below: classes) }
 
-        var stored = [Float](repeating: 0, count: batch * network.inputShape.storedCount)
-        for pixel in 0..<images.count / 3 {
-            for channel in 0..<3 { stored[pixel * 4 + channel] = images[pixel * 3 + channel] }
-        }
-        try network.input.write(stored)
+        try network.input.write(images.withFourthChannel)
         let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: batch)
         let gradients = try ParameterArena(network.parameters, device: device)
         let pass = Pass(batch: batch, training: true)
@@ -70,9 +70,11 @@ public struct GradientCheck: Sendable {
         let oracle = try OracleNetwork(network.plan)
         let oracleBatch = OracleNetwork.Batch(images: images.map { Double($0) }, labels: labels)
         let parameters = try network.parameters.map { try network.export($0).map { Double($0) } }
-        let exact = oracle.evaluate(oracleBatch, parameters: parameters).gradients
-        rows = try network.parameters.flatMap { parameter in
-            let values: [Float] = try gradients[parameter].read(parameter.storedCount)
+        let result = oracle.evaluate(oracleBatch, parameters: parameters)
+        let exact = result.gradients
+        let stored: [[Float]] = try network.parameters.map { try gradients[$0].read($0.storedCount) }
+        elementError = try GradientCheck.elementError(network, gradients: stored, batch: batch, result)
+        rows = zip(network.parameters, stored).flatMap { parameter, values in
             let gradient = parameter.exported(values).map { Double($0) }
             let length = exact[parameter.index].reduce(0) { $0 + $1 * $1 }.squareRoot()
             return (0..<directions).map { _ in
@@ -87,6 +89,32 @@ public struct GradientCheck: Sendable {
                     kinks: measured.kinks, error: abs(predicted - measured.slope) / max(length, 1e-12))
             }
         }
+    }
+
+    private static func elementError(
+        _ network: Network, gradients: [[Float]], batch: Int, _ exact: OracleNetwork.Result
+    ) throws -> Double {
+        let scores: [Float] = try network.logits.read(batch * network.logitsStride)
+        let rows = stride(from: 0, to: scores.count, by: network.logitsStride).flatMap {
+            scores[$0..<$0 + network.classes]
+        }
+        let errors = zip(network.parameters, gradients).map { parameter, values in
+            let exported = parameter.exported(values)
+            return parameter.stored(exported) == values
+                ? relativeError(exported, exact.gradients[parameter.index]) : .infinity
+        }
+        return errors.reduce(relativeError(rows, exact.logits), max)
+    }
+}
+
+extension [Float] {
+    /// Pixels of three channels, with a fourth of zeros.
+    var withFourthChannel: [Float] {
+        var stored = [Float](repeating: 0, count: count / 3 * 4)
+        for pixel in 0..<count / 3 {
+            for channel in 0..<3 { stored[pixel * 4 + channel] = self[pixel * 3 + channel] }
+        }
+        return stored
     }
 }
 

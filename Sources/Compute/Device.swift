@@ -112,6 +112,12 @@ public final class Device {
         return program
     }
 
+    /// Returns the kernels of a family that the device runs; none if it does without the family.
+    public func kernelNames(of family: any KernelFamily) throws -> [String] {
+        guard let key = family.program(tuning: tuning, variant: family.variants[0]) else { return [] }
+        return try program(key).kernelNames()
+    }
+
     func account(_ bytes: Int) {
         allocatedBytes += bytes
         peakAllocatedBytes = max(peakAllocatedBytes, allocatedBytes)

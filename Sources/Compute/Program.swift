@@ -74,6 +74,18 @@ public final class Program {
 
     deinit { clReleaseProgram(handle) }
 
+    /// Returns the names of the program's kernels.
+    func kernelNames() throws -> [String] {
+        var size = 0
+        let name = cl_program_info(CL_PROGRAM_KERNEL_NAMES)
+        try check(clGetProgramInfo(handle, name, 0, nil, &size), "asking \(file) for its kernels")
+        var bytes = [UInt8](repeating: 0, count: size)
+        try check(clGetProgramInfo(handle, name, size, &bytes, nil), "asking \(file) for its kernels")
+        return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self).split(separator: ";").map {
+            String($0)
+        }
+    }
+
     private static func build(
         source: String, key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription
     ) throws -> cl_program {

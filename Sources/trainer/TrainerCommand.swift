@@ -17,7 +17,7 @@ struct TrainerCommand: ParsableCommand {
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
             ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self, BenchCommand.self,
-            PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
+            PlanCommand.self, DevicesCommand.self, KernelsCommand.self, SelfTestCommand.self,
         ], defaultSubcommand: TrainCommand.self)
 }
 

@@ -28,7 +28,8 @@ final class Im2colConvolution: ConvolutionMethod {
         var offset = 0
         let parts = try sizes.parts(maximumBatch: maximumBatch).map { bytes in
             defer { offset += bytes }
-            return try workspace?.slice(byteOffset: offset, byteCount: max(4, bytes))
+            // A part that is not needed may lie at the workspace's end.
+            return bytes == 0 ? workspace : try workspace?.slice(byteOffset: offset, byteCount: bytes)
         }
         turnedWeights.give(parts[0])
         columns.give(parts[1])

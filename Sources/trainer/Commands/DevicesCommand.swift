@@ -24,23 +24,36 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         try Job.requireAlone("devices without --ranks")
         let all = try DeviceDescription.all()
         for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
-            print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
-            let sizes = [description.globalMemory, description.largestBuffer].map {
-                fixed(Double($0) / Double(1 << 30), 2) + " GiB"
-            }
-            let localMemory = "\(description.localMemory >> 10) KiB"
-            let platform = "\(description.platform), driver \(description.driver)"
-            let limits =
-                "\(description.computeUnits) compute units, work-groups up to "
-                + "\(description.largestWorkGroup), vectors of \(description.floatVectorWidth) floats, "
-                + "sub-buffers at multiples of \(description.baseAlignment) bytes"
-            var table = TextTable([.left])
-            table.add(["platform", "\(platform), vendor \(description.vendor)"])
-            table.add(["memory", "\(sizes[0]), largest buffer \(sizes[1]), local memory \(localMemory)"])
-            table.add(["limits", limits])
-            table.add(["measured", try speed(of: description)])
-            for line in table.lines { print("  " + line) }
+            let rows = DevicesCommand.facts(of: description) + [["measured", try speed(of: description)]]
+            DevicesCommand.print(description, rows)
         }
+    }
+
+    /// Prints a device's name with a table of facts.
+    static func print(_ description: DeviceDescription, _ rows: [[String]]) {
+        Swift.print("opencl:\(description.number)  \(description.kind.rawValue)  \(description.name)")
+        var table = TextTable([.left])
+        for row in rows { table.add(row) }
+        for line in table.lines { Swift.print("  " + line) }
+    }
+
+    /// Returns what a device reports of itself: its platform, memory and limits.
+    static func facts(of description: DeviceDescription) -> [[String]] {
+        let sizes = [description.globalMemory, description.largestBuffer].map {
+            fixed(Double($0) / Double(1 << 30), 2) + " GiB"
+        }
+        let localMemory = "\(description.localMemory >> 10) KiB"
+        let platform = "\(description.platform), driver \(description.driver)"
+        return [
+            ["platform", "\(platform), vendor \(description.vendor)"],
+            ["memory", "\(sizes[0]), largest buffer \(sizes[1]), local memory \(localMemory)"],
+            [
+                "limits",
+                "\(description.computeUnits) compute units, work-groups up to "
+                    + "\(description.largestWorkGroup), vectors of \(description.floatVectorWidth) floats, "
+                    + "sub-buffers at multiples of \(description.baseAlignment) bytes",
+            ],
+        ]
     }
 
     private func speed(of description: DeviceDescription) throws -> String {
@@ -64,7 +77,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
             + "\(description.kind.rawValue)  \(description.name), \(description.platform), "
             + "\(description.computeUnits) compute unit\(description.computeUnits == 1 ? "" : "s")"
         for other in try job?.gather(Array(line.utf8)) ?? [Array(line.utf8)] where job?.rank ?? 0 == 0 {
-            print(String(decoding: other, as: UTF8.self))
+            Swift.print(String(decoding: other, as: UTF8.self))
         }
     }
 }

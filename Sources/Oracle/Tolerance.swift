@@ -1,4 +1,4 @@
-/// Bounds of the error of float32 results against the oracle's, from which every test takes its bound.
+/// Bounds of the error of float32 results against the oracle's, from which tests and self-test take theirs.
 ///
 /// They limit the largest error over the root mean square of the exact values. A float32 rounding loses at
 /// most 2⁻²⁴ = 6e-8 of a value. A sum of n products loses some √n roundings of its running total, and the
