@@ -112,6 +112,11 @@ public final class Device {
         return program
     }
 
+    /// Compiles a program anew, and returns what the compiler says about it.
+    public func compilerLog(_ key: Program.Key) throws -> String {
+        try Program.log(of: key, context: context, device: device, description: description)
+    }
+
     func account(_ bytes: Int) {
         allocatedBytes += bytes
         peakAllocatedBytes = max(peakAllocatedBytes, allocatedBytes)
