@@ -12,6 +12,8 @@ static const kernel_source sources[] = {
 #include "embed.h"
 #define SOURCE "gpu/product.cl"
 #include "embed.h"
+#define SOURCE "gpu/winograd.cl"
+#include "embed.h"
 #define SOURCE "shared/augment.cl"
 #include "embed.h"
 #define SOURCE "shared/dense.cl"
@@ -29,6 +31,8 @@ static const kernel_source sources[] = {
 #define SOURCE "shared/softmax.cl"
 #include "embed.h"
 #define SOURCE "shared/vector.h"
+#include "embed.h"
+#define SOURCE "shared/winograd.h"
 #include "embed.h"
 };
 
