@@ -71,15 +71,18 @@ extension KernelFamily {
 public enum KernelFamilies {
     public static let augment = AugmentFamily()
     public static let convolution = ConvolutionFamily()
+    public static let dense = DenseFamily()
     public static let fullyConnected = FullyConnectedFamily()
     public static let gemm = GEMMFamily()
     public static let optimizer = OptimizerFamily()
     public static let peak = PeakFamily()
+    public static let pooling = PoolingFamily()
     public static let product = ProductFamily()
+    public static let softmax = SoftmaxFamily()
     public static let winograd = WinogradFamily()
 
     private static let tuned: [any KernelFamily] = [
-        augment, convolution, fullyConnected, gemm, optimizer, peak, PoolingFamily(), product, winograd,
+        augment, convolution, dense, fullyConnected, gemm, optimizer, peak, pooling, product, softmax, winograd,
     ]
 
     /// Every family: those above, and each file that needs no constants.

@@ -43,7 +43,8 @@ public struct FullyConnectedSpec: LayerSpec {
 
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {
         let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
-        let mask = ReLUBackward.workspaceByteCount(plan.output, maximumBatch: maximumBatch)
+        let mask = ReLUBackward.workspaceByteCount(
+            plan.output, maximumBatch: maximumBatch, tuning: plan.tuning)
         return (max(parts.sumsOffset + parts.sums, mask), 0)
     }
 

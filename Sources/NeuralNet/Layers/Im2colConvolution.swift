@@ -49,7 +49,8 @@ final class Im2colConvolution: ConvolutionMethod {
         let chunk = sizes.chunk(pixels: pixels, channels: channels)
         for first in stride(from: 0, to: pixels, by: chunk) {
             let count = min(chunk, pixels - first)
-            let (range, pixelsPerItem) = KernelFamilies.convolution.windows(pixels: count, tuning: sizes.tuning)
+            let (range, pixelsPerItem) = KernelFamilies.convolution.windows(
+                pixels: count, channels: channels, tuning: sizes.tuning)
             try layOut.launch(range, source, columns, first, count, map, pixelsPerItem)
             try body(columns, first, count)
         }
