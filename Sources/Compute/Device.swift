@@ -63,12 +63,14 @@ public final class Device {
     ///
     /// - Parameters:
     ///   - memory: bytes to which the device's memory is limited
+    ///   - kernels: the kernel bodies to run
     ///   - place: the process's index among the ranks of its node, and their number
     public static func open(
         _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil,
-        place: (index: Int, count: Int) = (0, 1)
+        kernels: KernelChoice = .auto, place: (index: Int, count: Int) = (0, 1)
     ) throws -> Device {
-        let description = try selector.assign(DeviceDescription.all(), ranks: place.count)[place.index]
+        var description = try selector.assign(DeviceDescription.all(), ranks: place.count)[place.index]
+        description.kernels = kernels.body
         return try Device(
             memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
     }

@@ -6,6 +6,14 @@ public enum KernelBody: String, Sendable, CaseIterable {
     case gpu
 }
 
+/// Says which bodies run: those for the device's kind, or one of them on any device.
+public enum KernelChoice: String, Sendable, CaseIterable {
+    case auto, cpu, gpu
+
+    /// The bodies asked for; nil for those of the device's kind.
+    public var body: KernelBody? { KernelBody(rawValue: rawValue) }
+}
+
 /// Holds what a family needs to know of a device to choose a body and constants.
 public struct DeviceTraits: Sendable, Equatable {
     /// The bodies that run: by default those for the device's kind.

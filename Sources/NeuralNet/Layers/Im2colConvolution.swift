@@ -28,7 +28,7 @@ final class Im2colConvolution: ConvolutionMethod {
         var offset = 0
         let parts = try sizes.parts(maximumBatch: maximumBatch).map { bytes in
             defer { offset += bytes }
-            return try workspace?.slice(byteOffset: offset, byteCount: max(4, bytes))
+            return bytes == 0 ? nil : try workspace?.slice(byteOffset: offset, byteCount: bytes)
         }
         turnedWeights.give(parts[0])
         columns.give(parts[1])
