@@ -25,14 +25,18 @@ def pytorch_environment(threads):
     return {**os.environ, **KEEP_FREED_MEMORY, **threads}
 
 
-def plan_layers(trainer, model, image_size, classes):
+def plan_layers(trainer, model, image_size, classes, environment=None):
     """The layers of a named or specified network, from `trainer plan`. The last one gives the scores."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "plan.json")
         sizes = ["--image-size", str(image_size), "--classes", str(classes)]
         try:
             result = subprocess.run(
-                [trainer, "plan", "--model", model, *sizes, "--json", path], capture_output=True, text=True)
+                [trainer, "plan", "--model", model, *sizes, "--json", path],
+                capture_output=True,
+                text=True,
+                env=environment,
+            )
         except FileNotFoundError:
             sys.exit(f"{trainer} does not exist; run `swift build -c release` or give --trainer")
         if result.returncode != 0:

@@ -26,27 +26,29 @@ kernel void dense_input(
 }
 
 // rows [count][windowHeight][windowWidth][channels] ← windows `first` … of the maps, which are numbered image
-// by image, in the order of reading. A work-item copies one row of a window, which lies in one piece. Launch:
-// global (windowHeight, count), local (1, 1).
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_windows(
+// by image, in the order of reading. The work-items of the first dimension together copy one row of a window,
+// which lies in one piece. Launch: global (1 on CPUs, else 64, windowHeight, count), local (the first, 1, 1).
+kernel void dense_windows(
     const global float *restrict maps, global float *restrict rows, const int mapHeight, const int mapWidth,
     const int channels, const int windowHeight, const int windowWidth, const int first, const int firstRow) {
-    const int line = get_global_id(0), window = first + (int)get_global_id(1);
+    const int line = get_global_id(1), window = first + (int)get_global_id(2);
     const int columns = mapWidth - windowWidth + 1, perImage = columns * (mapHeight - windowHeight + 1);
     const int image = window / perImage, y = window % perImage / columns, x = window % perImage % columns;
     const size_t length = (size_t)windowWidth * channels;
     const global float *source = maps + (((size_t)image * mapHeight + y + line) * mapWidth + x) * channels;
-    global float *target = rows + ((size_t)(firstRow + (int)get_global_id(1)) * windowHeight + line) * length;
-    for (size_t i = 0; i < length; i += 4) vstore4(vload4(0, source + i), 0, target + i);
+    global float *target = rows + ((size_t)(firstRow + (int)get_global_id(2)) * windowHeight + line) * length;
+    for (size_t i = 4 * get_global_id(0); i < length; i += 4 * get_global_size(0))
+        vstore4(vload4(0, source + i), 0, target + i);
 }
 
 // means [images][stride] ← the mean of each image's rows of scores, added in order, one call for each part of
 // the rows: this one has the rows `firstRow` to `firstRow + rows` of all, which belong to the images from
 // `firstImage` on. `segments` has each image's first row and their number. A work-item takes 16 classes of an
-// image. Launch: global (stride / 16, images of this part), local (1, 1).
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void dense_mean(
+// image. Launch: global (stride / 16, images of this part), local (1, or 16 on GPUs, 1).
+kernel void dense_mean(
     const global float *restrict scores, const global int2 *restrict segments, global float *restrict means,
     const int firstImage, const int firstRow, const int rows, const int stride) {
+    if (16 * get_global_id(0) >= stride) return;
     const int image = firstImage + (int)get_global_id(1);
     const int2 segment = segments[image];
     const int end = segment.x + segment.y, from = max(segment.x, firstRow), to = min(end, firstRow + rows);

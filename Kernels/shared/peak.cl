@@ -9,8 +9,8 @@
 #include "vector.h"
 
 // A work-item: `iterations` · SUMS · VECTOR multiply-adds; result [items][VECTOR] keeps the compiler from
-// leaving them out. Global (items), local (1).
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void multiply_add(
+// leaving them out. Global (items), local (1, or 256 on GPUs).
+kernel void multiply_add(
     global float *restrict result, const int iterations, const float factor) {
     vector sum[SUMS];
     _Pragma("unroll") for (int j = 0; j < SUMS; j++) sum[j] = (float)(get_global_id(0) + j);

@@ -13,21 +13,23 @@ extension Benchmark {
         public let seconds: [Double]
     }
 
-    /// Times C = A · B for row-major matrices of `size` rows and columns, including the packing of B.
+    /// Times C = A · B for row-major matrices of `size` rows and columns, including the packing of B on CPUs.
     public static func product(size: Int, runs: Int, device: Device) throws -> Product {
         let product = try MatrixProduct(device: device)
         let columns = size.roundedUp(to: 16)
         var random = Philox(seed: 1, purpose: .benchmark)
         let values = (0..<size * size).map { _ in random.uniform(in: -1...1) }
         let a = try Buffer(device, values)
-        let b = try Buffer(device, values)
-        let panels = try Buffer(device, floatCount: columns * size)
+        let b = try Buffer(device, values + [Float](repeating: 0, count: size * (columns - size)))
+        let packs = device.tuning.device.body == .cpu
+        let panels = packs ? try Buffer(device, floatCount: columns * size) : b
         let c = try Buffer(device, floatCount: size * columns)
         let seconds = try seconds(runs: runs) { _ in
-            try product.pack(b, into: panels, k: size, n: size)
+            if packs { try product.pack(b, into: panels, k: size, n: size) }
             try product.multiply(
-                .init(a, columns: size), .panels(panels, rows: size), into: .rowMajor(c, columns: columns),
-                size: .init(m: size, n: columns, k: size))
+                .init(a, columns: size),
+                packs ? .panels(panels, rows: size) : .rowMajor(b, columns: columns),
+                into: .rowMajor(c, columns: columns), size: .init(m: size, n: columns, k: size))
             try device.finish()
         }
         let operations = 2 * Double(size) * Double(size) * Double(size)
@@ -53,14 +55,15 @@ extension Benchmark {
         let vector = device.tuning[KernelFamilies.peak.vector]
         let sums = device.tuning[KernelFamilies.peak.sums]
         let iterations = 4096
-        let items = 64 * max(1, device.description.computeUnits)
+        let range = KernelFamilies.peak.launch(
+            computeUnits: max(1, device.description.computeUnits), tuning: device.tuning)
         let kernel = try device.kernel("peak", "multiply_add")
-        let result = try Buffer(device, floatCount: items * vector)
+        let result = try Buffer(device, floatCount: range.count * vector)
         let seconds = try seconds(runs: runs) { _ in
-            try kernel.launch([items], local: [1], result, iterations, Float(0.5))
+            try kernel.launch(range, result, iterations, Float(0.5))
             try device.finish()
         }
-        return 2 * Double(items * iterations * sums * vector) / (seconds.min() ?? .infinity) * 1e-9
+        return 2 * Double(range.count * iterations * sums * vector) / (seconds.min() ?? .infinity) * 1e-9
     }
 
     /// Returns the seconds of each pass of a fully connected layer by the device's clock, run by run.

@@ -77,8 +77,10 @@ public struct SelfTest {
         self.init(description, checks: SelfTest.checks, report: report)
     }
 
-    /// Returns the bodies that the device can run: its own, and the other within its limits.
+    /// Returns the bodies that the device can run: its own, and the other within its limits; or the one that
+    /// was chosen.
     public static func bodies(of description: DeviceDescription) -> [KernelBody] {
+        if let chosen = description.kernels { return [chosen] }
         let own = description.traits.body
         // What bodies for GPUs may use at most.
         let takesGroups = description.localMemory >= 32 << 10 && description.largestWorkGroup >= 256

@@ -354,13 +354,13 @@ extension SelfTest {
     private static func arithmetic(_ device: Device) throws -> Double {
         let vector = device.tuning[KernelFamilies.peak.vector]
         let sums = device.tuning[KernelFamilies.peak.sums]
-        let items = 3
-        let result = try unwritten(device, items * vector)
-        try device.kernel("peak", "multiply_add").launch([items], local: [1], result, 1, Float(1))
+        let range = KernelFamilies.peak.launch(computeUnits: 1, tuning: device.tuning)
+        let result = try unwritten(device, range.count * vector)
+        try device.kernel("peak", "multiply_add").launch(range, result, 1, Float(1))
         // Sum j of work-item i begins with i + j, and gets 1.
-        let exact = (0..<items * vector).map { place in
+        let exact = (0..<range.count * vector).map { place in
             Float((0..<sums).reduce(0) { $0 + place / vector + $1 + 1 })
         }
-        return differences(try result.read(items * vector), exact)
+        return differences(try result.read(range.count * vector), exact)
     }
 }

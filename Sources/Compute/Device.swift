@@ -63,12 +63,14 @@ public final class Device {
     ///
     /// - Parameters:
     ///   - memory: bytes to which the device's memory is limited
+    ///   - kernels: the kernel bodies to run
     ///   - place: the process's index among the ranks of its node, and their number
     public static func open(
         _ selector: DeviceSelector, profiling: Bool = false, memory: Int? = nil,
-        place: (index: Int, count: Int) = (0, 1)
+        kernels: KernelChoice = .auto, place: (index: Int, count: Int) = (0, 1)
     ) throws -> Device {
-        let description = try selector.assign(DeviceDescription.all(), ranks: place.count)[place.index]
+        var description = try selector.assign(DeviceDescription.all(), ranks: place.count)[place.index]
+        description.kernels = kernels.body
         return try Device(
             memory.map { description.limited(toMemory: $0) } ?? description, profiling: profiling)
     }
@@ -116,6 +118,11 @@ public final class Device {
     public func kernelNames(of family: any KernelFamily) throws -> [String] {
         guard let key = family.program(tuning: tuning, variant: family.variants[0]) else { return [] }
         return try program(key).kernelNames()
+    }
+
+    /// Compiles a program anew, and returns what the compiler says about it.
+    public func compilerLog(_ key: Program.Key) throws -> String {
+        try Program.log(of: key, context: context, device: device, description: description)
     }
 
     func account(_ bytes: Int) {

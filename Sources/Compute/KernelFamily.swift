@@ -6,6 +6,14 @@ public enum KernelBody: String, Sendable, CaseIterable {
     case gpu
 }
 
+/// Says which bodies run: those for the device's kind, or one of them on any device.
+public enum KernelChoice: String, Sendable, CaseIterable {
+    case auto, cpu, gpu
+
+    /// The bodies asked for; nil for those of the device's kind.
+    public var body: KernelBody? { KernelBody(rawValue: rawValue) }
+}
+
 /// Holds what a family needs to know of a device to choose a body and constants.
 public struct DeviceTraits: Sendable, Equatable {
     /// The bodies that run: by default those for the device's kind.
@@ -71,15 +79,18 @@ extension KernelFamily {
 public enum KernelFamilies {
     public static let augment = AugmentFamily()
     public static let convolution = ConvolutionFamily()
+    public static let dense = DenseFamily()
     public static let fullyConnected = FullyConnectedFamily()
     public static let gemm = GEMMFamily()
     public static let optimizer = OptimizerFamily()
     public static let peak = PeakFamily()
+    public static let pooling = PoolingFamily()
     public static let product = ProductFamily()
+    public static let softmax = SoftmaxFamily()
     public static let winograd = WinogradFamily()
 
     private static let tuned: [any KernelFamily] = [
-        augment, convolution, fullyConnected, gemm, optimizer, peak, PoolingFamily(), product, winograd,
+        augment, convolution, dense, fullyConnected, gemm, optimizer, peak, pooling, product, softmax, winograd,
     ]
 
     /// Every family: those above, and each file that needs no constants.

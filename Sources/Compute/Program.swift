@@ -87,7 +87,8 @@ public final class Program {
     }
 
     private static func build(
-        source: String, key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription
+        source: String, key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription,
+        moreOptions: String = ""
     ) throws -> cl_program {
         var code: cl_int = 0
         let program = source.withCString { text in
@@ -96,19 +97,34 @@ public final class Program {
         }
         guard let program else { throw ComputeError("handing \(key.file) to the compiler", code: code) }
         var handle: cl_device_id? = device
-        code = clBuildProgram(program, 1, &handle, key.options, nil, nil)
+        code = clBuildProgram(program, 1, &handle, key.options + moreOptions, nil, nil)
         guard code == CL_SUCCESS else {
             defer { clReleaseProgram(program) }
-            var size = 0
-            clGetProgramBuildInfo(program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), 0, nil, &size)
-            var log = [UInt8](repeating: 0, count: size)
-            clGetProgramBuildInfo(
-                program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &log, nil)
-            let text = String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
             throw ComputeError(
-                "compiling \(key.file) (\(key.options)) for \(description.name)", code: code, details: text)
+                "compiling \(key.file) (\(key.options)) for \(description.name)", code: code,
+                details: log(of: program, device: device))
         }
         return program
+    }
+
+    private static func log(of program: cl_program, device: cl_device_id) -> String {
+        var size = 0
+        clGetProgramBuildInfo(program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), 0, nil, &size)
+        var log = [UInt8](repeating: 0, count: size)
+        clGetProgramBuildInfo(program, device, cl_program_build_info(CL_PROGRAM_BUILD_LOG), size, &log, nil)
+        return String(decoding: log.prefix { $0 != 0 }, as: UTF8.self)
+    }
+
+    /// Compiles a program, without the cache, and returns what the compiler says.
+    static func log(of key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription)
+        throws -> String
+    {
+        let isNVIDIA = description.platform.hasPrefix("NVIDIA")
+        let program = try build(
+            source: text(of: key.file), key: key, context: context, device: device, description: description,
+            moreOptions: isNVIDIA ? " -cl-nv-verbose" : "")
+        defer { clReleaseProgram(program) }
+        return log(of: program, device: device)
     }
 
     /// Returns nil if a runtime that was updated refuses an old binary; the caller then compiles the source.

@@ -105,6 +105,9 @@ public struct TrainingOption: Sendable {
             "device-memory", \.deviceMemory, .device, affects: .rank, needsMemory: true,
             "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
         option(
+            "kernels", \.kernels, .device, affects: .result, needsMemory: true,
+            "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs."),
+        option(
             "out", \.output, .run, affects: .location,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
@@ -349,6 +352,7 @@ extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == S
     static var choices: String { " One of " + allCases.map(\.rawValue).joined(separator: ", ") + "." }
 }
 
+extension KernelChoice: OptionValue {}
 extension LearningRateSchedule: OptionValue {}
 extension Freezing: OptionValue {}
 extension ExchangePolicy: OptionValue {}

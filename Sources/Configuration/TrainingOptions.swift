@@ -1,4 +1,5 @@
 import Basics
+import Compute
 import DeviceInput
 import NeuralNet
 
@@ -13,6 +14,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var epochs = 12
     public var device = "auto"
     public var deviceMemory: MemorySize?
+    public var kernels = KernelChoice.auto
     public var output = ""
     public var learningRate = 0.03
     public var schedule = LearningRateSchedule.cosine

@@ -164,7 +164,7 @@ public final class DenseNetwork {
     private func softmax(_ source: Buffer, into buffers: inout GrowingBuffers, rows: Int) throws {
         try buffers.reserve(1, floatCount: rows * network.logitsStride)
         try softmax.launch(
-            [rows], local: [1], source, buffers[1], rows, network.classes, network.logitsStride)
+            KernelFamilies.softmax.rows(rows, tuning: network.device.tuning), source, buffers[1], rows, network.classes, network.logitsStride)
     }
 
     /// Fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from
@@ -218,7 +218,8 @@ public final class DenseNetwork {
                 while next < part.count * height * width {
                     let count = min(part.count * height * width - next, chunk - pending)
                     try windows.launch(
-                        [window.height, count], local: [1, 1], map, rows[0], shape.mapSize,
+                        KernelFamilies.dense.windows(
+                            height: window.height, count: count, tuning: network.device.tuning), map, rows[0], shape.mapSize,
                         [window.height, window.width], next, pending)
                     next += count
                     pending += count
@@ -253,7 +254,8 @@ public final class DenseNetwork {
             let end = maps.firstIndex { $0.firstRow >= rows.upperBound } ?? maps.count
             let stride = dense.network.logitsStride
             try dense.mean.launch(
-                [stride / 16, end - first], local: [1, 1], scores, segments, dense.means[0], first,
+                KernelFamilies.dense.means(
+                    stride: stride, images: end - first, tuning: dense.network.device.tuning), scores, segments, dense.means[0], first,
                 rows.lowerBound, rows.count, stride)
         }
     }

@@ -24,6 +24,7 @@ public final class SoftmaxCrossEntropy {
     private let statistics: Buffer
     let totals: Buffer
     let slots: Int
+    private let tuning: Tuning
     private let lossKernel: Kernel
     private let softmaxKernel: Kernel
     private let sumKernel: Kernel
@@ -32,6 +33,7 @@ public final class SoftmaxCrossEntropy {
     public init(device: Device, classes: Int, maximumBatch: Int, slots: Int = 4) throws {
         self.classes = classes
         self.slots = slots
+        tuning = device.tuning
         stride = Parameter(name: "", layout: .bias(count: classes), index: 0).storedCount
         let sizes = SoftmaxCrossEntropy.byteCounts(maximumBatch: maximumBatch, slots: slots)
         statistics = try Buffer(device, byteCount: sizes[0])
@@ -57,16 +59,18 @@ public final class SoftmaxCrossEntropy {
         addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
-            [pass.batch], local: [1], logits, labels, weights, gradient, statistics,
+            KernelFamilies.softmax.rows(pass.batch, tuning: tuning), logits, labels, weights, gradient, statistics,
             [pass.batch, classes, stride], pass.firstRecord, scale)
         try sumKernel.launch(
-            [1], local: [1], statistics, weights, totals, pass.batch, pass.firstRecord,
+            KernelFamilies.softmax.rows(1, tuning: tuning), statistics, weights, totals, pass.batch, pass.firstRecord,
             step % slots, addsToStep ? 1 : 0)
     }
 
     /// Queues the posteriors of each row, `[batch][classes rounded up to 16]`.
     public func softmax(logits: Buffer, probabilities: Buffer, batch: Int) throws {
-        try softmaxKernel.launch([batch], local: [1], logits, probabilities, [batch, classes, stride])
+        try softmaxKernel.launch(
+            KernelFamilies.softmax.rows(batch, tuning: tuning), logits, probabilities,
+            [batch, classes, stride])
     }
 
     /// Copies a step's totals to the start of `target`.

@@ -19,6 +19,7 @@ public final class StochasticGradientDescent {
     private let updateKernel: Kernel
     private let sumOfSquares: Kernel
     private let gradientScale: Kernel
+    private let tuning: Tuning
     /// Elements whose squares one work-item adds.
     private let chunk: Int
 
@@ -33,6 +34,7 @@ public final class StochasticGradientDescent {
         velocities = try ParameterArena(parameters, device: device)
         try velocities.clear()
         scale = try Buffer(device, [Float(1)])
+        tuning = device.tuning
         let chunk = device.tuning[KernelFamilies.optimizer.chunk]
         self.chunk = chunk
         partialCount =
@@ -53,13 +55,13 @@ public final class StochasticGradientDescent {
             for parameter in parameters {
                 let chunks = parameter.storedCount.ceilDivided(by: chunk)
                 try sumOfSquares.launch(
-                    [chunks], local: [1], gradients[parameter], partialSums,
+                    KernelFamilies.optimizer.sums(chunks: chunks, tuning: tuning), gradients[parameter], partialSums,
                     UInt64(parameter.storedCount), UInt64(first))
                 first += chunks
             }
         }
         try gradientScale.launch(
-            [1], local: [1], loss.totals, step % loss.slots, partialSums, UInt64(partialCount),
+            KernelFamilies.optimizer.sums(tuning: tuning), loss.totals, step % loss.slots, partialSums, UInt64(partialCount),
             clipNorm ?? .infinity, scale)
     }
 

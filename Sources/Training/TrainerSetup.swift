@@ -96,7 +96,7 @@ struct TrainerSetup {
         let span = ranks.flatMap { topology?.spans[$0.rank] } ?? all
         let device = try Device.open(
             DeviceSelector(parsing: options.device), profiling: tracePath != nil,
-            memory: options.deviceMemory?.bytes, place: ranks?.place ?? (0, 1))
+            memory: options.deviceMemory?.bytes, kernels: options.kernels, place: ranks?.place ?? (0, 1))
         let trace = try tracePath.map { try Trace($0, of: device) }
         let dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
         let shared = TrainingOption.all.filter { [.result, .conduct].contains($0.effect) }

@@ -48,14 +48,20 @@ struct DeviceOptions: ParsableArguments {
             return memory
         }) var deviceMemory: MemorySize?
 
+    @Option(help: "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs.")
+    var kernels = KernelChoice.auto
+
     /// Opens the device.
     func open(profiling: Bool = false) throws -> Device {
-        try Device.open(DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes)
+        try Device.open(
+            DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes,
+            kernels: kernels)
     }
 
     /// Returns the device's description without opening the device.
     func description() throws -> DeviceDescription {
-        let description = try DeviceOptions.selector(device).select(from: DeviceDescription.all())
+        var description = try DeviceOptions.selector(device).select(from: DeviceDescription.all())
+        description.kernels = kernels.body
         return deviceMemory.map { description.limited(toMemory: $0.bytes) } ?? description
     }
 
@@ -102,6 +108,7 @@ struct NetworkOptions: ParsableArguments {
 extension Augmentation: ExpressibleByArgument {}
 extension Scenes.ObjectScale: ExpressibleByArgument {}
 extension Scenes.Hardship: ExpressibleByArgument {}
+extension KernelChoice: ExpressibleByArgument {}
 
 extension ConvolutionChoice: ExpressibleByArgument {
     public static var allValueStrings: [String] { ["auto"] + ConvolutionAlgorithm.allCases.map(\.rawValue) }

@@ -18,6 +18,9 @@ public struct ConvolutionFamily: KernelFamily {
         launch: "convolution.panels-per-item", 16, body: .cpu, .range(1...4096), candidates: [8, 16, 32])
     /// Bytes of activations and gradients that one slot of the weights' gradient sums.
     public let slotBytes = TuningConstant(launch: "convolution.slot-bytes", 512 << 10, .range(1...(1 << 30)))
+    /// Pixels that one slot of the image layer's weights' gradient sums on GPUs.
+    public let slotPixels = TuningConstant(
+        launch: "convolution.slot-pixels", 2048, body: .gpu, .range(1...(1 << 24)))
     /// Bytes of all slots together.
     public let slotsBytes = TuningConstant(launch: "convolution.slots-bytes", 16 << 20, .range(1...(1 << 30)))
     /// Bytes of windows that `im2col` lays out at a time.
@@ -39,19 +42,27 @@ public struct ConvolutionFamily: KernelFamily {
 
     /// Returns the launch that turns weights for backward-data.
     public func flipping(inputs: Int, outputs: Int, tuning: Tuning) -> LaunchRange {
-        LaunchRange([inputs / 16, 9, outputs / 16], local: [1, 1, 1])
+        let items = tuning.device.body == .gpu ? 256 : 1
+        return LaunchRange([inputs / 16 * items, 9, outputs / 16], local: [items, 1, 1])
     }
 
     /// Returns the launch that adds slots of `count` floats, and the panels that one work-item adds.
-    public func reduction(count: Int, tuning: Tuning) -> (range: LaunchRange, panelsPerItem: Int) {
+    public func reduction(slots: Int, count: Int, tuning: Tuning) -> (range: LaunchRange, panelsPerItem: Int) {
+        if tuning.device.body == .gpu {
+            // With many slots, several work-items share those of a place.
+            let lines = slots >= 64 ? 64 : 1
+            return (LaunchRange([count / 4, lines], local: [lines == 1 ? 64 : 4, lines]), 0)
+        }
         let panels = count / 16
         let panelsPerItem = max(1, min(64, panels / 64))
         return (LaunchRange([panels.ceilDivided(by: panelsPerItem)], local: [1]), panelsPerItem)
     }
 
     /// Returns the launch that lays out the windows of `pixels`, and the pixels that one work-item takes.
-    public func windows(pixels: Int, tuning: Tuning) -> (range: LaunchRange, pixelsPerItem: Int) {
-        (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
+    public func windows(pixels: Int, channels: Int, tuning: Tuning) -> (range: LaunchRange, pixelsPerItem: Int) {
+        tuning.device.body == .gpu
+            ? (LaunchRange([9 * channels / 4, pixels], local: [64, 1]), 0)
+            : (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
     }
 }
 
@@ -77,7 +88,8 @@ extension ConvolutionFamily {
 
         /// Image rows that one slot of the weights' gradient sums: both tensors' rows fit a core's cache.
         private var rowsPerSlot: Int {
-            max(1, tuning[family.slotBytes] / (4 * input.width * (input.channels + outputs)))
+            if tuning.device.body == .gpu { return max(1, tuning[family.slotPixels] / input.width) }
+            return max(1, tuning[family.slotBytes] / (4 * input.width * (input.channels + outputs)))
         }
 
         /// Slots of one launch; the launches that follow add the rows that are left to them.
@@ -97,16 +109,18 @@ extension ConvolutionFamily {
         ) {
             let map = backwardData ? input.with(channels: outputs) : input
             let targets = backwardData ? input.channels : outputs
+            let count = batch * input.height * input.width
+            let shape = Shape(map: map, isImage: map.channels == 4, outputs: targets, batch: batch)
+            if tuning.device.body == .gpu {
+                let range = LaunchRange([targets / 4, count.ceilDivided(by: 8)], local: [4, 64])
+                return (range, shape, [0, 0])
+            }
             let pixels = tuning[family.pixelsPerItem]
             let panels = min(targets / 16, tuning[family.panelsPerItem])
             let items = [
-                (batch * input.height * input.width).ceilDivided(by: pixels),
-                (targets / 16).ceilDivided(by: panels),
+                count.ceilDivided(by: pixels), (targets / 16).ceilDivided(by: panels),
             ]
-            return (
-                LaunchRange(items, local: [1, 1]),
-                Shape(map: map, isImage: map.channels == 4, outputs: targets, batch: batch), [pixels, panels]
-            )
+            return (LaunchRange(items, local: [1, 1]), shape, [pixels, panels])
         }
 
         /// Returns the launches of the weights' gradient, which fill the same slots one after the other.
@@ -118,14 +132,17 @@ extension ConvolutionFamily {
             let rows = batch * input.height
             let perSlot = rowsPerSlot
             let slots = slotCount(rows: rows)
+            let onGPU = tuning.device.body == .gpu
             let tiles =
-                isImage
-                ? [3, outputs.ceilDivided(by: 32)]
+                onGPU
+                ? [outputs / 4, 32]
+                : isImage
+                    ? [3, outputs.ceilDivided(by: 32)]
                 : [3 * input.channels / tuning[family.weightChannels], outputs / tuning[family.vector]]
             let launches = stride(from: 0, to: rows, by: slots * perSlot).map { first in
                 let last = min(rows, first + slots * perSlot)
                 let count = (last - first).ceilDivided(by: perSlot)
-                return (LaunchRange(tiles + [count], local: [1, 1, 1]), [first, last, perSlot])
+                return (LaunchRange(tiles + [count], local: onGPU ? [4, 32, 1] : [1, 1, 1]), [first, last, perSlot])
             }
             return (
                 launches, Shape(map: input, isImage: isImage, outputs: outputs, batch: nil),
@@ -181,16 +198,26 @@ extension ConvolutionFamily {
     public struct BiasSlots {
         public let pixelsPerSlot: Int
         public let count: Int
+        private let onGPU: Bool
 
         /// Returns the launch for an output of `channels`.
-        public func range(channels: Int, tuning: Tuning) -> LaunchRange { LaunchRange([count], local: [1]) }
+        public func range(channels: Int) -> LaunchRange {
+            onGPU
+                ? LaunchRange([channels / 4, 16 * count], local: [16, 16]) : LaunchRange([count], local: [1])
+        }
 
-        public init(pixels: Int) {
-            pixelsPerSlot = max(64, pixels.ceilDivided(by: 256))
+        public init(pixels: Int, tuning: Tuning) {
+            onGPU = tuning.device.body == .gpu
+            pixelsPerSlot = max(64, pixels.ceilDivided(by: BiasSlots.most(tuning)))
             count = pixels.ceilDivided(by: pixelsPerSlot)
         }
 
-        /// Returns the bytes of the slots for up to `pixels`: fewer pixels may have more slots, at most 257.
-        public static func byteCount(pixels: Int, channels: Int) -> Int { min(257, pixels) * channels * 4 }
+        private static func most(_ tuning: Tuning) -> Int { tuning.device.body == .gpu ? 2048 : 256 }
+
+        /// Returns the bytes of the slots for up to `pixels`: fewer pixels may have more slots, and one more
+        /// than the most wanted.
+        public static func byteCount(pixels: Int, channels: Int, tuning: Tuning) -> Int {
+            min(most(tuning) + 1, pixels) * channels * 4
+        }
     }
 }

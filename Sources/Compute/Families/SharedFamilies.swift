@@ -9,6 +9,9 @@ public struct AugmentFamily: KernelFamily {
 }
 
 extension LaunchRange {
+    /// Work-items in all.
+    public var count: Int { global.reduce(1, *) }
+
     /// Returns the launch that makes images, for augment and dense.
     ///
     /// A work-item makes a row on CPUs, which hide no latency but like long loops, and a pixel elsewhere.
@@ -23,6 +26,39 @@ public struct OptimizerFamily: KernelFamily {
     public let name = "optimizer"
     /// Elements whose squares one work-item adds: one value, so that every device adds in the same order.
     public let chunk = TuningConstant("optimizer.chunk", 4096, .values([4096]))
+
+    /// Returns the launch that adds the squares of each of `chunks`, or one that adds partial sums.
+    public func sums(chunks: Int = 1, tuning: Tuning) -> LaunchRange {
+        let items = tuning.device.body == .gpu ? 256 : 1
+        return LaunchRange([items * chunks], local: [items])
+    }
+}
+
+/// Describes softmax and cross-entropy: a row of scores is a work-item's on CPUs, a work-group's on GPUs.
+public struct SoftmaxFamily: KernelFamily {
+    public let name = "softmax"
+
+    /// Returns the launch over rows, or (1) that of the rows' sum.
+    public func rows(_ count: Int, tuning: Tuning) -> LaunchRange {
+        tuning.device.body == .gpu
+            ? LaunchRange([128, count], local: [128, 1]) : LaunchRange([count], local: [1])
+    }
+}
+
+/// Describes the windows and means of dense evaluation.
+public struct DenseFamily: KernelFamily {
+    public let name = "dense"
+
+    /// Returns the launch that copies `count` windows of `height` rows.
+    public func windows(height: Int, count: Int, tuning: Tuning) -> LaunchRange {
+        let items = tuning.device.body == .gpu ? 64 : 1
+        return LaunchRange([items, height, count], local: [items, 1, 1])
+    }
+
+    /// Returns the launch that averages rows of `stride` scores for each of `images`.
+    public func means(stride: Int, images: Int, tuning: Tuning) -> LaunchRange {
+        LaunchRange([stride / 16, images], local: [tuning.device.body == .gpu ? 16 : 1, 1])
+    }
 }
 
 /// Describes the kernel that measures a device's arithmetic: multiply-adds on registers.
@@ -31,10 +67,28 @@ public struct PeakFamily: KernelFamily {
     public let vector = TuningConstant("peak.vector", 8, wide: 16, .values([8, 16]))
     /// Vectors in flight.
     public let sums = TuningConstant("peak.sums", 12, .range(1...32))
+
+    /// Returns the launch, for a device of so many compute units.
+    public func launch(computeUnits: Int, tuning: Tuning) -> LaunchRange {
+        tuning.device.body == .gpu
+            ? LaunchRange([computeUnits * 2048], local: [256]) : LaunchRange([computeUnits * 64], local: [1])
+    }
 }
 
-/// Describes max-pooling; the caller chooses VECTOR, 4 for images of four channels, else 8.
-struct PoolingFamily: KernelFamily {
-    let name = "pooling"
-    let variants = [["VECTOR": 4], ["VECTOR": 8]]
+/// Describes max-pooling; the caller chooses VECTOR.
+public struct PoolingFamily: KernelFamily {
+    public let name = "pooling"
+    public let variants = [["VECTOR": 4], ["VECTOR": 8]]
+
+    /// Returns the floats of a work-item's vector: on GPUs neighbouring work-items read neighbouring vectors.
+    public func vector(channels: Int, tuning: Tuning) -> Int {
+        channels == 4 || tuning.device.body == .gpu ? 4 : 8
+    }
+
+    /// Returns the launch over windows of maps with `channels`.
+    public func launch(channels: Int, columns: Int, rows: Int, tuning: Tuning) -> LaunchRange {
+        let vectors = channels / vector(channels: channels, tuning: tuning)
+        let neighbours = min(vectors, tuning.device.body == .gpu ? 16 : 4)
+        return LaunchRange([vectors, columns, rows], local: [neighbours, min(columns, 16), 1])
+    }
 }

@@ -4,6 +4,9 @@ import Basics
 public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
     public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
+    /// Channels that a work-item transforms: a panel on CPUs.
+    public let lanes = TuningConstant(
+        "winograd.lanes", 16, gpu: 1, .values([1, 2, 4, 16]), candidates: [1, 2, 4])
     public let tileGroup = TuningConstant(
         "winograd.tile-group", 6, wide: 8, gpu: 16, .range(1...64), candidates: [4, 6, 8, 12, 16])
     public let multiplyRows = TuningConstant(
@@ -21,9 +24,9 @@ public struct WinogradFamily: KernelFamily {
         candidates: [0, 64 * 64, 128 * 128, 256 * 256])
     /// Most tiles of a chunk: all that is transformed stays in the last-level cache.
     public let chunkTiles4 = TuningConstant(
-        launch: "winograd.chunk-tiles-4", 256, .range(1...65_536), candidates: [128, 256, 512])
+        launch: "winograd.chunk-tiles-4", 256, gpu: 8192, .range(1...(1 << 20)), candidates: [128, 256, 512])
     public let chunkTiles2 = TuningConstant(
-        launch: "winograd.chunk-tiles-2", 576, .range(1...65_536), candidates: [288, 576, 1152])
+        launch: "winograd.chunk-tiles-2", 576, gpu: 18_432, .range(1...(1 << 20)), candidates: [288, 576, 1152])
 
     public func check(_ tuning: Tuning) throws {
         guard tuning.device.body == .cpu else { return }
@@ -59,7 +62,7 @@ public struct WinogradFamily: KernelFamily {
 
         private var family: WinogradFamily { KernelFamilies.winograd }
         public var channels: Int { input.channels }
-        var positions: Int { (outputTile + 2) * (outputTile + 2) }
+        public var positions: Int { (outputTile + 2) * (outputTile + 2) }
         public var transformedWeightCount: Int { positions * channels * filters }
 
         /// Whether forward and backward-data take one launch.
@@ -93,7 +96,20 @@ public struct WinogradFamily: KernelFamily {
         /// on the number of cores.
         private func slots(tiles: Int) -> Int { min(32, tiles.ceilDivided(by: tuning[family.blockRows])) }
 
-        private func planes(_ channels: Int, rows: Int) -> Int { positions * (channels * rows + 16) }
+        /// Floats from one position's plane of a transformed map to the next.
+        public func planeSize(_ channels: Int, rows: Int) -> Int { channels * rows + 16 }
+
+        private func planes(_ channels: Int, rows: Int) -> Int {
+            positions * planeSize(channels, rows: rows)
+        }
+
+        /// The parts in which GPUs sum each chunk's gradient of the weights: of a full chunk, whatever the batch,
+        /// and 1 on CPUs.
+        public var weightSlots: Int {
+            guard tuning.device.body == .gpu else { return 1 }
+            let shape = ProductFamily.Shape(m: channels, n: filters, depth: mostTiles, batch: positions)
+            return KernelFamilies.product.slots(shape, tuning: tuning)
+        }
 
         /// Returns the floats of the scratch memory's three parts, the same for every pass: transformed
         /// weights, and two transformed tensors.
@@ -102,11 +118,16 @@ public struct WinogradFamily: KernelFamily {
             // A smaller batch may have larger chunks than a larger one, never larger than this.
             let rows = chunk(tiles: min(tiles, mostTiles))
             let wide = max(channels, filters)
-            let blockRows = tuning[family.blockRows]
-            let block = planes(wide, rows: blockRows) + planes(16, rows: blockRows)
+            var source = planes(wide, rows: rows)
+            if runsAtOnce {
+                let blockRows = tuning[family.blockRows]
+                let block = planes(wide, rows: blockRows) + planes(16, rows: blockRows)
+                source = max(source, slots(tiles: tiles) * block)
+            }
+            // Slots are added where the transformed input was.
+            if weightSlots > 1 { source = max(source, transformedWeightCount) }
             return [
-                transformedWeightCount,
-                max(planes(wide, rows: rows), runsAtOnce ? slots(tiles: tiles) * block : 0),
+                weightSlots * transformedWeightCount, source,
                 planes(wide, rows: rows) + filters * rows + 16,
             ]
         }
@@ -120,15 +141,19 @@ public struct WinogradFamily: KernelFamily {
 
         // MARK: - Launches
 
+        /// Work-items that take a panel of 16 together.
+        private var itemsPerPanel: Int { 16 / tuning[family.lanes] }
+
         /// Returns the launch that transforms weights: a work-item takes one of `lines` channels or filters,
-        /// and a panel of 16 of the others.
+        /// and some of a panel of 16 of the others.
         public func weights(lines: Int, others: Int) -> LaunchRange {
-            LaunchRange([lines, others / 16], local: [16, 1])
+            LaunchRange([lines * itemsPerPanel, others / 16], local: [16 * itemsPerPanel, 1])
         }
 
-        /// Returns the launch that transforms maps: a work-item takes one tile of 16 channels.
+        /// Returns the launch that transforms maps: a work-item takes one tile of some channels.
         public func transform(channels: Int, rows: Int) -> LaunchRange {
-            LaunchRange([channels / 16, rows], local: [1, tuning[family.tileGroup]])
+            LaunchRange(
+                [channels / 16 * itemsPerPanel, rows], local: [itemsPerPanel, tuning[family.tileGroup]])
         }
 
         public func multiply(rows: Int, filters: Int) -> LaunchRange {
@@ -141,7 +166,10 @@ public struct WinogradFamily: KernelFamily {
             LaunchRange([channels / tuning[family.weightsRows], filters / 16, positions], local: [1, 1, 1])
         }
 
-        public var bias: LaunchRange { LaunchRange([filters / 16], local: [1]) }
+        public var bias: LaunchRange {
+            let items = tuning.device.body == .gpu ? 256 : 1
+            return LaunchRange([filters / 16 * items], local: [items])
+        }
 
         public func atOnce(tiles: Int) -> LaunchRange { LaunchRange([slots(tiles: tiles)], local: [1]) }
     }

@@ -75,7 +75,8 @@ public struct ConvolutionSpec: LayerSpec {
                 return (sizes.workspaceByteCount(maximumBatch: maximumBatch), kept)
             }
         }
-        let mask = ReLUBackward.workspaceByteCount(plan.output, maximumBatch: maximumBatch)
+        let mask = ReLUBackward.workspaceByteCount(
+            plan.output, maximumBatch: maximumBatch, tuning: plan.tuning)
         return (parts.map(\.workspace).reduce(mask, max), parts.map(\.own).reduce(0, +))
     }
 

@@ -28,8 +28,7 @@ final class Im2colConvolution: ConvolutionMethod {
         var offset = 0
         let parts = try sizes.parts(maximumBatch: maximumBatch).map { bytes in
             defer { offset += bytes }
-            // A part that is not needed may lie at the workspace's end.
-            return bytes == 0 ? workspace : try workspace?.slice(byteOffset: offset, byteCount: bytes)
+            return bytes == 0 ? nil : try workspace?.slice(byteOffset: offset, byteCount: bytes)
         }
         turnedWeights.give(parts[0])
         columns.give(parts[1])
@@ -50,7 +49,8 @@ final class Im2colConvolution: ConvolutionMethod {
         let chunk = sizes.chunk(pixels: pixels, channels: channels)
         for first in stride(from: 0, to: pixels, by: chunk) {
             let count = min(chunk, pixels - first)
-            let (range, pixelsPerItem) = KernelFamilies.convolution.windows(pixels: count, tuning: sizes.tuning)
+            let (range, pixelsPerItem) = KernelFamilies.convolution.windows(
+                pixels: count, channels: channels, tuning: sizes.tuning)
             try layOut.launch(range, source, columns, first, count, map, pixelsPerItem)
             try body(columns, first, count)
         }

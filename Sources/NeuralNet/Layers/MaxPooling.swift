@@ -26,30 +26,27 @@ public struct MaxPoolingSpec: LayerSpec {
 /// 2×2 max-pooling (`pooling.cl`), which passes the gradient to the first of equal maxima.
 public final class MaxPooling: Layer {
     public private(set) var plan: LayerPlan
-    private let width: Int
     private let forwardKernel: Kernel
     private let backwardKernel: Kernel
 
     init(_ plan: LayerPlan, device: Device) throws {
         self.plan = plan
-        width = plan.input.storedChannels == 4 ? 4 : 8
+        let width = KernelFamilies.pooling.vector(channels: plan.input.storedChannels, tuning: plan.tuning)
         forwardKernel = try device.kernel("pooling", "max_pool_forward", variant: ["VECTOR": width])
         backwardKernel = try device.kernel("pooling", "max_pool_backward", variant: ["VECTOR": width])
     }
 
     public func reshape(input: FeatureShape) { plan.reshape(input: input) }
 
-    private func launch(columns: Int, rows: Int, _ call: ([Int], [Int]) throws -> Void) throws {
-        let vectors = inputShape.storedChannels / width
-        try call([vectors, columns, rows], [min(vectors, 4), min(columns, 16), 1])
+    private func range(columns: Int, rows: Int) -> LaunchRange {
+        KernelFamilies.pooling.launch(
+            channels: inputShape.storedChannels, columns: columns, rows: rows, tuning: plan.tuning)
     }
 
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
-        try launch(columns: outputShape.width, rows: pass.batch * outputShape.height) {
-            try forwardKernel.launch(
-                $0, local: $1, input, output, pass.batch, inputShape.height, inputShape.width,
-                inputShape.storedChannels)
-        }
+        try forwardKernel.launch(
+            range(columns: outputShape.width, rows: pass.batch * outputShape.height), input, output,
+            pass.batch, inputShape.height, inputShape.width, inputShape.storedChannels)
     }
 
     public func backward(
@@ -57,13 +54,11 @@ public final class MaxPooling: Layer {
         parameterGradients: [Buffer], pass: Pass
     ) throws {
         guard let inputGradient else { return }
-        try launch(
+        let windows = range(
             columns: inputShape.width.ceilDivided(by: 2),
-            rows: pass.batch * inputShape.height.ceilDivided(by: 2)
-        ) {
-            try backwardKernel.launch(
-                $0, local: $1, input, output, outputGradient, inputGradient, pass.batch, inputShape.height,
-                inputShape.width, inputShape.storedChannels)
-        }
+            rows: pass.batch * inputShape.height.ceilDivided(by: 2))
+        try backwardKernel.launch(
+            windows, input, output, outputGradient, inputGradient, pass.batch, inputShape.height,
+            inputShape.width, inputShape.storedChannels)
     }
 }

@@ -16,9 +16,10 @@ final class ReLUBackward {
         reduction = try SlotReduction(device: device)
     }
 
-    static func workspaceByteCount(_ shape: FeatureShape, maximumBatch: Int) -> Int {
+    static func workspaceByteCount(_ shape: FeatureShape, maximumBatch: Int, tuning: Tuning) -> Int {
         ConvolutionFamily.BiasSlots.byteCount(
-            pixels: maximumBatch * shape.height * shape.width, channels: shape.storedChannels)
+            pixels: maximumBatch * shape.height * shape.width, channels: shape.storedChannels,
+            tuning: tuning)
     }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws { slots.give(workspace) }
@@ -29,9 +30,9 @@ final class ReLUBackward {
     func apply(output: Buffer?, outputGradient: Buffer, biasGradient: Buffer, batch: Int) throws {
         let pixels = batch * shape.height * shape.width
         let channels = shape.storedChannels
-        let parts = ConvolutionFamily.BiasSlots(pixels: pixels)
+        let parts = ConvolutionFamily.BiasSlots(pixels: pixels, tuning: tuning)
         try sum.launch(
-            parts.range(channels: channels, tuning: tuning), outputGradient, output ?? outputGradient, slots.buffer, pixels, channels,
+            parts.range(channels: channels), outputGradient, output ?? outputGradient, slots.buffer, pixels, channels,
             parts.pixelsPerSlot, output == nil ? 0 : 1)
         try reduction.add(slots.buffer, count: parts.count, into: biasGradient, floatCount: channels)
     }
@@ -49,7 +50,8 @@ struct SlotReduction {
 
     /// Queues result[i] ← slots[0][i] + slots[1][i] + …; `floatCount` is a multiple of 16.
     func add(_ slots: Buffer, count: Int, into result: Buffer, floatCount: Int) throws {
-        let (range, panelsPerItem) = KernelFamilies.convolution.reduction(count: floatCount, tuning: tuning)
+        let (range, panelsPerItem) = KernelFamilies.convolution.reduction(
+            slots: count, count: floatCount, tuning: tuning)
         try kernel.launch(range, slots, result, count, floatCount, panelsPerItem)
     }
 }

@@ -25,10 +25,10 @@ final class WinogradConvolution: ConvolutionMethod {
     private let transformWeightsTransposed: Kernel
     private let transformInput: Kernel
     private let transformGradient: Kernel
-    private let multiply: Kernel
     private let transformOutput: Kernel
-    private let convolveAtOnce: Kernel
-    private let multiplyWeights: Kernel
+    /// Forward and backward-data in one launch, on CPUs.
+    private let convolveAtOnce: Kernel?
+    private var products: any WinogradProducts
     private let reduceBias: Kernel
     private let transformWeightsGradient: Kernel
 
@@ -39,14 +39,17 @@ final class WinogradConvolution: ConvolutionMethod {
         func kernel(_ name: String) throws -> Kernel {
             try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": sizes.outputTile])
         }
+        let onCPU = device.tuning.device.body == .cpu
+        products =
+            onCPU
+            ? try CoreWinogradProducts(sizes, kernel: kernel)
+            : try GroupWinogradProducts(sizes, device: device)
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
         transformInput = try kernel("transform_input")
         transformGradient = try kernel("transform_gradient")
-        multiply = try kernel("multiply")
         transformOutput = try kernel("transform_output")
-        convolveAtOnce = try kernel("convolve")
-        multiplyWeights = try kernel("multiply_weights")
+        convolveAtOnce = onCPU ? try kernel("convolve") : nil
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
         keptWeights =
@@ -106,21 +109,21 @@ final class WinogradConvolution: ConvolutionMethod {
         _ source: Tensor, _ map: MapSize, weights: Buffer, to target: Tensor, filters: Int, batch: Int
     ) throws {
         let transformed = sourceMemory.buffer
-        if sizes.runsAtOnce {
+        if let convolveAtOnce, sizes.runsAtOnce {
             let tiles = sizes.tileCount(batch: batch)
             try convolveAtOnce.launch(
                 sizes.atOnce(tiles: tiles), source, weights, transformed, target, map, filters, tiles)
             return
         }
-        let products = targetMemory.buffer
+        let targets = targetMemory.buffer
         for tiles in sizes.chunks(batch: batch) {
             try transformInput.launch(
                 sizes.transform(channels: map.channels, rows: tiles.rows), source, transformed, map, tiles)
-            try multiply.launch(
-                sizes.multiply(rows: tiles.rows, filters: filters), transformed, weights, products,
-                map.channels, filters, tiles.rows)
+            try products.multiply(
+                transformed, by: weights, into: targets, channels: map.channels, filters: filters,
+                rows: tiles.rows)
             try transformOutput.launch(
-                sizes.transform(channels: filters, rows: tiles.rows), products, target,
+                sizes.transform(channels: filters, rows: tiles.rows), targets, target,
                 map.with(channels: filters), tiles)
         }
     }
@@ -140,12 +143,12 @@ final class WinogradConvolution: ConvolutionMethod {
                 sizes.transform(channels: filters, rows: tiles.rows),
                 Tensor(values: outputGradient, companion: mask), gradients,
                 sizes.input.with(channels: filters), tiles)
-            try multiplyWeights.launch(
-                sizes.multiplyWeights, transformed, gradients, sums, channels, filters, tiles.rows, accumulate
-            )
+            try products.multiplyWeights(
+                transformed, by: gradients, into: sums, rows: tiles.rows, isFirst: index == 0)
             try reduceBias.launch(sizes.bias, gradients, biasGradient, filters, tiles.rows, accumulate)
         }
         try transformWeightsGradient.launch(
-            sizes.weights(lines: channels, others: filters), sums, weightGradient, channels, filters)
+            sizes.weights(lines: channels, others: filters), products.finish(sums, scratch: transformed),
+            weightGradient, channels, filters)
     }
 }

@@ -11,6 +11,14 @@ struct KernelsCommand: ParsableCommand {
     )
     var list = false
 
+    @Flag(help: "Compile anew and print what the compiler says; NVIDIA's says registers and spills.")
+    var log = false
+
+    @Option(help: "Only the devices that this value would select in `trainer train`. Default: all.")
+    var device: String?
+
+    func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
+
     func run() throws {
         if list {
             let programs = DeviceTraits.all.flatMap {
@@ -19,10 +27,17 @@ struct KernelsCommand: ParsableCommand {
             for line in Set(programs.map { "\($0.file) \($0.options)" }).sorted() { print(line) }
             return
         }
-        for description in try DeviceDescription.all() {
+        let all = try DeviceDescription.all()
+        for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
             let device = try Device(description)
             let programs = KernelFamilies.programs(tuning: device.tuning)
-            for program in programs { try device.program(program) }
+            for program in programs {
+                if log {
+                    print("\(program.file) \(program.options)\n\(try device.compilerLog(program))")
+                } else {
+                    try device.program(program)
+                }
+            }
             print("opencl:\(description.number) \(description.name): \(programs.count) programs")
         }
     }

@@ -27,6 +27,7 @@ struct PlanCommand: ParsableCommand {
         try configuration.validate()
         let options = configuration.options
         var device = try DeviceSelector(parsing: options.device).select(from: DeviceDescription.all())
+        device.kernels = options.kernels.body
         if let memory = options.deviceMemory { device = device.limited(toMemory: memory.bytes) }
         let memory = try TrainingMemory(options, classes: classes, device: device)
         print(try memory.table(batch: options.batch))

@@ -1,0 +1,41 @@
+// Stochastic gradient descent with momentum, and the sums that micro-batches and clipping need, for devices
+// whose work-groups share local memory. optimizer.h has the updates.
+//
+// Tuning macro: CHUNK, elements whose squares one work-group of sum_of_squares adds up.
+
+#include "optimizer.h"
+
+// Returns the sum of the work-group's 256 values, added in a tree.
+static float sum_of_group(const float value, local float *tree) {
+    const int item = get_local_id(0);
+    tree[item] = value;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int half_count = 128; half_count > 0; half_count /= 2) {
+        if (item < half_count) tree[item] += tree[item + half_count];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    return tree[0];
+}
+
+// partial[first + i] ← Σ values² over the i-th chunk. Launch: global (256·chunks), local (256).
+kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sum_of_squares(
+    const global float *restrict values, global float *restrict partial, const ulong count,
+    const ulong first) {
+    local float tree[256];
+    const size_t start = get_group_id(0) * CHUNK, end = min(start + CHUNK, (size_t)count);
+    float sum = 0;
+    for (size_t i = start + get_local_id(0); i < end; i += 256) sum = fma(values[i], values[i], sum);
+    sum = sum_of_group(sum, tree);
+    if (get_local_id(0) == 0) partial[first + get_group_id(0)] = sum;
+}
+
+// Sets the gradients' scale from the norm √Σ partial. One work-group. Launch: global (256), local (256).
+kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_scale(
+    global float4 *restrict totals, const int slot, const global float *restrict partial,
+    const ulong partials, const float largestNorm, global float *restrict gradientScale) {
+    local float tree[256];
+    float sum = 0;
+    for (ulong i = get_local_id(0); i < partials; i += 256) sum += partial[i];
+    sum = sum_of_group(sum, tree);
+    if (get_local_id(0) == 0) set_gradient_scale(totals, slot, sum, largestNorm, gradientScale);
+}

@@ -1,0 +1,29 @@
+// Winograd's convolution for devices whose work-groups share local memory. The transforms are in winograd.h,
+// the products are those of product.cl, and cpu/winograd.cl describes algorithm and layouts.
+//
+// Tuning macros: OUTPUT_TILE (4 or 2), LANES (1, 2 or 4), TILE_GROUP (tiles that a work-group transforms).
+
+#include "winograd.h"
+
+// db (+)= the sum over the chunk's tiles of the last plane of D. A work-group: 16 channels; a work-item adds
+// every 64th row of four of them, then the work-items' sums are added in a tree. Global (256·channels/16),
+// local (256).
+kernel __attribute__((reqd_work_group_size(256, 1, 1))) void winograd_reduce_bias(
+    global const float *transformed, global float *biasGradient, int channels, int rows, int accumulate) {
+    local float4 sums[256];
+    const int item = get_local_id(0), panel = get_group_id(0);
+    global const float4 *source =
+        (global const float4 *)(transformed + POSITIONS * plane_size(channels, rows) + (size_t)panel * rows * 16);
+    float4 sum = 0.0f;
+    for (int i = item; i < rows * 4; i += 256) sum += source[i];
+    sums[item] = sum;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int half_count = 128; half_count >= 4; half_count /= 2) {
+        if (item < half_count) sums[item] += sums[item + half_count];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    if (item < 4) {
+        global float4 *target = (global float4 *)(biasGradient + panel * 16) + item;
+        *target = accumulate ? *target + sums[item] : sums[item];
+    }
+}
