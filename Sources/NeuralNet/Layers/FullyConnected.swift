@@ -95,14 +95,14 @@ public final class FullyConnected: Layer {
         try reluBackward.prepare(workspace: workspace, maximumBatch: maximumBatch)
         // They may share memory with the bias' partial sums, which are needed only before them.
         let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
+        func part(_ offset: Int, _ byteCount: Int) throws -> Buffer {
+            byteCount == 0 ? workspace : try workspace.slice(byteOffset: offset, byteCount: byteCount)
+        }
         memory = Memory(
             weights: weights[0], bias: weights[1],
-            scratch: parts.sums == 0
-                ? (workspace, workspace)
-                : (
-                    try workspace.slice(byteOffset: 0, byteCount: parts.panels),
-                    try workspace.slice(byteOffset: parts.sumsOffset, byteCount: parts.sums)
-                ))
+            scratch: (
+                try part(0, parts.panels), try part(parts.sumsOffset, parts.sums)
+            ))
     }
 
     /// Queues Y[batch × outputs] ← X[batch × inputs] · W + b.
