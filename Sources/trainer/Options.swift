@@ -51,11 +51,29 @@ struct DeviceOptions: ParsableArguments {
     @Option(help: "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs.")
     var kernels = KernelChoice.auto
 
+    @Option(
+        help: ArgumentHelp(
+            "Constants of the kernels to try, such as winograd.chunk-tiles-4=4096,product.tile-k=16.",
+            visibility: .hidden),
+        transform: { text in
+            let pairs = text.split(separator: ",").map { pair -> (String, Int)? in
+                let parts = pair.split(separator: "=")
+                guard parts.count == 2, let value = Int(parts[1]) else { return nil }
+                return (String(parts[0]), value)
+            }
+            guard !pairs.contains(where: { $0 == nil }) else {
+                throw ValidationError("expected KEY=NUMBER, with commas between several")
+            }
+            return Dictionary(pairs.compactMap { $0 }) { $1 }
+        }) var tuning: [String: Int] = [:]
+
     /// Opens the device.
     func open(profiling: Bool = false) throws -> Device {
-        try Device.open(
+        let device = try Device.open(
             DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes,
             kernels: kernels)
+        try device.tuning.set(tuning)
+        return device
     }
 
     /// Returns the device's description without opening the device.

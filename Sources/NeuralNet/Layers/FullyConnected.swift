@@ -100,7 +100,9 @@ public final class FullyConnected: Layer {
         }
         memory = Memory(
             weights: weights[0], bias: weights[1],
-            scratch: (try part(0, parts.panels), try part(parts.sumsOffset, parts.sums)))
+            scratch: (
+                try part(0, parts.panels), try part(parts.sumsOffset, parts.sums)
+            ))
     }
 
     /// Queues Y[batch × outputs] ← X[batch × inputs] · W + b.
