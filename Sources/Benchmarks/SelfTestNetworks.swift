@@ -19,6 +19,12 @@ extension SelfTest {
                 ["winograd.largest-product-at-once": 0, "winograd.chunk-tiles-4": 8]),
             gradients(
                 "direct, large tiles", "68,132", imageSize: 7, .init(.direct), ["product.wanted-groups": 1]),
+            gradients(
+                "direct, small work-items", "20,36,F9", imageSize: 7, .init(.direct),
+                [
+                    "product.item": 4, "product.tile-k": 16, "product.largest-tile-m": 64,
+                    "product.largest-tile-n": 64,
+                ]),
             Check("dense evaluation", limit: Tolerance.winograd4, denseEvaluation),
         ]
 

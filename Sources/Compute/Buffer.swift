@@ -116,12 +116,17 @@ public final class Buffer {
     }
 
     /// Fills the buffer with zero bytes, in the order of the queue.
-    public func clear() throws {
+    public func clear() throws { try fill(UInt8(0)) }
+
+    /// Fills the buffer with a value of one to four bytes, in the order of the queue.
+    public func fill<Value: BitwiseCopyable>(_ value: Value) throws {
+        let size = MemoryLayout<Value>.size
+        precondition(byteCount % size == 0, "a fill of \(byteCount) bytes with a value of \(size)")
         guard byteCount > 0 else { return }
-        var zero: UInt8 = 0
+        var value = value
         try check(
-            clEnqueueFillBuffer(device.queue, handle, &zero, 1, 0, byteCount, 0, nil, nil),
-            "clearing a buffer of \(byteCount) bytes")
+            clEnqueueFillBuffer(device.queue, handle, &value, size, 0, byteCount, 0, nil, nil),
+            "filling a buffer of \(byteCount) bytes")
     }
 
     /// Copies the whole of `source` to the start of this buffer, in the order of the queue.

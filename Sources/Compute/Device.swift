@@ -32,7 +32,8 @@ public final class Device {
     /// Opens the device, keeping its compiled programs in a folder of their own.
     init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
         self.description = description
-        tuning = Tuning(for: description)
+        tuning = Tuning(
+            for: description, stored: TuningStore(description, directory: cacheDirectory))
         self.cacheDirectory = cacheDirectory
         device = description.handle.pointer
         var code: cl_int = 0
@@ -116,7 +117,7 @@ public final class Device {
 
     /// Returns the kernels of a family that the device runs; none if it does without the family.
     public func kernelNames(of family: any KernelFamily) throws -> [String] {
-        guard let key = family.program(tuning: tuning, variant: family.variants[0]) else { return [] }
+        guard let key = family.program(tuning: tuning, variant: family.variants(tuning)[0]) else { return [] }
         return try program(key).kernelNames()
     }
 

@@ -10,7 +10,7 @@ public struct DeviceDescription: Sendable {
     public let vendor: String
     public let platform: String
     /// The driver's version.
-    public let driver: String
+    public internal(set) var driver: String
     public let kind: Kind
     public internal(set) var computeUnits: Int
     /// Bytes of global memory, as the device reports them.
@@ -46,7 +46,18 @@ public struct DeviceDescription: Sendable {
     /// What kernel families know of the device.
     public var traits: DeviceTraits {
         DeviceTraits(
-            body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth)
+            body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
+            vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform))
+    }
+
+    /// Returns the maker of a GPU by the names that driver and platform give; a driver need not be the maker's.
+    static func vendor(_ vendor: String, platform: String) -> DeviceVendor {
+        let names: [(part: String, vendor: DeviceVendor)] = [
+            ("nvidia", .nvidia), ("advanced micro devices", .amd), ("amd", .amd), ("intel", .intel),
+        ]
+        let texts = [vendor, platform].map { $0.lowercased() }
+        return texts.lazy.compactMap { text in names.first { text.contains($0.part) }?.vendor }.first
+            ?? .other
     }
 
     /// Lists every device of every platform, in the order of the runtime.

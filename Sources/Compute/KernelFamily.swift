@@ -14,26 +14,32 @@ public enum KernelChoice: String, Sendable, CaseIterable {
     public var body: KernelBody? { KernelBody(rawValue: rawValue) }
 }
 
+/// Names the makers of GPUs whose kernels have initial values of their own.
+public enum DeviceVendor: String, Sendable, CaseIterable { case nvidia, amd, intel, other }
+
 /// Holds what a family needs to know of a device to choose a body and constants.
 public struct DeviceTraits: Sendable, Equatable {
     /// The bodies that run: by default those for the device's kind.
     public var body: KernelBody
     /// Floats in a vector register.
     public let floatVectorWidth: Int
+    /// The maker of a GPU; `other` for CPUs.
+    public let vendor: DeviceVendor
 
-    public init(body: KernelBody, floatVectorWidth: Int) {
+    public init(body: KernelBody, floatVectorWidth: Int, vendor: DeviceVendor = .other) {
         self.body = body
         self.floatVectorWidth = floatVectorWidth
+        self.vendor = vendor
     }
 
     /// Whether there are 32 registers of 16 floats (AVX-512), and not 16 of 8 (AVX2).
     var hasWideVectors: Bool { floatVectorWidth >= 16 }
 
     /// The devices that kernels are written for, to check every program without having them all.
-    public static let all = [
-        DeviceTraits(body: .cpu, floatVectorWidth: 8), DeviceTraits(body: .cpu, floatVectorWidth: 16),
-        DeviceTraits(body: .gpu, floatVectorWidth: 1),
-    ]
+    public static let all =
+        [
+            DeviceTraits(body: .cpu, floatVectorWidth: 8), DeviceTraits(body: .cpu, floatVectorWidth: 16),
+        ] + DeviceVendor.allCases.map { DeviceTraits(body: .gpu, floatVectorWidth: 1, vendor: $0) }
 }
 
 /// Describes the kernels of one file: its bodies for kinds of devices, its tuning constants and its launches.
@@ -46,6 +52,10 @@ public protocol KernelFamily: Sendable {
     var name: String { get }
     /// Macros that a caller chooses, not the tuning: each combination that a network can need.
     var variants: [[String: Int]] { get }
+    /// Returns the combinations of those macros that a network can need with a tuning.
+    func variants(_ tuning: Tuning) -> [[String: Int]]
+    /// Returns what to change with a constant, so that all constants still fit each other.
+    func changes(_ constant: TuningConstant, to value: Int) -> [String: Int]
     /// Checks constants that must fit each other.
     ///
     /// - Throws: `ComputeError` naming them.
@@ -54,6 +64,8 @@ public protocol KernelFamily: Sendable {
 
 extension KernelFamily {
     public var variants: [[String: Int]] { [[:]] }
+    public func variants(_ tuning: Tuning) -> [[String: Int]] { variants }
+    public func changes(_ constant: TuningConstant, to value: Int) -> [String: Int] { [constant.key: value] }
     public func check(_ tuning: Tuning) throws {}
 
     public var constants: [TuningConstant] {
@@ -90,13 +102,15 @@ public enum KernelFamilies {
     public static let winograd = WinogradFamily()
 
     private static let tuned: [any KernelFamily] = [
-        augment, convolution, dense, fullyConnected, gemm, optimizer, peak, pooling, product, softmax, winograd,
+        augment, convolution, dense, fullyConnected, gemm, optimizer, peak, pooling, product, softmax,
+        winograd,
     ]
 
     /// Every family: those above, and each file that needs no constants.
     public static let all: [any KernelFamily] = {
         let files = Program.sources.keys.filter { $0.hasSuffix(".cl") }
-        let names = Set(files.compactMap { $0.split(separator: "/").last?.dropLast(".cl".count) }.map(String.init))
+        let names = Set(
+            files.compactMap { $0.split(separator: "/").last?.dropLast(".cl".count) }.map(String.init))
         return tuned + names.subtracting(tuned.map(\.name)).sorted().map { PlainFamily(name: $0) }
     }()
 
@@ -111,7 +125,7 @@ public enum KernelFamilies {
     /// Returns every program that a network can need on a device.
     public static func programs(tuning: Tuning) -> [Program.Key] {
         all.flatMap { family in
-            family.variants.compactMap { family.program(tuning: tuning, variant: $0) }
+            family.variants(tuning).compactMap { family.program(tuning: tuning, variant: $0) }
         }
     }
 }

@@ -15,7 +15,8 @@ public final class Program {
 
         /// The compiler's options, without fast-math: results must not depend on the runtime's idea of it.
         public var options: String {
-            (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }).joined(separator: " ")
+            (["-cl-std=CL1.2"] + macros.sorted { $0.key < $1.key }.map { "-D\($0.key)=\($0.value)" }).joined(
+                separator: " ")
         }
     }
 

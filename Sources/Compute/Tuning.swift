@@ -2,6 +2,7 @@
 ///
 /// It changes speed and the order of additions, never a result's meaning. The initial value follows from the
 /// kind of device, not from the number of cores or a measurement, so a device always adds in the same order.
+/// Only constants that change no bits of any result may take a measured value (`TuningStore`).
 public struct TuningConstant: Sendable {
     /// Represents the values that kernel and launch can work with.
     public enum LegalValues: Sendable, CustomStringConvertible {
@@ -34,9 +35,12 @@ public struct TuningConstant: Sendable {
     public let candidates: [Int]
     /// The only body that has the constant; nil if both do.
     let body: KernelBody?
+    /// Whether another value changes the order of a sum, so that a saved run must keep it.
+    public let changesBits: Bool
     private let value: Int
     private let wideValue: Int
     private let gpuValue: Int
+    private let vendorValues: [DeviceVendor: Int]
 
     /// Describes a constant that the compiler gets as a macro.
     ///
@@ -45,16 +49,20 @@ public struct TuningConstant: Sendable {
     ///   - value: the initial value
     ///   - wide: that of devices with registers of 16 floats, if it differs
     ///   - gpu: that of GPU bodies, if it differs
+    ///   - vendors: that of GPU bodies on GPUs of some vendors, if it differs
     ///   - body: the only body that has the constant
+    ///   - keepsBits: whether every value gives the same bits on GPU bodies
     init(
-        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil, body: KernelBody? = nil,
-        _ legal: LegalValues, candidates: [Int] = []
+        _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil, vendors: [DeviceVendor: Int] = [:],
+        body: KernelBody? = nil, _ legal: LegalValues, candidates: [Int] = [], keepsBits: Bool = false
     ) {
         self.key = key
         self.value = value
         self.legal = legal
         self.candidates = candidates
         self.body = body
+        changesBits = !keepsBits
+        vendorValues = vendors
         wideValue = wide ?? value
         gpuValue = gpu ?? value
         macro = key.drop { $0 != "." }.dropFirst().uppercased().replacing("-", with: "_")
@@ -62,15 +70,18 @@ public struct TuningConstant: Sendable {
 
     /// Describes a constant that only launches use.
     init(
-        launch key: String, _ value: Int, gpu: Int? = nil, body: KernelBody? = nil,
-        _ legal: LegalValues, candidates: [Int] = []
+        launch key: String, _ value: Int, gpu: Int? = nil, vendors: [DeviceVendor: Int] = [:],
+        body: KernelBody? = nil, _ legal: LegalValues, candidates: [Int] = [], keepsBits: Bool = false
     ) {
-        self.init(key, value, gpu: gpu, body: body, legal, candidates: candidates)
+        self.init(
+            key, value, gpu: gpu, vendors: vendors, body: body, legal, candidates: candidates,
+            keepsBits: keepsBits)
         macro = nil
     }
 
     func initialValue(_ device: DeviceTraits) -> Int {
-        device.body == .gpu ? gpuValue : device.hasWideVectors ? wideValue : value
+        device.body == .gpu
+            ? vendorValues[device.vendor] ?? gpuValue : device.hasWideVectors ? wideValue : value
     }
 }
 
@@ -86,11 +97,38 @@ public struct Tuning: Sendable, Equatable {
     /// Takes each constant's initial value for a device.
     public init(for device: DeviceTraits) {
         self.device = device
-        let constants = KernelFamilies.all.flatMap(\.constants).filter { [nil, device.body].contains($0.body) }
+        let constants = KernelFamilies.all.flatMap(\.constants).filter {
+            [nil, device.body].contains($0.body)
+        }
         values = Dictionary(uniqueKeysWithValues: constants.map { ($0.key, $0.initialValue(device)) })
     }
 
-    public init(for device: DeviceDescription) { self.init(for: device.traits) }
+    /// Takes the values that are stored for a device, and the initial values of all other constants.
+    public init(for device: DeviceDescription) {
+        self.init(for: device, stored: TuningStore(device))
+    }
+
+    init(for device: DeviceDescription, stored: TuningStore) {
+        self.init(for: device.traits)
+        // Other devices have nothing stored.
+        guard !racedConstants.isEmpty else { return }
+        // `load` has checked the values.
+        try? set(stored.load())
+    }
+
+    /// The constants that `trainer tune` may change: those of GPU bodies that change no bits.
+    public var racedConstants: [TuningConstant] {
+        guard device.body == .gpu else { return [] }
+        return KernelFamilies.all.flatMap(\.constants).filter {
+            !$0.changesBits && values[$0.key] != nil && $0.candidates.count > 1
+        }
+    }
+
+    /// The values that results depend on to the last bit, under their stable keys.
+    public var valuesThatChangeBits: [String: Int] {
+        let kept = Set(KernelFamilies.all.flatMap(\.constants).filter { !$0.changesBits }.map(\.key))
+        return values.filter { !kept.contains($0.key) }
+    }
 
     public subscript(constant: TuningConstant) -> Int {
         guard let value = values[constant.key] else {

@@ -54,7 +54,7 @@ package struct TrainingState: Codable, Equatable {
         let found = device.description
         self.device = "\(found.name), \(found.platform) \(found.driver)"
         data = dataset.fingerprint
-        tuning = device.tuning.values
+        tuning = device.tuning.valuesThatChangeBits
         algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
     }
 

@@ -46,7 +46,9 @@ import Testing
         #expect(file(KernelFamilies.product, .gpu) == "gpu/product.cl")
         for body in KernelBody.allCases {
             #expect(file(KernelFamilies.augment, body) == "shared/augment.cl")
-            for family in KernelFamilies.all { #expect(file(family, .cpu) != nil || file(family, .gpu) != nil) }
+            for family in KernelFamilies.all {
+                #expect(file(family, .cpu) != nil || file(family, .gpu) != nil)
+            }
         }
     }
 
@@ -67,6 +69,63 @@ import Testing
         var tuning = Tuning(for: DeviceTraits(body: .cpu, floatVectorWidth: 8))
         try tuning.set(["winograd.multiply-rows": 8, "winograd.tile-group": 8, "winograd.block-rows": 24])
         #expect(tuning[KernelFamilies.winograd.blockRows] == 24)
+    }
+
+    /// What saved runs hold, and what `trainer tune` may change.
+    @Test func constantsThatKeepBitsAreRacedAndNotSaved() {
+        for device in DeviceTraits.all {
+            let tuning = Tuning(for: device)
+            let raced = Set(tuning.racedConstants.map(\.key)), saved = Set(tuning.valuesThatChangeBits.keys)
+            #expect(raced.isDisjoint(with: saved))
+            if device.body == .cpu {
+                #expect(raced == [] && saved.contains("gemm.rows") && !saved.contains("winograd.lanes"))
+            } else {
+                #expect(raced.union(saved) == Set(tuning.values.keys))
+                #expect(raced.contains("product.item") && saved.contains("product.slot-groups"))
+            }
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("NVIDIA Corporation", "NVIDIA CUDA", .nvidia),
+            ("Advanced Micro Devices, Inc.", "AMD Accelerated", .amd),
+            ("Intel(R) Corporation", "Intel(R) OpenCL Graphics", .intel), ("AMD", "rusticl", .amd),
+            ("ARM", "ARM Platform", .other), ("Mesa", "Intel", .intel),
+        ] as [(String, String, DeviceVendor)]) func vendors(
+            name: String, platform: String, vendor: DeviceVendor
+        )
+    {
+        #expect(DeviceDescription.vendor(name, platform: platform) == vendor)
+    }
+
+    /// A vendor's GPUs start with other values, which all fit each other; CPUs are of no vendor.
+    @Test func valuesByVendor() {
+        func values(_ vendor: DeviceVendor) -> [String: Int] {
+            let device = DeviceTraits(body: .gpu, floatVectorWidth: 1, vendor: vendor)
+            return Tuning(for: device).values.filter { $0.key.hasPrefix("product.") }
+        }
+        #expect(values(.nvidia) == values(.other))
+        #expect(Tuning.text(values(.amd), unlike: values(.other)) == "product.depth-unroll=4")
+        #expect(
+            Tuning.text(values(.intel), unlike: values(.other))
+                == "product.item=4, product.largest-tile-m=64, product.tile-k=16")
+        for description in presentDevices where description.kind == .cpu {
+            #expect(description.traits.vendor == .other)
+        }
+    }
+
+    /// Only the tiles that the tuning allows are compiled.
+    @Test func productsHaveTheTilesOfTheTuning() throws {
+        var tuning = Tuning(for: DeviceTraits(body: .gpu, floatVectorWidth: 1))
+        let product = KernelFamilies.product
+        #expect(Set(product.variants(tuning).compactMap { $0["TILE_N"] }) == [64])
+        try tuning.set(["product.largest-tile-n": 128])
+        #expect(product.variants(tuning).count == product.variants.count)
+        let said = message { try tuning.set(["product.item": 4]) }
+        #expect(said.contains("product.item: 4 does not fit a tile of 128 × 128"), "\(said)")
+        try tuning.set(product.changes(product.item, to: 4))
+        #expect(tuning[product.largestTileN] == 64 && tuning[product.tileK] == 16)
     }
 
     @Test(arguments: presentDevices) func kernelsFollowTheTuning(description: DeviceDescription) throws {

@@ -5,15 +5,18 @@ public struct ConvolutionFamily: KernelFamily {
     public let name = "convolution"
     public let vector = TuningConstant(
         "convolution.vector", 8, wide: 16, body: .cpu, .values([8, 16]), candidates: [8, 16])
-    public let rows = TuningConstant("convolution.rows", 6, body: .cpu, .range(1...16), candidates: [4, 5, 6, 7, 8])
+    public let rows = TuningConstant(
+        "convolution.rows", 6, body: .cpu, .range(1...16), candidates: [4, 5, 6, 7, 8])
     public let panels = TuningConstant(
         "convolution.panels", 1, wide: 4, body: .cpu, .range(1...8), candidates: [1, 2, 3, 4])
     public let depthLimit = TuningConstant(
         "convolution.depth-limit", 2304, body: .cpu, .range(1...1_000_000), candidates: [1152, 2304, 4608])
     public let weightChannels = TuningConstant(
-        "convolution.weight-channels", 4, wide: 8, body: .cpu, .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8])
+        "convolution.weight-channels", 4, wide: 8, body: .cpu, .values([1, 2, 4, 8, 16]),
+        candidates: [2, 4, 8])
     public let pixelsPerItem = TuningConstant(
-        launch: "convolution.pixels-per-item", 192, body: .cpu, .range(1...65_536), candidates: [96, 192, 384])
+        launch: "convolution.pixels-per-item", 192, body: .cpu, .range(1...65_536),
+        candidates: [96, 192, 384])
     public let panelsPerItem = TuningConstant(
         launch: "convolution.panels-per-item", 16, body: .cpu, .range(1...4096), candidates: [8, 16, 32])
     /// Bytes of activations and gradients that one slot of the weights' gradient sums.
@@ -47,7 +50,8 @@ public struct ConvolutionFamily: KernelFamily {
     }
 
     /// Returns the launch that adds slots of `count` floats, and the panels that one work-item adds.
-    public func reduction(slots: Int, count: Int, tuning: Tuning) -> (range: LaunchRange, panelsPerItem: Int) {
+    public func reduction(slots: Int, count: Int, tuning: Tuning) -> (range: LaunchRange, panelsPerItem: Int)
+    {
         if tuning.device.body == .gpu {
             // With many slots, several work-items share those of a place.
             let lines = slots >= 64 ? 64 : 1
@@ -59,7 +63,9 @@ public struct ConvolutionFamily: KernelFamily {
     }
 
     /// Returns the launch that lays out the windows of `pixels`, and the pixels that one work-item takes.
-    public func windows(pixels: Int, channels: Int, tuning: Tuning) -> (range: LaunchRange, pixelsPerItem: Int) {
+    public func windows(pixels: Int, channels: Int, tuning: Tuning) -> (
+        range: LaunchRange, pixelsPerItem: Int
+    ) {
         tuning.device.body == .gpu
             ? (LaunchRange([9 * channels / 4, pixels], local: [64, 1]), 0)
             : (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
@@ -138,11 +144,14 @@ extension ConvolutionFamily {
                 ? [outputs / 4, 32]
                 : isImage
                     ? [3, outputs.ceilDivided(by: 32)]
-                : [3 * input.channels / tuning[family.weightChannels], outputs / tuning[family.vector]]
+                    : [3 * input.channels / tuning[family.weightChannels], outputs / tuning[family.vector]]
             let launches = stride(from: 0, to: rows, by: slots * perSlot).map { first in
                 let last = min(rows, first + slots * perSlot)
                 let count = (last - first).ceilDivided(by: perSlot)
-                return (LaunchRange(tiles + [count], local: onGPU ? [4, 32, 1] : [1, 1, 1]), [first, last, perSlot])
+                return (
+                    LaunchRange(tiles + [count], local: onGPU ? [4, 32, 1] : [1, 1, 1]),
+                    [first, last, perSlot]
+                )
             }
             return (
                 launches, Shape(map: input, isImage: isImage, outputs: outputs, batch: nil),

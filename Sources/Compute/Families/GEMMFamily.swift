@@ -3,9 +3,11 @@ import Basics
 /// Describes matrix products C[m × n] = A[m × k] · B[k × n].
 public struct GEMMFamily: KernelFamily {
     public let name = "gemm"
-    public let vector = TuningConstant("gemm.vector", 8, wide: 16, body: .cpu, .values([8, 16]), candidates: [8, 16])
+    public let vector = TuningConstant(
+        "gemm.vector", 8, wide: 16, body: .cpu, .values([8, 16]), candidates: [8, 16])
     public let rows = TuningConstant("gemm.rows", 6, body: .cpu, .range(1...16), candidates: [4, 5, 6, 7, 8])
-    public let panels = TuningConstant("gemm.panels", 1, wide: 4, body: .cpu, .range(1...8), candidates: [1, 2, 3, 4])
+    public let panels = TuningConstant(
+        "gemm.panels", 1, wide: 4, body: .cpu, .range(1...8), candidates: [1, 2, 3, 4])
     public let depthBlock = TuningConstant(
         "gemm.depth-block", 512, body: .cpu, .range(1...65_536), candidates: [128, 256, 512, 1024])
     /// Most rows and panels that one work-item takes.

@@ -7,19 +7,27 @@ public struct ProductFamily: KernelFamily {
     public let name = "product"
     /// Rows and columns of the largest tile of a work-group.
     public let largestTileM = TuningConstant(
-        launch: "product.largest-tile-m", 128, body: .gpu, .values([64, 128]), candidates: [64, 128])
+        launch: "product.largest-tile-m", 128, vendors: [.intel: 64], body: .gpu, .values([64, 128]),
+        candidates: [64, 128], keepsBits: true)
     public let largestTileN = TuningConstant(
-        launch: "product.largest-tile-n", 64, body: .gpu, .values([64, 128]), candidates: [64, 128])
-    /// Rows and columns of a work-item's tile; 4 for small register files.
-    public let item = TuningConstant("product.item", 8, body: .gpu, .values([4, 8]), candidates: [4, 8])
+        launch: "product.largest-tile-n", 64, body: .gpu, .values([64, 128]), candidates: [64, 128],
+        keepsBits: true)
+    /// Rows and columns of a work-item's tile; 4 for small register files, such as those of Intel's GPUs.
+    public let item = TuningConstant(
+        "product.item", 8, vendors: [.intel: 4], body: .gpu, .values([4, 8]), candidates: [4, 8],
+        keepsBits: true)
     /// The depth that is in local memory at a time: 8 takes fewer registers, 16 fewer barriers.
-    public let tileK = TuningConstant("product.tile-k", 8, body: .gpu, .values([8, 16]), candidates: [8, 16])
+    public let tileK = TuningConstant(
+        "product.tile-k", 8, vendors: [.intel: 16], body: .gpu, .values([8, 16]), candidates: [8, 16],
+        keepsBits: true)
     /// Steps of the depth that are unrolled: more of them than 4 make AMD's compiler spill.
     public let depthUnroll = TuningConstant(
-        "product.depth-unroll", 8, body: .gpu, .values([4, 8, 16]), candidates: [4, 8, 16])
+        "product.depth-unroll", 8, vendors: [.amd: 4], body: .gpu, .values([4, 8, 16]),
+        candidates: [4, 8, 16], keepsBits: true)
     /// Work-groups that fill a large GPU: products with fewer take smaller tiles.
     public let wantedGroups = TuningConstant(
-        launch: "product.wanted-groups", 396, body: .gpu, .range(1...65_536), candidates: [132, 396, 792])
+        launch: "product.wanted-groups", 396, body: .gpu, .range(1...65_536), candidates: [132, 396, 792],
+        keepsBits: true)
     /// Smallest work-groups that fill a large GPU: deep products with fewer are cut into slots.
     public let slotGroups = TuningConstant(
         launch: "product.slot-groups", 1024, body: .gpu, .range(1...65_536))
@@ -43,18 +51,52 @@ public struct ProductFamily: KernelFamily {
         }
     }
 
-    public var variants: [[String: Int]] {
+    public var variants: [[String: Int]] { variants(tiles: ProductFamily.tiles) }
+
+    private static let tiles = [(m: 128, n: 128), (m: 128, n: 64), (m: 64, n: 128), (m: 64, n: 64)]
+
+    public func variants(_ tuning: Tuning) -> [[String: Int]] { variants(tiles: tiles(tuning)) }
+
+    private func variants(tiles: [(m: Int, n: Int)]) -> [[String: Int]] {
         let forms: [(Bool, Bool, Convolution, Bool)] = [
             (false, true, .none, false), (false, true, .none, true), (false, false, .none, false),
-            (true, true, .none, false), (true, true, .none, true), (false, true, .forward, false), (false, false, .backwardData, false),
+            (true, true, .none, false), (true, true, .none, true), (false, true, .forward, false),
+            (false, false, .backwardData, false),
         ]
         return forms.flatMap { form in
-            [(128, 128), (128, 64), (64, 128), (64, 64)].map { tile in
+            tiles.map { tile in
                 Variant(
                     aAlongX: form.0, bAlongX: form.1, convolution: form.2, hasDepthEdge: form.3,
-                    tileM: tile.0, tileN: tile.1
+                    tileM: tile.m, tileN: tile.n
                 ).macros
             }
+        }
+    }
+
+    /// Returns the tiles that products can take.
+    private func tiles(_ tuning: Tuning) -> [(m: Int, n: Int)] {
+        guard tuning.device.body == .gpu else { return ProductFamily.tiles }
+        return ProductFamily.tiles.filter { $0.m <= tuning[largestTileM] && $0.n <= tuning[largestTileN] }
+    }
+
+    /// Small tiles of work-items go with small tiles of work-groups, and with steps that give each work-item
+    /// something to load.
+    public func changes(_ constant: TuningConstant, to value: Int) -> [String: Int] {
+        constant.key == item.key && value == 4
+            ? [item.key: 4, tileK.key: 16, largestTileM.key: 64, largestTileN.key: 64] : [constant.key: value]
+    }
+
+    /// Each work-item loads whole vectors of both operands, and a group has at most 256 work-items.
+    public func check(_ tuning: Tuning) throws {
+        guard tuning.device.body == .gpu else { return }
+        for tile in tiles(tuning) {
+            let items = tile.m * tile.n / (tuning[item] * tuning[item])
+            let vectors = [tile.m, tile.n].map { $0 * tuning[tileK] / 4 }
+            if items <= 256, vectors.allSatisfy({ $0 % items == 0 }) { continue }
+            throw ComputeError(
+                "tuning constant \(item.key): \(tuning[item]) does not fit a tile of \(tile.m) × \(tile.n) "
+                    + "and \(tileK.key), which is \(tuning[tileK]); 4 needs \(largestTileM.key) and "
+                    + "\(largestTileN.key) of 64, and \(tileK.key) of 16")
         }
     }
 

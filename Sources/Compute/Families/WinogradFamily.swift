@@ -6,7 +6,7 @@ public struct WinogradFamily: KernelFamily {
     public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
     /// Channels that a work-item transforms: a panel on CPUs.
     public let lanes = TuningConstant(
-        "winograd.lanes", 16, gpu: 1, .values([1, 2, 4, 16]), candidates: [1, 2, 4])
+        "winograd.lanes", 16, gpu: 1, .values([1, 2, 4, 16]), candidates: [1, 2, 4], keepsBits: true)
     public let tileGroup = TuningConstant(
         "winograd.tile-group", 6, wide: 8, gpu: 16, .range(1...64), candidates: [4, 6, 8, 12, 16])
     public let multiplyRows = TuningConstant(
@@ -26,7 +26,8 @@ public struct WinogradFamily: KernelFamily {
     public let chunkTiles4 = TuningConstant(
         launch: "winograd.chunk-tiles-4", 256, gpu: 8192, .range(1...(1 << 20)), candidates: [128, 256, 512])
     public let chunkTiles2 = TuningConstant(
-        launch: "winograd.chunk-tiles-2", 576, gpu: 18_432, .range(1...(1 << 20)), candidates: [288, 576, 1152])
+        launch: "winograd.chunk-tiles-2", 576, gpu: 18_432, .range(1...(1 << 20)),
+        candidates: [288, 576, 1152])
 
     public func check(_ tuning: Tuning) throws {
         guard tuning.device.body == .cpu else { return }
