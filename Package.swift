@@ -89,7 +89,7 @@ let package = Package(
             ], fast),
         tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"]),
         tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
-        tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute"]),
+        tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),
         tests(
             "EvaluationTests",
             [
