@@ -1,4 +1,5 @@
 @testable import Basics
+import Compute
 import Foundation
 import TestSupport
 import Testing
@@ -59,6 +60,9 @@ import Testing
         run("bench step --model M,M --image-size 2", 2, "need images of 4 pixels"),
         run("bench step --augment paper --micro-batches 2", 2, "--augment paper", "--micro-batches"),
         run("bench step --micro-batches 3", 2, "--micro-batches 3", "a power of two"),
+        run("tune --image-size 0", 2, "--image-size 0", "1 to 4096"),
+        run("tune --model X", 2, "--model X", "unknown token 'X'"),
+        run("selftest --device fast", 2, "--device fast", "auto, cpu, gpu, opencl:N"),
         run("bench gemm --size 0", 2, "--size 0", "1 to 16384"),
         run("scenes --out never --classes 99", 2, "99 classes", "2 to 14"),
         run("scenes --out never --count 3", 2, "3 pictures", "at least 50"),
@@ -192,6 +196,32 @@ import Testing
         #expect(names.count == 1 && names.first?.hasPrefix("opencl:0 ") == true, "\(result.output)")
     }
 
+    @Test func selfTestPasses() throws {
+        let output = try place.succeed("selftest --device opencl:0 --kernels cpu").output
+        #expect(output.hasPrefix("opencl:0 ") && output.contains(", driver "), "\(output)")
+        #expect(output.contains(" checks, 0 failed; 0 kernels not launched"), "\(output)")
+        #expect(output.contains("\n  softmax "), "\(output)")
+    }
+
+    /// A damaged file costs a warning, and `--clear` removes it.
+    @Test func storedTuning() throws {
+        var description = try #require(presentDevices.first)
+        description.kernels = .gpu
+        let file = "tuned/" + (TuningStore(description).path as NSString).lastPathComponent
+        try place.file(file, "{")
+        let cache = ["DEEP_IMAGE_CACHE": place.file("tuned")]
+        let product = "bench gemm --size 16 --steps 1 --device opencl:0 --kernels gpu"
+        let warned = try place.succeed(product, environment: cache)
+        #expect(
+            warned.errors.split(separator: "\n").count == 1
+                && warned.errors.contains("\(file): not the tuning of a device"), "\(warned)")
+        let cleared = try place.succeed("tune --clear", environment: cache)
+        #expect(cleared.output == "removed the stored values of 1 device\n" && !place.exists(file))
+        #expect(try place.succeed(product, environment: cache).errors == "")
+        let tuned = try place.succeed("tune --device opencl:0 --kernels cpu", environment: cache)
+        #expect(tuned.output.contains("there is nothing to tune"), "\(tuned)")
+    }
+
     @Test func helpAndVersionAreQuick() throws {
         let help = try place.succeed("--help")
         // The help is wrapped at the terminal's width.
@@ -202,6 +232,7 @@ import Testing
                     + "configuration file is wrong. 128 + n Signal n ended the command."))
         for command in [
             "train", "evaluate", "predict", "compare", "scenes", "check-gradients", "bench", "devices",
+            "selftest", "tune",
         ] { #expect(help.output.contains("  \(command) "), "\(command) is not in the help") }
         let version = try place.succeed("--version")
         #expect(version.output.split(separator: ".").count == 3)

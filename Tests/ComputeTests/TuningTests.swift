@@ -31,7 +31,8 @@ import Testing
             KernelFamilies.winograd.program(tuning: Tuning(for: device), variant: ["OUTPUT_TILE": 2]))
         #expect(program.file == "cpu/winograd.cl")
         #expect(
-            program.options == "-cl-std=CL1.2 -DBLOCK_ROWS=16 -DMULTIPLY_BLOCKS=8 -DMULTIPLY_ROWS=8 "
+            program.options
+                == "-cl-std=CL1.2 -DBLOCK_ROWS=16 -DLANES=16 -DMULTIPLY_BLOCKS=8 -DMULTIPLY_ROWS=8 "
                 + "-DOUTPUT_TILE=2 -DTILE_GROUP=8 -DWEIGHTS_ROWS=16")
         #expect(KernelFamilies.gemm.items.macro == nil)
     }
