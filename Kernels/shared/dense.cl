@@ -48,7 +48,7 @@ kernel void dense_windows(
 kernel void dense_mean(
     const global float *restrict scores, const global int2 *restrict segments, global float *restrict means,
     const int firstImage, const int firstRow, const int rows, const int stride) {
-    if (16 * get_global_id(0) >= stride) return;
+    if (16 * (int)get_global_id(0) >= stride) return;
     const int image = firstImage + (int)get_global_id(1);
     const int2 segment = segments[image];
     const int end = segment.x + segment.y, from = max(segment.x, firstRow), to = min(end, firstRow + rows);

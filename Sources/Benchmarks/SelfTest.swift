@@ -2,8 +2,8 @@ import Compute
 
 /// Runs every kernel of a device against the double-precision oracle, with the bodies for CPUs and for GPUs.
 ///
-/// A check that fails or throws does not end the others. A kernel that no check has launched is a failure too,
-/// so that the checks stay complete.
+/// A check that fails or throws does not end the others. A kernel that no check has launched is a failure
+/// too, so that the checks stay complete.
 public struct SelfTest {
     /// The result of one check.
     public struct Row: Sendable {

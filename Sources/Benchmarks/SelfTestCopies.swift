@@ -4,7 +4,7 @@ import Foundation
 import Randomness
 
 extension SelfTest {
-    /// Copies between host and device: each counts the bytes that do not survive, and the last three are timed.
+    /// Copies between host and device: each counts what does not survive, and the last three are timed.
     static let copyChecks = [
         Check("exchange's copies", limit: 0, exchangeCopies),
         Check(measuring: "copy on the device") { device in

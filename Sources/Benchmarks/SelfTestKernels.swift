@@ -162,8 +162,8 @@ extension SelfTest {
         try totals.withUnsafeMutableBytes { try loss.readTotals(step: 1, into: $0).wait() }
 
         let exact = Oracle.softmaxCrossEntropy(
-            doubles(scores), rows: rows, classes: classes, labels: labels, weights: doubles(weights),
-            scale: 0.25)
+            doubles(scores), rows: rows, classes: classes, labels: labels,
+            weights: doubles(weights), scale: 0.25)
         let losses = zip(exact.losses, weights).map { $0 * Double($1) }
         let ranks = (0..<rows).map { row in
             Oracle.rank(of: labels[row], in: doubles(scores)[row * classes..<(row + 1) * classes])
@@ -309,11 +309,11 @@ extension SelfTest {
             parameters.isPlain
                 ? Oracle.cropMirrorNormalize(
                     image, height: height, width: width, top: Int(parameters.y), left: Int(parameters.x),
-                    cropHeight: size, cropWidth: size, mirror: parameters.mirror, mean: mean,
-                    deviation: deviation)
+                    cropHeight: size, cropWidth: size, mirror: parameters.mirror,
+                    mean: mean, deviation: deviation)
                 : Oracle.augment(
-                    image, height: height, width: width, size: size, change(parameters), mean: mean,
-                    deviation: deviation)
+                    image, height: height, width: width, size: size, change(parameters),
+                    mean: mean, deviation: deviation)
         }
         return distance(try output.read(all.count * size * size * 4), exact)
     }

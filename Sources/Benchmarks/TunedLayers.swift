@@ -25,7 +25,7 @@ public final class TunedLayers {
     private static let wantedSeconds = 4e-3
     private static let largestBatch = 128
 
-    /// Chooses up to three convolutions and one fully connected layer, of different shapes, and their batches.
+    /// Chooses up to three convolutions of different shapes, one fully connected layer, and their batches.
     public init(_ architecture: Architecture, imageSize: Int, classes: Int, on description: DeviceDescription)
         throws
     {

@@ -50,7 +50,7 @@ public struct DeviceDescription: Sendable {
             vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform))
     }
 
-    /// Returns the maker of a GPU by the names that driver and platform give; a driver need not be the maker's.
+    /// Returns the maker of a GPU by the names of vendor and platform; a driver need not be the maker's.
     static func vendor(_ vendor: String, platform: String) -> DeviceVendor {
         let names: [(part: String, vendor: DeviceVendor)] = [
             ("nvidia", .nvidia), ("advanced micro devices", .amd), ("amd", .amd), ("intel", .intel),

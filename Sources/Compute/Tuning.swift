@@ -74,8 +74,8 @@ public struct TuningConstant: Sendable {
         body: KernelBody? = nil, _ legal: LegalValues, candidates: [Int] = [], keepsBits: Bool = false
     ) {
         self.init(
-            key, value, gpu: gpu, vendors: vendors, body: body, legal, candidates: candidates,
-            keepsBits: keepsBits)
+            key, value, gpu: gpu, vendors: vendors, body: body, legal,
+            candidates: candidates, keepsBits: keepsBits)
         macro = nil
     }
 

@@ -3,8 +3,8 @@ import Foundation
 
 /// Keeps the values that `trainer tune` has chosen for a device, in the folder of compiled programs.
 ///
-/// They belong to the device's platform, name and driver, to the bodies that run, and to the kernels' sources:
-/// after a change of any of these the device has its initial values again.
+/// They belong to the device's platform, name and driver, to the bodies that run, and to the kernels'
+/// sources: after a change of any of these the device has its initial values again.
 public struct TuningStore {
     private let description: DeviceDescription
     private let directory: String

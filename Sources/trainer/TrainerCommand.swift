@@ -17,8 +17,8 @@ struct TrainerCommand: ParsableCommand {
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
             ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self, BenchCommand.self,
-            PlanCommand.self, DevicesCommand.self, KernelsCommand.self, SelfTestCommand.self,
-            TuneCommand.self,
+            PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
+            SelfTestCommand.self, TuneCommand.self,
         ], defaultSubcommand: TrainCommand.self)
 }
 

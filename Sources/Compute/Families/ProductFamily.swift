@@ -10,24 +10,24 @@ public struct ProductFamily: KernelFamily {
         launch: "product.largest-tile-m", 128, vendors: [.intel: 64], body: .gpu, .values([64, 128]),
         candidates: [64, 128], keepsBits: true)
     public let largestTileN = TuningConstant(
-        launch: "product.largest-tile-n", 64, body: .gpu, .values([64, 128]), candidates: [64, 128],
-        keepsBits: true)
+        launch: "product.largest-tile-n", 64, body: .gpu, .values([64, 128]),
+        candidates: [64, 128], keepsBits: true)
     /// Rows and columns of a work-item's tile; 4 for small register files, such as those of Intel's GPUs.
     public let item = TuningConstant(
-        "product.item", 8, vendors: [.intel: 4], body: .gpu, .values([4, 8]), candidates: [4, 8],
-        keepsBits: true)
+        "product.item", 8, vendors: [.intel: 4], body: .gpu, .values([4, 8]),
+        candidates: [4, 8], keepsBits: true)
     /// The depth that is in local memory at a time: 8 takes fewer registers, 16 fewer barriers.
     public let tileK = TuningConstant(
-        "product.tile-k", 8, vendors: [.intel: 16], body: .gpu, .values([8, 16]), candidates: [8, 16],
-        keepsBits: true)
+        "product.tile-k", 8, vendors: [.intel: 16], body: .gpu, .values([8, 16]),
+        candidates: [8, 16], keepsBits: true)
     /// Steps of the depth that are unrolled: more of them than 4 make AMD's compiler spill.
     public let depthUnroll = TuningConstant(
         "product.depth-unroll", 8, vendors: [.amd: 4], body: .gpu, .values([4, 8, 16]),
         candidates: [4, 8, 16], keepsBits: true)
     /// Work-groups that fill a large GPU: products with fewer take smaller tiles.
     public let wantedGroups = TuningConstant(
-        launch: "product.wanted-groups", 396, body: .gpu, .range(1...65_536), candidates: [132, 396, 792],
-        keepsBits: true)
+        launch: "product.wanted-groups", 396, body: .gpu, .range(1...65_536),
+        candidates: [132, 396, 792], keepsBits: true)
     /// Smallest work-groups that fill a large GPU: deep products with fewer are cut into slots.
     public let slotGroups = TuningConstant(
         launch: "product.slot-groups", 1024, body: .gpu, .range(1...65_536))

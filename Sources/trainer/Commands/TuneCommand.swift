@@ -9,9 +9,9 @@ struct TuneCommand: ParsableCommand {
         commandName: "tune",
         abstract: "Measure which kernel constants are fastest on a GPU, and store them for later runs.",
         discussion: """
-            Runs the network's most expensive layers with each value of each constant. Values that change any \
-            bit of a result are discarded, so tuning changes the speed only. The values are stored for the \
-            device, its driver and this version of the kernels. It takes about a minute.
+            Runs the network's most expensive layers with each value of each constant. Values that change \
+            any bit of a result are discarded, so tuning changes the speed only. The values are stored for \
+            the device, its driver and this version of the kernels. It takes about a minute.
             """)
 
     @Option(help: OptionHelp.model) var model = "vgg16"
