@@ -4,6 +4,9 @@
 
 #include "flags.h"
 
+// Arguments that only the CPU's body reads.
+#define UNUSED(argument) (void)(argument)
+
 // Bit 3·ky + kx: whether that neighbour of the pixel lies in the image.
 static uint neighbours_inside(const int pixel, const int height, const int width) {
     const int column = pixel % width, row = pixel / width % height;
@@ -20,6 +23,7 @@ kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_
     global const float *restrict zeros, global float *restrict y, const int batch, const int height,
     const int width, const int outputs, const int pixels_per_item, const int panels_per_item,
     const int flags) {
+    UNUSED(zeros), UNUSED(pixels_per_item), UNUSED(panels_per_item);
     const int pixels = batch * height * width, output = get_global_id(0) * 4;
     const int first = get_group_id(1) * 64 * PIXELS + get_local_id(1);
     uint inside[PIXELS];
@@ -106,6 +110,7 @@ kernel void reduce_slots(
     global const float4 *restrict slots, global float4 *restrict result, const int slot_count, const int count,
     const int panels_per_item) {
     local float4 tree[256];
+    UNUSED(panels_per_item);
     const int i = get_global_id(0), line = get_local_id(1), lines = get_local_size(1);
     const int place = line * get_local_size(0) + get_local_id(0);
     float4 sum = 0.0f;
@@ -157,6 +162,7 @@ kernel __attribute__((reqd_work_group_size(16, 16, 1))) void bias_backward(
 kernel __attribute__((reqd_work_group_size(64, 1, 1))) void im2col(
     global const float4 *restrict x, global float4 *restrict columns, const int first_pixel, const int pixels,
     const int height, const int width, const int channels, const int pixels_per_item) {
+    UNUSED(pixels), UNUSED(pixels_per_item);
     const int quads = channels / 4, place = get_global_id(0), row = get_global_id(1);
     if (place >= 9 * quads) return;
     const int tap = place / quads, pixel = first_pixel + row;

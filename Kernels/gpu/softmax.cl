@@ -43,6 +43,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void softmax_cross_ent
     const int rows, const int classes, const int stride, const int first, const float scale) {
     local float shared[ITEMS];
     local int choices[ITEMS];
+    (void)rows;  // as many as there are work-groups
     const int row = get_global_id(1), item = get_local_id(0);
     const global float *scores = logits + (size_t)row * stride;
     global float *target = gradient + (size_t)row * stride;
@@ -77,6 +78,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void softmax_forward(
     const global float *restrict logits, global float *restrict probabilities, const int rows,
     const int classes, const int stride) {
     local float shared[ITEMS];
+    (void)rows;  // as many as there are work-groups
     const int row = get_global_id(1), item = get_local_id(0);
     const global float *scores = logits + (size_t)row * stride;
     const float2 norm = row_norm(scores, classes, item, shared);

@@ -56,8 +56,8 @@ static ints whole(const floats x) {
     return select(i, i - 1, FLOATS(i) > x);
 }
 
-// OpenCL's own prefetch does nothing in pocl.
-#if defined(__has_builtin)
+// OpenCL's own prefetch does nothing in pocl. Compilers for GPUs have the other one without taking it.
+#if BLOCK == 16 && defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
 #define FETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer))
 #endif

@@ -49,6 +49,11 @@ public struct DeviceDescription: Sendable {
             body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth)
     }
 
+    /// Whether the driver keeps compiled programs on disk itself.
+    ///
+    /// NVIDIA's does. It also crashed (580.159) in processes that both loaded binaries and compiled sources.
+    var compilerHasCache: Bool { platform.hasPrefix("NVIDIA") }
+
     /// Lists every device of every platform, in the order of the runtime.
     ///
     /// - Throws: `ComputeError` if there is no OpenCL platform, or none has a device

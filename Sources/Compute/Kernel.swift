@@ -13,6 +13,7 @@ public struct ArgumentBinder {
     fileprivate let expected: Int
     fileprivate var count = 0
     fileprivate var refused: (index: Int, code: cl_int)?
+    fileprivate var buffers: [Buffer] = []
 
     fileprivate mutating func bind(_ value: UnsafeRawPointer?, byteCount: Int) {
         if count < expected {
@@ -50,6 +51,7 @@ extension Int: KernelArgument {
 extension Buffer: KernelArgument {
     public func bind(_ binder: inout ArgumentBinder) {
         var memory: cl_mem? = handle
+        binder.buffers.append(self)
         binder.bind(&memory, byteCount: MemoryLayout<cl_mem?>.size)
     }
 }
@@ -108,6 +110,9 @@ public final class Kernel {
     public let name: String
     private let handle: cl_kernel
     private let argumentCount: Int
+    /// The buffers that OpenCL's kernel refers to: one driver crashes if they are freed before the kernel, or
+    /// before other arguments replace them.
+    private var bound: [Buffer] = []
     // Strong, since a kernel may outlive the variable that held its device.
     private let device: Device
 
@@ -143,6 +148,7 @@ public final class Kernel {
         let (global, local) = (range.global, range.local)
         var binder = ArgumentBinder(kernel: handle, expected: argumentCount)
         for argument in arguments { argument.bind(&binder) }
+        bound = binder.buffers
         guard binder.count == argumentCount else {
             throw ComputeError(
                 "kernel \(name): \(binder.count) arguments were given, it has \(argumentCount)")
