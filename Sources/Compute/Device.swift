@@ -38,8 +38,8 @@ public final class Device {
     init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
         guard Buffer.sliceAlignment % description.baseAlignment == 0 else {
             throw ComputeError(
-                "\(description.name) wants sub-buffers at multiples of \(description.baseAlignment) bytes; the "
-                    + "program places them at multiples of \(Buffer.sliceAlignment)")
+                "\(description.name) wants sub-buffers at multiples of \(description.baseAlignment) bytes; "
+                    + "the program places them at multiples of \(Buffer.sliceAlignment)")
         }
         self.description = description
         tuning = Tuning(for: description)

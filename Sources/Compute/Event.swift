@@ -46,7 +46,7 @@ struct EventWait {
         var status = try EventWait.status(event)
         if status > CL_COMPLETE {
             try check(clFlush(queue), action())
-            // From 10 µs to 200 µs: short commands are not delayed, long ones cost no more than 0.5 % of a core.
+            // From 10 µs to 200 µs: short commands are not delayed, and long ones cost little of a core.
             var pause = 10.0
             while status > CL_COMPLETE {
                 usleep(useconds_t(pause))

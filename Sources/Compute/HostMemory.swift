@@ -2,11 +2,12 @@ import COpenCL
 
 /// Allocates memory of the host between which and the device copies are fast.
 ///
-/// A GPU copies by itself only memory whose pages stay where they are ("pinned"). From other memory the driver
-/// copies through pinned memory of its own, and a copy that was to be started makes the host wait. A CPU's
-/// runtime copies any memory.
+/// A GPU copies by itself only memory whose pages stay where they are ("pinned"). The driver copies other
+/// memory through pinned memory of its own, for which the host may have to wait. A CPU's runtime copies any
+/// memory.
 public final class HostMemoryAllocator: @unchecked Sendable {
-    /// The context, and a queue for mapping that does not wait for the device's work; nil for ordinary memory.
+    /// The context, and a queue for mapping, which does not wait for the device's work; nil for ordinary
+    /// memory.
     private let pinning: (context: cl_context, queue: cl_command_queue)?
 
     init(context: cl_context, device: cl_device_id, pins: Bool) {

@@ -27,9 +27,10 @@ extension OnDevices {
                     maximumBatch: 2, training: true,
                     convolution: convolution.map { ConvolutionAlgorithms($0) }), device: device)
             try network.initialize(seed: 1)
+            let normalization = Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.25, 0.3])
             let step = try TrainingStep(
-                network: network, normalization: Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.25, 0.3]),
-                batch: 4, microBatches: 2, momentum: 0.9, weightDecay: 1e-3, clipNorm: 0.5, seed: 2)
+                network: network, normalization: normalization, batch: 4,
+                microBatches: 2, momentum: 0.9, weightDecay: 1e-3, clipNorm: 0.5, seed: 2)
             let data = try DeviceBatch(device: device, capacity: 4)
             try data.upload(0..<4, classes: 5, side: 10)
             var losses: [Double] = []
@@ -58,7 +59,7 @@ extension OnDevices {
             #expect(parts.bits == whole.bits)
         }
 
-        /// Slices of the workspace and of activations start where a device with the coarsest alignment allows.
+        /// Slices of the workspace and of activations start where the coarsest alignment allows.
         @Test(arguments: bodies, ConvolutionAlgorithm.allCases) func coarseAlignment(
             description: DeviceDescription, algorithm: ConvolutionAlgorithm
         ) throws {

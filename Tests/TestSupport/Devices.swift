@@ -27,7 +27,7 @@ public let testDevices = presentDevices.flatMap { description in
 
 extension DeviceDescription: CustomTestStringConvertible {
     public var testDescription: String {
-        "opencl:\(number) \(name) as \(kind.rawValue), vectors of \(floatVectorWidth)"
+        "opencl:\(number) \(name) as \(kind.rawValue), \(traits.body) bodies, vectors of \(floatVectorWidth)"
     }
 }
 

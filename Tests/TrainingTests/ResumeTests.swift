@@ -96,7 +96,8 @@ import Testing
         // A run of another device's kernels, which `auto` chose there.
         try place.train("--out auto --epochs 1")
         let state = "auto/checkpoints/last/state.json"
-        let edited = try place.text(state).replacing("\"optimizer.chunk\" : 4096", with: "\"product.item\" : 8")
+        let edited = try place.text(state).replacing(
+            "\"optimizer.chunk\" : 4096", with: "\"product.item\" : 8")
         try place.write(edited, state)
         try place.expect(run("--resume auto", 1, "the kernels' tuning was product.item=8 and is now"))
     }
