@@ -109,7 +109,7 @@ public struct InputBenchmark {
                             ).pixelsRead(size: imageSize)
                         }
                     }
-                }
+                }, memory: device.batchMemory
             ) { [files = set.count] number in
                 let start = number * batch
                 return start < count ? (start..<min(count, start + batch)).map { $0 % files } : nil

@@ -80,7 +80,9 @@ public struct LayerBenchmark: Sendable {
         let loader = set.map { set in
             let count = set.training.count
             let shortSide = ModelDescription.usualShortSide(imageSize: imageSize)
-            return BatchLoader(set: set.training, shortSide: shortSide, workers: workers) { index in
+            return BatchLoader(
+                set: set.training, shortSide: shortSide, workers: workers, memory: device.batchMemory
+            ) { index in
                 (0..<batch).map { (index * batch + $0) % count }
             }
         }

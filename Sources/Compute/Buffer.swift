@@ -7,6 +7,9 @@ public final class Buffer {
     let handle: cl_mem
     private let parent: Buffer?
 
+    /// Bytes at whose multiples a slice may start, on every device that can be opened.
+    public static let sliceAlignment = 4096
+
     /// Allocates `byteCount` bytes; their contents are undefined.
     public convenience init(_ device: Device, byteCount: Int) throws {
         let limit = device.description.largestBuffer
@@ -19,11 +22,29 @@ public final class Buffer {
         try self.init(device, byteCount: byteCount, action) {
             clCreateBuffer(device.context, cl_mem_flags(CL_MEM_READ_WRITE), max(byteCount, 1), nil, &$0)
         }
+        try touch(action)
+    }
+
+    /// Writes to the whole buffer, so that a device without room for it says so here.
+    ///
+    /// Drivers of GPUs may take memory only when it is first used, which would fail in the middle of a step.
+    /// A CPU's memory is the host's: the system gives its pages at the first write whoever writes, and a
+    /// shortage is no error that a program sees. The time for a fill would be lost there.
+    private func touch(_ action: String) throws {
+        guard device.description.kind != .cpu, byteCount > 0 else { return }
+        var zero: UInt8 = 0
+        var event: cl_event?
+        try check(
+            clEnqueueFillBuffer(device.queue, handle, &zero, 1, 0, byteCount, 0, nil, &event), action)
+        guard let event else { return }
+        defer { clReleaseEvent(event) }
+        // Small buffers are also made while steps run, where a wait would cost more than a late error.
+        if byteCount >= 1 << 20 { try device.waiting.wait(event, action) }
     }
 
     /// Makes a buffer over host memory, which the host uses only between `map` and `unmap`.
     ///
-    /// - Parameter hostMemory: at a multiple of 4096 bytes, which all runtimes accept; outlives the buffer
+    /// - Parameter hostMemory: at a multiple of `sliceAlignment` bytes; outlives the buffer
     public convenience init(_ device: Device, hostMemory: UnsafeMutableRawPointer, byteCount: Int) throws {
         let action = "giving \(byteCount) bytes of the host's memory to \(device.description.name)"
         let flags = cl_mem_flags(CL_MEM_READ_WRITE) | cl_mem_flags(CL_MEM_USE_HOST_PTR)
@@ -67,6 +88,10 @@ public final class Buffer {
     public func slice(byteOffset: Int, byteCount: Int) throws -> Buffer {
         var region = cl_buffer_region(origin: byteOffset, size: byteCount)
         let action = "taking bytes \(byteOffset)..<\(byteOffset + byteCount) of a buffer of \(self.byteCount)"
+        let alignment = device.description.baseAlignment
+        guard byteOffset % alignment == 0 else {
+            throw ComputeError("\(action): slices start at multiples of \(alignment) bytes")
+        }
         return try Buffer(device, byteCount: byteCount, parent: self, action) {
             let type = cl_buffer_create_type(CL_BUFFER_CREATE_TYPE_REGION)
             return clCreateSubBuffer(handle, cl_mem_flags(CL_MEM_READ_WRITE), type, &region, &$0)
@@ -82,13 +107,13 @@ public final class Buffer {
     /// complete.
     public func write(_ bytes: UnsafeRawBufferPointer) throws -> Event {
         precondition(bytes.count <= byteCount)
-        guard let base = bytes.baseAddress, bytes.count > 0 else { return Event(nil) }
+        guard let base = bytes.baseAddress, bytes.count > 0 else { return .complete }
         var event: cl_event?
         try check(
             clEnqueueWriteBuffer(
                 device.queue, handle, cl_bool(CL_FALSE), 0, bytes.count, base, 0, nil, &event),
             "copying \(bytes.count) bytes to \(device.description.name)")
-        return Event(event)
+        return Event(event, device)
     }
 
     /// Reads the first `count` elements, after everything launched before has run.
@@ -106,13 +131,13 @@ public final class Buffer {
     /// Starts a copy to host memory, which must stay allocated until the event is complete.
     public func read(into bytes: UnsafeMutableRawBufferPointer, byteOffset: Int) throws -> Event {
         precondition(byteOffset + bytes.count <= byteCount)
-        guard let base = bytes.baseAddress, bytes.count > 0 else { return Event(nil) }
+        guard let base = bytes.baseAddress, bytes.count > 0 else { return .complete }
         var event: cl_event?
         try check(
             clEnqueueReadBuffer(
                 device.queue, handle, cl_bool(CL_FALSE), byteOffset, bytes.count, base, 0, nil, &event),
             "copying \(bytes.count) bytes from \(device.description.name)")
-        return Event(event)
+        return Event(event, device)
     }
 
     /// Fills the buffer with zero bytes, in the order of the queue.
@@ -157,7 +182,7 @@ public final class Buffer {
             let action = "showing \(byteCount) bytes of \(device.description.name) to the host"
             throw ComputeError(action, code: code)
         }
-        return (pointer, Event(event))
+        return (pointer, Event(event, device))
     }
 
     /// Gives a mapped range back to the device, in the order of the queue.
@@ -165,33 +190,5 @@ public final class Buffer {
         try check(
             clEnqueueUnmapMemObject(device.queue, handle, pointer, 0, nil, nil),
             "giving memory back to \(device.description.name)")
-    }
-}
-
-/// Represents a copy that was started; the host may wait for it.
-public final class Event {
-    private let handle: cl_event?
-
-    init(_ handle: cl_event?) { self.handle = handle }
-
-    /// Returns an event that is complete.
-    public static var complete: Event { Event(nil) }
-
-    deinit { if let handle { clReleaseEvent(handle) } }
-
-    /// Whether the copy is done or has failed (see `wait`); does not wait, and any thread may ask.
-    public var isComplete: Bool {
-        guard let handle else { return true }
-        var status = cl_int(CL_QUEUED)
-        return clGetEventInfo(
-            handle, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), MemoryLayout<cl_int>.size, &status, nil)
-            != CL_SUCCESS || status <= CL_COMPLETE
-    }
-
-    /// Waits until the copy is done.
-    public func wait() throws {
-        guard handle != nil else { return }
-        var event = handle
-        try check(clWaitForEvents(1, &event), "waiting for a copy between host and device")
     }
 }

@@ -9,7 +9,12 @@ public final class Device {
     public let description: DeviceDescription
     let context: cl_context
     let queue: cl_command_queue
+    let waiting: EventWait
+    /// Allocates what the host copies to the device and from it.
+    public let hostMemory: HostMemoryAllocator
     let device: cl_device_id
+    /// Launches since the queue was flushed.
+    private var unflushedLaunches = 0
     /// Times each launch; nil if the device was not opened for profiling.
     public let profile: Profile?
     /// The constants that kernels and layers made from now on are compiled and launched with.
@@ -31,6 +36,11 @@ public final class Device {
 
     /// Opens the device, keeping its compiled programs in a folder of their own.
     init(_ description: DeviceDescription, profiling: Bool = false, cacheDirectory: String) throws {
+        guard Buffer.sliceAlignment % description.baseAlignment == 0 else {
+            throw ComputeError(
+                "\(description.name) wants sub-buffers at multiples of \(description.baseAlignment) bytes; "
+                    + "the program places them at multiples of \(Buffer.sliceAlignment)")
+        }
         self.description = description
         tuning = Tuning(
             for: description, stored: TuningStore(description, directory: cacheDirectory))
@@ -50,12 +60,16 @@ public final class Device {
         }
         self.context = context
         self.queue = queue
-        profile = profiling ? Profile() : nil
+        waiting = EventWait(queue: queue, polls: description.kind != .cpu)
+        hostMemory = HostMemoryAllocator(
+            context: context, device: device, pins: description.kind != .cpu)
+        profile = profiling ? Profile(waiting) : nil
     }
 
     deinit {
         profile?.releaseEvents()
-        clFinish(queue)
+        // Whoever launched the work has seen its errors.
+        try? waiting.finish("closing \(description.name)")
         clReleaseCommandQueue(queue)
         clReleaseContext(context)
     }
@@ -77,10 +91,22 @@ public final class Device {
     }
 
     /// Waits until everything launched has run; never part of a training step.
-    public func finish() throws { try check(clFinish(queue), "waiting for \(description.name)") }
+    public func finish() throws { try waiting.finish("waiting for \(description.name)") }
 
     /// Starts what was launched, without waiting.
-    public func flush() throws { try check(clFlush(queue), "starting work on \(description.name)") }
+    public func flush() throws {
+        unflushedLaunches = 0
+        try check(clFlush(queue), "starting work on \(description.name)")
+    }
+
+    /// Counts a launch, and starts what was launched if that is much.
+    ///
+    /// Some drivers of GPUs keep commands until they are flushed. Runtimes on CPUs start them at once.
+    func noteLaunch() throws {
+        guard description.kind != .cpu else { return }
+        unflushedLaunches += 1
+        if unflushedLaunches >= 32 { try flush() }
+    }
 
     /// Returns the seconds by which the host's monotonic clock is ahead of a profiled device's; waits for it.
     public func clockOffset() throws -> Double {
@@ -92,7 +118,7 @@ public final class Device {
             "reading the clock of \(description.name)")
         guard let event else { return 0 }
         defer { clReleaseEvent(event) }
-        let end = try Profile.times(event, kernel: "fill").end
+        let end = try Profile.times(event, kernel: "fill", waiting).end
         var now = timespec()
         clock_gettime(CLOCK_MONOTONIC, &now)
         return Double(now.tv_sec) + Double(now.tv_nsec) * 1e-9 - end

@@ -11,7 +11,7 @@ public struct DeviceDescription: Sendable {
     public let platform: String
     /// The driver's version.
     public internal(set) var driver: String
-    public let kind: Kind
+    public package(set) var kind: Kind
     public internal(set) var computeUnits: Int
     /// Bytes of global memory, as the device reports them.
     public internal(set) var globalMemory: Int

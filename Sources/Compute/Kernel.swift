@@ -92,10 +92,16 @@ public struct LaunchRange: Sendable {
     public let global: [Int]
     /// Work-items of a group; a runtime left to choose may choose badly, and compiles anew for each choice.
     public let local: [Int]
+    /// Launches, one after the other, that share the groups of the first dimension.
+    ///
+    /// In more than one, the kernel must not ask for its group or for the range in this dimension, which are
+    /// those of its launch; `get_global_id` counts over all of them.
+    public let launches: Int
 
-    init(_ global: [Int], local: [Int]) {
+    init(_ global: [Int], local: [Int], launches: Int = 1) {
         self.global = global
         self.local = local
+        self.launches = launches
     }
 }
 
@@ -150,20 +156,28 @@ public final class Kernel {
         if let refused = binder.refused {
             throw ComputeError("kernel \(name), argument \(refused.index)", code: refused.code)
         }
-        guard global.count == local.count, (1...3).contains(global.count), local.allSatisfy({ $0 > 0 }) else {
+        guard global.count == local.count, (1...3).contains(global.count), local.allSatisfy({ $0 > 0 }),
+            range.launches > 0
+        else {
             throw ComputeError("kernel \(name): a range of \(global) in groups of \(local)")
         }
         if global.contains(0) { return }
         let sizes = zip(global, local).map { $0.roundedUp(to: $1) }
-        var event: cl_event?
-        let code = withUnsafeMutablePointer(to: &event) {
-            clEnqueueNDRangeKernel(
-                device.queue, handle, cl_uint(sizes.count), nil, sizes, local, 0, nil,
-                device.profile == nil ? nil : $0)
+        let items = (sizes[0] / local[0]).ceilDivided(by: range.launches) * local[0]
+        for first in stride(from: 0, to: sizes[0], by: items) {
+            let part = [min(items, sizes[0] - first)] + sizes[1...]
+            let offset = [first] + sizes[1...].map { _ in 0 }
+            var event: cl_event?
+            let code = withUnsafeMutablePointer(to: &event) {
+                clEnqueueNDRangeKernel(
+                    device.queue, handle, cl_uint(part.count), first == 0 ? nil : offset, part, local, 0,
+                    nil, device.profile == nil ? nil : $0)
+            }
+            if code != CL_SUCCESS {
+                throw ComputeError("kernel \(name) over \(global) in groups of \(local)", code: code)
+            }
+            if let event { device.profile?.record(event, kernel: name) }
+            try device.noteLaunch()
         }
-        if code != CL_SUCCESS {
-            throw ComputeError("kernel \(name) over \(global) in groups of \(local)", code: code)
-        }
-        if let event { device.profile?.record(event, kernel: name) }
     }
 }

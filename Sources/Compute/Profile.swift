@@ -22,7 +22,10 @@ public final class Profile {
     /// What the next launches belong to, such as a layer, and the part of its work that they are.
     public var label = ""
     public var pass = ""
+    private let waiting: EventWait
     private var pending: [(event: cl_event, label: String, pass: String, kernel: String)] = []
+
+    init(_ waiting: EventWait) { self.waiting = waiting }
 
     /// Sets what the next launches belong to.
     public func begin(_ label: String, pass: String = "") {
@@ -44,7 +47,7 @@ public final class Profile {
         var order: [[String]] = []
         var sums: [[String]: (seconds: Double, launches: Int)] = [:]
         for item in pending {
-            let (start, end) = try Profile.times(item.event, kernel: item.kernel)
+            let (start, end) = try Profile.times(item.event, kernel: item.kernel, waiting)
             let key = [item.label, item.pass, item.kernel]
             if sums[key] == nil { order.append(key) }
             let sum = sums[key] ?? (0, 0)
@@ -58,9 +61,10 @@ public final class Profile {
     }
 
     /// Returns the event's start and end in seconds of the device's clock; waits for the event.
-    static func times(_ event: cl_event, kernel: String) throws -> (start: Double, end: Double) {
-        var waiting: cl_event? = event
-        try check(clWaitForEvents(1, &waiting), "waiting for kernel \(kernel)")
+    static func times(_ event: cl_event, kernel: String, _ waiting: EventWait) throws -> (
+        start: Double, end: Double
+    ) {
+        try waiting.wait(event, "waiting for kernel \(kernel)")
         var start: cl_ulong = 0
         var end: cl_ulong = 0
         let size = MemoryLayout<cl_ulong>.size
@@ -78,14 +82,8 @@ public final class Profile {
         var launches: [Launch] = []
         var count = 0
         for item in pending {
-            var status = cl_int(CL_QUEUED)
-            let size = MemoryLayout<cl_int>.size
-            try check(
-                clGetEventInfo(
-                    item.event, cl_event_info(CL_EVENT_COMMAND_EXECUTION_STATUS), size, &status, nil),
-                "timing kernel \(item.kernel)")
-            guard status <= CL_COMPLETE else { break }
-            let (start, end) = try Profile.times(item.event, kernel: item.kernel)
+            guard try EventWait.status(item.event) <= CL_COMPLETE else { break }
+            let (start, end) = try Profile.times(item.event, kernel: item.kernel, waiting)
             launches.append(Launch(label: item.label, pass: item.pass, start: start, end: end))
             clReleaseEvent(item.event)
             count += 1

@@ -14,7 +14,7 @@ public final class DeviceBatch {
     public let records: Buffer
     public let labels: Buffer
     public let weights: Buffer
-    private let staging: UnsafeMutableRawBufferPointer
+    private let staging: HostMemory
     private var uploads: [Event] = []
     private var owner: AnyObject?
 
@@ -26,7 +26,8 @@ public final class DeviceBatch {
         records = try Buffer(device, byteCount: sizes[1])
         labels = try Buffer(device, byteCount: sizes[2])
         weights = try Buffer(device, byteCount: sizes[3])
-        staging = .allocate(byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8), alignment: 64)
+        staging = device.hostMemory.allocate(
+            byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8))
     }
 
     /// Returns the sizes of the buffers for pixels, records, labels and weights.
@@ -42,7 +43,6 @@ public final class DeviceBatch {
     deinit {
         // An upload in progress still reads this memory. The call that caused an error has reported it.
         try? wait()
-        staging.deallocate()
     }
 
     /// Queues the copies of a mini-batch to the device.
@@ -63,7 +63,7 @@ public final class DeviceBatch {
         var offset = 0
         func stage<Element: BitwiseCopyable>(_ values: [Element], to buffer: Buffer) throws {
             let size = values.count * MemoryLayout<Element>.stride
-            let part = UnsafeMutableRawBufferPointer(rebasing: staging[offset..<(offset + size)])
+            let part = UnsafeMutableRawBufferPointer(rebasing: staging.bytes[offset..<(offset + size)])
             values.withUnsafeBytes { part.copyMemory(from: $0) }
             offset += size
             uploads.append(try buffer.write(UnsafeRawBufferPointer(part)))
@@ -109,5 +109,16 @@ public final class DeviceBatch {
                 height: Int32(image.height))
         }
         self.cache = cache.slabs
+    }
+}
+
+extension Device {
+    /// Allocates memory for a loader's batches from which this device copies fast.
+    public var batchMemory: @Sendable (_ byteCount: Int) -> BatchMemory {
+        { [hostMemory] byteCount in
+            let memory = hostMemory.allocate(byteCount: byteCount)
+            guard let start = memory.bytes.baseAddress else { return BatchMemory(capacity: byteCount) }
+            return BatchMemory(start, capacity: memory.bytes.count, owner: memory)
+        }
     }
 }

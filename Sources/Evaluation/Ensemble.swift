@@ -74,7 +74,9 @@ public final class Ensemble {
         let places = models.map { Posteriors.ClassPlaces(of: $0.description.classes, in: classes) }
         let plan = try EvaluationPlan(count: set.count, batchSize: batch)
         // Each mini-batch comes once at every short side, one after the other.
-        let loader = BatchLoader(set: set, shortSides: { sides[$0 % sides.count] }, workers: workers) {
+        let loader = BatchLoader(
+            set: set, shortSides: { sides[$0 % sides.count] }, workers: workers, memory: device.batchMemory
+        ) {
             plan.batch($0 / sides.count)
         }
         defer { loader.stop() }

@@ -73,7 +73,9 @@ public final class Validator {
         throws
     {
         let plan = try EvaluationPlan(count: set.count, batchSize: network.options.maximumBatch)
-        let loader = BatchLoader(set: set, shortSide: shortSide, workers: workers) { plan.batch($0) }
+        let loader = BatchLoader(
+            set: set, shortSide: shortSide, workers: workers, memory: network.device.batchMemory
+        ) { plan.batch($0) }
         defer { loader.stop() }
         let size = network.inputShape.width
         while let host = try loader.next() {

@@ -115,8 +115,9 @@ final class GroupProduct {
             UInt64(c.slotStride), options.rawValue,
         ]
         try kernel.launch(
-            family.launch(shape, variant: variant, slots: slots, tuning: tuning), a.buffer, b.buffer,
-            bias ?? b.buffer, c.buffer, Arguments(sizes + (map.map(\.arguments) ?? [])))
+            family.launch(
+                shape, variant: variant, slots: slots, computeUnits: device.description.computeUnits,
+                tuning: tuning), a.buffer, b.buffer, bias ?? b.buffer, c.buffer, Arguments(sizes + (map.map(\.arguments) ?? [])))
     }
 
     private struct Arguments: KernelArgumentGroup {

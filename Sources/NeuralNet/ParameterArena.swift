@@ -3,8 +3,8 @@ import Compute
 
 /// Device memory for one float array per parameter (weights, gradients or velocities) in few large buffers.
 ///
-/// A buffer stays within the device's largest one unless a single parameter is larger, and each parameter
-/// starts where the device allows a sub-buffer to start.
+/// A buffer stays within the device's largest one, and each parameter starts where the device allows a
+/// sub-buffer to start.
 public final class ParameterArena {
     public let buffers: [Buffer]
     private let slices: [Buffer]
@@ -16,12 +16,18 @@ public final class ParameterArena {
     ///   - limits: the device whose limits decide the arrangement, by default `device`. Ranks that exchange
     ///     gradients must all pass the same.
     ///   - allocate: makes a buffer of this many bytes, for example in memory that other ranks can read
+    /// - Throws: `ComputeError` that names a parameter larger than the largest buffer.
     public init(
         _ parameters: [Parameter], device: Device, limits: DeviceDescription? = nil,
         allocate: (Int) throws -> Buffer
     ) throws {
-        let arrangement = ParameterArena.arrange(
-            parameters.map(\.storedCount), device: limits ?? device.description)
+        let limits = limits ?? device.description
+        if let large = parameters.first(where: { $0.storedCount * 4 > limits.largestBuffer }) {
+            throw ComputeError(
+                "\(large.name) takes \(large.storedCount * 4) bytes, more than the largest buffer that "
+                    + "\(limits.name) allows (\(limits.largestBuffer))", kind: .bufferTooLarge)
+        }
+        let arrangement = ParameterArena.arrange(parameters.map(\.storedCount), device: limits)
         let buffers = try arrangement.bufferSizes.map(allocate)
         self.buffers = buffers
         firstIndex = parameters.first?.index ?? 0
@@ -50,7 +56,7 @@ public final class ParameterArena {
         buffer: Int, byteOffset: Int
     )] { arrange(parameters.map(\.storedCount), device: device).starts }
 
-    /// Arranges arrays of `floatCounts` floats in buffers.
+    /// Arranges arrays of `floatCounts` floats in buffers; one larger than the largest has its own.
     static func arrange(_ floatCounts: [Int], device: DeviceDescription) -> (
         starts: [(buffer: Int, byteOffset: Int)], bufferSizes: [Int]
     ) {

@@ -23,7 +23,8 @@ public final class SoftmaxCrossEntropy {
     private let stride: Int
     private let statistics: Buffer
     let totals: Buffer
-    let slots: Int
+    /// Mini-batches whose totals are kept.
+    public let slots: Int
     private let tuning: Tuning
     private let lossKernel: Kernel
     private let softmaxKernel: Kernel

@@ -18,17 +18,19 @@ public final class BatchLoader: Sendable {
     ///     in the batch is 0. Called when its batch is planned.
     ///   - need: the pixels of a photograph that will be used, by its batch's number, its position in the set
     ///     and its size; nil for all. Called when its file is read; the other pixels may hold anything.
+    ///   - memory: allocates this many bytes or more for a batch. Called on the loader's threads.
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's
     ///     threads, once for each number, in order.
     public convenience init(
         set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3,
         isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
+        memory: @escaping @Sendable (_ byteCount: Int) -> BatchMemory = { BatchMemory(capacity: $0) },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
         self.init(
             set: set, shortSides: { _ in shortSide }, workers: workers, prefetch: prefetch,
-            isCached: isCached, need: need, batches: batches)
+            isCached: isCached, need: need, memory: memory, batches: batches)
     }
 
     /// Makes a loader with a short side for each batch's number; the other parameters are those above.
@@ -36,11 +38,12 @@ public final class BatchLoader: Sendable {
         set: ImageSet, shortSides: @escaping @Sendable (_ batch: Int) -> Int, workers: Int, prefetch: Int = 3,
         isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
+        memory: @escaping @Sendable (_ byteCount: Int) -> BatchMemory = { BatchMemory(capacity: $0) },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
         let source = BatchSource(
             set: set, shortSides: { max(1, shortSides($0)) }, isCached: isCached, need: need, plan: batches)
-        shared = LoaderState(source, prefetch: max(1, prefetch))
+        shared = LoaderState(source, prefetch: max(1, prefetch), memory: memory)
         shared.start(max(1, workers))
     }
 
@@ -105,11 +108,11 @@ private final class LoaderState: @unchecked Sendable {
     private var workerSeconds = 0.0
     private var waitSeconds = 0.0
 
-    init(_ source: BatchSource, prefetch: Int) {
+    init(_ source: BatchSource, prefetch: Int, memory: @escaping @Sendable (Int) -> BatchMemory) {
         self.source = source
         self.prefetch = prefetch
         // Those read ahead, the one being filled and the one in use.
-        pool = BatchMemoryPool(limit: prefetch + 2)
+        pool = BatchMemoryPool(limit: prefetch + 2, allocate: memory)
     }
 
     func start(_ workers: Int) {

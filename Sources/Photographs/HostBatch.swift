@@ -27,7 +27,7 @@ public struct BatchFailure: Sendable {
 public final class HostBatch: @unchecked Sendable {
     /// The batch's number in the plan.
     public let index: Int
-    /// The RGB bytes of all photographs, page-aligned, rows without gaps; not to be read after `release()`.
+    /// The RGB bytes of all photographs, rows without gaps; not to be read after `release()`.
     public let pixels: UnsafeRawPointer
     /// How many bytes of `pixels` are in use.
     public let byteCount: Int
@@ -70,25 +70,40 @@ public final class HostBatch: @unchecked Sendable {
     public func release() { if let taken = memory.withLock({ $0.take() }) { pool.give(taken) } }
 }
 
-/// Holds page-aligned memory for one batch.
-final class BatchMemory: @unchecked Sendable {
+/// Holds memory for one batch.
+public final class BatchMemory: @unchecked Sendable {
     let bytes: UnsafeMutableRawPointer
     let capacity: Int
+    /// Owns the memory; nil if this object does.
+    private let owner: AnyObject?
 
-    init(capacity: Int) {
+    /// Allocates page-aligned memory.
+    public init(capacity: Int) {
         self.capacity = capacity
         bytes = .allocate(byteCount: capacity, alignment: 4096)
+        owner = nil
     }
 
-    deinit { bytes.deallocate() }
+    /// Takes `capacity` bytes that `owner` keeps allocated.
+    public init(_ bytes: UnsafeMutableRawPointer, capacity: Int, owner: AnyObject) {
+        self.bytes = bytes
+        self.capacity = capacity
+        self.owner = owner
+    }
+
+    deinit { if owner == nil { bytes.deallocate() } }
 }
 
 /// Keeps memory that waits to be filled again: fresh memory costs a page fault for every 4 KiB.
 final class BatchMemoryPool: Sendable {
     private let free = Mutex<[BatchMemory]>([])
     private let limit: Int
+    private let allocate: @Sendable (Int) -> BatchMemory
 
-    init(limit: Int) { self.limit = limit }
+    init(limit: Int, allocate: @escaping @Sendable (Int) -> BatchMemory) {
+        self.limit = limit
+        self.allocate = allocate
+    }
 
     func take(_ count: Int) -> BatchMemory {
         let found: BatchMemory? = free.withLock { free in
@@ -96,7 +111,7 @@ final class BatchMemoryPool: Sendable {
             while let memory = free.popLast() { if memory.capacity >= count { return memory } }
             return nil
         }
-        return found ?? BatchMemory(capacity: (count + count / 8).roundedUp(to: 4096))
+        return found ?? allocate((count + count / 8).roundedUp(to: 4096))
     }
 
     func give(_ memory: BatchMemory) { free.withLock { if $0.count < limit { $0.append(memory) } } }

@@ -83,7 +83,9 @@ public final class GradientExchange {
         ])
         let layout = device.description.limited(
             toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
-        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map { $0.roundedUp(to: 4096) }
+        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map {
+            $0.roundedUp(to: Buffer.sliceAlignment)
+        }
         var starts = [SharedTotals.byteCount / 4]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 

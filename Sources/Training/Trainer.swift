@@ -167,7 +167,7 @@ public final class Trainer {
         return BatchLoader(
             set: workload.dataset.training, shortSide: description.shortSide, workers: options.workers,
             isCached: { [index = machinery.cache.index] in index.contains($0) },
-            need: pixelNeed(firstStep: first)
+            need: pixelNeed(firstStep: first), memory: workload.device.batchMemory
         ) { plans.batch(first + $0) }
     }
 

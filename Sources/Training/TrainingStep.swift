@@ -32,7 +32,9 @@ public final class TrainingStep {
     /// The update of a step whose gradients may still be under way.
     private var update: Update?
     /// The totals of steps that the caller has not taken yet.
-    private var totals: [Int: (memory: UnsafeMutableRawBufferPointer, event: Event)] = [:]
+    private var totals: [Int: Event] = [:]
+    /// Where the host receives totals: one place for each that the loss keeps.
+    private let totalsMemory: HostMemory
 
     private struct Update {
         let step: Int
@@ -79,13 +81,19 @@ public final class TrainingStep {
             return try ParameterArena(network.trainedParameters, device: network.device)
         }
         addition = try network.device.kernel("optimizer", "gradient_add")
+        totalsMemory = network.device.hostMemory.allocate(
+            byteCount: loss.slots * MemoryLayout<SoftmaxCrossEntropy.Totals>.size)
     }
 
     deinit {
-        for total in totals.values {
-            try? total.event.wait()
-            total.memory.deallocate()
-        }
+        // A copy under way still writes to the memory.
+        for event in totals.values { try? event.wait() }
+    }
+
+    private func totalsPlace(of step: Int) -> UnsafeMutableRawBufferPointer {
+        let size = MemoryLayout<SoftmaxCrossEntropy.Totals>.size
+        let start = step % loss.slots * size
+        return UnsafeMutableRawBufferPointer(rebasing: totalsMemory.bytes[start..<(start + size)])
     }
 
     /// Returns the number of gradient arenas that a tree of `microBatches` needs at once.
@@ -166,24 +174,19 @@ public final class TrainingStep {
     private func beginUpdate(step: Int) throws {
         if let exchange { isAskedToStop = try exchange.settleTotals(loss, step: step) }
         try optimizer.beginStep(step, loss: loss, gradients: gradients)
-        if let unread = totals[step] {
-            try unread.event.wait()
-            unread.memory.deallocate()
-        }
-        let memory = UnsafeMutableRawBufferPointer.allocate(
-            byteCount: MemoryLayout<SoftmaxCrossEntropy.Totals>.size, alignment: 16)
-        totals[step] = (memory, try loss.readTotals(step: step, into: memory))
+        // The place of an older step's totals, which may not have been taken.
+        totals[step - loss.slots] = nil
+        totals[step] = try loss.readTotals(step: step, into: totalsPlace(of: step))
     }
 
     /// Returns a step's sums over the images of all ranks, once; waits for the device and the other ranks.
     public func takeTotals(of step: Int) throws -> SoftmaxCrossEntropy.Totals {
         if totals[step] == nil { try finishUpdate() }
-        guard let found = totals.removeValue(forKey: step) else {
+        guard let event = totals.removeValue(forKey: step) else {
             preconditionFailure("step \(step + 1) has not run, or its totals were taken before")
         }
-        defer { found.memory.deallocate() }
-        try found.event.wait()
-        return found.memory.load(as: SoftmaxCrossEntropy.Totals.self)
+        try event.wait()
+        return totalsPlace(of: step).load(as: SoftmaxCrossEntropy.Totals.self)
     }
 
     private func pass(step: Int, microBatch: Int) -> Pass {

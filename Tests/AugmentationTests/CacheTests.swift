@@ -41,7 +41,8 @@ extension OnDevices {
             let count = set.count
             // one batch ahead at most, so that the number read is known
             let loader = BatchLoader(
-                set: set, shortSide: 28, workers: 2, prefetch: 1, isCached: { index.contains($0) }
+                set: set, shortSide: 28, workers: 2, prefetch: 1, isCached: { index.contains($0) },
+                memory: device.batchMemory
             ) { step in
                 let start = step % stepsPerEpoch * batch
                 return step < 3 * stepsPerEpoch
@@ -70,7 +71,7 @@ extension OnDevices {
         /// Nothing, a part, several slabs' worth or all of it: the same bits; what is cached is not read
         /// again, and a bad file is not cached.
         @Test func sameBitsWithAndWithout() throws {
-            for description in presentDevices {
+            for description in deviceKinds {
                 let device = try Device(description)
                 let without = try inputs(
                     ImageCache(device: device, capacity: 0, count: set.count), on: device)

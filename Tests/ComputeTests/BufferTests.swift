@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite(.serialized) struct BufferTests {
-    @Test(arguments: presentDevices) func holdsWhatWasWritten(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func holdsWhatWasWritten(description: DeviceDescription) throws {
         let device = try Device(description)
         let values = (0..<1001).map { Float($0) }
         let buffer = try Buffer(device, values)
@@ -22,7 +22,7 @@ import Testing
         #expect(none.isEmpty)
     }
 
-    @Test(arguments: presentDevices) func slicesShareTheirMemory(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func slicesShareTheirMemory(description: DeviceDescription) throws {
         let device = try Device(description)
         let step = max(128, device.description.baseAlignment)
         var whole: Buffer? = try Buffer(device, byteCount: 3 * step)
@@ -46,14 +46,14 @@ import Testing
         #expect(device.allocatedBytes == 0)
     }
 
-    @Test(arguments: presentDevices) func sliceOutsideIsAnError(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func sliceOutsideIsAnError(description: DeviceDescription) throws {
         let device = try Device(description)
         let buffer = try Buffer(device, byteCount: 4096)
         let said = message { _ = try buffer.slice(byteOffset: 2048, byteCount: 4096) }
         #expect(said.contains("2048..<6144") && said.contains("4096"))
     }
 
-    @Test(arguments: presentDevices) func memoryIsCounted(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func memoryIsCounted(description: DeviceDescription) throws {
         let device = try Device(description)
         do {
             let first = try Buffer(device, byteCount: 1000)
@@ -63,7 +63,7 @@ import Testing
         #expect(device.allocatedBytes == 0 && device.peakAllocatedBytes == 1040)
     }
 
-    @Test(arguments: presentDevices) func tooLargeABufferIsRefused(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func tooLargeABufferIsRefused(description: DeviceDescription) throws {
         let device = try Device(description)
         let size = description.largestBuffer + 1
         let error = #expect(throws: ComputeError.self) { try Buffer(device, byteCount: size) }

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Suite(.serialized) struct KernelTests {
-    @Test(arguments: presentDevices) func runsOverARoundedUpRange(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func runsOverARoundedUpRange(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let sum = try Buffer(device, [Float](repeating: 1, count: 300))
@@ -16,7 +16,7 @@ import Testing
         try device.finish()
     }
 
-    @Test(arguments: presentDevices) func errorsNameTheKernel(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func errorsNameTheKernel(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -34,7 +34,7 @@ import Testing
             large.contains("gradient_add") && large.contains("\(group)") && large.contains("CL_INVALID_WORK"))
     }
 
-    @Test(arguments: presentDevices) func tooLargeANumberIsAnError(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func tooLargeANumberIsAnError(description: DeviceDescription) throws {
         let device = try Device(description)
         let reduce = try device.kernel("convolution", "reduce_slots")
         let buffer = try Buffer(device, [Float](repeating: 0, count: 16))
@@ -46,7 +46,7 @@ import Testing
         #expect(wide.contains("reduce_slots") && wide.contains("argument 2"))
     }
 
-    @Test(arguments: presentDevices) func unknownNamesAreErrors(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func unknownNamesAreErrors(description: DeviceDescription) throws {
         let device = try Device(description)
         let file = message { _ = try device.kernel("nothing", "gemm") }
         #expect(file.contains("nothing") && file.contains("gemm, optimizer"))
@@ -54,7 +54,7 @@ import Testing
         #expect(function.contains("nothing") && function.contains("optimizer"))
     }
 
-    @Test(arguments: presentDevices) func aKernelKeepsItsDevice(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func aKernelKeepsItsDevice(description: DeviceDescription) throws {
         var device: Device? = try Device(description)
         let add = try #require(try device?.kernel("optimizer", "gradient_add"))
         let buffer = try Buffer(try #require(device), [Float](repeating: 2, count: 256))
@@ -63,7 +63,7 @@ import Testing
         #expect(try buffer.read(1) == [Float(4)])
     }
 
-    @Test(arguments: presentDevices) func launchesAreTimedByLabel(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds) func launchesAreTimedByLabel(description: DeviceDescription) throws {
         let device = try Device(description, profiling: true)
         let profile = try #require(device.profile)
         let add = try device.kernel("optimizer", "gradient_add")

@@ -4,6 +4,16 @@ import Testing
 /// Every device of this machine; suites take them as arguments, so they test a second OpenCL runtime too.
 public let presentDevices = (try? DeviceDescription.all()) ?? []
 
+/// Every device, and each CPU also with the host's side of a GPU, where waits, copies and memory differ.
+public let deviceKinds =
+    presentDevices
+    + presentDevices.filter { $0.kind == .cpu }.map { description in
+        var other = description
+        other.kind = .gpu
+        other.kernels = .cpu
+        return other
+    }
+
 /// Every device, once for each vector width that kernels are written for.
 ///
 /// A machine with registers of 16 floats also tests what one with 8 runs.
@@ -16,7 +26,9 @@ public let testDevices = presentDevices.flatMap { description in
 }
 
 extension DeviceDescription: CustomTestStringConvertible {
-    public var testDescription: String { "opencl:\(number) \(name), vectors of \(floatVectorWidth)" }
+    public var testDescription: String {
+        "opencl:\(number) \(name) as \(kind.rawValue), \(traits.body) bodies, vectors of \(floatVectorWidth)"
+    }
 }
 
 /// Checks that there is a device: without one, tests that take a device run no case at all, and pass.

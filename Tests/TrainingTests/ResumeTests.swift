@@ -90,6 +90,21 @@ import Testing
         try place.expectLearnt("run")
     }
 
+    @Test func kernelsAreKept() throws {
+        try place.train("--out run --kernels cpu --epochs 1")
+        #expect(try place.text("run/config.yaml").contains("kernels: cpu"))
+        try place.succeed("--resume run")
+        try place.expect(run("--resume run --kernels gpu", 2, "--kernels gpu (the run has cpu)"))
+        try place.expect(train("--out other --kernels tpu", 2, "kernels", "tpu", "auto, cpu, gpu"))
+        // A run of another device's kernels, which `auto` chose there.
+        try place.train("--out auto --epochs 1")
+        let state = "auto/checkpoints/last/state.json"
+        let edited = try place.text(state).replacing(
+            "\"optimizer.chunk\" : 4096", with: "\"product.item\" : 8")
+        try place.write(edited, state)
+        try place.expect(run("--resume auto", 1, "the kernels' tuning was product.item=8 and is now"))
+    }
+
     @Test func changedPhotographsAreRefused() throws {
         try place.train("--out run")
         try FileManager.default.moveItem(atPath: place.file("set"), toPath: place.file("moved"))

@@ -194,7 +194,7 @@ extension ConvolutionFamily {
             let weights = 36 * input.channels * outputs
             let slots = slots(pixels: pixels)
             return [weights, columns.reduce(0, max), slots == 1 ? 0 : slots * weights].map {
-                $0.roundedUp(to: 4096)
+                $0.roundedUp(to: Buffer.sliceAlignment)
             }
         }
 

@@ -32,6 +32,13 @@ public struct ProductFamily: KernelFamily {
     public let slotGroups = TuningConstant(
         launch: "product.slot-groups", 1024, body: .gpu, .range(1...65_536))
 
+    /// Multiplications and additions in one launch, for each of the device's compute units.
+    ///
+    /// A system ends or resets a GPU whose launch takes seconds. At 12 GFLOP/s a unit, which slow GPUs reach,
+    /// a launch takes a third of a second.
+    public let largestOperations = TuningConstant(
+        launch: "product.largest-operations", 4_000_000_000, body: .gpu, .range(1...1_000_000_000_000))
+
     /// The convolution that a product computes in place.
     public enum Convolution: Int, Sendable { case none = 0, forward, backwardData }
 
@@ -146,14 +153,18 @@ public struct ProductFamily: KernelFamily {
     /// Returns the launch that adds slots of `count` floats.
     public func addingSlots(count: Int) -> LaunchRange { LaunchRange([count / 4], local: [64]) }
 
-    /// Returns the launch of a product.
-    public func launch(_ shape: Shape, variant: Variant, slots: Int, tuning: Tuning) -> LaunchRange {
+    /// Returns the launch of a product, cut along m into as many as `largestOperations` asks for.
+    public func launch(
+        _ shape: Shape, variant: Variant, slots: Int, computeUnits: Int, tuning: Tuning
+    ) -> LaunchRange {
+        let operations = 2 * shape.m * shape.n * shape.depth * shape.batch
         let items = variant.tileM / tuning[item] * (variant.tileN / tuning[item])
         return LaunchRange(
             [
                 shape.m.ceilDivided(by: variant.tileM) * items, shape.n.ceilDivided(by: variant.tileN),
                 shape.batch * slots,
-            ], local: [items, 1, 1])
+            ], local: [items, 1, 1],
+            launches: operations.ceilDivided(by: tuning[largestOperations] * max(1, computeUnits)))
     }
 
     /// Returns the variant for a product.

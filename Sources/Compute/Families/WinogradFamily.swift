@@ -134,7 +134,7 @@ public struct WinogradFamily: KernelFamily {
         }
 
         /// Returns the bytes of a part in whole pages, so that the next one starts where a sub-buffer may.
-        public func byteCount(ofPart floats: Int) -> Int { (floats * 4).roundedUp(to: 4096) }
+        public func byteCount(ofPart floats: Int) -> Int { (floats * 4).roundedUp(to: Buffer.sliceAlignment) }
 
         public func workspaceByteCount(maximumBatch: Int) -> Int {
             parts(maximumBatch: maximumBatch).reduce(0) { $0 + byteCount(ofPart: $1) }

@@ -88,7 +88,10 @@ public final class FullyConnected: Layer {
             .init(m: maximumBatch, n: outputs, k: inputs), byTransposed: false, tuning: plan.tuning)
         let backward = MatrixProduct.scratch(
             .init(m: maximumBatch, n: inputs, k: outputs), byTransposed: true, tuning: plan.tuning)
-        return (4 * backward.a, (4 * backward.a).roundedUp(to: 4096), 4 * max(forward.c, backward.c))
+        return (
+            4 * backward.a, (4 * backward.a).roundedUp(to: Buffer.sliceAlignment),
+            4 * max(forward.c, backward.c)
+        )
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {

@@ -1,0 +1,109 @@
+@testable import DeviceInput
+import Compute
+import TestSupport
+import Testing
+@testable import Training
+
+@testable import NeuralNet
+
+extension OnDevices {
+    /// A device's limits change where numbers lie and in how many launches they are computed, but no bit.
+    @Suite struct LimitsTests {
+        private static let bodies = presentDevices.flatMap { description in
+            KernelBody.allCases.map { body in
+                var other = description
+                other.kernels = body
+                return other
+            }
+        }
+
+        /// Trains a few steps with all that works on whole arenas: clipping and sums of micro-batches.
+        private func train(
+            _ model: String, convolution: ConvolutionAlgorithm? = nil, on device: Device
+        ) throws -> (bits: [[UInt32]], arenas: [Int]) {
+            let network = try Network(
+                Architecture(parsing: model), imageSize: 8, classes: 5,
+                options: .init(
+                    maximumBatch: 2, training: true,
+                    convolution: convolution.map { ConvolutionAlgorithms($0) }), device: device)
+            try network.initialize(seed: 1)
+            let normalization = Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.25, 0.3])
+            let step = try TrainingStep(
+                network: network, normalization: normalization, batch: 4,
+                microBatches: 2, momentum: 0.9, weightDecay: 1e-3, clipNorm: 0.5, seed: 2)
+            let data = try DeviceBatch(device: device, capacity: 4)
+            try data.upload(0..<4, classes: 5, side: 10)
+            var losses: [Double] = []
+            for number in 0..<10 {
+                try step.run(data, step: number, learningRate: 0.1)
+                let totals = try step.takeTotals(of: number)
+                losses.append(Double(totals.loss / totals.weight))
+            }
+            expectLearnt(losses, classes: 5)
+            func bits(_ arena: ParameterArena) throws -> [[UInt32]] {
+                try network.parameters.map { try arena[$0].read($0.storedCount) }
+            }
+            let arenas = [network.weights, step.gradients, step.optimizer.velocities]
+            return (try arenas.flatMap(bits), arenas.map(\.buffers.count))
+        }
+
+        @Test(arguments: bodies) func arenasInParts(description: DeviceDescription) throws {
+            let model = "16,M,F200,F200"
+            let whole = try train(model, on: Device(description))
+            #expect(whole.arenas == [1, 1, 1])
+            // The largest parameter has 208 · 256 floats, the last layer's 208 · 208.
+            let limit = 256 << 10
+            let parts = try train(
+                model, on: Device(description.limited(toLargestBuffer: limit, baseAlignment: 4096)))
+            #expect(parts.arenas == [2, 2, 2])
+            #expect(parts.bits == whole.bits)
+        }
+
+        /// Slices of the workspace and of activations start where the coarsest alignment allows.
+        @Test(arguments: bodies, ConvolutionAlgorithm.allCases) func coarseAlignment(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
+            let coarse = description.limited(toLargestBuffer: .max, baseAlignment: 4096)
+            _ = try train("5,20,M,17,F19", convolution: algorithm, on: Device(coarse))
+        }
+
+        @Test(arguments: presentDevices) func aParameterTooLarge(description: DeviceDescription) throws {
+            let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
+            let error = #expect(throws: ComputeError.self) {
+                try Network(
+                    Architecture(parsing: "F1000"), imageSize: 32, classes: 3,
+                    options: .init(maximumBatch: 1, training: false), device: Device(narrow))
+            }
+            #expect(error?.kind == .bufferTooLarge)
+            let said = error?.description ?? ""
+            #expect(
+                said.contains("classifier.0.weight") && said.contains("\(1008 * 32 * 32 * 4 * 4) bytes")
+                    && said.contains("\(1 << 20)"), "\(said)")
+        }
+
+        /// Products and convolutions of GPUs in launches of one row of tiles.
+        @Test(arguments: bodies.filter { $0.kernels == .gpu }) func productsInParts(
+            description: DeviceDescription
+        ) throws {
+            let (m, n, k) = (403, 80, 37 * 16)
+            var numbers = TestNumbers(3)
+            let (a, b) = (numbers.floats(m * k), numbers.floats(n * k))
+            var results: [[UInt32]] = []
+            for limit in [nil, 1] {
+                let device = try Device(description, profiling: true)
+                if let limit { try device.tuning.set(["product.largest-operations": limit]) }
+                let product = try MatrixProduct(device: device)
+                let c = try Guarded(device, count: m * n)
+                try product.multiply(
+                    .init(Buffer(device, a), columns: k), .panels(Buffer(device, b), rows: k),
+                    into: .rowMajor(c.buffer, columns: n), size: .init(m: m, n: n, k: k))
+                let launches = try device.profile?.collect().reduce(0) { $0 + $1.launches }
+                #expect(launches == (limit == nil ? 1 : (m + 63) / 64))
+                results.append(try c.values().map(\.bitPattern))
+                // The implicit convolutions, and products whose depth is cut into slots.
+                results.append(try train("16,20,M,F33", convolution: .direct, on: device).bits.flatMap { $0 })
+            }
+            #expect(results[0] == results[2] && results[1] == results[3])
+        }
+    }
+}
