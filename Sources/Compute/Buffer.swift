@@ -6,6 +6,8 @@ public final class Buffer {
     public let byteCount: Int
     let handle: cl_mem
     private let parent: Buffer?
+    /// The slices made so far, by their bytes, where they are never released.
+    private var keptSlices: [Range<Int>: cl_mem] = [:]
 
     /// Bytes at whose multiples a slice may start, on every device that can be opened.
     public static let sliceAlignment = 4096
@@ -78,7 +80,7 @@ public final class Buffer {
     }
 
     deinit {
-        clReleaseMemObject(handle)
+        if parent == nil || device.description.releasesSlices { clReleaseMemObject(handle) }
         if parent == nil { device.account(-byteCount) }
     }
 
@@ -92,10 +94,14 @@ public final class Buffer {
         guard byteOffset % alignment == 0 else {
             throw ComputeError("\(action): slices start at multiples of \(alignment) bytes")
         }
-        return try Buffer(device, byteCount: byteCount, parent: self, action) {
+        let bytes = byteOffset..<byteOffset + byteCount
+        let slice = try Buffer(device, byteCount: byteCount, parent: self, action) {
+            if let kept = keptSlices[bytes] { return kept }
             let type = cl_buffer_create_type(CL_BUFFER_CREATE_TYPE_REGION)
             return clCreateSubBuffer(handle, cl_mem_flags(CL_MEM_READ_WRITE), type, &region, &$0)
         }
+        if !device.description.releasesSlices { keptSlices[bytes] = slice.handle }
+        return slice
     }
 
     /// Copies `values` to the start of the buffer, and waits for the copy.

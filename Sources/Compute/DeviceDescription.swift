@@ -60,10 +60,10 @@ public struct DeviceDescription: Sendable {
             ?? .other
     }
 
-    /// Whether the driver keeps compiled programs on disk itself.
+    /// Whether slices of buffers are released; NVIDIA's driver (580.159) crashes when some of them are.
     ///
-    /// NVIDIA's does. It also crashed (580.159) in processes that both loaded binaries and compiled sources.
-    var compilerHasCache: Bool { platform.hasPrefix("NVIDIA") }
+    /// Kept slices keep their buffer's memory until the process ends.
+    var releasesSlices: Bool { !platform.hasPrefix("NVIDIA") }
 
     /// Lists every device of every platform, in the order of the runtime.
     ///

@@ -58,11 +58,9 @@ public final class Program {
     ) throws {
         let source = try Program.text(of: key.file)
         file = key.file
-        let cache =
-            description.compilerHasCache
-            ? nil
-            : ProgramCache(key: key, source: source, description: description, directory: cacheDirectory)
-        if let binary = cache?.load(),
+        let cache = ProgramCache(
+            key: key, source: source, description: description, directory: cacheDirectory)
+        if let binary = cache.load(),
             let program = Program.build(binary: binary, context: context, device: device)
         {
             handle = program
@@ -72,7 +70,7 @@ public final class Program {
         isFromCache = false
         handle = try Program.build(
             source: source, key: key, context: context, device: device, description: description)
-        if let cache, let binary = Program.binary(of: handle) { cache.store(binary) }
+        if let binary = Program.binary(of: handle) { cache.store(binary) }
     }
 
     deinit { clReleaseProgram(handle) }
