@@ -57,7 +57,7 @@ static ints whole(const floats x) {
 }
 
 // OpenCL's own prefetch does nothing in pocl. Compilers for GPUs have the other one without taking it.
-#if BLOCK == 16 && defined(__has_builtin)
+#if BLOCK == 16 && defined(__has_builtin) && !defined(__NV_CL_C_VERSION)
 #if __has_builtin(__builtin_prefetch)
 #define FETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer))
 #endif

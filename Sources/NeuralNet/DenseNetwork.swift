@@ -164,7 +164,8 @@ public final class DenseNetwork {
     private func softmax(_ source: Buffer, into buffers: inout GrowingBuffers, rows: Int) throws {
         try buffers.reserve(1, floatCount: rows * network.logitsStride)
         try softmax.launch(
-            KernelFamilies.softmax.rows(rows, tuning: network.device.tuning), source, buffers[1], rows, network.classes, network.logitsStride)
+            KernelFamilies.softmax.rows(rows, tuning: network.device.tuning), source, buffers[1], rows,
+            network.classes, network.logitsStride)
     }
 
     /// Fills a part of the network's input, `[count][height][width][4]`, with the mini-batch's images from
@@ -219,7 +220,8 @@ public final class DenseNetwork {
                     let count = min(part.count * height * width - next, chunk - pending)
                     try windows.launch(
                         KernelFamilies.dense.windows(
-                            height: window.height, count: count, tuning: network.device.tuning), map, rows[0], shape.mapSize,
+                            height: window.height, count: count, tuning: network.device.tuning), map, rows[0],
+                        shape.mapSize,
                         [window.height, window.width], next, pending)
                     next += count
                     pending += count
@@ -255,7 +257,8 @@ public final class DenseNetwork {
             let stride = dense.network.logitsStride
             try dense.mean.launch(
                 KernelFamilies.dense.means(
-                    stride: stride, images: end - first, tuning: dense.network.device.tuning), scores, segments, dense.means[0], first,
+                    stride: stride, images: end - first, tuning: dense.network.device.tuning), scores,
+                segments, dense.means[0], first,
                 rows.lowerBound, rows.count, stride)
         }
     }

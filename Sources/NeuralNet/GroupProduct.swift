@@ -117,7 +117,8 @@ final class GroupProduct {
         try kernel.launch(
             family.launch(
                 shape, variant: variant, slots: slots, computeUnits: device.description.computeUnits,
-                tuning: tuning), a.buffer, b.buffer, bias ?? b.buffer, c.buffer, Arguments(sizes + (map.map(\.arguments) ?? [])))
+                tuning: tuning), a.buffer, b.buffer, bias ?? b.buffer, c.buffer,
+            Arguments(sizes + (map.map(\.arguments) ?? [])))
     }
 
     private struct Arguments: KernelArgumentGroup {

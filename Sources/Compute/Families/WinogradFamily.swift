@@ -24,9 +24,10 @@ public struct WinogradFamily: KernelFamily {
         candidates: [0, 64 * 64, 128 * 128, 256 * 256])
     /// Most tiles of a chunk: all that is transformed stays in the last-level cache.
     public let chunkTiles4 = TuningConstant(
-        launch: "winograd.chunk-tiles-4", 256, gpu: 8192, .range(1...(1 << 20)), candidates: [128, 256, 512])
+        launch: "winograd.chunk-tiles-4", 256, gpu: 32_768, .range(1...(1 << 20)),
+        candidates: [128, 256, 512])
     public let chunkTiles2 = TuningConstant(
-        launch: "winograd.chunk-tiles-2", 576, gpu: 18_432, .range(1...(1 << 20)),
+        launch: "winograd.chunk-tiles-2", 576, gpu: 73_728, .range(1...(1 << 20)),
         candidates: [288, 576, 1152])
 
     public func check(_ tuning: Tuning) throws {

@@ -32,7 +32,8 @@ final class ReLUBackward {
         let channels = shape.storedChannels
         let parts = ConvolutionFamily.BiasSlots(pixels: pixels, tuning: tuning)
         try sum.launch(
-            parts.range(channels: channels), outputGradient, output ?? outputGradient, slots.buffer, pixels, channels,
+            parts.range(channels: channels), outputGradient, output ?? outputGradient, slots.buffer, pixels,
+            channels,
             parts.pixelsPerSlot, output == nil ? 0 : 1)
         try reduction.add(slots.buffer, count: parts.count, into: biasGradient, floatCount: channels)
     }
