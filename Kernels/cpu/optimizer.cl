@@ -1,8 +1,8 @@
 // Stochastic gradient descent with momentum, and the sums that micro-batches and clipping need, for devices
 // that run a work-item on a CPU core. optimizer.h has the updates.
 //
-// Tuning macro: CHUNK, elements whose squares one work-item of sum_of_squares adds up; fixed, so that every CPU
-// adds in the same order.
+// Tuning macro: CHUNK, elements whose squares one work-item of sum_of_squares adds up; fixed, so that every
+// CPU adds in the same order.
 
 #include "optimizer.h"
 

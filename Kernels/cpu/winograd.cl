@@ -102,7 +102,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
             for (int row = 0; row < BLOCK_ROWS; row++) {
                 transform_input_tile(
                     x, mask, input + (panel * BLOCK_ROWS + row) * 16, plane, height, width, inputChannels,
-                    panel * 16, place_of_tile(firstTile + row, height, width), firstTile + row < tiles, masked);
+                    panel * 16, place_of_tile(firstTile + row, height, width), firstTile + row < tiles,
+                    masked);
             }
         }
         for (int panel = 0; panel < outputChannels / 16; panel++) {

@@ -1,6 +1,6 @@
-// The image layer, im2col and sums in slots, for devices whose work-groups share local memory. Feature maps are
-// convolved by product.cl and winograd.cl. cpu/convolution.cl describes layouts and arguments; those that only
-// say what a CPU's work-item takes are not used here.
+// The image layer, im2col and sums in slots, for devices whose work-groups share local memory. Feature maps
+// are convolved by product.cl and winograd.cl. cpu/convolution.cl describes layouts and arguments; those that
+// only say what a CPU's work-item takes are not used here.
 
 #include "flags.h"
 
@@ -58,9 +58,9 @@ kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_
     }
 }
 
-// A work-group sums one slot's image rows for 16 outputs. A work-item sums all 27 weights of four outputs over
-// every 32nd pixel; the 32 sums are then added in a tree, tap by tap. Global (outputs/4, 32, slots), local (4,
-// 32, 1).
+// A work-group sums one slot's image rows for 16 outputs. A work-item sums all 27 weights of four outputs
+// over every 32nd pixel; the 32 sums are then added in a tree, tap by tap. Global (outputs/4, 32, slots),
+// local (4, 32, 1).
 kernel __attribute__((reqd_work_group_size(4, 32, 1))) void convolution_backward_weights_image(
     global const float4 *restrict x, global const float *restrict dy, global float *restrict slots,
     const int first_row, const int last_row, const int rows_per_slot, const int height, const int width,
@@ -84,7 +84,8 @@ kernel __attribute__((reqd_work_group_size(4, 32, 1))) void convolution_backward
             sum[3 * tap + 2] += value.z * gradient;
         }
     }
-    global float *target = slots + get_global_id(2) * outputs * 36 + (size_t)(output / 16) * 9 * 64 + output % 16;
+    global float *slot = slots + get_global_id(2) * outputs * 36;
+    global float *target = slot + (size_t)(output / 16) * 9 * 64 + output % 16;
 #pragma unroll
     for (int i = 0; i < 27; i++) {
         tree[line][lane] = sum[i];
@@ -107,8 +108,8 @@ kernel __attribute__((reqd_work_group_size(4, 32, 1))) void convolution_backward
 // of every L-th slot, L the group's second size, a power of 2; the L sums are then added in a tree. Global
 // (count/4, L), local (256 / L, L).
 kernel void reduce_slots(
-    global const float4 *restrict slots, global float4 *restrict result, const int slot_count, const int count,
-    const int panels_per_item) {
+    global const float4 *restrict slots, global float4 *restrict result, const int slot_count,
+    const int count, const int panels_per_item) {
     local float4 tree[256];
     UNUSED(panels_per_item);
     const int i = get_global_id(0), line = get_local_id(1), lines = get_local_size(1);
@@ -157,8 +158,8 @@ kernel __attribute__((reqd_work_group_size(16, 16, 1))) void bias_backward(
         *(global float4 *)(slots + (size_t)slot * channels + channel) = tree[0][lane];
 }
 
-// columns[p][3][3][channels] = the neighbourhood of pixel first_pixel + p, zero outside the image. A work-item
-// writes four numbers. Global (9·channels/4, pixels), local (64, 1).
+// columns[p][3][3][channels] = the neighbourhood of pixel first_pixel + p, zero outside the image. A
+// work-item writes four numbers. Global (9·channels/4, pixels), local (64, 1).
 kernel __attribute__((reqd_work_group_size(64, 1, 1))) void im2col(
     global const float4 *restrict x, global float4 *restrict columns, const int first_pixel, const int pixels,
     const int height, const int width, const int channels, const int pixels_per_item) {
@@ -179,7 +180,8 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void convolution_flip_we
     local float tile[16][17];
     const int input_panel = get_group_id(0), tap = get_global_id(1), output_panel = get_global_id(2);
     const int line = get_local_id(0) / 16, lane = get_local_id(0) % 16;
-    tile[line][lane] = weights[((size_t)(output_panel * 9 + tap) * inputs + input_panel * 16) * 16 + get_local_id(0)];
+    const size_t block = ((size_t)(output_panel * 9 + tap) * inputs + input_panel * 16) * 16;
+    tile[line][lane] = weights[block + get_local_id(0)];
     barrier(CLK_LOCAL_MEM_FENCE);
     flipped[((size_t)(input_panel * 9 + 8 - tap) * outputs + output_panel * 16) * 16 + get_local_id(0)] =
         tile[lane][line];

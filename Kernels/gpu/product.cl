@@ -243,8 +243,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
     }
 }
 
-// c[i] = partial[i] + partial[c_slot + i] + … (+ bias[i % n], ReLU), i < count; n and count are multiples of 4.
-// A work-item takes four. Launch: global (count/4), local (64).
+// c[i] = partial[i] + partial[c_slot + i] + … (+ bias[i % n], ReLU), i < count; n and count are multiples of
+// 4. A work-item takes four. Launch: global (count/4), local (64).
 kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots(
     global const float4 *restrict partial, global const float4 *restrict bias, global float4 *restrict c,
     const int count, const int n, const int slots, const ulong c_slot, const int flags) {

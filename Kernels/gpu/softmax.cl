@@ -1,6 +1,6 @@
 // Softmax and cross-entropy over rows of class scores, for devices whose work-groups share local memory.
-// cpu/softmax.cl describes layouts and arguments. A work-group of ITEMS takes one row; its sums and choices go
-// through trees in local memory, so their order is fixed.
+// cpu/softmax.cl describes layouts and arguments. A work-group of ITEMS takes one row; its sums and choices
+// go through trees in local memory, so their order is fixed.
 
 #define ITEMS 128
 

@@ -12,8 +12,8 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void winograd_reduce_bia
     global const float *transformed, global float *biasGradient, int channels, int rows, int accumulate) {
     local float4 sums[256];
     const int item = get_local_id(0), panel = get_group_id(0);
-    global const float4 *source =
-        (global const float4 *)(transformed + POSITIONS * plane_size(channels, rows) + (size_t)panel * rows * 16);
+    global const float *plane = transformed + POSITIONS * plane_size(channels, rows);
+    global const float4 *source = (global const float4 *)(plane + (size_t)panel * rows * 16);
     float4 sum = 0.0f;
     for (int i = item; i < rows * 4; i += 256) sum += source[i];
     sums[item] = sum;

@@ -150,8 +150,8 @@ kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_
 }
 
 // U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of LANES
-// input channels. Global (K·ITEMS_PER_PANEL, C/16), local (WEIGHTS_GROUP, 1): the work-group's items share the
-// cache lines they gather from.
+// input channels. Global (K·ITEMS_PER_PANEL, C/16), local (WEIGHTS_GROUP, 1): the work-group's items share
+// the cache lines they gather from.
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights_transposed(
     global const float *weights, global float *transformed, int inputChannels, int outputChannels) {
     const int filter = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
@@ -275,8 +275,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
 }
 
 // D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of LANES channels.
-// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). `mask`, `masked`, `firstTile` and `tileCount` as in
-// `winograd_transform_input`.
+// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). `mask`, `masked`, `firstTile` and
+// `tileCount` as in `winograd_transform_input`.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_gradient(
     global const float *gradient, global const float *mask, int masked, global float *transformed, int height,
     int width, int channels, int firstTile, int tileCount) {
@@ -315,7 +315,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
 }
 
 // Y = Aᵀ M A; if `biased` is 1, plus the bias, then ReLU. A work-item: one tile of LANES channels.
-// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias that is not used.
+// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias that is not
+// used.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_output(
     global const float *transformed, global float *y, global const float *bias, int biased, int height,
     int width, int channels, int firstTile, int tileCount) {

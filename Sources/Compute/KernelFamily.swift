@@ -102,8 +102,8 @@ public enum KernelFamilies {
     public static let winograd = WinogradFamily()
 
     private static let tuned: [any KernelFamily] = [
-        augment, convolution, dense, fullyConnected, gemm, optimizer, peak, pooling, product, softmax,
-        winograd,
+        augment, convolution, dense, fullyConnected, gemm,
+        optimizer, peak, pooling, product, softmax, winograd,
     ]
 
     /// Every family: those above, and each file that needs no constants.

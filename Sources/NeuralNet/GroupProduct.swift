@@ -5,7 +5,8 @@ final class GroupProduct {
     /// Holds A or B: where element (x, k) lies, x being a row of A or a column of B, k the depth.
     struct Operand {
         let buffer: Buffer
-        /// Whether neighbours in memory follow x: (x/16)·step + k·pitch + x%16, else x·pitch + (k/16)·step + k%16.
+        /// Whether neighbours in memory follow x: (x/16)·step + k·pitch + x%16, else x·pitch + (k/16)·step +
+        /// k%16.
         let alongX: Bool
         let pitch, step: Int
         /// Floats between the operands of a batch.
@@ -49,7 +50,8 @@ final class GroupProduct {
         try launch(a, b, into: c, bias: bias, shape: shape, slots: slots, options: options)
     }
 
-    /// Queues c[m × n] ← a · b (+ bias, ReLU), row-major, in slots of the depth where there are too few groups.
+    /// Queues c[m × n] ← a · b (+ bias, ReLU), row-major, in slots of the depth where there are too few
+    /// groups.
     ///
     /// - Parameter scratch: room for `ProductFamily.slotFloats`
     func multiply(
@@ -60,13 +62,13 @@ final class GroupProduct {
         let slots = family.slots(shape, tuning: tuning)
         guard slots > 1 else {
             return try multiply(
-                a, b, into: Target(buffer: c, pitch: shape.n, step: 16), bias: bias, shape: shape,
-                options: options)
+                a, b, into: Target(buffer: c, pitch: shape.n, step: 16),
+                bias: bias, shape: shape, options: options)
         }
         let count = shape.m * shape.n
         try multiply(
-            a, b, into: Target(buffer: scratch, pitch: shape.n, step: 16, slotStride: count), shape: shape,
-            slots: slots)
+            a, b, into: Target(buffer: scratch, pitch: shape.n, step: 16, slotStride: count),
+            shape: shape, slots: slots)
         let kernel =
             try addSlots
             ?? device.kernel("product", "add_slots", variant: KernelFamilies.product.variants[0])
@@ -76,7 +78,8 @@ final class GroupProduct {
             UInt64(count), options.rawValue)
     }
 
-    /// Queues a 3×3 convolution of `map`, an image of channels in sixteens, with `outputs` channels in the end.
+    /// Queues a 3×3 convolution of `map`, an image of channels in sixteens, with `outputs` channels in the
+    /// end.
     ///
     /// - Parameters:
     ///   - weights: panels [outputs/16][3][3][inputs][16] of the layer
@@ -103,8 +106,8 @@ final class GroupProduct {
     ) throws {
         let family = KernelFamilies.product
         let variant = family.variant(
-            shape, aAlongX: a.alongX, bAlongX: b.alongX, convolution: convolution, slots: slots,
-            tuning: tuning)
+            shape, aAlongX: a.alongX, bAlongX: b.alongX,
+            convolution: convolution, slots: slots, tuning: tuning)
         let kernel =
             try kernels[variant] ?? device.kernel("product", "product", variant: variant.macros)
         kernels[variant] = kernel

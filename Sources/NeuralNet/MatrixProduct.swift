@@ -3,7 +3,8 @@ import Compute
 
 /// Multiplies matrices of float32 on the device, by `cpu/gemm.cl` or `gpu/product.cl`.
 ///
-/// N is a multiple of 16. On CPUs M and K are any. On GPUs M is a multiple of 4 if A is transposed, else K is.
+/// N is a multiple of 16. On CPUs M and K are any. On GPUs M is a multiple of 4 if A is transposed, else K
+/// is.
 public final class MatrixProduct {
     /// Holds A: row-major with rows of `columns` floats, m × k, or stored k × m if `isTransposed`.
     public struct Rows: KernelArgumentGroup {
@@ -97,8 +98,8 @@ public final class MatrixProduct {
     ///   - bias: `[n]`, read only if `options` asks for it
     ///   - slots: parts of k that are summed apart, one m × n matrix after the other; 1 on CPUs
     public func multiply(
-        _ a: Rows, _ b: Panels, into c: Panels, bias: Buffer? = nil, size: Size, options: Options = [],
-        slots: Int = 1
+        _ a: Rows, _ b: Panels, into c: Panels, bias: Buffer? = nil,
+        size: Size, options: Options = [], slots: Int = 1
     ) throws {
         switch bodies {
         case .cores(let cores):
@@ -120,8 +121,8 @@ public final class MatrixProduct {
     ///
     /// - Parameter scratch: of the size that `scratch` states
     public func multiply(
-        rows a: Buffer, byPanels b: Buffer, into c: Buffer, bias: Buffer, size: Size, options: Options,
-        scratch: Buffer
+        rows a: Buffer, byPanels b: Buffer, into c: Buffer,
+        bias: Buffer, size: Size, options: Options, scratch: Buffer
     ) throws {
         switch bodies {
         case .cores:
@@ -155,8 +156,8 @@ public final class MatrixProduct {
         }
     }
 
-    /// Returns the floats of the scratch memory of a product into rows; only those by a transposed matrix need
-    /// some on CPUs.
+    /// Returns the floats of the scratch memory of a product into rows; only those by a transposed matrix
+    /// need some on CPUs.
     public static func scratch(_ size: Size, byTransposed: Bool, tuning: Tuning) -> (a: Int, c: Int) {
         guard tuning.device.body == .cpu else {
             return (0, KernelFamilies.product.slotFloats(size.shape, tuning: tuning))

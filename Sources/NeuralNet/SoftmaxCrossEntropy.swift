@@ -60,13 +60,13 @@ public final class SoftmaxCrossEntropy {
         addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
-            KernelFamilies.softmax.rows(pass.batch, tuning: tuning), logits, labels, weights, gradient,
-            statistics,
+            KernelFamilies.softmax.rows(pass.batch, tuning: tuning),
+            logits, labels, weights, gradient, statistics,
             [pass.batch, classes, stride], pass.firstRecord, scale)
         try sumKernel.launch(
-            KernelFamilies.softmax.rows(1, tuning: tuning), statistics, weights, totals, pass.batch,
-            pass.firstRecord,
-            step % slots, addsToStep ? 1 : 0)
+            KernelFamilies.softmax.rows(1, tuning: tuning),
+            statistics, weights, totals, pass.batch,
+            pass.firstRecord, step % slots, addsToStep ? 1 : 0)
     }
 
     /// Queues the posteriors of each row, `[batch][classes rounded up to 16]`.

@@ -55,16 +55,16 @@ public final class StochasticGradientDescent {
             for parameter in parameters {
                 let chunks = parameter.storedCount.ceilDivided(by: chunk)
                 try sumOfSquares.launch(
-                    KernelFamilies.optimizer.sums(chunks: chunks, tuning: tuning), gradients[parameter],
-                    partialSums,
+                    KernelFamilies.optimizer.sums(chunks: chunks, tuning: tuning),
+                    gradients[parameter], partialSums,
                     UInt64(parameter.storedCount), UInt64(first))
                 first += chunks
             }
         }
         try gradientScale.launch(
-            KernelFamilies.optimizer.sums(tuning: tuning), loss.totals, step % loss.slots, partialSums,
-            UInt64(partialCount),
-            clipNorm ?? .infinity, scale)
+            KernelFamilies.optimizer.sums(tuning: tuning),
+            loss.totals, step % loss.slots, partialSums,
+            UInt64(partialCount), clipNorm ?? .infinity, scale)
     }
 
     /// Queues the update of one parameter: one pass over weights, gradients and velocities.

@@ -70,8 +70,8 @@ struct DeviceOptions: ParsableArguments {
     /// Opens the device.
     func open(profiling: Bool = false) throws -> Device {
         let device = try Device.open(
-            DeviceOptions.selector(device), profiling: profiling, memory: deviceMemory?.bytes,
-            kernels: kernels)
+            DeviceOptions.selector(device), profiling: profiling,
+            memory: deviceMemory?.bytes, kernels: kernels)
         try device.tuning.set(tuning)
         return device
     }

@@ -12,8 +12,8 @@ public struct ConvolutionFamily: KernelFamily {
     public let depthLimit = TuningConstant(
         "convolution.depth-limit", 2304, body: .cpu, .range(1...1_000_000), candidates: [1152, 2304, 4608])
     public let weightChannels = TuningConstant(
-        "convolution.weight-channels", 4, wide: 8, body: .cpu, .values([1, 2, 4, 8, 16]),
-        candidates: [2, 4, 8])
+        "convolution.weight-channels", 4, wide: 8, body: .cpu,
+        .values([1, 2, 4, 8, 16]), candidates: [2, 4, 8])
     public let pixelsPerItem = TuningConstant(
         launch: "convolution.pixels-per-item", 192, body: .cpu, .range(1...65_536),
         candidates: [96, 192, 384])

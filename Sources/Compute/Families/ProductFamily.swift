@@ -132,8 +132,8 @@ public struct ProductFamily: KernelFamily {
         shape.m.ceilDivided(by: tile.m) * shape.n.ceilDivided(by: tile.n)
     }
 
-    /// Returns the parts into which a deep product's depth is cut, which follow from the shape alone: each part
-    /// has at least 256 of the depth.
+    /// Returns the parts into which a deep product's depth is cut, which follow from the shape alone: each
+    /// part has at least 256 of the depth.
     public func slots(_ shape: Shape, tuning: Tuning) -> Int {
         let groups = groups(shape, tile: (64, 64)) * shape.batch
         return max(1, min((tuning[slotGroups] + groups / 2) / groups, shape.depth / 256))
@@ -161,8 +161,8 @@ public struct ProductFamily: KernelFamily {
         let items = variant.tileM / tuning[item] * (variant.tileN / tuning[item])
         return LaunchRange(
             [
-                shape.m.ceilDivided(by: variant.tileM) * items, shape.n.ceilDivided(by: variant.tileN),
-                shape.batch * slots,
+                shape.m.ceilDivided(by: variant.tileM) * items,
+                shape.n.ceilDivided(by: variant.tileN), shape.batch * slots,
             ], local: [items, 1, 1],
             launches: operations.ceilDivided(by: tuning[largestOperations] * max(1, computeUnits)))
     }

@@ -105,8 +105,8 @@ public struct WinogradFamily: KernelFamily {
             positions * planeSize(channels, rows: rows)
         }
 
-        /// The parts in which GPUs sum each chunk's gradient of the weights: of a full chunk, whatever the batch,
-        /// and 1 on CPUs.
+        /// The parts in which GPUs sum each chunk's gradient of the weights: of a full chunk, whatever the
+        /// batch, and 1 on CPUs.
         public var weightSlots: Int {
             guard tuning.device.body == .gpu else { return 1 }
             let shape = ProductFamily.Shape(m: channels, n: filters, depth: mostTiles, batch: positions)

@@ -27,8 +27,8 @@ final class GroupConvolution: ConvolutionMethod {
 
     func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
         try product.convolve(
-            input, map: sizes.input, weights: weights, bias: bias, into: output, outputs: sizes.outputs,
-            batch: batch)
+            input, map: sizes.input, weights: weights, bias: bias,
+            into: output, outputs: sizes.outputs, batch: batch)
     }
 
     func backwardData(

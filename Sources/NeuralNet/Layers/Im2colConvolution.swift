@@ -95,8 +95,8 @@ final class Im2colConvolution: ConvolutionMethod {
                 .init(columns, columns: 9 * inputs, isTransposed: true),
                 part(of: outputGradient, channels: outputs, first: first, count: count),
                 into: .panels(sums, rows: 9 * inputs),
-                size: .init(m: 9 * inputs, n: outputs, k: count), options: first == 0 ? [] : .accumulate,
-                slots: slots)
+                size: .init(m: 9 * inputs, n: outputs, k: count),
+                options: first == 0 ? [] : .accumulate, slots: slots)
         }
         if slots > 1 {
             try reduction.add(sums, count: slots, into: weightGradient, floatCount: 9 * inputs * outputs)

@@ -18,8 +18,8 @@ final class ReLUBackward {
 
     static func workspaceByteCount(_ shape: FeatureShape, maximumBatch: Int, tuning: Tuning) -> Int {
         ConvolutionFamily.BiasSlots.byteCount(
-            pixels: maximumBatch * shape.height * shape.width, channels: shape.storedChannels,
-            tuning: tuning)
+            pixels: maximumBatch * shape.height * shape.width,
+            channels: shape.storedChannels, tuning: tuning)
     }
 
     func prepare(workspace: Buffer?, maximumBatch: Int) throws { slots.give(workspace) }
@@ -32,9 +32,9 @@ final class ReLUBackward {
         let channels = shape.storedChannels
         let parts = ConvolutionFamily.BiasSlots(pixels: pixels, tuning: tuning)
         try sum.launch(
-            parts.range(channels: channels), outputGradient, output ?? outputGradient, slots.buffer, pixels,
-            channels,
-            parts.pixelsPerSlot, output == nil ? 0 : 1)
+            parts.range(channels: channels), outputGradient,
+            output ?? outputGradient, slots.buffer, pixels,
+            channels, parts.pixelsPerSlot, output == nil ? 0 : 1)
         try reduction.add(slots.buffer, count: parts.count, into: biasGradient, floatCount: channels)
     }
 }

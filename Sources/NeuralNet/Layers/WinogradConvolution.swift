@@ -120,8 +120,8 @@ final class WinogradConvolution: ConvolutionMethod {
             try transformInput.launch(
                 sizes.transform(channels: map.channels, rows: tiles.rows), source, transformed, map, tiles)
             try products.multiply(
-                transformed, by: weights, into: targets, channels: map.channels, filters: filters,
-                rows: tiles.rows)
+                transformed, by: weights, into: targets,
+                channels: map.channels, filters: filters, rows: tiles.rows)
             try transformOutput.launch(
                 sizes.transform(channels: filters, rows: tiles.rows), targets, target,
                 map.with(channels: filters), tiles)

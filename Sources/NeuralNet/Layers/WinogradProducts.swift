@@ -39,8 +39,8 @@ struct CoreWinogradProducts: WinogradProducts {
         _ maps: Buffer, by gradients: Buffer, into sums: Buffer, rows: Int, isFirst: Bool
     ) throws {
         try multiplyWeights.launch(
-            sizes.multiplyWeights, maps, gradients, sums, sizes.channels, sizes.filters, rows,
-            isFirst ? 0 : 1)
+            sizes.multiplyWeights, maps, gradients, sums,
+            sizes.channels, sizes.filters, rows, isFirst ? 0 : 1)
     }
 
     func finish(_ sums: Buffer, scratch: Buffer) -> Buffer { sums }
