@@ -1,3 +1,4 @@
+import Basics
 import Compute
 import NeuralNet
 import Oracle
@@ -20,22 +21,26 @@ extension OnDevices {
 
         /// Every option, A as it is and transposed, B and C in panels and row by row with gaps between the
         /// rows.
+        ///
+        /// GPU bodies read A four floats at a time, so its rows are multiples of 4 there.
         @Test(arguments: testDevices, sizes) func everyLayoutAndOption(
             description: DeviceDescription, size: Size
         ) throws {
             let device = try open(description)
             let product = try MatrixProduct(device: device)
-            let (m, n, k) = (size.m, size.n, size.k)
+            let unit = device.tuning.device.body == .gpu ? 4 : 1
+            let (m, n, k) = (size.m.roundedUp(to: unit), size.n, size.k.roundedUp(to: unit))
             var numbers = TestNumbers(m * 1000 + k)
             let a = numbers.floats(m * k), b = numbers.floats(k * n), bias = numbers.floats(n),
                 before = numbers.floats(m * n)
             let exact = Oracle.gemm(a.doubles, b.doubles, rows: m, columns: n, depth: k)
             let biasBuffer = try Buffer(device, bias)
             for transposed in [false, true] {
-                let rowLength = (transposed ? m : k) + 3
+                let gap = unit == 1 ? 3 : unit
+                let rowLength = (transposed ? m : k) + gap
                 let aBuffer = try Buffer(
                     device,
-                    rows(transposed ? transpose(a, rows: m, columns: k) : a, columns: rowLength - 3, gap: 3))
+                    rows(transposed ? transpose(a, rows: m, columns: k) : a, columns: rowLength - gap, gap: gap))
                 for bInPanels in [false, true] {
                     let bBuffer = try Buffer(
                         device, bInPanels ? panels(b, rows: k, columns: n) : rows(b, columns: n, gap: 16))
@@ -83,7 +88,7 @@ extension OnDevices {
             }
         }
 
-        @Test(arguments: testDevices) func packing(description: DeviceDescription) throws {
+        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func packing(description: DeviceDescription) throws {
             let device = try open(description)
             let product = try MatrixProduct(device: device)
             for (k, n) in [(1, 1), (3, 16), (67, 35), (130, 48), (200, 7)] {

@@ -14,12 +14,13 @@ public let deviceKinds =
         return other
     }
 
-/// Every device, once for each vector width that kernels are written for.
+/// Every device with each body of the kernels, the CPU's once for each vector width that it is written for.
 ///
-/// A machine with registers of 16 floats also tests what one with 8 runs.
+/// A machine with registers of 16 floats also tests what one with 8 runs, and a CPU tests what a GPU runs.
 public let testDevices = presentDevices.flatMap { description in
-    [8, 16].map { width in
+    [(KernelBody.cpu, 8), (.cpu, 16), (.gpu, 1)].map { kernels, width in
         var variant = description
+        variant.kernels = kernels
         variant.floatVectorWidth = width
         return variant
     }
