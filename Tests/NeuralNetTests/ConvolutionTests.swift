@@ -206,6 +206,38 @@ extension OnDevices {
             }
         }
 
+        /// A tuner may choose among these by time: not a bit of any pass depends on them.
+        @Test(
+            arguments: testDevices.filter { $0.traits.body == .gpu },
+            [ConvolutionAlgorithm.direct, .im2col, .winograd4])
+        func racedConstantsKeepTheBits(
+            description: DeviceDescription, algorithm: ConvolutionAlgorithm
+        ) throws {
+            let input = FeatureShape(height: 13, width: 7, channels: 20)
+            let example = Case(input, filters: 48, batch: 3, seed: 1)
+            func bits(_ changes: [String: Int]) throws -> [[UInt32]] {
+                let device = try Device(description)
+                device.tuning = Tuning(for: description.traits)
+                try device.tuning.set(changes)
+                let passes = try run(example, .init(algorithm), on: device)
+                return ([passes.output, passes.inputGradient ?? []] + passes.parameterGradients)
+                    .map { $0.map(\.bitPattern) }
+            }
+            let expected = try bits([:])
+            let raced = Tuning(for: description.traits).racedConstants
+            #expect(raced.count >= 7)
+            for constant in raced {
+                for value in constant.candidates {
+                    let family = KernelFamilies.all.first { constant.key.hasPrefix($0.name + ".") }
+                    let changes = try #require(family).changes(constant, to: value)
+                    // Some values don't go with the others' initial ones; a tuner skips those too.
+                    var tuning = Tuning(for: description.traits)
+                    guard (try? tuning.set(changes)) != nil else { continue }
+                    #expect(try bits(changes) == expected, "\(constant.key) \(value)")
+                }
+            }
+        }
+
         @Test func choicesReadBack() {
             for text in ["auto", "direct", "winograd4/direct/winograd2", "im2col/im2col/direct"] {
                 #expect(ConvolutionChoice(rawValue: text)?.rawValue == text)

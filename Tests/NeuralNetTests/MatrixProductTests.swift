@@ -40,7 +40,9 @@ extension OnDevices {
                 let rowLength = (transposed ? m : k) + gap
                 let aBuffer = try Buffer(
                     device,
-                    rows(transposed ? transpose(a, rows: m, columns: k) : a, columns: rowLength - gap, gap: gap))
+                    rows(
+                        transposed ? transpose(a, rows: m, columns: k) : a, columns: rowLength - gap, gap: gap
+                    ))
                 for bInPanels in [false, true] {
                     let bBuffer = try Buffer(
                         device, bInPanels ? panels(b, rows: k, columns: n) : rows(b, columns: n, gap: 16))
@@ -88,7 +90,9 @@ extension OnDevices {
             }
         }
 
-        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func packing(description: DeviceDescription) throws {
+        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func packing(
+            description: DeviceDescription
+        ) throws {
             let device = try open(description)
             let product = try MatrixProduct(device: device)
             for (k, n) in [(1, 1), (3, 16), (67, 35), (130, 48), (200, 7)] {
