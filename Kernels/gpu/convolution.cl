@@ -173,16 +173,17 @@ kernel __attribute__((reqd_work_group_size(64, 1, 1))) void im2col(
 }
 
 // The weights of backward-data, turned by 180 degrees, inputs and outputs exchanged. A work-group transposes
-// 16 × 16 weights of one tap. Global (256·inputs/16, 9, outputs/16), local (256, 1, 1).
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void convolution_flip_weights(
+// 16 × 16 weights of one tap. Global (inputs, 16·9, outputs/16), local (16, 16, 1). Intel's compiler for CPUs
+// crashes on the same with 256 work-items in one line.
+kernel __attribute__((reqd_work_group_size(16, 16, 1))) void convolution_flip_weights(
     global const float *restrict weights, global float *restrict flipped, const int inputs,
     const int outputs) {
     local float tile[16][17];
-    const int input_panel = get_group_id(0), tap = get_global_id(1), output_panel = get_global_id(2);
-    const int line = get_local_id(0) / 16, lane = get_local_id(0) % 16;
-    const size_t block = ((size_t)(output_panel * 9 + tap) * inputs + input_panel * 16) * 16;
-    tile[line][lane] = weights[block + get_local_id(0)];
+    const int input_panel = get_group_id(0), tap = get_group_id(1), output_panel = get_group_id(2);
+    const int lane = get_local_id(0), line = get_local_id(1);
+    const size_t source = (size_t)(output_panel * 9 + tap) * inputs + input_panel * 16;
+    tile[line][lane] = weights[(source + line) * 16 + lane];
     barrier(CLK_LOCAL_MEM_FENCE);
-    flipped[((size_t)(input_panel * 9 + 8 - tap) * outputs + output_panel * 16) * 16 + get_local_id(0)] =
-        tile[lane][line];
+    const size_t target = (size_t)(input_panel * 9 + 8 - tap) * outputs + output_panel * 16;
+    flipped[(target + line) * 16 + lane] = tile[lane][line];
 }

@@ -71,7 +71,7 @@ final class GroupProduct {
             shape: shape, slots: slots)
         let kernel =
             try addSlots
-            ?? device.kernel("product", "add_slots", variant: KernelFamilies.product.variants[0])
+            ?? device.kernel("product", "add_slots", variant: KernelFamilies.product.variants(tuning)[0])
         addSlots = kernel
         try kernel.launch(
             family.addingSlots(count: count), scratch, bias ?? scratch, c, count, shape.n, slots,

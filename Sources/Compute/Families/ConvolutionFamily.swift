@@ -45,8 +45,8 @@ public struct ConvolutionFamily: KernelFamily {
 
     /// Returns the launch that turns weights for backward-data.
     public func flipping(inputs: Int, outputs: Int, tuning: Tuning) -> LaunchRange {
-        let items = tuning.device.body == .gpu ? 256 : 1
-        return LaunchRange([inputs / 16 * items, 9, outputs / 16], local: [items, 1, 1])
+        let items = tuning.device.body == .gpu ? 16 : 1
+        return LaunchRange([inputs / 16 * items, 9 * items, outputs / 16], local: [items, items, 1])
     }
 
     /// Returns the launch that adds slots of `count` floats, and the panels that one work-item adds.
