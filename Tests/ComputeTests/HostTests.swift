@@ -33,7 +33,9 @@ import Testing
     /// A wait that asked all the time would have a load near 1, or near a half beside another busy thread.
     ///
     /// A CPU's runtime waits by itself; Intel's lets the waiting thread work.
-    @Test(arguments: deviceKinds.filter { $0.kind != .cpu }) func waitsSleep(description: DeviceDescription) throws {
+    @Test(arguments: deviceKinds.filter { $0.kind != .cpu }) func waitsSleep(description: DeviceDescription)
+        throws
+    {
         let device = try Device(description)
         let sum = try queueWork(on: device)
         #expect(try load { try device.finish() } < 0.2)
