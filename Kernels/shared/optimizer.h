@@ -30,8 +30,8 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
 // Not a number once the loss or the norm of a step was not finite, and ever after: the weights stay those
 // that led to it. The host learns of it by the loss, which becomes not a number as well.
 static void set_gradient_scale(
-    global float4 *restrict totals, const int slot, const float sum, const float largestNorm,
-    global float *restrict gradientScale) {
+    global float4 *totals, const int slot, const float sum, const float largestNorm,
+    global float *gradientScale) {
     // sqrt and division may be off by a few units in the last place, and each runtime's in its own way: one
     // correction makes all the same.
     float norm = sqrt(sum);
