@@ -36,18 +36,44 @@ extension Benchmark {
         return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
     }
 
+    /// Times the largest product of square matrices that takes about 10 ms, at most 4096 × 4096.
+    public static func shortProduct(runs: Int, device: Device) throws -> (size: Int, product: Product) {
+        var size = 64
+        while size < 4096 {
+            guard median(try product(size: size, runs: 1, device: device).seconds) < 0.005 else { break }
+            size *= 2
+        }
+        return (size, try product(size: size, runs: runs, device: device))
+    }
+
     /// Returns the 10⁹ bytes per second of a kernel that reads two arrays of floats and writes one.
-    public static func bandwidth(floatCount: Int, runs: Int, device: Device) throws -> Double {
-        let sum = try Buffer(device, floatCount: floatCount)
-        let addend = try Buffer(device, floatCount: floatCount)
+    ///
+    /// The arrays hold four times what a large last-level cache does, if the device can allocate that and
+    /// takes less than 50 ms for it.
+    public static func bandwidth(runs: Int, device: Device) throws -> Double {
+        let largest = min(32 << 20, device.description.largestBuffer / 8)
+        let sum = try Buffer(device, floatCount: largest)
+        let addend = try Buffer(device, floatCount: largest)
         try sum.clear()
         try addend.clear()
         let kernel = try device.kernel("optimizer", "gradient_add")
-        let seconds = try seconds(runs: runs) { _ in
-            try kernel.launch([floatCount], local: [256], sum, addend, UInt64(floatCount))
+        func run(_ count: Int, launches: Int) throws {
+            for _ in 0..<launches {
+                try kernel.launch([count], local: [256], sum, addend, UInt64(count))
+            }
             try device.finish()
         }
-        return 12 * Double(floatCount) / median(seconds) * 1e-9
+        var count = 4096
+        try run(count, launches: 1)
+        var elapsed = try time { try run(count, launches: 1) }
+        while count < largest, elapsed < 0.01 {
+            count = min(8 * count, largest)
+            elapsed = try time { try run(count, launches: 1) }
+        }
+        // Several launches, so that starting them does not count where they are short.
+        let launches = max(1, Int(0.005 / elapsed))
+        let seconds = try seconds(runs: runs) { _ in try run(count, launches: launches) }
+        return 12 * Double(count * launches) / median(seconds) * 1e-9
     }
 
     /// Returns the 10⁹ operations per second of multiply-adds on registers (`peak.cl`) in the best run.

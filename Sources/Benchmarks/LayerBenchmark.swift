@@ -21,12 +21,12 @@ public struct LayerBenchmark: Sendable {
         public let launches: Int
         /// Multiplications and additions of the direct sums, so that a faster algorithm may exceed the peak.
         public let operations: Double
-        /// Bytes of the tensors read and written, each counted once; 0 if unknown.
-        public let bytes: Double
+        /// What the pass computes and moves; empty if unknown.
+        public let work: [Work]
 
         /// 10⁹ operations per second.
         public var gflops: Double { operations / seconds * 1e-9 }
-        public var gigabytesPerSecond: Double { bytes / seconds * 1e-9 }
+        public var gigabytesPerSecond: Double { work.reduce(0) { $0 + $1.bytes } / seconds * 1e-9 }
     }
 
     public let rows: [Row]
@@ -36,10 +36,9 @@ public struct LayerBenchmark: Sendable {
     public let dataWaitSeconds: Double
     /// CPU time in which the host's thread enqueues a step's launches, while the device works.
     public let queueingSeconds: Double
-    /// The arithmetic peak in 10⁹ operations per second (`Benchmark.arithmeticPeak`).
-    public let peakGFLOPS: Double
-    /// The memory bandwidth in 10⁹ bytes per second (`Benchmark.bandwidth`).
-    public let peakGigabytesPerSecond: Double
+    /// The peak of multiply-adds on registers (`Benchmark.arithmeticPeak`) and of memory
+    /// (`Benchmark.bandwidth`).
+    public let peak: DeviceSpeed
 
     public var launches: Int { rows.reduce(0) { $0 + $1.launches } }
 
@@ -66,13 +65,14 @@ public struct LayerBenchmark: Sendable {
         throws
     {
         let profile = try Benchmark.profile(of: device)
-        peakGFLOPS = try Benchmark.arithmeticPeak(runs: 7, device: device)
-        peakGigabytesPerSecond = try Benchmark.bandwidth(floatCount: 1 << 24, runs: 7, device: device)
+        peak = DeviceSpeed(
+            gflops: try Benchmark.arithmeticPeak(runs: 7, device: device),
+            gigabytesPerSecond: try Benchmark.bandwidth(runs: 7, device: device))
 
         let set = try data.map { try Dataset.load(root: $0) }
         var step = step
         step.classes = set?.classes.count ?? step.classes
-        let (batch, imageSize) = (step.batch, step.imageSize)
+        let (batch, microBatches, imageSize) = (step.batch, step.microBatches, step.imageSize)
         let plan = try NetworkPlan(
             step.architecture, imageSize: imageSize, classes: step.classes,
             options: step.options(training: true), device: device.description, tuning: device.tuning)
@@ -142,7 +142,11 @@ public struct LayerBenchmark: Sendable {
                 label: key[0], pass: key[1], algorithm: pass.flatMap { layer?.algorithm($0) } ?? "",
                 seconds: Benchmark.median(times[key] ?? []), launches: launches[key] ?? 0,
                 operations: layer?.operations(batch: batch) ?? 0,
-                bytes: pass.flatMap { pass in layer.map { $0.bytes(pass, batch: batch) } } ?? 0)
+                work: key[0] == "update"
+                    ? [plan.updateWork]
+                    : pass.flatMap { layer?.work($0, batch: batch / microBatches) }.map {
+                        [[Work]](repeating: $0, count: microBatches).flatMap(\.self)
+                    } ?? [])
         }
     }
 }

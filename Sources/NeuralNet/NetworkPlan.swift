@@ -50,6 +50,26 @@ public struct NetworkPlan {
         trainedParameters = layers[lowestTrained...].flatMap(\.parameters)
     }
 
+    /// The work of all layers in one forward and backward pass; input and loss are left out.
+    public var passWork: [Work] {
+        layers.flatMap { layer in
+            LayerPass.allCases.filter { runs($0, layer) }.flatMap { layer.work($0, batch: batch) }
+        }
+    }
+
+    /// The update's work: it reads gradients, and reads and writes weights and velocities.
+    public var updateWork: Work {
+        Work(bytes: trainedParameters.reduce(0) { $0 + 4 * 5 * Double($1.storedCount) })
+    }
+
+    private func runs(_ pass: LayerPass, _ layer: LayerPlan) -> Bool {
+        switch pass {
+        case .forward: true
+        case .backwardWeights: layer.index >= lowestTrained && !layer.parameters.isEmpty
+        case .backwardData: layer.index > lowestTrained
+        }
+    }
+
     // MARK: - Buffers
 
     private var batch: Int { options.maximumBatch }

@@ -53,7 +53,7 @@ public struct WinogradFamily: KernelFamily {
         public var input: MapSize
         public let filters: Int
         public let outputTile: Int
-        let tuning: Tuning
+        public let tuning: Tuning
 
         public init(input: MapSize, filters: Int, outputTile: Int, tuning: Tuning) {
             self.input = input

@@ -59,6 +59,16 @@ public struct ConvolutionSpec: LayerSpec {
         pass == .forward ? (1, 1) : (1, 2)
     }
 
+    public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {
+        let plain = Work(operations: plan.operations(batch: batch), bytes: plan.bytes(pass, batch: batch))
+        switch algorithms[pass] {
+        case .direct: return [plain]
+        case .im2col: return im2col(plan).work(pass, plain, batch: batch)
+        case .winograd2, .winograd4:
+            return winograd(plan, algorithms[pass]).work(pass, plain, batch: batch)
+        }
+    }
+
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {
         let parts = algorithms.distinct.map { algorithm -> (workspace: Int, own: Int) in
             switch algorithm {

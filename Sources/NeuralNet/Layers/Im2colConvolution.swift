@@ -103,3 +103,18 @@ final class Im2colConvolution: ConvolutionMethod {
         }
     }
 }
+
+extension ConvolutionFamily.Im2col {
+    /// Returns the work of laying out the windows and of the product.
+    ///
+    /// - Parameter plain: that of the sums as they are defined
+    func work(_ pass: LayerPass, _ plain: Work, batch: Int) -> [Work] {
+        // On CPUs, chunks of windows stay in the last-level cache.
+        guard tuning.device.body == .gpu else { return [plain] }
+        let channels = pass == .backwardData ? outputs : input.channels
+        let windows = 4 * 9 * Double(batch * input.height * input.width * channels)
+        return [
+            Work(bytes: windows), Work(operations: plain.operations, bytes: plain.bytes + windows),
+        ]
+    }
+}

@@ -37,6 +37,8 @@ public protocol LayerSpec: Sendable {
     func operationsPerImage(_ plan: LayerPlan) -> Double
     /// Returns how many tensors of the input's and of the output's size a pass reads or writes.
     func tensors(_ pass: LayerPass) -> (input: Double, output: Double)
+    /// Returns what a pass over a batch computes and moves, for each kind of launch of its algorithm.
+    func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work]
 
     /// Returns the bytes of scratch memory, which all layers share, and of the buffers that the layer
     /// allocates for itself.
@@ -56,6 +58,9 @@ extension LayerSpec {
     public func algorithm(_ pass: LayerPass) -> String { "" }
     public func operationsPerImage(_ plan: LayerPlan) -> Double { 0 }
     public func tensors(_ pass: LayerPass) -> (input: Double, output: Double) { (1, 1) }
+    public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {
+        [Work(operations: plan.operations(batch: batch), bytes: plan.bytes(pass, batch: batch))]
+    }
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) { (0, 0) }
 }
 
@@ -108,13 +113,16 @@ public struct LayerPlan: Sendable {
     public func operations(batch: Int) -> Double { spec.operationsPerImage(self) * Double(batch) }
 
     /// Returns the bytes of the tensors that a pass reads and writes, each counted once.
-    public func bytes(_ pass: LayerPass, batch: Int) -> Double {
+    func bytes(_ pass: LayerPass, batch: Int) -> Double {
         let tensors = spec.tensors(pass)
         let weights = parameters.reduce(0) { $0 + Double($1.storedCount) }
         return 4
             * (tensors.input * Double(input.storedCount * batch)
                 + tensors.output * Double(output.storedCount * batch) + weights)
     }
+
+    /// Returns what a pass over a batch computes and moves, for each kind of launch of its algorithm.
+    public func work(_ pass: LayerPass, batch: Int) -> [Work] { spec.work(pass, self, batch: batch) }
 
     func memory(maximumBatch: Int) -> (workspace: Int, own: Int) {
         spec.memory(self, maximumBatch: maximumBatch)

@@ -152,3 +152,22 @@ final class WinogradConvolution: ConvolutionMethod {
             weightGradient, channels, filters)
     }
 }
+
+extension WinogradFamily.Geometry {
+    /// Returns the transforms' and the products' work.
+    ///
+    /// - Parameter plain: that of the sums as they are defined
+    func work(_ pass: LayerPass, _ plain: Work, batch: Int) -> [Work] {
+        let tiles = Double(tileCount(batch: batch) * positions)
+        let operations = 2 * tiles * Double(channels * filters)
+        // On CPUs, chunks of what is transformed stay in the last-level cache.
+        guard tuning.device.body == .gpu else { return [Work(operations: operations, bytes: plain.bytes)] }
+        let maps = 4 * tiles * Double(channels + filters)
+        let weights = 4 * Double(transformedWeightCount)
+        let product = Work(
+            operations: operations,
+            bytes: maps + weights * Double(pass == .backwardWeights ? weightSlots : 1))
+        // The plain bytes include the weights as they are stored.
+        return [Work(bytes: plain.bytes + maps + weights), product]
+    }
+}

@@ -6,9 +6,10 @@ struct BenchLayers: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "layers", abstract: "Time a training step by layer and pass.",
         discussion: """
-            GFLOPS count the operations of the direct sums, so a faster algorithm may exceed 100 % of \
-            the peak, which is the rate of multiply-adds on registers. GB/s count each tensor once; their \
-            peak is the rate at which two large arrays are added.
+            GFLOPS count the operations of the direct sums, so a faster algorithm may exceed the \
+            device's peak. GB/s count the tensors that the algorithm's launches read and write. The \
+            roofline is the time that each launch would take at the peak of multiply-adds on registers or \
+            at the rate at which two large arrays are added, whichever is longer.
             """)
 
     @OptionGroup var network: NetworkOptions
@@ -40,8 +41,8 @@ struct BenchLayers: ParsableCommand {
         show(result, on: name)
         try output.write([
             "device": name, "model": step.architecture.description, "batch": step.batch,
-            "image_size": step.imageSize, "peak_gflops": result.peakGFLOPS,
-            "peak_gigabytes_per_second": result.peakGigabytesPerSecond, "step_seconds": result.stepSeconds,
+            "image_size": step.imageSize, "peak_gflops": result.peak.gflops,
+            "peak_gigabytes_per_second": result.peak.gigabytesPerSecond, "step_seconds": result.stepSeconds,
             "queueing_seconds": result.queueingSeconds, "launches": result.launches,
             "parts": JSON.object(result.parts.map { .init($0.name, .number($0.seconds)) }),
             "rows": result.rows.map { json($0, result) },
@@ -51,33 +52,32 @@ struct BenchLayers: ParsableCommand {
     private func json(_ row: LayerBenchmark.Row, _ result: LayerBenchmark) -> JSON {
         [
             "label": row.label, "pass": row.pass, "algorithm": row.algorithm, "seconds": row.seconds,
-            "launches": row.launches, "gflops": row.gflops, "share_of_peak": row.gflops / result.peakGFLOPS,
+            "launches": row.launches, "gflops": row.gflops,
             "gigabytes_per_second": row.gigabytesPerSecond,
-            "share_of_bandwidth": row.gigabytesPerSecond / result.peakGigabytesPerSecond,
+            "roofline_seconds": row.work.seconds(at: result.peak),
+            "work": row.work.map { ["operations": $0.operations, "bytes": $0.bytes] as JSON },
         ]
     }
 
     private func show(_ result: LayerBenchmark, on device: String) {
         var layers = TextTable(
-            header: ["layer", "pass", "algorithm", "ms", "GFLOPS", "of peak", "GB/s", "of peak"],
+            header: ["layer", "pass", "algorithm", "ms", "roofline ms", "share", "GFLOPS", "GB/s"],
             [.left, .left, .left, .right])
         for row in result.rows {
-            let operations =
-                row.operations > 0
-                ? [fixed(row.gflops, 1), percent(row.gflops / result.peakGFLOPS)] : ["", ""]
-            let bytes =
-                row.bytes > 0
-                ? [
-                    fixed(row.gigabytesPerSecond, 1),
-                    percent(row.gigabytesPerSecond / result.peakGigabytesPerSecond),
-                ] : []
-            layers.add(
-                [row.label, row.pass, row.algorithm, fixed(row.seconds * 1e3, 3)] + operations + bytes)
+            let roofline = row.work.seconds(at: result.peak)
+            let figures =
+                row.work.isEmpty
+                ? []
+                : [
+                    fixed(roofline * 1e3, 3), percent(roofline / row.seconds),
+                    row.operations > 0 ? fixed(row.gflops, 1) : "", fixed(row.gigabytesPerSecond, 1),
+                ]
+            layers.add([row.label, row.pass, row.algorithm, fixed(row.seconds * 1e3, 3)] + figures)
         }
         print(layers.text)
         print(
-            "peak of \(device): \(fixed(result.peakGFLOPS, 0)) GFLOPS (multiply-adds on registers), "
-                + "\(fixed(result.peakGigabytesPerSecond, 1)) GB/s (adding two arrays)")
+            "peak of \(device): \(fixed(result.peak.gflops, 0)) GFLOPS (multiply-adds on registers), "
+                + "\(fixed(result.peak.gigabytesPerSecond, 1)) GB/s (adding two arrays)")
         print(
             "step: \(fixed(result.stepSeconds * 1e3, 1)) ms, "
                 + "\(fixed(Double(network.batch) / result.stepSeconds, 2)) images/s; the host takes "

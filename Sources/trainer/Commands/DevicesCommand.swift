@@ -58,11 +58,9 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
 
     private func speed(of description: DeviceDescription) throws -> String {
         let device = try Device(description)
-        let product = try Benchmark.product(size: 1024, runs: 5, device: device)
-        // Four times what a large last-level cache holds, if the device can allocate that.
-        let bandwidth = try Benchmark.bandwidth(
-            floatCount: min(32 << 20, description.largestBuffer / 8), runs: 5, device: device)
-        return "\(fixed(product.gflops, 0)) GFLOPS (product of 1024³), "
+        let (size, product) = try Benchmark.shortProduct(runs: 3, device: device)
+        let bandwidth = try Benchmark.bandwidth(runs: 3, device: device)
+        return "\(fixed(product.gflops, 0)) GFLOPS (product of \(size)³), "
             + "\(fixed(bandwidth, 1)) GB/s (adding two arrays)"
     }
 

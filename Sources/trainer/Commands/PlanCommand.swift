@@ -17,6 +17,12 @@ struct PlanCommand: ParsableCommand {
 
     @OptionGroup private var flags: TrainingFlags<MemoryOptions>
     @Option(help: OptionHelp.classes) var classes = 10
+    @Option(
+        help: """
+            Also estimate a step's time on a device that computes and moves so much (roofline model). \
+            Values: GFLOPS,GB/s, such as 50000,3000; `trainer devices` measures both.
+            """) var speed: DeviceSpeed?
+
     @OptionGroup var output: JSONOptions
 
     func validate() throws { try require("--classes", classes, in: 2...1_000_000, "classes") }
@@ -38,13 +44,23 @@ struct PlanCommand: ParsableCommand {
                 .init(String(kind.rawValue.map { $0.isLetter ? $0 : "_" }), .integer(plan[kind]))
             })
         let largestBatch = try memory.largestBatch()
+        let seconds = try speed.map {
+            let network = try memory.network(batch: options.batch)
+            return Double(options.microBatches) * network.passWork.seconds(at: $0)
+                + network.updateWork.seconds(at: $0)
+        }
+        if let seconds {
+            let rate = fixed(Double(options.batch) / seconds, 1)
+            print("step by the roofline model: \(fixed(seconds * 1e3, 1)) ms, \(rate) images/s")
+        }
         let layers = try memory.network(batch: options.batch).layers
         try output.write([
             "device": plan.deviceName, "device_memory": plan.deviceMemory,
             "device_largest_buffer": plan.deviceLargestBuffer, "model": memory.architecture.description,
             "image_size": options.imageSize, "batch": options.batch, "micro_batches": options.microBatches,
             "bytes": bytes, "total": plan.total, "largest_buffer": plan.largest.byteCount,
-            "fits": plan.fits, "largest_batch": largestBatch, "layers": layers,
+            "fits": plan.fits, "largest_batch": largestBatch,
+            "roofline_seconds": seconds.map(JSON.number) ?? .null, "layers": layers,
         ])
     }
 }
@@ -57,5 +73,16 @@ extension LayerPlan: JSONConvertible {
             "kind": spec.kind, "name": name, "input": sizes(input), "output": sizes(output),
             "parameters": parameters.map { ["name": $0.name, "shape": $0.shape] as JSON },
         ]
+    }
+}
+
+extension DeviceSpeed: ExpressibleByArgument {
+    /// Reads GFLOPS and GB/s, separated by a comma.
+    public init?(argument: String) {
+        let numbers = argument.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) }
+        guard numbers.count == 2, let gflops = numbers[0], let bandwidth = numbers[1], gflops > 0,
+            bandwidth > 0, gflops.isFinite, bandwidth.isFinite
+        else { return nil }
+        self.init(gflops: gflops, gigabytesPerSecond: bandwidth)
     }
 }
