@@ -10,6 +10,7 @@
 // GPU's makes one pixel, a CPU's a row.
 // Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
 // Tuning macro: BLOCK (1 or 16), pixels of a warp whose places are computed together; 16 on CPUs.
+// Chosen by the device: PREFETCH, whether the compiler takes clang's `__builtin_prefetch`.
 
 typedef struct {
     ulong offset;
@@ -56,13 +57,10 @@ static ints whole(const floats x) {
     return select(i, i - 1, FLOATS(i) > x);
 }
 
-// OpenCL's own prefetch does nothing in pocl. Compilers for GPUs have the other one without taking it.
-#if BLOCK == 16 && defined(__has_builtin) && !defined(__NV_CL_C_VERSION)
-#if __has_builtin(__builtin_prefetch)
+// OpenCL's own prefetch does nothing in pocl.
+#if PREFETCH
 #define FETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer))
-#endif
-#endif
-#ifndef FETCH
+#else
 #define FETCH(pointer) prefetch(pointer, 1)
 #endif
 

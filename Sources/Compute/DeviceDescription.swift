@@ -47,7 +47,8 @@ public struct DeviceDescription: Sendable {
     public var traits: DeviceTraits {
         DeviceTraits(
             body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
-            vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform))
+            vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform),
+            takesPrefetch: ["Portable Computing Language", "Intel(R) OpenCL"].contains(platform))
     }
 
     /// Returns the maker of a GPU by the names of vendor and platform; a driver need not be the maker's.

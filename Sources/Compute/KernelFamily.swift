@@ -25,11 +25,16 @@ public struct DeviceTraits: Sendable, Equatable {
     public let floatVectorWidth: Int
     /// The maker of a GPU; `other` for CPUs.
     public let vendor: DeviceVendor
+    /// Whether the compiler takes clang's `__builtin_prefetch`, as those of pocl and of Intel's runtime do.
+    public let takesPrefetch: Bool
 
-    public init(body: KernelBody, floatVectorWidth: Int, vendor: DeviceVendor = .other) {
+    public init(
+        body: KernelBody, floatVectorWidth: Int, vendor: DeviceVendor = .other, takesPrefetch: Bool = false
+    ) {
         self.body = body
         self.floatVectorWidth = floatVectorWidth
         self.vendor = vendor
+        self.takesPrefetch = takesPrefetch
     }
 
     /// Whether there are 32 registers of 16 floats (AVX-512), and not 16 of 8 (AVX2).
@@ -38,7 +43,8 @@ public struct DeviceTraits: Sendable, Equatable {
     /// The devices that kernels are written for, to check every program without having them all.
     public static let all =
         [
-            DeviceTraits(body: .cpu, floatVectorWidth: 8), DeviceTraits(body: .cpu, floatVectorWidth: 16),
+            DeviceTraits(body: .cpu, floatVectorWidth: 8, takesPrefetch: true),
+            DeviceTraits(body: .cpu, floatVectorWidth: 16, takesPrefetch: true),
         ] + DeviceVendor.allCases.map { DeviceTraits(body: .gpu, floatVectorWidth: 1, vendor: $0) }
 }
 

@@ -18,7 +18,8 @@ public final class ImageInput {
 
     /// - Parameter size: the side of the network's input in pixels.
     public init(device: Device, size: Int, normalization: Normalization) throws {
-        kernel = try device.kernel("augment", "crop_warp_normalize")
+        kernel = try device.kernel(
+            "augment", "crop_warp_normalize", variant: KernelFamilies.augment.variant(device.tuning))
         self.size = size
         self.normalization = normalization
         self.device = device.tuning.device
