@@ -14,7 +14,7 @@ import Testing
             options: .init(maximumBatch: 2, training: true), device: description)
     }
 
-    /// F(4×4): 8 tiles of 36 positions. On GPUs what is transformed goes through memory.
+    /// F(4×4) has 8 tiles of 36 positions; on GPUs what is transformed goes through memory.
     @Test func winogradsProductsAndTransforms() throws {
         let operations = 2.0 * 8 * 36 * 16 * 16
         // Two maps of 2·8·8·16 floats, 9·16·16 weights and 16 biases.
