@@ -111,15 +111,15 @@ extension OnDevices {
         /// what they write is the same.
         @Test(
             .enabled(if: testDevices.contains { $0.platform == "Portable Computing Language" }),
-            arguments: ConvolutionAlgorithm.allCases) func anyNumberOfThreads(algorithm: ConvolutionAlgorithm)
-            throws
-        {
+            arguments: ConvolutionAlgorithm.allCases, KernelBody.allCases)
+        func anyNumberOfThreads(algorithm: ConvolutionAlgorithm, body: KernelBody) throws {
             let place = try Workplace()
             let device = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
             for threads in ["1", "2"] {
                 try place.train(
                     "--model 16,20,M,F40 --image-size 21 --batch 16 --micro-batches 2 --out \(threads) "
-                        + "--device opencl:\(device.number) --convolution \(algorithm.rawValue)",
+                        + "--device opencl:\(device.number) --convolution \(algorithm.rawValue) "
+                        + "--kernels \(body.rawValue)",
                     environment: ["POCL_MAX_PTHREAD_COUNT": threads])
             }
             try place.expectSameModel("1", "2")
