@@ -38,7 +38,7 @@ public struct BenchmarkedStep: Sendable {
     func trainingStep(on device: Device) throws -> TrainingStep {
         try TrainingStep(
             network: network(training: true, on: device), normalization: BenchmarkedStep.normalization,
-            batch: batch, microBatches: microBatches, momentum: 0.9, weightDecay: 5e-4, seed: 1)
+            batch: batch, microBatches: microBatches, rule: UpdateRule(weightDecay: 5e-4), seed: 1)
     }
 
     /// Returns a mini-batch of random images and labels on the device.

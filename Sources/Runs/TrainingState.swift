@@ -7,7 +7,7 @@ import Models
 import NeuralNet
 import Photographs
 
-/// What a resumed run needs beside weights and velocities: `state.json` of a checkpoint.
+/// What a resumed run needs beside weights and moments: `state.json` of a checkpoint.
 ///
 /// All random numbers depend on (seed, epoch, step, sample) only, so there is no generator's state to save.
 package struct TrainingState: Codable, Equatable {
@@ -118,27 +118,38 @@ package struct TrainingState: Codable, Equatable {
         try AtomicFile.write(checkpoint + "/state.json", Array(try encoder.encode(self)))
     }
 
-    /// Writes the optimiser's velocities in the layout that `model.safetensors` has for the weights.
-    package static func writeVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
-        let parameters = Dictionary(uniqueKeysWithValues: optimizer.parameters.map { ($0.name, $0) })
-        try SafetensorsFile.write(
-            checkpoint + "/optimizer.safetensors", shapes: parameters.mapValues(\.shape)
-        ) { name in
-            guard let parameter = parameters[name] else { return [] }
-            return parameter.exported(try optimizer.velocities[parameter].read(parameter.storedCount))
+    /// Returns the tensors of the optimiser's moments: the first under the parameters' names.
+    private static func moments(of optimizer: Optimizer) -> [(
+        name: String, parameter: Parameter, values: Buffer
+    )] {
+        optimizer.moments.enumerated().flatMap { index, arena in
+            optimizer.parameters.map {
+                (index == 0 ? $0.name : "\($0.name).second_moment", $0, arena[$0])
+            }
         }
     }
 
-    /// Reads velocities that `writeVelocities` wrote.
-    package static func readVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
+    /// Writes the optimiser's moments in the layout that `model.safetensors` has for the weights.
+    package static func writeMoments(_ optimizer: Optimizer, _ checkpoint: String) throws {
+        let tensors = Dictionary(uniqueKeysWithValues: moments(of: optimizer).map { ($0.name, $0) })
+        try SafetensorsFile.write(
+            checkpoint + "/optimizer.safetensors", shapes: tensors.mapValues(\.parameter.shape)
+        ) { name in
+            guard let (_, parameter, values) = tensors[name] else { return [] }
+            return parameter.exported(try values.read(parameter.storedCount))
+        }
+    }
+
+    /// Reads moments that `writeMoments` wrote.
+    package static func readMoments(_ optimizer: Optimizer, _ checkpoint: String) throws {
         let file = try SafetensorsFile.read(checkpoint + "/optimizer.safetensors")
-        for parameter in optimizer.parameters {
-            guard file.tensors[parameter.name]?.shape == parameter.shape else {
+        for (name, parameter, values) in moments(of: optimizer) {
+            guard file.tensors[name]?.shape == parameter.shape else {
                 throw TrainingError(
-                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove "
+                    "\(file.path): the optimiser's \(name) with shape \(parameter.shape) is missing; remove "
                         + "\(checkpoint)")
             }
-            try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
+            try values.write(parameter.stored(try file.floats(name)))
         }
     }
 

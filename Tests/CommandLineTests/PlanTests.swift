@@ -14,7 +14,7 @@ import Testing
         let result = try place.succeed("\(plan) --device-memory 2G")
         #expect(result.errors.isEmpty, "\(result.errors)")
         for part in [
-            "weights", "gradients", "momentum", "activations", "workspace", "cached data",
+            "weights", "gradients", "optimiser state", "activations", "workspace", "cached data",
             "of 2.15 GB: too much", "does not fit",
         ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
         let cached = try place.succeed("\(plan) --device-memory 8G --cache 512M")

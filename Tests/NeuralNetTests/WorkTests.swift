@@ -48,6 +48,7 @@ import Testing
         #expect(sum == 2 * image + 3 * (convolution + hidden + last))
         let features = 9 * 4 * 16 + 16 + 9 * 16 * 16 + 16
         let classifier = 1024 * 16 + 16 + 16 * 16 + 16
-        #expect(plan.updateWork.bytes == 20 * Double(features + classifier))
+        #expect(plan.updateWork(.sgd).bytes == 20 * Double(features + classifier))
+        #expect(plan.updateWork(.adamw).bytes == 28 * Double(features + classifier))
     }
 }
