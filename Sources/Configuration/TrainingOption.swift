@@ -166,6 +166,10 @@ public struct TrainingOption: Sendable {
             "Number of newest checkpoints to keep. The best one is always kept.",
             between(1, 1_000_000, "checkpoints")),
         option(
+            "patience", \.patience, .optimisation, affects: .result,
+            "Stop after this many epochs without a better validation. Default: train all epochs.",
+            given(between(1, 1_000_000, "epochs"))),
+        option(
             "clip-norm", \.clipNorm, .optimisation, affects: .result,
             "Largest norm of a step's gradient; a longer gradient is scaled down. Default: no clipping.",
             given(expect("a number above 0") { $0 > 0 })),

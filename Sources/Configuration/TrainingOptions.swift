@@ -32,6 +32,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var convolution = ConvolutionChoice.auto
     public var checkpointEvery: Int?
     public var keep = 3
+    public var patience: Int?
     public var clipNorm: Double?
     public var initialModel: String?
     public var freeze = Freezing.none

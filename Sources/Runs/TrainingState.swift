@@ -25,6 +25,22 @@ package struct TrainingState: Codable, Equatable {
         package var reductions = 0
     }
 
+    /// The sums over the steps of the current epoch.
+    package struct EpochSums: Codable, Equatable {
+        private var loss = 0.0, top1 = 0.0, weight = 0.0
+
+        package init() {}
+
+        package mutating func add(_ totals: SoftmaxCrossEntropy.Totals) {
+            loss += Double(totals.loss)
+            top1 += Double(totals.top1)
+            weight += Double(totals.weight)
+        }
+
+        /// The mean cross-entropy in nats, and the accuracy as a fraction of 1.
+        package var means: (loss: Double, top1: Double) { (loss / max(weight, 1), top1 / max(weight, 1)) }
+    }
+
     // What the result depends on; fixed before step 1.
     let version: String
     package var options: TrainingOptions
@@ -41,6 +57,9 @@ package struct TrainingState: Codable, Equatable {
     package var validatedEpochs = 0
     package var plateau = Plateau()
     package var best: Best?
+    package var sums = EpochSums()
+    /// The kinds of warnings that the run has given, each once.
+    package var warnings: [String] = []
     /// The length of `metrics.jsonl` when the state was saved.
     package var metricsByteCount = 0
     package var seconds = 0.0
@@ -160,6 +179,10 @@ package struct TrainingState: Codable, Equatable {
     /// - Throws: `TrainingError` that names each option which would change the result, with both values.
     package func requireSameOptions(_ given: TrainingOptions) throws {
         let conflicts = TrainingOption.all.filter { $0.effect == .result }.compactMap { option -> String? in
+            // A finished run may go on for longer.
+            if option.name == "epochs", validatedEpochs == options.epochs, given.epochs > options.epochs {
+                return nil
+            }
             let (own, other) = (option.text(options), option.text(given))
             if own == other { return nil }
             return "--\(option.name) \(other ?? "without a value") (the run has \(own ?? "none"))"
