@@ -115,8 +115,8 @@ public struct TrainingOption: Sendable {
             "How weights follow from gradients: stochastic gradient descent with momentum, or AdamW."),
         option(
             "learning-rate", \.learningRate, .optimisation, affects: .result,
-            "Learning rate after the warm-up.",
-            expect("a number above 0") { $0 > 0 }),
+            "Learning rate after the warm-up; auto tries rates on a copy of the weights first. Default: "
+                + "0.03, or 0.001 with AdamW."),
         option(
             "schedule", \.schedule, .optimisation, affects: .result,
             "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
@@ -368,6 +368,10 @@ extension TransportChoice: OptionValue {}
 
 extension BadFileLimit: OptionValue {
     static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
+}
+
+extension LearningRateChoice: OptionValue {
+    static var expected: String { "a number above 0, or auto" }
 }
 
 extension CacheSize: OptionValue {

@@ -57,6 +57,8 @@ package struct TrainingState: Codable, Equatable {
     package var validatedEpochs = 0
     package var plateau = Plateau()
     package var best: Best?
+    /// The rate after the warm-up, once a range test has found it.
+    package var foundLearningRate: Double?
     package var sums = EpochSums()
     /// The kinds of warnings that the run has given, each once.
     package var warnings: [String] = []

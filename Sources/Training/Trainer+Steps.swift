@@ -81,14 +81,9 @@ extension Trainer {
 
     /// Uploads a mini-batch and enqueues its step.
     private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {
-        let batch = machinery.batches[step % machinery.batches.count]
-        try batch.upload(host, size: options.imageSize, cache: machinery.cache) { width, height, sample in
-            AugmentationParameters.draw(
-                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
-                epoch: epoch, sample: sample)
-        }
         machinery.training.asksToStop = Interruption.signal != nil
-        try machinery.training.run(batch, step: step, learningRate: Float(rate))
+        try machinery.queue(
+            host, step: step, epoch: epoch, rate: rate, options: options, augmentation: augmentation)
     }
 
     /// Returns the pixels to decode of a photograph that will not be cached: those that its crop reads.
@@ -145,7 +140,7 @@ extension Trainer {
         TrainingError(
             "\(what). This was not saved; the last good checkpoint is "
                 + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower "
-                + "--learning-rate (\(String(format: "%.2g", options.learningRate / 10))), a longer "
+                + "--learning-rate (\(String(format: "%.2g", learningRate.peak / 10))), a longer "
                 + "--warmup-epochs or --clip-norm 1"
                 + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
     }

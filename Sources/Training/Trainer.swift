@@ -85,7 +85,8 @@ public final class Trainer {
         state = model.state
         secondsBefore = state.seconds
         learningRate = LearningRate(
-            options: options, stepsPerEpoch: workload.stepsPerEpoch, plateau: state.plateau)
+            options: options, stepsPerEpoch: workload.stepsPerEpoch,
+            peak: state.foundLearningRate ?? options.givenLearningRate ?? 0, plateau: state.plateau)
         try begin(version: version, isNew: !resuming, model.unreadable, connection?.topology)
     }
 
@@ -139,6 +140,7 @@ public final class Trainer {
     ///   photographs are bad; errors of files and of the device.
     @discardableResult public func run() throws -> EpochReport? {
         Interruption.install()
+        try findLearningRate()
         let loader = loader()
         defer { loader.stop() }
         var last: EpochReport?
@@ -161,6 +163,19 @@ public final class Trainer {
             throw error
         }
         return last
+    }
+
+    /// Finds the learning rate if it is left to the program and the run has not begun.
+    private func findLearningRate() throws {
+        guard options.givenLearningRate == nil, state.foundLearningRate == nil else { return }
+        let search = try RateSearch(
+            options: options, workload: workload, machinery: machinery, shortSide: description.shortSide
+        ).run()
+        state.foundLearningRate = search.rate
+        learningRate = LearningRate(
+            options: options, stepsPerEpoch: workload.stepsPerEpoch,
+            peak: search.rate, plateau: state.plateau)
+        try report(.learningRateFound(search))
     }
 
     /// Starts the threads that read this rank's images of all steps that are left.

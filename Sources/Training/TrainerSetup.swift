@@ -46,6 +46,20 @@ struct Machinery {
     let validator: Validator
     let batches: [DeviceBatch]
     let cache: ImageCache
+
+    /// Uploads a mini-batch and enqueues its step.
+    func queue(
+        _ host: HostBatch, step: Int, epoch: Int, rate: Double, options: TrainingOptions,
+        augmentation: Augmentation
+    ) throws {
+        let batch = batches[step % batches.count]
+        try batch.upload(host, size: options.imageSize, cache: cache) { width, height, sample in
+            AugmentationParameters.draw(
+                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
+                epoch: epoch, sample: sample)
+        }
+        try training.run(batch, step: step, learningRate: Float(rate))
+    }
 }
 
 /// What the run writes.

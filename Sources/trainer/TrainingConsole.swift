@@ -58,6 +58,10 @@ final class TrainingConsole: EventSink {
         case .checkpointFailed(let step, let run):
             "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
                 + "--resume \(run)"
+        case .learningRateFound(let found):
+            String(
+                format: "learning rate %.2g, found in %d steps: the loss fell from %.3f to %.3f", found.rate,
+                found.curve.count, found.curve.first?.loss ?? 0, found.curve.map(\.loss).min() ?? 0)
         case .warning(_, let problem): text(problem)
         case .stoppedEarly(let epoch, let patience):
             "stopped after epoch \(epoch): \(patience) epochs without a better validation (--patience)"
