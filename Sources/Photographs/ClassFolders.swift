@@ -68,7 +68,8 @@ private struct ClassFolders {
         let training = names.filter { FolderRole($0) == .training }
         guard training.count < 2 else {
             throw DatasetError(
-                .severalParts, "\(root): has the folders \(quoted(training)), and only one of them can be used")
+                .severalParts,
+                "\(root): has the folders \(quoted(training)), and only one of them can be used")
         }
         let classes = names.filter { FolderRole($0) == nil }
         var trainingPart: Part?
@@ -168,7 +169,8 @@ private struct ClassFolders {
         let lists = [(path, listing.tables), ("", top.tables)].flatMap { folder, names in
             names.map { folder.isEmpty ? root + "/" + $0 : root + "/" + folder + "/" + $0 }
         }
-        let list = lists.first { $0.lowercased().contains("label") }
+        let list =
+            lists.first { $0.lowercased().contains("label") }
             ?? lists.first { $0.lowercased().contains("train") } ?? lists.first
         return DatasetError(
             .flat(list: list), "\(place): \(number) in it and no class folders, so their classes are unknown")

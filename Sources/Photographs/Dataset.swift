@@ -18,9 +18,13 @@ public struct Dataset: Sendable {
         self.validation = validation
         self.validationPath = validationPath
         self.unused = unused
+        fingerprint = Self.fingerprint(training, validation)
+    }
+
+    static func fingerprint(_ training: ImageSet, _ validation: ImageSet) -> String {
         var hash = FNVHash()
         for set in [training, validation] { set.addFingerprint(to: &hash) }
-        fingerprint = String(hash.value, radix: 16)
+        return String(hash.value, radix: 16)
     }
 
     /// Opens the photographs at a path; see `PhotographFiles.inClassFolders` for the forms of folders.
@@ -43,7 +47,8 @@ public struct Dataset: Sendable {
         guard let source = parts.training else {
             let path = parts.validation?.path ?? root
             throw DatasetError(
-                .noTrainingFolder, "\(root): holds only \(path), and no photographs to train on; add "
+                .noTrainingFolder,
+                "\(root): holds only \(path), and no photographs to train on; add "
                     + "\(root.withoutTrailingSlashes)/train/CLASS/")
         }
         let all = ImageSet(source)
@@ -72,12 +77,14 @@ public struct Dataset: Sendable {
     }
 
     /// Checks that there are two classes or more, and that each has photographs.
-    private static func requireClasses(_ set: ImageSet, _ source: any PhotographSource, _ root: String) throws {
+    private static func requireClasses(_ set: ImageSet, _ source: any PhotographSource, _ root: String) throws
+    {
         guard set.classes.count > 1 else {
-            let folders = Set((0..<source.count).map { index -> String? in
-                let name = source.nameInClass(index).split(separator: "/")
-                return name.count > 1 ? String(name[0]) : nil
-            })
+            let folders = Set(
+                (0..<source.count).map { index -> String? in
+                    let name = source.nameInClass(index).split(separator: "/")
+                    return name.count > 1 ? String(name[0]) : nil
+                })
             if folders.count > 1, !folders.contains(nil), let name = set.classes.first {
                 let names = folders.compactMap { $0 }.sorted()
                 let folder = source.path + "/" + name
@@ -134,7 +141,8 @@ extension Dataset {
             "no photograph of class \(names) is held out, so validation does not cover \(them): "
                 + (validationPath.map { "add some to \($0)" }
                     ?? (single
-                        ? "a class with one photograph keeps it for training" : "hold out a larger share")))
+                        ? "a class with one photograph keeps it for training" : "hold out a larger share"))
+        )
         return lines
     }
 

@@ -30,12 +30,12 @@ struct FolderListing {
 
     let identity: FileIdentity
     /// Folders, not including links to folders.
-    let folders: [String]
+    private(set) var folders: [String] = []
     /// Photographs, not including links.
-    let images: [String]
+    private(set) var images: [String] = []
     /// The inodes of `images`.
-    let inodes: [UInt64]
-    let links: [Link]
+    private(set) var inodes: [UInt64] = []
+    private(set) var links: [Link] = []
     /// Files that are neither folders nor photographs, by the ends of their names.
     private(set) var others = FileKinds()
     /// Hidden entries and those of an operating system, by their names.
@@ -68,7 +68,6 @@ struct FolderListing {
         var folderNames = Names()
         var imageNames = Names()
         var imageInodes: [UInt64] = []
-        var links: [Link] = []
         while true {
             errno = 0
             guard let entry = readdir(directory) else {
@@ -115,10 +114,10 @@ struct FolderListing {
             }
         }
         folders = folderNames.sorted().names
-        let (names, order) = imageNames.sorted()
-        images = names
-        inodes = order.map { imageInodes[$0] }
-        self.links = links.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        let sortedImages = imageNames.sorted()
+        images = sortedImages.names
+        inodes = sortedImages.order.map { imageInodes[$0] }
+        links.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         brokenLinks.sort()
         tables.sort()
     }
@@ -129,13 +128,16 @@ struct FolderListing {
         if kind == ".csv" || kind == ".tsv", tables.count < 16 { tables.append(Self.text(name)) }
     }
 
-    private static func text(_ name: UnsafeRawBufferPointer) -> String { String(decoding: name, as: UTF8.self) }
+    private static func text(_ name: UnsafeRawBufferPointer) -> String {
+        String(decoding: name, as: UTF8.self)
+    }
 
     /// Names that are no user's files: those of Synology's servers, of macOS, Windows and Linux.
     ///
     /// Names with a dot at the front, such as `.DS_Store` and `.ipynb_checkpoints`, need no entry.
     private static let systemNames: Set<String> = [
-        "@eadir", "#recycle", "#snapshot", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
+        "@eadir", "#recycle", "#snapshot", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini",
+        "$recycle.bin",
         "system volume information", "lost+found",
     ]
     private static let systemLengths = Set(systemNames.map(\.utf8.count))
@@ -147,7 +149,8 @@ struct FolderListing {
 
     /// Returns the end of a name as a message shows it: `.png`.
     private static func kind(_ name: UnsafeRawBufferPointer) -> String {
-        guard let dot = name.lastIndex(of: UInt8(ascii: ".")), name.count - dot <= 10, dot + 1 < name.count else {
+        guard let dot = name.lastIndex(of: UInt8(ascii: ".")), name.count - dot <= 10, dot + 1 < name.count
+        else {
             return "without an extension"
         }
         return text(UnsafeRawBufferPointer(rebasing: name[dot...])).lowercased()

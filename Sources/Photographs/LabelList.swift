@@ -46,12 +46,16 @@ struct LabelList {
         let fileColumn = Self.fileColumn(rows, disk)
         let header = Self.header(rows, fileColumn, disk)
         let body = header == nil ? rows[...] : rows.dropFirst()
-        if width > 2, let header, let names = Self.oneHot(body, header, fileColumn) {
-            for row in body { add(row, fileColumn, names[row.fields.firstIndex(of: "1") ?? fileColumn]) }
-            return
+        if let column = Self.classColumn(width, fileColumn, header) {
+            for row in body { add(row, fileColumn, row.fields[column]) }
+        } else if let header, let columns = Self.oneHot(body, fileColumn) {
+            for (row, column) in zip(body, columns) { add(row, fileColumn, header[column]) }
+        } else {
+            throw Self.error(
+                path,
+                "\(width) columns (\(quoted(first.fields))), and none is called class or label; keep two, "
+                    + "the file and its class")
         }
-        let classColumn = try classColumn(width, fileColumn, header)
-        for row in body { add(row, fileColumn, row.fields[classColumn]) }
         guard !self.rows.isEmpty else { throw Self.error(path, "no line with a file and its class") }
     }
 
@@ -83,7 +87,9 @@ struct LabelList {
         if bytes.starts(with: [0xFF, 0xFE]) || bytes.starts(with: [0xFE, 0xFF]) {
             if let text = String(data: data, encoding: .utf16) { return text }
         } else if !bytes.contains(0),
-            let text = String(bytes: bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...], encoding: .utf8)
+            let text = String(
+                bytes: bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...],
+                encoding: .utf8)
         {
             return text
         }
@@ -92,10 +98,12 @@ struct LabelList {
 
     // MARK: - Columns
 
-    /// Returns the column with the most values, of the first thousand, that are on disk.
+    /// Returns the column with the most different values, in the first thousand lines, that are on disk.
     private static func fileColumn(_ rows: [CSV.Row], _ disk: FilesOnDisk) -> Int {
         let counts = rows[0].fields.indices.map { column in
-            rows.prefix(1000).count { disk.find($0.fields[column], ignoringFolders: true) != .none }
+            Set(rows.prefix(1000).map { $0.fields[column] }).count {
+                disk.find($0, ignoringFolders: true) != .none
+            }
         }
         let most = counts.max() ?? 0
         if most > 0 { return counts.firstIndex(of: most) ?? 0 }
@@ -107,7 +115,9 @@ struct LabelList {
         let first = rows[0].fields
         guard disk.find(first[fileColumn], ignoringFolders: true) == .none else { return nil }
         let words = first.map(word)
-        if fileNames.contains(words[fileColumn]) || words.contains(where: classNames.contains) { return first }
+        if fileNames.contains(words[fileColumn]) || words.contains(where: classNames.contains) {
+            return first
+        }
         // A file that is not on disk has a class that other files have too.
         let isClassOfOthers = first.indices.contains { column in
             column != fileColumn && rows.dropFirst().contains { $0.fields[column] == first[column] }
@@ -115,21 +125,25 @@ struct LabelList {
         return isClassOfOthers ? nil : first
     }
 
-    private func classColumn(_ width: Int, _ fileColumn: Int, _ header: [String]?) throws -> Int {
+    /// Returns the column of the classes; nil if there are several columns and none has a usual name.
+    private static func classColumn(_ width: Int, _ fileColumn: Int, _ header: [String]?) -> Int? {
         if width == 2 { return 1 - fileColumn }
-        let words = header?.map(Self.word) ?? []
-        let columns = Self.classNames.compactMap { words.firstIndex(of: $0) }.filter { $0 != fileColumn }
-        guard let column = columns.first else {
-            throw Self.error(
-                path, "\(width) columns\(header.map { " (" + quoted($0) + ")" } ?? ""), and none is called class "
-                    + "or label; keep two, the file and its class")
-        }
-        return column
+        let words = header?.map(word) ?? []
+        return classNames.compactMap { words.firstIndex(of: $0) }.first { $0 != fileColumn }
     }
 
-    /// Returns the names of the columns if all except that of the files hold one 1 and else 0.
-    private static func oneHot(_ rows: ArraySlice<CSV.Row>, _ header: [String], _ fileColumn: Int) -> [String]? {
-        nil
+    /// Returns the column that holds 1 in each row; nil unless the others hold 0.
+    private static func oneHot(_ rows: ArraySlice<CSV.Row>, _ fileColumn: Int) -> [Int]? {
+        var columns: [Int] = []
+        for row in rows {
+            let others = row.fields.indices.filter { $0 != fileColumn }
+            let ones = others.filter { Double(row.fields[$0]) == 1 }
+            guard ones.count == 1, others.allSatisfy({ Double(row.fields[$0]) == 0 || $0 == ones[0] }) else {
+                return nil
+            }
+            columns.append(ones[0])
+        }
+        return columns
     }
 
     /// Returns a column's name in lower-case letters only: `image_id` and `Image ID` are the same.

@@ -1,3 +1,5 @@
+import Foundation
+
 /// Reads photographs whose classes are in a list, wherever below a folder the files are.
 struct ListedPhotographs: PhotographSource {
     private let files: PhotographFiles
@@ -22,7 +24,8 @@ struct ListedPhotographs: PhotographSource {
     static func open(_ root: String, list path: String) throws -> PhotographParts {
         let (names, unused) = try Dataset.photographs(below: root)
         let skipped = root == "/" ? 1 : root.utf8.count + 1
-        let disk = FilesOnDisk(names.map { String($0.utf8.dropFirst(skipped)) ?? $0 })
+        let folder = URL(fileURLWithPath: root).standardizedFileURL.lastPathComponent
+        let disk = FilesOnDisk(names.map { String($0.utf8.dropFirst(skipped)) ?? $0 }, in: folder)
         let list = try LabelList(path: path, disk: disk)
         return try Assignment(list, disk, unused).parts(root: root, list: path)
     }
@@ -70,7 +73,8 @@ struct ListedPhotographs: PhotographSource {
             }
             self.unused.add(.notOnDisk, names: missing)
             self.unused.add(.noClass, names: list.linesWithoutClass.map { "line \($0)" })
-            self.unused.add(.notListed, names: disk.paths.indices.filter { classes[$0] == nil }.map { disk.paths[$0] })
+            self.unused.add(
+                .notListed, names: disk.paths.indices.filter { classes[$0] == nil }.map { disk.paths[$0] })
         }
 
         func parts(root: String, list: String) throws -> PhotographParts {
@@ -81,7 +85,11 @@ struct ListedPhotographs: PhotographSource {
             for (path, name) in zip(disk.paths, classes) {
                 guard let name, let label = labels[name] else { continue }
                 let file = ImageFile(path: path, label: label)
-                if case .validation? = FilesOnDisk.role(path) { validation.append(file) } else { training.append(file) }
+                if case .validation? = FilesOnDisk.role(path) {
+                    validation.append(file)
+                } else {
+                    training.append(file)
+                }
             }
             // Without photographs in `train`, folders are only places.
             if training.isEmpty || !training.contains(where: { FilesOnDisk.role($0.path) == .training }) {
@@ -95,7 +103,8 @@ struct ListedPhotographs: PhotographSource {
             }
             return PhotographParts(
                 training: source(training, validation.isEmpty ? "" : ", training part"),
-                validation: validation.isEmpty ? nil : source(validation, ", validation part"), unused: unused)
+                validation: validation.isEmpty ? nil : source(validation, ", validation part"), unused: unused
+            )
         }
     }
 }
@@ -108,14 +117,18 @@ struct FilesOnDisk {
         case several(String, String)
     }
 
+    /// The paths below the data folder.
     let paths: [String]
+    /// The name of the data folder.
+    private let folder: Substring
     /// The files of each name, without folders and extension.
     private let places: [Substring: [Int]]
 
-    init(_ paths: [String]) {
-        self.paths = paths.map(\.inOneForm)
+    init(_ paths: [String], in folder: String) {
+        self.paths = paths
+        self.folder = folder.inOneForm[...]
         var places: [Substring: [Int]] = [:]
-        for (index, path) in self.paths.enumerated() { places[Self.stem(path), default: []].append(index) }
+        for (index, path) in paths.enumerated() { places[Self.stem(path), default: []].append(index) }
         self.places = places
     }
 
@@ -126,13 +139,15 @@ struct FilesOnDisk {
         let folders = name.split(separator: "/").dropLast()
         if !ignoringFolders, !folders.isEmpty {
             candidates.removeAll { index in
-                let own = paths[index].split(separator: "/").dropLast()
+                let own = [folder] + paths[index].split(separator: "/").dropLast()
                 return own.count >= folders.count
-                    ? !own.suffix(folders.count).elementsEqual(folders) : !folders.suffix(own.count).elementsEqual(own)
+                    ? !own.suffix(folders.count).elementsEqual(folders)
+                    : !folders.suffix(own.count).elementsEqual(own)
             }
         }
         // The exact path comes before the exact name, and this before a file with another extension.
-        for isExact in [{ $0 == name }, { "/" + $0 == "/" + name || $0.hasSuffix("/" + name) }] as [(String) -> Bool]
+        for isExact in [{ $0 == name }, { "/" + $0 == "/" + name || $0.hasSuffix("/" + name) }]
+            as [(String) -> Bool]
         where candidates.count > 1 {
             let exact = candidates.filter { isExact(paths[$0]) }
             if !exact.isEmpty { candidates = exact }
@@ -161,7 +176,8 @@ struct FilesOnDisk {
     }
 
     private static let extensions: Set<String> = [
-        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "heic", "heif", "avif", "gif", "bmp", "tif", "tiff", "jp2",
+        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "heic", "heif", "avif", "gif", "bmp", "tif", "tiff",
+        "jp2",
     ]
 
     /// Returns a path's last part without the extension of a photograph.

@@ -56,7 +56,8 @@ public struct UnusedFiles: Sendable, Equatable {
         add(reason, kinds, in: place)
     }
 
-    mutating func add(_ other: UnusedFiles) {
+    /// Adds what is not used in another folder.
+    public mutating func add(_ other: UnusedFiles) {
         for (reason, entry) in other.entries {
             entries[reason, default: Entry()].kinds.add(entry.kinds)
             let places = entries[reason, default: Entry()].places + entry.places
@@ -70,7 +71,9 @@ public struct UnusedFiles: Sendable, Equatable {
         Reason.allCases.compactMap { reason in
             guard let entry = entries[reason] else { return nil }
             let count = entry.kinds.count
-            func noun(_ one: String, _ many: String) -> String { count == 1 ? "1 \(one)" : "\(count) \(many)" }
+            func noun(_ one: String, _ many: String) -> String {
+                count == 1 ? "1 \(one)" : "\(count) \(many)"
+            }
             let places = entry.places.map { $0.isEmpty ? "the folder itself" : $0 }.joined(separator: ", ")
             let more = entry.placeCount - entry.places.count
             let rest = more > 0 ? " and \(more) more" : ""
@@ -127,6 +130,7 @@ struct FileKinds: Sendable, Equatable {
     var text: String {
         let order = counts.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(Self.shownKinds)
         let rest = count - order.reduce(0) { $0 + $1.value }
-        return order.map { "\($0.value) \($0.key)" }.joined(separator: ", ") + (rest > 0 ? " and \(rest) more" : "")
+        return order.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+            + (rest > 0 ? " and \(rest) more" : "")
     }
 }

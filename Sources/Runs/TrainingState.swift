@@ -30,7 +30,7 @@ package struct TrainingState: Codable, Equatable {
     package var options: TrainingOptions
     package var device: String
     /// The photographs' fingerprint.
-    let data: String
+    package let data: String
     /// The algorithms of each convolution.
     let algorithms: [String]
     /// The constants that fix the order in which the kernels add, by their stable keys.

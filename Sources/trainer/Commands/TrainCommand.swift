@@ -12,7 +12,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         usage: "trainer train [--data FOLDER] [--model MODEL] [--config FILE] [OPTION VALUE ...]",
         discussion: """
             The folder contains train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which \
-            --val-fraction is held out for validation. Without --data the command trains on the demo set.
+            --val-fraction is held out for validation; or any photographs, whose classes --labels lists. \
+            Without --data the command trains on the demo set.
 
             Examples:
               trainer train
@@ -149,7 +150,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         } else {
             print("all \(options.epochs) epochs were finished before")
         }
-        print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)")
+        let labels = options.labels.map { " --labels \($0)" } ?? ""
+        print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)\(labels)")
     }
 }
 
