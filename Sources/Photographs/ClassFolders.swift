@@ -53,6 +53,7 @@ private struct ClassFolders {
     private let root: String
     private let top: FolderListing
     private var tree: FolderTree
+    private var notes: [String] = []
 
     init(root: String) throws {
         self.root = root
@@ -78,6 +79,7 @@ private struct ClassFolders {
             tree.unused.add(.outsideClasses, "photographs", count: top.imageCount, in: "")
             tree.unused.add(.otherKind, top.others, in: "")
         } else if !classes.isEmpty {
+            try requireNoParts(among: classes)
             trainingPart = try part("", listing: top, classes: classes)
         }
         let validationPart = try validation(in: names, known: trainingPart?.classes)
@@ -89,6 +91,7 @@ private struct ClassFolders {
         parts.training = try trainingPart.map { try files(of: $0, paths) }
         parts.validation = try validationPart.map { try files(of: $0, paths) }
         parts.unused = tree.unused
+        parts.notes = notes
         return parts
     }
 
@@ -139,12 +142,34 @@ private struct ClassFolders {
         var groups: [String: Int] = [:]
         for folder in classes {
             let name = folder.inOneForm
+            if groups[name] != nil {
+                notes.append(
+                    "class “\(name)” is two folders whose names differ only in their Unicode form (NFC and NFD)"
+                )
+            }
             let group = groups[name] ?? tree.makeGroup()
             groups[name] = group
             try tree.add(folder, of: listing, at: path, to: group)
         }
         let order = groups.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
         return Part(path: path, classes: order.map(\.key), groups: order.map(\.value), listing: listing)
+    }
+
+    /// Refuses folders such as `train_images` and `test_images`, which are parts under names of their own.
+    private func requireNoParts(among classes: [String]) throws {
+        func words(_ name: String) -> [String] {
+            name.lowercased().split { !$0.isLetter }.map {
+                $0.hasSuffix("set") ? String($0.dropLast(3)) : String($0)
+            }
+        }
+        let roles = classes.map { words($0).compactMap { FolderRole($0) } }
+        let training = zip(classes, roles).filter { $1.contains(.training) }.map(\.0)
+        let others = zip(classes, roles).filter { !$1.contains(.training) && !$1.isEmpty }.map(\.0)
+        guard let first = training.first, let second = others.first else { return }
+        throw DatasetError(
+            .partsAsClasses(training: root + "/" + first),
+            "\(root): its folders “\(first)” and “\(second)” are called like parts of a set, not like classes"
+        )
     }
 
     /// Makes the source of one part, unless its photographs are in no class folder.

@@ -8,16 +8,18 @@ public struct Dataset: Sendable {
     public let validationPath: String?
     /// What is not used, and where it is.
     public let unused: UnusedFiles
+    private let notes: [String]
     /// A hash of the photographs' names and classes, in order, and of a sample of their sizes.
     public let fingerprint: String
 
     public var classes: [String] { training.classes }
 
-    private init(training: ImageSet, validation: ImageSet, validationPath: String?, unused: UnusedFiles) {
+    private init(_ parts: PhotographParts, training: ImageSet, validation: ImageSet) {
         self.training = training
         self.validation = validation
-        self.validationPath = validationPath
-        self.unused = unused
+        validationPath = parts.validation?.path
+        unused = parts.unused
+        notes = parts.notes
         fingerprint = Self.fingerprint(training, validation)
     }
 
@@ -52,11 +54,10 @@ public struct Dataset: Sendable {
                     + "\(root.withoutTrailingSlashes)/train/CLASS/")
         }
         let all = ImageSet(source)
-        try requireClasses(all, source, root)
+        try requireClasses(all, source, parts.notes)
         guard let heldOut = parts.validation else {
             let (training, validation) = all.split(validationFraction)
-            return Dataset(
-                training: training, validation: validation, validationPath: nil, unused: parts.unused)
+            return Dataset(parts, training: training, validation: validation)
         }
         let unknown = heldOut.classes.filter { !all.classes.contains($0) }
         guard unknown.isEmpty else {
@@ -72,12 +73,12 @@ public struct Dataset: Sendable {
                     + "folder to split \(source.path)")
         }
         return Dataset(
-            training: all, validation: try ImageSet(heldOut).relabelled(classes: all.classes),
-            validationPath: heldOut.path, unused: parts.unused)
+            parts, training: all, validation: try ImageSet(heldOut).relabelled(classes: all.classes))
     }
 
     /// Checks that there are two classes or more, and that each has photographs.
-    private static func requireClasses(_ set: ImageSet, _ source: any PhotographSource, _ root: String) throws
+    private static func requireClasses(_ set: ImageSet, _ source: any PhotographSource, _ notes: [String])
+        throws
     {
         guard set.classes.count > 1 else {
             let folders = Set(
@@ -95,7 +96,9 @@ public struct Dataset: Sendable {
             }
             throw DatasetError(
                 .oneClass,
-                "\(source.path): only one class, \(quoted(set.classes)); a classifier needs two or more")
+                (["\(source.path): only one class, \(quoted(set.classes)); a classifier needs two or more"]
+                    + notes)
+                    .joined(separator: "; "))
         }
         if let label = set.firstEmptyClass {
             throw DatasetError(
@@ -124,12 +127,14 @@ public struct Dataset: Sendable {
 extension Dataset {
     /// One line on each class without a validation photograph, and on where the others are from.
     public var remarks: [String] {
-        var lines = [classLine]
+        var lines = [classLine] + notes + caseRemarks
         let total = training.count + validation.count
         if let validationPath {
             lines.append("validation: the \(validation.count) photographs in \(validationPath)")
+        } else if validation.count > 0 {
+            lines.append("validation: \(validation.count) of \(total) photographs, a share of each class")
         } else {
-            lines.append("validation: \(validation.count) of \(total) photographs, held out of each class")
+            lines.append("validation: none of the \(total) photographs")
         }
         let (learnt, heldOut) = (training.countsByClass, validation.countsByClass)
         let missing = classes.indices.filter { heldOut[$0] == 0 }
@@ -144,6 +149,13 @@ extension Dataset {
                         ? "a class with one photograph keeps it for training" : "hold out a larger share"))
         )
         return lines
+    }
+
+    /// One line if names of classes differ only in upper and lower case.
+    private var caseRemarks: [String] {
+        let groups = Dictionary(grouping: classes) { $0.lowercased() }.values.filter { $0.count > 1 }
+        guard let first = groups.map({ $0.sorted() }).min(by: { $0[0] < $1[0] }) else { return [] }
+        return ["classes \(quoted(first)) differ only in upper and lower case, and are separate classes"]
     }
 
     /// The classes with their numbers of photographs; of many classes, the first few.

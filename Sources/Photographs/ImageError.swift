@@ -58,7 +58,7 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
         /// There is one class, with folders that may be the classes.
         case nested(folder: String)
         /// The folders of two classes are called like parts of a set.
-        case partsAsClasses
+        case partsAsClasses(training: String)
         /// The list of labels cannot be used.
         case badList
         /// Training has held out none of these photographs.

@@ -26,6 +26,9 @@ public struct LabelledFolder {
     /// What is not used, and where it is.
     public var unused: UnusedFiles { parts.unused }
 
+    /// What a user should know about how the photographs were read.
+    public var notes: [String] { parts.notes }
+
     /// - Parameter labels: a list of files and classes; nil takes the names of folders as classes.
     /// - Throws: `DatasetError` for a missing folder or no class folders.
     public init(root: String, labels: String? = nil) throws {

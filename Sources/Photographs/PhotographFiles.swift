@@ -1,7 +1,7 @@
 import Foundation
 
 /// Names one labelled file.
-public struct ImageFile: Sendable, Equatable {
+public struct ImageFile: Sendable, Hashable {
     /// The path below the source's root, parts separated by "/".
     public let path: String
     /// The index of its class.

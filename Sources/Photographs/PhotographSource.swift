@@ -42,6 +42,8 @@ struct PhotographParts {
     /// Nil if the photographs for validation are to be chosen from the others.
     var validation: (any PhotographSource)?
     var unused = UnusedFiles()
+    /// What a user should know about how the photographs were read.
+    var notes: [String] = []
 }
 
 /// Opens the photographs at a path that a user has named.

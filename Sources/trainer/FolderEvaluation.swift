@@ -165,7 +165,7 @@ private struct Selection {
                 "no photograph of \(missing.count) of the \(known.count) classes: \(shown)"
                     + (missing.count > 5 ? " and \(missing.count - 5) more" : ""))
         }
-        return lines + remarks + folder.unused.lines
+        return lines + folder.notes + remarks + folder.unused.lines
     }
 
     private static func real(_ path: String) -> String {

@@ -72,6 +72,8 @@ enum Remedy {
                     ? ", or give a list of their classes with --labels "
                         + (list ?? "FILE.csv") : "")
                 + (command == EvaluateCommand.self ? "; `trainer predict` needs no classes" : "")
+        case .partsAsClasses(let training):
+            "rename them to train and val, or give only \(training) with --data"
         case .noneHeldOut where names.contains("val-fraction"):
             "give --val-fraction 1 to measure all of them, or --data with other photographs"
         default: nil

@@ -36,7 +36,9 @@ final class TrainingConsole: EventSink {
             "from \(path): took \(taken.joined(separator: ", ")) and its normalisation"
                 + (drawn.isEmpty ? "" : "; initialised \(drawn.joined(separator: ", "))")
         case .epoch(let epoch):
-            "epoch \(epoch.epoch): validation \(epoch.validation.summary()), "
+            "epoch \(epoch.epoch): "
+                + (epoch.validation.images > 0
+                    ? "validation \(epoch.validation.summary()), " : "no validation, ")
                 + String(
                     format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
                     epoch.imagesPerSecond, epoch.times.dataWait * 100,

@@ -141,7 +141,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         guard job?.rank ?? 0 == 0 else { return }
         print("run: \(options.output)")
         if let last {
-            print("last: \(last.validation.summary()) after epoch \(last.epoch)")
+            let result = last.validation.images > 0 ? last.validation.summary() : "no validation"
+            print("last: \(result) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
                 print(
                     "best: top-1 \(percent(best)), of an earlier epoch, is in "
