@@ -144,7 +144,7 @@ private struct ClassFolders {
             let name = folder.inOneForm
             if groups[name] != nil {
                 notes.append(
-                    "class “\(name)” is two folders whose names differ only in their Unicode form (NFC and NFD)"
+                    "class “\(name)” is two folders, whose names differ only in their Unicode form"
                 )
             }
             let group = groups[name] ?? tree.makeGroup()

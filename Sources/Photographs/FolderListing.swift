@@ -136,9 +136,8 @@ struct FolderListing {
     ///
     /// Names with a dot at the front, such as `.DS_Store` and `.ipynb_checkpoints`, need no entry.
     private static let systemNames: Set<String> = [
-        "@eadir", "#recycle", "#snapshot", "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini",
-        "$recycle.bin",
-        "system volume information", "lost+found",
+        "@eadir", "#recycle", "#snapshot", "__macosx", "thumbs.db", "ehthumbs.db",
+        "desktop.ini", "$recycle.bin", "system volume information", "lost+found",
     ]
     private static let systemLengths = Set(systemNames.map(\.utf8.count))
 

@@ -77,9 +77,9 @@ public struct LabelledFolder {
     }
 
     private static func nothing(in paths: [String]) -> DatasetError {
-        DatasetError(
-            .emptyClass,
-            "\(paths.joined(separator: ", ")): no .jpg or .jpeg file in its class folders; add some")
+        let places = paths.joined(separator: ", ")
+        return DatasetError(
+            .emptyClass, "\(places): no .jpg or .jpeg file in its class folders; add some")
     }
 }
 

@@ -53,8 +53,8 @@ struct ListedPhotographs: PhotographSource {
                 case .several(let first, let second):
                     throw DatasetError(
                         .badList,
-                        "\(list.path):\(row.line): “\(row.file)” may be \(first) or \(second); write the path "
-                            + "below the data folder")
+                        "\(list.path):\(row.line): “\(row.file)” may be \(first) or \(second); write "
+                            + "the path below the data folder")
                 case .one(let index):
                     if let other = classes[index], other != row.className {
                         throw DatasetError(
@@ -176,8 +176,8 @@ struct FilesOnDisk {
     }
 
     private static let extensions: Set<String> = [
-        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "heic", "heif", "avif", "gif", "bmp", "tif", "tiff",
-        "jp2",
+        "jpg", "jpeg", "jpe", "jfif", "jp2", "png", "webp",
+        "heic", "heif", "avif", "gif", "bmp", "tif", "tiff",
     ]
 
     /// Returns a path's last part without the extension of a photograph.

@@ -92,7 +92,8 @@ public struct UnusedFiles: Sendable, Equatable {
                 "not used: \(noun("link", "links")) to what is listed already: \(places)\(rest)"
             case .brokenLink: "not used: \(noun("link", "links")) to nothing: \(places)\(rest)"
             case .hidden:
-                "not used: \(noun("hidden or system entry", "hidden or system entries")) (\(kinds)),\(folders)"
+                "not used: \(noun("hidden or system entry", "hidden or system entries")) (\(kinds)),"
+                    + folders
             case .notListed:
                 "not used: \(noun("photograph", "photographs")) that the list of labels does not name: "
                     + "\(places)\(rest)"

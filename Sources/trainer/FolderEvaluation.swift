@@ -96,7 +96,7 @@ private struct Selection {
         for (path, origin) in zip(checkpoints, origins) {
             guard let origin else {
                 remarks.append(
-                    "\(path) does not say which photographs it has learnt from; some of these may be among them"
+                    "\(path) does not say which photographs it has learnt from, which may be among these"
                 )
                 continue
             }

@@ -99,8 +99,8 @@ import Testing
         #expect(
             dataset.unused.lines == [
                 "not used: 1 photograph outside class folders, in the folder itself",
-                "not used: 5 files of kinds that are not read (2 .png, 2 without an extension, 1 .txt), in the "
-                    + "folder itself, train, val/a and 1 more folder",
+                "not used: 5 files of kinds that are not read (2 .png, 2 without an extension, 1 .txt), in "
+                    + "the folder itself, train, val/a and 1 more folder",
                 "not used: 2 hidden or system entries (1 .git, 1 .hidden.jpg), in train, train/b",
             ])
         #expect(dataset.training.location(0) == folder.file("train/a/deeper/z.jpg"))

@@ -7,14 +7,14 @@ struct EvaluateCommand: ParsableCommand {
         commandName: "evaluate", abstract: "Measure checkpoints on labelled photographs.",
         discussion: """
             Measures what training held out of a run's own folder (its val/ part, or the share of \
-            --val-fraction), and all photographs of any other folder. Several checkpoints are measured separately and \
-            as an ensemble: the mean of their posteriors, with classes matched by name. --posteriors \
-            combines files of --save-posteriors without running a model.
+            --val-fraction), and all photographs of any other folder. Several checkpoints are measured \
+            separately and as an ensemble: the mean of their posteriors, with classes matched by name. \
+            --posteriors combines files of --save-posteriors without running a model.
             """)
 
     @Option(
         parsing: .upToNextOption,
-        help: "One or more .safetensors files, or run folders, which stand for their last checkpoint.")
+        help: "One or more .safetensors files, or run folders, which stand for their best checkpoint.")
     var checkpoint: [String] = []
 
     @Option(help: OptionHelp.data) var data: String?
