@@ -100,7 +100,7 @@ import Testing
             dataset.unused.lines == [
                 "not used: 1 photograph outside class folders, in the folder itself",
                 "not used: 5 files of kinds that are not read (2 .png, 2 without an extension, 1 .txt), in "
-                    + "the folder itself, train, val/a and 1 more folder",
+                    + "train, train/b, the folder itself and 1 more folder",
                 "not used: 2 hidden or system entries (1 .git, 1 .hidden.jpg), in train, train/b",
             ])
         #expect(dataset.training.location(0) == folder.file("train/a/deeper/z.jpg"))
@@ -120,6 +120,7 @@ import Testing
         #expect(try load(fraction: 0).validation.count == 0)
         // The split depends neither on the folder's path nor on the layout.
         let other = try TemporaryFolder()
+        try other.makeFolder("moved")
         try FileManager.default.moveItem(atPath: folder.path, toPath: other.file("moved/train"))
         let moved = try Dataset.load(root: other.file("moved"), validationFraction: 0.2)
         #expect(moved.validation.files.map(\.path) == dataset.validation.files.map { "train/" + $0.path })
