@@ -129,6 +129,9 @@ private struct Selection {
             }
         } else {
             measured = try folder.measured(.all)
+            if measured.parts.count > 1 {
+                remarks.append("to measure only the validation part, give --data \(measured.parts[1].path)")
+            }
         }
     }
 
