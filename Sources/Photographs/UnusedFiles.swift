@@ -66,6 +66,15 @@ public struct UnusedFiles: Sendable, Equatable {
         }
     }
 
+    /// Returns the same with places that begin with the path of the folder that they are in.
+    public func below(_ folder: String) -> UnusedFiles {
+        var moved = self
+        for (reason, entry) in entries {
+            moved.entries[reason]?.places = entry.places.map { $0.isEmpty ? folder : folder + "/" + $0 }
+        }
+        return moved
+    }
+
     /// One line for each reason: how many files, of which kinds, and where.
     public var lines: [String] {
         Reason.allCases.compactMap { reason in

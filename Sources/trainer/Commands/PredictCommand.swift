@@ -55,13 +55,14 @@ struct PredictCommand: ParsableCommand {
     ///
     /// - Parameter unused: receives what is not used in the folders.
     private func photographs(_ unused: inout UnusedFiles) throws -> [String] {
-        var listed: Set<String> = []
+        var (folders, listed): (Set<String>, Set<String>) = ([], [])
         return try images.flatMap { image -> [String] in
             var isFolder: ObjCBool = false
             guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue
             else { return [image] }
+            guard folders.insert(image).inserted else { return [] }
             let found = try Dataset.photographs(below: image)
-            unused.add(found.unused)
+            unused.add(found.unused.below(image))
             guard !found.paths.isEmpty else {
                 let isRun = FileManager.default.fileExists(atPath: image + "/checkpoints")
                 throw EvaluationError(
