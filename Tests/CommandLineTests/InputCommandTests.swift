@@ -151,8 +151,8 @@ import Testing
         #expect(trained.contains("no validation, ") && trained.contains("last: no validation"), "\(trained)")
         try place.expect(
             run(
-                "evaluate --checkpoint single-run --data single", 1, "none of its 3 photographs is held out",
-                "--val-fraction 1"))
+                "evaluate --checkpoint single-run --data single", 1,
+                "none of its 3 photographs is held out", "--val-fraction 1"))
         #expect(try evaluate("single-run --data single --val-fraction 1")[0].contains("all 3 photographs"))
     }
 
