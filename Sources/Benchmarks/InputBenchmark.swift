@@ -55,7 +55,7 @@ public struct InputBenchmark {
 
     /// Returns the files that can be decoded; the others would be timed as grey squares.
     private func readableFiles() throws -> ImageSet {
-        let paths = try Dataset.photographs(below: folder).filter {
+        let paths = try Dataset.photographs(below: folder).paths.filter {
             (try? loadImage(path: $0, shortSide: shortSide)) != nil
         }
         guard !paths.isEmpty else {

@@ -58,6 +58,10 @@ public struct TrainingOption: Sendable {
             "data", \.data, .data, affects: .rank,
             "Folder of labelled photographs. Default: the demo set, which is drawn if it does not exist."),
         option(
+            "labels", \.labels, .data, affects: .rank,
+            "List of the photographs' files and classes (CSV), for photographs that are not in class folders."
+        ),
+        option(
             "model", \.model, .model, affects: .result, needsMemory: true,
             "Network: a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list such as "
                 + "32,32,M,64,M,F256 (n = 3×3 convolution, M = max-pooling, Fn = fully connected).",

@@ -6,6 +6,7 @@ import NeuralNet
 /// Every option of `train` with its default; `TrainingOption.all` has a row for each property.
 public struct TrainingOptions: Sendable, Equatable {
     public var data = ""
+    public var labels: String?
     public var model = "mini"
     public var imageSize = 64
     public var shortSide: Int?

@@ -52,7 +52,17 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public enum Kind: Sendable, Equatable {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
-            emptyClass, unknownClass
+            emptyClass, unknownClass, severalParts
+        /// There are photographs but no class folders; `list` is a file that may list their classes.
+        case flat(list: String?)
+        /// There is one class, with folders that may be the classes.
+        case nested(folder: String)
+        /// The folders of two classes are called like parts of a set.
+        case partsAsClasses(training: String)
+        /// The list of labels cannot be used.
+        case badList
+        /// Training has held out none of these photographs.
+        case noneHeldOut
         case badOption, outputExists, cannotWrite
         /// The photographs do not fill a mini-batch; they would fill one of `largestBatch`, if that is not 0.
         case batchTooLarge(largestBatch: Int)

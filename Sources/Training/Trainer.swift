@@ -34,9 +34,19 @@ public final class Trainer {
     /// The best epoch's top-1 accuracy on the validation photographs, a fraction of 1.
     public var bestTop1: Double? { state.best?.top1 }
 
-    /// Returns the options of the run that a checkpoint's folder belongs to.
-    public static func options(ofCheckpoint folder: String) throws -> TrainingOptions {
-        try TrainingState.read(folder).options
+    /// Returns the options of a model's run, and the fingerprint of the photographs that it was trained on.
+    ///
+    /// - Parameter model: a run's folder, a checkpoint's folder or a file in it.
+    /// - Returns: nil if no run's state is there.
+    public static func origin(ofModel model: String) -> (options: TrainingOptions, fingerprint: String)? {
+        let places = [
+            model, model + "/checkpoints/last", URL(fileURLWithPath: model).deletingLastPathComponent().path,
+            (try? RunFolder.newestCheckpoint(model)) ?? model,
+        ]
+        for place in places {
+            if let state = try? TrainingState.read(place) { return (state.options, state.data) }
+        }
+        return nil
     }
 
     /// Returns the options of a run to resume.
@@ -99,7 +109,7 @@ public final class Trainer {
             options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
             dataset: dataset, network: network, shortSide: description.shortSide)
         try report(.started(start))
-        if let gap = dataset.holdOutGap { try report(.note(gap)) }
+        for remark in dataset.remarks { try report(.note(remark)) }
         if let topology, let exchange {
             let cores = Ranks.usableCores
             if device.kind == .cpu, cores < device.computeUnits {

@@ -112,17 +112,15 @@ struct TrainerSetup {
             DeviceSelector(parsing: options.device), profiling: tracePath != nil,
             memory: options.deviceMemory?.bytes, kernels: options.kernels, place: ranks?.place ?? (0, 1))
         let trace = try tracePath.map { try Trace($0, of: device) }
-        let dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
+        let dataset = try Dataset.load(
+            root: options.data, labels: options.labels, validationFraction: options.validationFraction)
         let shared = TrainingOption.all.filter { [.result, .conduct].contains($0.effect) }
         try ranks?.requireSame(
             shared.map { ("--\($0.name)", $0.text(options) ?? "without a value") } + [
                 ("the list of classes", dataset.classes.joined(separator: ", ")),
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])
-        if dataset.ignoredFileCount > 0 {
-            try report(
-                .note("files that are not .jpg or .jpeg, and are ignored: \(dataset.ignoredFileCount)"))
-        }
+        for line in dataset.unused.lines { try report(.note(line)) }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
             seed: options.seed, epoch: 1

@@ -39,7 +39,8 @@ final class TrainingConsole: EventSink {
             String(
                 format: "epoch %d: training top-1 %.1f %%, loss %.4f; ",
                 epoch.epoch, 100 * epoch.trainingTop1, epoch.trainingLoss)
-                + "validation \(epoch.validation.summary()), "
+                + (epoch.validation.images > 0
+                    ? "validation \(epoch.validation.summary()), " : "no validation, ")
                 + String(
                     format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
                     epoch.imagesPerSecond, epoch.times.dataWait * 100,
