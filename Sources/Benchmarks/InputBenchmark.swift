@@ -59,7 +59,7 @@ public struct InputBenchmark {
             (try? loadImage(path: $0, shortSide: shortSide)) != nil
         }
         guard !paths.isEmpty else {
-            throw DatasetError(.emptyClass, "\(folder): no .jpg or .jpeg file in it that can be read")
+            throw DatasetError(.emptyClass, "\(folder): no photograph in it that can be read")
         }
         return ImageSet(paths: paths, classes: ["all"])
     }

@@ -4,7 +4,7 @@ import Basics
 public struct Dataset: Sendable {
     public let training: ImageSet
     public let validation: ImageSet
-    /// How many files were left out because they are not .jpg or .jpeg; hidden ones are not counted.
+    /// How many files were left out because they are not photographs; hidden ones are not counted.
     public let ignoredFileCount: Int
     /// A hash of the photographs' names and classes, in order, and of a sample of their sizes.
     public let fingerprint: String
@@ -52,7 +52,7 @@ public struct Dataset: Sendable {
         if let label = all.firstEmptyClass {
             throw DatasetError(
                 .emptyClass,
-                "\(source.path)/\(all.classes[label]): an empty class, no .jpg or .jpeg file in it; "
+                "\(source.path)/\(all.classes[label]): an empty class, no photograph in it; "
                     + "add some or remove the class")
         }
         guard let heldOut = try openPhotographs(root, .validation) else {
@@ -76,7 +76,7 @@ public struct Dataset: Sendable {
         guard heldOut.count > 0 else {
             throw DatasetError(
                 .emptyClass,
-                "\(heldOut.path): no .jpg or .jpeg file in its class folders; add some, or remove the "
+                "\(heldOut.path): no photograph in its class folders; add some, or remove the "
                     + "folder to split \(source.path)")
         }
         return Dataset(
@@ -100,7 +100,7 @@ public struct Dataset: Sendable {
         let all = ImageSet(source)
         guard all.count > 0 else {
             throw DatasetError(
-                .emptyClass, "\(source.path): no .jpg or .jpeg file in its class folders; add some")
+                .emptyClass, "\(source.path): no photograph in its class folders; add some")
         }
         let chosen = heldOut != nil || fraction >= 1 ? all : all.split(fraction).heldOut
         guard chosen.count > 0 else {

@@ -6,7 +6,7 @@ import Foundation
 struct FolderListing {
     let folders: [String]
     let images: [String]
-    /// How many other files there are: neither folders nor .jpg or .jpeg.
+    /// How many other files there are: neither folders nor photographs.
     var otherCount = 0
 
     /// Reads the folder's entries.
@@ -29,7 +29,7 @@ struct FolderListing {
             if count == 0 || name[0] == UInt8(ascii: ".") { continue }
             if Self.isFolder(Int(entry.pointee.d_type), path, name, count) {
                 folderNames.append(name, count)
-            } else if Self.isJPEG(name, count) {
+            } else if isPhotographName(UnsafeBufferPointer(start: name, count: count)) {
                 imageNames.append(name, count)
             } else {
                 otherCount += 1
@@ -50,19 +50,8 @@ struct FolderListing {
         return stat(full, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// Whether a name ends in `.jpg` or `.jpeg` in any case, with something before it.
-    private static func isJPEG(_ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
-        func ends(_ suffix: StaticString) -> Bool {
-            let length = suffix.utf8CodeUnitCount
-            guard count > length else { return false }
-            // Bit 5 makes ASCII letters lower case; the dot has it already.
-            return (0..<length).allSatisfy { name[count - length + $0] | 0x20 == suffix.utf8Start[$0] }
-        }
-        return ends(".jpg") || ends(".jpeg")
-    }
-
     private static func error(_ path: String) -> DatasetError {
-        let advice = "give the folder that holds one folder of JPEG files for each class"
+        let advice = "give the folder that holds one folder of photographs for each class"
         return switch errno {
         case ENOENT:
             DatasetError(.missingFolder, "\(path): \(nameProblem(path) ?? "no such folder"); \(advice)")

@@ -99,7 +99,7 @@ extension PhotographFiles {
             guard !files.classes.isEmpty else {
                 throw DatasetError(
                     .noClasses,
-                    "\(files.path): no class folders in it; put the JPEG files of each class into a folder "
+                    "\(files.path): no class folders in it; put the photographs of each class into a folder "
                         + "of the class's name")
             }
             return files

@@ -7,7 +7,7 @@ public protocol PhotographSource: Sendable {
     /// The names of the classes, sorted by Unicode scalars.
     var classes: [String] { get }
     var count: Int { get }
-    /// How many files were left out because they are not .jpg or .jpeg.
+    /// How many files were left out because their names are not those of photographs.
     var ignoredFileCount: Int { get }
 
     /// Returns the index of a photograph's class in `classes`.

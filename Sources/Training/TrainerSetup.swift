@@ -107,7 +107,7 @@ struct TrainerSetup {
             ])
         if dataset.ignoredFileCount > 0 {
             try report(
-                .note("files that are not .jpg or .jpeg, and are ignored: \(dataset.ignoredFileCount)"))
+                .note("files that are not photographs, and are ignored: \(dataset.ignoredFileCount)"))
         }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,

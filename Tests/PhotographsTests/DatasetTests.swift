@@ -163,7 +163,7 @@ import Testing
             (["cat/1.jpg", "dog/1.png"], 0.1, .emptyClass, "/dog: an empty class"),
             (["cat/1.jpg", "dog/1.jpg"], 0.999_999, .emptyClass, "without a training photograph"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cow/1.jpg"], 0.1, .unknownClass, "“cow”"),
-            (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no .jpg or .jpeg file"),
+            (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no photograph in"),
             (["val/cat/1.jpg"], 0.1, .noTrainingFolder, "none named train"),
         ] as [([String], Double, DatasetError.Kind, String)])
     func mistakes(names: [String], fraction: Double, kind: DatasetError.Kind, message: String) throws {

@@ -135,8 +135,8 @@ private let jpegTolerance = 10
         #expect(throws: ImageError(.empty, file: "a.jpg")) { try decodeJPEG([], name: "a.jpg") }
         let png: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
         let error = #expect(throws: ImageError.self) { try decodeJPEG(png, name: "a.jpg") }
-        #expect(error?.kind == .notJPEG)
-        #expect(error?.description.hasPrefix("a.jpg: not a JPEG file (") == true)
+        #expect(error?.kind == .unknownFormat)
+        #expect(error?.description.hasPrefix("a.jpg: not a JPEG, PNG or WebP file (") == true)
     }
 
     /// Cut anywhere before the coded data's end, a file is refused; baseline and progressive alike.
@@ -157,7 +157,7 @@ private let jpegTolerance = 10
         let frame = frameHeader(bytes)
         let padded = Array(bytes[0..<frame]) + [1, 2, 3, 4] + Array(bytes[frame...])
         let decoder = try JPEGDecoder()
-        _ = try padded.withUnsafeBytes { try decoder.decode($0, shortSide: nil, name: "padded") }
+        _ = try padded.withUnsafeBytes { try decoder.open($0, shortSide: nil, name: "padded", need: nil) }
         #expect(decoder.warnings == 1)
         #expect(try decodeJPEG(padded) == whole)
     }
