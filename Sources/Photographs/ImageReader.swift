@@ -21,14 +21,14 @@ final class ImageReader {
         _ set: ImageSet, _ index: Int, shortSide: Int?, into output: ByteBuffer, need: PixelNeed? = nil
     ) throws -> (width: Int, height: Int) {
         try read(
-            set.bytes(index, buffer: file), name: set.location(index), shortSide: shortSide, into: output,
-            need: need)
+            set.bytes(index, buffer: file), name: set.location(index),
+            shortSide: shortSide, into: output, need: need)
     }
 
     /// Does the same with the content of a file.
     func read(
-        _ bytes: UnsafeRawBufferPointer, name: String, shortSide: Int?, into output: ByteBuffer,
-        need: PixelNeed? = nil
+        _ bytes: UnsafeRawBufferPointer, name: String, shortSide: Int?,
+        into output: ByteBuffer, need: PixelNeed? = nil
     ) throws -> (width: Int, height: Int) {
         // The proportions are those of the picture in the file: a decoder that reduces it rounds both sides.
         func resized(_ size: PictureSize) -> (width: Int, height: Int) {

@@ -95,7 +95,8 @@ final class JPEGDecoder: PictureDecoder {
         let (storedWidth, storedHeight) = (Int(header.width), Int(header.height))
         let numerator = Self.scaleNumerator(short: min(storedWidth, storedHeight), target: shortSide)
         let upright = header.orientation == 1
-        let count = (storedWidth * numerator).ceilDivided(by: 8) * (storedHeight * numerator).ceilDivided(by: 8)
+        let count =
+            (storedWidth * numerator).ceilDivided(by: 8) * (storedHeight * numerator).ceilDivided(by: 8)
         try ImageLimits.check(
             memory: Int(header.coefficient_bytes) + 3 * count * (upright ? 1 : 2),
             width: storedWidth, height: storedHeight, file: name)

@@ -14,8 +14,8 @@ protocol PictureDecoder: AnyObject {
     ///
     /// - Parameters:
     ///   - bytes: the file's content; must stay until `finish`.
-    ///   - shortSide: if given, the picture may be decoded at a reduced scale, with a shorter side that is not
-    ///     below this.
+    ///   - shortSide: if given, the picture may be decoded at a reduced scale, with a shorter side that is
+    ///     not below this.
     ///   - name: how errors name the file.
     ///   - need: the pixels of the decoded picture that are needed; the others may hold anything.
     /// - Throws: `ImageError`.

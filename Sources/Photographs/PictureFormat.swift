@@ -80,7 +80,9 @@ struct ForeignFormat: Sendable {
     static let avif = ForeignFormat("an AVIF picture", .picture, "avif")
     static let raw = ForeignFormat(
         "a camera's RAW file", .picture,
-        "cr2 cr3 crw nef nrw arw srf sr2 dng orf rw2 rwl raf pef srw 3fr fff iiq mrw x3f erf kdc dcr mef mos raw")
+        "cr2 cr3 crw nef nrw arw srf sr2 dng orf rw2 rwl raf pef srw "
+            + "3fr fff iiq mrw x3f erf kdc dcr mef mos raw"
+    )
     static let tiff = ForeignFormat("a TIFF picture", .firstPicture, "tif tiff")
     static let gif = ForeignFormat("a GIF picture", .firstPicture, "gif")
     static let bmp = ForeignFormat("a BMP picture", .picture, "bmp dib")
@@ -163,7 +165,9 @@ struct ForeignFormat: Sendable {
     /// Returns the error for a file that is of none of the formats that are read.
     static func error(_ content: UnsafeRawBufferPointer, file: String) -> ImageError {
         guard let format = recognise(content, name: file) else {
-            let bytes = content.prefix(4).map { ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) }
+            let bytes = content.prefix(4).map {
+                ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true)
+            }
             return ImageError(
                 .unknownFormat, file: file, detail: "it begins with \(bytes.joined(separator: " "))")
         }

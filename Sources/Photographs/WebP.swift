@@ -6,11 +6,11 @@ final class WebPDecoder: PictureDecoder {
     private var decoded = ByteBuffer()
     private var other = ByteBuffer()
     private var width = 0
+    private let reducedFrom: Int
 
-    /// The pixels from which on a picture is decoded at a reduced scale.
-    ///
-    /// libwebp's scaler takes means of blocks, which differ a little from the resizer's triangles.
-    static let reducedFrom = 50_000_000
+    /// - Parameter reducedFrom: the number of pixels from which on a picture is decoded at a reduced scale.
+    ///   libwebp's scaler takes means of blocks, which differ a little from the resizer's triangles.
+    init(reducedFrom: Int = 50_000_000) { self.reducedFrom = reducedFrom }
 
     func open(
         _ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: ((PictureSize) -> PixelBox)?
@@ -39,7 +39,7 @@ final class WebPDecoder: PictureDecoder {
         }
         try Self.check(WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &config.input), name)
 
-        let reduction = Self.reduction(canvas, shortSide: shortSide)
+        let reduction = reduction(canvas, shortSide: shortSide)
         let frameWidth = Int(config.input.width).ceilDivided(by: reduction)
         let frameHeight = Int(config.input.height).ceilDivided(by: reduction)
         let (canvasWidth, canvasHeight) =
@@ -49,10 +49,12 @@ final class WebPDecoder: PictureDecoder {
         let frameBytes = channels * frameWidth * frameHeight
         let canvasBytes = 3 * canvasWidth * canvasHeight
         // libwebp keeps the pixels of lossless files and the transparency of lossy ones at full size.
-        let kept = Int(config.input.width) * Int(config.input.height)
+        let kept =
+            Int(config.input.width) * Int(config.input.height)
             * (config.input.format == 2 ? 4 : isTransparent ? 1 : 0)
         try ImageLimits.check(
-            memory: kept + frameBytes + canvasBytes * ((canvas.isCovered ? 0 : 1) + (orientation == 1 ? 0 : 1)),
+            memory: kept + frameBytes + canvasBytes
+                * ((canvas.isCovered ? 0 : 1) + (orientation == 1 ? 0 : 1)),
             width: canvas.width, height: canvas.height, file: name)
 
         decoded.reserve(frameBytes)
@@ -123,7 +125,7 @@ final class WebPDecoder: PictureDecoder {
     }
 
     /// Returns by how much a large picture is reduced: a power of two that leaves at least twice `shortSide`.
-    private static func reduction(_ canvas: Canvas, shortSide: Int?) -> Int {
+    private func reduction(_ canvas: Canvas, shortSide: Int?) -> Int {
         guard let shortSide, canvas.isCovered, canvas.width * canvas.height >= reducedFrom else { return 1 }
         var reduction = 1
         while min(canvas.width, canvas.height) / (2 * reduction) >= 2 * shortSide { reduction *= 2 }

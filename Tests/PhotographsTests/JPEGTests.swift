@@ -69,22 +69,12 @@ private let jpegTolerance = 10
     /// Every orientation, in both byte orders: the decoded picture is the upright one.
     @Test(arguments: 1...8, [false, true]) func exifOrientation(orientation: Int, bigEndian: Bool) throws {
         let upright = smoothPicture(width: 48, height: 32)
-        // A camera stores pixels by the standard's definition of row 0 and column 0.
         let (storedWidth, storedHeight) = orientation >= 5 ? (32, 48) : (48, 32)
         var stored: [UInt8] = []
         for row in 0..<storedHeight {
             for column in 0..<storedWidth {
-                let (x, y) =
-                    switch orientation {
-                    case 2: (47 - column, row)
-                    case 3: (47 - column, 31 - row)
-                    case 4: (column, 31 - row)
-                    case 5: (row, column)
-                    case 6: (47 - row, column)
-                    case 7: (47 - row, 31 - column)
-                    case 8: (row, 31 - column)
-                    default: (column, row)
-                    }
+                let (x, y) = uprightPosition(
+                    column: column, row: row, orientation: orientation, width: 48, height: 32)
                 stored += upright.pixels[3 * (y * 48 + x)..<3 * (y * 48 + x) + 3]
             }
         }
@@ -177,13 +167,17 @@ private let jpegTolerance = 10
     }
 
     /// Neither time nor memory is spent on a header that claims 60,000 × 60,000.
-    @Test func absurdSizes() throws {
-        var bytes = try encodeJPEG(smoothPicture(width: 16, height: 16), quality: 80)
+    @Test(arguments: [false, true]) func absurdSizes(progressive: Bool) throws {
+        var bytes = try encoded(
+            smoothPicture(width: 16, height: 16), quality: 80, progressive: progressive)
         let frame = frameHeader(bytes)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xEA, 0x60, 0xEA, 0x60])
-        let error = #expect(throws: ImageError.self) { try decodeJPEG(bytes, shortSide: 64) }
+        let error = #expect(throws: ImageError.self) { try decodeJPEG(bytes) }
         #expect(error?.kind == .tooLarge)
-        #expect(error?.description.contains("60000 x 60000") == true)
+        #expect(error?.description.contains("60000 x 60000 pixels need ") == true)
+        #expect(error?.description.contains("the limit is 2 GiB") == true)
+        // At an eighth a single scan needs little memory, but the pixels are missing.
+        #expect(failure { try decodeJPEG(bytes, shortSide: 64) } == (progressive ? .tooLarge : .truncated))
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0xFF, 0xFF, 0x00, 0x10])
         #expect(failure { try decodeJPEG(bytes) } == .tooLarge)
         bytes.replaceSubrange(frame + 5..<frame + 9, with: [0x00, 0x00, 0x00, 0x00])

@@ -1,6 +1,6 @@
 #pragma once
-// Decodes PNG from memory, row by row. libpng reports errors by longjmp, which must not cross Swift frames and
-// stays inside cpng.c.
+// Decodes PNG from memory, row by row. libpng reports errors by longjmp, which must not cross Swift frames
+// and stays inside cpng.c.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
