@@ -34,8 +34,8 @@ protocol PictureDecoder: AnyObject {
 
 /// Limits what a file may claim before memory is allocated for it.
 enum ImageLimits {
-    /// The memory in bytes that reading one photograph may take, beside its file: 2 GiB.
-    static let memory = 2 << 30
+    /// The memory in bytes that reading one photograph may take, beside its file: 1 GiB.
+    static let memory = 1 << 30
     /// The largest resized photograph in bytes: 100 megapixels.
     static let resized = 300_000_000
     /// libjpeg's own limit.

@@ -25,7 +25,7 @@ import Testing
         let names = ["1.jpg", "2.JPEG", "3.jpe", "4.jfif", "5.png", "6.WebP"]
         for name in names + ["7.gif", "8.txt"] { try folder.write([1], "set/a/" + name) }
         try folder.write([1], "set/b/1.png")
-        let set = try Dataset.open(folder.file("set"), validationFraction: 0).training
+        let set = try Dataset.load(root: folder.file("set"), validationFraction: 0).training
         #expect(set.files.map(\.path) == names.map { "a/" + $0 } + ["b/1.png"])
     }
 

@@ -45,7 +45,11 @@ private let lossyTolerance = 10
     @Test func transparentLossy() throws {
         let picture = smoothPicture(width: 64, height: 48)
         let alpha = { (index: Int) in index % 64 < 32 ? 255 : 51 }
-        let samples = (0..<64 * 48).flatMap { picture.pixels[3 * $0..<3 * $0 + 3] + [UInt8(alpha($0))] }
+        var samples: [UInt8] = []
+        for index in 0..<64 * 48 {
+            samples += picture.pixels[3 * index..<3 * index + 3]
+            samples.append(UInt8(alpha(index)))
+        }
         let expected = (0..<3 * 64 * 48).map { index in
             let share = alpha(index / 3)
             return UInt8((Int(picture.pixels[index]) * share + 255 * (255 - share)) / 255)
