@@ -51,7 +51,7 @@ struct PNGTarget: Target {
                 }
             }
         }
-        let pixels = (0..<3 * 40 * 30).map { UInt8($0 / 7 & 255) }
+        let pixels: [UInt8] = (0..<3 * 40 * 30).map { (place: Int) in UInt8(truncatingIfNeeded: place / 7) }
         if let compressed = try? encodePNG(DecodedImage(width: 40, height: 30, pixels: pixels)) {
             seeds += Array(repeating: compressed, count: 8)
         }
@@ -88,8 +88,9 @@ struct WebPTarget: Target {
         var seeds: [[UInt8]] = []
         for quality in [nil, 20, 90] as [Float?] {
             for isTransparent in [false, true] {
-                let pixels = (0..<width * height * (isTransparent ? 4 : 3)).map {
-                    UInt8(($0 * 7 + random.integer(below: 64)) & 255)
+                let count = width * height * (isTransparent ? 4 : 3)
+                let pixels: [UInt8] = (0..<count).map { (place: Int) in
+                    UInt8(truncatingIfNeeded: place * 7 + random.integer(below: 64))
                 }
                 let encoded = try? WebPFile.encode(
                     pixels, width: width, height: height, isTransparent: isTransparent, quality: quality)
