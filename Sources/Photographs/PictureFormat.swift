@@ -22,8 +22,10 @@ func isPhotographName(_ name: UnsafeBufferPointer<UInt8>) -> Bool {
     photographEndings.contains { ending in
         let length = ending.utf8CodeUnitCount
         guard name.count > length else { return false }
-        // Bit 5 makes ASCII letters lower case; the dot has it already.
-        return (0..<length).allSatisfy { name[name.count - length + $0] | 0x20 == ending.utf8Start[$0] }
+        let start = name.count - length
+        // Bit 5 makes ASCII letters lower case.
+        return name[start] == UInt8(ascii: ".")
+            && (1..<length).allSatisfy { name[start + $0] | 0x20 == ending.utf8Start[$0] }
     }
 }
 

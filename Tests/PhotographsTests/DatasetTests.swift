@@ -72,10 +72,10 @@ import Testing
         for name in [
             "train/b/2.jpg", "train/b/10.JPG", "train/b/1.JpEg", "train/a/x.jpeg", "train/É/x.jpg",
             "val/b/y.jpg", "train/b/notes.txt", "train/b/.hidden.jpg", "train/b/jpg", "train/readme",
-            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.png",
+            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.gif",
         ] { try folder.write([1], name) }
-        try folder.write([1], "target.png")
-        symlink(folder.file("target.png"), folder.file("train/a/link.jpg"))
+        try folder.write([1], "target.gif")
+        symlink(folder.file("target.gif"), folder.file("train/a/link.jpg"))
         let dataset = try load()
         #expect(dataset.classes == ["a", "b", "É"])
         #expect(
@@ -85,7 +85,7 @@ import Testing
                 ImageFile(path: "train/b/2.jpg", label: 1), ImageFile(path: "train/É/x.jpg", label: 2),
             ])
         #expect(dataset.validation.files == [ImageFile(path: "val/b/y.jpg", label: 1)])
-        // notes.txt, jpg, readme, top.jpg, x.png, target.png
+        // notes.txt, jpg, readme, top.jpg, x.gif, target.gif
         #expect(dataset.ignoredFileCount == 6)
         #expect(dataset.training.location(0) == folder.file("train/a/link.jpg"))
         #expect(
@@ -160,7 +160,7 @@ import Testing
             (["photo.jpg"], 1, .badOption, "validation fraction 1.0"),
             (["photo.jpg"], .nan, .badOption, "validation fraction nan"),
             (["cat/1.jpg"], 0.1, .oneClass, "“cat”"),
-            (["cat/1.jpg", "dog/1.png"], 0.1, .emptyClass, "/dog: an empty class"),
+            (["cat/1.jpg", "dog/1.gif"], 0.1, .emptyClass, "/dog: an empty class"),
             (["cat/1.jpg", "dog/1.jpg"], 0.999_999, .emptyClass, "without a training photograph"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cow/1.jpg"], 0.1, .unknownClass, "“cow”"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no photograph in"),

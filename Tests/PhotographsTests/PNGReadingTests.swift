@@ -196,7 +196,7 @@ private func onWhite(_ colour: Int, _ alpha: Int, _ depth: Int) -> Int {
         changed[100] ^= 1
         let error = failure(changed)
         #expect(error?.kind == .damaged)
-        #expect(error?.description.hasPrefix("a/b.png: damaged (PNG: IDAT: CRC error)") == true)
+        #expect(error?.description.hasPrefix("a/b.png: damaged (PNG: IDAT: CRC error)") == true, "\(error!)")
         // Signatures that a transfer as text has changed.
         changed = file
         changed.remove(at: 4)
@@ -219,7 +219,9 @@ private func onWhite(_ colour: Int, _ alpha: Int, _ depth: Int) -> Int {
             }
             // The pixels end too early, which is damage or truncation.
             let found = failure(PNGFile.withChecksums(bytes), shortSide: 64)?.kind
-            #expect(found == kind || kind == .truncated && found == .damaged, "\(width) x \(height)")
+            #expect(
+                found == kind || kind == .truncated && found == .damaged,
+                "\(width) x \(height): \(String(describing: found))")
         }
     }
 

@@ -32,7 +32,7 @@ enum cpng_status cpng_decoder_open(cpng_decoder *decoder, const void *bytes, siz
 /// Reads the next row of a picture that is not interlaced: 8-bit RGB, transparent pixels on white.
 enum cpng_status cpng_decoder_row(cpng_decoder *decoder, uint8_t *row);
 
-/// Reads all rows of an interlaced picture, `stride` bytes from row to row.
+/// Reads all rows of an interlaced picture in the same form, `stride` bytes from row to row.
 enum cpng_status cpng_decoder_all(cpng_decoder *decoder, uint8_t *pixels, size_t stride);
 
 /// Reads what follows the last row, so that damage there is found, and frees libpng's state.
