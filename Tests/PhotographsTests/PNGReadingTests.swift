@@ -196,7 +196,7 @@ private func onWhite(_ colour: Int, _ alpha: Int, _ depth: Int) -> Int {
         changed[100] ^= 1
         let error = failure(changed)
         #expect(error?.kind == .damaged)
-        #expect(error?.description.hasPrefix("a/b.png: damaged (PNG: IDAT: CRC error)") == true, "\(error!)")
+        #expect(error?.description.hasPrefix("a/b.png: damaged (PNG: IDAT: incorrect data check)") == true)
         // Signatures that a transfer as text has changed.
         changed = file
         changed.remove(at: 4)
@@ -218,7 +218,7 @@ private func onWhite(_ colour: Int, _ alpha: Int, _ depth: Int) -> Int {
                     with: [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: number >> $0) })
             }
             // The pixels end too early, which is damage or truncation.
-            let found = failure(PNGFile.withChecksums(bytes), shortSide: 64)?.kind
+            let found = failure(PNGFile.withChecksums(bytes), shortSide: 1000)?.kind
             #expect(
                 found == kind || kind == .truncated && found == .damaged,
                 "\(width) x \(height): \(String(describing: found))")
