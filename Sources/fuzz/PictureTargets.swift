@@ -118,6 +118,11 @@ struct WebPTarget: Target {
         } else {
             mutation.apply(to: &bytes, other: other)
         }
+        // A canvas of gigabytes is painted, or refused, at length.
+        if bytes.count > 30, bytes[12..<16].elementsEqual("VP8X".utf8), !mutation.oneIn(100) {
+            bytes[26] = 0
+            bytes[29] = 0
+        }
         guard bytes.count >= 8, !mutation.oneIn(8) else { return bytes }
         let size = bytes.count - 8
         bytes.replaceSubrange(4..<8, with: (0..<4).map { UInt8(truncatingIfNeeded: size >> (8 * $0)) })
