@@ -6,7 +6,7 @@ import Photographs
 
 /// Times the way from photographs' files to the network's input.
 public struct InputBenchmark {
-    /// A folder with JPEG files at any depth.
+    /// A folder with photographs at any depth.
     public var folder: String
     public var imageSize, shortSide, batch, workers: Int
     /// The photographs of a pass, for which files repeat if there are fewer, and the timed passes.
