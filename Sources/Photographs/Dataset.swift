@@ -69,7 +69,7 @@ public struct Dataset: Sendable {
         guard heldOut.count > 0 else {
             throw DatasetError(
                 .emptyClass,
-                "\(heldOut.path): no .jpg or .jpeg file in its class folders; add some, or remove the "
+                "\(heldOut.path): no photograph in its class folders; add some, or remove the "
                     + "folder to split \(source.path)")
         }
         return Dataset(

@@ -212,7 +212,7 @@ import Testing
                 "predict --checkpoint run/checkpoints/last/optimizer.safetensors a.jpg", 1,
                 "the optimiser's velocities"))
         try place.expect(
-            run("predict --checkpoint run other", 1, "other: no .jpg or .jpeg file in this folder"))
+            run("predict --checkpoint run other", 1, "other: no photograph in this folder"))
         try place.expect(
             run(
                 "--data set --init run --freeze features --model 32,M,F16 --image-size 16 --out never",

@@ -81,10 +81,10 @@ import Testing
         for name in [
             "train/b/2.jpg", "train/b/10.JPG", "train/b/1.JpEg", "train/a/x.jpeg", "train/É/x.jpg",
             "val/b/y.jpg", "train/b/notes.txt", "train/b/.hidden.jpg", "train/b/jpg", "train/readme",
-            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.png",
+            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.gif",
         ] { try folder.write([1], name) }
-        try folder.write([1], "target.png")
-        symlink(folder.file("target.png"), folder.file("train/a/link.jpg"))
+        try folder.write([1], "target.gif")
+        symlink(folder.file("target.gif"), folder.file("train/a/link.jpg"))
         let dataset = try load()
         #expect(dataset.classes == ["a", "b", "É"])
         #expect(

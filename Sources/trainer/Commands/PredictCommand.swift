@@ -66,7 +66,7 @@ struct PredictCommand: ParsableCommand {
             guard !found.paths.isEmpty else {
                 let isRun = FileManager.default.fileExists(atPath: image + "/checkpoints")
                 throw EvaluationError(
-                    "\(image): no .jpg or .jpeg file in this folder"
+                    "\(image): no photograph in this folder"
                         + (isRun ? "; several models are given as --checkpoint A --checkpoint B" : ""))
             }
             return found.paths.filter { listed.insert($0).inserted }
