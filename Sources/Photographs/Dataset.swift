@@ -103,7 +103,7 @@ public struct Dataset: Sendable {
         if let label = set.firstEmptyClass {
             throw DatasetError(
                 .emptyClass,
-                "\(source.path)/\(set.classes[label]): an empty class, no .jpg or .jpeg file in it; "
+                "\(source.path)/\(set.classes[label]): an empty class, no photograph in it; "
                     + "add some or remove the class")
         }
     }

@@ -90,7 +90,7 @@ struct FolderListing {
                 default: break
                 }
             }
-            let isImage = Self.isJPEG(bytes)
+            let isImage = isPhotographName(bytes)
             if type == DT_DIR {
                 folderNames.append(bytes)
             } else if type == DT_LNK {
@@ -153,17 +153,6 @@ struct FolderListing {
             return "without an extension"
         }
         return text(UnsafeRawBufferPointer(rebasing: name[dot...])).lowercased()
-    }
-
-    /// Whether a name ends in `.jpg` or `.jpeg` in any case, with something before it.
-    private static func isJPEG(_ name: UnsafeRawBufferPointer) -> Bool {
-        func ends(_ suffix: StaticString) -> Bool {
-            let length = suffix.utf8CodeUnitCount
-            guard name.count > length else { return false }
-            // Bit 5 makes ASCII letters lower case; the dot has it already.
-            return (0..<length).allSatisfy { name[name.count - length + $0] | 0x20 == suffix.utf8Start[$0] }
-        }
-        return ends(".jpg") || ends(".jpeg")
     }
 
     private static func error(_ path: String) -> DatasetError {

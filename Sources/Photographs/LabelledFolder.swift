@@ -79,7 +79,7 @@ public struct LabelledFolder {
     private static func nothing(in paths: [String]) -> DatasetError {
         let places = paths.joined(separator: ", ")
         return DatasetError(
-            .emptyClass, "\(places): no .jpg or .jpeg file in its class folders; add some")
+            .emptyClass, "\(places): no photograph in its class folders; add some")
     }
 }
 

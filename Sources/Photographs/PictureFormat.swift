@@ -18,7 +18,7 @@ enum PictureFormat: CaseIterable {
 }
 
 /// Whether a file's name ends as a photograph's does, in upper or lower case, with something before it.
-func isPhotographName(_ name: UnsafeBufferPointer<UInt8>) -> Bool {
+func isPhotographName(_ name: UnsafeRawBufferPointer) -> Bool {
     photographEndings.contains { ending in
         let length = ending.utf8CodeUnitCount
         guard name.count > length else { return false }

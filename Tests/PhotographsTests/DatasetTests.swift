@@ -203,7 +203,7 @@ import Testing
             (["cat/1.jpg"], 0.1, .oneClass, "“cat”"),
             (["cat/1.jpg", "dog/1.png"], 0.1, .emptyClass, "/dog: an empty class"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cow/1.jpg"], 0.1, .unknownClass, "“cow”"),
-            (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no .jpg or .jpeg file"),
+            (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no photograph in it"),
             (["val/cat/1.jpg"], 0.1, .noTrainingFolder, "no photographs to train on"),
         ] as [([String], Double, DatasetError.Kind, String)])
     func mistakes(names: [String], fraction: Double, kind: DatasetError.Kind, message: String) throws {
