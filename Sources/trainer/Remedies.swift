@@ -15,12 +15,21 @@ enum Remedy {
     static func text(for error: any Error, command: any ParsableCommand.Type, isResuming: Bool = false)
         -> String?
     {
+        guard let text = advice(on: error, command: command, isResuming: isResuming) else { return nil }
+        // What the command cannot do is no remedy.
+        let named = text.matches(of: #/(?:^|[ (])--([a-z-]+)/#).map { String($0.1) }
+        return Set(named).isSubset(of: command.optionNames) ? text : nil
+    }
+
+    private static func advice(on error: any Error, command: any ParsableCommand.Type, isResuming: Bool)
+        -> String?
+    {
         switch error {
         case let error as ComputeError:
             text(
                 for: error.kind, command: command,
                 lessMemory: isResuming ? "try a smaller --cache" : lessMemory(command))
-        case let error as NetworkError: text(for: error.kind, command: command)
+        case let error as NetworkError: text(for: error.kind)
         case let error as DatasetError: isResuming ? nil : text(for: error.kind)
         case let error as EvaluationError: text(for: error.kind)
         case let error as TopologyError: text(for: error.kind)
@@ -40,15 +49,21 @@ enum Remedy {
         case .noPlatform:
             "install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
                 + "and a GPU needs its vendor's OpenCL driver"
-        case .unknownDevice, .other: nil
+        case .unknownDevice: "give one of these to --device"
+        case .tooManyDevices(let count):
+            command is any RunsOnRanks.Type
+                ? "start one rank a device (mpirun -n \(count) trainer …), or give fewer devices to --device"
+                : "give a single device to --device"
+        case .tooFewDevices:
+            "start one rank a device, or give one to --device for each rank (opencl:0,opencl:0 shares a "
+                + "device)"
+        case .other: nil
         }
     }
 
-    private static func text(for kind: NetworkError.Kind, command: any ParsableCommand.Type) -> String? {
+    private static func text(for kind: NetworkError.Kind) -> String? {
         switch kind {
-        case .tooManyPoolings:
-            command.optionNames.contains("image-size")
-                ? "give a larger --image-size or fewer poolings (M)" : nil
+        case .tooManyPoolings: "give a larger --image-size or fewer poolings (M)"
         case .viewTooSmall, .other: nil
         }
     }

@@ -35,6 +35,10 @@ private struct Advice: CustomTestStringConvertible, Sendable {
         Advice(AugmentCommand.self, .bufferTooLarge, "smaller --image-size"),
         Advice(KernelsCommand.self, .outOfMemory, "too little free memory", lacks: "--", "try"),
         Advice(PredictCommand.self, .deviceNotFound, "trainer devices"),
+        Advice(PredictCommand.self, .unknownDevice, "give one of these to --device"),
+        Advice(PredictCommand.self, .tooManyDevices(2), "give a single device to --device", lacks: "mpirun"),
+        Advice(TrainCommand.self, .tooManyDevices(2), "mpirun -n 2", lacks: "single"),
+        Advice(TrainCommand.self, .tooFewDevices, "one to --device for each rank"),
         Advice(TrainCommand.self, .noPlatform, "apt-get install pocl-opencl-icd"),
         Advice(DevicesCommand.self, .noPlatform, "apt-get install pocl-opencl-icd"),
     ]) private func remedy(_ advice: Advice) throws {
@@ -53,7 +57,7 @@ private struct Advice: CustomTestStringConvertible, Sendable {
     }
 
     @Test func nothingToAdd() {
-        for kind in [ComputeError.Kind.bufferTooLarge, .deviceNotFound, .unknownDevice, .other] {
+        for kind in [ComputeError.Kind.bufferTooLarge, .deviceNotFound, .other] {
             let error = ComputeError("it failed", kind: kind)
             #expect(Remedy.text(for: error, command: DevicesCommand.self) == nil)
         }
