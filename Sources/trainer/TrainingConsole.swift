@@ -56,6 +56,9 @@ final class TrainingConsole: EventSink {
             "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
                 + "--resume \(run)"
         case .traced(let path): "trace: \(path) (open it in https://ui.perfetto.dev)"
+        case .fewCores(let usable, let share):
+            "this rank may use \(usable) of the \(share) cores that are its share: start with mpirun "
+                + "--bind-to none"
         case .note(let text): text
         }
     }
