@@ -26,8 +26,8 @@ extension Checkpoint {
         }
         guard !taken.isEmpty else {
             throw TrainingError(
-                "\(path): no layer of '\(description.architecture)' fits '\(network.architecture)' by name and "
-                    + "shape", kind: .initialModelDoesNotFit)
+                "\(path): no layer of '\(description.architecture)' fits '\(network.architecture)' by name "
+                    + "and shape", kind: .initialModelDoesNotFit)
         }
         if freezesFeatures, let missing = drawn.first(where: { $0.hasPrefix("features.") }) {
             throw TrainingError(
