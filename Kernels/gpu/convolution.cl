@@ -35,6 +35,8 @@ kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_
         sum[i] = 0.0f;
     }
     weights += (size_t)(output / 16) * 9 * 4 * 16 + output % 16;
+    // Unrolled, the loads of all taps are in flight at once, in up to 407 registers on AMD's GPUs.
+#pragma unroll 1
     for (int tap = 0; tap < 9; tap++, weights += 64) {
         global const float4 *source = x + first + (tap / 3 - 1) * width + tap % 3 - 1;
         const float4 red = *(global const float4 *)weights, green = *(global const float4 *)(weights + 16),

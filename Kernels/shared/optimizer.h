@@ -18,6 +18,33 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sgd_momentum(
     weights[i] = fma(-learningRate, velocity, weights[i]);
 }
 
+// AdamW (Loshchilov and Hutter, 2019), as PyTorch computes it:
+// m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  w ← decay · w − rate · m / (√v · correction + epsilon),
+// with g = gradientScale[0] · gradient. The host's rate and correction include the bias corrections, and
+// decay is 1 − rate · weight decay. One pass: each array is read once. A scale that is not a number: nothing
+// is changed. rest1 and rest2 are 1 − β₁ and 1 − β₂. Root and quotient are corrected once, so that ranks on
+// different runtimes get the same bits.
+kernel __attribute__((reqd_work_group_size(256, 1, 1))) void adamw(
+    global float *restrict weights, const global float *restrict gradients, global float *restrict first,
+    global float *restrict second, const ulong count, const float rate, const float correction,
+    const float decay, const float beta1, const float rest1, const float beta2, const float rest2,
+    const float epsilon, const global float *restrict gradientScale) {
+    const size_t i = get_global_id(0);
+    const float scale = gradientScale[0];
+    if (i >= count || isnan(scale)) return;
+    const float gradient = scale * gradients[i];
+    const float m = fma(beta1, first[i], rest1 * gradient);
+    const float v = fma(beta2, second[i], rest2 * gradient * gradient);
+    float root = sqrt(v);
+    if (root > 0) root = fma(fma(-root, root, v), 0.5f / root, root);
+    const float divisor = fma(root, correction, epsilon);
+    float quotient = m / divisor;
+    quotient = fma(fma(-quotient, divisor, m), 1.0f / divisor, quotient);
+    first[i] = m;
+    second[i] = v;
+    weights[i] = fma(-rate, quotient, decay * weights[i]);
+}
+
 // sum ← sum + addend: one node of the tree in which micro-batches' gradients are added.
 kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
     global float *restrict sum, const global float *restrict addend, const ulong count) {

@@ -8,15 +8,17 @@ import Training
 public struct BenchmarkedStep: Sendable {
     public var architecture: Architecture
     public var imageSize, classes, batch, microBatches: Int
+    public var optimizer: UpdateRule.Method
     public var convolution: ConvolutionAlgorithms?
 
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, batch: Int, microBatches: Int = 1,
-        convolution: ConvolutionAlgorithms? = nil
+        optimizer: UpdateRule.Method = .sgd, convolution: ConvolutionAlgorithms? = nil
     ) {
         (self.architecture, self.convolution) = (architecture, convolution)
         (self.imageSize, self.classes) = (imageSize, classes)
         (self.batch, self.microBatches) = (batch, microBatches)
+        self.optimizer = optimizer
     }
 
     static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
@@ -38,7 +40,8 @@ public struct BenchmarkedStep: Sendable {
     func trainingStep(on device: Device) throws -> TrainingStep {
         try TrainingStep(
             network: network(training: true, on: device), normalization: BenchmarkedStep.normalization,
-            batch: batch, microBatches: microBatches, momentum: 0.9, weightDecay: 5e-4, seed: 1)
+            batch: batch, microBatches: microBatches,
+            rule: UpdateRule(optimizer, weightDecay: 5e-4), seed: 1)
     }
 
     /// Returns a mini-batch of random images and labels on the device.

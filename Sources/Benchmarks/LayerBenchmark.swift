@@ -143,7 +143,7 @@ public struct LayerBenchmark: Sendable {
                 seconds: Benchmark.median(times[key] ?? []), launches: launches[key] ?? 0,
                 operations: layer?.operations(batch: batch) ?? 0,
                 work: key[0] == "update"
-                    ? [plan.updateWork]
+                    ? [plan.updateWork(training.optimizer.rule.method)]
                     : pass.flatMap { layer?.work($0, batch: batch / microBatches) }.map {
                         [[Work]](repeating: $0, count: microBatches).flatMap(\.self)
                     } ?? [])

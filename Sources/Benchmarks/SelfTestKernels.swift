@@ -16,7 +16,8 @@ extension SelfTest {
         Check("packing for products", limit: 0, packing),
         Check("softmax, many classes", limit: Tolerance.softmax, softmax),
         Check("dropout's mask", limit: 0, dropout),
-        Check("update with clipping", limit: Tolerance.elementwise, update),
+        Check("update with clipping", limit: Tolerance.elementwise) { try update($0, .sgd) },
+        Check("update of AdamW", limit: Tolerance.elementwise) { try update($0, .adamw) },
         Check("adding gradients", limit: 0, addition),
         // A place is off by at most 2^-16 of a pixel, so a value of 0…255 with noise of 40 levels by 0.004.
         Check("augmentation", limit: 1e-4, augmentation),
@@ -204,22 +205,24 @@ extension SelfTest {
     }
 
     /// Three steps of momentum and decay: the gradients are longer than the limit, shorter, and longer.
-    private static func update(_ device: Device) throws -> Double {
+    private static func update(_ device: Device, _ method: UpdateRule.Method) throws -> Double {
         let limit = 20.0
         // One parameter longer than a part of the norm's sum, and one shorter.
         let parameters = try NetworkPlan(
             Architecture(parsing: "linear"), imageSize: 20, classes: 19,
             options: .init(maximumBatch: 1, training: true), device: device.description, tuning: device.tuning
         ).parameters
-        let optimizer = try StochasticGradientDescent(
-            parameters, momentum: 0.9, weightDecay: 0.25, clipNorm: Float(limit), device: device)
+        let optimizer = try Optimizer(
+            parameters, UpdateRule(method, weightDecay: 0.25, clipNorm: Float(limit)), device: device)
         let loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 1)
         let gradients = try ParameterArena(parameters, device: device)
         var numbers = Numbers(4)
         let start = parameters.map { numbers.floats($0.count) }
         let weights = try zip(parameters, start).map { try Buffer(device, $0.stored($1)) }
         var exact = start.map(doubles)
-        var velocities = start.map { [Double](repeating: 0, count: $0.count) }
+        var moments = start.map {
+            [[Double]](repeating: .init(repeating: 0, count: $0.count), count: method.momentCount)
+        }
         for (step, size) in [Float(1), 0.1, 30].enumerated() {
             let values = parameters.map { numbers.floats($0.count, in: -size...size) }
             for (parameter, values) in zip(parameters, values) {
@@ -234,10 +237,10 @@ extension SelfTest {
             for (index, parameter) in parameters.enumerated() {
                 try optimizer.update(
                     parameter, weights: weights[index], gradient: gradients[parameter], learningRate: 0.1)
-                Oracle.sgd(
-                    weights: &exact[index], velocity: &velocities[index],
-                    gradient: doubles(values[index]).map { $0 * min(1, limit / norm) }, learningRate: 0.1,
-                    momentum: 0.9, weightDecay: parameter.decays ? 0.25 : 0)
+                Oracle.update(
+                    weights: &exact[index], moments: &moments[index],
+                    gradient: doubles(values[index]).map { $0 * min(1, limit / norm) }, number: step + 1,
+                    learningRate: 0.1, momentum: 0.9, weightDecay: parameter.decays ? 0.25 : 0)
             }
         }
         return try parameters.enumerated().map { index, parameter in

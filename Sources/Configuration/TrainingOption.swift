@@ -111,6 +111,9 @@ public struct TrainingOption: Sendable {
             "out", \.output, .run, affects: .location,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
+            "optimizer", \.optimizer, .optimisation, affects: .result, needsMemory: true,
+            "How weights follow from gradients: stochastic gradient descent with momentum, or AdamW."),
+        option(
             "learning-rate", \.learningRate, .optimisation, affects: .result,
             "Learning rate after the warm-up.",
             expect("a number above 0") { $0 > 0 }),
@@ -123,11 +126,11 @@ public struct TrainingOption: Sendable {
             "Epochs over which the learning rate rises to its peak.", between(0, 1_000_000, "epochs")),
         option(
             "momentum", \.momentum, .optimisation, affects: .result,
-            "Momentum of stochastic gradient descent.", share),
+            "Momentum of stochastic gradient descent; of AdamW's first moment.", share),
         option(
             "weight-decay", \.weightDecay, .optimisation, affects: .result,
-            "Weight decay; biases do not decay.",
-            expect("0 or more") { $0 >= 0 }),
+            "Weight decay; biases do not decay. Default: 0.0005, or 0.02 with AdamW.",
+            given(expect("0 or more") { $0 >= 0 })),
         option(
             "dropout", \.dropout, .model, affects: .result,
             "Probability of dropping a hidden fully connected unit.", share),
@@ -162,6 +165,10 @@ public struct TrainingOption: Sendable {
             "keep", \.keep, .run, affects: .conduct,
             "Number of newest checkpoints to keep. The best one is always kept.",
             between(1, 1_000_000, "checkpoints")),
+        option(
+            "patience", \.patience, .optimisation, affects: .result,
+            "Stop after this many epochs without a better validation. Default: train all epochs.",
+            given(between(1, 1_000_000, "epochs"))),
         option(
             "clip-norm", \.clipNorm, .optimisation, affects: .result,
             "Largest norm of a step's gradient; a longer gradient is scaled down. Default: no clipping.",
@@ -353,6 +360,7 @@ extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == S
 }
 
 extension KernelChoice: OptionValue {}
+extension UpdateRule.Method: OptionValue {}
 extension LearningRateSchedule: OptionValue {}
 extension Freezing: OptionValue {}
 extension ExchangePolicy: OptionValue {}

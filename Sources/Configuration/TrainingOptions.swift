@@ -16,11 +16,12 @@ public struct TrainingOptions: Sendable, Equatable {
     public var deviceMemory: MemorySize?
     public var kernels = KernelChoice.auto
     public var output = ""
+    public var optimizer = UpdateRule.Method.sgd
     public var learningRate = 0.03
     public var schedule = LearningRateSchedule.cosine
     public var warmupEpochs = 1.0
     public var momentum = 0.9
-    public var weightDecay = 5e-4
+    public var weightDecay: Double?
     public var dropout = 0.5
     public var augmentation = Augmentation.standard
     public var augmentStrength = 1.0
@@ -31,6 +32,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var convolution = ConvolutionChoice.auto
     public var checkpointEvery: Int?
     public var keep = 3
+    public var patience: Int?
     public var clipNorm: Double?
     public var initialModel: String?
     public var freeze = Freezing.none
@@ -41,6 +43,14 @@ public struct TrainingOptions: Sendable, Equatable {
     public var peerTimeout = 30.0
 
     public init() {}
+
+    /// How the weights are updated, with the optimiser's usual weight decay if there is none.
+    package var updateRule: UpdateRule {
+        UpdateRule(
+            optimizer, momentum: Float(momentum),
+            weightDecay: Float(weightDecay ?? (optimizer == .sgd ? 5e-4 : 0.02)),
+            clipNorm: clipNorm.map { Float($0) })
+    }
 
     /// Checks every option by itself and against the others.
     ///

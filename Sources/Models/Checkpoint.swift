@@ -9,7 +9,7 @@ public struct Checkpoint: Sendable {
     public let description: ModelDescription
     private let file: SafetensorsFile
 
-    /// Opens a file, a folder that contains `model.safetensors`, or the last checkpoint of a run's folder.
+    /// Opens a file, a folder that contains `model.safetensors`, or the best checkpoint of a run's folder.
     ///
     /// - Throws: `FileError`.
     public init(_ fileOrRun: String) throws {
@@ -33,13 +33,14 @@ public struct Checkpoint: Sendable {
             }
             return fileOrRun
         }
-        for place in ["model.safetensors", "checkpoints/last/model.safetensors"] {
+        // A run that has not validated yet has no best checkpoint.
+        for place in ["", "checkpoints/best/", "checkpoints/last/"].map({ $0 + "model.safetensors" }) {
             let path = fileOrRun + "/" + place
             if FileManager.default.fileExists(atPath: path) { return path }
         }
         throw FileError(
             path: fileOrRun, found: "no checkpoint in this folder",
-            expected: "model.safetensors or checkpoints/last/model.safetensors",
+            expected: "model.safetensors or checkpoints/best/model.safetensors",
             remedy: "Give a run that has finished an epoch, or a .safetensors file")
     }
 

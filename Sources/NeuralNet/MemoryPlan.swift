@@ -4,7 +4,9 @@ import Compute
 public struct MemoryPlan: Sendable, Equatable {
     /// What memory is used for.
     public enum Kind: String, CaseIterable, Sendable {
-        case weights, gradients, momentum, activations
+        case weights, gradients
+        case optimizerState = "optimiser state"
+        case activations
         case activationGradients = "gradients of activations"
         case workspace
         case batches = "mini-batches"

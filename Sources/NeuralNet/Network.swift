@@ -207,6 +207,28 @@ extension Network {
         }
         return nil
     }
+
+    /// Returns the share of units, in percent, that no image activates; layers without such units are left
+    /// out.
+    ///
+    /// A unit is a channel of a convolution or an output of a hidden fully connected layer. Reads the
+    /// activations of the first images of the last forward pass; needs a network made for training.
+    public func silentUnits(batch: Int) throws -> [(layer: String, share: Double)] {
+        var shares: [(layer: String, share: Double)] = []
+        for (index, layer) in layers.enumerated().dropLast() where !layer.parameters.isEmpty {
+            let shape = layer.outputShape
+            let isMap = layer is Convolution
+            let units = isMap ? shape.channels : shape.count
+            let stored = isMap ? shape.storedChannels : shape.storedCount
+            let images = min(16, batch)
+            var fires = [Bool](repeating: false, count: stored)
+            let values: [Float] = try activations[index + 1].read(images * shape.storedCount)
+            for (place, value) in values.enumerated() where value > 0 { fires[place % stored] = true }
+            let silent = units - fires.lazy.filter { $0 }.count
+            if silent > 0 { shares.append((layer.name, 100 * Double(silent) / Double(units))) }
+        }
+        return shares
+    }
 }
 
 /// A pointer that the threads of one `concurrentPerform` share, each writing its own part.

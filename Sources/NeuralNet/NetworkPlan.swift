@@ -57,9 +57,10 @@ public struct NetworkPlan {
         }
     }
 
-    /// The update's work: it reads gradients, and reads and writes weights and velocities.
-    public var updateWork: Work {
-        Work(bytes: trainedParameters.reduce(0) { $0 + 4 * 5 * Double($1.storedCount) })
+    /// Returns the update's work: it reads gradients, and reads and writes weights and moments.
+    public func updateWork(_ method: UpdateRule.Method) -> Work {
+        let arrays = Double(3 + 2 * method.momentCount)
+        return Work(bytes: trainedParameters.reduce(0) { $0 + 4 * arrays * Double($1.storedCount) })
     }
 
     private func runs(_ pass: LayerPass, _ layer: LayerPlan) -> Bool {

@@ -1,7 +1,7 @@
 import Basics
 import Compute
 
-/// Device memory for one float array per parameter (weights, gradients or velocities) in few large buffers.
+/// Device memory for one float array per parameter (weights, gradients or moments) in few large buffers.
 ///
 /// A buffer stays within the device's largest one, and each parameter starts where the device allows a
 /// sub-buffer to start.

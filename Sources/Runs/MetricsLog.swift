@@ -26,8 +26,14 @@ package final class MetricsLog: EventSink {
             ])
         case .epoch(let epoch):
             let place: JSON = ["event": "validate", "epoch": epoch.epoch, "step": epoch.step]
-            let seconds: JSON = ["seconds": JSON.rounded(epoch.validationSeconds)]
-            try file.append(place + epoch.validation.summaryJSON + seconds)
+            let rest: JSON = [
+                "training_loss": epoch.trainingLoss, "training_top1": epoch.trainingTop1,
+                "seconds": JSON.rounded(epoch.validationSeconds),
+            ]
+            try file.append(place + epoch.validation.summaryJSON + rest)
+        case .warning(let epoch, let problem):
+            let place: JSON = ["event": "warning", "epoch": epoch, "kind": problem.kind]
+            try file.append(place + problem.json)
         // A resumed run must log what an uninterrupted run logs, so nothing else is written.
         default: break
         }

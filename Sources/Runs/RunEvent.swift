@@ -13,6 +13,10 @@ public enum RunEvent: Sendable {
     case step(StepReport)
     case validating(done: Int, total: Int)
     case epoch(EpochReport)
+    /// Training does not work as it should; each kind is reported once in a run.
+    case warning(epoch: Int, LearningProblem)
+    /// Training ended after the given number of epochs without a better validation.
+    case stoppedEarly(epoch: Int, patience: Int)
     /// Seconds of an epoch in which an exchange of gradients was under way on the rank that hid least of it.
     ///
     /// In `exposed` of these seconds the training thread waited or worked for it.
@@ -131,6 +135,8 @@ public struct StepReport: Sendable {
 /// One finished epoch.
 public struct EpochReport: Sendable {
     public let epoch, step: Int
+    /// The mean loss in nats and the top-1 accuracy over the epoch's steps, with the weights of each step.
+    public let trainingLoss, trainingTop1: Double
     public let validation: Metrics
     public let validationSeconds: Double
     public let isBest: Bool
@@ -141,11 +147,12 @@ public struct EpochReport: Sendable {
     public let seconds: Double
 
     package init(
-        _ options: TrainingOptions, epoch: Int, step: Int, validation: Metrics, validationSeconds: Double,
-        isBest: Bool, times: StepTimes, seconds: Double
+        _ options: TrainingOptions, epoch: Int, step: Int, training: (loss: Double, top1: Double),
+        validation: Metrics, validationSeconds: Double, isBest: Bool, times: StepTimes, seconds: Double
     ) {
         self.epoch = epoch
         self.step = step
+        (trainingLoss, trainingTop1) = training
         self.validation = validation
         self.validationSeconds = validationSeconds
         self.isBest = isBest

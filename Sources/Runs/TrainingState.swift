@@ -7,7 +7,7 @@ import Models
 import NeuralNet
 import Photographs
 
-/// What a resumed run needs beside weights and velocities: `state.json` of a checkpoint.
+/// What a resumed run needs beside weights and moments: `state.json` of a checkpoint.
 ///
 /// All random numbers depend on (seed, epoch, step, sample) only, so there is no generator's state to save.
 package struct TrainingState: Codable, Equatable {
@@ -23,6 +23,22 @@ package struct TrainingState: Codable, Equatable {
         package var best: Double?
         package var epochsSinceBest = 0
         package var reductions = 0
+    }
+
+    /// The sums over the steps of the current epoch.
+    package struct EpochSums: Codable, Equatable {
+        private var loss = 0.0, top1 = 0.0, weight = 0.0
+
+        package init() {}
+
+        package mutating func add(_ totals: SoftmaxCrossEntropy.Totals) {
+            loss += Double(totals.loss)
+            top1 += Double(totals.top1)
+            weight += Double(totals.weight)
+        }
+
+        /// The mean cross-entropy in nats, and the accuracy as a fraction of 1.
+        package var means: (loss: Double, top1: Double) { (loss / max(weight, 1), top1 / max(weight, 1)) }
     }
 
     // What the result depends on; fixed before step 1.
@@ -41,6 +57,9 @@ package struct TrainingState: Codable, Equatable {
     package var validatedEpochs = 0
     package var plateau = Plateau()
     package var best: Best?
+    package var sums = EpochSums()
+    /// The kinds of warnings that the run has given, each once.
+    package var warnings: [String] = []
     /// The length of `metrics.jsonl` when the state was saved.
     package var metricsByteCount = 0
     package var seconds = 0.0
@@ -118,27 +137,38 @@ package struct TrainingState: Codable, Equatable {
         try AtomicFile.write(checkpoint + "/state.json", Array(try encoder.encode(self)))
     }
 
-    /// Writes the optimiser's velocities in the layout that `model.safetensors` has for the weights.
-    package static func writeVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
-        let parameters = Dictionary(uniqueKeysWithValues: optimizer.parameters.map { ($0.name, $0) })
-        try SafetensorsFile.write(
-            checkpoint + "/optimizer.safetensors", shapes: parameters.mapValues(\.shape)
-        ) { name in
-            guard let parameter = parameters[name] else { return [] }
-            return parameter.exported(try optimizer.velocities[parameter].read(parameter.storedCount))
+    /// Returns the tensors of the optimiser's moments: the first under the parameters' names.
+    private static func moments(of optimizer: Optimizer) -> [(
+        name: String, parameter: Parameter, values: Buffer
+    )] {
+        optimizer.moments.enumerated().flatMap { index, arena in
+            optimizer.parameters.map {
+                (index == 0 ? $0.name : "\($0.name).second_moment", $0, arena[$0])
+            }
         }
     }
 
-    /// Reads velocities that `writeVelocities` wrote.
-    package static func readVelocities(_ optimizer: StochasticGradientDescent, _ checkpoint: String) throws {
+    /// Writes the optimiser's moments in the layout that `model.safetensors` has for the weights.
+    package static func writeMoments(_ optimizer: Optimizer, _ checkpoint: String) throws {
+        let tensors = Dictionary(uniqueKeysWithValues: moments(of: optimizer).map { ($0.name, $0) })
+        try SafetensorsFile.write(
+            checkpoint + "/optimizer.safetensors", shapes: tensors.mapValues(\.parameter.shape)
+        ) { name in
+            guard let (_, parameter, values) = tensors[name] else { return [] }
+            return parameter.exported(try values.read(parameter.storedCount))
+        }
+    }
+
+    /// Reads moments that `writeMoments` wrote.
+    package static func readMoments(_ optimizer: Optimizer, _ checkpoint: String) throws {
         let file = try SafetensorsFile.read(checkpoint + "/optimizer.safetensors")
-        for parameter in optimizer.parameters {
-            guard file.tensors[parameter.name]?.shape == parameter.shape else {
+        for (name, parameter, values) in moments(of: optimizer) {
+            guard file.tensors[name]?.shape == parameter.shape else {
                 throw TrainingError(
-                    "\(file.path): no velocities of \(parameter.name) with shape \(parameter.shape); remove "
+                    "\(file.path): the optimiser's \(name) with shape \(parameter.shape) is missing; remove "
                         + "\(checkpoint)")
             }
-            try optimizer.velocities[parameter].write(parameter.stored(try file.floats(parameter.name)))
+            try values.write(parameter.stored(try file.floats(name)))
         }
     }
 
@@ -148,8 +178,11 @@ package struct TrainingState: Codable, Equatable {
     ///
     /// - Throws: `TrainingError` that names each option which would change the result, with both values.
     package func requireSameOptions(_ given: TrainingOptions) throws {
-        let changed = TrainingOption.all.filter {
-            $0.effect == .result && $0.text(options) != $0.text(given)
+        let changed = TrainingOption.all.filter { option in
+            // A finished run may go on for longer.
+            let isLonger = validatedEpochs == options.epochs && given.epochs > options.epochs
+            return option.effect == .result && option.text(options) != option.text(given)
+                && !(option.name == "epochs" && isLonger)
         }
         guard changed.isEmpty else {
             let values = changed.map {

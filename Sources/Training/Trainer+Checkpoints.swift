@@ -17,7 +17,7 @@ extension Trainer {
         do {
             try output.folder?.writeCheckpoint(step: step) { path in
                 try Checkpoint.write(network, description, to: path + "/model.safetensors")
-                try TrainingState.writeVelocities(machinery.training.optimizer, path)
+                try TrainingState.writeMoments(machinery.training.optimizer, path)
                 try next.write(path)
             }
         } catch let error as Checkpoint.NotFinite {

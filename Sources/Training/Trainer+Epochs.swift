@@ -14,10 +14,12 @@ extension Trainer {
         learningRate.observe(validationLoss: result.loss)
         let isBest = state.noteIfBest(result)
         let finished = EpochReport(
-            options, epoch: epoch, step: state.step, validation: result,
+            options, epoch: epoch, step: state.step, training: state.sums.means, validation: result,
             validationSeconds: (ContinuousClock.now - began).seconds, isBest: isBest, times: times,
             seconds: secondsSinceStart)
         try report(.epoch(finished))
+        try reportProblems(finished)
+        state.sums = TrainingState.EpochSums()
         state.plateau = learningRate.plateau
         state.validatedEpochs = epoch
         try measureProgress(&state)
@@ -28,6 +30,32 @@ extension Trainer {
             try folder.prune(keep: options.keep, best: state.best?.step)
         }
         return finished
+    }
+
+    /// Warns, once for each kind of problem, if the epoch shows that the network does not learn what it
+    /// should.
+    private func reportProblems(_ epoch: EpochReport) throws {
+        let (loss, top1) = (epoch.trainingLoss, epoch.validation.top1)
+        let isWarm = Double(epoch.epoch) > options.warmupEpochs
+        var problems: [LearningProblem] = []
+        if isWarm, LearningProblem.isGuessing(loss: loss, classes: network.classes) {
+            let silent = try network.silentUnits(batch: options.batch / options.microBatches)
+            problems.append(
+                .guessing(loss: loss, chance: log(Double(network.classes)), silent: silent))
+        }
+        if LearningProblem.isOverfitting(training: epoch.trainingTop1, validation: top1) {
+            problems.append(.overfitting(training: epoch.trainingTop1, validation: top1))
+        }
+        for problem in problems where !state.warnings.contains(problem.kind) {
+            state.warnings.append(problem.kind)
+            try report(.warning(epoch: epoch.epoch, problem))
+        }
+    }
+
+    /// Whether the best validation is at least `--patience` epochs old.
+    var isOutOfPatience: Bool {
+        guard let patience = options.patience, let best = state.best else { return false }
+        return state.validatedEpochs - best.step / workload.stepsPerEpoch >= patience
     }
 
     /// Evaluates the network on the validation photographs, of which each rank takes a part.

@@ -116,6 +116,7 @@ extension Trainer {
         guard totals.loss.isFinite else {
             throw try divergence(step: pending.step, rate: pending.learningRate)
         }
+        state.sums.add(totals)
         let step = StepReport(
             options, epoch: epoch, step: pending.step + 1,
             totalSteps: workload.stepsPerEpoch * options.epochs,

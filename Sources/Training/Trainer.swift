@@ -141,11 +141,14 @@ public final class Trainer {
         defer { loader.stop() }
         var last: EpochReport?
         do {
-            while state.validatedEpochs < options.epochs {
+            while state.validatedEpochs < options.epochs, !isOutOfPatience {
                 let epoch = state.validatedEpochs + 1
                 let times = try runSteps(of: epoch, loader: loader)
                 if last == nil { try reportCache() }
                 last = try validate(epoch, times)
+            }
+            if let patience = options.patience, state.validatedEpochs < options.epochs {
+                try report(.stoppedEarly(epoch: state.validatedEpochs, patience: patience))
             }
             try writeTrace()
         } catch let stop as TrainingInterrupted {

@@ -176,11 +176,10 @@ struct TrainerSetup {
         let (device, network, description) = (workload.device, model.network, model.description)
         let training = try TrainingStep(
             network: network, normalization: description.normalization, batch: options.batch,
-            microBatches: options.microBatches, momentum: Float(options.momentum),
-            weightDecay: Float(options.weightDecay), clipNorm: options.clipNorm.map { Float($0) },
-            seed: options.seed, exchange: connection?.exchange, policy: options.exchange)
+            microBatches: options.microBatches, rule: options.updateRule, seed: options.seed,
+            exchange: connection?.exchange, policy: options.exchange)
         if let resumed = agreement.resumed {
-            try TrainingState.readVelocities(training.optimizer, resumed.checkpoint)
+            try TrainingState.readMoments(training.optimizer, resumed.checkpoint)
         }
         let validator = try Validator(
             network: network, normalization: description.normalization, shortSide: description.shortSide)

@@ -53,7 +53,7 @@ public struct TrainingMemory {
         for _ in 0..<TrainingStep.gradientArenas(microBatches: microBatches) { plan.add(.gradients, arena) }
         // A device that does not work in the host's memory has a second copy of what it exchanges.
         if exchanges, device.kind != .cpu { plan.add(.gradients, arena) }
-        plan.add(.momentum, arena)
+        for _ in 0..<options.optimizer.momentCount { plan.add(.optimizerState, arena) }
         // Two mini-batches are on the device for training and two for validation, of photographs with an
         // aspect of 4:3.
         let shortSide = options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)

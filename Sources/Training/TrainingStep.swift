@@ -4,14 +4,14 @@ import Configuration
 import DeviceInput
 import NeuralNet
 
-/// Runs steps of synchronous stochastic gradient descent; `trainer bench step` times it.
+/// Runs steps of synchronous gradient descent; `trainer bench step` times it.
 ///
 /// It runs a mini-batch of B images as S micro-batches of B/S images, whose gradients are added in a fixed
 /// binary tree. A rank runs its micro-batches one after the other (gradient accumulation), and
 /// `GradientExchange` adds the gradients of several ranks.
 public final class TrainingStep {
     public let network: Network
-    public let optimizer: StochasticGradientDescent
+    public let optimizer: Optimizer
     public let loss: SoftmaxCrossEntropy
     public let microBatches: Int
     /// Whether this rank asks all ranks to stop after the next step; set by the caller.
@@ -53,9 +53,8 @@ public final class TrainingStep {
     ///   - policy: when the step waits for the exchange; clipping, which needs all gradients at once, makes
     ///     it synchronous
     public init(
-        network: Network, normalization: Normalization, batch: Int, microBatches: Int, momentum: Float,
-        weightDecay: Float, clipNorm: Float? = nil, seed: UInt64, exchange: GradientExchange? = nil,
-        policy: ExchangePolicy = .lazy
+        network: Network, normalization: Normalization, batch: Int, microBatches: Int, rule: UpdateRule,
+        seed: UInt64, exchange: GradientExchange? = nil, policy: ExchangePolicy = .lazy
     ) throws {
         precondition(
             microBatches > 0 && microBatches & (microBatches - 1) == 0 && batch % microBatches == 0
@@ -66,16 +65,14 @@ public final class TrainingStep {
         self.microBatches = microBatches
         self.seed = seed
         self.exchange = exchange
-        self.policy = exchange == nil || clipNorm != nil ? .synchronous : policy
+        self.policy = exchange == nil || rule.clipNorm != nil ? .synchronous : policy
         let span = exchange?.span ?? MicroBatchSpan(first: 0, count: microBatches)
         self.span = span
         input = try ImageInput(
             device: network.device, size: network.inputShape.width, normalization: normalization)
         loss = try SoftmaxCrossEntropy(
             device: network.device, classes: network.classes, maximumBatch: batch / microBatches)
-        optimizer = try StochasticGradientDescent(
-            network.trainedParameters, momentum: momentum,
-            weightDecay: weightDecay, clipNorm: clipNorm, device: network.device)
+        optimizer = try Optimizer(network.trainedParameters, rule, device: network.device)
         sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
             if index == 0, let exchange { return exchange.gradients }
             return try ParameterArena(network.trainedParameters, device: network.device)

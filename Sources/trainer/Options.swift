@@ -127,6 +127,7 @@ extension Augmentation: ExpressibleByArgument {}
 extension Scenes.ObjectScale: ExpressibleByArgument {}
 extension Scenes.Hardship: ExpressibleByArgument {}
 extension KernelChoice: ExpressibleByArgument {}
+extension UpdateRule.Method: ExpressibleByArgument {}
 
 extension ConvolutionChoice: ExpressibleByArgument {
     public static var allValueStrings: [String] { ["auto"] + ConvolutionAlgorithm.allCases.map(\.rawValue) }
@@ -141,12 +142,13 @@ struct ConvolutionOptions: ParsableArguments {
 }
 
 /// The number of micro-batches.
-struct MicroBatchOptions: ParsableArguments {
+struct TrainingStepOptions: ParsableArguments {
     @Option(
         help: """
             Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the \
             batch size.
             """) var microBatches = 1
+    @Option(help: "How weights follow from gradients.") var optimizer = UpdateRule.Method.sgd
 
     func validate(batch: Int) throws {
         guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {

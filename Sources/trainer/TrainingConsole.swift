@@ -36,7 +36,10 @@ final class TrainingConsole: EventSink {
             "from \(path): took \(taken.joined(separator: ", ")) and its normalisation"
                 + (drawn.isEmpty ? "" : "; initialised \(drawn.joined(separator: ", "))")
         case .epoch(let epoch):
-            "epoch \(epoch.epoch): validation \(epoch.validation.summary()), "
+            String(
+                format: "epoch %d: training top-1 %.1f %%, loss %.4f; ",
+                epoch.epoch, 100 * epoch.trainingTop1, epoch.trainingLoss)
+                + "validation \(epoch.validation.summary()), "
                 + String(
                     format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
                     epoch.imagesPerSecond, epoch.times.dataWait * 100,
@@ -55,11 +58,31 @@ final class TrainingConsole: EventSink {
         case .checkpointFailed(let step, let run):
             "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
                 + "--resume \(run)"
+        case .warning(_, let problem): text(problem)
+        case .stoppedEarly(let epoch, let patience):
+            "stopped after epoch \(epoch): \(patience) epochs without a better validation (--patience)"
         case .traced(let path): "trace: \(path) (open it in https://ui.perfetto.dev)"
         case .fewCores(let usable, let share):
             "this rank may use \(usable) of the \(share) cores that are its share: start with mpirun "
                 + "--bind-to none"
         case .note(let text): text
+        }
+    }
+
+    private func text(_ problem: LearningProblem) -> String {
+        switch problem {
+        case .guessing(let loss, let chance, let silent):
+            let units = silent.map { String(format: "%.0f %% of %@", $0.share, $0.layer) }
+            return String(
+                format: "warning: the network does not learn: the training loss is %.3f, and guessing gives "
+                    + "%.3f", loss, chance)
+                + (units.isEmpty ? "" : "; units that never fire: " + units.joined(separator: ", "))
+                + ". Try --optimizer adamw, a lower --learning-rate, or fewer layers."
+        case .overfitting(let training, let validation):
+            return String(
+                format: "warning: the network learns by heart: top-1 is %.1f %% in training and %.1f %% in "
+                    + "validation", 100 * training, 100 * validation)
+                + ". Try more photographs, --augment paper, more --dropout or --weight-decay, or --init."
         }
     }
 

@@ -83,7 +83,7 @@ extension OnDevices {
         }
 
         private func compare(_ image: Image, _ all: [AugmentationParameters], size: Int) throws {
-            for description in presentDevices {
+            for description in testDevices {
                 let device = try Device(description)
                 let values = try run(image, all.map { record(image, $0, size: size) }, size: size, on: device)
                 for (index, parameters) in all.enumerated() {
@@ -152,7 +152,7 @@ extension OnDevices {
             let crops = [SIMD2<Int32>(0, 0), SIMD2(26, 22), SIMD2(13, 7)].flatMap { corner in
                 [false, true].map { AugmentationParameters(x: corner.x, y: corner.y, mirror: $0) }
             }
-            for description in presentDevices {
+            for description in testDevices {
                 let device = try Device(description)
                 let plain = crops.map { record(image, $0, size: size) }
                 let gathered = zip(plain, crops).map { record, parameters in
@@ -172,7 +172,7 @@ extension OnDevices {
             let image = Image(width: 20, height: 20)
             var turned = AugmentationParameters(x: 0, y: 0)
             turned[.rotation] = 180
-            for description in presentDevices {
+            for description in testDevices {
                 let records = [AugmentationParameters(x: 0, y: 0), turned].map { record(image, $0, size: 20) }
                 let values = try run(image, records, size: 20, on: Device(description))
                 let (plain, half) = (values[..<1600], values[1600...])

@@ -14,7 +14,7 @@ import Testing
         let result = try place.succeed("\(plan) --device-memory 2G")
         #expect(result.errors.isEmpty, "\(result.errors)")
         for part in [
-            "weights", "gradients", "momentum", "activations", "workspace", "cached data",
+            "weights", "gradients", "optimiser state", "activations", "workspace", "cached data",
             "of 2.15 GB: too much", "does not fit",
         ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
         let cached = try place.succeed("\(plan) --device-memory 8G --cache 512M")
@@ -33,6 +33,15 @@ import Testing
     }
 
     /// Without options both use the same network, image size, batch and device.
+    @Test func planEstimatesAStep() throws {
+        let plan = "plan --model 16,F16 --batch 4 --image-size 8 --classes 3"
+        let slow = try place.succeed("\(plan) --speed 1,1")
+        #expect(slow.output.contains("step by the roofline model: "), "\(slow)")
+        for wrong in ["1", "1,0", "x,1", "1,2,3", "1,inf"] {
+            try place.expect(run("\(plan) --speed \(wrong)", 2, "--speed"))
+        }
+    }
+
     @Test func planIsOfWhatTrainWouldRun() throws {
         let plan = try place.succeed("plan --classes 3 --device-memory 10M")
         let train = try place.expect(run("train --data set --device-memory 10M --out never", 1))

@@ -57,7 +57,7 @@ import Testing
     }
 
     /// A photograph's posteriors do not depend on the other shapes in its mini-batch, or on their order.
-    @Test(arguments: presentDevices) func companyDoesNotMatter(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func companyDoesNotMatter(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", on: device)
@@ -84,7 +84,7 @@ import Testing
     }
 
     /// A square photograph at the training size has one window, so dense and crop agree, mirrored or not.
-    @Test(arguments: presentDevices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription)
+    @Test(arguments: testDevices) func denseIsTheCropAtTheTrainingSize(description: DeviceDescription)
         throws
     {
         try TemporaryFolder.with { folder in
@@ -109,7 +109,7 @@ import Testing
     }
 
     /// The validator of training agrees with the central crop of an ensemble.
-    @Test(arguments: presentDevices) func agreesWithValidation(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func agreesWithValidation(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let checkpoint = try checkpoint(folder + "/m.safetensors", shortSide: 18, on: device)
@@ -206,7 +206,7 @@ import Testing
     }
 
     /// The map of a dense view of the ensemble equals a map that is computed separately.
-    @Test(arguments: presentDevices) func heat(description: DeviceDescription) throws {
+    @Test(arguments: testDevices) func heat(description: DeviceDescription) throws {
         try TemporaryFolder.with { folder in
             let device = try Device(description)
             let first = try checkpoint(folder + "/1.safetensors", on: device)

@@ -41,29 +41,31 @@ extension OnDevices {
             description: DeviceDescription, algorithm: ConvolutionAlgorithm
         ) throws {
             let device = try open(description)
-            func train(seed: UInt64) throws -> [[UInt32]] {
+            func train(seed: UInt64, _ method: UpdateRule.Method) throws -> [[UInt32]] {
                 let network = try network(batch: 8, algorithm: algorithm, device: device)
                 let step = try TrainingStep(
-                    network: network, normalization: normalization, batch: 8, microBatches: 1, momentum: 0.9,
-                    weightDecay: 1e-3, seed: seed)
+                    network: network, normalization: normalization, batch: 8, microBatches: 1,
+                    rule: UpdateRule(method, weightDecay: 1e-3), seed: seed)
                 let data = try batch(8, device: device)
                 var losses: [Double] = []
                 for number in 0..<12 {
-                    try step.run(data, step: number, learningRate: 0.05)
+                    try step.run(data, step: number, learningRate: method == .sgd ? 0.05 : 0.01)
                     let totals = try step.takeTotals(of: number)
                     losses.append(Double(totals.loss / totals.weight))
                 }
                 expectLearnt(losses, classes: classes)
-                return try bits(network.weights, network) + bits(step.optimizer.velocities, network)
+                return try ([network.weights] + step.optimizer.moments).flatMap { try bits($0, network) }
             }
-            let first = try train(seed: 1)
-            #expect(try train(seed: 1) == first)
-            // Other dropout masks.
-            #expect(try train(seed: 2) != first)
-            // What was compared are numbers that have moved.
-            #expect(first.joined().allSatisfy { Float(bitPattern: $0).isFinite })
             let start = try network(batch: 8, algorithm: algorithm, device: device)
-            #expect(try zip(bits(start.weights, start), first).allSatisfy { $0 != $1 })
+            for method in UpdateRule.Method.allCases {
+                let first = try train(seed: 1, method)
+                #expect(try train(seed: 1, method) == first)
+                // Other dropout masks.
+                #expect(try train(seed: 2, method) != first)
+                // What was compared are numbers that have moved.
+                #expect(first.joined().allSatisfy { Float(bitPattern: $0).isFinite })
+                #expect(try zip(bits(start.weights, start), first).allSatisfy { $0 != $1 })
+            }
         }
 
         /// Micro-batches of 16 in `TrainingStep` equal batches of 16 that the host adds in the same tree.
@@ -76,7 +78,7 @@ extension OnDevices {
             let network = try network(batch: size, algorithm: nil, device: device)
             let step = try TrainingStep(
                 network: network, normalization: normalization, batch: total, microBatches: microBatches,
-                momentum: 0.9, weightDecay: 1e-3, seed: 7)
+                rule: UpdateRule(weightDecay: 1e-3), seed: 7)
 
             let input = try ImageInput(device: device, size: imageSize, normalization: normalization)
             let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: size)
@@ -111,15 +113,15 @@ extension OnDevices {
         /// what they write is the same.
         @Test(
             .enabled(if: testDevices.contains { $0.platform == "Portable Computing Language" }),
-            arguments: ConvolutionAlgorithm.allCases) func anyNumberOfThreads(algorithm: ConvolutionAlgorithm)
-            throws
-        {
+            arguments: ConvolutionAlgorithm.allCases, KernelBody.allCases)
+        func anyNumberOfThreads(algorithm: ConvolutionAlgorithm, body: KernelBody) throws {
             let place = try Workplace()
             let device = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
             for threads in ["1", "2"] {
                 try place.train(
                     "--model 16,20,M,F40 --image-size 21 --batch 16 --micro-batches 2 --out \(threads) "
-                        + "--device opencl:\(device.number) --convolution \(algorithm.rawValue)",
+                        + "--device opencl:\(device.number) --convolution \(algorithm.rawValue) "
+                        + "--kernels \(body.rawValue)",
                     environment: ["POCL_MAX_PTHREAD_COUNT": threads])
             }
             try place.expectSameModel("1", "2")

@@ -30,7 +30,7 @@ extension OnDevices {
             let normalization = Normalization(mean: [0.5, 0.4, 0.3], deviation: [0.2, 0.25, 0.3])
             let step = try TrainingStep(
                 network: network, normalization: normalization, batch: 4,
-                microBatches: 2, momentum: 0.9, weightDecay: 1e-3, clipNorm: 0.5, seed: 2)
+                microBatches: 2, rule: UpdateRule(weightDecay: 1e-3, clipNorm: 0.5), seed: 2)
             let data = try DeviceBatch(device: device, capacity: 4)
             try data.upload(0..<4, classes: 5, side: 10)
             var losses: [Double] = []
@@ -43,7 +43,7 @@ extension OnDevices {
             func bits(_ arena: ParameterArena) throws -> [[UInt32]] {
                 try network.parameters.map { try arena[$0].read($0.storedCount) }
             }
-            let arenas = [network.weights, step.gradients, step.optimizer.velocities]
+            let arenas = [network.weights, step.gradients, step.optimizer.moments[0]]
             return (try arenas.flatMap(bits), arenas.map(\.buffers.count))
         }
 

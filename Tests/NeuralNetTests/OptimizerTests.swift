@@ -18,25 +18,31 @@ extension OnDevices {
         private final class Comparison {
             let device: Device
             let parameters: [Parameter]
-            let optimizer: StochasticGradientDescent
+            let optimizer: Optimizer
             let loss: SoftmaxCrossEntropy
             let weights: [Guarded]
             let gradients: ParameterArena
             var exactWeights: [[Double]]
-            var exactVelocities: [[Double]]
+            /// Of each parameter: velocities, or first and second moments.
+            var exactMoments: [[[Double]]]
 
-            init(_ parameters: [Parameter], clipNorm: Float?, device: Device) throws {
+            init(
+                _ parameters: [Parameter], _ method: UpdateRule.Method = .sgd,
+                clipNorm: Float?, device: Device
+            ) throws {
                 self.device = device
                 self.parameters = parameters
-                optimizer = try StochasticGradientDescent(
-                    parameters, momentum: 0.9, weightDecay: 0.25, clipNorm: clipNorm, device: device)
+                optimizer = try Optimizer(
+                    parameters, UpdateRule(method, weightDecay: 0.25, clipNorm: clipNorm), device: device)
                 loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 1)
                 gradients = try ParameterArena(parameters, device: device)
                 var numbers = TestNumbers(1)
                 let start = parameters.map { numbers.floats($0.count) }
                 weights = try zip(parameters, start).map { try Guarded(device, $0.stored($1)) }
                 exactWeights = start.map(\.doubles)
-                exactVelocities = start.map { [Double](repeating: 0, count: $0.count) }
+                exactMoments = start.map {
+                    [[Double]](repeating: .init(repeating: 0, count: $0.count), count: method.momentCount)
+                }
             }
 
             /// One step on the device.
@@ -57,12 +63,12 @@ extension OnDevices {
             }
 
             /// The same step in double precision; only weights decay.
-            func exactStep(_ values: [[Float]], scale: Double = 1) {
-                for index in parameters.indices {
-                    Oracle.sgd(
-                        weights: &exactWeights[index], velocity: &exactVelocities[index],
-                        gradient: values[index].doubles.map { $0 * scale }, learningRate: 0.1, momentum: 0.9,
-                        weightDecay: parameters[index].name == "bias" ? 0 : 0.25)
+            func exactStep(_ number: Int, _ values: [[Float]], scale: Double = 1) {
+                for (index, parameter) in parameters.enumerated() {
+                    Oracle.update(
+                        weights: &exactWeights[index], moments: &exactMoments[index],
+                        gradient: values[index].doubles.map { $0 * scale }, number: number + 1,
+                        learningRate: 0.1, momentum: 0.9, weightDecay: parameter.name == "bias" ? 0 : 0.25)
                 }
             }
 
@@ -72,10 +78,12 @@ extension OnDevices {
                     #expect(
                         relativeError(values, exactWeights[index]) < Tolerance.elementwise,
                         sourceLocation: sourceLocation)
-                    let velocities: [Float] = try optimizer.velocities[parameter].read(parameter.storedCount)
-                    #expect(
-                        relativeError(parameter.checkedExport(velocities), exactVelocities[index])
-                            < Tolerance.elementwise, sourceLocation: sourceLocation)
+                    for (arena, exact) in zip(optimizer.moments, exactMoments[index]) {
+                        let moments: [Float] = try arena[parameter].read(parameter.storedCount)
+                        #expect(
+                            relativeError(parameter.checkedExport(moments), exact) < Tolerance.elementwise,
+                            sourceLocation: sourceLocation)
+                    }
                 }
             }
         }
@@ -84,13 +92,15 @@ extension OnDevices {
             values.joined().reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
         }
 
-        @Test(arguments: testDevices) func followsPyTorchsFormula(description: DeviceDescription) throws {
-            let comparison = try Comparison(parameters, clipNorm: nil, device: open(description))
+        @Test(arguments: testDevices, UpdateRule.Method.allCases) func followsPyTorchsFormula(
+            description: DeviceDescription, method: UpdateRule.Method
+        ) throws {
+            let comparison = try Comparison(parameters, method, clipNorm: nil, device: open(description))
             var numbers = TestNumbers(2)
             for step in 0..<3 {
                 let values = parameters.map { numbers.floats($0.count) }
                 try comparison.step(step, values)
-                comparison.exactStep(values)
+                comparison.exactStep(step, values)
                 try comparison.compare()
             }
         }
@@ -106,21 +116,24 @@ extension OnDevices {
                 let scale = min(1, limit / norm(values))
                 #expect((scale < 1) == (size >= 1))
                 try comparison.step(step, values)
-                comparison.exactStep(values, scale: scale)
+                comparison.exactStep(step, values, scale: scale)
                 try comparison.compare()
             }
         }
 
         /// The weights that led to a loss or norm that is not finite stay, and every later loss is NaN.
-        @Test(arguments: testDevices, [true, false]) func stopsWhereItIsNotFinite(
-            description: DeviceDescription, byLoss: Bool
+        @Test(arguments: testDevices, [(UpdateRule.Method.sgd, true), (.sgd, false), (.adamw, true)])
+        func stopsWhereItIsNotFinite(
+            description: DeviceDescription, mistake: (method: UpdateRule.Method, byLoss: Bool)
         ) throws {
-            let comparison = try Comparison(parameters, clipNorm: 1e30, device: open(description))
+            let byLoss = mistake.byLoss
+            let comparison = try Comparison(
+                parameters, mistake.method, clipNorm: 1e30, device: open(description))
             var numbers = TestNumbers(4)
             let values = parameters.map { numbers.floats($0.count) }
             func loss(_ step: Int) throws -> Float { try comparison.loss.totals(step: step).loss }
             try comparison.step(0, values)
-            comparison.exactStep(values)
+            comparison.exactStep(0, values)
             #expect(try loss(0).isFinite)
             var broken = values
             if !byLoss { broken[1][3] = .infinity }

@@ -131,6 +131,20 @@ private let rounding = 1e-12
         #expect(velocity == [0.375, 0.25])
         #expect(weights == [0.4375, -2.375])
     }
+
+    /// The first step's length is the rate whatever the gradient's size.
+    @Test func adamwMatchesPyTorchsFormula() {
+        var (weights, first, second) = ([1.0, -2.0], [0.0, 0.0], [0.0, 0.0])
+        Oracle.adamw(
+            weights: &weights, first: &first, second: &second, gradient: [0.5, -30],
+            number: 1, learningRate: 0.1, beta1: 0.9, weightDecay: 0.5)
+        #expect(zip(weights, [0.85, -1.8]).allSatisfy { abs($0 - $1) < 1e-8 })
+        Oracle.adamw(
+            weights: &weights, first: &first, second: &second, gradient: [0, 0],
+            number: 2, learningRate: 0.1, beta1: 0.9, weightDecay: 0)
+        // 0.045 / 0.19 = 0.236842 over √(0.00024975 / 0.001999) = 0.353465, times the rate.
+        #expect(abs(weights[0] - (0.85 - 0.0670058)) < 1e-6, "\(weights)")
+    }
 }
 
 @Suite struct PoolingOracleTests {

@@ -82,8 +82,8 @@ import Testing
         // 212.8 million weights of four bytes; rounding up adds 8 classes to 1000 and a channel to the image;
         // each array begins at 128 bytes.
         let weights = 4 * (212_761_384 + 8 * 6145 + 64 * 9)
-        #expect((weights...weights + 32 * 128).contains(plan[.momentum]))
-        #expect(plan[.gradients] == plan[.momentum])
+        #expect((weights...weights + 32 * 128).contains(plan[.optimizerState]))
+        #expect(plan[.gradients] == plan[.optimizerState])
         #expect(plan[.cachedData] == 0)
     }
 
@@ -151,7 +151,7 @@ import Testing
     @Test func buffersStayBelowTheLargest() throws {
         let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
         let plan = try memory("F500,F300,F300", imageSize: 8, on: narrow).plan(batch: 1)
-        let buffers = try #require(plan.buffers[.momentum])
+        let buffers = try #require(plan.buffers[.optimizerState])
         #expect(buffers.count > 1 && buffers.allSatisfy { $0 <= 1 << 20 } && plan.fits)
     }
 

@@ -64,7 +64,7 @@ import Testing
         let (training, data, images) = try setup.withLock {
             let training = try TrainingStep(
                 network: network, normalization: TrainingStepTests.normalization, batch: batch,
-                microBatches: 4, momentum: 0.9, weightDecay: 0.01, clipNorm: clipNorm, seed: 3,
+                microBatches: 4, rule: UpdateRule(weightDecay: 0.01, clipNorm: clipNorm), seed: 3,
                 exchange: exchange, policy: mode.policy)
             let span = exchange?.span ?? MicroBatchSpan(first: 0, count: 4)
             let images = (span.first * batch / 4)..<((span.first + span.count) * batch / 4)

@@ -56,14 +56,18 @@ import Testing
         try place.untimedLog(run).split(separator: "\n").filter { $0.contains(#""event":"validate""#) }
     }
 
-    @Test func resumesOnAnotherNumberOfRanks() throws {
+    @Test(arguments: ["sgd", "adamw --learning-rate 0.003"])
+    func resumesOnAnotherNumberOfRanks(optimizer: String) throws {
         for (ranks, run) in [(1, "alone"), (4, "run")] {
-            try #require(train(ranks, "--out \(run) --checkpoint-every 1 --keep 9").status == 0)
+            let line = "--out \(run) --checkpoint-every 1 --keep 9 --optimizer \(optimizer)"
+            try #require(train(ranks, line).status == 0)
         }
         for step in [4, 5, 6] { try place.remove("run/checkpoints/step-\(step)") }
         let resumed = try place.mpirun(2, "train --resume run")
         #expect(resumed.status == 0 && resumed.output.contains("resuming after step 3"), "\(resumed)")
         try place.expectSameModel("run", "alone")
+        let optimizer = "checkpoints/last/optimizer.safetensors"
+        #expect(try place.bytes("run/" + optimizer) == place.bytes("alone/" + optimizer))
     }
 
     @Test(.timeLimit(.minutes(2))) func aStoppedRankEndsTheJob() throws {

@@ -79,8 +79,8 @@ import Testing
         let before = try place.bytes(model)
         try place.expect(
             run(
-                "--resume run --seed 7 --batch 4 --epochs 3 --model linear", 2, "seed 7 (the run has 1)",
-                "batch 4 (the run has 8)", "epochs 3 (the run has 2)", "model linear (the run has 16,M,F16)",
+                "--resume run --seed 7 --batch 4 --epochs 1 --model linear", 2, "seed 7 (the run has 1)",
+                "batch 4 (the run has 8)", "epochs 1 (the run has 2)", "model linear (the run has 16,M,F16)",
                 "; omit --model, --batch, --epochs, --seed, or start a new run. These may change: --data,"))
         try place.expect(run("--resume run --out elsewhere", 2, "omit --out"))
         let allowed = try place.succeed(

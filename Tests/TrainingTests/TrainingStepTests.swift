@@ -34,8 +34,8 @@ import Testing
             try network.initialize(seed: 3)
             training = try TrainingStep(
                 network: network, normalization: TrainingStepTests.normalization,
-                batch: batch, microBatches: microBatches, momentum: momentum,
-                weightDecay: weightDecay, clipNorm: clipNorm, seed: 3)
+                batch: batch, microBatches: microBatches,
+                rule: UpdateRule(momentum: momentum, weightDecay: weightDecay, clipNorm: clipNorm), seed: 3)
             data = try DeviceBatch(device: device, capacity: batch)
             try upload(0..<batch)
         }

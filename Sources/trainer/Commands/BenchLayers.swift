@@ -13,7 +13,7 @@ struct BenchLayers: ParsableCommand {
             """)
 
     @OptionGroup var network: NetworkOptions
-    @OptionGroup var microBatches: MicroBatchOptions
+    @OptionGroup var training: TrainingStepOptions
     @Option(help: OptionHelp.steps) var steps = 5
     @OptionGroup var convolution: ConvolutionOptions
 
@@ -30,11 +30,11 @@ struct BenchLayers: ParsableCommand {
     func validate() throws {
         try require("--steps", steps, in: 1...1_000_000, "steps")
         try require("--workers", workers, in: 1...256, "threads")
-        try microBatches.validate(batch: network.batch)
+        try training.validate(batch: network.batch)
     }
 
     func run() throws {
-        let step = try network.step(microBatches, convolution)
+        let step = try network.step(training, convolution)
         let device = try device.open(profiling: true)
         let name = device.description.name
         let result = try LayerBenchmark(step, steps: steps, data: data, workers: workers, device: device)

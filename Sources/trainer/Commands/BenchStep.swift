@@ -10,7 +10,7 @@ struct BenchStep: ParsableCommand {
         discussion: "The step is the one that `trainer train` runs. A loss that is not finite is an error.")
 
     @OptionGroup var network: NetworkOptions
-    @OptionGroup var microBatches: MicroBatchOptions
+    @OptionGroup var training: TrainingStepOptions
     @Option(help: OptionHelp.steps) var steps = 5
     @Flag(help: "Time the forward pass only, in a network made for inference.") var inference = false
 
@@ -23,19 +23,19 @@ struct BenchStep: ParsableCommand {
 
     func validate() throws {
         try require("--steps", steps, in: 1...1_000_000, "steps")
-        if let augment, inference || microBatches.microBatches > 1 {
+        if let augment, inference || training.microBatches > 1 {
             throw ValidationError(
                 "--augment \(augment.rawValue): cannot be combined with --inference or --micro-batches")
         }
-        try microBatches.validate(batch: network.batch)
-        guard !inference || microBatches.microBatches == 1 else {
+        try training.validate(batch: network.batch)
+        guard !inference || training.microBatches == 1 else {
             throw ValidationError(
-                "--micro-batches \(microBatches.microBatches): cannot be combined with --inference")
+                "--micro-batches \(training.microBatches): cannot be combined with --inference")
         }
     }
 
     func run() throws {
-        let step = try network.step(microBatches, convolution)
+        let step = try network.step(training, convolution)
         let device = try device.open()
         if let augment { return try compare(augment, step, device) }
         let result =
@@ -76,11 +76,11 @@ struct BenchStep: ParsableCommand {
 
 extension NetworkOptions {
     /// Returns the step that these options describe.
-    func step(_ microBatches: MicroBatchOptions, _ convolution: ConvolutionOptions) throws -> BenchmarkedStep
-    {
+    func step(_ training: TrainingStepOptions, _ convolution: ConvolutionOptions) throws -> BenchmarkedStep {
         BenchmarkedStep(
             try NetworkOptions.architecture(model, imageSize: imageSize), imageSize: imageSize,
-            classes: classes, batch: batch, microBatches: microBatches.microBatches,
+            classes: classes, batch: batch, microBatches: training.microBatches,
+            optimizer: training.optimizer,
             convolution: convolution.algorithms)
     }
 }

@@ -11,7 +11,7 @@ struct CompareCommand: ParsableCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "A .safetensors file, or a run folder, which stands for its last checkpoint.", valueName: "A"))
+            "A .safetensors file, or a run folder, which stands for its best checkpoint.", valueName: "A"))
     var first: String
 
     @Argument(help: ArgumentHelp("The checkpoint to compare it with.", valueName: "B")) var second: String

@@ -14,7 +14,7 @@ struct EvaluateCommand: ParsableCommand {
 
     @Option(
         parsing: .upToNextOption,
-        help: "One or more .safetensors files, or run folders, which stand for their last checkpoint.")
+        help: "One or more .safetensors files, or run folders, which stand for their best checkpoint.")
     var checkpoint: [String] = []
 
     @Option(help: OptionHelp.data) var data: String?

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Basics
 import Compute
 
 struct KernelsCommand: ParsableCommand {
@@ -11,20 +12,26 @@ struct KernelsCommand: ParsableCommand {
     )
     var list = false
 
+    @Flag(help: "With --list: a JSON object for each program, with the bodies and the GPU's vendor.")
+    var json = false
+
     @Flag(help: "Compile anew and print what the compiler says; NVIDIA's says registers and spills.")
     var log = false
 
     @Option(help: "Only the devices that this value would select in `trainer train`. Default: all.")
     var device: String?
 
-    func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
+    func validate() throws {
+        _ = try device.map { try DeviceOptions.selector($0) }
+        if json && !list { throw ValidationError("--json needs --list") }
+    }
 
     func run() throws {
         if list {
-            let programs = DeviceTraits.all.flatMap {
-                KernelFamilies.programs(tuning: Tuning(for: $0))
+            let lines = DeviceTraits.all.flatMap { device in
+                KernelFamilies.programs(tuning: Tuning(for: device)).map { line($0, device) }
             }
-            for line in Set(programs.map { "\($0.file) \($0.options)" }).sorted() { print(line) }
+            for line in Set(lines).sorted() { print(line) }
             return
         }
         let all = try DeviceDescription.all()
@@ -40,5 +47,13 @@ struct KernelsCommand: ParsableCommand {
             }
             print("opencl:\(description.number) \(description.name): \(programs.count) programs")
         }
+    }
+
+    private func line(_ program: Program.Key, _ device: DeviceTraits) -> String {
+        guard json else { return "\(program.file) \(program.options)" }
+        return JSON.object([
+            .init("kernels", .string(device.body.rawValue)), .init("vendor", .string(device.vendor.rawValue)),
+            .init("file", .string(program.file)), .init("options", .string(program.options)),
+        ]).text
     }
 }

@@ -12,7 +12,7 @@ struct PredictCommand: ParsableCommand {
             "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean.")
 
     @Option(
-        help: "A .safetensors file, or a run folder, which stands for its last checkpoint. Can be repeated.")
+        help: "A .safetensors file, or a run folder, which stands for its best checkpoint. Can be repeated.")
     var checkpoint: [String]
 
     @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]

@@ -1,0 +1,42 @@
+import Basics
+import Foundation
+
+/// Says why training does not work as it should.
+public enum LearningProblem: Sendable {
+    /// The training loss is still that of guessing.
+    ///
+    /// `chance` is ln(classes). `silent` has the share of units, in percent, that no image of the last
+    /// micro-batch activates, for each layer that has some.
+    case guessing(loss: Double, chance: Double, silent: [(layer: String, share: Double)])
+    /// The network knows the training photographs much better than those of the validation.
+    case overfitting(training: Double, validation: Double)
+
+    /// A stable name for the log and for the run's state.
+    package var kind: String {
+        switch self {
+        case .guessing: "guessing"
+        case .overfitting: "overfitting"
+        }
+    }
+
+    /// The facts for the log.
+    var json: JSON {
+        switch self {
+        case .guessing(let loss, let chance, let silent):
+            [
+                "training_loss": loss, "chance_loss": chance,
+                "silent_units_percent": JSON.object(silent.map { .init($0.layer, .rounded($0.share)) }),
+            ]
+        case .overfitting(let training, let validation):
+            ["training_top1": training, "validation_top1": validation]
+        }
+    }
+
+    /// Returns whether a training loss is that of guessing: within 2 % of ln(classes), or above it.
+    package static func isGuessing(loss: Double, classes: Int) -> Bool { loss > 0.98 * log(Double(classes)) }
+
+    /// Returns whether training accuracy is so far above validation's that the network learns by heart.
+    package static func isOverfitting(training: Double, validation: Double) -> Bool {
+        training > 0.9 && training - validation > 0.25
+    }
+}

@@ -1,0 +1,76 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What a run says about how well it learns, and when it ends.
+@Suite struct LearningTests {
+    let place: Workplace
+
+    init() throws { place = try Workplace() }
+
+    /// The lines of a run's log with this event.
+    private func log(_ run: String, _ event: String) throws -> [Substring] {
+        try place.text("\(run)/metrics.jsonl").split(separator: "\n").filter {
+            $0.contains("\"event\":\"\(event)\"")
+        }
+    }
+
+    /// A rate that changes no weight leaves the loss at ln(3), and each validation as it was.
+    @Test func aNetworkThatDoesNotLearnIsReportedAndStopped() throws {
+        let options = "--learning-rate 1e-12 --epochs 9 --patience 2 --augment none --dropout 0"
+        let result = try place.train("\(options) --out run")
+        #expect(result.output.contains("warning: the network does not learn"), "\(result.output)")
+        #expect(result.output.contains("guessing gives 1.099"), "\(result.output)")
+        #expect(result.output.contains("stopped after epoch 3: 2 epochs without a better validation"))
+        let warnings = try log("run", "warning")
+        #expect(warnings.count == 1 && warnings[0].contains("\"kind\":\"guessing\""), "\(warnings)")
+        #expect(try log("run", "validate").count == 3)
+        // A stopped run stays stopped.
+        try place.succeed("--resume run")
+        #expect(try log("run", "validate").count == 3)
+    }
+
+    @Test func epochsReportTraining() throws {
+        let result = try place.train("--epochs 6 --augment none --out run")
+        #expect(result.output.contains("epoch 6: training top-1 "), "\(result.output)")
+        #expect(!result.output.contains("warning"), "\(result.output)")
+        let last = try #require(log("run", "validate").last)
+        let losses = try [Substring("\"training_loss\":"), "\"training_top1\":"].map { key in
+            try #require(
+                last.firstRange(of: key).flatMap { range in
+                    Double(last[range.upperBound...].prefix { "0123456789.e-".contains($0) })
+                })
+        }
+        #expect(losses[0] > 0 && losses[0] < 1 && losses[1] > 0.6 && losses[1] <= 1, "\(last)")
+        // The sums survive a stop in the middle of an epoch.
+        try place.train("--epochs 6 --augment none --out other --checkpoint-every 4 --keep 99")
+        try place.remove("other/checkpoints/step-36")
+        try place.succeed("--resume other")
+        func validations(_ run: String) throws -> [Substring] {
+            try place.untimedLog(run).split(separator: "\n").filter { $0.contains("training_loss") }
+        }
+        #expect(try validations("other") == validations("run"))
+    }
+
+    @Test func aFinishedRunGoesOnForLonger() throws {
+        try place.train("--epochs 2 --schedule constant --out run")
+        try place.expect(TestSupport.run("--resume run --epochs 1", 2, "--epochs 1 (the run has 2)"))
+        let result = try place.succeed("--resume run --epochs 4")
+        #expect(result.output.contains("resuming after step 12"), "\(result.output)")
+        #expect(try log("run", "validate").count == 4)
+        // With a schedule that does not depend on the length, the weights are those of one run.
+        try place.train("--epochs 4 --schedule constant --out whole")
+        try place.expectSameModel("run", "whole")
+    }
+
+    /// A run stands for its best checkpoint.
+    @Test func theBestCheckpointIsEvaluated() throws {
+        try place.train("--epochs 3 --out run")
+        let best = try FileManager.default.destinationOfSymbolicLink(
+            atPath: place.file("run/checkpoints/best"))
+        let whole = try place.succeed("evaluate --checkpoint run --data set --device cpu")
+        let named = try place.succeed(
+            "evaluate --checkpoint run/checkpoints/\(best) --data set --device cpu")
+        #expect(whole.output.split(separator: "\n")[1...] == named.output.split(separator: "\n")[1...])
+    }
+}
