@@ -17,7 +17,7 @@ extension JSON: ExpressibleByDictionaryLiteral, ExpressibleByArrayLiteral, JSONC
 
     /// Returns an object with the members of two objects, those of `left` first.
     public static func + (left: JSON, right: JSON) -> JSON {
-        guard case .object(let first) = left, case .object(let second) = right else {
+        guard let first = left.members, let second = right.members else {
             preconditionFailure("only objects can be joined")
         }
         return .object(first + second)

@@ -31,6 +31,23 @@ public enum JSON: Equatable, Sendable {
         return members.first { $0.key == key }?.value
     }
 
+    /// The text of a string; nil for other values.
+    public var string: String? { if case .string(let text) = self { text } else { nil } }
+
+    /// The elements of an array; nil for other values.
+    public var array: [JSON]? { if case .array(let elements) = self { elements } else { nil } }
+
+    /// The members of an object; nil for other values.
+    public var members: [Member]? { if case .object(let members) = self { members } else { nil } }
+
+    /// The value of a number without fraction and exponent; nil for other values.
+    public var integer: Int? { if case .integer(let value) = self { value } else { nil } }
+
+    /// The value of any number; nil for other values.
+    public var double: Double? {
+        if case .number(let value) = self { value } else { integer.map { Double($0) } }
+    }
+
     /// The value as JSON on one line, without spaces.
     ///
     /// Numbers have the fewest digits that read back to the same value. NaN and infinities, which JSON does

@@ -51,7 +51,7 @@ public final class JSONLinesFile {
         while let end = content[start...].firstIndex(of: UInt8(ascii: "\n")) {
             number += 1
             if let line = try? JSON.parse(Array(content[start..<end])), case .object = line {
-                let lineStep: Int? = if case .integer(let value)? = line["step"] { value } else { nil }
+                let lineStep = line["step"]?.integer
                 if lineStep.map({ $0 <= step }) ?? (!stepSeen && damage == nil) {
                     // A power cut leaves unreadable lines only at the end.
                     if let damage {

@@ -93,9 +93,7 @@ public final class Butterfly {
         var levels: [Level] = []
         for (depth, stage) in topology.stages(of: communicator.rank).enumerated() {
             let count = stage.group.count
-            guard let member = stage.group.firstIndex(of: communicator.rank) else {
-                preconditionFailure("rank \(communicator.rank) is not in its own group \(stage.group)")
-            }
+            let member = communicator.member(of: stage.group)
             // The first level's block contains the values, where their sums arrive. Shared memory is read in
             // place; other levels need slots.
             var offset = depth == 0 ? (floatCount * 4).roundedUp(to: 4096) : 0

@@ -22,6 +22,14 @@ extension Communicator {
     /// The ranks of this rank's node.
     public var node: [Int] { nodes.first { $0.contains(rank) } ?? [rank] }
 
+    /// Returns this rank's index in a group that contains it.
+    func member(of group: [Int]) -> Int {
+        guard let member = group.firstIndex(of: rank) else {
+            preconditionFailure("rank \(rank) is not in its own group \(group)")
+        }
+        return member
+    }
+
     /// Returns the values of all ranks, in their order.
     public func gather<Value: BitwiseCopyable>(_ values: [Value]) throws -> [[Value]] {
         try gather(bytesOf(values)).map { (bytes: [UInt8]) in valuesOf(bytes) }

@@ -131,9 +131,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
     public func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) throws
         -> any Transport
     {
-        guard let member = group.firstIndex(of: rank) else {
-            preconditionFailure("rank \(rank) is not in its own group \(group)")
-        }
+        let member = member(of: group)
         if kind == .sendrecv {
             let comm = try MPICommunicator.split(color: group[0], key: member)
             return MPIMessages(comm: comm, byteCount: byteCount)

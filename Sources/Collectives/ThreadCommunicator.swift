@@ -48,9 +48,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         -> any Transport
     {
         transports += 1
-        guard let member = group.firstIndex(of: rank) else {
-            preconditionFailure("rank \(rank) is not in its own group \(group)")
-        }
+        let member = member(of: group)
         let block = hub.block(transports, group: group, member: member, byteCount: byteCount)
         // All blocks must exist before any rank writes.
         try barrier()

@@ -3,7 +3,7 @@ import COpenCL
 /// Describes what OpenCL could not do: facts, to which a command adds what its user can do about them.
 public struct ComputeError: Error, CustomStringConvertible, Equatable {
     /// The kinds of errors that a command can advise on.
-    public enum Kind: Sendable {
+    public enum Kind: Equatable, Sendable {
         /// The device has too little free memory.
         case outOfMemory
         /// The device allows no single buffer of that size.
@@ -14,6 +14,10 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
         case noPlatform
         /// A device was named that is not there, or not in a way that can be understood.
         case unknownDevice
+        /// More devices were named than there are ranks.
+        case tooManyDevices(Int)
+        /// Several ranks would share a GPU that was not named for each of them.
+        case tooFewDevices
         case other
     }
 

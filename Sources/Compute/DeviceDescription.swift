@@ -203,7 +203,8 @@ public enum DeviceSelector: Equatable, Sendable {
             part.hasPrefix("opencl:") ? Int(part.dropFirst(7)).flatMap { $0 >= 0 ? $0 : nil } : nil
         }
         guard !numbers.contains(nil) else {
-            throw ComputeError("--device \(text): expected \(DeviceSelector.expected)", kind: .unknownDevice)
+            throw ComputeError(
+                "'\(text)' names no device: expected \(DeviceSelector.expected)", kind: .unknownDevice)
         }
         self = .numbers(numbers.compactMap { $0 })
     }
@@ -234,7 +235,7 @@ public enum DeviceSelector: Equatable, Sendable {
             if devices.isEmpty { throw ComputeError.noDevice }
             let list = devices.map { "opencl:\($0.number) (\($0.kind.rawValue), \($0.name))" }
             throw ComputeError(
-                "--device \(missing.map { "opencl:\($0)" } ?? text): no such device here; there is "
+                "no device \(missing.map { "opencl:\($0)" } ?? text) here; there is "
                     + list.joined(separator: ", "), kind: .unknownDevice)
         }
         return chosen
@@ -254,15 +255,13 @@ public enum DeviceSelector: Equatable, Sendable {
         let chosen = try meant(of: devices)
         if case .numbers = self, chosen.count > ranks {
             throw ComputeError(
-                "--device \(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on "
-                    + "this node; start one rank a device (mpirun -n \(chosen.count) trainer …), or name "
-                    + "fewer devices", kind: .unknownDevice)
+                "\(text): \(chosen.count) devices for \(ranks) rank\(ranks == 1 ? "" : "s") on this node",
+                kind: .tooManyDevices(chosen.count))
         }
         guard ranks <= chosen.count || chosen.allSatisfy({ $0.kind == .cpu }) else {
             throw ComputeError(
-                "--device \(text): \(ranks) ranks on this node for \(chosen.count) "
-                    + "device\(chosen.count == 1 ? "" : "s"); start one rank a device, or name one for each "
-                    + "rank (opencl:0,opencl:0 shares a device)", kind: .unknownDevice)
+                "\(text): \(ranks) ranks on this node for \(chosen.count) "
+                    + "device\(chosen.count == 1 ? "" : "s")", kind: .tooFewDevices)
         }
         let ofRanks = (0..<ranks).map { chosen[$0 % chosen.count] }
         let onCPUs = ofRanks.filter { $0.kind == .cpu }.count

@@ -223,7 +223,7 @@ public struct Posteriors: Sendable {
         let head: JSON
         do { head = try JSON.parse(Array(bytes)) } catch { throw wrong("it is not valid JSON (\(error))") }
         func list<Value>(_ key: String, _ value: (JSON) -> Value?) throws -> [Value] {
-            guard case .array(let elements)? = head[key] else { throw wrong("no list '\(key)'") }
+            guard let elements = head[key]?.array else { throw wrong("no list '\(key)'") }
             return try elements.map {
                 guard let value = value($0) else {
                     throw wrong("'\(key)' has an element that does not belong there")
@@ -231,25 +231,16 @@ public struct Posteriors: Sendable {
                 return value
             }
         }
-        let string = { (value: JSON) -> String? in if case .string(let text) = value { text } else { nil } }
-        let integer = { (value: JSON?) -> Int? in
-            if case .integer(let number)? = value { number } else { nil }
-        }
-        let models = try list("models", string)
-        let classes = try list("classes", string)
-        let files = try list("files", string)
-        let labels = try list("labels") { integer($0) }
+        let models = try list("models", \.string)
+        let classes = try list("classes", \.string)
+        let files = try list("files", \.string)
+        let labels = try list("labels", \.integer)
         let sources = try list("sources") { entry -> Source? in
-            guard let model = integer(entry["model"]), models.indices.contains(model),
-                let shortSide = integer(entry["short_side"]), (1...1 << 20).contains(shortSide),
+            guard let model = entry["model"]?.integer, models.indices.contains(model),
+                let shortSide = entry["short_side"]?.integer, (1...1 << 20).contains(shortSide),
                 case .bool(let isDense)? = entry["dense"], case .bool(let isMirrored)? = entry["mirrored"]
             else { return nil }
-            let seconds: Double =
-                switch entry["seconds"] {
-                case .number(let value): value
-                case .integer(let value): Double(value)
-                default: 0
-                }
+            let seconds = entry["seconds"]?.double ?? 0
             guard seconds.isFinite, seconds >= 0 else { return nil }
             let view = View(shortSide: shortSide, isDense: isDense, isMirrored: isMirrored)
             return Source(model: model, view: view, seconds: seconds)
@@ -265,11 +256,10 @@ public struct Posteriors: Sendable {
             else: "a class twice, or nothing at all")
         try require(Set(sources.map(\.model)).count == models.count, else: "a model without a view")
         let unknownClasses = try list("unknown_classes") { entry -> [String]? in
-            guard case .array(let names) = entry else { return nil }
-            let texts = names.compactMap(string)
-            return texts.count == names.count ? texts : nil
+            let names = entry.array?.compactMap(\.string)
+            return names?.count == entry.array?.count ? names : nil
         }
-        let leftOut = try list("left_out", string)
+        let leftOut = try list("left_out", \.string)
         try require(
             unknownClasses.count == models.count,
             else: "'unknown_classes' of \(unknownClasses.count) models")

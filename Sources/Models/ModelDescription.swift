@@ -71,7 +71,7 @@ public struct ModelDescription: Sendable, Equatable {
             return value
         }
         func three(_ key: String) throws -> [Float] {
-            guard case .array(let elements) = try? JSON.parse(text(key)), elements.count == 3 else {
+            guard let elements = try? JSON.parse(text(key)).array, elements.count == 3 else {
                 throw try wrong(key, "a list of three numbers")
             }
             return try elements.map {
@@ -84,11 +84,11 @@ public struct ModelDescription: Sendable, Equatable {
         do { architecture = try Architecture(parsing: text("model")) } catch let error as NetworkError {
             throw try wrong("model", "a specification (\(error))")
         }
-        guard case .array(let names) = try? JSON.parse(text("classes")), names.count >= 2 else {
+        guard let names = try? JSON.parse(text("classes")).array, names.count >= 2 else {
             throw try wrong("classes", "a list of two or more names")
         }
         classes = try names.map {
-            guard case .string(let name) = $0 else { throw try wrong("classes", "a list of names") }
+            guard let name = $0.string else { throw try wrong("classes", "a list of names") }
             return name
         }
         guard Set(classes).count == classes.count else { throw try wrong("classes", "each name once") }
@@ -154,15 +154,5 @@ public struct ModelDescription: Sendable, Equatable {
         classes = (0..<last[0]).map { "class \($0)" }
         normalization = Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
         (epoch, step, seed) = (0, 0, 0)
-    }
-}
-
-extension JSON {
-    fileprivate var double: Double? {
-        switch self {
-        case .integer(let value): Double(value)
-        case .number(let value): value
-        default: nil
-        }
     }
 }

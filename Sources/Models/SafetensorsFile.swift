@@ -66,7 +66,7 @@ public final class SafetensorsFile: Sendable {
         }
         let members: [JSON.Member]
         do {
-            guard case .object(let object) = try JSON.parse(header) else {
+            guard let object = try JSON.parse(header).members else {
                 throw damaged("the header is no object", "a JSON object")
             }
             members = object
@@ -79,11 +79,11 @@ public final class SafetensorsFile: Sendable {
         var metadata: [String: String] = [:]
         for member in members {
             if member.key == "__metadata__" {
-                guard case .object(let entries) = member.value else {
+                guard let entries = member.value.members else {
                     throw damaged("__metadata__ is no object", "an object of strings")
                 }
                 for entry in entries {
-                    guard case .string(let text) = entry.value else {
+                    guard let text = entry.value.string else {
                         throw damaged(
                             "__metadata__ has a value at \(entry.key) that is no string",
                             "an object of strings")
@@ -120,14 +120,14 @@ public final class SafetensorsFile: Sendable {
         damaged: (_ found: String, _ expected: String) -> FileError
     ) throws -> Tensor {
         func integers(_ key: String) -> [Int]? {
-            guard case .array(let values)? = entry[key] else { return nil }
-            let integers = values.compactMap { if case .integer(let integer) = $0 { integer } else { nil } }
-            return integers.count == values.count && integers.allSatisfy { $0 >= 0 } ? integers : nil
+            guard let values = entry[key]?.array else { return nil }
+            let sizes = values.compactMap(\.integer).filter { $0 >= 0 }
+            return sizes.count == values.count ? sizes : nil
         }
-        guard case .object(let members) = entry,
-            Set(members.map(\.key)) == ["dtype", "shape", "data_offsets"]
-        else { throw damaged("has other entries", "dtype, shape and data_offsets") }
-        guard case .string(let type)? = entry["dtype"] else {
+        guard Set(entry.members?.map(\.key) ?? []) == ["dtype", "shape", "data_offsets"] else {
+            throw damaged("has other entries", "dtype, shape and data_offsets")
+        }
+        guard let type = entry["dtype"]?.string else {
             throw damaged("has a dtype that is no string", "a type's name")
         }
         guard let shape = integers("shape") else {

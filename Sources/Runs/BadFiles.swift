@@ -50,10 +50,9 @@ package final class BadFiles {
         guard self.lines.count <= limit.allowed(of: fileCount) else {
             let shown = self.lines.prefix(5).joined(separator: "\n  ")
             throw TrainingError(
-                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than --max-bad "
-                    + "\(limit.rawValue) allows:\n  \(shown)\n"
-                    + (path.map { "The whole list is \($0); repair" } ?? "Repair")
-                    + " or remove the files, or allow more with --max-bad")
+                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than the allowed "
+                    + "\(limit.rawValue)\n  \(shown)" + (path.map { "\nThe whole list is \($0)" } ?? ""),
+                kind: .tooManyBadFiles)
         }
         return fresh
     }

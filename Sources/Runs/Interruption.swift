@@ -58,6 +58,6 @@ public struct TrainingInterrupted: Error, CustomStringConvertible, Equatable {
     }
 
     public var description: String {
-        "stopped by \(Interruption.name(signal)) after step \(step); resume with: trainer --resume \(run)"
+        "stopped by \(Interruption.name(signal)) after step \(step)"
     }
 }

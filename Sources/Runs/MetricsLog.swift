@@ -47,10 +47,9 @@ package final class MetricsLog: EventSink {
             "training_images": start.trainingImages, "validation_images": start.validationImages,
             "short_side": start.shortSide,
         ]
-        guard case .object(let members) = facts else { return facts }
         let options = TrainingOption.all.filter { $0.effect != .location }.compactMap {
             $0.member(start.options)
         }
-        return facts + .object(options.filter { option in !members.contains { $0.key == option.key } })
+        return facts + .object(options.filter { facts[$0.key] == nil })
     }
 }

@@ -8,7 +8,7 @@ import Photographs
 public enum RunEvent: Sendable {
     case started(RunStart)
     case resumed(step: Int, seconds: Double)
-    /// The names of parameters that the model of `--init` gave, and of those that were drawn instead.
+    /// The names of parameters that the initial model gave, and of those that were drawn instead.
     case initialised(from: String, taken: [String], drawn: [String])
     /// The learning rate that a range test has found.
     case learningRateFound(FoundRate)
@@ -32,6 +32,8 @@ public enum RunEvent: Sendable {
     /// Writing a checkpoint failed; that of `lastStep` is the last complete one.
     case checkpointFailed(lastStep: Int, run: String)
     case traced(path: String)
+    /// The launcher allows the first rank fewer cores than its share of the node's.
+    case fewCores(usable: Int, share: Int)
     /// A remark for the console.
     case note(String)
 }

@@ -16,8 +16,7 @@ public final class RunFolder {
     package static func create(_ path: String) throws -> RunFolder {
         guard !FileManager.default.fileExists(atPath: path) else {
             throw TrainingError(
-                "\(path): this exists already, and a run is never overwritten; resume it (trainer --resume "
-                    + "\(path)), give another --out or remove it")
+                "\(path): this exists already, and a run is never overwritten", kind: .runExists(path))
         }
         try Folder.create(path + "/checkpoints")
         return try RunFolder(locking: path)
@@ -42,8 +41,7 @@ public final class RunFolder {
 
     private static func requireRun(_ path: String) throws {
         guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
-            throw TrainingError(
-                "\(path): no run's folder, it contains no checkpoints/; check the path of --resume")
+            throw TrainingError("\(path): no run's folder, it contains no checkpoints/", kind: .noRun)
         }
     }
 
@@ -93,9 +91,7 @@ public final class RunFolder {
     package static func newestCheckpoint(_ run: String) throws -> String {
         try requireRun(run)
         guard let step = checkpointSteps(run).last else {
-            throw TrainingError(
-                "\(run): no complete checkpoint to resume from; start the run again with another --out, or "
-                    + "remove this folder first")
+            throw TrainingError("\(run): no complete checkpoint to resume from", kind: .noCheckpoint)
         }
         return checkpointPath(run, step: step)
     }

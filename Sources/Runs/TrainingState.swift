@@ -112,7 +112,7 @@ package struct TrainingState: Codable, Equatable {
         } catch {
             throw TrainingError(
                 "\(path): not the state of a run of this version of the program, and only the version that "
-                    + "saved it can resume it; start a new run from its weights with --init \(checkpoint)")
+                    + "saved it can resume it", kind: .foreignCheckpoint(checkpoint))
         }
     }
 
@@ -181,22 +181,20 @@ package struct TrainingState: Codable, Equatable {
     ///
     /// - Throws: `TrainingError` that names each option which would change the result, with both values.
     package func requireSameOptions(_ given: TrainingOptions) throws {
-        let conflicts = TrainingOption.all.filter { $0.effect == .result }.compactMap { option -> String? in
+        let changed = TrainingOption.all.filter { option in
             // A finished run may go on for longer.
-            if option.name == "epochs", validatedEpochs == options.epochs, given.epochs > options.epochs {
-                return nil
-            }
-            let (own, other) = (option.text(options), option.text(given))
-            if own == other { return nil }
-            return "--\(option.name) \(other ?? "without a value") (the run has \(own ?? "none"))"
+            let isLonger = validatedEpochs == options.epochs && given.epochs > options.epochs
+            return option.effect == .result && option.text(options) != option.text(given)
+                && !(option.name == "epochs" && isLonger)
         }
-        guard conflicts.isEmpty else {
-            let changeable = TrainingOption.all.filter { [.conduct, .rank].contains($0.effect) }
-            throw TrainingError.usage(
-                "--resume: \(conflicts.joined(separator: ", ")) would change the result; omit that, or start "
-                    + "a new run. These may change: "
-                    + changeable.map { "--\($0.name)" }.joined(separator: ", ")
-                    + " (--data to the same files in another folder, --device to one of the same model)")
+        guard changed.isEmpty else {
+            let values = changed.map {
+                "\($0.name) \($0.text(given) ?? "without a value") (the run has "
+                    + "\($0.text(options) ?? "none"))"
+            }
+            throw TrainingError(
+                values.joined(separator: ", ") + " would change the resumed run's result",
+                kind: .changedOptions(changed.map(\.name)))
         }
     }
 
@@ -204,23 +202,25 @@ package struct TrainingState: Codable, Equatable {
     ///
     /// - Throws: `TrainingError` that names the first difference.
     package func requireSame(as now: TrainingState) throws {
-        func require(_ what: String, _ then: String, _ now: String, _ remedy: String = "") throws {
+        func require(
+            _ what: String, _ then: String, _ now: String, _ circumstance: TrainingError.Circumstance
+        ) throws {
             guard then == now else {
                 throw TrainingError(
-                    "--resume: \(what) was \(then) and is now \(now), which would change the result; "
-                        + "\(remedy)train a new run from this one with --init")
+                    "\(what) was \(then) and is now \(now), which would change the resumed run's result",
+                    kind: .changed(circumstance))
             }
         }
-        try require("the device", device, now.device, "resume on the first one, or ")
-        try require("the program's version", version, now.version, "resume with that version, or ")
+        try require("the device", device, now.device, .device)
+        try require("the program's version", version, now.version, .version)
         try require(
-            "the photographs' fingerprint (names, classes, a sample of sizes)", data, now.data,
-            "files were added, removed or changed in \(now.options.data): restore them, or ")
+            "the fingerprint of the photographs in \(now.options.data) (names, classes, a sample of sizes)",
+            data, now.data, .photographs)
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","),
-            now.algorithms.joined(separator: ","))
+            now.algorithms.joined(separator: ","), .kernels)
         try require(
             "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
-            Tuning.text(now.tuning, unlike: tuning))
+            Tuning.text(now.tuning, unlike: tuning), .kernels)
     }
 }

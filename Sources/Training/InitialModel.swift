@@ -26,14 +26,14 @@ extension Checkpoint {
         }
         guard !taken.isEmpty else {
             throw TrainingError(
-                "--init \(path): no layer of '\(description.architecture)' fits '\(network.architecture)' by "
-                    + "name and shape; give the --model that the checkpoint has")
+                "\(path): no layer of '\(description.architecture)' fits '\(network.architecture)' by name "
+                    + "and shape", kind: .initialModelDoesNotFit)
         }
         if freezesFeatures, let missing = drawn.first(where: { $0.hasPrefix("features.") }) {
             throw TrainingError(
-                "--freeze features: \(missing) of '\(network.architecture)' is not in --init \(path), a "
-                    + "'\(description.architecture)', and would stay as it was drawn; give the --model that "
-                    + "the checkpoint has")
+                "\(path): '\(description.architecture)' has no \(missing) that fits "
+                    + "'\(network.architecture)', where it would be frozen as it was drawn",
+                kind: .initialModelDoesNotFit)
         }
         return (taken, drawn)
     }

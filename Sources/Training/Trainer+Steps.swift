@@ -135,14 +135,12 @@ extension Trainer {
                     ?? "every layer's output is finite, so the gradient is too large"))
     }
 
-    /// Returns the error for numbers that are not finite, with what to try.
+    /// Returns the error for numbers that are not finite.
     func diverged(_ what: String) -> TrainingError {
         TrainingError(
             "\(what). This was not saved; the last good checkpoint is "
-                + "\(options.output)/checkpoints/step-\(state.step). Try a new run with a lower "
-                + "--learning-rate (\(String(format: "%.2g", learningRate.peak / 10))), a longer "
-                + "--warmup-epochs or --clip-norm 1"
-                + (state.step > 0 ? ", perhaps from this checkpoint (--init)" : ""))
+                + "\(options.output)/checkpoints/step-\(state.step)",
+            kind: .diverged(learningRate: learningRate.peak, hasLearnt: state.step > 0))
     }
 
     /// Returns the error that ends a run after a signal, once its checkpoint is written.

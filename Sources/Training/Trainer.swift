@@ -113,14 +113,12 @@ public final class Trainer {
         if let topology, let exchange {
             let cores = Ranks.usableCores
             if device.kind == .cpu, cores < device.computeUnits {
-                let share =
-                    "this rank may use \(cores) of the \(device.computeUnits) cores that are its share"
-                try report(.note(share + ": start with mpirun --bind-to none"))
+                try report(.fewCores(usable: cores, share: device.computeUnits))
             }
             let policy =
                 options.clipNorm == nil
                 ? options.exchange.rawValue
-                : "synchronous: --clip-norm needs all gradients before the first update"
+                : "synchronous, because clipping needs all gradients before the first update"
             let parts = [topology.description, "\(options.microBatches) micro-batches", exchange.description]
             try report(.note((parts + [policy]).joined(separator: ", ")))
         }

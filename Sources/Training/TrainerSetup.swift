@@ -89,10 +89,10 @@ struct TrainerSetup {
     /// Checks the options, and finds the checkpoint to resume from.
     func agree() throws -> Agreement {
         try options.validate()
-        func given(_ isGiven: Bool) -> String { isGiven ? "given" : "not given" }
         try ranks?.requireSame([
-            ("the program's version", version), ("--resume", given(resuming)),
-            ("--verify-ranks", given(ranks?.verifiesEachStep == true)), ("--trace", given(tracePath != nil)),
+            ("the program's version", version), ("whether a run is resumed", "\(resuming)"),
+            ("whether each step is verified", "\(ranks?.verifiesEachStep == true)"),
+            ("whether a timeline is written", "\(tracePath != nil)"),
         ])
         guard resuming else { return Agreement(folder: nil, resumed: nil) }
         let folder = isFirst ? try RunFolder.open(options.output) : nil
@@ -116,7 +116,7 @@ struct TrainerSetup {
             root: options.data, labels: options.labels, validationFraction: options.validationFraction)
         let shared = TrainingOption.all.filter { [.result, .conduct].contains($0.effect) }
         try ranks?.requireSame(
-            shared.map { ("--\($0.name)", $0.text(options) ?? "without a value") } + [
+            shared.map { ($0.name, $0.text(options) ?? "without a value") } + [
                 ("the list of classes", dataset.classes.joined(separator: ", ")),
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])

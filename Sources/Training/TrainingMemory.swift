@@ -118,16 +118,15 @@ public struct TrainingMemory {
     }
 
     /// Returns what is wrong if a step over `batch` images fits the device, but not beside the cache.
-    public func cacheProblem(batch: Int) throws -> String? {
+    public func cacheProblem(batch: Int) throws -> TrainingError? {
         guard case .amount(let asked) = options.cache, try !plan(batch: batch).fits else { return nil }
         let rest = try withoutCache.plan(batch: batch)
         guard rest.fits else { return nil }
         let room = MemorySize.option(atMost: rest.deviceMemory - rest.total)
-        let advice = room.map { "--cache \($0) or less, or " } ?? ""
-        return
-            "--cache \(asked.text) (\(MemorySize.text(asked.bytes))): the device has "
-            + "\(MemorySize.text(rest.deviceMemory)), of which training with batches of \(batch) takes "
-            + "\(MemorySize.text(rest.total)); give \(advice)--cache auto"
+        return TrainingError(
+            "a cache of \(asked.text) (\(MemorySize.text(asked.bytes))) does not fit: the device has "
+                + "\(MemorySize.text(rest.deviceMemory)), of which training with batches of \(batch) takes "
+                + MemorySize.text(rest.total), kind: .cacheTooLarge(room: room))
     }
 
     private var withoutCache: TrainingMemory {
@@ -141,14 +140,12 @@ public struct TrainingMemory {
     /// - Throws: `TrainingError` with the table.
     func requireFit(batch: Int) throws {
         guard try !plan(batch: batch).fits else { return }
-        if let problem = try cacheProblem(batch: batch) {
-            throw TrainingError("\(problem)\n" + (try table(batch: batch)))
-        }
-        let advice =
-            try withoutCache.largestBatch() == nil
-            ? "a smaller --model or --image-size" : "a smaller --batch, or more --micro-batches"
-        throw TrainingError(
-            "the network does not fit the device; try \(advice)\n" + (try table(batch: batch)))
+        let problem =
+            try cacheProblem(batch: batch)
+            ?? TrainingError(
+                "the network does not fit the device",
+                kind: .tooLittleMemory(anyBatch: withoutCache.largestBatch() != nil))
+        throw TrainingError("\(problem)\n" + (try table(batch: batch)), kind: problem.kind)
     }
 }
 

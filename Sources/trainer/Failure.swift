@@ -30,15 +30,17 @@ struct Failure {
             let misspelling = command == nil ? Misspelling(in: CommandLine.arguments.dropFirst()) : nil
             StandardStreams.writeError((misspelling?.message(inPlaceOf: message) ?? message) + "\n")
         } else if error is TrainingInterrupted {
-            print(error)
+            print(message)
         } else {
             let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
-            let isResuming = (command as? TrainCommand)?.isResuming ?? false
-            let remedy = command.flatMap {
-                Remedy.text(for: error, command: type(of: $0), isResuming: isResuming)
-            }
-            StandardStreams.writeError("\(rank)error: \(error)\(remedy.map { "; " + $0 } ?? "")\n")
+            StandardStreams.writeError("\(rank)error: \(message)\n")
         }
+    }
+
+    private var message: String {
+        Remedy.message(
+            for: error, command: command.map { type(of: $0) },
+            isResuming: (command as? TrainCommand)?.isResuming ?? false)
     }
 
     /// Whether the parser words the message, as for help; all other errors describe themselves.

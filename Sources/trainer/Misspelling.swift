@@ -49,8 +49,17 @@ extension ParsableCommand {
     static var name: String { configuration.commandName ?? "" }
 
     /// The names of the command's options, without dashes, as its help lists them.
-    static var optionNames: [String] {
-        TrainerCommand.helpMessage(for: self, includeHidden: true, columns: 200).split(separator: "\n")
-            .compactMap { $0.prefixMatch(of: #/  (?:-\w, )?--([a-z][a-z-]*)/#).map { String($0.1) } }
+    static var optionNames: [String] { optionSections.flatMap(\.names) }
+
+    /// The sections of the command's help with the names of their options.
+    static var optionSections: [(heading: String, names: [String])] {
+        let help = TrainerCommand.helpMessage(for: self, includeHidden: true, columns: 200)
+        return help.split(separator: "\n").reduce(into: [("", [])]) { sections, line in
+            if let heading = line.wholeMatch(of: #/([A-Z]+):/#) {
+                sections.append((String(heading.1), []))
+            } else if let option = line.prefixMatch(of: #/  (?:-\w, )?--([a-z][a-z-]*)/#) {
+                sections[sections.count - 1].names.append(String(option.1))
+            }
+        }
     }
 }

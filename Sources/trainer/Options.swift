@@ -85,8 +85,8 @@ struct DeviceOptions: ParsableArguments {
 
     /// Reads the value of `--device`; a mistake in it is a mistake on the command line.
     static func selector(_ text: String) throws -> DeviceSelector {
-        do { return try DeviceSelector(parsing: text) } catch let error as ComputeError {
-            throw ValidationError(error.description)
+        do { return try DeviceSelector(parsing: text) } catch {
+            throw ValidationError("--device \(text): expected \(DeviceSelector.expected)")
         }
     }
 }

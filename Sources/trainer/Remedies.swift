@@ -1,9 +1,12 @@
 import ArgumentParser
 import Collectives
 import Compute
+import Configuration
 import Evaluation
+import Foundation
 import NeuralNet
 import Photographs
+import Runs
 
 /// Says what to do about an error in the words of the command that was typed.
 ///
@@ -15,12 +18,32 @@ enum Remedy {
     static func text(for error: any Error, command: any ParsableCommand.Type, isResuming: Bool = false)
         -> String?
     {
+        guard let text = advice(on: error, command: command, isResuming: isResuming) else { return nil }
+        // What the command cannot do is no remedy.
+        let named = text.matches(of: #/(?:^|[ (])--([a-z-]+)/#).map { String($0.1) }
+        return Set(named).isSubset(of: command.optionNames) ? text : nil
+    }
+
+    /// Returns an error's description with its remedy behind the first line, which a list may follow.
+    static func message(
+        for error: any Error, command: (any ParsableCommand.Type)?, isResuming: Bool = false
+    ) -> String {
+        let lines = "\(error)".split(separator: "\n", maxSplits: 1, omittingEmptySubsequences: false)
+        let remedy = command.flatMap { text(for: error, command: $0, isResuming: isResuming) }
+        return lines[0] + (remedy.map { "; " + $0 } ?? "") + lines.dropFirst().map { "\n" + $0 }.joined()
+    }
+
+    private static func advice(on error: any Error, command: any ParsableCommand.Type, isResuming: Bool)
+        -> String?
+    {
         switch error {
         case let error as ComputeError:
             text(
                 for: error.kind, command: command,
                 lessMemory: isResuming ? "try a smaller --cache" : lessMemory(command))
-        case let error as NetworkError: text(for: error.kind, command: command)
+        case let error as TrainingError: text(for: error.kind, isResuming: isResuming)
+        case let error as TrainingInterrupted: "resume with: trainer --resume \(error.run)"
+        case let error as NetworkError: text(for: error.kind)
         case let error as DatasetError: text(for: error.kind, command: command, isResuming: isResuming)
         case let error as EvaluationError: text(for: error.kind)
         case let error as TopologyError: text(for: error.kind)
@@ -40,15 +63,60 @@ enum Remedy {
         case .noPlatform:
             "install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
                 + "and a GPU needs its vendor's OpenCL driver"
-        case .unknownDevice, .other: nil
+        case .unknownDevice: "give one of these to --device"
+        case .tooManyDevices(let count):
+            command is any RunsOnRanks.Type
+                ? "start one rank a device (mpirun -n \(count) trainer …), or give fewer devices to --device"
+                : "give a single device to --device"
+        case .tooFewDevices:
+            "start one rank a device, or give one to --device for each rank (opencl:0,opencl:0 shares a "
+                + "device)"
+        case .other: nil
         }
     }
 
-    private static func text(for kind: NetworkError.Kind, command: any ParsableCommand.Type) -> String? {
+    private static func text(for kind: TrainingError.Kind, isResuming: Bool) -> String? {
         switch kind {
-        case .tooManyPoolings:
-            command.optionNames.contains("image-size")
-                ? "give a larger --image-size or fewer poolings (M)" : nil
+        case .changedOptions(let names): unchanged(names)
+        case .changed(.device): "resume on that device, or \(fromThisRun)"
+        case .changed(.version): "resume with that version, or \(fromThisRun)"
+        case .changed(.photographs):
+            "restore the files that were added, removed or changed, or \(fromThisRun)"
+        case .changed(.kernels): fromThisRun
+        case .foreignCheckpoint(let checkpoint):
+            "start a new run from its weights with --init \(checkpoint)"
+        case .runExists(let run): "resume it (trainer --resume \(run)), give another --out or remove it"
+        case .noRun: "check the path of --resume"
+        case .noCheckpoint: "start the run again with another --out, or remove this folder first"
+        case .initialModelDoesNotFit: "give the --model that the checkpoint of --init has"
+        case .cacheTooLarge(let room):
+            "give " + (room.map { "--cache \($0) or less, or " } ?? "") + "--cache auto"
+        case .tooLittleMemory where isResuming: nil
+        case .tooLittleMemory(anyBatch: true): "try a smaller --batch or more --micro-batches"
+        case .tooLittleMemory: "try a smaller --model or --image-size"
+        case .diverged(let learningRate, let hasLearnt):
+            "try a new run with a lower --learning-rate (\(String(format: "%.2g", learningRate / 10))), a "
+                + "longer --warmup-epochs or --clip-norm 1"
+                + (hasLearnt ? ", perhaps from this checkpoint (--init)" : "")
+        case .tooManyBadFiles: "repair or remove the files, or allow more with --max-bad"
+        case .usage, .other: nil
+        }
+    }
+
+    private static let fromThisRun = "train a new run from this one with --init"
+
+    /// Returns what to do about options that a resumed run must keep.
+    private static func unchanged(_ names: [String]) -> String {
+        func list(_ names: [String]) -> String { names.map { "--" + $0 }.joined(separator: ", ") }
+        let changeable = TrainingOption.all.filter { [.conduct, .rank].contains($0.effect) }
+        return
+            "omit \(list(names)), or start a new run. These may change: \(list(changeable.map(\.name))) "
+            + "(--data to the same files in another folder, --device to one of the same model)"
+    }
+
+    private static func text(for kind: NetworkError.Kind) -> String? {
+        switch kind {
+        case .tooManyPoolings: "give a larger --image-size or fewer poolings (M)"
         case .viewTooSmall, .other: nil
         }
     }

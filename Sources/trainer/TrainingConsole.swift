@@ -67,6 +67,9 @@ final class TrainingConsole: EventSink {
         case .stoppedEarly(let epoch, let patience):
             "stopped after epoch \(epoch): \(patience) epochs without a better validation (--patience)"
         case .traced(let path): "trace: \(path) (open it in https://ui.perfetto.dev)"
+        case .fewCores(let usable, let share):
+            "this rank may use \(usable) of the \(share) cores that are its share: start with mpirun "
+                + "--bind-to none"
         case .note(let text): text
         }
     }

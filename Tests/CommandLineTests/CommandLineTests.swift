@@ -103,9 +103,12 @@ import Testing
     private static let noDrivers = ["OCL_ICD_VENDORS": "/proc/self/fdinfo"]
 
     @Test(arguments: [
-        train("--device opencl:99", 1, "--device opencl:99: no such device here; there is opencl:0"),
+        train(
+            "--device opencl:99", 1, "no device opencl:99 here; there is opencl:0 (",
+            "; give one of these to --device"),
         train("--device fast", 2, "'fast' is invalid for '--device", "auto, cpu, gpu, opencl:N"),
-        run("devices --device opencl:99", 1, "--device opencl:99: no such device here"),
+        run("devices --device opencl:99", 1, "no device opencl:99 here;", "one of these to --device"),
+        run("plan --device opencl:0,opencl:0", 1, "2 devices for 1 rank", "give a single device to --device"),
         run("devices --device fast", 2, "--device fast: expected auto, cpu, gpu, opencl:N"),
         run("predict --checkpoint run --device fast a.jpg", 2, "--device fast", "auto, cpu, gpu, opencl:N"),
         train(
@@ -116,7 +119,7 @@ import Testing
 
     @Test(.enabled(if: !presentDevices.contains { $0.kind == .gpu })) func noGPU() throws {
         try place.expect(
-            train("--device gpu", 1, "--device gpu: no such device here; there is opencl:0 (cpu"))
+            train("--device gpu", 1, "no device gpu here; there is opencl:0 (cpu"))
     }
 
     // MARK: - The output folder

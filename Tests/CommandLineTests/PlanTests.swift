@@ -54,8 +54,8 @@ import Testing
     @Test func cacheIsPlanned() throws {
         let options = "--model 16,M,F16 --image-size 16 --device-memory 4G --cache"
         let message =
-            "--cache 1000G (1073.74 GB): the device has 4.29 GB, of which training with batches of 32 takes "
-            + "2.4 MB; give --cache "
+            "a cache of 1000G (1073.74 GB) does not fit: the device has 4.29 GB, of which training with "
+            + "batches of 32 takes 2.4 MB; give --cache "
         try place.expect(
             run("train --data set --out never \(options) 1000G", 1, "error: " + message, "cached data"))
         let plan = try place.succeed("plan --classes 3 \(options) 1000G")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Compute
+import Configuration
 import Photographs
 import Testing
 
@@ -35,6 +36,10 @@ private struct Advice: CustomTestStringConvertible, Sendable {
         Advice(AugmentCommand.self, .bufferTooLarge, "smaller --image-size"),
         Advice(KernelsCommand.self, .outOfMemory, "too little free memory", lacks: "--", "try"),
         Advice(PredictCommand.self, .deviceNotFound, "trainer devices"),
+        Advice(PredictCommand.self, .unknownDevice, "give one of these to --device"),
+        Advice(PredictCommand.self, .tooManyDevices(2), "give a single device to --device", lacks: "mpirun"),
+        Advice(TrainCommand.self, .tooManyDevices(2), "mpirun -n 2", lacks: "single"),
+        Advice(TrainCommand.self, .tooFewDevices, "one to --device for each rank"),
         Advice(TrainCommand.self, .noPlatform, "apt-get install pocl-opencl-icd"),
         Advice(DevicesCommand.self, .noPlatform, "apt-get install pocl-opencl-icd"),
     ]) private func remedy(_ advice: Advice) throws {
@@ -44,16 +49,51 @@ private struct Advice: CustomTestStringConvertible, Sendable {
         for part in advice.lacks { #expect(!text.contains(part)) }
     }
 
+    @Test(arguments: [
+        (TrainingError.Kind.changedOptions(["seed", "init"]), "omit --seed, --init, or start a new run"),
+        (.changed(.device), "resume on that device, or train a new run from this one with --init"),
+        (.changed(.version), "with that version"), (.changed(.photographs), "restore the files"),
+        (.changed(.kernels), "--init"), (.foreignCheckpoint("run/step-6"), "--init run/step-6"),
+        (.runExists("run"), "resume it (trainer --resume run), give another --out"),
+        (.noRun, "the path of --resume"), (.noCheckpoint, "another --out"),
+        (.initialModelDoesNotFit, "the --model that the checkpoint of --init has"),
+        (.cacheTooLarge(room: "3G"), "--cache 3G or less, or --cache auto"),
+        (.cacheTooLarge(room: nil), "give --cache auto"),
+        (.tooLittleMemory(anyBatch: true), "a smaller --batch or more --micro-batches"),
+        (.tooLittleMemory(anyBatch: false), "a smaller --model or --image-size"),
+        (.diverged(learningRate: 0.5, hasLearnt: false), "a lower --learning-rate (0.05)"),
+        (.diverged(learningRate: 0.5, hasLearnt: true), "--clip-norm 1, perhaps from this checkpoint"),
+        (.tooManyBadFiles, "allow more with --max-bad"),
+    ]) func training(_ kind: TrainingError.Kind, _ remedy: String) throws {
+        let error = TrainingError("it failed", kind: kind)
+        let text = try #require(Remedy.text(for: error, command: TrainCommand.self))
+        #expect(text.contains(remedy))
+        // A command that lacks the options does not name them.
+        #expect(Remedy.text(for: error, command: KernelsCommand.self)?.contains("--") != true)
+    }
+
+    /// A list below an error's first line stays below its remedy.
+    @Test func remedyFollowsTheFirstLine() {
+        let error = TrainingError("too many\n  a.jpg\n  b.jpg", kind: .tooManyBadFiles)
+        let remedy = "repair or remove the files, or allow more with --max-bad"
+        #expect(
+            Remedy.message(for: error, command: TrainCommand.self)
+                == "too many; \(remedy)\n  a.jpg\n  b.jpg")
+        #expect(Remedy.message(for: error, command: nil) == error.description)
+    }
+
     @Test func resumedRunKeepsItsBatch() {
         let error = ComputeError("it failed", kind: .outOfMemory)
         let text = Remedy.text(for: error, command: TrainCommand.self, isResuming: true)
         #expect(text == "the device has too little free memory: try a smaller --cache")
         let tooLarge = DatasetError(.batchTooLarge(largestBatch: 4), "it failed")
         #expect(Remedy.text(for: tooLarge, command: TrainCommand.self, isResuming: true) == nil)
+        let tooLittle = TrainingError("it failed", kind: .tooLittleMemory(anyBatch: true))
+        #expect(Remedy.text(for: tooLittle, command: TrainCommand.self, isResuming: true) == nil)
     }
 
     @Test func nothingToAdd() {
-        for kind in [ComputeError.Kind.bufferTooLarge, .deviceNotFound, .unknownDevice, .other] {
+        for kind in [ComputeError.Kind.bufferTooLarge, .deviceNotFound, .other] {
             let error = ComputeError("it failed", kind: kind)
             #expect(Remedy.text(for: error, command: DevicesCommand.self) == nil)
         }

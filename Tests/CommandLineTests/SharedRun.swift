@@ -32,17 +32,11 @@ extension Workplace {
 }
 
 extension JSON {
-    var keys: [String] { if case .object(let members) = self { members.map(\.key) } else { [] } }
+    var keys: [String] { members?.map(\.key) ?? [] }
 
-    static func list(_ value: JSON?) -> [JSON] { if case .array(let values)? = value { values } else { [] } }
+    static func list(_ value: JSON?) -> [JSON] { value?.array ?? [] }
 
-    static func text(_ value: JSON?) -> String { if case .string(let text)? = value { text } else { "" } }
+    static func text(_ value: JSON?) -> String { value?.string ?? "" }
 
-    static func number(_ value: JSON?) -> Double {
-        switch value {
-        case .integer(let value): Double(value)
-        case .number(let value): value
-        default: .nan
-        }
-    }
+    static func number(_ value: JSON?) -> Double { value?.double ?? .nan }
 }

@@ -216,7 +216,7 @@ import Testing
         try place.expect(
             run(
                 "--data set --init run --freeze features --model 32,M,F16 --image-size 16 --out never",
-                1, "features.0.weight of '32,M,F16' is not in --init"))
+                1, "has no features.0.weight that fits '32,M,F16'", "; give the --model"))
     }
 
     /// A model that knows none of the classes is refused, since its accuracy would mean nothing.

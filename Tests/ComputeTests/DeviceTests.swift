@@ -17,7 +17,7 @@ import Testing
     ]) func refuses(text: String) {
         let said = message { _ = try DeviceSelector(parsing: text) }
         #expect(
-            said.contains("--device \(text)") && said.contains("opencl:N") && said.contains("trainer devices")
+            said.contains("'\(text)'") && said.contains("opencl:N") && said.contains("trainer devices")
         )
     }
 
@@ -34,7 +34,7 @@ import Testing
             } else {
                 let said = message { _ = try selector.select(from: devices) }
                 #expect(
-                    said.contains("--device \(kind.rawValue)") && said.contains("opencl:0")
+                    said.contains("no device \(kind.rawValue)") && said.contains("opencl:0")
                         && said.contains(devices[0].name))
             }
         }

@@ -70,15 +70,12 @@ import Testing
     @Test func reports() {
         let row: [Float] = [0.3, 0.25, 0.2, 0.1, 0.08, 0.07]
         let six = metrics(row + row, labels: [0, 5], classes: 6).metrics
-        guard case .object(let members) = six.json, case .object(let summary) = six.summaryJSON else {
-            Issue.record("not objects")
-            return
-        }
         #expect(
-            members.map(\.key) == [
+            six.json.members?.map(\.key) == [
                 "top1", "top5", "loss", "images", "top1_interval", "top5_interval", "calibration_error",
             ])
-        #expect(summary.map(\.key) == ["loss", "top1", "top5"] && six.json["top1"] == .number(0.5))
+        #expect(six.summaryJSON.members?.map(\.key) == ["loss", "top1", "top5"])
+        #expect(six.json["top1"] == .number(0.5))
         #expect(six.summary() == "top-1 50.0 %, top-5 50.0 %, loss 1.9316")
         #expect(six.summary(showsIntervals: true).hasPrefix("top-1 50.0 % (95 %: 9.5–90.5), top-5"))
         #expect(Metrics(classes: 2).summary() == "top-1 0.0 %, loss 0.0000")

@@ -15,7 +15,7 @@ import Testing
         (".jpg", false), ("jpg", false), ("a.jpg2", false), ("a.gif", false), ("a.heic", false),
         ("a.jp", false), ("ajpg", false), ("a\u{0E}jpg", false), ("", false),
     ]) func names(name: String, isPhotograph: Bool) {
-        let found = Array(name.utf8).withUnsafeBufferPointer { isPhotographName($0) }
+        let found = Array(name.utf8).withUnsafeBytes { isPhotographName($0) }
         #expect(found == isPhotograph)
     }
 

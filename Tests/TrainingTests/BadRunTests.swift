@@ -39,11 +39,12 @@ import Testing
         // 1 % of 62 is less than one: the statistics' pass already finds one too many.
         try place.expect(
             train(
-                "--out run", 1, "1 of 62 photographs cannot be used, more than --max-bad 1% allows",
-                "set/train/ring/empty.jpg: an empty file", "The whole list is run/bad-files.txt"))
+                "--out run", 1, "1 of 62 photographs cannot be used, more than the allowed 1%; repair or",
+                "allow more with --max-bad   set/train/ring/empty.jpg: an empty file",
+                "The whole list is run/bad-files.txt"))
         #expect(try place.text("run/bad-files.txt").hasPrefix("set/train/ring/empty.jpg"))
         // One is let pass; the second is found in validation.
-        let message = "2 of 62 photographs cannot be used, more than --max-bad 1 allows"
+        let message = "2 of 62 photographs cannot be used, more than the allowed 1"
         try place.expect(train("--out later --max-bad 1", 1, message))
         #expect(try place.text("later/bad-files.txt").split(separator: "\n").count == 2)
         try place.succeed("--resume later --max-bad 2")
@@ -59,7 +60,7 @@ import Testing
         let result = try place.expect(
             train(
                 "--out run --learning-rate 1e30 --warmup-epochs 0 --checkpoint-every 1", 1, "not finite",
-                "--learning-rate (1e+29)", "--clip-norm"))
+                "; try a new run with a lower --learning-rate (1e+29)", "--clip-norm"))
         let step = try FileManager.default.destinationOfSymbolicLink(
             atPath: place.file("run/checkpoints/last"))
         let message = "the last good checkpoint is run/checkpoints/\(step)"
@@ -126,7 +127,10 @@ import Testing
     @Test func initialModelThatDoesNotFit() throws {
         try place.train("--out first --epochs 1")
         for mistake in [
-            train("--init first --model linear", 1, "no layer of '16,M,F16' fits 'linear'"),
+            train(
+                "--init first --model linear", 1, "no layer of '16,M,F16' fits 'linear'", "; give the --model"
+            ),
+            train("--init first --freeze features --model 16,16,M", 1, "has no features.2.weight that fits"),
             train("--init nowhere", 1, "nowhere: no such file or folder"),
             train("--freeze features", 2, "--freeze features: give --init too"),
         ] { try place.expect(mistake) }

@@ -153,10 +153,10 @@ import Testing
         let error = #expect(throws: TrainingError.self) {
             try ThreadCommunicator.run(2) { communicator in
                 let batch = communicator.rank == 1 ? "64" : "32"
-                try Ranks(communicator).requireSame([("--seed", "1"), ("--batch", batch)])
+                try Ranks(communicator).requireSame([("seed", "1"), ("batch", batch)])
             }
         }
         let message = error?.description ?? ""
-        #expect(message.contains("--batch is 32 on rank 0 and 64 on rank 1"), "\(message)")
+        #expect(message.contains("batch is 32 on rank 0 and 64 on rank 1"), "\(message)")
     }
 }

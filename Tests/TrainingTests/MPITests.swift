@@ -104,7 +104,7 @@ import Testing
         // A photograph of one micro-batch, and so of one rank.
         let name = try #require(try place.names("set/train/ring").first)
         try place.write("no photograph", "set/train/ring/" + name)
-        try fail(2, "--out run --max-bad 0", "more than --max-bad 0 allows")
+        try fail(2, "--out run --max-bad 0", "more than the allowed 0")
         let listed = try train(2, "--out listed --max-bad 3")
         #expect(listed.status == 0, "\(listed.errors)")
         #expect(try place.text("listed/bad-files.txt").split(separator: "\n").count == 1)

@@ -79,9 +79,9 @@ import Testing
         let before = try place.bytes(model)
         try place.expect(
             run(
-                "--resume run --seed 7 --batch 4 --epochs 1 --model linear", 2, "--seed 7 (the run has 1)",
-                "--batch 4 (the run has 8)", "--epochs 1 (the run has 2)",
-                "--model linear (the run has 16,M,F16)"))
+                "--resume run --seed 7 --batch 4 --epochs 1 --model linear", 2, "seed 7 (the run has 1)",
+                "batch 4 (the run has 8)", "epochs 1 (the run has 2)", "model linear (the run has 16,M,F16)",
+                "; omit --model, --batch, --epochs, --seed, or start a new run. These may change: --data,"))
         try place.expect(run("--resume run --out elsewhere", 2, "omit --out"))
         let allowed = try place.succeed(
             "--resume run --workers 3 --keep 5 --checkpoint-every 3 --max-bad 2%")
@@ -94,7 +94,8 @@ import Testing
         try place.train("--out run --kernels cpu --epochs 1")
         #expect(try place.text("run/config.yaml").contains("kernels: cpu"))
         try place.succeed("--resume run")
-        try place.expect(run("--resume run --kernels gpu", 2, "--kernels gpu (the run has cpu)"))
+        try place.expect(
+            run("--resume run --kernels gpu", 2, "kernels gpu (the run has cpu)", "omit --kernels"))
         try place.expect(train("--out other --kernels tpu", 2, "kernels", "tpu", "auto, cpu, gpu"))
         // A run of another device's kernels, which `auto` chose there.
         try place.train("--out auto --epochs 1")
@@ -111,7 +112,8 @@ import Testing
         try place.succeed("--resume run --data moved")
         let name = try place.names("moved/val/ring").first ?? ""
         try place.remove("moved/val/ring/" + name)
-        try place.expect(run("--resume run --data moved", 1, "photographs' fingerprint"))
+        try place.expect(
+            run("--resume run --data moved", 1, "fingerprint of the photographs in moved", "; restore"))
     }
 
     @Test func nothingToResume() throws {
@@ -124,10 +126,13 @@ import Testing
         let old = try place.text(state).replacing("\"micro-batches\"", with: "\"shards\"")
         try place.write(old, state)
         for mistake in [
-            run("--resume nowhere", 1, "nowhere: no run's folder"),
-            run("--resume empty", 1, "no complete checkpoint"),
+            run("--resume nowhere", 1, "nowhere: no run's folder", "the path of --resume"),
+            run("--resume empty", 1, "no complete checkpoint", "another --out"),
             run("--resume run", 1, "step-12/state.json: not the state of a run"),
-            run("--resume old", 1, "only the version that saved it can resume it"),
+            run(
+                "--resume old", 1, "only the version that saved it can resume it",
+                "; start a new run from its weights with --init old/checkpoints/step-6"),
+
         ] { try place.expect(mistake) }
     }
 

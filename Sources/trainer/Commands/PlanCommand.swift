@@ -37,7 +37,9 @@ struct PlanCommand: ParsableCommand {
         if let memory = options.deviceMemory { device = device.limited(toMemory: memory.bytes) }
         let memory = try TrainingMemory(options, classes: classes, device: device)
         print(try memory.table(batch: options.batch))
-        if let problem = try memory.cacheProblem(batch: options.batch) { print(problem) }
+        if let problem = try memory.cacheProblem(batch: options.batch) {
+            print(Remedy.message(for: problem, command: PlanCommand.self))
+        }
         let plan = try memory.plan(batch: options.batch)
         let bytes = JSON.object(
             MemoryPlan.Kind.allCases.map { kind in

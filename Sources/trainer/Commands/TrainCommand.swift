@@ -80,10 +80,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     }
 
     private static var optionList: String {
-        let others: [Group: [String]] = [.run: ["config", "resume", "trace"], .ranks: ["verify-ranks"]]
-        let groups = Group.allCases.map { group in
-            let names = TrainingOption.all.filter { $0.group == group }.map(\.name) + (others[group] ?? [])
-            return names.reduce(into: (text: "\(group.rawValue):", column: 80)) { result, name in
+        let sections = optionSections.filter { !$0.names.isEmpty }.map { section in
+            section.names.reduce(into: (text: "\(section.heading):", column: 80)) { result, name in
                 result.text += result.column + name.count > 76 ? "\n  --\(name)" : " --\(name)"
                 result.column = (result.column + name.count > 76 ? 4 : result.column + 3) + name.count
             }.text
@@ -93,7 +91,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
 
             Usage: \(configuration.usage ?? "")
 
-            \(groups.joined(separator: "\n"))
+            \(sections.joined(separator: "\n"))
 
             'trainer train --help' explains each option.
             """
