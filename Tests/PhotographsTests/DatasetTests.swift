@@ -99,7 +99,7 @@ import Testing
         #expect(
             dataset.unused.lines == [
                 "not used: 1 photograph outside class folders, in the folder itself",
-                "not used: 5 files of kinds that are not read (2 .png, 2 without an extension, 1 .txt), in "
+                "not used: 5 files of kinds that are not read (2 .gif, 2 without an extension, 1 .txt), in "
                     + "train, train/b, the folder itself and 1 more folder",
                 "not used: 2 hidden or system entries (1 .git, 1 .hidden.jpg), in train, train/b",
             ])
@@ -201,7 +201,7 @@ import Testing
             (["photo.jpg"], 1, .badOption, "validation fraction 1.0"),
             (["photo.jpg"], .nan, .badOption, "validation fraction nan"),
             (["cat/1.jpg"], 0.1, .oneClass, "“cat”"),
-            (["cat/1.jpg", "dog/1.png"], 0.1, .emptyClass, "/dog: an empty class"),
+            (["cat/1.jpg", "dog/1.gif"], 0.1, .emptyClass, "/dog: an empty class"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cow/1.jpg"], 0.1, .unknownClass, "“cow”"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no photograph in it"),
             (["val/cat/1.jpg"], 0.1, .noTrainingFolder, "no photographs to train on"),
