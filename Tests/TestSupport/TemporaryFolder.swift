@@ -10,11 +10,6 @@ open class TemporaryFolder: @unchecked Sendable {
 
     deinit { try? remove("") }
 
-    /// Calls `body` with the path of a folder, which is removed afterwards.
-    public static func with(_ body: (String) throws -> Void) throws {
-        try withExtendedLifetime(TemporaryFolder()) { try body($0.path) }
-    }
-
     /// Returns the path of `name` in this folder.
     public func file(_ name: String) -> String { path + "/" + name }
 

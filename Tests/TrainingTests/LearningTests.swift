@@ -54,7 +54,7 @@ import Testing
 
     @Test func aFinishedRunGoesOnForLonger() throws {
         try place.train("--epochs 2 --schedule constant --out run")
-        try place.expect(TestSupport.run("--resume run --epochs 1", 2, "--epochs 1 (the run has 2)"))
+        try place.expect(TestSupport.run("--resume run --epochs 1", 2, "epochs 1 (the run has 2)"))
         let result = try place.succeed("--resume run --epochs 4")
         #expect(result.output.contains("resuming after step 12"), "\(result.output)")
         #expect(try log("run", "validate").count == 4)
