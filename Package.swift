@@ -39,7 +39,9 @@ let package = Package(
             providers: [.apt(["ocl-icd-opencl-dev", "opencl-headers"])]),
         .systemLibrary(name: "CLibJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg-dev"])]),
         .systemLibrary(name: "CLibPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .systemLibrary(name: "CLibWebP", pkgConfig: "libwebpdemux", providers: [.apt(["libwebp-dev"])]),
         .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: strictC),
+        .target(name: "CPNG", dependencies: ["CLibPNG"], cSettings: strictC),
         .target(name: "CMPI", cSettings: strictC, linkerSettings: [.linkedLibrary("dl")]),
         .target(
             name: "Kernels", path: "Kernels",
@@ -49,7 +51,7 @@ let package = Package(
         library("Basics"), library("Randomness"), library("Oracle"),
         library("Compute", ["COpenCL", "Kernels", "Basics"]),
         library("NeuralNet", ["Compute", "Randomness", "Basics"]),
-        library("Photographs", ["CJPEG", "CLibPNG", "Randomness", "Basics"]),
+        library("Photographs", ["CJPEG", "CPNG", "CLibPNG", "CLibWebP", "Randomness", "Basics"]),
         library("DeviceInput", ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"]),
         library("DemoScenes", ["Photographs", "Randomness", "Basics"]),
         library("Models", ["NeuralNet", "Basics"]), library("Collectives", ["CMPI", "Basics"]),
@@ -87,7 +89,7 @@ let package = Package(
                 "NeuralNet", "DeviceInput", "Benchmarks", "Compute",
                 "Oracle", "Randomness", "TestSupport",
             ], fast),
-        tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "TestSupport"]),
+        tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "CLibWebP", "TestSupport"]),
         tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
         tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),
         tests(

@@ -6,7 +6,7 @@ import Photographs
 
 /// Times the way from photographs' files to the network's input.
 public struct InputBenchmark {
-    /// A folder with JPEG files at any depth.
+    /// A folder with photographs at any depth.
     public var folder: String
     public var imageSize, shortSide, batch, workers: Int
     /// The photographs of a pass, for which files repeat if there are fewer, and the timed passes.
@@ -55,11 +55,11 @@ public struct InputBenchmark {
 
     /// Returns the files that can be decoded; the others would be timed as grey squares.
     private func readableFiles() throws -> ImageSet {
-        let paths = try Dataset.photographs(below: folder).filter {
+        let paths = try Dataset.photographs(below: folder).paths.filter {
             (try? loadImage(path: $0, shortSide: shortSide)) != nil
         }
         guard !paths.isEmpty else {
-            throw DatasetError(.emptyClass, "\(folder): no .jpg or .jpeg file in it that can be read")
+            throw DatasetError(.emptyClass, "\(folder): no photograph in it that can be read")
         }
         return ImageSet(paths: paths, classes: ["all"])
     }

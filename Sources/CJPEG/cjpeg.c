@@ -108,12 +108,12 @@ static uint32_t exif_number(const uint8_t *at, int bytes, bool big) {
     return value;
 }
 
-/// Returns the orientation in the first directory of an EXIF segment, or 1. Every offset is checked, because
-/// the bytes may be malicious.
-static int exif_orientation(const uint8_t *data, size_t count) {
-    if (count < 14 || memcmp(data, "Exif\0\0", 6) != 0) return 1;
-    const uint8_t *tiff = data + 6;
-    size_t size = count - 6;
+// Every offset is checked, because the bytes may be malicious.
+int cjpeg_exif_orientation(const uint8_t *data, size_t count) {
+    bool named = count >= 6 && memcmp(data, "Exif\0\0", 6) == 0;
+    const uint8_t *tiff = named ? data + 6 : data;
+    size_t size = named ? count - 6 : count;
+    if (size < 8) return 1;
     bool big = tiff[0] == 'M';
     bool has_order = big ? tiff[1] == 'M' : (tiff[0] == 'I' && tiff[1] == 'I');
     if (!has_order || exif_number(tiff + 2, 2, big) != 42) return 1;
@@ -134,8 +134,7 @@ static int exif_orientation(const uint8_t *data, size_t count) {
 }
 
 enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count,
-                                     uint64_t maximum_pixels, uint32_t maximum_side,
-                                     cjpeg_header *header) {
+                                     uint32_t maximum_side, cjpeg_header *header) {
     j_decompress_ptr info = &decoder->info;
     jpeg_abort_decompress(info);
     decoder->errors.end_of_data = false;
@@ -150,12 +149,16 @@ enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, 
     header->components = info->num_components;
     header->orientation = 1;
     header->many_scans = jpeg_has_multiple_scans(info);
+    header->coefficient_bytes = 0;
+    for (int i = 0; header->many_scans && i < info->num_components; i++)
+        header->coefficient_bytes += (uint64_t)info->comp_info[i].width_in_blocks *
+                                     info->comp_info[i].height_in_blocks * sizeof(JBLOCK);
     for (jpeg_saved_marker_ptr marker = info->marker_list; marker; marker = marker->next) {
-        header->orientation = exif_orientation(marker->data, marker->data_length);
+        if (marker->data_length < 6 || memcmp(marker->data, "Exif\0\0", 6) != 0) continue;
+        header->orientation = cjpeg_exif_orientation(marker->data, marker->data_length);
         if (header->orientation != 1) break;
     }
-    if (header->width > maximum_side || header->height > maximum_side ||
-        (uint64_t)header->width * header->height > maximum_pixels) {
+    if (header->width > maximum_side || header->height > maximum_side) {
         snprintf(decoder->errors.message, sizeof decoder->errors.message, "%u x %u pixels", header->width,
                  header->height);
         return CJPEG_TOO_LARGE;

@@ -13,6 +13,31 @@ public enum LearningRateSchedule: String, CaseIterable, Sendable {
     case cosine
 }
 
+/// The learning rate after the warm-up: a number, or `auto` for one that a range test finds.
+public enum LearningRateChoice: Sendable, Equatable {
+    case auto
+    case rate(Double)
+}
+
+extension LearningRateChoice: RawRepresentable {
+    public init?(rawValue: String) {
+        if rawValue == "auto" {
+            self = .auto
+        } else if let rate = Double(optionText: rawValue), rate > 0 {
+            self = .rate(rate)
+        } else {
+            return nil
+        }
+    }
+
+    public var rawValue: String {
+        switch self {
+        case .auto: "auto"
+        case .rate(let rate): rate.description
+        }
+    }
+}
+
 /// When a step waits for the sums of all ranks' gradients.
 public enum ExchangePolicy: String, Sendable, CaseIterable {
     /// Before the next step reads a layer's weights ("lazy update", section 3.1 of the paper).

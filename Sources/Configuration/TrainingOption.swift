@@ -58,6 +58,10 @@ public struct TrainingOption: Sendable {
             "data", \.data, .data, affects: .rank,
             "Folder of labelled photographs. Default: the demo set, which is drawn if it does not exist."),
         option(
+            "labels", \.labels, .data, affects: .rank,
+            "List of the photographs' files and classes (CSV), for photographs that are not in class folders."
+        ),
+        option(
             "model", \.model, .model, affects: .result, needsMemory: true,
             "Network: a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list such as "
                 + "32,32,M,64,M,F256 (n = 3×3 convolution, M = max-pooling, Fn = fully connected).",
@@ -115,8 +119,8 @@ public struct TrainingOption: Sendable {
             "How weights follow from gradients: stochastic gradient descent with momentum, or AdamW."),
         option(
             "learning-rate", \.learningRate, .optimisation, affects: .result,
-            "Learning rate after the warm-up.",
-            expect("a number above 0") { $0 > 0 }),
+            "Learning rate after the warm-up; auto tries rates on a copy of the weights first. Default: "
+                + "0.03, or 0.001 with AdamW."),
         option(
             "schedule", \.schedule, .optimisation, affects: .result,
             "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
@@ -368,6 +372,10 @@ extension TransportChoice: OptionValue {}
 
 extension BadFileLimit: OptionValue {
     static var expected: String { "a share such as 1% (0% to 100%), or a whole number of files" }
+}
+
+extension LearningRateChoice: OptionValue {
+    static var expected: String { "a number above 0, or auto" }
 }
 
 extension CacheSize: OptionValue {

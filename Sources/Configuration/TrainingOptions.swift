@@ -6,6 +6,7 @@ import NeuralNet
 /// Every option of `train` with its default; `TrainingOption.all` has a row for each property.
 public struct TrainingOptions: Sendable, Equatable {
     public var data = ""
+    public var labels: String?
     public var model = "mini"
     public var imageSize = 64
     public var shortSide: Int?
@@ -17,7 +18,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var kernels = KernelChoice.auto
     public var output = ""
     public var optimizer = UpdateRule.Method.sgd
-    public var learningRate = 0.03
+    public var learningRate: LearningRateChoice?
     public var schedule = LearningRateSchedule.cosine
     public var warmupEpochs = 1.0
     public var momentum = 0.9
@@ -43,6 +44,15 @@ public struct TrainingOptions: Sendable, Equatable {
     public var peerTimeout = 30.0
 
     public init() {}
+
+    /// The learning rate after the warm-up, or the optimiser's usual one; nil if a range test must find it.
+    package var givenLearningRate: Double? {
+        switch learningRate {
+        case .rate(let rate): rate
+        case .auto: nil
+        case nil: optimizer == .sgd ? 0.03 : 0.001
+        }
+    }
 
     /// How the weights are updated, with the optimiser's usual weight decay if there is none.
     package var updateRule: UpdateRule {

@@ -41,9 +41,21 @@ public struct AugmentationParameters: Sendable, Equatable {
     public static let padding = 4
 
     /// Returns the crop in the middle, which validation takes.
+    ///
+    /// The corner is that of torchvision's CenterCrop, also where a side minus the crop is odd.
     public static func central(width: Int, height: Int, size: Int) -> AugmentationParameters {
-        // A shift, so that a crop larger than its photograph is central too.
-        AugmentationParameters(x: Int32((width - size) >> 1), y: Int32((height - size) >> 1))
+        AugmentationParameters(x: centralOffset(width, size), y: centralOffset(height, size))
+    }
+
+    /// Returns where a crop in the middle of a side begins.
+    ///
+    /// Half a pixel is rounded to the even offset. A crop larger than the side gets the smaller half of the
+    /// padding before the first pixel.
+    private static func centralOffset(_ side: Int, _ size: Int) -> Int32 {
+        let room = side - size
+        if room < 0 { return -Int32(-room / 2) }
+        let half = room / 2
+        return Int32(room % 2 == 1 && half % 2 == 1 ? half + 1 : half)
     }
 
     /// Whether only the crop and mirroring happen.
@@ -75,7 +87,7 @@ public struct AugmentationParameters: Sendable, Equatable {
             let room = side + 2 * padding - size
             // Always one draw, so that a change of one setting does not change what others draw.
             let drawn = draws.random.integer(below: max(1, room + 1))
-            return room < 0 ? Int32((side - size) >> 1) : Int32(drawn - padding)
+            return room < 0 ? centralOffset(side, size) : Int32(drawn - padding)
         }
         var drawn = central(width: width, height: height, size: size)
         let (x, y) = (offset(width), offset(height))

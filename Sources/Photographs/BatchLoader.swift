@@ -52,7 +52,7 @@ public final class BatchLoader: Sendable {
     /// Returns the next batch once it is complete; nil at the end of the plan or after `stop`.
     ///
     /// - Throws: `DatasetError.badOption` if the plan names a position that the set does not have;
-    ///   `ImageError` if libjpeg cannot start.
+    ///   `ImageError` if libjpeg or libpng cannot start.
     public func next() throws -> HostBatch? { try shared.next() }
 
     /// Ends the threads and waits for them; batches that `next` returned stay valid.

@@ -4,67 +4,60 @@ import Basics
 public struct Dataset: Sendable {
     public let training: ImageSet
     public let validation: ImageSet
-    /// How many files were left out because they are not .jpg or .jpeg; hidden ones are not counted.
-    public let ignoredFileCount: Int
+    /// The validation part that the folder has; nil if validation photographs were chosen from the others.
+    public let validationPath: String?
+    /// What is not used, and where it is.
+    public let unused: UnusedFiles
+    private let notes: [String]
     /// A hash of the photographs' names and classes, in order, and of a sample of their sizes.
     public let fingerprint: String
 
     public var classes: [String] { training.classes }
 
-    /// A sentence on the classes without a validation photograph; nil if each class has one.
-    public var holdOutGap: String? {
-        let heldOut = Set((0..<validation.count).map(validation.label))
-        let missing = classes.indices.filter { !heldOut.contains($0) }.map { classes[$0] }
-        guard !missing.isEmpty else { return nil }
-        return "no photograph of class \(quoted(missing)) is held out, so validation does not cover "
-            + "\(missing.count == 1 ? "it" : "them"): hold out a larger share, or split the photographs into "
-            + "train/ and val/"
-    }
-
-    private init(training: ImageSet, validation: ImageSet, ignoredFileCount: Int) {
+    private init(_ parts: PhotographParts, training: ImageSet, validation: ImageSet) {
         self.training = training
         self.validation = validation
-        self.ignoredFileCount = ignoredFileCount
+        validationPath = parts.validation?.path
+        unused = parts.unused
+        notes = parts.notes
+        fingerprint = Self.fingerprint(training, validation)
+    }
+
+    static func fingerprint(_ training: ImageSet, _ validation: ImageSet) -> String {
         var hash = FNVHash()
         for set in [training, validation] { set.addFingerprint(to: &hash) }
-        fingerprint = String(hash.value, radix: 16)
+        return String(hash.value, radix: 16)
     }
 
     /// Opens the photographs at a path; see `PhotographFiles.inClassFolders` for the forms of folders.
     ///
-    /// Photographs without a validation part are split by a hash of their names, the same on every machine.
-    /// - Parameter validationFraction: the share of photographs for validation, at least 0 and below 1.
+    /// Photographs without a validation part are split within each class, in the same way on every machine.
+    /// - Parameters:
+    ///   - labels: a list of files and classes; nil takes the names of folders as classes.
+    ///   - validationFraction: the share of photographs for validation, at least 0 and below 1.
     /// - Throws: `DatasetError` for a missing folder, no class folders, one class, an empty class, a class
     ///   that only the validation part has.
-    public static func load(root: String, validationFraction: Double = 0.1) throws -> Dataset {
+    public static func load(root: String, labels: String? = nil, validationFraction: Double = 0.1) throws
+        -> Dataset
+    {
         guard validationFraction >= 0 && validationFraction < 1 else {
             throw DatasetError(
                 .badOption,
                 "validation fraction \(validationFraction): must be at least 0 and below 1; 0.1 is usual")
         }
-        let source = try openTraining(root)
+        let parts = try openPhotographs(root, labels: labels)
+        guard let source = parts.training else {
+            let path = parts.validation?.path ?? root
+            throw DatasetError(
+                .noTrainingFolder,
+                "\(root): holds only \(path), and no photographs to train on; add "
+                    + "\(root.withoutTrailingSlashes)/train/CLASS/")
+        }
         let all = ImageSet(source)
-        guard all.classes.count > 1 else {
-            throw DatasetError(
-                .oneClass,
-                "\(source.path): only one class, \(quoted(all.classes)); a classifier needs two or more")
-        }
-        if let label = all.firstEmptyClass {
-            throw DatasetError(
-                .emptyClass,
-                "\(source.path)/\(all.classes[label]): an empty class, no .jpg or .jpeg file in it; "
-                    + "add some or remove the class")
-        }
-        guard let heldOut = try openPhotographs(root, .validation) else {
+        try requireClasses(all, source, parts.notes)
+        guard let heldOut = parts.validation else {
             let (training, validation) = all.split(validationFraction)
-            if let label = training.firstEmptyClass {
-                throw DatasetError(
-                    .emptyClass,
-                    "\(root): the split leaves class \(quoted([all.classes[label]])) without a training "
-                        + "photograph; add some, or hold out a smaller share than \(validationFraction)")
-            }
-            return Dataset(
-                training: training, validation: validation, ignoredFileCount: source.ignoredFileCount)
+            return Dataset(parts, training: training, validation: validation)
         }
         let unknown = heldOut.classes.filter { !all.classes.contains($0) }
         guard unknown.isEmpty else {
@@ -76,74 +69,149 @@ public struct Dataset: Sendable {
         guard heldOut.count > 0 else {
             throw DatasetError(
                 .emptyClass,
-                "\(heldOut.path): no .jpg or .jpeg file in its class folders; add some, or remove the "
+                "\(heldOut.path): no photograph in its class folders; add some, or remove the "
                     + "folder to split \(source.path)")
         }
         return Dataset(
-            training: all, validation: try ImageSet(heldOut).relabelled(classes: all.classes),
-            ignoredFileCount: source.ignoredFileCount + heldOut.ignoredFileCount)
+            parts, training: all, validation: try ImageSet(heldOut).relabelled(classes: all.classes))
     }
 
-    /// Opens the photographs that models are measured with.
-    ///
-    /// These are the validation part if there is one, else those that `load` would hold out. With a
-    /// validation part, the training part may be missing.
-    ///
-    /// - Parameter fraction: above 0 and up to 1, which means all of them. A validation part is taken whole.
-    /// - Returns: the photographs, of how many they were chosen, and whether they are a validation part.
-    /// - Throws: `DatasetError` for a missing folder, no class folders, no photograph.
-    public static func evaluation(root: String, fraction: Double) throws -> (
-        set: ImageSet, total: Int, isValidationFolder: Bool
-    ) {
-        let heldOut = try openPhotographs(root, .validation).flatMap { $0.classes.isEmpty ? nil : $0 }
-        let source = try heldOut ?? openTraining(root)
-        let all = ImageSet(source)
-        guard all.count > 0 else {
+    /// Checks that there are two classes or more, and that each has photographs.
+    private static func requireClasses(_ set: ImageSet, _ source: any PhotographSource, _ notes: [String])
+        throws
+    {
+        guard set.classes.count > 1 else {
+            let folders = Set(
+                (0..<source.count).map { index -> String? in
+                    let name = source.nameInClass(index).split(separator: "/")
+                    return name.count > 1 ? String(name[0]) : nil
+                })
+            if folders.count > 1, !folders.contains(nil), let name = set.classes.first {
+                let names = folders.compactMap { $0 }.sorted()
+                let folder = source.path + "/" + name
+                throw DatasetError(
+                    .nested(folder: folder),
+                    "\(source.path): only one class, \(quoted(set.classes)), with the folders "
+                        + "\(quoted(names)) in it; a classifier needs two classes or more")
+            }
             throw DatasetError(
-                .emptyClass, "\(source.path): no .jpg or .jpeg file in its class folders; add some")
+                .oneClass,
+                (["\(source.path): only one class, \(quoted(set.classes)); a classifier needs two or more"]
+                    + notes)
+                    .joined(separator: "; "))
         }
-        let chosen = heldOut != nil || fraction >= 1 ? all : all.split(fraction).heldOut
-        guard chosen.count > 0 else {
+        if let label = set.firstEmptyClass {
             throw DatasetError(
                 .emptyClass,
-                "\(source.path): a share of \(fraction) holds out none of its \(all.count) photographs; "
-                    + "take a larger one, or 1 for all")
+                "\(source.path)/\(set.classes[label]): an empty class, no photograph in it; "
+                    + "add some or remove the class")
         }
-        return (chosen, all.count, heldOut != nil)
     }
 
-    private static func openTraining(_ root: String) throws -> any PhotographSource {
-        if let source = try openPhotographs(root, .training) { return source }
-        throw DatasetError(
-            .noTrainingFolder,
-            "\(root): has a folder val but none named train; add \(root)/train/CLASS/*.jpg")
-    }
-
-    /// Returns the paths of the photographs in a folder and in those below it.
+    /// Returns the photographs in a folder and in those below it, and what is not used there.
     ///
     /// - Throws: `DatasetError` for a folder that cannot be listed.
-    public static func photographs(below folder: String) throws -> [String] {
-        let listing = try FolderListing(path: folder)
-        let prefix = folder.hasSuffix("/") ? folder : folder + "/"
-        var paths = listing.images.map { prefix + $0 }
-        for name in listing.folders { paths += try photographs(below: prefix + name) }
-        return paths
+    public static func photographs(below folder: String) throws -> (paths: [String], unused: UnusedFiles) {
+        let root = folder.withoutTrailingSlashes
+        var tree = FolderTree(root: root)
+        let group = tree.makeGroup()
+        if let listing = try tree.list("") {
+            tree.addImages(of: listing, at: "", to: group)
+            for name in listing.allFolders { try tree.add(name, of: listing, at: "", to: group) }
+        }
+        let prefix = root.hasSuffix("/") ? root : root + "/"
+        return (try tree.finish()[group].map { prefix + $0 }, tree.unused)
+    }
+}
+
+extension Dataset {
+    /// One line on each class without a validation photograph, and on where the others are from.
+    public var remarks: [String] {
+        var lines = [classLine] + notes + caseRemarks
+        let total = training.count + validation.count
+        if let validationPath {
+            lines.append("validation: the \(validation.count) photographs in \(validationPath)")
+        } else if validation.count > 0 {
+            lines.append("validation: \(validation.count) of \(total) photographs, a share of each class")
+        } else {
+            lines.append("validation: none of the \(total) photographs")
+        }
+        let (learnt, heldOut) = (training.countsByClass, validation.countsByClass)
+        let missing = classes.indices.filter { heldOut[$0] == 0 }
+        guard !missing.isEmpty else { return lines }
+        let names = quoted(missing.map { classes[$0] })
+        let them = missing.count == 1 ? "it" : "them"
+        let single = missing.allSatisfy { learnt[$0] == 1 }
+        lines.append(
+            "no photograph of class \(names) is held out, so validation does not cover \(them): "
+                + (validationPath.map { "add some to \($0)" }
+                    ?? (single
+                        ? "a class with one photograph keeps it for training" : "hold out a larger share"))
+        )
+        return lines
+    }
+
+    /// One line if names of classes differ only in upper and lower case.
+    private var caseRemarks: [String] {
+        let groups = Dictionary(grouping: classes) { $0.lowercased() }.values.filter { $0.count > 1 }
+        guard let first = groups.map({ $0.sorted() }).min(by: { $0[0] < $1[0] }) else { return [] }
+        return ["classes \(quoted(first)) differ only in upper and lower case, and are separate classes"]
+    }
+
+    /// The classes with their numbers of photographs; of many classes, the first few.
+    private var classLine: String {
+        let counts = zip(training.countsByClass, validation.countsByClass).map(+)
+        let shown = zip(classes, counts).prefix(12).map { "\($0) (\($1))" }.joined(separator: ", ")
+        let rest = classes.count - 12
+        return "classes: " + shown + (rest > 0 ? " and \(rest) more" : "")
     }
 }
 
 extension ImageSet {
-    /// The first class without a photograph.
-    fileprivate var firstEmptyClass: Int? {
-        let used = Set((0..<count).map(label))
-        return classes.indices.first { !used.contains($0) }
+    /// The number of photographs of each class.
+    public var countsByClass: [Int] {
+        var counts = [Int](repeating: 0, count: classes.count)
+        for index in 0..<count { counts[label(index)] += 1 }
+        return counts
     }
 
-    /// Splits the set by a hash of each name.
+    /// The first class without a photograph.
+    var firstEmptyClass: Int? { countsByClass.firstIndex(of: 0) }
+
+    /// Splits the set, within each class, by a hash of each name.
     ///
-    /// Every machine chooses the same photographs, and a smaller share is a part of a larger one.
-    fileprivate func split(_ fraction: Double) -> (rest: ImageSet, heldOut: ImageSet) {
-        let isHeldOut = (0..<count).map { Double(nameHash(name($0)) >> 11) * 0x1p-53 < fraction }
+    /// A class of two photographs or more has at least one on either side, and a single photograph is not
+    /// held out. Apart from that, each class holds out the same share. Every machine chooses the same
+    /// photographs, a smaller share is a part of a larger one, and new photographs move few others.
+    func split(_ fraction: Double) -> (rest: ImageSet, heldOut: ImageSet) {
+        var isHeldOut = [Bool](repeating: false, count: count)
+        for index in holdOutOrder.prefix(heldOutCount(fraction)) { isHeldOut[index] = true }
         let parts = [false, true].map { part in subset((0..<count).filter { isHeldOut[$0] == part }) }
         return (parts[0], parts[1])
+    }
+
+    /// Returns how many photographs a share stands for: at least one of each class that has two or more.
+    private func heldOutCount(_ fraction: Double) -> Int {
+        guard fraction > 0 else { return 0 }
+        return max(countsByClass.count { $0 > 1 }, Int((fraction * Double(count)).rounded()))
+    }
+
+    /// The photographs that may be held out, those of the smallest share first.
+    ///
+    /// This is Webster's method of apportionment: the photograph of rank r among the n of its class comes at
+    /// the share (r + ½)/n. The first of each class comes before all others, and the last is never held out.
+    private var holdOutOrder: [Int] {
+        var members = [[(hash: UInt64, index: Int)]](repeating: [], count: classes.count)
+        for index in 0..<count { members[label(index)].append((nameHash(nameInClass(index)), index)) }
+        var order: [(share: Double, hash: UInt64, index: Int)] = []
+        order.reserveCapacity(count)
+        for label in members.indices {
+            let sorted = members[label].sorted { ($0.hash, $0.index) < ($1.hash, $1.index) }
+            for (rank, member) in sorted.dropLast().enumerated() {
+                let share = rank == 0 ? 0 : (Double(rank) + 0.5) / Double(sorted.count)
+                order.append((share, member.hash, member.index))
+            }
+        }
+        return order.sorted { ($0.share, $0.hash, $0.index) < ($1.share, $1.hash, $1.index) }.map(\.index)
     }
 }

@@ -1,22 +1,73 @@
 import Foundation
 
-/// Lists the names in one folder, except hidden ones.
+/// Identifies a file or folder, whatever path leads to it.
+struct FileIdentity: Hashable {
+    let device, inode: UInt64
+
+    init(_ device: UInt64, _ inode: UInt64) { (self.device, self.inode) = (device, inode) }
+
+    init(_ status: stat) { self.init(UInt64(truncatingIfNeeded: status.st_dev), UInt64(status.st_ino)) }
+
+    /// Returns the identity of what a path leads to; nil if it leads to nothing.
+    init?(path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        self.init(status)
+    }
+}
+
+/// Lists the entries of one folder, except hidden ones and those that operating systems make.
 ///
 /// Names are sorted by their bytes, which for UTF-8 is the order of Unicode scalars.
 struct FolderListing {
-    let folders: [String]
-    let images: [String]
-    /// How many other files there are: neither folders nor .jpg or .jpeg.
-    var otherCount = 0
+    /// A link to a folder or to a photograph.
+    struct Link {
+        let name: String
+        let isFolder: Bool
+        /// Nil if a photograph's link leads to nothing.
+        let identity: FileIdentity?
+    }
+
+    let identity: FileIdentity
+    /// Folders, not including links to folders.
+    private(set) var folders: [String] = []
+    /// Photographs, not including links.
+    private(set) var images: [String] = []
+    /// The inodes of `images`.
+    private(set) var inodes: [UInt64] = []
+    private(set) var links: [Link] = []
+    /// Files that are neither folders nor photographs, by the ends of their names.
+    private(set) var others = FileKinds()
+    /// Hidden entries and those of an operating system, by their names.
+    private(set) var hidden = FileKinds()
+    /// Links that lead to nothing, and are not called like a photograph.
+    private(set) var brokenLinks: [String] = []
+    /// The first few files that may be lists of labels.
+    private(set) var tables: [String] = []
+
+    /// The folders and the links to folders, sorted.
+    var allFolders: [String] {
+        let linked = links.filter(\.isFolder).map(\.name)
+        if linked.isEmpty { return folders }
+        return (folders + linked).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    /// How many photographs there are, including links.
+    var imageCount: Int { images.count + links.count { !$0.isFolder } }
 
     /// Reads the folder's entries.
     ///
-    /// A file costs a system call only if its entry has no type or is a link.
+    /// An entry costs a system call only if it is a link or the file system does not say what it is.
     init(path: String) throws {
         guard let directory = opendir(path) else { throw Self.error(path) }
         defer { closedir(directory) }
+        let descriptor = dirfd(directory)
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw Self.error(path) }
+        identity = FileIdentity(status)
         var folderNames = Names()
         var imageNames = Names()
+        var imageInodes: [UInt64] = []
         while true {
             errno = 0
             guard let entry = readdir(directory) else {
@@ -24,49 +75,91 @@ struct FolderListing {
                 break
             }
             guard let offset = MemoryLayout<dirent>.offset(of: \.d_name) else { break }
-            let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: UInt8.self)
-            let count = strlen(UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self))
-            if count == 0 || name[0] == UInt8(ascii: ".") { continue }
-            if Self.isFolder(Int(entry.pointee.d_type), path, name, count) {
-                folderNames.append(name, count)
-            } else if Self.isJPEG(name, count) {
-                imageNames.append(name, count)
+            let name = UnsafeRawPointer(entry).advanced(by: offset).assumingMemoryBound(to: CChar.self)
+            let bytes = UnsafeRawBufferPointer(start: name, count: strlen(name))
+            if bytes.isEmpty || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 { continue }
+            if Self.isSystemName(bytes) {
+                hidden.add(Self.text(bytes))
+                continue
+            }
+            var type = Int(entry.pointee.d_type)
+            if type == DT_UNKNOWN, fstatat(descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0 {
+                switch status.st_mode & S_IFMT {
+                case S_IFDIR: type = Int(DT_DIR)
+                case S_IFLNK: type = Int(DT_LNK)
+                default: break
+                }
+            }
+            let isImage = isPhotographName(bytes)
+            if type == DT_DIR {
+                folderNames.append(bytes)
+            } else if type == DT_LNK {
+                let exists = fstatat(descriptor, name, &status, 0) == 0
+                let isFolder = exists && status.st_mode & S_IFMT == S_IFDIR
+                if isFolder || isImage {
+                    links.append(
+                        Link(
+                            name: Self.text(bytes), isFolder: isFolder,
+                            identity: exists ? FileIdentity(status) : nil))
+                } else if exists {
+                    add(other: bytes)
+                } else {
+                    brokenLinks.append(Self.text(bytes))
+                }
+            } else if isImage {
+                imageNames.append(bytes)
+                imageInodes.append(UInt64(entry.pointee.d_ino))
             } else {
-                otherCount += 1
+                add(other: bytes)
             }
         }
-        folders = folderNames.sorted()
-        images = imageNames.sorted()
+        folders = folderNames.sorted().names
+        let sortedImages = imageNames.sorted()
+        images = sortedImages.names
+        inodes = sortedImages.order.map { imageInodes[$0] }
+        links.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
+        brokenLinks.sort()
+        tables.sort()
     }
 
-    private static func isFolder(_ type: Int, _ path: String, _ name: UnsafePointer<UInt8>, _ count: Int)
-        -> Bool
-    {
-        if type == DT_DIR { return true }
-        guard type == DT_LNK || type == DT_UNKNOWN else { return false }
-        var status = stat()
-        let full =
-            path + "/" + String(decoding: UnsafeBufferPointer(start: name, count: count), as: UTF8.self)
-        return stat(full, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    private mutating func add(other name: UnsafeRawBufferPointer) {
+        let kind = Self.kind(name)
+        others.add(kind)
+        if kind == ".csv" || kind == ".tsv", tables.count < 16 { tables.append(Self.text(name)) }
     }
 
-    /// Whether a name ends in `.jpg` or `.jpeg` in any case, with something before it.
-    private static func isJPEG(_ name: UnsafePointer<UInt8>, _ count: Int) -> Bool {
-        func ends(_ suffix: StaticString) -> Bool {
-            let length = suffix.utf8CodeUnitCount
-            guard count > length else { return false }
-            // Bit 5 makes ASCII letters lower case; the dot has it already.
-            return (0..<length).allSatisfy { name[count - length + $0] | 0x20 == suffix.utf8Start[$0] }
+    private static func text(_ name: UnsafeRawBufferPointer) -> String {
+        String(decoding: name, as: UTF8.self)
+    }
+
+    /// Names that are no user's files: those of Synology's servers, of macOS, Windows and Linux.
+    ///
+    /// Names with a dot at the front, such as `.DS_Store` and `.ipynb_checkpoints`, need no entry.
+    private static let systemNames: Set<String> = [
+        "@eadir", "#recycle", "#snapshot", "__macosx", "thumbs.db", "ehthumbs.db",
+        "desktop.ini", "$recycle.bin", "system volume information", "lost+found",
+    ]
+    private static let systemLengths = Set(systemNames.map(\.utf8.count))
+
+    private static func isSystemName(_ name: UnsafeRawBufferPointer) -> Bool {
+        if name[0] == UInt8(ascii: ".") { return true }
+        return systemLengths.contains(name.count) && systemNames.contains(text(name).lowercased())
+    }
+
+    /// Returns the end of a name as a message shows it: `.png`.
+    private static func kind(_ name: UnsafeRawBufferPointer) -> String {
+        guard let dot = name.lastIndex(of: UInt8(ascii: ".")), name.count - dot <= 10, dot + 1 < name.count
+        else {
+            return "without an extension"
         }
-        return ends(".jpg") || ends(".jpeg")
+        return text(UnsafeRawBufferPointer(rebasing: name[dot...])).lowercased()
     }
 
     private static func error(_ path: String) -> DatasetError {
-        let advice = "give the folder that holds one folder of JPEG files for each class"
+        let place = path.hasPrefix("/") ? "" : " in \(FileManager.default.currentDirectoryPath)"
         return switch errno {
-        case ENOENT:
-            DatasetError(.missingFolder, "\(path): \(nameProblem(path) ?? "no such folder"); \(advice)")
-        case ENOTDIR: DatasetError(.notAFolder, "\(path): not a folder; \(advice)")
+        case ENOENT: DatasetError(.missingFolder, "\(path): \(nameProblem(path) ?? "no such folder\(place)")")
+        case ENOTDIR: DatasetError(.notAFolder, "\(path): not a folder")
         case EACCES, EPERM:
             DatasetError(
                 .noPermission, "\(path): no permission to list this folder; change its mode with chmod")
@@ -80,21 +173,23 @@ private struct Names {
     private var bytes: [UInt8] = []
     private var starts: [Int] = [0]
 
-    mutating func append(_ name: UnsafePointer<UInt8>, _ count: Int) {
-        bytes.append(contentsOf: UnsafeBufferPointer(start: name, count: count))
+    mutating func append(_ name: UnsafeRawBufferPointer) {
+        bytes.append(contentsOf: name)
         starts.append(bytes.count)
     }
 
-    func sorted() -> [String] {
+    /// Returns the names in order, and where each of them was before.
+    func sorted() -> (names: [String], order: [Int]) {
         bytes.withUnsafeBufferPointer { bytes in
-            guard let base = bytes.baseAddress else { return [] }
+            guard let base = bytes.baseAddress else { return ([], []) }
             let order = (0..<starts.count - 1).sorted { left, right in
                 let leftCount = starts[left + 1] - starts[left]
                 let rightCount = starts[right + 1] - starts[right]
                 let order = memcmp(base + starts[left], base + starts[right], min(leftCount, rightCount))
                 return order == 0 ? leftCount < rightCount : order < 0
             }
-            return order.map { String(decoding: bytes[starts[$0]..<starts[$0 + 1]], as: UTF8.self) }
+            let names = order.map { String(decoding: bytes[starts[$0]..<starts[$0 + 1]], as: UTF8.self) }
+            return (names, order)
         }
     }
 }

@@ -6,8 +6,8 @@ func nameProblem(_ path: String) -> String? {
 /// Explains why one photograph cannot be used: the file, what was found and what to do.
 public struct ImageError: Error, Equatable, CustomStringConvertible {
     public enum Kind: String, Sendable, CaseIterable {
-        case missing, noPermission, unreadable, empty, notJPEG, truncated, damaged, tooLarge,
-            unsupported, isFolder
+        case missing, noPermission, unreadable, empty, otherFormat, unknownFormat, truncated, damaged,
+            tooLarge, unsupported, isFolder
     }
 
     public let kind: Kind
@@ -35,14 +35,16 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
         case .noPermission: "\(file): no permission to read it; change its mode with chmod or remove it"
         case .unreadable: "\(file): cannot be read\(found); check the disk, or remove the file"
         case .empty: "\(file): an empty file, 0 bytes; copy it again or remove it"
-        case .notJPEG:
-            "\(file): not a JPEG file\(found); convert it to JPEG, or remove it if it is no photograph"
+        case .otherFormat: "\(file): not a JPEG, PNG or WebP file; it is \(detail)"
+        case .unknownFormat:
+            "\(file): not a JPEG, PNG or WebP file\(found); convert it to JPEG, or remove it if it is no "
+                + "photograph"
         case .truncated:
             "\(file): truncated, the data ends before the picture does\(found); copy it again or remove it"
-        case .damaged: "\(file): damaged JPEG data\(found); copy it again or remove it"
+        case .damaged: "\(file): damaged\(found); copy it again or remove it"
         case .tooLarge: "\(file): too large\(found); make it smaller or remove it"
         case .unsupported:
-            "\(file): a kind of JPEG that is not supported\(found); save it as an 8-bit baseline or "
+            "\(file): a variant of its format that is not supported\(found); save it as an 8-bit baseline or "
                 + "progressive JPEG"
         }
     }
@@ -52,7 +54,17 @@ public struct ImageError: Error, Equatable, CustomStringConvertible {
 public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public enum Kind: Sendable, Equatable {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
-            emptyClass, unknownClass
+            emptyClass, unknownClass, severalParts
+        /// There are photographs but no class folders; `list` is a file that may list their classes.
+        case flat(list: String?)
+        /// There is one class, with folders that may be the classes.
+        case nested(folder: String)
+        /// The folders of two classes are called like parts of a set.
+        case partsAsClasses(training: String)
+        /// The list of labels cannot be used.
+        case badList
+        /// Training has held out none of these photographs.
+        case noneHeldOut
         case badOption, outputExists, cannotWrite
         /// The photographs do not fill a mini-batch; they would fill one of `largestBatch`, if that is not 0.
         case batchTooLarge(largestBatch: Int)

@@ -36,6 +36,9 @@ public struct ImageSet: Sendable {
     /// Returns the name of photograph `index` within its source.
     public func name(_ index: Int) -> String { source.name(positions[index]) }
 
+    /// Returns the name of photograph `index` within its class.
+    func nameInClass(_ index: Int) -> String { source.nameInClass(positions[index]) }
+
     /// Returns where photograph `index` is, as messages name it.
     public func location(_ index: Int) -> String { source.location(positions[index]) }
 

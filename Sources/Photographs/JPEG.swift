@@ -1,15 +1,5 @@
+import Basics
 import CJPEG
-import Foundation
-
-/// Limits what a file may claim before memory is allocated for it.
-enum ImageLimits {
-    /// 100 megapixels: 300 MB decoded.
-    static let pixels = 100_000_000
-    /// libjpeg's own limit.
-    static let side = 65_500
-    /// The largest file in bytes.
-    static let fileBytes = 1 << 30
-}
 
 /// Decodes a JPEG file's bytes to an upright RGB picture.
 ///
@@ -24,7 +14,7 @@ public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "
     -> DecodedImage
 {
     let decoder = try JPEGDecoder()
-    let size = try bytes.withUnsafeBytes { try decoder.decode($0, shortSide: shortSide, name: name) }
+    let size = try bytes.withUnsafeBytes { try decoder.open($0, shortSide: shortSide, name: name, need: nil) }
     return DecodedImage(
         width: size.width, height: size.height,
         pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
@@ -70,10 +60,11 @@ package func encodeJPEG(
 }
 
 /// Decodes pictures on one thread, and keeps libjpeg's state and the output's memory between them.
-final class JPEGDecoder {
+final class JPEGDecoder: PictureDecoder {
     private let decoder: OpaquePointer
     private var decoded = ByteBuffer()
     private var turned = ByteBuffer()
+    private var width = 0
 
     init() throws {
         guard let created = cjpeg_decoder_create() else {
@@ -84,46 +75,59 @@ final class JPEGDecoder {
 
     deinit { cjpeg_decoder_destroy(decoder) }
 
-    /// The last picture: RGB, upright; valid until the next `decode`.
+    /// The last picture: RGB, upright; valid until the next `open`.
     var pixels: UnsafeMutablePointer<UInt8> { decoded.bytes }
 
     /// The number of libjpeg's warnings about the last picture, harmless ones included.
     var warnings: Int { Int(cjpeg_decoder_warnings(decoder)) }
 
-    /// Decodes a file to `pixels` and returns the size of the upright picture.
+    /// Decodes a file to `pixels`.
     ///
     /// - Parameter need: the pixels of the decoded picture that are needed; the others may hold anything.
     ///   Damage outside of them is found too.
-    func decode(_ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: PixelNeed? = nil)
-        throws -> (width: Int, height: Int)
-    {
+    func open(
+        _ bytes: UnsafeRawBufferPointer, shortSide: Int?, name: String, need: ((PictureSize) -> PixelBox)?
+    ) throws -> PictureSize {
         guard let base = bytes.baseAddress, !bytes.isEmpty else { throw ImageError(.empty, file: name) }
         var header = cjpeg_header()
         try check(
-            cjpeg_decoder_open(
-                decoder, base, bytes.count, UInt64(ImageLimits.pixels), UInt32(ImageLimits.side), &header),
-            name)
+            cjpeg_decoder_open(decoder, base, bytes.count, UInt32(ImageLimits.jpegSide), &header), name)
+        let (storedWidth, storedHeight) = (Int(header.width), Int(header.height))
+        let numerator = Self.scaleNumerator(short: min(storedWidth, storedHeight), target: shortSide)
+        let upright = header.orientation == 1
+        let count =
+            (storedWidth * numerator).ceilDivided(by: 8) * (storedHeight * numerator).ceilDivided(by: 8)
+        try ImageLimits.check(
+            memory: Int(header.coefficient_bytes) + 3 * count * (upright ? 1 : 2),
+            width: storedWidth, height: storedHeight, file: name)
         var width: UInt32 = 0
         var height: UInt32 = 0
-        let numerator = Self.scaleNumerator(short: Int(min(header.width, header.height)), target: shortSide)
         try check(cjpeg_decoder_start(decoder, Int32(numerator), &width, &height), name)
-        let size = (width: Int(width), height: Int(height))
+        let turn = UprightTurn(
+            width: Int(width), height: Int(height), orientation: Int(header.orientation))
+        let size = PictureSize(
+            width: turn.width, height: turn.height,
+            fullWidth: turn.isTransposed ? storedHeight : storedWidth,
+            fullHeight: turn.isTransposed ? storedWidth : storedHeight)
+        self.width = size.width
         decoded.reserve(3 * size.width * size.height)
         // Turned pictures are rare. A file of many scans is read completely before its first row, which takes
         // most of the time.
-        if let need, header.orientation == 1, !header.many_scans {
-            try read(need(size.width, size.height), width: size.width, height: size.height, name)
+        if let need, upright, !header.many_scans {
+            try read(need(size), width: size.width, height: size.height, name)
             return size
         }
-        try check(cjpeg_decoder_read(decoder, decoded.bytes, 3 * size.width, height), name)
-        guard header.orientation != 1 else { return size }
+        try check(cjpeg_decoder_read(decoder, decoded.bytes, 3 * Int(width), height), name)
+        guard !upright else { return size }
         turned.reserve(3 * size.width * size.height)
-        let upright = turnUpright(
-            decoded.bytes, width: size.width, height: size.height,
-            orientation: Int(header.orientation), turned.bytes)
+        for y in 0..<Int(height) { turn.place(decoded.bytes + 3 * Int(width) * y, row: y, in: turned.bytes) }
         swap(&decoded, &turned)
-        return upright
+        return size
     }
+
+    func row(_ y: Int) -> UnsafePointer<UInt8> { UnsafePointer(decoded.bytes + 3 * width * y) }
+
+    func finish() {}
 
     /// The number of columns beside the box that are decoded too.
     ///
@@ -166,52 +170,14 @@ final class JPEGDecoder {
     static func error(_ status: cjpeg_status, file: String, detail: String) -> ImageError {
         let kind: ImageError.Kind =
             switch status {
-            case CJPEG_NOT_JPEG: .notJPEG
+            case CJPEG_NOT_JPEG: .unknownFormat
             case CJPEG_TRUNCATED: .truncated
             case CJPEG_TOO_LARGE: .tooLarge
             case CJPEG_UNSUPPORTED: .unsupported
             case CJPEG_OUT_OF_MEMORY: .unreadable
             default: .damaged
             }
-        let limit =
-            kind == .tooLarge
-            ? "; the limit is \(ImageLimits.pixels / 1_000_000) megapixels and a side of \(ImageLimits.side)"
-            : ""
+        let limit = kind == .tooLarge ? "; the limit is a side of \(ImageLimits.jpegSide)" : ""
         return ImageError(kind, file: file, detail: detail + limit)
     }
-}
-
-/// Undoes an EXIF orientation (2…8): writes the upright picture to `target` and returns its size.
-func turnUpright(
-    _ source: UnsafePointer<UInt8>, width: Int, height: Int, orientation: Int,
-    _ target: UnsafeMutablePointer<UInt8>
-) -> (width: Int, height: Int) {
-    // The position of the source's first pixel in the target, and the steps there for one pixel right and one
-    // row down in the source.
-    let (newWidth, newHeight) = orientation >= 5 ? (height, width) : (width, height)
-    let lastColumn = newWidth - 1
-    let lastRow = (newHeight - 1) * newWidth
-    let (start, right, down) =
-        switch orientation {
-        case 2: (lastColumn, -1, newWidth)
-        case 3: (lastRow + lastColumn, -1, -newWidth)
-        case 4: (lastRow, 1, -newWidth)
-        case 5: (0, newWidth, 1)
-        case 6: (lastColumn, newWidth, -1)
-        case 7: (lastRow + lastColumn, -newWidth, -1)
-        case 8: (lastRow, -newWidth, 1)
-        default: (0, 1, newWidth)
-        }
-    for y in 0..<height {
-        var from = source + 3 * y * width
-        var to = target + 3 * (start + y * down)
-        for _ in 0..<width {
-            to[0] = from[0]
-            to[1] = from[1]
-            to[2] = from[2]
-            from += 3
-            to += 3 * right
-        }
-    }
-    return (newWidth, newHeight)
 }

@@ -1,7 +1,7 @@
 import Foundation
 
 /// Names one labelled file.
-public struct ImageFile: Sendable, Equatable {
+public struct ImageFile: Sendable, Hashable {
     /// The path below the source's root, parts separated by "/".
     public let path: String
     /// The index of its class.
@@ -20,13 +20,23 @@ struct PhotographFiles: PhotographSource {
     let root: String
     let classes: [String]
     let files: [ImageFile]
-    var ignoredFileCount = 0
+    /// The path of the class folders below `root`: empty, or with "/" at its end.
+    var prefix: String?
 
     var count: Int { files.count }
 
     func label(_ index: Int) -> Int { files[index].label }
 
     func name(_ index: Int) -> String { files[index].path }
+
+    /// A file's path below its class's folder, in one Unicode form because file systems change it.
+    func nameInClass(_ index: Int) -> String {
+        let path = files[index].path
+        guard let prefix else { return path.inOneForm }
+        let rest = path.utf8.dropFirst(prefix.utf8.count)
+        guard let slash = rest.firstIndex(of: UInt8(ascii: "/")) else { return path.inOneForm }
+        return String(path[rest.index(after: slash)...]).inOneForm
+    }
 
     func location(_ index: Int) -> String { root.isEmpty ? name(index) : root + "/" + name(index) }
 
@@ -75,58 +85,6 @@ struct PhotographFiles: PhotographSource {
     }
 }
 
-extension PhotographFiles {
-    /// Lists the photographs of one part in class folders, in the order of classes, then of names.
-    ///
-    /// A folder has one of these forms:
-    /// - `root/train/CLASS/*` and `root/val/CLASS/*`, the training and the validation part;
-    /// - `root/CLASS/*` or only `root/train/CLASS/*`, which have no validation part.
-    ///
-    /// Hidden files and folders within a class folder are ignored.
-    static func inClassFolders(of root: String, _ part: DataPart) throws -> PhotographFiles? {
-        let root = root.withoutTrailingSlashes
-        let top = try FolderListing(path: root)
-        let hasVal = top.folders.contains("val")
-        let train = top.folders.contains("train") ? try FolderListing(path: root + "/train") : nil
-        // A class may be called "train" or "val". Such a folder is a part only if it holds folders itself or
-        // is beside the other part.
-        let isSplit = train.map { hasVal || !$0.folders.isEmpty } ?? false
-        switch part {
-        case .training:
-            if top.folders == ["val"] { return nil }
-            var files = try PhotographFiles(root, isSplit ? "train/" : "", isSplit ? train ?? top : top)
-            if isSplit { files.ignoredFileCount += top.images.count + top.otherCount }
-            guard !files.classes.isEmpty else {
-                throw DatasetError(
-                    .noClasses,
-                    "\(files.path): no class folders in it; put the JPEG files of each class into a folder "
-                        + "of the class's name")
-            }
-            return files
-        case .validation:
-            guard hasVal else { return nil }
-            let val = try FolderListing(path: root + "/val")
-            guard isSplit || (!val.folders.isEmpty && val.images.isEmpty) else { return nil }
-            return try PhotographFiles(root, "val/", val)
-        }
-    }
-
-    /// - Parameters:
-    ///   - prefix: the path of the class folders below `root`, empty or with "/" at its end.
-    ///   - listing: of the folder that holds the class folders.
-    private init(_ root: String, _ prefix: String, _ listing: FolderListing) throws {
-        let path = prefix.isEmpty ? root : root + "/" + prefix.dropLast()
-        var files: [ImageFile] = []
-        var ignored = listing.images.count + listing.otherCount
-        for (label, name) in listing.folders.enumerated() {
-            let folder = try FolderListing(path: path + "/" + name)
-            ignored += folder.otherCount
-            files += folder.images.map { ImageFile(path: prefix + name + "/" + $0, label: label) }
-        }
-        self.init(path: path, root: root, classes: listing.folders, files: files, ignoredFileCount: ignored)
-    }
-}
-
 extension String {
     /// The path of a folder, to which file names can be appended.
     package var withoutTrailingSlashes: String {
@@ -134,4 +92,7 @@ extension String {
         while path.count > 1 && path.hasSuffix("/") { path.removeLast() }
         return path
     }
+
+    /// The text in Unicode's form NFC: equal texts have equal bytes.
+    var inOneForm: String { utf8.allSatisfy { $0 < 0x80 } ? self : precomposedStringWithCanonicalMapping }
 }

@@ -7,14 +7,15 @@ public protocol PhotographSource: Sendable {
     /// The names of the classes, sorted by Unicode scalars.
     var classes: [String] { get }
     var count: Int { get }
-    /// How many files were left out because they are not .jpg or .jpeg.
-    var ignoredFileCount: Int { get }
 
     /// Returns the index of a photograph's class in `classes`.
     func label(_ index: Int) -> Int
 
     /// Returns a photograph's name within the source, which is the same on every machine.
     func name(_ index: Int) -> String
+
+    /// Returns a photograph's name within its class, by which photographs are chosen for validation.
+    func nameInClass(_ index: Int) -> String
 
     /// Returns where a photograph is, as messages name it.
     func location(_ index: Int) -> String
@@ -30,13 +31,26 @@ public protocol PhotographSource: Sendable {
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer
 }
 
-/// The two sets of photographs that one folder, list or archive may hold.
-public enum DataPart: Sendable { case training, validation }
+extension PhotographSource {
+    public func nameInClass(_ index: Int) -> String { name(index) }
+}
 
-/// Opens one part of the photographs at a path that a user has named.
+/// The photographs that one folder, list or archive holds, in one or two parts.
+struct PhotographParts {
+    /// Nil if there is only a validation part.
+    var training: (any PhotographSource)?
+    /// Nil if the photographs for validation are to be chosen from the others.
+    var validation: (any PhotographSource)?
+    var unused = UnusedFiles()
+    /// What a user should know about how the photographs were read.
+    var notes: [String] = []
+}
+
+/// Opens the photographs at a path that a user has named.
 ///
-/// - Returns: nil if there is no such part. Photographs without a validation part are split by a hash.
+/// - Parameter labels: a list of files and classes; nil takes the names of folders as classes.
 /// - Throws: `DatasetError`.
-func openPhotographs(_ path: String, _ part: DataPart) throws -> (any PhotographSource)? {
-    try PhotographFiles.inClassFolders(of: path, part)
+func openPhotographs(_ path: String, labels: String? = nil) throws -> PhotographParts {
+    if let labels { return try ListedPhotographs.open(path.withoutTrailingSlashes, list: labels) }
+    return try PhotographFiles.inClassFolders(of: path.withoutTrailingSlashes)
 }

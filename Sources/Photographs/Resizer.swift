@@ -60,9 +60,10 @@ final class Resizer {
     deinit { rows.deallocate() }
 
     /// Returns the size with a shorter side of `shortSide` in about the same proportion.
+    ///
+    /// The longer side is rounded down, as torchvision's Resize does.
     static func size(width: Int, height: Int, shortSide: Int) -> (width: Int, height: Int) {
-        let short = min(width, height)
-        let long = (max(width, height) * shortSide + short / 2) / short
+        let long = max(width, height) * shortSide / min(width, height)
         return width <= height ? (shortSide, long) : (long, shortSide)
     }
 
@@ -82,16 +83,35 @@ final class Resizer {
         }
     }
 
+    /// Returns the bytes of memory that `resize` takes, which is much for a large and very wide picture.
+    static func memory(width: Int, height: Int, newWidth: Int, newHeight: Int) -> Int {
+        if width == newWidth && height == newHeight { return 0 }
+        let taps = (2 * height).ceilDivided(by: newHeight) + 2
+        let columnTaps = (2 * width).ceilDivided(by: newWidth) + 2
+        return 4 * ((taps + 1) * (3 * (width + columnTaps) + 16) + taps * newHeight + columnTaps * newWidth)
+    }
+
     /// Writes the pixels in `box`, or all, of the picture of `newWidth` × `newHeight`.
     func resize(
         _ source: UnsafePointer<UInt8>, width: Int, height: Int, into target: UnsafeMutablePointer<UInt8>,
         newWidth: Int, newHeight: Int, box: PixelBox? = nil
     ) {
+        resize(
+            { source + 3 * width * $0 }, width: width, height: height, into: target,
+            newWidth: newWidth, newHeight: newHeight, box: box)
+    }
+
+    /// Does the same with rows of the source that are asked for in ascending order, each once.
+    func resize(
+        _ source: (_ row: Int) throws -> UnsafePointer<UInt8>, width: Int, height: Int,
+        into target: UnsafeMutablePointer<UInt8>, newWidth: Int, newHeight: Int, box: PixelBox? = nil
+    ) rethrows {
         let box = box ?? PixelBox(width: newWidth, height: newHeight)
         if width == newWidth && height == newHeight {
             for y in box.rows {
-                let offset = 3 * (y * width + box.columns.lowerBound)
-                (target + offset).update(from: source + offset, count: 3 * box.columns.count)
+                let column = 3 * box.columns.lowerBound
+                let bytes = try source(y) + column
+                (target + 3 * y * width + column).update(from: bytes, count: 3 * box.columns.count)
             }
             return
         }
@@ -112,13 +132,13 @@ final class Resizer {
         rows.update(repeating: 0, count: needed)
         let sums = rows + ring * stride
         var converted = vertical.first[box.rows.lowerBound]
-        vertical.weights.withUnsafeBufferPointer { verticalWeights in
-            horizontal.weights.withUnsafeBufferPointer { horizontalWeights in
+        try vertical.weights.withUnsafeBufferPointer { verticalWeights in
+            try horizontal.weights.withUnsafeBufferPointer { horizontalWeights in
                 for y in box.rows {
                     let start = vertical.first[y]
                     let count = vertical.count[y]
                     while converted < start + count {
-                        let bytes = source + 3 * (converted * width + columns.lowerBound)
+                        let bytes = try source(converted) + 3 * columns.lowerBound
                         let row = rows + converted % ring * stride + 3 * columns.lowerBound
                         for index in 0..<3 * columns.count { row[index] = Float(bytes[index]) }
                         converted += 1

@@ -10,6 +10,8 @@ public enum RunEvent: Sendable {
     case resumed(step: Int, seconds: Double)
     /// The names of parameters that the initial model gave, and of those that were drawn instead.
     case initialised(from: String, taken: [String], drawn: [String])
+    /// The learning rate that a range test has found.
+    case learningRateFound(FoundRate)
     case step(StepReport)
     case validating(done: Int, total: Int)
     case epoch(EpochReport)
@@ -68,6 +70,17 @@ public struct RunStart: Sendable {
         trainingImages = dataset.training.count
         validationImages = dataset.validation.count
         self.shortSide = shortSide
+    }
+}
+
+/// What a range test has found: the rate to train with, and the mean loss at each rate that it tried.
+public struct FoundRate: Sendable {
+    public let rate: Double
+    public let curve: [(rate: Double, loss: Double)]
+
+    package init(rate: Double, curve: [(rate: Double, loss: Double)]) {
+        self.rate = rate
+        self.curve = curve
     }
 }
 

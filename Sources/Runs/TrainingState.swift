@@ -46,7 +46,7 @@ package struct TrainingState: Codable, Equatable {
     package var options: TrainingOptions
     package var device: String
     /// The photographs' fingerprint.
-    let data: String
+    package let data: String
     /// The algorithms of each convolution.
     let algorithms: [String]
     /// The constants that fix the order in which the kernels add, by their stable keys.
@@ -57,6 +57,8 @@ package struct TrainingState: Codable, Equatable {
     package var validatedEpochs = 0
     package var plateau = Plateau()
     package var best: Best?
+    /// The rate after the warm-up, once a range test has found it.
+    package var foundLearningRate: Double?
     package var sums = EpochSums()
     /// The kinds of warnings that the run has given, each once.
     package var warnings: [String] = []
@@ -80,7 +82,8 @@ package struct TrainingState: Codable, Equatable {
     /// Notes the validation of the current step if it is the best, and returns whether it is.
     package mutating func noteIfBest(_ result: Metrics) -> Bool {
         let isBetter = best.map { (result.top1, -result.loss) > ($0.top1, -$0.loss) } ?? true
-        guard isBetter, result.loss.isFinite else { return false }
+        // Without validation photographs, the newest weights are the best guess.
+        guard isBetter || result.images == 0, result.loss.isFinite else { return false }
         best = Best(top1: result.top1, loss: result.loss, step: step)
         return true
     }

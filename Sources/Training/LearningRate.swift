@@ -6,12 +6,13 @@ import Runs
 struct LearningRate {
     let options: TrainingOptions
     let stepsPerEpoch: Int
+    /// The rate after the warm-up.
+    let peak: Double
     /// The state of the plateau schedule.
     private(set) var plateau: TrainingState.Plateau
 
     /// Returns the rate of step `index`, counted from 0.
     func rate(step index: Int) -> Double {
-        let peak = options.learningRate
         let warmupSteps = Int((options.warmupEpochs * Double(stepsPerEpoch)).rounded())
         let totalSteps = stepsPerEpoch * options.epochs
         if index < warmupSteps { return peak * Double(index + 1) / Double(warmupSteps) }

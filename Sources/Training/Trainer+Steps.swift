@@ -81,14 +81,9 @@ extension Trainer {
 
     /// Uploads a mini-batch and enqueues its step.
     private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {
-        let batch = machinery.batches[step % machinery.batches.count]
-        try batch.upload(host, size: options.imageSize, cache: machinery.cache) { width, height, sample in
-            AugmentationParameters.draw(
-                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
-                epoch: epoch, sample: sample)
-        }
         machinery.training.asksToStop = Interruption.signal != nil
-        try machinery.training.run(batch, step: step, learningRate: Float(rate))
+        try machinery.queue(
+            host, step: step, epoch: epoch, rate: rate, options: options, augmentation: augmentation)
     }
 
     /// Returns the pixels to decode of a photograph that will not be cached: those that its crop reads.
@@ -145,7 +140,7 @@ extension Trainer {
         TrainingError(
             "\(what). This was not saved; the last good checkpoint is "
                 + "\(options.output)/checkpoints/step-\(state.step)",
-            kind: .diverged(learningRate: options.learningRate, hasLearnt: state.step > 0))
+            kind: .diverged(learningRate: learningRate.peak, hasLearnt: state.step > 0))
     }
 
     /// Returns the error that ends a run after a signal, once its checkpoint is written.

@@ -34,9 +34,19 @@ public final class Trainer {
     /// The best epoch's top-1 accuracy on the validation photographs, a fraction of 1.
     public var bestTop1: Double? { state.best?.top1 }
 
-    /// Returns the options of the run that a checkpoint's folder belongs to.
-    public static func options(ofCheckpoint folder: String) throws -> TrainingOptions {
-        try TrainingState.read(folder).options
+    /// Returns the options of a model's run, and the fingerprint of the photographs that it was trained on.
+    ///
+    /// - Parameter model: a run's folder, a checkpoint's folder or a file in it.
+    /// - Returns: nil if no run's state is there.
+    public static func origin(ofModel model: String) -> (options: TrainingOptions, fingerprint: String)? {
+        let places = [
+            model, model + "/checkpoints/last", URL(fileURLWithPath: model).deletingLastPathComponent().path,
+            (try? RunFolder.newestCheckpoint(model)) ?? model,
+        ]
+        for place in places {
+            if let state = try? TrainingState.read(place) { return (state.options, state.data) }
+        }
+        return nil
     }
 
     /// Returns the options of a run to resume.
@@ -85,7 +95,8 @@ public final class Trainer {
         state = model.state
         secondsBefore = state.seconds
         learningRate = LearningRate(
-            options: options, stepsPerEpoch: workload.stepsPerEpoch, plateau: state.plateau)
+            options: options, stepsPerEpoch: workload.stepsPerEpoch,
+            peak: state.foundLearningRate ?? options.givenLearningRate ?? 0, plateau: state.plateau)
         try begin(version: version, isNew: !resuming, model.unreadable, connection?.topology)
     }
 
@@ -98,7 +109,7 @@ public final class Trainer {
             options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
             dataset: dataset, network: network, shortSide: description.shortSide)
         try report(.started(start))
-        if let gap = dataset.holdOutGap { try report(.note(gap)) }
+        for remark in dataset.remarks { try report(.note(remark)) }
         if let topology, let exchange {
             let cores = Ranks.usableCores
             if device.kind == .cpu, cores < device.computeUnits {
@@ -137,6 +148,7 @@ public final class Trainer {
     ///   photographs are bad; errors of files and of the device.
     @discardableResult public func run() throws -> EpochReport? {
         Interruption.install()
+        try findLearningRate()
         let loader = loader()
         defer { loader.stop() }
         var last: EpochReport?
@@ -159,6 +171,19 @@ public final class Trainer {
             throw error
         }
         return last
+    }
+
+    /// Finds the learning rate if it is left to the program and the run has not begun.
+    private func findLearningRate() throws {
+        guard options.givenLearningRate == nil, state.foundLearningRate == nil else { return }
+        let search = try RateSearch(
+            options: options, workload: workload, machinery: machinery, shortSide: description.shortSide
+        ).run()
+        state.foundLearningRate = search.rate
+        learningRate = LearningRate(
+            options: options, stepsPerEpoch: workload.stepsPerEpoch,
+            peak: search.rate, plateau: state.plateau)
+        try report(.learningRateFound(search))
     }
 
     /// Starts the threads that read this rank's images of all steps that are left.

@@ -46,6 +46,20 @@ struct Machinery {
     let validator: Validator
     let batches: [DeviceBatch]
     let cache: ImageCache
+
+    /// Uploads a mini-batch and enqueues its step.
+    func queue(
+        _ host: HostBatch, step: Int, epoch: Int, rate: Double, options: TrainingOptions,
+        augmentation: Augmentation
+    ) throws {
+        let batch = batches[step % batches.count]
+        try batch.upload(host, size: options.imageSize, cache: cache) { width, height, sample in
+            AugmentationParameters.draw(
+                augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
+                epoch: epoch, sample: sample)
+        }
+        try training.run(batch, step: step, learningRate: Float(rate))
+    }
 }
 
 /// What the run writes.
@@ -98,17 +112,15 @@ struct TrainerSetup {
             DeviceSelector(parsing: options.device), profiling: tracePath != nil,
             memory: options.deviceMemory?.bytes, kernels: options.kernels, place: ranks?.place ?? (0, 1))
         let trace = try tracePath.map { try Trace($0, of: device) }
-        let dataset = try Dataset.load(root: options.data, validationFraction: options.validationFraction)
+        let dataset = try Dataset.load(
+            root: options.data, labels: options.labels, validationFraction: options.validationFraction)
         let shared = TrainingOption.all.filter { [.result, .conduct].contains($0.effect) }
         try ranks?.requireSame(
             shared.map { ($0.name, $0.text(options) ?? "without a value") } + [
                 ("the list of classes", dataset.classes.joined(separator: ", ")),
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])
-        if dataset.ignoredFileCount > 0 {
-            try report(
-                .note("files that are not .jpg or .jpeg, and are ignored: \(dataset.ignoredFileCount)"))
-        }
+        for line in dataset.unused.lines { try report(.note(line)) }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
             seed: options.seed, epoch: 1

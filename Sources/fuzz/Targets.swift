@@ -22,7 +22,7 @@ struct Finding: Error, CustomStringConvertible { let description: String }
 
 let targets: [String: any Target] = [
     "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(),
-    "posteriors": PosteriorsTarget(), "abort": AbortTarget(),
+    "png": PNGTarget(), "webp": WebPTarget(), "posteriors": PosteriorsTarget(), "abort": AbortTarget(),
 ]
 
 /// Aborts at about one input in a thousand, to test that the watching process notices.

@@ -11,8 +11,14 @@ import Training
 struct FolderEvaluationOptions: ParsableArguments {
     @Option(
         help: """
-            Share of the photographs to use if the folder has no val/ part; 1 for all. Default: what the \
-            runs held out, else 0.1.
+            List of the photographs' files and classes (CSV), for photographs that are not in class folders. \
+            Default for a run's own folder: the run's list.
+            """) var labels: String?
+
+    @Option(
+        help: """
+            Share of the photographs to measure if the folder has no val/ part; 1 for all of both parts. \
+            Default: what training held out of a run's own folder, all of another one.
             """) var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
@@ -29,7 +35,7 @@ struct FolderEvaluationOptions: ParsableArguments {
     }
 }
 
-/// Runs checkpoints on the photographs of a folder that their training held out.
+/// Runs checkpoints on a folder of labelled photographs: on what their training held out of it, or on all.
 struct FolderEvaluation {
     let set: ImageSet
     let posteriors: Posteriors
@@ -43,8 +49,9 @@ struct FolderEvaluation {
         views = options.views
         // All checkpoints are checked before anything is printed or takes memory.
         let files = try checkpoints.map { try Checkpoint($0) }
-        let photographs = try FolderEvaluation.photographs(
-            data, fraction: options.valFraction, checkpoints: checkpoints)
+        let selection = try Selection(data, options, checkpoints: checkpoints)
+        let photographs = selection.measured.set
+        for line in selection.lines(classes: files.map(\.description.classes)) { print(line) }
         // The first mini-batch is not timed, so there should be at least two.
         let batch = views.batch(min(options.batch, max(1, (photographs.count + 1) / 2)), files)
         let ensemble = try views.ensemble(files, names: checkpoints, batch: batch, device: options.device)
@@ -66,49 +73,111 @@ struct FolderEvaluation {
 
     /// Fails if photographs were left out; called when everything else is done.
     func requireAllUsed() throws { try views.requireNone(failures, of: set.count) }
+}
 
-    /// Returns the photographs to evaluate on, and prints which ones they are.
-    ///
-    /// The runs have not learnt from what they held out. A hash of its path decides whether a file is held
-    /// out, so a smaller share is a part of a larger one.
-    private static func photographs(_ data: String, fraction: Double?, checkpoints: [String]) throws
-        -> ImageSet
-    {
-        let heldOut = checkpoints.map(heldOutShare)
-        let least = heldOut.compactMap { $0 }.min()
-        let share = fraction ?? least ?? TrainingOptions().validationFraction
-        let (photographs, total, isValidationFolder) = try Dataset.evaluation(root: data, fraction: share)
-        if isValidationFolder { return photographs }
-        if photographs.count < total {
-            let which = fraction.map { "a share of \($0)" } ?? "those that `train` holds out"
-            print(
-                "\(photographs.count) of the \(total) photographs in \(data): \(which) "
-                    + "(--val-fraction 1 takes all)")
+/// Chooses the photographs of a folder that are measured, and says which ones they are.
+private struct Selection {
+    let measured: LabelledFolder.Measured
+    private let data: String
+    private let fraction: Double?
+    private let folder: LabelledFolder
+    /// Whether training has held these photographs out of a run's own folder.
+    private var isHeldOut = false
+    private var remarks: [String] = []
+
+    /// - Parameter checkpoints: the paths of the models
+    init(_ data: String, _ options: FolderEvaluationOptions, checkpoints: [String]) throws {
+        self.data = data
+        fraction = options.valFraction
+        let origins = checkpoints.map { Trainer.origin(ofModel: $0) }
+        let here = origins.compactMap { $0 }.filter { Self.isSame($0.options.data, data) }
+        folder = try LabelledFolder(root: data, labels: options.labels ?? here.first?.options.labels)
+        var shares: [Double] = []
+        for (path, origin) in zip(checkpoints, origins) {
+            guard let origin else {
+                remarks.append(
+                    "\(path) does not say which photographs it has learnt from, which may be among these"
+                )
+                continue
+            }
+            let share = origin.options.validationFraction
+            if folder.fingerprint(validationFraction: share) == origin.fingerprint {
+                shares.append(share)
+            } else if Self.isSame(origin.options.data, data) {
+                shares.append(share)
+                remarks.append(
+                    "photographs were added, removed or changed since \(path) was trained on them, so it may "
+                        + "have learnt from a few of these")
+            } else if Self.isInside(data, origin.options.data) || Self.isInside(origin.options.data, data) {
+                remarks.append(
+                    "\(path) was trained on \(origin.options.data), so it has learnt from photographs that "
+                        + "may be among these")
+            }
         }
         if let fraction {
-            if let least, fraction > least {
-                print(
-                    "the runs held out only \(least) of their photographs; if this is the folder that they "
-                        + "were trained on, the result includes training photographs and is too good")
+            measured = try folder.measured(fraction < 1 ? .heldOut(fraction: fraction) : .all)
+            if let least = shares.min(), fraction > least, !measured.isValidationPart {
+                remarks.append(
+                    "training held out only a share of \(least), so the result includes photographs that it "
+                        + "has learnt from, and is too good")
             }
-            return photographs
+        } else if let least = shares.min() {
+            measured = try folder.measured(.heldOut(fraction: least))
+            isHeldOut = true
+            if Set(shares).count > 1, !measured.isValidationPart {
+                remarks.append("the runs held out different shares; none has learnt from these photographs")
+            }
+        } else {
+            measured = try folder.measured(.all)
+            if measured.parts.count > 1 {
+                remarks.append("to measure only the validation part, give --data \(measured.parts[1].path)")
+            }
         }
-        if Set(heldOut).count > 1, !heldOut.contains(nil) {
-            print("the runs held out different shares; none of them has learnt from these photographs")
-        }
-        for (path, share) in zip(checkpoints, heldOut) where share == nil {
-            print(
-                "\(path) does not say which photographs it has learnt from; some of these may be among them "
-                    + "(see --val-fraction)")
-        }
-        return photographs
     }
 
-    /// Returns the share of photographs that a checkpoint's run held out; nil if its folder does not say.
-    private static func heldOutShare(_ path: String) -> Double? {
-        for place in [
-            path, path + "/checkpoints/last", URL(fileURLWithPath: path).deletingLastPathComponent().path,
-        ] { if let share = try? Trainer.options(ofCheckpoint: place).validationFraction { return share } }
-        return try? Trainer.options(ofRun: path).validationFraction
+    /// Returns lines for the user; the first one says what is measured.
+    ///
+    /// - Parameter classes: the classes of each model
+    func lines(classes: [[String]]) -> [String] {
+        let (count, total) = (measured.set.count, measured.total)
+        let photographs = total == 1 ? "photograph" : "photographs"
+        let counts = measured.set.countsByClass
+        let present = counts.count { $0 > 0 }
+        let ofClasses = present == 1 ? "of 1 class" : "of \(present) classes"
+        let line: String
+        if measured.isValidationPart {
+            line =
+                "the \(total) \(photographs) \(ofClasses) in \(measured.parts[0].path), the validation part"
+        } else if isHeldOut {
+            line = "\(count) of the \(total) \(photographs) in \(data): those that training held out"
+        } else if let fraction, fraction < 1 {
+            line = "\(count) of the \(total) \(photographs) in \(data): a share of \(fraction)"
+        } else if measured.parts.count > 1 {
+            let parts = measured.parts.map { "\($0.count) in \($0.path)" }.joined(separator: " and ")
+            line = "all \(total) \(photographs) \(ofClasses) in \(data): \(parts)"
+        } else {
+            line = "all \(total) \(photographs) \(ofClasses) in \(measured.parts[0].path)"
+        }
+        var lines = ["measuring \(line)"]
+        let names = Set(zip(measured.set.classes, counts).filter { $1 > 0 }.map(\.0))
+        let known = classes.reduce(into: [String]()) { all, own in all += own.filter { !all.contains($0) } }
+        let missing = known.filter { !names.contains($0) }
+        if !missing.isEmpty {
+            let shown = missing.prefix(5).map { "“\($0)”" }.joined(separator: ", ")
+            lines.append(
+                "no photograph of \(missing.count) of the \(known.count) classes: \(shown)"
+                    + (missing.count > 5 ? " and \(missing.count - 5) more" : ""))
+        }
+        return lines + folder.notes + remarks + folder.unused.lines
+    }
+
+    private static func real(_ path: String) -> String {
+        URL(fileURLWithPath: path).resolvingSymlinksInPath().standardizedFileURL.path
+    }
+
+    private static func isSame(_ path: String, _ other: String) -> Bool { real(path) == real(other) }
+
+    private static func isInside(_ path: String, _ other: String) -> Bool {
+        real(path).hasPrefix(real(other) + "/")
     }
 }

@@ -44,7 +44,7 @@ enum Remedy {
         case let error as TrainingError: text(for: error.kind, isResuming: isResuming)
         case let error as TrainingInterrupted: "resume with: trainer --resume \(error.run)"
         case let error as NetworkError: text(for: error.kind)
-        case let error as DatasetError: isResuming ? nil : text(for: error.kind)
+        case let error as DatasetError: text(for: error.kind, command: command, isResuming: isResuming)
         case let error as EvaluationError: text(for: error.kind)
         case let error as TopologyError: text(for: error.kind)
         case is WindowsUnavailable: "choose --transport sendrecv"
@@ -121,10 +121,29 @@ enum Remedy {
         }
     }
 
-    private static func text(for kind: DatasetError.Kind) -> String? {
-        switch kind {
+    private static func text(
+        for kind: DatasetError.Kind, command: any ParsableCommand.Type, isResuming: Bool
+    ) -> String? {
+        let names = command.optionNames
+        return switch kind {
+        case .batchTooLarge where isResuming: nil
         case .batchTooLarge(let largest) where largest > 0: "give --batch \(largest) or less"
         case .batchTooLarge: "give fewer --micro-batches"
+        case _ where !names.contains("data"): nil
+        case .missingFolder where isResuming: "give --data with the folder in which the photographs are now"
+        case .missingFolder, .notAFolder, .noClasses:
+            "give --data the folder that holds a folder of photographs for each class"
+        case .nested(let folder): "if these folders are the classes, give --data \(folder)"
+        case .flat(let list):
+            "put the photographs of each class into a folder of the class's name"
+                + (names.contains("labels")
+                    ? ", or give a list of their classes with --labels "
+                        + (list ?? "FILE.csv") : "")
+                + (command == EvaluateCommand.self ? "; `trainer predict` needs no classes" : "")
+        case .partsAsClasses(let training):
+            "rename them to train and val, or give only \(training) with --data"
+        case .noneHeldOut where names.contains("val-fraction"):
+            "give --val-fraction 1 to measure all of them, or --data with other photographs"
         default: nil
         }
     }

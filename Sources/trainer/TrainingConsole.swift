@@ -39,7 +39,8 @@ final class TrainingConsole: EventSink {
             String(
                 format: "epoch %d: training top-1 %.1f %%, loss %.4f; ",
                 epoch.epoch, 100 * epoch.trainingTop1, epoch.trainingLoss)
-                + "validation \(epoch.validation.summary()), "
+                + (epoch.validation.images > 0
+                    ? "validation \(epoch.validation.summary()), " : "no validation, ")
                 + String(
                     format: "%.0f images/s, data wait %.1f %%, loader %.1f ms CPU a step, ",
                     epoch.imagesPerSecond, epoch.times.dataWait * 100,
@@ -58,6 +59,10 @@ final class TrainingConsole: EventSink {
         case .checkpointFailed(let step, let run):
             "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
                 + "--resume \(run)"
+        case .learningRateFound(let found):
+            String(
+                format: "learning rate %.2g, found in %d steps: the loss fell from %.3f to %.3f", found.rate,
+                found.curve.count, found.curve.first?.loss ?? 0, found.curve.map(\.loss).min() ?? 0)
         case .warning(_, let problem): text(problem)
         case .stoppedEarly(let epoch, let patience):
             "stopped after epoch \(epoch): \(patience) epochs without a better validation (--patience)"

@@ -83,14 +83,25 @@ import Testing
                 == AugmentationParameters(x: 16, y: 4))
         #expect(
             AugmentationParameters.central(width: 3, height: 64, size: 64)
-                == AugmentationParameters(x: -31, y: 0))
+                == AugmentationParameters(x: -30, y: 0))
         #expect(draw(.none, sample: 9) == AugmentationParameters(x: 13, y: 8))
+    }
+
+    /// The offsets of torchvision's CenterCrop: round((side - 224) / 2) in Python, half to even.
+    @Test(arguments: [
+        (224, 0), (225, 0), (226, 1), (227, 2), (228, 2), (229, 2), (367, 72), (369, 72), (371, 74),
+        (223, 0), (222, -1), (221, -1), (220, -2),
+    ]) func centralOffsets(side: Int, offset: Int) {
+        let crop = AugmentationParameters.central(width: side, height: 256, size: 224)
+        #expect(crop == AugmentationParameters(x: Int32(offset), y: 16))
+        let turned = AugmentationParameters.central(width: 256, height: side, size: 224)
+        #expect(turned == AugmentationParameters(x: 16, y: Int32(offset)))
     }
 
     /// All offsets that exist are drawn evenly, and no others; half of the crops are mirrored.
     @Test(arguments: [
         (70, 67, 64, 0..<7, 0..<4), (32, 32, 32, -4..<5, -4..<5), (36, 32, 32, -4..<9, -4..<5),
-        (1, 1, 32, -16..<(-15), -16..<(-15)),
+        (1, 1, 32, -15..<(-14), -15..<(-14)),
     ]) func crops(width: Int, height: Int, size: Int, xs: Range<Int>, ys: Range<Int>) {
         var seenX: [Int32: Int] = [:]
         var seenY: [Int32: Int] = [:]

@@ -185,7 +185,7 @@ import Testing
         }
         let note =
             "no photograph of class “a”, “c” is held out, so validation does not cover them: "
-            + "hold out a larger share, or "
+            + "add some to gap/val"
         let result = try place.train("--data gap --out gap-run")
         #expect(result.output.split(separator: note).count == 2, "\(result)")
         let whole = try place.train("--out whole-run")
@@ -269,7 +269,7 @@ import Testing
                 "evaluate --checkpoint \(run) --data set/train --val-fraction \(fraction)"
             ).output
             // The photographs are the same; only the line about their choice differs.
-            #expect(own.contains("those that `train` holds out") && own.contains("images"), "\(own)")
+            #expect(own.contains("those that training held out") && own.contains("images"), "\(own)")
             #expect(named.contains("a share of \(fraction)"), "\(named)")
             func figures(_ text: String) -> ArraySlice<Substring> { text.split(separator: "\n").dropFirst() }
             #expect(figures(own) == figures(named))

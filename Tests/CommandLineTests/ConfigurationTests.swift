@@ -10,7 +10,7 @@ import Testing
     @Test(arguments: [
         (
             "learning_rate: 0.1\n",
-            ":1:1: unknown option 'learning_rate'; did you mean 'learning-rate'? known: data, model"
+            ":1:1: unknown option 'learning_rate'; did you mean 'learning-rate'? known: data, labels, model"
         ),
         (
             "batch: 8\n\nsomething-else-entirely: 1\n",

@@ -16,9 +16,9 @@ import Testing
         try Command.run([Command.path("fuzz")] + arguments, in: place.path)
     }
 
-    @Test(arguments: ["safetensors", "configuration", "jpeg", "posteriors"]) func reader(_ target: String)
-        throws
-    {
+    @Test(arguments: ["safetensors", "configuration", "jpeg", "png", "webp", "posteriors"]) func reader(
+        _ target: String
+    ) throws {
         let corpus =
             FileManager.default.fileExists(atPath: fixtures + target) ? ["--corpus", fixtures + target] : []
         let result = try fuzz(["--target", target, "--seconds", "3"] + corpus)

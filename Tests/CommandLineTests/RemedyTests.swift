@@ -114,6 +114,37 @@ private struct Advice: CustomTestStringConvertible, Sendable {
         }
     }
 
+    /// What to do about photographs is said in the words of the command.
+    @Test func photographs() {
+        func text(_ kind: DatasetError.Kind, _ command: any ParsableCommand.Type, isResuming: Bool = false)
+            -> String
+        {
+            let error = DatasetError(kind, "it failed")
+            return Remedy.text(for: error, command: command, isResuming: isResuming) ?? ""
+        }
+        #expect(text(.flat(list: "D/l.csv"), TrainCommand.self).hasSuffix("with --labels D/l.csv"))
+        #expect(text(.flat(list: nil), EvaluateCommand.self).contains("--labels FILE.csv; `trainer predict`"))
+        #expect(text(.nested(folder: "D/p"), TrainCommand.self).hasSuffix("give --data D/p"))
+        #expect(
+            text(.missingFolder, TrainCommand.self, isResuming: true).contains(
+                "in which the photographs are now"))
+        #expect(text(.missingFolder, PredictCommand.self).isEmpty)
+        let kinds: [DatasetError.Kind] = [
+            .flat(list: nil), .nested(folder: "D"), .missingFolder, .noClasses, .noneHeldOut,
+            .partsAsClasses(training: "D"), .batchTooLarge(largestBatch: 0),
+        ]
+        let commands =
+            [
+                TrainCommand.self, EvaluateCommand.self, CompareCommand.self, AugmentCommand.self,
+            ] as [any ParsableCommand.Type]
+        for (command, kind) in commands.flatMap({ command in kinds.map { (command, $0) } }) {
+            let names = text(kind, command).matches(of: #/--([a-z-]+)/#).map { String($0.1) }
+            for name in names where name != "micro-batches" {
+                #expect(command.optionNames.contains(name), "\(command): \(name)")
+            }
+        }
+    }
+
     @Test func optionNamesAreThoseOfTheHelp() {
         let names = DevicesCommand.optionNames
         #expect(names == ["ranks", "device", "version", "help"])

@@ -146,9 +146,9 @@ import Testing
 extension Posteriors {
     /// Stores values given as `[sources][files][classes]`; by default of one view of each of two models.
     init(
-        models: [String] = ["A", "B"], classes: [String] = ["x", "y"], files: [String]? = nil, labels: [Int],
-        sources: [Source]? = nil, values: [[Float]], unknownClasses: [[String]]? = nil,
-        leftOut: [String] = []
+        models: [String] = ["A", "B"], classes: [String] = ["x", "y"], files: [String]? = nil,
+        labels: [Int], sources: [Source]? = nil, values: [[Float]],
+        unknownClasses: [[String]]? = nil, leftOut: [String] = []
     ) throws {
         let files = files ?? labels.indices.map { "\($0)" }
         self.init(

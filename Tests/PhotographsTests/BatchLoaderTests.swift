@@ -153,7 +153,6 @@ import Testing
 private struct MemoryPhotographs: PhotographSource {
     let path = "memory"
     let classes = ["a", "b"]
-    let ignoredFileCount = 0
     let files: [[UInt8]]
 
     var count: Int { files.count }

@@ -38,32 +38,41 @@ import Testing
         #expect(error?.description.contains("not UTF-8") == true, "\(error?.description ?? "")")
     }
 
-    /// Models are measured with all of `val`, even without `train`, or else with what `load` holds out.
-    @Test func evaluation() throws {
+    /// Models are measured with what `load` holds out of a folder, or with all of it.
+    @Test func measured() throws {
         for index in 0..<40 { try folder.write([], "set/\(index % 4 == 0 ? "a" : "b")/\(index).jpg") }
-        func paths(_ name: String, _ fraction: Double) throws -> [String] {
-            try Dataset.evaluation(root: folder.file(name), fraction: fraction).set.files.map(\.path)
+        func measured(_ name: String, _ choice: LabelledFolder.Choice) throws -> LabelledFolder.Measured {
+            try LabelledFolder(root: folder.file(name)).measured(choice)
         }
-        let held = try Dataset.load(root: folder.file("set"), validationFraction: 0.5).validation.files
-        let part = try Dataset.evaluation(root: folder.file("set/"), fraction: 0.5)
-        #expect(part.set.files == held && part.total == 40 && !part.isValidationFolder && held.count < 40)
-        #expect(try paths("set", 1).count == 40)
+        func paths(_ name: String, _ choice: LabelledFolder.Choice) throws -> [String] {
+            try measured(name, choice).set.files.map(\.path)
+        }
+        let held = try Dataset.load(root: folder.file("set"), validationFraction: 0.5)
+        let part = try measured("set/", .heldOut(fraction: 0.5))
+        #expect(part.set.files == held.validation.files && part.total == 40 && !part.isValidationPart)
+        #expect(try paths("set", .all).count == 40)
+        let set = try LabelledFolder(root: folder.file("set"))
+        #expect(set.fingerprint(validationFraction: 0.5) == held.fingerprint)
+        #expect(set.fingerprint(validationFraction: 0.4) != held.fingerprint)
         // Classes of one and of no photograph are allowed.
         try folder.write([], "few/a/1.jpg")
         try folder.write([], "few/b/note.txt")
-        let few = try Dataset.evaluation(root: folder.file("few"), fraction: 1).set
+        let few = try measured("few", .all).set
         #expect(few.classes == ["a", "b"] && few.files == [ImageFile(path: "a/1.jpg", label: 0)])
-        try folder.write([], "both/train/a/1.jpg")
-        try folder.write([], "both/val/c/2.jpg")
-        try folder.write([], "only/val/c/2.jpg")
-        #expect(try paths("both", 0.1) == ["val/c/2.jpg"] && paths("only", 0.1) == ["val/c/2.jpg"])
-        try folder.write([], "train/train/a/1.jpg")
-        #expect(try paths("train", 1) == ["train/a/1.jpg"])
-        for (name, fraction, found) in [
-            ("few", 1e-9, "holds out none of its 1 photographs"), ("none", 1, "none"),
-            ("few/a", 1, "no class folders"),
-        ] {
-            let error = #expect(throws: DatasetError.self) { try paths(name, fraction) }
+        for name in ["both/train/a/1.jpg", "both/val/c/2.jpg", "only/val/c/2.jpg"] {
+            try folder.write([], name)
+        }
+        #expect(try paths("both", .heldOut(fraction: 0.1)) == ["val/c/2.jpg"])
+        #expect(try paths("only", .heldOut(fraction: 0.1)) == ["val/c/2.jpg"])
+        let both = try measured("both", .all).set
+        #expect(
+            both.files.map(\.path) == ["train/a/1.jpg", "val/c/2.jpg"] && both.files.map(\.label) == [0, 1])
+        #expect(try paths("only", .all) == ["val/c/2.jpg"])
+        for (name, choice, found) in [
+            ("few", .heldOut(fraction: 0.5), "none of its 1 photographs is held out"), ("none", .all, "none"),
+            ("few/a", .all, "no class folders"),
+        ] as [(String, LabelledFolder.Choice, String)] {
+            let error = #expect(throws: DatasetError.self) { try paths(name, choice) }
             #expect(error?.description.contains(found) == true, "\(String(describing: error))")
         }
     }
@@ -72,22 +81,29 @@ import Testing
         for name in [
             "train/b/2.jpg", "train/b/10.JPG", "train/b/1.JpEg", "train/a/x.jpeg", "train/É/x.jpg",
             "val/b/y.jpg", "train/b/notes.txt", "train/b/.hidden.jpg", "train/b/jpg", "train/readme",
-            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.png",
+            "top.jpg", "train/a/deeper/z.jpg", "train/.git/z.jpg", "val/a/x.gif",
         ] { try folder.write([1], name) }
-        try folder.write([1], "target.png")
-        symlink(folder.file("target.png"), folder.file("train/a/link.jpg"))
+        try folder.write([1], "target.gif")
+        symlink(folder.file("target.gif"), folder.file("train/a/link.jpg"))
         let dataset = try load()
         #expect(dataset.classes == ["a", "b", "É"])
         #expect(
             dataset.training.files == [
+                ImageFile(path: "train/a/deeper/z.jpg", label: 0),
                 ImageFile(path: "train/a/link.jpg", label: 0), ImageFile(path: "train/a/x.jpeg", label: 0),
                 ImageFile(path: "train/b/1.JpEg", label: 1), ImageFile(path: "train/b/10.JPG", label: 1),
                 ImageFile(path: "train/b/2.jpg", label: 1), ImageFile(path: "train/É/x.jpg", label: 2),
             ])
         #expect(dataset.validation.files == [ImageFile(path: "val/b/y.jpg", label: 1)])
-        // notes.txt, jpg, readme, top.jpg, x.png, target.png
-        #expect(dataset.ignoredFileCount == 6)
-        #expect(dataset.training.location(0) == folder.file("train/a/link.jpg"))
+        #expect(dataset.validationPath == folder.file("val"))
+        #expect(
+            dataset.unused.lines == [
+                "not used: 1 photograph outside class folders, in the folder itself",
+                "not used: 5 files of kinds that are not read (2 .png, 2 without an extension, 1 .txt), in "
+                    + "train, train/b, the folder itself and 1 more folder",
+                "not used: 2 hidden or system entries (1 .git, 1 .hidden.jpg), in train, train/b",
+            ])
+        #expect(dataset.training.location(0) == folder.file("train/a/deeper/z.jpg"))
         #expect(
             try Dataset.load(root: folder.path + "//").training.location(0) == dataset.training.location(0))
     }
@@ -98,16 +114,45 @@ import Testing
         let training = Set(dataset.training.files.map(\.path))
         let validation = Set(dataset.validation.files.map(\.path))
         #expect(training.count + validation.count == 600 && training.isDisjoint(with: validation))
-        // The mean is 120, and four standard deviations of a fair split are 39.
-        #expect((81...159).contains(validation.count))
+        #expect(dataset.validation.countsByClass == [60, 60] && dataset.validationPath == nil)
         // A larger share keeps what was in the smaller one.
         #expect(validation.isSubset(of: Set(try load(fraction: 0.4).validation.files.map(\.path))))
         #expect(try load(fraction: 0).validation.count == 0)
-        // The split does not depend on the folder's path.
+        // The split depends neither on the folder's path nor on the layout.
         let other = try TemporaryFolder()
-        try FileManager.default.moveItem(atPath: folder.path, toPath: other.file("moved"))
+        try other.makeFolder("moved")
+        try FileManager.default.moveItem(atPath: folder.path, toPath: other.file("moved/train"))
         let moved = try Dataset.load(root: other.file("moved"), validationFraction: 0.2)
-        #expect(moved.validation.files == dataset.validation.files)
+        #expect(moved.validation.files.map(\.path) == dataset.validation.files.map { "train/" + $0.path })
+    }
+
+    /// The photographs that are held out depend on the names in their class; few change sides later.
+    @Test func splitByClass() throws {
+        func files(_ counts: [Int]) -> ImageSet {
+            let files = counts.enumerated().flatMap { label, count in
+                (0..<count).map { ImageFile(path: "c\(label)/\($0 * 7919 % 10_007).jpg", label: label) }
+            }
+            return ImageSet(
+                PhotographFiles(
+                    path: "r", root: "r", classes: counts.indices.map { "c\($0)" }, files: files, prefix: ""))
+        }
+        func heldOut(_ counts: [Int], _ fraction: Double) -> [Int] {
+            files(counts).split(fraction).heldOut.countsByClass
+        }
+        #expect(heldOut([12, 12], 0.1) == [1, 1])
+        #expect(heldOut([1, 2, 3, 100], 0.1) == [0, 1, 1, 9])
+        #expect(heldOut([1, 2, 2], 0.999) == [0, 1, 1])
+        #expect(heldOut([1, 2, 2], 1e-9) == [0, 1, 1])
+        #expect(heldOut([20, 30, 50], 0.2) == [4, 6, 10])
+        #expect(heldOut([Int](repeating: 15, count: 10), 0.1).reduce(0, +) == 15)
+        // The share of a large class does not make a small one lose its photograph.
+        #expect(heldOut([1000, 5], 0.1) == [100, 1])
+        // With a tenth more photographs in each class, few of the others change sides.
+        let before = Set(files([500, 300]).split(0.1).heldOut.files)
+        let all = files([500, 300]).files
+        let after = Set(files([550, 330]).split(0.1).heldOut.files)
+        let moved = all.count { before.contains($0) != after.contains($0) }
+        #expect(moved <= 16, "\(moved) of \(all.count)")
     }
 
     /// A changed hash would silently move photographs between training and validation of existing runs.
@@ -148,23 +193,18 @@ import Testing
         #expect(dataset.training.count + dataset.validation.count == 100 && dataset.validation.count > 10)
     }
 
-    @Test func classMayBeCalledTrain() throws {
-        for name in ["train/1.jpg", "train/2.jpg", "car/1.jpg", "car/2.jpg"] { try folder.write([1], name) }
-        #expect(try load(fraction: 0).classes == ["car", "train"])
-    }
-
     /// Files of a folder (or an empty folder, written with a slash at its end), and what is wrong with them.
     @Test(
         arguments: [
-            ([], 0.1, .noClasses, "no class folders"), (["photo.jpg"], 0.1, .noClasses, "no class folders"),
+            ([], 0.1, .noClasses, "no class folders"),
+            (["photo.jpg"], 0.1, .flat(list: nil), "1 photograph in it and no class folders"),
             (["photo.jpg"], 1, .badOption, "validation fraction 1.0"),
             (["photo.jpg"], .nan, .badOption, "validation fraction nan"),
             (["cat/1.jpg"], 0.1, .oneClass, "“cat”"),
             (["cat/1.jpg", "dog/1.png"], 0.1, .emptyClass, "/dog: an empty class"),
-            (["cat/1.jpg", "dog/1.jpg"], 0.999_999, .emptyClass, "without a training photograph"),
             (["train/cat/1.jpg", "train/dog/1.jpg", "val/cow/1.jpg"], 0.1, .unknownClass, "“cow”"),
-            (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no .jpg or .jpeg file"),
-            (["val/cat/1.jpg"], 0.1, .noTrainingFolder, "none named train"),
+            (["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/"], 0.1, .emptyClass, "no photograph in it"),
+            (["val/cat/1.jpg"], 0.1, .noTrainingFolder, "no photographs to train on"),
         ] as [([String], Double, DatasetError.Kind, String)])
     func mistakes(names: [String], fraction: Double, kind: DatasetError.Kind, message: String) throws {
         for name in names {

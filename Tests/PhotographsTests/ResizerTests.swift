@@ -54,7 +54,18 @@ private func reference(_ picture: DecodedImage, _ newWidth: Int, _ newHeight: In
         #expect(Resizer.size(width: 500, height: 375, shortSide: 256) == (341, 256))
         #expect(Resizer.size(width: 375, height: 500, shortSide: 256) == (256, 341))
         #expect(Resizer.size(width: 32, height: 32, shortSide: 72) == (72, 72))
-        #expect(Resizer.size(width: 3, height: 2, shortSide: 1) == (2, 1))
+        #expect(Resizer.size(width: 3, height: 2, shortSide: 1) == (1, 1))
+    }
+
+    /// The sizes that torchvision's Resize(256) gives; each long side but the last has a remainder.
+    @Test func sizesOfTorchvision() {
+        for (width, height, long) in [
+            (400, 279, 367), (279, 400, 367), (500, 335, 382), (366, 257, 364), (1001, 750, 341),
+            (4000, 3000, 341), (512, 256, 512),
+        ] {
+            let size = Resizer.size(width: width, height: height, shortSide: 256)
+            #expect(size == (width < height ? (256, long) : (long, 256)), "\(width) x \(height)")
+        }
     }
 
     @Test func equalSizeKeepsTheBytes() {

@@ -10,11 +10,15 @@ extension ImageSet {
 extension DecodedImage {
     func resized(shortSide: Int, by resizer: Resizer = Resizer()) -> DecodedImage {
         let size = Resizer.size(width: width, height: height, shortSide: shortSide)
-        var output = [UInt8](repeating: 0, count: 3 * size.width * size.height)
+        return resized(width: size.width, height: size.height, by: resizer)
+    }
+
+    func resized(width newWidth: Int, height newHeight: Int, by resizer: Resizer = Resizer()) -> DecodedImage
+    {
+        var output = [UInt8](repeating: 0, count: 3 * newWidth * newHeight)
         resizer.resize(
-            pixels, width: width, height: height,
-            into: &output, newWidth: size.width, newHeight: size.height)
-        return DecodedImage(width: size.width, height: size.height, pixels: output)
+            pixels, width: width, height: height, into: &output, newWidth: newWidth, newHeight: newHeight)
+        return DecodedImage(width: newWidth, height: newHeight, pixels: output)
     }
 }
 
@@ -35,6 +39,23 @@ func exif(orientation: Int, bigEndian: Bool) -> [UInt8] {
     let entry = number(0x0112, 2) + number(3, 2) + number(1, 4) + number(orientation, 2) + [0, 0]
     return [UInt8]("Exif".utf8) + [0, 0] + order + number(42, 2) + number(8, 4) + number(1, 2) + entry
         + number(0, 4)
+}
+
+/// Returns where a stored pixel is in the upright picture, by EXIF's definition of row 0 and column 0.
+///
+/// - Parameters:
+///   - width, height: the size of the upright picture.
+func uprightPosition(column: Int, row: Int, orientation: Int, width: Int, height: Int) -> (x: Int, y: Int) {
+    switch orientation {
+    case 2: (width - 1 - column, row)
+    case 3: (width - 1 - column, height - 1 - row)
+    case 4: (column, height - 1 - row)
+    case 5: (row, column)
+    case 6: (width - 1 - row, column)
+    case 7: (width - 1 - row, height - 1 - column)
+    case 8: (row, height - 1 - column)
+    default: (column, row)
+    }
 }
 
 /// Returns where the frame header (SOF0 or SOF2) begins.

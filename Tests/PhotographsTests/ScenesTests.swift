@@ -22,7 +22,7 @@ import Testing
         let dataset = try Dataset.load(root: path)
         #expect(dataset.classes == Scenes.classNames.prefix(10).sorted())
         #expect(dataset.training.count == 83 && dataset.validation.count == 20)
-        #expect(dataset.ignoredFileCount == 0)
+        #expect(dataset.unused.lines.isEmpty)
         #expect(try folder.names() == ["scenes"])
         let picture = try loadImage(path: dataset.training.location(0), shortSide: 32)
         #expect(picture.width == 32 && picture.height == 32)

@@ -22,7 +22,7 @@ import Testing
         let lines = try place.text("run/bad-files.txt").split(separator: "\n")
         #expect(lines.count == 2)
         #expect(lines[0].hasPrefix("set/train/ring/empty.jpg: an empty file"))
-        #expect(lines[1].hasPrefix("set/val/ring/text.jpg: not a JPEG file"))
+        #expect(lines[1].hasPrefix("set/val/ring/text.jpg: not a JPEG, PNG or WebP file"))
         #expect(
             result.output.contains("left out: set/train/ring/empty.jpg: an empty file"), "\(result.output)")
         // What was left out does not depend on threads, nor on stopping: no file is counted twice.

@@ -52,6 +52,22 @@ import Testing
         #expect(try validations("other") == validations("run"))
     }
 
+    /// The search leaves no trace but the rate: a run with the rate that it found ends with the same bytes.
+    @Test(arguments: ["sgd", "adamw"]) func theLearningRateIsFound(optimizer: String) throws {
+        let options = "--epochs 10 --augment none --warmup-epochs 0 --optimizer \(optimizer)"
+        let result = try place.train("\(options) --learning-rate auto --out run")
+        let line = try #require(result.output.split(separator: "\n").first { $0.hasPrefix("learning rate ") })
+        let rate = line.dropFirst("learning rate ".count).prefix { $0 != "," }
+        #expect(line.contains("found in"), "\(line)")
+        try place.train("\(options) --learning-rate \(rate) --out given")
+        try place.expectSameModel("run", "given")
+        let two = try place.mpirun(
+            2,
+            "train " + Workplace.small.joined(separator: " ")
+                + " \(options) --micro-batches 2 --learning-rate auto --out ranks")
+        #expect(two.status == 0 && two.output.contains("learning rate "), "\(two)")
+    }
+
     @Test func aFinishedRunGoesOnForLonger() throws {
         try place.train("--epochs 2 --schedule constant --out run")
         try place.expect(TestSupport.run("--resume run --epochs 1", 2, "epochs 1 (the run has 2)"))

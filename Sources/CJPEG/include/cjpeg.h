@@ -24,17 +24,21 @@ typedef struct cjpeg_header {
     int components;
     int orientation;  // EXIF, 1…8; 1 if it is missing or invalid
     bool many_scans;  // progressive, or a scan for each component
+    uint64_t coefficient_bytes;  // memory that all scans are collected in; 0 for a single scan
 } cjpeg_header;
 
 /// Makes a decoder for one thread and any number of images; NULL if there is too little memory.
 cjpeg_decoder *cjpeg_decoder_create(void);
 void cjpeg_decoder_destroy(cjpeg_decoder *decoder);
 
+/// Returns the orientation in the first directory of EXIF data, 1…8; 1 if it is missing or invalid. The data
+/// may begin with "Exif" and two zeros, as in JPEG, or with TIFF's header.
+int cjpeg_exif_orientation(const uint8_t *data, size_t count);
+
 /// Reads the header. `bytes` must stay until the last row is read. No memory of the image's size is allocated
-/// before the limits are checked.
+/// before `cjpeg_decoder_start`.
 enum cjpeg_status cjpeg_decoder_open(cjpeg_decoder *decoder, const void *bytes, size_t count,
-                                     uint64_t maximum_pixels, uint32_t maximum_side,
-                                     cjpeg_header *header);
+                                     uint32_t maximum_side, cjpeg_header *header);
 
 /// Starts decoding at scale_num/8 of the size, and returns the resulting size.
 enum cjpeg_status cjpeg_decoder_start(cjpeg_decoder *decoder, int scale_num, uint32_t *width,

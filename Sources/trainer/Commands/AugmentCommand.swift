@@ -20,7 +20,7 @@ struct AugmentCommand: ParsableCommand {
               Print how many photographs each kind makes of one, beside the paper's numbers.
             """)
 
-    @Argument(help: "A JPEG photograph.") var image: String?
+    @Argument(help: "A photograph.") var image: String?
     @Option(help: "The PNG file to write.") var out: String?
     @Option(help: "Draw this many variants at random.") var random: Int?
     @Option(help: "Position of a photograph in the training set of --data, counted from 0.") var replay: Int?

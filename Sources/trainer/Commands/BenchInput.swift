@@ -9,7 +9,7 @@ struct BenchInput: ParsableCommand {
         commandName: "input",
         abstract: "Time the way from files to the network's input: decoding, augmentation and the cache.")
 
-    @Option(help: "Folder of .jpg or .jpeg files, at any depth.") var data: String
+    @Option(help: "Folder of photographs, at any depth.") var data: String
     @Option(help: OptionHelp.cropSize) var imageSize = 224
     @Option(help: "Length in pixels to which the shorter side of each photograph is resized.")
     var shortSide = 256

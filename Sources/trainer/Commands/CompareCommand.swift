@@ -7,7 +7,7 @@ struct CompareCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "compare",
         abstract: "Show where two models differ, on a page with pictures to open in a browser.",
-        discussion: "Uses the folder's val/ part, or the photographs that `train` holds out.")
+        discussion: "Uses the same photographs as `evaluate`.")
 
     @Argument(
         help: ArgumentHelp(

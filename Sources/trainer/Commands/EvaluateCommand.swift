@@ -6,10 +6,10 @@ struct EvaluateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "evaluate", abstract: "Measure checkpoints on labelled photographs.",
         discussion: """
-            Uses the folder's val/ part, or the photographs that `train` holds out; --val-fraction 1 takes \
-            all of a folder that no model has learnt from. Several checkpoints are measured separately and \
-            as an ensemble: the mean of their posteriors, with classes matched by name. --posteriors \
-            combines files of --save-posteriors without running a model.
+            Measures what training held out of a run's own folder (its val/ part, or the share of \
+            --val-fraction), and all photographs of any other folder. Several checkpoints are measured \
+            separately and as an ensemble: the mean of their posteriors, with classes matched by name. \
+            --posteriors combines files of --save-posteriors without running a model.
             """)
 
     @Option(

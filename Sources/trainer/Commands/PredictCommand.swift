@@ -51,25 +51,31 @@ struct PredictCommand: ParsableCommand {
         ])
     }
 
-    /// Returns the paths of the given photographs, and of those in the given folders.
-    private func photographs() throws -> [String] {
-        try images.flatMap { image -> [String] in
+    /// Returns the paths of the given photographs, and of those in the given folders, each once.
+    ///
+    /// - Parameter unused: receives what is not used in the folders.
+    private func photographs(_ unused: inout UnusedFiles) throws -> [String] {
+        var (folders, listed): (Set<String>, Set<String>) = ([], [])
+        return try images.flatMap { image -> [String] in
             var isFolder: ObjCBool = false
             guard FileManager.default.fileExists(atPath: image, isDirectory: &isFolder), isFolder.boolValue
             else { return [image] }
+            guard folders.insert(image).inserted else { return [] }
             let found = try Dataset.photographs(below: image)
-            guard !found.isEmpty else {
+            unused.add(found.unused.below(image))
+            guard !found.paths.isEmpty else {
                 let isRun = FileManager.default.fileExists(atPath: image + "/checkpoints")
                 throw EvaluationError(
-                    "\(image): no .jpg or .jpeg file in this folder"
+                    "\(image): no photograph in this folder"
                         + (isRun ? "; several models are given as --checkpoint A --checkpoint B" : ""))
             }
-            return found
+            return found.paths.filter { listed.insert($0).inserted }
         }
     }
 
     func run() throws {
-        let images = try photographs()
+        var unused = UnusedFiles()
+        let images = try photographs(&unused)
         guard heat == nil || images.count == 1 else {
             throw EvaluationError("--heat: expected one photograph, \(images.count) were given")
         }
@@ -109,6 +115,7 @@ struct PredictCommand: ParsableCommand {
             try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
         }
 
+        for line in unused.lines { print(line) }
         ViewReport.printUnknownClasses(of: answer.posteriors, limit: 8)
         for line in lines { print(line) }
         let written = [csv, output.json].compactMap { $0 }

@@ -12,7 +12,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         usage: "trainer train [--data FOLDER] [--model MODEL] [--config FILE] [OPTION VALUE ...]",
         discussion: """
             The folder contains train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg, of which \
-            --val-fraction is held out for validation. Without --data the command trains on the demo set.
+            --val-fraction is held out for validation; or any photographs, whose classes --labels lists. \
+            Without --data the command trains on the demo set.
 
             Examples:
               trainer train
@@ -138,7 +139,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         guard job?.rank ?? 0 == 0 else { return }
         print("run: \(options.output)")
         if let last {
-            print("last: \(last.validation.summary()) after epoch \(last.epoch)")
+            let result = last.validation.images > 0 ? last.validation.summary() : "no validation"
+            print("last: \(result) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
                 print(
                     "best: top-1 \(percent(best)), of an earlier epoch, is in "
@@ -147,7 +149,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         } else {
             print("all \(options.epochs) epochs were finished before")
         }
-        print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)")
+        let labels = options.labels.map { " --labels \($0)" } ?? ""
+        print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)\(labels)")
     }
 }
 

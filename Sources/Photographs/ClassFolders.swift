@@ -1,0 +1,203 @@
+/// The part of a set that a folder's name stands for, such as `train` or `val`.
+enum FolderRole: Equatable {
+    case training
+    /// The folder with the lowest rank is the one that is used.
+    case validation(rank: Int)
+
+    private static let trainingNames = ["train", "training"]
+    private static let validationNames = ["val", "valid", "validation", "dev", "test", "testing"]
+
+    /// Reads a folder's name in any letter case; nil if it may be the name of a class.
+    init?(_ name: String) {
+        let name = name.lowercased()
+        if Self.trainingNames.contains(name) {
+            self = .training
+        } else if let rank = Self.validationNames.firstIndex(of: name) {
+            self = .validation(rank: rank)
+        } else {
+            return nil
+        }
+    }
+
+    /// Whether photographs without classes are usual in a folder of this name, as in competitions.
+    static func mayLackClasses(_ name: String) -> Bool { name.lowercased().hasPrefix("test") }
+}
+
+extension PhotographFiles {
+    /// Lists the photographs in class folders, in the order of classes, then of names.
+    ///
+    /// A folder has one of these forms:
+    /// - `root/train/CLASS/…` and perhaps `root/val/CLASS/…`, the training and the validation part;
+    /// - `root/CLASS/…` and perhaps `root/val/CLASS/…`;
+    /// - `root/val/CLASS/…`, which can only be measured.
+    ///
+    /// `FolderRole` lists the names of parts. Folders in a class folder belong to the class.
+    static func inClassFolders(of root: String) throws -> PhotographParts {
+        var folders = try ClassFolders(root: root)
+        return try folders.open()
+    }
+}
+
+/// Finds the parts and the classes of a folder.
+private struct ClassFolders {
+    /// The class folders of one part.
+    private struct Part {
+        let path: String
+        /// The names of the classes, each once.
+        let classes: [String]
+        /// The group of each class.
+        let groups: [Int]
+        let listing: FolderListing
+    }
+
+    private let root: String
+    private let top: FolderListing
+    private var tree: FolderTree
+    private var notes: [String] = []
+
+    init(root: String) throws {
+        self.root = root
+        tree = FolderTree(root: root)
+        guard let top = try tree.list("") else {
+            throw DatasetError(.unreadable, "\(root): cannot be listed")
+        }
+        self.top = top
+    }
+
+    mutating func open() throws -> PhotographParts {
+        let names = top.allFolders
+        let training = names.filter { FolderRole($0) == .training }
+        guard training.count < 2 else {
+            throw DatasetError(
+                .severalParts,
+                "\(root): has the folders \(quoted(training)), and only one of them can be used")
+        }
+        let classes = names.filter { FolderRole($0) == nil }
+        var trainingPart: Part?
+        if let name = training.first {
+            trainingPart = try part(name)
+            tree.unused.add(.outsideClasses, "photographs", count: top.imageCount, in: "")
+            tree.unused.add(.otherKind, top.others, in: "")
+        } else if !classes.isEmpty {
+            try requireNoParts(among: classes)
+            trainingPart = try part("", listing: top, classes: classes)
+        }
+        let validationPart = try validation(in: names, known: trainingPart?.classes)
+        if !training.isEmpty { for name in classes { try tree.add(name, of: top, at: "", to: nil) } }
+        if trainingPart == nil, validationPart == nil { throw nothing(in: top, at: "") }
+
+        let paths = try tree.finish()
+        var parts = PhotographParts()
+        parts.training = try trainingPart.map { try files(of: $0, paths) }
+        parts.validation = try validationPart.map { try files(of: $0, paths) }
+        parts.unused = tree.unused
+        parts.notes = notes
+        return parts
+    }
+
+    /// Returns the validation part that is used, and counts the files of the others as unused.
+    ///
+    /// - Parameter known: the classes of the training part, if there is one.
+    private mutating func validation(in names: [String], known: [String]?) throws -> Part? {
+        func rank(_ name: String) -> Int? {
+            if case .validation(let rank) = FolderRole(name) { rank } else { nil }
+        }
+        let candidates = names.filter { rank($0) != nil }.sorted {
+            // The lower-case name comes first; it has the largest bytes.
+            (rank($0) ?? 0, $1) < (rank($1) ?? 0, $0)
+        }
+        var used: Part?
+        for name in candidates {
+            if used == nil {
+                used = try part(name, known: known)
+            } else {
+                try tree.add(name, of: top, at: "", to: nil)
+            }
+        }
+        return used
+    }
+
+    /// Lists the class folders in a part; nil if it is a part that is not used.
+    private mutating func part(_ name: String, known: [String]? = nil) throws -> Part? {
+        guard let listing = try tree.list(name) else {
+            tree.unused.add(.repeated, in: name)
+            return nil
+        }
+        let classes = listing.allFolders
+        // The photographs of a competition's test may be in a folder, which is no class then.
+        let isUnlabelled = known.map { Set($0).isDisjoint(with: classes) } ?? classes.isEmpty
+        if FolderRole.mayLackClasses(name), isUnlabelled {
+            tree.addImages(of: listing, at: name, to: nil)
+            for folder in classes { try tree.add(folder, of: listing, at: name, to: nil) }
+            return nil
+        }
+        guard !classes.isEmpty else { throw nothing(in: listing, at: name) }
+        return try part(name, listing: listing, classes: classes)
+    }
+
+    private mutating func part(_ path: String, listing: FolderListing, classes: [String]) throws -> Part {
+        tree.unused.add(.otherKind, listing.others, in: path)
+        tree.unused.add(.outsideClasses, "photographs", count: listing.imageCount, in: path)
+        // Names that differ only in their Unicode form are one class.
+        var groups: [String: Int] = [:]
+        for folder in classes {
+            let name = folder.inOneForm
+            if groups[name] != nil {
+                notes.append(
+                    "class “\(name)” is two folders, whose names differ only in their Unicode form"
+                )
+            }
+            let group = groups[name] ?? tree.makeGroup()
+            groups[name] = group
+            try tree.add(folder, of: listing, at: path, to: group)
+        }
+        let order = groups.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+        return Part(path: path, classes: order.map(\.key), groups: order.map(\.value), listing: listing)
+    }
+
+    /// Refuses folders such as `train_images` and `test_images`, which are parts under names of their own.
+    private func requireNoParts(among classes: [String]) throws {
+        func words(_ name: String) -> [String] {
+            name.lowercased().split { !$0.isLetter }.map {
+                $0.hasSuffix("set") ? String($0.dropLast(3)) : String($0)
+            }
+        }
+        let roles = classes.map { words($0).compactMap { FolderRole($0) } }
+        let training = zip(classes, roles).filter { $1.contains(.training) }.map(\.0)
+        let others = zip(classes, roles).filter { !$1.contains(.training) && !$1.isEmpty }.map(\.0)
+        guard let first = training.first, let second = others.first else { return }
+        throw DatasetError(
+            .partsAsClasses(training: root + "/" + first),
+            "\(root): its folders “\(first)” and “\(second)” are called like parts of a set, not like classes"
+        )
+    }
+
+    /// Makes the source of one part, unless its photographs are in no class folder.
+    private func files(of part: Part, _ paths: [[String]]) throws -> PhotographFiles {
+        let files = zip(part.groups, 0...).flatMap { group, label in
+            paths[group].map { ImageFile(path: $0, label: label) }
+        }
+        if files.isEmpty, part.listing.imageCount > 0 { throw nothing(in: part.listing, at: part.path) }
+        let isRoot = part.path.isEmpty
+        return PhotographFiles(
+            path: isRoot ? root : root + "/" + part.path, root: root, classes: part.classes, files: files,
+            prefix: isRoot ? "" : part.path + "/")
+    }
+
+    /// Explains that a folder has no class folders.
+    private func nothing(in listing: FolderListing, at path: String) -> DatasetError {
+        let place = path.isEmpty ? root : root + "/" + path
+        guard listing.imageCount > 0 else {
+            return DatasetError(.noClasses, "\(place): no class folders in it")
+        }
+        let number = listing.imageCount == 1 ? "1 photograph" : "\(listing.imageCount) photographs"
+        let lists = [(path, listing.tables), ("", top.tables)].flatMap { folder, names in
+            names.map { folder.isEmpty ? root + "/" + $0 : root + "/" + folder + "/" + $0 }
+        }
+        let list =
+            lists.first { $0.lowercased().contains("label") }
+            ?? lists.first { $0.lowercased().contains("train") } ?? lists.first
+        return DatasetError(
+            .flat(list: list), "\(place): \(number) in it and no class folders, so their classes are unknown")
+    }
+}
