@@ -16,6 +16,8 @@ open class TemporaryFolder: @unchecked Sendable {
     /// Writes a file, with the folders above it, and returns its path.
     @discardableResult public func write(_ content: [UInt8], _ name: String) throws -> String {
         try makeFolder((name as NSString).deletingLastPathComponent)
+        // Some file systems flush a file that is truncated and written again.
+        unlink(file(name))
         try Data(content).write(to: URL(fileURLWithPath: file(name)))
         return file(name)
     }
