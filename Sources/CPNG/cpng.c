@@ -101,7 +101,7 @@ enum cpng_status cpng_decoder_open(cpng_decoder *decoder, const void *bytes, siz
     decoder->channels = png_get_channels(png, decoder->info);
     decoder->deep = png_get_bit_depth(png, decoder->info) == 16;
     size_t row_bytes = png_get_rowbytes(png, decoder->info);
-    const size_t pixel_bytes = (decoder->deep ? 2 : 1) * (size_t)decoder->channels;
+    size_t pixel_bytes = (size_t)decoder->channels * (decoder->deep ? 2 : 1);
     if (decoder->channels < 3 || row_bytes != pixel_bytes * header->width)
         png_error(png, "rows of an unexpected form");
     if (decoder->deep || decoder->channels == 4 || decoder->interlaced) {
@@ -117,8 +117,8 @@ static inline uint32_t on_white(uint32_t colour, uint32_t alpha, uint32_t most) 
 }
 
 /// Turns pixels as libpng gives them into 8-bit RGB on white, `step` pixels from one to the next.
-static void convert(
-    const cpng_decoder *decoder, const uint8_t *from, uint8_t *to, uint32_t count, size_t step) {
+static void convert(const cpng_decoder *decoder, const uint8_t *from, uint8_t *to, uint32_t count,
+                    size_t step) {
     bool transparent = decoder->channels == 4;
     if (decoder->deep) {
         for (uint32_t i = 0; i < count; i++, from += transparent ? 8 : 6, to += 3 * step)
