@@ -34,7 +34,9 @@ public struct TrainingOption: Sendable {
     public let effect: Effect
     /// Whether the option changes the device memory that training takes, so that `plan` has it too.
     public let needsMemory: Bool
-    /// One or two sentences for `--help`.
+    /// One or two sentences for `--help`, also of other commands.
+    public let summary: String
+    /// The summary with the values and the default of `train`.
     public let help: String
     /// Whether a configuration puts the value in quotation marks.
     let isText: Bool
@@ -241,14 +243,15 @@ public struct TrainingOption: Sendable {
     private static func option<Value: OptionValue>(
         _ name: String, _ path: Path<Value>, _ group: Group, affects effect: Effect,
         needsMemory: Bool = false,
-        _ help: String, _ check: @escaping Check<Value> = { _ in nil },
+        _ summary: String, _ check: @escaping Check<Value> = { _ in nil },
         conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
         let standard = TrainingOptions()[keyPath: path]
         let note = standard.optionText.flatMap { $0.isEmpty ? nil : " (default: \($0))" } ?? ""
         return TrainingOption(
             name: name, group: group, effect: effect, needsMemory: needsMemory,
-            help: help + Value.choices + note, isText: Value.isText, isOptional: Value.isOptional,
+            summary: summary, help: summary + Value.choices + note, isText: Value.isText,
+            isOptional: Value.isOptional,
             text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },
             conflict: conflict,
             parse: { options, text in

@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 
 /// Renders a self-contained HTML page on how two models differ.
@@ -110,8 +111,7 @@ public struct ComparisonPage {
             posteriors.leftOut.isEmpty ? "" : "; \(photographs(posteriors.leftOut.count)) could not be used"
         let models = (0..<2).map { model in
             let unknown = posteriors.unknownClasses[model]
-            let rest = unknown.count > 20 ? " and \(unknown.count - 20) more" : ""
-            let list = escaped(unknown.prefix(20).joined(separator: ", ")) + rest
+            let list = escaped(unknown.listed(atMost: 20))
             let note = unknown.isEmpty ? "" : "<br>does not know, and is never right on: \(list)"
             return "<div><dt>\(badge(model))</dt><dd><b>\(escaped(names[model]))</b><br>"
                 + "<small>\(escaped(views[model]))\(note)</small></dd></div>"

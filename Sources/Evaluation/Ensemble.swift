@@ -165,12 +165,9 @@ public final class Ensemble {
             watched.append((number, view.shortSide, label, source))
         }
         guard !watched.isEmpty else {
-            let shown =
-                classes.prefix(10).joined(separator: ", ")
-                + (classes.count > 10 ? " and \(classes.count - 10) more" : "")
             throw EvaluationError(
-                "\(request.className): no model has a class of this name; expected one of \(shown)",
-                kind: .unknownClass)
+                "\(request.className): no model has a class of this name; expected one of "
+                    + classes.listed(atMost: 10), kind: .unknownClass)
         }
         return watched
     }

@@ -12,6 +12,11 @@ struct Mutation {
         "0.5", "1e-400",
     ]
 
+    init(seed: UInt64, index: UInt64, words: [String]) {
+        random = Philox(seed: seed, purpose: .fuzzing, step: index)
+        self.words = words
+    }
+
     mutating func number(below bound: Int) -> Int { bound > 0 ? random.integer(below: bound) : 0 }
 
     mutating func oneIn(_ count: Int) -> Bool { number(below: count) == 0 }

@@ -2,34 +2,56 @@ import Foundation
 import Photographs
 import Randomness
 
-/// Checks what a reader of pictures makes of a file.
-private func checkPicture(_ bytes: [UInt8], _ file: MemoryFile) throws -> Bool {
-    let first: DecodedImage
-    do { first = try decodeImage(bytes) } catch is ImageError { return false }
-    guard first.width > 0, first.height > 0, first.pixels.count == 3 * first.width * first.height else {
-        throw Finding(description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
+/// Reads pictures of one format: damaged files, of which some were valid.
+protocol PictureTarget: Target {
+    /// Words of the format.
+    static var words: [String] { get }
+    var file: MemoryFile { get }
+    /// Valid files.
+    var seeds: [[UInt8]] { get }
+    /// Damages a file, with parts of another one.
+    func damage(_ bytes: inout [UInt8], _ other: [UInt8], _ mutation: inout Mutation)
+}
+
+extension PictureTarget {
+    func input(seed: UInt64, index: UInt64) -> [UInt8] {
+        var mutation = Mutation(seed: seed, index: index, words: Self.words)
+        var bytes = mutation.choose(seeds)
+        let other = mutation.choose(seeds)
+        damage(&bytes, other, &mutation)
+        return bytes
     }
-    // Uninitialised memory would differ.
-    guard try decodeImage(bytes) == first else {
-        throw Finding(description: "decoding twice gives different pixels")
+
+    func check(_ bytes: [UInt8]) throws -> Bool {
+        let first: DecodedImage
+        do { first = try decodeImage(bytes) } catch is ImageError { return false }
+        guard first.width > 0, first.height > 0, first.pixels.count == 3 * first.width * first.height else {
+            throw Finding(
+                description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
+        }
+        // Uninitialised memory would differ.
+        guard try decodeImage(bytes) == first else {
+            throw Finding(description: "decoding twice gives different pixels")
+        }
+        file.write(bytes)
+        // Refusing a strip that would become too large is correct.
+        guard let resized = try? loadImage(path: file.path, shortSide: 9) else { return false }
+        guard min(resized.width, resized.height) == 9 else {
+            throw Finding(description: "\(resized.width) × \(resized.height) pixels for a short side of 9")
+        }
+        return true
     }
-    file.write(bytes)
-    // Refusing a strip that would become too large is correct.
-    guard let resized = try? loadImage(path: file.path, shortSide: 9) else { return false }
-    guard min(resized.width, resized.height) == 9 else {
-        throw Finding(description: "\(resized.width) × \(resized.height) pixels for a short side of 9")
-    }
-    return true
 }
 
 /// Returns EXIF data with one entry, the orientation.
-private func exif(_ orientation: Int) -> [UInt8] {
+func exif(_ orientation: Int) -> [UInt8] {
     [0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, UInt8(orientation), 0, 0, 0, 0, 0, 0]
 }
 
-struct PNGTarget: Target {
-    private let file = MemoryFile()
-    private let seeds: [[UInt8]]
+struct PNGTarget: PictureTarget {
+    static let words = ["IHDR", "PLTE", "tRNS", "IDAT", "IEND", "eXIf", "acTL", "iCCP", "\0\0\0\0IDAT"]
+    let file = MemoryFile()
+    let seeds: [[UInt8]]
 
     init() {
         var random = Philox(seed: 2, purpose: .fuzzing)
@@ -58,12 +80,7 @@ struct PNGTarget: Target {
         self.seeds = seeds
     }
 
-    func input(seed: UInt64, index: UInt64) -> [UInt8] {
-        var mutation = Mutation(
-            random: Philox(seed: seed, purpose: .fuzzing, step: index),
-            words: ["IHDR", "PLTE", "tRNS", "IDAT", "IEND", "eXIf", "acTL", "iCCP", "\0\0\0\0IDAT"])
-        var bytes = mutation.choose(seeds)
-        let other = mutation.choose(seeds)
+    func damage(_ bytes: inout [UInt8], _ other: [UInt8], _ mutation: inout Mutation) {
         if mutation.oneIn(3) {
             // Size, depth, colour, interlacing.
             let extremes: [UInt8] = [0, 1, 2, 3, 4, 6, 8, 16, 0x7F, 0xFF]
@@ -72,15 +89,14 @@ struct PNGTarget: Target {
             mutation.apply(to: &bytes, other: other)
         }
         // A wrong checksum alone would hide the rest of the reader.
-        return mutation.oneIn(8) ? bytes : PNGFile.withChecksums(bytes)
+        if !mutation.oneIn(8) { bytes = PNGFile.withChecksums(bytes) }
     }
-
-    func check(_ bytes: [UInt8]) throws -> Bool { try checkPicture(bytes, file) }
 }
 
-struct WebPTarget: Target {
-    private let file = MemoryFile()
-    private let seeds: [[UInt8]]
+struct WebPTarget: PictureTarget {
+    static let words = ["RIFF", "WEBP", "VP8 ", "VP8L", "VP8X", "ALPH", "ANIM", "ANMF", "EXIF"]
+    let file = MemoryFile()
+    let seeds: [[UInt8]]
 
     init() {
         var random = Philox(seed: 3, purpose: .fuzzing)
@@ -106,12 +122,7 @@ struct WebPTarget: Target {
         self.seeds = seeds
     }
 
-    func input(seed: UInt64, index: UInt64) -> [UInt8] {
-        var mutation = Mutation(
-            random: Philox(seed: seed, purpose: .fuzzing, step: index),
-            words: ["RIFF", "WEBP", "VP8 ", "VP8L", "VP8X", "ALPH", "ANIM", "ANMF", "EXIF"])
-        var bytes = mutation.choose(seeds)
-        let other = mutation.choose(seeds)
+    func damage(_ bytes: inout [UInt8], _ other: [UInt8], _ mutation: inout Mutation) {
         if mutation.oneIn(3) {
             // The container's chunks and the headers of the coded pictures.
             bytes[12 + mutation.number(below: 60)] = UInt8(mutation.number(below: 256))
@@ -123,11 +134,8 @@ struct WebPTarget: Target {
             bytes[26] = 0
             bytes[29] = 0
         }
-        guard bytes.count >= 8, !mutation.oneIn(8) else { return bytes }
+        guard bytes.count >= 8, !mutation.oneIn(8) else { return }
         let size = bytes.count - 8
         bytes.replaceSubrange(4..<8, with: (0..<4).map { UInt8(truncatingIfNeeded: size >> (8 * $0)) })
-        return bytes
     }
-
-    func check(_ bytes: [UInt8]) throws -> Bool { try checkPicture(bytes, file) }
 }

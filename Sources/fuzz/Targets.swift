@@ -73,7 +73,7 @@ struct SafetensorsTarget: Target {
 
     func input(seed: UInt64, index: UInt64) -> [UInt8] {
         var mutation = Mutation(
-            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            seed: seed, index: index,
             words: [
                 "{", "}", "[", "]", "\"", ",", ":", "\\u0000", "\\ud800", "null", "true", "BF16", "U8",
                 "data_offsets", "__metadata__", "1e5",
@@ -155,7 +155,7 @@ struct ConfigurationTarget: Target {
 
     func input(seed: UInt64, index: UInt64) -> [UInt8] {
         var mutation = Mutation(
-            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            seed: seed, index: index,
             words: [
                 "[", "{", "- ", "? ", ": ", "&a ", "*a", "!!int ", "!x ", "|\n", ">\n", "'", "\"", "\\x",
                 "\\u0000", "# ", "---\n", "...\n", "%TAG ! !\n", "\t", "\n", "\r", "\u{85}", "\u{2028}",
@@ -214,7 +214,7 @@ struct PosteriorsTarget: Target {
 
     func input(seed: UInt64, index: UInt64) -> [UInt8] {
         var mutation = Mutation(
-            random: Philox(seed: seed, purpose: .fuzzing, step: index),
+            seed: seed, index: index,
             words: [
                 "'descr': '<f8'", "True", "(", ")", ",", "'", "{", "}", "[", "]", "\"", ":", "null", "-1",
                 "-9223372036854775808", "1e300", "\"models\":[]", "\"a\"", "\\ud800",
@@ -257,9 +257,13 @@ struct PosteriorsTarget: Target {
 
 // MARK: - Photographs
 
-struct JPEGTarget: Target {
-    private let file = MemoryFile()
-    private let seeds: [[UInt8]]
+struct JPEGTarget: PictureTarget {
+    static let words = [
+        "\u{FF}\u{D8}", "\u{FF}\u{D9}", "\u{FF}\u{DA}", "\u{FF}\u{C4}", "\u{FF}\u{DD}\0\u{4}\0\u{1}",
+        "Exif\0\0MM\0*", "Adobe", "JFIF",
+    ]
+    let file = MemoryFile()
+    let seeds: [[UInt8]]
 
     init() {
         var random = Philox(seed: 1, purpose: .fuzzing)
@@ -284,29 +288,16 @@ struct JPEGTarget: Target {
 
     /// Returns an EXIF segment with one entry, in either byte order.
     private static func orientation(_ value: Int) -> [UInt8] {
-        let big: [UInt8] = [
-            0x4D, 0x4D, 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0,
-            3, 0, 0, 0, 1, 0, UInt8(value), 0, 0, 0, 0, 0, 0,
-        ]
         let little: [UInt8] = [
             0x49, 0x49, 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 0x01, 3,
             0, 1, 0, 0, 0, UInt8(value), 0, 0, 0, 0, 0, 0, 0,
         ]
-        return [0xFF, 0xE1, 0, 34] + Array("Exif\0\0".utf8) + (value % 2 == 0 ? big : little)
+        return [0xFF, 0xE1, 0, 34] + Array("Exif\0\0".utf8) + (value % 2 == 0 ? exif(value) : little)
     }
 
-    func input(seed: UInt64, index: UInt64) -> [UInt8] {
-        var mutation = Mutation(
-            random: Philox(seed: seed, purpose: .fuzzing, step: index),
-            words: [
-                "\u{FF}\u{D8}", "\u{FF}\u{D9}", "\u{FF}\u{DA}", "\u{FF}\u{C4}", "\u{FF}\u{DD}\0\u{4}\0\u{1}",
-                "Exif\0\0MM\0*", "Adobe", "JFIF",
-            ])
-        var bytes = mutation.choose(seeds)
-        let other = mutation.choose(seeds)
+    func damage(_ bytes: inout [UInt8], _ other: [UInt8], _ mutation: inout Mutation) {
         mutation.apply(to: &bytes, other: other)
         if mutation.oneIn(3) { header(&bytes, &mutation) }
-        return bytes
     }
 
     /// Damages the bytes after a marker: tables, sizes, components, scans.
@@ -318,25 +309,5 @@ struct JPEGTarget: Target {
         let place = mutation.choose(markers) + 1 + mutation.number(below: 20)
         let extremes: [UInt8] = [0, 1, 2, 4, 0x11, 0x22, 0x44, 0xFF]
         bytes[place] = mutation.oneIn(2) ? UInt8(mutation.number(below: 256)) : mutation.choose(extremes)
-    }
-
-    func check(_ bytes: [UInt8]) throws -> Bool {
-        let first: DecodedImage
-        do { first = try decodeJPEG(bytes) } catch is ImageError { return false }
-        guard first.width > 0, first.height > 0, first.pixels.count == 3 * first.width * first.height else {
-            throw Finding(
-                description: "\(first.width) × \(first.height) pixels in \(first.pixels.count) bytes")
-        }
-        // Uninitialised memory would differ.
-        guard try decodeJPEG(bytes) == first else {
-            throw Finding(description: "decoding twice gives different pixels")
-        }
-        file.write(bytes)
-        // Refusing a strip that would become too large is correct.
-        guard let resized = try? loadImage(path: file.path, shortSide: 9) else { return false }
-        guard min(resized.width, resized.height) == 9 else {
-            throw Finding(description: "\(resized.width) × \(resized.height) pixels for a short side of 9")
-        }
-        return true
     }
 }

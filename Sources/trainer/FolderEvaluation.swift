@@ -163,10 +163,9 @@ private struct Selection {
         let known = classes.reduce(into: [String]()) { all, own in all += own.filter { !all.contains($0) } }
         let missing = known.filter { !names.contains($0) }
         if !missing.isEmpty {
-            let shown = missing.prefix(5).map { "“\($0)”" }.joined(separator: ", ")
             lines.append(
-                "no photograph of \(missing.count) of the \(known.count) classes: \(shown)"
-                    + (missing.count > 5 ? " and \(missing.count - 5) more" : ""))
+                "no photograph of \(missing.count) of the \(known.count) classes: "
+                    + missing.map { "“\($0)”" }.listed(atMost: 5))
         }
         return lines + folder.notes + remarks + folder.unused.lines
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Basics
 import Compute
+import Configuration
 import DemoScenes
 import DeviceInput
 import Foundation
@@ -12,13 +13,18 @@ enum OptionHelp {
     static let classes: ArgumentHelp = "Number of classes."
     static let cropSize: ArgumentHelp = "Side of the crops in pixels."
     static let data: ArgumentHelp = "Folder of labelled photographs, as for `train`."
-    static let imageSize: ArgumentHelp = "Side of the network's input in pixels."
-    static let model: ArgumentHelp = """
-        Network: a name (mini, linear, scaling, vgg16, deepimage) or a list such as 32,32,M,64,M,F256 \
-        (n = 3×3 convolution, M = max-pooling, Fn = fully connected).
-        """
+    static let deviceMemory = ofTrain("device-memory")
+    static let imageSize = ofTrain("image-size")
+    static let kernels = ofTrain("kernels")
+    static let model = ofTrain("model")
+    static let nodeSize = ofTrain("node-size")
+    static let optimizer = ofTrain("optimizer")
     static let steps: ArgumentHelp = "Number of timed runs, after one that warms up. The median is reported."
-    static let workers: ArgumentHelp = "Threads that read and decode photographs."
+    static let workers = ofTrain("workers")
+
+    private static func ofTrain(_ option: String) -> ArgumentHelp {
+        ArgumentHelp(stringLiteral: TrainingOption.named(option)?.summary ?? "")
+    }
 }
 
 /// Checks that an option's value is in its range; an option without a value passes.
@@ -40,7 +46,7 @@ struct DeviceOptions: ParsableArguments {
     var device = "auto"
 
     @Option(
-        help: "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes).",
+        help: OptionHelp.deviceMemory,
         transform: {
             guard let memory = MemorySize(parsing: $0) else {
                 throw ValidationError("expected an amount such as 512M, 1.5G or a number of bytes")
@@ -48,8 +54,7 @@ struct DeviceOptions: ParsableArguments {
             return memory
         }) var deviceMemory: MemorySize?
 
-    @Option(help: "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs.")
-    var kernels = KernelChoice.auto
+    @Option(help: OptionHelp.kernels) var kernels = KernelChoice.auto
 
     @Option(
         help: ArgumentHelp(
@@ -148,7 +153,7 @@ struct TrainingStepOptions: ParsableArguments {
             Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the \
             batch size.
             """) var microBatches = 1
-    @Option(help: "How weights follow from gradients.") var optimizer = UpdateRule.Method.sgd
+    @Option(help: OptionHelp.optimizer) var optimizer = UpdateRule.Method.sgd
 
     func validate(batch: Int) throws {
         guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {

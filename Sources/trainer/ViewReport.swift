@@ -96,9 +96,7 @@ struct ViewReport {
         for (model, names) in zip(posteriors.models, posteriors.unknownClasses) where !names.isEmpty {
             let number =
                 names.count == 1 ? "1 class, which it gives 0" : "\(names.count) classes, which it gives 0"
-            let rest = names.count > limit ? " and \(names.count - limit) more" : ""
-            Swift.print(
-                "\(model) does not know \(number): \(names.prefix(limit).joined(separator: ", "))\(rest)")
+            Swift.print("\(model) does not know \(number): \(names.listed(atMost: limit))")
         }
     }
 

@@ -13,8 +13,8 @@ import Testing
         try AtomicFile.write(folder.file("a"), [1, 2, 3])
         try AtomicFile.write(folder.file("a"), [4])
         try AtomicFile.write(folder.file("empty"), [])
-        #expect(try bytes(folder.file("a")) == [4])
-        #expect(try bytes(folder.file("empty")) == [])
+        #expect(try folder.bytes("a") == [4])
+        #expect(try folder.bytes("empty") == [])
         #expect(try folder.names() == ["a", "empty"])
     }
 
@@ -34,7 +34,7 @@ import Testing
                 throw Interruption()
             }
         }
-        #expect(try bytes(folder.file("a")) == [1, 2, 3])
+        #expect(try folder.bytes("a") == [1, 2, 3])
         #expect(try folder.names() == ["a"])
     }
 
@@ -69,7 +69,7 @@ import Testing
         }
         #expect(error?.path == folder.file("a"))
         #expect(error?.description.contains("File too large") == true)
-        #expect(try bytes(folder.file("a")) == [1, 2, 3])
+        #expect(try folder.bytes("a") == [1, 2, 3])
         #expect(try folder.names() == ["a"])
     }
 
@@ -91,7 +91,7 @@ import Testing
         }
         #expect(try folder.names() == ["0", "1", "2", "3"])
         for name in try folder.names() {
-            let content = try bytes(folder.file(name))
+            let content = try folder.bytes(name)
             #expect(content.count == 10_000 && Set(content).count == 1)
         }
     }

@@ -36,7 +36,7 @@ import Testing
         #expect(array.shape == [2, 3] && array.count == 6)
         #expect(try array.values(0..<6) == [1, 2, 3, 4, 5, 6])
         #expect(try array.values(2..<4) == [3, 4] && array.values(1..<1) == [])
-        let bytes = try bytes(path)
+        let bytes = try folder.bytes("a.npy")
         #expect(bytes.count == 128 + 24 && Array(bytes[128..<136]) == [0, 0, 0x80, 0x3F, 0, 0, 0, 0x40])
     }
 
@@ -52,8 +52,8 @@ import Testing
         let doubles = [0.5, -3.0].flatMap { value in
             withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) }
         }
-        try write(
-            file("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n", version: 2, doubles), path)
+        try folder.write(
+            file("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }\n", version: 2, doubles), "a.npy")
         let array = try NPYFile(path)
         #expect(try array.shape == [2] && array.values(0..<2) == [0.5, -3] && array.values(1..<2) == [-3])
     }
@@ -69,7 +69,7 @@ import Testing
             (file(good.replacing("(2,)", with: "(9000000000, 9000000000, 9)"), [0]), "one that fits memory"),
             (file(good.replacing("(2,)", with: "[2]"), [0]), "a header without shape"),
         ] as [([UInt8], String)] {
-            try write(bytes, path)
+            try folder.write(bytes, "a.npy")
             let error = #expect(throws: FileError.self) { try NPYFile(path) }
             #expect(error?.description.contains(found) == true, "\(String(describing: error))")
         }

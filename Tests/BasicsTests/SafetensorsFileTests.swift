@@ -20,7 +20,8 @@ import Testing
 
     func put(_ header: [UInt8], data: [UInt8] = [], length: UInt64? = nil) throws {
         let length = length ?? UInt64(header.count)
-        try write((0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + header + data, path)
+        let start = (0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) }
+        try folder.write(start + header + data, "model.safetensors")
     }
 
     private func failure<Result>(_ body: () throws -> Result) -> String {
@@ -61,7 +62,7 @@ import Testing
         #expect(padding.count > 0)
         let length = [UInt8(header.utf8.count + padding.count), 0, 0, 0, 0, 0, 0, 0]
         #expect(
-            try bytes(path) == length + Array(header.utf8) + padding + [
+            try folder.bytes("model.safetensors") == length + Array(header.utf8) + padding + [
                 0, 0, 0, 0x3F, 0, 0, 0x80, 0x3F, 0, 0, 0, 0xC0,
             ])
     }
@@ -174,9 +175,9 @@ import Testing
 
     @Test func everyTruncationIsRefused() throws {
         try SafetensorsFile.write(path, shapes: ["a": [3], "b": []]) { $0 == "a" ? [1, 2, 3] : [4] }
-        let whole = try bytes(path)
+        let whole = try folder.bytes("model.safetensors")
         for count in 0..<whole.count {
-            try write(Array(whole[..<count]), path)
+            try folder.write(Array(whole[..<count]), "model.safetensors")
             #expect(throws: FileError.self) { try SafetensorsFile.read(path) }
         }
     }
@@ -185,7 +186,7 @@ import Testing
         try SafetensorsFile.write(path, shapes: ["a": [3]]) { _ in [1, 2, 3] }
         let file = try SafetensorsFile.read(path)
         let handle = try #require(FileHandle(forWritingAtPath: path))
-        try handle.truncate(atOffset: UInt64(bytes(path).count - 2))
+        try handle.truncate(atOffset: UInt64(folder.bytes("model.safetensors").count - 2))
         #expect(failure { try file.floats("a") }.contains("it ends at byte"))
     }
 
@@ -210,7 +211,7 @@ import Testing
                 return [1]
             }
         }
-        #expect(try bytes(path) == [1])
+        #expect(try folder.bytes("model.safetensors") == [1])
         #expect(try folder.names() == ["model.safetensors"])
     }
 }

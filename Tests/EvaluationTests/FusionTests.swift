@@ -6,6 +6,11 @@ import Testing
 @testable import Evaluation
 
 @Suite struct FusionTests {
+    private let place: TemporaryFolder
+    private var folder: String { place.path }
+
+    init() throws { place = try TemporaryFolder() }
+
     /// The twenty best answers of two models to one image, from figure 7 of the paper.
     private static let lowResolution: [(String, Float)] = [
         ("ant", 0.2287), ("damselfly", 0.0997), ("nematode", 0.057),
@@ -79,37 +84,35 @@ import Testing
     }
 
     @Test func keptPosteriorsComeBack() throws {
-        try TemporaryFolder.with { folder in
-            try sample().write(folder + "/p.npy")
-            let (kept, original) = (try Posteriors.read(folder + "/p.npy"), try sample())
-            #expect(kept.models == original.models && kept.classes == original.classes)
-            #expect(kept.files == original.files)
-            #expect(kept.labels == original.labels && kept.sources == original.sources)
-            #expect(kept.unknownClasses == [["b"]] && kept.leftOut == ["bad.jpg: empty"])
-            #expect(kept.sourceMajorValues == [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
-            #expect(try NPYFile(folder + "/p.npy").shape == [2, 2, 2])
-            // What others read is view by view.
-            #expect(try NPYFile(folder + "/p.npy").values(0..<8) == [1, 0, 0.25, 0.75, 0.5, 0.5, 0, 1])
-            try FileManager.default.removeItem(atPath: folder + "/p.npy.json")
+        try sample().write(folder + "/p.npy")
+        let (kept, original) = (try Posteriors.read(folder + "/p.npy"), try sample())
+        #expect(kept.models == original.models && kept.classes == original.classes)
+        #expect(kept.files == original.files)
+        #expect(kept.labels == original.labels && kept.sources == original.sources)
+        #expect(kept.unknownClasses == [["b"]] && kept.leftOut == ["bad.jpg: empty"])
+        #expect(kept.sourceMajorValues == [[1, 0, 0.25, 0.75], [0.5, 0.5, 0, 1]])
+        #expect(try NPYFile(folder + "/p.npy").shape == [2, 2, 2])
+        // What others read is view by view.
+        #expect(try NPYFile(folder + "/p.npy").values(0..<8) == [1, 0, 0.25, 0.75, 0.5, 0.5, 0, 1])
+        try place.remove("p.npy.json")
+        let error = #expect(throws: FileError.self) { try Posteriors.read(folder + "/p.npy") }
+        #expect(error?.description.contains("p.npy.json: no such file") == true)
+        for (text, found) in [
+            ("{", "not valid JSON"), ("{}", "no list 'models'"),
+            (#"{"models":[],"classes":["a"],"files":[],"labels":[],"sources":[]}"#, "0 sources"),
+            (
+                #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,7],"sources":[1]}"#,
+                "an element that does not belong there"
+            ),
+            (
+                #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,1],"sources":[{"model":0,"short_side":-9223372036854775808,"#
+                    + #""dense":false,"mirrored":false}]}"#,
+                "'sources' has an element that does not belong there"
+            ),
+        ] {
+            try place.write(text, "p.npy.json")
             let error = #expect(throws: FileError.self) { try Posteriors.read(folder + "/p.npy") }
-            #expect(error?.description.contains("p.npy.json: no such file") == true)
-            for (text, found) in [
-                ("{", "not valid JSON"), ("{}", "no list 'models'"),
-                (#"{"models":[],"classes":["a"],"files":[],"labels":[],"sources":[]}"#, "0 sources"),
-                (
-                    #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,7],"sources":[1]}"#,
-                    "an element that does not belong there"
-                ),
-                (
-                    #"{"models":["m"],"classes":["a","b"],"files":["1","2"],"labels":[0,1],"sources":[{"model":0,"short_side":-9223372036854775808,"#
-                        + #""dense":false,"mirrored":false}]}"#,
-                    "'sources' has an element that does not belong there"
-                ),
-            ] {
-                try Data(text.utf8).write(to: URL(fileURLWithPath: folder + "/p.npy.json"))
-                let error = #expect(throws: FileError.self) { try Posteriors.read(folder + "/p.npy") }
-                #expect(error?.description.contains(found) == true, "\(String(describing: error))")
-            }
+            #expect(error?.description.contains(found) == true, "\(String(describing: error))")
         }
     }
 
@@ -141,13 +144,16 @@ import Testing
 }
 
 extension Posteriors {
-    /// Stores values given as `[sources][files][classes]`.
+    /// Stores values given as `[sources][files][classes]`; by default of one view of each of two models.
     init(
-        models: [String], classes: [String], files: [String], labels: [Int], sources: [Source],
-        values: [[Float]], unknownClasses: [[String]]? = nil, leftOut: [String] = []
+        models: [String] = ["A", "B"], classes: [String] = ["x", "y"], files: [String]? = nil,
+        labels: [Int], sources: [Source]? = nil, values: [[Float]],
+        unknownClasses: [[String]]? = nil, leftOut: [String] = []
     ) throws {
+        let files = files ?? labels.indices.map { "\($0)" }
         self.init(
-            models: models, classes: classes, files: files, labels: labels, sources: sources,
+            models: models, classes: classes, files: files, labels: labels,
+            sources: sources ?? models.indices.map { .init(model: $0, view: View(shortSide: 8)) },
             unknownClasses: unknownClasses ?? models.map { _ in [] }, leftOut: leftOut,
             values: try SpooledFloats { append in
                 for file in files.indices {

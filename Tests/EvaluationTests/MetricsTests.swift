@@ -181,9 +181,7 @@ import Testing
             [0.6, 0.4, 0.4, 0.6, 0.4, 0.6, 0.4, 0.6], [0.9, 0.1, 0.9, 0.1, 0.4, 0.6, 0.4, 0.6],
             [0.7, 0.3, 0.7, 0.3, 0.7, 0.3, 0.2, 0.8], [0.4, 0.6, 0.4, 0.6, 0.9, 0.1, 0.9, 0.1],
         ]
-        let posteriors = try Posteriors(
-            models: ["A", "B"], classes: ["x", "y"], files: ["1", "2", "3", "4"], labels: [0, 0, 0, 0],
-            sources: sources, values: values)
+        let posteriors = try Posteriors(labels: [0, 0, 0, 0], sources: sources, values: values)
         let table = ViewTable(posteriors)
         #expect(table.rows.map(\.model) == [0, 0, 1, 1, nil, nil])
         #expect(
@@ -231,11 +229,7 @@ import Testing
                 (0..<files).flatMap { _ in [0.6, 0.4] as [Float] },
                 (0..<files).flatMap { $0 % 4 == 0 ? [0, 1] : [1, 0] as [Float] },
             ]
-            return ViewTable(
-                try Posteriors(
-                    models: ["A", "B"], classes: ["x", "y"], files: (0..<files).map { "\($0)" },
-                    labels: Array(repeating: 0, count: files),
-                    sources: (0..<2).map { .init(model: $0, view: View(shortSide: 8)) }, values: values))
+            return ViewTable(try Posteriors(labels: Array(repeating: 0, count: files), values: values))
         }
         let better = try #require(table(40).betterThanAll())
         #expect(
@@ -267,8 +261,7 @@ import Testing
             }
         }
         let posteriors = try Posteriors(
-            models: ["A", "B"], classes: ["x", "y", "z"], files: (0..<files).map { "\($0)" },
-            labels: (0..<files).map { $0 % 3 }, sources: sources, values: values)
+            classes: ["x", "y", "z"], labels: (0..<files).map { $0 % 3 }, sources: sources, values: values)
         for weights in [nil, [1, 6], [5, 1]] as [[Double]?] {
             // A view's share is its model's weight over the number of the model's views.
             let shares = [0, 0, 0, 1, 1].map { (weights?[$0] ?? 1) / ($0 == 0 ? 3 : 2) }

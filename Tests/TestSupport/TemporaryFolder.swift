@@ -10,17 +10,14 @@ open class TemporaryFolder: @unchecked Sendable {
 
     deinit { try? remove("") }
 
-    /// Calls `body` with the path of a folder, which is removed afterwards.
-    public static func with(_ body: (String) throws -> Void) throws {
-        try withExtendedLifetime(TemporaryFolder()) { try body($0.path) }
-    }
-
     /// Returns the path of `name` in this folder.
     public func file(_ name: String) -> String { path + "/" + name }
 
     /// Writes a file, with the folders above it, and returns its path.
     @discardableResult public func write(_ content: [UInt8], _ name: String) throws -> String {
         try makeFolder((name as NSString).deletingLastPathComponent)
+        // Some file systems flush a file that is truncated and written again.
+        unlink(file(name))
         try Data(content).write(to: URL(fileURLWithPath: file(name)))
         return file(name)
     }

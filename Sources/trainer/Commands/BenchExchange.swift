@@ -19,9 +19,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
 
     @Option(help: OptionHelp.steps) var steps = 9
 
-    @Option(
-        help: "Treat each group of this many neighbouring ranks as a node. Default: ranks that share memory.")
-    var nodeSize: Int?
+    @Option(help: OptionHelp.nodeSize) var nodeSize: Int?
 
     @Option(
         help: """
