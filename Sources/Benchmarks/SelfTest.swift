@@ -82,9 +82,8 @@ public struct SelfTest {
     public static func bodies(of description: DeviceDescription) -> [KernelBody] {
         if let chosen = description.kernels { return [chosen] }
         let own = description.traits.body
-        // What bodies for GPUs may use at most.
-        let takesGroups = description.localMemory >= 32 << 10 && description.largestWorkGroup >= 256
-        return [own] + KernelBody.allCases.filter { $0 != own && ($0 == .cpu || takesGroups) }
+        return [own]
+            + KernelBody.allCases.filter { $0 != own && ($0 == .cpu || description.takesGroups) }
     }
 
     private mutating func run(

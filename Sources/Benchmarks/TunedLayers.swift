@@ -21,6 +21,8 @@ public final class TunedLayers {
     private let initial: Tuning
     private var layers: [Layer]
     private var device: Device?
+    /// The scratch memory of all trials: slices may keep a buffer's memory for good (`Buffer.slice`).
+    private var workspace: Buffer?
     /// The time that a run of one layer should take at least; the batch grows until it does.
     private static let wantedSeconds = 4e-3
     private static let largestBatch = 128
@@ -105,6 +107,7 @@ public final class TunedLayers {
         } catch {
             // After some errors a context is of no more use.
             device = nil
+            workspace = nil
             throw error
         }
     }
@@ -116,7 +119,7 @@ public final class TunedLayers {
         let weights = try made.parameters.map { try numbers.buffer($0.storedCount) }
         let input = try numbers.buffer(batch * plan.input.storedCount)
         let outputGradient = try numbers.buffer(batch * plan.output.storedCount)
-        let workspace = try unwritten(made.workspaceByteCount(maximumBatch: batch) / 4, on: device)
+        let workspace = try workspace(of: made.workspaceByteCount(maximumBatch: batch), on: device)
         let output = try unwritten(batch * plan.output.storedCount, on: device)
         let inputGradient =
             layer.isFirst ? nil : try unwritten(batch * plan.input.storedCount, on: device)
@@ -137,6 +140,17 @@ public final class TunedLayers {
         }
         let times = try (0..<5).map { _ in try Benchmark.time(runOnce) }
         return Tuner.Trial(seconds: Benchmark.median(times), digest: hash.value)
+    }
+
+    /// Returns scratch memory of this size or more, filled with numbers that are none.
+    private func workspace(of byteCount: Int, on device: Device) throws -> Buffer {
+        if let workspace, workspace.byteCount >= byteCount {
+            try workspace.fill(Float.nan)
+            return workspace
+        }
+        let larger = try unwritten(byteCount / 4, on: device)
+        workspace = larger
+        return larger
     }
 
     private func unwritten(_ floatCount: Int, on device: Device) throws -> Buffer {

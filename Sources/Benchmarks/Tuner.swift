@@ -51,7 +51,7 @@ public struct Tuner {
     ///
     /// - Parameters:
     ///   - start: the initial values
-    ///   - seconds: after this time the race ends, and what was not tried is skipped
+    ///   - seconds: about the time after which the race ends; what was not tried is skipped
     ///   - report: called after each trial
     ///   - measure: runs what the constants are for
     /// - Throws: what `measure` throws with the initial values; with others it discards them
@@ -61,8 +61,10 @@ public struct Tuner {
         measure: (Tuning) throws -> Trial
     ) throws {
         let clock = ContinuousClock()
-        let end = clock.now + .seconds(seconds)
+        let begin = clock.now
         initial = try measure(start)
+        // A trial takes about as long as this one; the last comparison takes two more.
+        let end = begin + .seconds(seconds) - (clock.now - begin) * 3
         guard initial.seconds >= Tuner.shortestRun else { throw Tuner.tooFast(initial.seconds) }
         tuning = start
         chosenTime = initial.seconds

@@ -41,6 +41,12 @@ public final class Device {
                 "\(description.name) wants sub-buffers at multiples of \(description.baseAlignment) bytes; "
                     + "the program places them at multiples of \(Buffer.sliceAlignment)")
         }
+        guard description.traits.body == .cpu || description.takesGroups else {
+            throw ComputeError(
+                "\(description.name) has \(description.localMemory) bytes of local memory and work-groups of "
+                    + "up to \(description.largestWorkGroup); the kernels for GPUs need 32768 and 256, those "
+                    + "for CPUs do not")
+        }
         self.description = description
         tuning = Tuning(
             for: description, stored: TuningStore(description, directory: cacheDirectory))

@@ -19,7 +19,7 @@ public struct DeviceDescription: Sendable {
     public internal(set) var largestBuffer: Int
     /// Bytes of local memory of one work-group.
     public let localMemory: Int
-    public let largestWorkGroup: Int
+    public package(set) var largestWorkGroup: Int
     /// Bytes to which a sub-buffer's start must be aligned.
     public internal(set) var baseAlignment: Int
     /// Floats in a vector register, as the device reports it (1 on most GPUs).
@@ -60,6 +60,9 @@ public struct DeviceDescription: Sendable {
         return texts.lazy.compactMap { text in names.first { text.contains($0.part) }?.vendor }.first
             ?? .other
     }
+
+    /// Whether the device is within the limits of the bodies for GPUs.
+    package var takesGroups: Bool { localMemory >= 32 << 10 && largestWorkGroup >= 256 }
 
     /// Whether slices of buffers are released; NVIDIA's driver (580.159) crashes when some of them are.
     ///

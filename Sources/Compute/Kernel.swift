@@ -110,8 +110,7 @@ public final class Kernel {
     public let name: String
     private let handle: cl_kernel
     private let argumentCount: Int
-    /// The buffers that OpenCL's kernel refers to: one driver crashes if they are freed before the kernel, or
-    /// before other arguments replace them.
+    /// The buffers that OpenCL's kernel refers to, which it need not keep alive itself.
     private var bound: [Buffer] = []
     // Strong, since a kernel may outlive the variable that held its device.
     private let device: Device

@@ -90,6 +90,12 @@ final class GroupProduct {
     ) throws {
         let shape = ProductFamily.Shape(
             m: batch * map.height * map.width, n: outputs, depth: 9 * map.channels)
+        // The kernel's places in the image are 32-bit.
+        guard shape.m * map.channels < 1 << 31 else {
+            throw ComputeError(
+                "a convolution of \(batch) maps of \(map.height)×\(map.width)×\(map.channels) reads "
+                    + "\(shape.m * map.channels) numbers; direct convolution on GPUs takes fewer than 2³¹")
+        }
         let panels = Operand.panels(
             weights, rows: backwardData ? outputs : 9 * map.channels, alongX: !backwardData)
         try launch(

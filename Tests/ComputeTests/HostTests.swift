@@ -96,6 +96,17 @@ import Testing
         #expect(refused.contains("8192") && refused.contains(description.name), "\(refused)")
     }
 
+    /// A GPU with small work-groups is refused by name, and may run the other bodies.
+    @Test(arguments: presentDevices) func smallWorkGroupsAreRefused(description: DeviceDescription) throws {
+        var small = description
+        small.largestWorkGroup = 128
+        small.kernels = .gpu
+        let said = message { _ = try Device(small) }
+        #expect(said.contains(description.name) && said.contains("up to 128"), "\(said)")
+        small.kernels = .cpu
+        _ = try Device(small)
+    }
+
     @Test(arguments: KernelChoice.allCases) func kernelsAreChosen(_ choice: KernelChoice) throws {
         let device = try Device.open(.auto, kernels: choice)
         let own: KernelBody = device.description.kind == .cpu ? .cpu : .gpu

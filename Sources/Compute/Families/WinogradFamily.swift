@@ -31,7 +31,13 @@ public struct WinogradFamily: KernelFamily {
         candidates: [288, 576, 1152])
 
     public func check(_ tuning: Tuning) throws {
-        guard tuning.device.body == .cpu else { return }
+        guard tuning.device.body == .cpu else {
+            let items = 16 / tuning[lanes] * tuning[tileGroup]
+            guard items > 256 else { return }
+            throw ComputeError(
+                "tuning constants \(lanes.key)=\(tuning[lanes]) and "
+                    + "\(tileGroup.key)=\(tuning[tileGroup]) make work-groups of \(items); legal: up to 256")
+        }
         for constant in [tileGroup, blockRows] where tuning[constant] % tuning[multiplyRows] != 0 {
             throw ComputeError(
                 "tuning constant \(constant.key): \(tuning[constant]) is not legal; legal: multiples of "
