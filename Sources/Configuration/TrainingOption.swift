@@ -88,8 +88,9 @@ public struct TrainingOption: Sendable {
                     ? "expected the image size (\(options.imageSize)) or more" : nil
             }),
         option(
-            "batch", \.batch, .optimisation, affects: .result, needsMemory: true,
-            "Images per mini-batch, over all ranks.", between(1, 65_536, "images")),
+            "batch", \.batchSize, .optimisation, affects: .result, needsMemory: true,
+            "Images per mini-batch, over all ranks. Default: 32, or fewer for sets of less than 3,200.",
+            given(between(1, 65_536, "images"))),
         option(
             "micro-batches", \.microBatches, .optimisation, affects: .result, needsMemory: true,
             "Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the "
@@ -118,11 +119,11 @@ public struct TrainingOption: Sendable {
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
             "optimizer", \.optimizer, .optimisation, affects: .result, needsMemory: true,
-            "How weights follow from gradients: stochastic gradient descent with momentum, or AdamW."),
+            "How weights follow from gradients: AdamW, or stochastic gradient descent with momentum."),
         option(
             "learning-rate", \.learningRate, .optimisation, affects: .result,
             "Learning rate after the warm-up; auto tries rates on a copy of the weights first. Default: "
-                + "0.03, or 0.001 with AdamW."),
+                + "0.001, or 0.03 with SGD."),
         option(
             "schedule", \.schedule, .optimisation, affects: .result,
             "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
@@ -135,7 +136,7 @@ public struct TrainingOption: Sendable {
             "Momentum of stochastic gradient descent; of AdamW's first moment.", share),
         option(
             "weight-decay", \.weightDecay, .optimisation, affects: .result,
-            "Weight decay; biases do not decay. Default: 0.0005, or 0.02 with AdamW.",
+            "Weight decay; biases do not decay. Default: 0.02, or 0.0005 with SGD.",
             given(expect("0 or more") { $0 >= 0 })),
         option(
             "dropout", \.dropout, .model, affects: .result,

@@ -10,20 +10,21 @@ public struct TrainingOptions: Sendable, Equatable {
     public var model = "mini"
     public var imageSize = 64
     public var shortSide: Int?
-    public var batch = 32
+    /// Images per mini-batch; nil: left to the program.
+    public var batchSize: Int?
     public var microBatches = 1
     public var epochs = 12
     public var device = "auto"
     public var deviceMemory: MemorySize?
     public var kernels = KernelChoice.auto
     public var output = ""
-    public var optimizer = UpdateRule.Method.sgd
+    public var optimizer = UpdateRule.Method.adamw
     public var learningRate: LearningRateChoice?
     public var schedule = LearningRateSchedule.cosine
     public var warmupEpochs = 1.0
     public var momentum = 0.9
     public var weightDecay: Double?
-    public var dropout = 0.5
+    public var dropout = 0.0
     public var augmentation = Augmentation.standard
     public var augmentStrength = 1.0
     public var cache = CacheSize.auto
@@ -44,6 +45,26 @@ public struct TrainingOptions: Sendable, Equatable {
     public var peerTimeout = 30.0
 
     public init() {}
+
+    /// Images per mini-batch.
+    public var batch: Int { batchSize ?? max(32, microBatches) }
+
+    /// Chooses the mini-batch for a number of training photographs, unless it is given.
+    ///
+    /// An epoch has at least 100 steps if mini-batches of 8 or more allow it: on few photographs, the number
+    /// of steps limits what a network learns.
+    ///
+    /// - Returns: the number of images, if it is not the usual one
+    package mutating func chooseBatch(photographs: Int) -> Int? {
+        guard batchSize == nil else { return nil }
+        var chosen = 32
+        while chosen > 8, photographs < 100 * chosen { chosen /= 2 }
+        while chosen > 1, photographs < chosen { chosen /= 2 }
+        chosen = max(chosen, microBatches)
+        let isUnusual = chosen != batch
+        batchSize = chosen
+        return isUnusual ? chosen : nil
+    }
 
     /// The learning rate after the warm-up, or the optimiser's usual one; nil if a range test must find it.
     package var givenLearningRate: Double? {

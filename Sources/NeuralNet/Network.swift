@@ -41,7 +41,7 @@ public final class Network {
     /// Receives the gradient of the logits before `backward`; nil without training.
     public let logitsGradient: Buffer?
 
-    private let activations: [Buffer]
+    let activations: [Buffer]
     /// Scratch memory that all layers share.
     let workspace: Buffer
     private let spareGradient: Buffer?

@@ -62,6 +62,29 @@ struct RateSearch {
     }
 }
 
+extension Trainer {
+    /// Finds a learning rate as a run with `--learning-rate auto` does, and writes nothing.
+    ///
+    /// - Throws: the reason, as a sentence, why training could not start.
+    public static func findRate(
+        _ options: TrainingOptions, version: String, ranks: Ranks? = nil, sinks: [any EventSink]
+    ) throws -> FoundRate {
+        let sinks = ranks?.isFirst ?? true ? sinks : []
+        var setup = TrainerSetup(
+            options: options, resuming: false, version: version, ranks: ranks, tracePath: nil
+        ) { event in for sink in sinks { try sink.receive(event) } }
+        let agreement = try setup.agree()
+        let workload = try setup.open(agreement, setup.list())
+        let model = try setup.load(agreement, workload)
+        let machinery = try setup.prepare(
+            agreement, workload, model, setup.connect(workload, model))
+        return try RateSearch(
+            options: setup.options, workload: workload, machinery: machinery,
+            shortSide: model.description.shortSide
+        ).run()
+    }
+}
+
 /// Collects the losses of a range test.
 struct RateCurve {
     /// Each rate with the mean loss over about the last ten steps.

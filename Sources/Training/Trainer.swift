@@ -74,14 +74,16 @@ public final class Trainer {
         trace tracePath: String? = nil, sinks: [any EventSink]
     ) throws {
         start = .now
-        self.options = options
         self.ranks = ranks
         let sinks = ranks?.isFirst ?? true ? sinks : []
-        let setup = TrainerSetup(
+        var setup = TrainerSetup(
             options: options, resuming: resuming, version: version, ranks: ranks, tracePath: tracePath
         ) { event in for sink in sinks { try sink.receive(event) } }
         let agreement = try setup.agree()
-        workload = try setup.open(agreement)
+        let dataset = try setup.list()
+        let options = setup.options
+        self.options = options
+        workload = try setup.open(agreement, dataset)
         let model = try setup.load(agreement, workload)
         let connection = try setup.connect(workload, model)
         machinery = try setup.prepare(agreement, workload, model, connection)

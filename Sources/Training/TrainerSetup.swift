@@ -75,7 +75,7 @@ struct Output {
 /// Each phase takes the results of those before it. The last one creates the run's folder, so a run that
 /// cannot start leaves nothing behind.
 struct TrainerSetup {
-    let options: TrainingOptions
+    private(set) var options: TrainingOptions
     let resuming: Bool
     let version: String
     let ranks: Ranks?
@@ -103,8 +103,21 @@ struct TrainerSetup {
         return Agreement(folder: folder, resumed: (checkpoint, state))
     }
 
-    /// Opens the device, lists the photographs, and checks that training fits the device.
-    func open(_ agreement: Agreement) throws -> Workload {
+    /// Lists the photographs, and chooses the size of a mini-batch if it is left to the program.
+    mutating func list() throws -> Dataset {
+        let dataset = try Dataset.load(
+            root: options.data, labels: options.labels, validationFraction: options.validationFraction)
+        if let batch = options.chooseBatch(photographs: dataset.training.count) {
+            try report(
+                .note(
+                    "batch \(batch): with \(dataset.training.count) photographs, more steps are worth "
+                        + "more than larger ones (--batch)"))
+        }
+        return dataset
+    }
+
+    /// Opens the device, and checks that the ranks have the same photographs and training fits the device.
+    func open(_ agreement: Agreement, _ dataset: Dataset) throws -> Workload {
         let topology = try topology(options.transport.kind)
         let all = MicroBatchSpan(first: 0, count: options.microBatches)
         let span = ranks.flatMap { topology?.spans[$0.rank] } ?? all
@@ -112,8 +125,6 @@ struct TrainerSetup {
             DeviceSelector(parsing: options.device), profiling: tracePath != nil,
             memory: options.deviceMemory?.bytes, kernels: options.kernels, place: ranks?.place ?? (0, 1))
         let trace = try tracePath.map { try Trace($0, of: device) }
-        let dataset = try Dataset.load(
-            root: options.data, labels: options.labels, validationFraction: options.validationFraction)
         let shared = TrainingOption.all.filter { [.result, .conduct].contains($0.effect) }
         try ranks?.requireSame(
             shared.map { ($0.name, $0.text(options) ?? "without a value") } + [
@@ -255,7 +266,50 @@ struct TrainerSetup {
         let description = ModelDescription(
             architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
             shortSide: shortSide, normalization: normalization, seed: options.seed)
+        if options.initialModel == nil {
+            try scaleUnits(of: network, description, dataset.training)
+        }
         return LoadedModel(network: network, description: description, state: state, unreadable: unreadable)
+    }
+
+    /// Scales a new network's units by their sums over a few photographs; the first rank measures for all.
+    private func scaleUnits(of network: Network, _ description: ModelDescription, _ training: ImageSet) throws
+    {
+        let own = isFirst ? try measuredUnits(of: network, description, training) : []
+        guard let ranks else { return }
+        var numbers = try ranks.gather(own.flatMap { $0.factors + $0.biases })[0][...]
+        guard !isFirst else { return }
+        func take(_ count: Int) -> [Float] {
+            defer { numbers = numbers.dropFirst(count) }
+            return Array(numbers.prefix(count))
+        }
+        try network.scaleUnits(
+            network.hiddenUnitCounts.map { UnitScaling(factors: take($0), biases: take($0)) })
+    }
+
+    /// Scales the units by the central crops of 32 photographs.
+    private func measuredUnits(of network: Network, _ description: ModelDescription, _ training: ImageSet)
+        throws -> [UnitScaling]
+    {
+        let set = training.statisticsSample(limit: 32)
+        let size = options.imageSize
+        let plan = try EvaluationPlan(count: set.count, batchSize: network.options.maximumBatch)
+        let input = try ImageInput(
+            device: network.device, size: size, normalization: description.normalization)
+        let batch = try DeviceBatch(device: network.device, capacity: network.options.maximumBatch)
+        return try network.scaleUnits(batches: plan.batchCount) { index in
+            let loader = BatchLoader(set: set, shortSide: description.shortSide, workers: options.workers) {
+                $0 == 0 ? plan.batch(index) : nil
+            }
+            defer { loader.stop() }
+            guard let host = try loader.next() else { return [] }
+            try batch.upload(host, size: size) { width, height, _ in
+                AugmentationParameters.central(width: width, height: height, size: size)
+            }
+            let pass = Pass(batch: host.count, training: false)
+            try input.load(bytes: batch.bytes, records: batch.records, output: network.input, pass: pass)
+            return host.weights.map { $0 > 0 }
+        }
     }
 
     /// Returns the usual short side; photographs of the crop's size keep theirs, and are padded instead.

@@ -18,7 +18,7 @@ struct TrainerCommand: ParsableCommand {
             TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
             ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self, BenchCommand.self,
             PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
-            SelfTestCommand.self, TuneCommand.self,
+            SelfTestCommand.self, TuneCommand.self, FindRateCommand.self,
         ], defaultSubcommand: TrainCommand.self)
 }
 

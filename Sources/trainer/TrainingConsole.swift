@@ -82,7 +82,8 @@ final class TrainingConsole: EventSink {
                 format: "warning: the network does not learn: the training loss is %.3f, and guessing gives "
                     + "%.3f", loss, chance)
                 + (units.isEmpty ? "" : "; units that never fire: " + units.joined(separator: ", "))
-                + ". Try --optimizer adamw, a lower --learning-rate, or fewer layers."
+                + ". Try another --learning-rate (`trainer find-rate` draws the loss over rates), or "
+                + "fewer layers."
         case .overfitting(let training, let validation):
             return String(
                 format: "warning: the network learns by heart: top-1 is %.1f %% in training and %.1f %% in "

@@ -7,7 +7,7 @@ public final class Workplace: TemporaryFolder, @unchecked Sendable {
     /// The options of a small run, which learns the set; a test's own follow them and win.
     public static let small = [
         "--data", "set", "--model", "16,M,F16", "--image-size", "16", "--batch", "8", "--epochs", "2",
-        "--learning-rate", "0.02", "--device", "cpu",
+        "--optimizer", "sgd", "--learning-rate", "0.02", "--device", "cpu",
     ]
 
     private static let pictures = Result { try TintedPictures.files() }
