@@ -45,6 +45,28 @@ def plan_layers(trainer, model, image_size, classes, environment=None):
             return json.load(file)["layers"]
 
 
+def scale_units(network, images):
+    """Scales hidden units as `train` does: sums over some images have mean 0 and deviation 1."""
+    import torch
+    from torch import nn
+
+    layers = [module for module in network if isinstance(module, (nn.Conv2d, nn.Linear))]
+    with torch.no_grad():
+        values = images
+        for module in network:
+            if module is layers[-1]:
+                break
+            if module in layers:
+                sums = module(values)
+                dimensions = (0, 2, 3) if sums.dim() == 4 else (0,)
+                deviation = sums.std(dimensions, correction=0)
+                factors = torch.where(deviation > 1e-3, 1 / deviation, torch.ones_like(deviation))
+                module.bias.copy_(-sums.mean(dimensions) * factors)
+                module.weight.mul_(factors.view(-1, *[1] * (module.weight.dim() - 1)))
+            if not isinstance(module, nn.Dropout):
+                values = module(values)
+
+
 def build_network(layers, dropout):
     """The layers in PyTorch: He initialisation, N(0, 0.01²) for the last layer, biases 0."""
     from torch import nn

@@ -122,7 +122,7 @@ private struct Axis {
 
     init(_ values: [Double], _ scale: LineChart.Scale, from: Double, to: Double) {
         let values = scale == .logarithmic ? values.filter { $0 > 0 } : values
-        let (least, most) = (values.min() ?? 0, values.max() ?? 1)
+        let (least, most) = (values.min() ?? 1, values.max() ?? 10)
         self.scale = scale
         self.from = from
         self.to = to

@@ -20,7 +20,7 @@ struct RateSearch {
 
     /// The lowest and the highest rate of a test.
     private var range: (low: Double, high: Double) {
-        options.optimizer == .sgd ? (1e-4, 1) : (1e-5, 0.1)
+        options.optimizer == .sgd ? (1e-4, 0.3) : (1e-5, 0.03)
     }
 
     /// Runs the test.

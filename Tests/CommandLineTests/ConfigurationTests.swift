@@ -28,7 +28,7 @@ import Testing
         ),
         ("model: 8,X\n", ":1:8: model is '8,X'; unknown token 'X'"),
         ("device: fast\n", ":1:9: device is 'fast'; expected auto, cpu, gpu, opencl:N"),
-        ("batch:\n", ":1:7: batch has no value"),
+        ("epochs:\n", ":1:8: epochs has no value"),
         ("batch: [8, 16]\n", ":1:8: batch is a list or a mapping"),
         ("? [batch]\n: 8\n", ":1:3: a list or a mapping where an option's name was expected"),
         ("batch: 8\nepochs: 1\nbatch: 16\n", ":1:1: 'batch' is set twice"),

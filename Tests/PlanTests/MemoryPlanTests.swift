@@ -69,7 +69,7 @@ import Testing
     ) throws -> TrainingMemory {
         var options = TrainingOptions()
         (options.model, options.imageSize, options.microBatches) = (model, imageSize, microBatches)
-        options.cache = .off
+        (options.cache, options.optimizer) = (.off, .sgd)
         change(&options)
         return try TrainingMemory(options, classes: classes, device: device)
     }

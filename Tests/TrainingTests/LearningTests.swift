@@ -68,6 +68,40 @@ import Testing
         #expect(two.status == 0 && two.output.contains("learning rate "), "\(two)")
     }
 
+    /// `find-rate` finds what a run does, draws it, and leaves no run.
+    @Test func theCurveIsDrawn() throws {
+        let options = "--epochs 10 --augment none"
+        let result = try place.train("\(options) --learning-rate auto --warmup-epochs 0 --out run")
+        let set = "--data set --model 16,M,F16 --image-size 16 --batch 8 --optimizer sgd --device cpu"
+        let found = try place.succeed("find-rate \(set) \(options) --out rates.svg --json rates.json")
+        let line = try #require(result.output.split(separator: "\n").first { $0.hasPrefix("learning rate ") })
+        #expect(found.output.contains(line), "\(found.output)")
+        let drawing = try place.text("rates.svg")
+        #expect(drawing.contains("<svg ") && drawing.contains("chosen: "))
+        let json =
+            try JSONSerialization.jsonObject(with: Data(place.text("rates.json").utf8)) as? [String: Any]
+        let curve = json?["curve"] as? [[String: Double]] ?? []
+        // As many points in the drawing as rates were tried.
+        let polyline = try #require(drawing.split(separator: "\n").first { $0.contains("<polyline") })
+        #expect(curve.count >= 10 && polyline.split(separator: ",").count - 1 == curve.count)
+        #expect(!place.exists("runs"))
+        let mistake = try place.run(
+            "find-rate \(set) --learning-rate 1".split(separator: " ").map { String($0) })
+        #expect(mistake.status == 2 && mistake.errors.contains("--learning-rate"), "\(mistake)")
+    }
+
+    /// Without `--batch`, a small set gets small mini-batches, and the run records them.
+    @Test func smallSetsGetSmallBatches() throws {
+        let options = "--data set --model 16,M,F16 --image-size 16 --epochs 1 --device cpu"
+        let result = try place.succeed("train \(options) --out run")
+        #expect(result.output.contains("batch 8: with 48 photographs"), "\(result.output)")
+        #expect(try place.text("run/config.yaml").contains("batch: 8\n"))
+        #expect(try log("run", "train").count == 6)
+        let ranks = try place.mpirun(2, "train \(options) --out ranks")
+        #expect(ranks.status == 0, "\(ranks)")
+        #expect(try place.text("ranks/config.yaml").contains("batch: 8\n"))
+    }
+
     @Test func aFinishedRunGoesOnForLonger() throws {
         try place.train("--epochs 2 --schedule constant --out run")
         try place.expect(TestSupport.run("--resume run --epochs 1", 2, "epochs 1 (the run has 2)"))

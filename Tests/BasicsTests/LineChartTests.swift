@@ -1,0 +1,41 @@
+import Basics
+import Testing
+
+@Suite struct LineChartTests {
+    /// The places of a line's points, as x and y.
+    private func places(_ svg: String) -> [[Double]] {
+        svg.split(separator: "\n").filter { $0.contains("<polyline") }.flatMap { line in
+            line.split(separator: "\"", omittingEmptySubsequences: false)[1].split(separator: " ").map {
+                point in
+                point.split(separator: ",").compactMap { Double($0) }
+            }
+        }
+    }
+
+    @Test func pointsLieWhereTheirNumbersSay() {
+        let chart = LineChart(
+            "a < b", x: "x", y: "y", scales: (.logarithmic, .linear),
+            series: [.init("one", [(0.01, 0), (0.1, 5), (1, 10), (.nan, 1), (1, .infinity)])])
+        let points = places(chart.svg)
+        #expect(points.count == 3, "numbers that are not finite are left out")
+        // Equal ratios are equal distances, and larger values are higher up.
+        #expect(abs(points[1][0] - (points[0][0] + points[2][0]) / 2) < 0.11)
+        #expect(abs(points[1][1] - (points[0][1] + points[2][1]) / 2) < 0.11)
+        #expect(points[0][1] > points[2][1])
+        #expect(chart.svg.contains("a &lt; b") && chart.svg.contains(">0.01<") && chart.svg.contains(">10<"))
+    }
+
+    @Test func degenerateDataIsDrawn() {
+        for points in [[], [(x: 3.0, y: 4.0)], [(1, 7), (2, 7)]] {
+            for scale in [LineChart.Scale.linear, .logarithmic] {
+                let svg = LineChart(
+                    "t", x: "x", y: "y", scales: (scale, scale),
+                    series: [.init("s", points), .init("t", [])],
+                    mark: (2, "here")
+                ).svg
+                #expect(!svg.contains("nan") && !svg.contains("inf"))
+                #expect(places(svg).count == points.count && svg.hasSuffix("</svg>\n"))
+            }
+        }
+    }
+}
