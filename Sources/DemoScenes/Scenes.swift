@@ -9,11 +9,29 @@ import Synchronization
 /// Position, size, rotation and all colours are independent of the class. So a linear classifier on pixels
 /// fails, while edges and textures are enough for a convolutional network.
 public enum Scenes {
-    /// The names of all classes that can be drawn.
-    public static let classNames = [
+    /// The names of the shapes, which are the classes of sets with no more classes than these.
+    private static let shapeNames = [
         "striped-disc", "checkered-square", "ring", "star", "cross", "dotted-triangle", "crescent", "clover",
         "arrow", "bullseye", "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
     ]
+
+    /// The colours of objects in sets with more classes than shapes, where each class is a colour and a shape.
+    private static let hues: [(name: String, colour: SIMD3<Float>)] = [
+        ("red", [0.95, 0.2, 0.2]), ("green", [0.2, 0.85, 0.25]), ("blue", [0.3, 0.4, 0.95]),
+        ("yellow", [0.95, 0.9, 0.2]), ("purple", [0.75, 0.3, 0.9]), ("cyan", [0.2, 0.9, 0.9]),
+        ("orange", [0.95, 0.6, 0.2]), ("white", [0.95, 0.95, 0.95]),
+    ]
+
+    /// The largest number of classes that can be drawn.
+    public static let maximumClasses = shapeNames.count * hues.count
+
+    /// Returns the names of a set's classes.
+    public static func classNames(_ classes: Int) -> [String] {
+        if classes <= shapeNames.count { return Array(shapeNames.prefix(classes)) }
+        return (0..<classes).map {
+            "\(hues[$0 / shapeNames.count].name)-\(shapeNames[$0 % shapeNames.count])"
+        }
+    }
 
     /// Names how large the objects are.
     public enum ObjectScale: String, Sendable, CaseIterable {
@@ -42,9 +60,11 @@ public enum Scenes {
     /// Draws picture `index` of class `label`, `size` pixels on each side.
     ///
     /// The picture depends only on the arguments.
-    /// - Parameter hardships: the conditions under which the same scene is seen.
+    /// - Parameters:
+    ///   - classes: the number of the set's classes.
+    ///   - hardships: the conditions under which the same scene is seen.
     public static func draw(
-        label: Int, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
+        label: Int, classes: Int = 10, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
         hardships: Set<Hardship> = []
     ) -> DecodedImage {
         var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
@@ -52,7 +72,10 @@ public enum Scenes {
         var canvas = Canvas(
             size: size, conditions: hardships.isEmpty ? nil : Conditions(&conditions, hardships))
         paintBackground(&canvas, &random)
-        paintObject(&canvas, &random, label: label, radii: objectScale.radius)
+        let shapes = shapeNames.count
+        paintObject(
+            &canvas, &random, shape: label % shapes,
+            hue: classes > shapes ? hues[label / shapes].colour : nil, radii: objectScale.radius)
         return canvas.encoded(&random)
     }
 
@@ -62,7 +85,8 @@ public enum Scenes {
     /// - Parameters:
     ///   - path: must not exist, or be an empty folder.
     ///   - size: the side of the square pictures in pixels, 16…4096.
-    ///   - classes: 2…14; the set that demos use has the first ten.
+    ///   - classes: 2…112; the set that demos use has ten. Up to 14 are shapes of any colour; with more, each
+    ///     is a shape in one of eight colours.
     ///   - validationHardships: the conditions of the pictures in `val`, which training does not see.
     /// - Throws: `DatasetError`, or `FileError` if the folder cannot be renamed.
     public static func write(
@@ -70,8 +94,8 @@ public enum Scenes {
         objectScale: ObjectScale = .normal, validationHardships: Set<Hardship> = [],
         workers: Int = ProcessInfo.processInfo.activeProcessorCount
     ) throws {
-        guard (2...classNames.count).contains(classes) else {
-            throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(classNames.count)")
+        guard (2...maximumClasses).contains(classes) else {
+            throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(maximumClasses)")
         }
         guard (16...4096).contains(size) else {
             throw DatasetError(.badOption, "size \(size): choose 16 to 4096 pixels")
@@ -83,6 +107,7 @@ public enum Scenes {
                     + "has one for validation")
         }
         let path = path.withoutTrailingSlashes
+        let classNames = classNames(classes)
         try requireEmpty(path)
         let target = URL(fileURLWithPath: path)
         let parent = target.deletingLastPathComponent().path
@@ -98,7 +123,7 @@ public enum Scenes {
         }
         do {
             do {
-                for folder in classNames.prefix(classes).flatMap({ ["train/\($0)", "val/\($0)"] }) {
+                for folder in classNames.flatMap({ ["train/\($0)", "val/\($0)"] }) {
                     try manager.createDirectory(
                         atPath: "\(partial)/\(folder)", withIntermediateDirectories: true)
                 }
@@ -110,7 +135,7 @@ public enum Scenes {
                 let part = index / classes % 5 == 4 ? "val" : "train"
                 let file = "\(part)/\(classNames[label])/\(String(format: "%06d", index)).jpg"
                 let picture = draw(
-                    label: label, index: index, size: size, seed: seed, objectScale: objectScale,
+                    label: label, classes: classes, index: index, size: size, seed: seed, objectScale: objectScale,
                     hardships: part == "val" ? validationHardships : [])
                 do {
                     let url = URL(fileURLWithPath: "\(partial)/\(file)")
@@ -171,7 +196,8 @@ public enum Scenes {
     }
 
     private static func paintObject(
-        _ canvas: inout Canvas, _ random: inout Philox, label: Int, radii: ClosedRange<Float>
+        _ canvas: inout Canvas, _ random: inout Philox, shape: Int, hue: SIMD3<Float>?,
+        radii: ClosedRange<Float>
     ) {
         let radius = random.uniform(in: radii)
         let middle = radius...(1 - radius)
@@ -179,7 +205,10 @@ public enum Scenes {
         let turn = random.uniform(in: 0...(2 * .pi))
         // Any two hues, but always a light body with dark marks, so that a small network learns the textures
         // within minutes.
-        let first = withLightness(colour(&random), random.uniform(in: 0.65...0.95))
+        let any = colour(&random)
+        let body = withLightness(any, random.uniform(in: 0.65...0.95))
+        // A little of any other colour, so that colours of one name differ.
+        let first = hue.map { $0 * 0.85 + any * 0.15 } ?? body
         let second = withLightness(colour(&random), random.uniform(in: 0.05...0.25))
         let detail = random.uniform(in: 0.85...1.2)
         let rim = 0.06 * radius
@@ -189,7 +218,7 @@ public enum Scenes {
             var distance: Float
             var secondShare: Float = 0
             let soft = pixel / radius
-            switch label {
+            switch shape {
             case 0:
                 distance = length(p) - 0.95
                 secondShare = edge(wave(p.x, period: 0.42 * detail), soft)

@@ -64,7 +64,7 @@ import Testing
         run("tune --model X", 2, "--model X", "unknown token 'X'"),
         run("selftest --device fast", 2, "--device fast", "auto, cpu, gpu, opencl:N"),
         run("bench gemm --size 0", 2, "--size 0", "1 to 16384"),
-        run("scenes --out never --classes 99", 2, "99 classes", "2 to 14"),
+        run("scenes --out never --classes 113", 2, "113 classes", "2 to 112"),
         run("scenes --out never --count 3", 2, "3 pictures", "at least 50"),
     ]) func badOption(_ mistake: Mistake) throws { try place.expect(mistake) }
 

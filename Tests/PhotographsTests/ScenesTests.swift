@@ -20,7 +20,7 @@ import Testing
         let path = folder.file("scenes")
         try Scenes.write(to: path, count: 103, size: 32, classes: 10, seed: 1, workers: 3)
         let dataset = try Dataset.load(root: path)
-        #expect(dataset.classes == Scenes.classNames.prefix(10).sorted())
+        #expect(dataset.classes == Scenes.classNames(10).sorted())
         #expect(dataset.training.count == 83 && dataset.validation.count == 20)
         #expect(dataset.unused.lines.isEmpty)
         #expect(try folder.names() == ["scenes"])
@@ -31,6 +31,20 @@ import Testing
         for file in dataset.training.files {
             #expect(try folder.bytes("scenes/\(file.path)") == folder.bytes("again/\(file.path)"))
         }
+    }
+
+    /// Above 14 classes each has a colour: pictures of one shape differ in the object's colour alone.
+    @Test func manyClassesAreColoured() throws {
+        let names = Scenes.classNames(112)
+        #expect(Set(names).count == 112 && names[0] == "red-striped-disc")
+        #expect(names[111] == "white-striped-diamond")
+        func meanRed(_ label: Int) -> Double {
+            let picture = Scenes.draw(label: label, classes: 112, index: 3, size: 64, seed: 1)
+            let reds = stride(from: 0, to: picture.pixels.count, by: 3).map { Double(picture.pixels[$0]) }
+            return reds.reduce(0, +) / Double(reds.count)
+        }
+        // Red and green rings.
+        #expect(meanRed(2) > meanRed(14 + 2) + 10)
     }
 
     @Test func picturesDiffer() {

@@ -11,7 +11,9 @@ struct ScenesCommand: ParsableCommand {
     @Option(help: "Folder to write. It must not exist, or be empty.") var out: String
     @Option(help: "Number of pictures. Four fifths go to train/, one fifth to val/.") var count = 2500
     @Option(help: "Side of each picture in pixels.") var size = 96
-    @Option(help: "Number of classes, at most \(Scenes.classNames.count).") var classes = 10
+    @Option(
+        help: "Number of classes, at most \(Scenes.maximumClasses); above 14, each is a shape of one colour."
+    ) var classes = 10
     @Option(help: "Seed of the drawing.") var seed: UInt64 = 1
     @Option(help: "Size of the objects: normal, or small for half of it.")
     var objectScale: Scenes.ObjectScale = .normal
