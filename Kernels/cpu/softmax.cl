@@ -3,11 +3,17 @@
 // Layouts: logits and gradient [rows][stride] with `classes` ≤ stride used, float32; labels int and weights
 // float hold this rank's part of the mini-batch, `first` is the index of row 0 in them; a weight of 0 takes
 // its row out.
+// With `mixes`, row r is a mixture of two images (mixup.cl): its second label is that of row rows − 1 − r, and
+// shares float, placed as the weights are, has the first label's share. Otherwise shares is not read.
+// classWeights [classes] float32; smoothing is the share of each target that goes to all classes equally.
 // statistics [rows] float4: weighted loss, weight where the label is first, weight where it is among the
-// first five, the class that is first.
+// first five, the class that is first. Of two labels, each counts by its share; neither class weights nor
+// smoothing matter, so that these numbers compare with those of a validation.
 // A work-item takes one row: a batch has few rows, and a CPU's work-item runs through one at the memory's
 // speed.
 // Launch: global (rows), local (1).
+
+#include "softmax.h"
 
 // The largest score, and the sum of exp(score − largest).
 static float2 row_norm(const global float *scores, const int classes) {
@@ -18,40 +24,37 @@ static float2 row_norm(const global float *scores, const int classes) {
     return (float2)(largest, sum);
 }
 
-// Whether score i comes before score j. A tie is won by the lower class, and what is not a number comes last:
-// a network that has broken down is not right.
-static int precedes(const global float *scores, const int i, const int j) {
-    const float a = scores[i], b = scores[j];
-    return a > b || (isnan(b) && !isnan(a)) || ((a == b || (isnan(a) && isnan(b))) && i < j);
-}
-
-// Loss, ranks and the gradient of scale · Σ weight · loss.
+// Loss, ranks and the gradient of scale · Σ weight · (cross-entropy with the targets), where a row's targets are
+// (1 − smoothing) · u + smoothing · Σ u / classes, and u has share · classWeights[label] at the label and
+// (1 − share) · classWeights[other] at the second label.
 kernel void softmax_cross_entropy(
     const global float *restrict logits, const global int *restrict labels,
-    const global float *restrict weights, global float *restrict gradient, global float4 *restrict statistics,
-    const int rows, const int classes, const int stride, const int first, const float scale) {
+    const global float *restrict weights, const global float *restrict shares,
+    const global float *restrict classWeights, global float *restrict gradient,
+    global float4 *restrict statistics, const int rows, const int classes, const int stride, const int first,
+    const int mixes, const float scale, const float smoothing) {
     const int row = get_global_id(0);
     if (row >= rows) return;
     const global float *scores = logits + (size_t)row * stride;
     global float *target = gradient + (size_t)row * stride;
     const int label = labels[first + row];
+    const int other = mixes ? labels[first + rows - 1 - row] : label;
+    const float share = mixes ? shares[first + row] : 1.0f;
     const float weight = weights[first + row];
+    const float own = share * classWeights[label], others = (1.0f - share) * classWeights[other];
+    const float total = own + others, kept = 1.0f - smoothing, spread = smoothing * total / classes;
     const float2 norm = row_norm(scores, classes);
-    const float own = scores[label];
-    int rank = 0, best = 0;
+    int2 rank = 0;
+    int best = 0;
     for (int i = 0; i < classes; i++) {
-        rank += precedes(scores, i, label);
+        rank += (int2)(precedes(scores, i, label), precedes(scores, i, other));
         best = precedes(scores, i, best) ? i : best;
+        const float goal = kept * ((i == label ? own : 0.0f) + (i == other ? others : 0.0f)) + spread;
         // A weight of 0 must silence a row whose scores are not finite too.
-        target[i] = weight == 0
-                      ? 0
-                      : weight * scale * (exp(scores[i] - norm.x) / norm.y - (i == label ? 1.0f : 0.0f));
+        target[i] = weight == 0 ? 0 : weight * scale * (total * (exp(scores[i] - norm.x) / norm.y) - goal);
     }
     for (int i = classes; i < stride; i++) target[i] = 0;
-    const float loss = log(norm.y) - (own - norm.x);
-    statistics[row] = weight == 0
-                        ? (float4)(0, 0, 0, best)
-                        : (float4)(weight * loss, rank < 1 ? weight : 0, rank < 5 ? weight : 0, best);
+    statistics[row] = row_statistics(scores, norm, label, other, share, weight, rank, best);
 }
 
 // Posteriors [rows][stride]; columns past `classes` are 0.

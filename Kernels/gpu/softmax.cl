@@ -2,6 +2,8 @@
 // cpu/softmax.cl describes layouts and arguments. A work-group of ITEMS takes one row; its sums and choices
 // go through trees in local memory, so their order is fixed.
 
+#include "softmax.h"
+
 #define ITEMS 128
 
 // Leaves in shared[0] the sum, or with `largest` the maximum, of every work-item's value.
@@ -11,7 +13,7 @@
     barrier(CLK_LOCAL_MEM_FENCE);                                                                            \
     for (int half_count = ITEMS / 2; half_count > 0; half_count /= 2) {                                      \
         if (item < half_count) {                                                                             \
-            const int other = item + half_count;                                                             \
+            const int other_item = item + half_count;                                                        \
             expression;                                                                                      \
         }                                                                                                    \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                        \
@@ -22,55 +24,54 @@ static float2 row_norm(
     const global float *scores, const int classes, const int item, local float *shared) {
     float largest = scores[0];
     for (int i = item; i < classes; i += ITEMS) largest = fmax(largest, scores[i]);
-    TREE(shared, largest, shared[item] = fmax(shared[item], shared[other]))
+    TREE(shared, largest, shared[item] = fmax(shared[item], shared[other_item]))
     largest = shared[0];
     float sum = 0;
     for (int i = item; i < classes; i += ITEMS) sum += exp(scores[i] - largest);
-    TREE(shared, sum, shared[item] += shared[other])
+    TREE(shared, sum, shared[item] += shared[other_item])
     return (float2)(largest, shared[0]);
-}
-
-// Whether score i comes before score j. A tie is won by the lower class, and what is not a number comes last.
-static int precedes(const global float *scores, const int i, const int j) {
-    const float a = scores[i], b = scores[j];
-    return a > b || (isnan(b) && !isnan(a)) || ((a == b || (isnan(a) && isnan(b))) && i < j);
 }
 
 // Global (ITEMS, rows), local (ITEMS, 1).
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void softmax_cross_entropy(
     const global float *restrict logits, const global int *restrict labels,
-    const global float *restrict weights, global float *restrict gradient, global float4 *restrict statistics,
-    const int rows, const int classes, const int stride, const int first, const float scale) {
+    const global float *restrict weights, const global float *restrict shares,
+    const global float *restrict classWeights, global float *restrict gradient,
+    global float4 *restrict statistics, const int rows, const int classes, const int stride, const int first,
+    const int mixes, const float scale, const float smoothing) {
     local float shared[ITEMS];
     local int choices[ITEMS];
-    (void)rows;  // as many as there are work-groups
+    local int2 ranks[ITEMS];
     const int row = get_global_id(1), item = get_local_id(0);
     const global float *scores = logits + (size_t)row * stride;
     global float *target = gradient + (size_t)row * stride;
     const int label = labels[first + row];
+    const int other = mixes ? labels[first + rows - 1 - row] : label;
+    const float share = mixes ? shares[first + row] : 1.0f;
     const float weight = weights[first + row];
+    const float own = share * classWeights[label], others = (1.0f - share) * classWeights[other];
+    const float total = own + others, kept = 1.0f - smoothing, spread = smoothing * total / classes;
     const float2 norm = row_norm(scores, classes, item, shared);
-    int rank = 0, best = 0;
+    int2 rank = 0;
+    int best = 0;
     for (int i = item; i < stride; i += ITEMS) {
         if (i < classes) {
-            rank += precedes(scores, i, label);
+            rank += (int2)(precedes(scores, i, label), precedes(scores, i, other));
             best = precedes(scores, i, best) ? i : best;
         }
+        const float goal = kept * ((i == label ? own : 0.0f) + (i == other ? others : 0.0f)) + spread;
         // A weight of 0 must silence a row whose scores are not finite too.
         target[i] = weight == 0 || i >= classes
                       ? 0
-                      : weight * scale * (exp(scores[i] - norm.x) / norm.y - (i == label ? 1.0f : 0.0f));
+                      : weight * scale * (total * (exp(scores[i] - norm.x) / norm.y) - goal);
     }
-    TREE(choices, rank, choices[item] += choices[other])
-    rank = choices[0];
+    TREE(ranks, rank, ranks[item] += ranks[other_item])
+    rank = ranks[0];
     TREE(choices, best,
-        choices[item] = precedes(scores, choices[other], choices[item]) ? choices[other] : choices[item])
+        choices[item] =
+            precedes(scores, choices[other_item], choices[item]) ? choices[other_item] : choices[item])
     best = choices[0];
-    if (item > 0) return;
-    const float loss = log(norm.y) - (scores[label] - norm.x);
-    statistics[row] = weight == 0
-                        ? (float4)(0, 0, 0, best)
-                        : (float4)(weight * loss, rank < 1 ? weight : 0, rank < 5 ? weight : 0, best);
+    if (item == 0) statistics[row] = row_statistics(scores, norm, label, other, share, weight, rank, best);
 }
 
 // Global (ITEMS, rows), local (ITEMS, 1).
@@ -94,6 +95,6 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sum_statistics(
     const int item = get_local_id(0);
     float4 sum = 0;
     for (int row = item; row < rows; row += ITEMS) sum += (float4)(statistics[row].xyz, weights[first + row]);
-    TREE(shared, sum, shared[item] += shared[other])
+    TREE(shared, sum, shared[item] += shared[other_item])
     if (item == 0) totals[slot] = accumulate ? totals[slot] + shared[0] : shared[0];
 }

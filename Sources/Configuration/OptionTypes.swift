@@ -53,6 +53,14 @@ public enum Freezing: String, CaseIterable, Sendable {
     case features
 }
 
+/// What each class's photographs count in the loss.
+public enum ClassWeighting: String, CaseIterable, Sendable {
+    /// All photographs count the same.
+    case none
+    /// All classes count the same: a photograph counts the more the fewer its class has.
+    case balanced
+}
+
 /// How gradients get from rank to rank: `auto` is shared memory in a node, one-sided windows between nodes.
 public enum TransportChoice: String, Sendable, CaseIterable {
     case auto, onesided, shared, sendrecv

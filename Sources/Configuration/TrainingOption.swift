@@ -181,6 +181,17 @@ public struct TrainingOption: Sendable {
             "Largest norm of a step's gradient; a longer gradient is scaled down. Default: no clipping.",
             given(expect("a number above 0") { $0 > 0 })),
         option(
+            "label-smoothing", \.labelSmoothing, .optimisation, affects: .result,
+            "Share of each training target that goes to all classes equally.", share),
+        option(
+            "mixup", \.mixup, .optimisation, affects: .result,
+            "Mix the images of a micro-batch in pairs, by shares drawn from Beta(A, A). Usual: 0.2. Default: "
+                + "no mixing.", given(between(0.001, 1000, "for A"))),
+        option(
+            "class-weights", \.classWeights, .optimisation, affects: .result,
+            "What photographs count in the loss: balanced gives all classes the same weight, however many "
+                + "photographs they have."),
+        option(
             "init", \.initialModel, .model, affects: .result,
             "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights "
                 + "of the layers that fit."),
@@ -371,6 +382,7 @@ extension KernelChoice: OptionValue {}
 extension UpdateRule.Method: OptionValue {}
 extension LearningRateSchedule: OptionValue {}
 extension Freezing: OptionValue {}
+extension ClassWeighting: OptionValue {}
 extension ExchangePolicy: OptionValue {}
 extension TransportChoice: OptionValue {}
 

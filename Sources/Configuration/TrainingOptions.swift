@@ -36,6 +36,9 @@ public struct TrainingOptions: Sendable, Equatable {
     public var keep = 3
     public var patience: Int?
     public var clipNorm: Double?
+    public var labelSmoothing = 0.0
+    public var mixup: Double?
+    public var classWeights = ClassWeighting.none
     public var initialModel: String?
     public var freeze = Freezing.none
     public var maximumBad = BadFileLimit.onePercent
@@ -81,6 +84,15 @@ public struct TrainingOptions: Sendable, Equatable {
             optimizer, momentum: Float(momentum),
             weightDecay: Float(weightDecay ?? (optimizer == .sgd ? 5e-4 : 0.02)),
             clipNorm: clipNorm.map { Float($0) })
+    }
+
+    /// Returns what the network is trained towards.
+    ///
+    /// - Parameter counts: the number of training photographs of each class
+    package func lossRule(imagesOfClasses counts: [Int]) -> LossRule {
+        LossRule(
+            smoothing: Float(labelSmoothing),
+            classWeights: classWeights == .balanced ? LossRule.balancedWeights(counts) : nil, mixup: mixup)
     }
 
     /// Checks every option by itself and against the others.

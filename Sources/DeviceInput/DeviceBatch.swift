@@ -1,7 +1,7 @@
 import Compute
 import Photographs
 
-/// Holds a mini-batch on the device: pixels, a record for each photograph, labels and weights.
+/// Holds a mini-batch on the device: pixels, a record for each photograph, labels, weights and shares.
 ///
 /// Uploads are queued, so their host memory must stay until they are done: small arrays are staged here, and
 /// the owner of the pixels is kept. Two of these in turn let the host prepare a mini-batch while the device
@@ -14,6 +14,8 @@ public final class DeviceBatch {
     public let records: Buffer
     public let labels: Buffer
     public let weights: Buffer
+    /// Each photograph's share of the mixture that mixup makes of it and another one.
+    public let shares: Buffer
     private let staging: HostMemory
     private var uploads: [Event] = []
     private var owner: AnyObject?
@@ -26,15 +28,17 @@ public final class DeviceBatch {
         records = try Buffer(device, byteCount: sizes[1])
         labels = try Buffer(device, byteCount: sizes[2])
         weights = try Buffer(device, byteCount: sizes[3])
+        shares = try Buffer(device, byteCount: sizes[4])
         staging = device.hostMemory.allocate(
-            byteCount: capacity * (MemoryLayout<CropRecord>.stride + 8))
+            byteCount: capacity * (MemoryLayout<CropRecord>.stride + 12))
     }
 
-    /// Returns the sizes of the buffers for pixels, records, labels and weights.
+    /// Returns the sizes of the buffers for pixels, records, labels, weights and shares.
     ///
     /// - Parameter pixelBytes: of the largest upload.
     public static func byteCounts(capacity: Int, pixelBytes: Int) -> [Int] {
-        [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride, capacity * 4, capacity * 4]
+        [pixelCapacity(pixelBytes), capacity * MemoryLayout<CropRecord>.stride]
+            + [Int](repeating: capacity * 4, count: 3)
     }
 
     /// Returns more than `bytes`, so that batches of similar sizes do not grow the buffer again and again.
@@ -47,10 +51,12 @@ public final class DeviceBatch {
 
     /// Queues the copies of a mini-batch to the device.
     ///
-    /// - Parameter owner: keeps the memory of `pixels` alive; released when the upload is waited for.
+    /// - Parameters:
+    ///   - owner: keeps the memory of `pixels` alive; released when the upload is waited for.
+    ///   - shares: nil if no photographs are mixed.
     public func upload(
         pixels: UnsafeRawBufferPointer, owner: AnyObject,
-        records: [CropRecord], labels: [Int32], weights: [Float]
+        records: [CropRecord], labels: [Int32], weights: [Float], shares: [Float]? = nil
     ) throws {
         try wait()
         if pixels.count + ImageInput.bytesReadBehind > bytes.byteCount {
@@ -71,6 +77,7 @@ public final class DeviceBatch {
         try stage(records, to: self.records)
         try stage(labels, to: self.labels)
         try stage(weights, to: self.weights)
+        if let shares { try stage(shares, to: self.shares) }
     }
 
     /// Waits until the last upload is done.
@@ -86,8 +93,9 @@ public final class DeviceBatch {
     ///   - parameters: returns what to do with a photograph, by its size and its position in the set.
     ///   - size: the side of the crops in pixels.
     ///   - cache: has the photographs that the loader left out, and takes others if it has room.
+    ///   - shares: nil if no photographs are mixed.
     public func upload(
-        _ host: HostBatch, size: Int, cache: ImageCache? = nil,
+        _ host: HostBatch, size: Int, cache: ImageCache? = nil, shares: [Float]? = nil,
         parameters: (_ width: Int, _ height: Int, _ sample: Int) -> AugmentationParameters
     ) throws {
         let records = zip(host.images, host.samples).map { image, sample in
@@ -101,7 +109,7 @@ public final class DeviceBatch {
         }
         try upload(
             pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host,
-            records: records, labels: host.labels, weights: host.weights)
+            records: records, labels: host.labels, weights: host.weights, shares: shares)
         guard let cache else { return }
         for (slot, image) in host.images.enumerated() where image.width > 0 && host.weights[slot] > 0 {
             try cache.insert(

@@ -1,8 +1,37 @@
 import Compute
 
+/// Says what the network's posteriors are trained towards.
+public struct LossRule: Sendable {
+    /// The share of each target that goes to all classes equally (label smoothing; Szegedy et al., 2016).
+    public var smoothing: Float
+    /// What each class's images count in the loss; nil if all count 1.
+    public var classWeights: [Float]?
+    /// Both parameters of mixup's beta distribution; nil if images are not mixed.
+    public var mixup: Double?
+
+    public init(smoothing: Float = 0, classWeights: [Float]? = nil, mixup: Double? = nil) {
+        self.smoothing = smoothing
+        self.classWeights = classWeights
+        self.mixup = mixup
+    }
+
+    /// Returns a weight for each class, of which one has the more the fewer images it has: n / (k · nᶜ).
+    ///
+    /// The mean over all n images is 1.
+    ///
+    /// - Parameter counts: the number of images of each of the k classes
+    public static func balancedWeights(_ counts: [Int]) -> [Float] {
+        let total = Double(counts.reduce(0, +))
+        return counts.map { Float(total / (Double(counts.count) * Double(max(1, $0)))) }
+    }
+}
+
 /// Computes softmax and cross-entropy at the end of a network, with the counts of hits.
 public final class SoftmaxCrossEntropy {
     /// Holds what the host reads of a mini-batch: sums over its images, each times its weight.
+    ///
+    /// Loss and hits are those of the labels, without smoothing and class weights, so that they compare with a
+    /// validation's. An image mixed of two counts for both labels, each by its share.
     public struct Totals: Sendable, Equatable {
         public var loss: Float
         public var top1: Float
@@ -21,6 +50,8 @@ public final class SoftmaxCrossEntropy {
 
     private let classes: Int
     private let stride: Int
+    private let smoothing: Float
+    private let classWeights: Buffer
     private let statistics: Buffer
     let totals: Buffer
     /// Mini-batches whose totals are kept.
@@ -31,12 +62,17 @@ public final class SoftmaxCrossEntropy {
     private let sumKernel: Kernel
 
     /// - Parameter slots: mini-batches whose totals are kept, so that the host can read them late
-    public init(device: Device, classes: Int, maximumBatch: Int, slots: Int = 4) throws {
+    public init(
+        device: Device, classes: Int, maximumBatch: Int, slots: Int = 4, rule: LossRule = LossRule()
+    ) throws {
         self.classes = classes
         self.slots = slots
         tuning = device.tuning
         stride = Parameter(name: "", layout: .bias(count: classes), index: 0).storedCount
-        let sizes = SoftmaxCrossEntropy.byteCounts(maximumBatch: maximumBatch, slots: slots)
+        smoothing = rule.smoothing
+        let sizes = SoftmaxCrossEntropy.byteCounts(
+            maximumBatch: maximumBatch, classes: classes, slots: slots)
+        classWeights = try Buffer(device, rule.classWeights ?? Array(repeating: 1, count: classes))
         statistics = try Buffer(device, byteCount: sizes[0])
         totals = try Buffer(device, byteCount: sizes[1])
         lossKernel = try device.kernel("softmax", "softmax_cross_entropy")
@@ -44,25 +80,26 @@ public final class SoftmaxCrossEntropy {
         sumKernel = try device.kernel("softmax", "sum_statistics")
     }
 
-    /// Returns the bytes of the rows' statistics and of the totals.
-    public static func byteCounts(maximumBatch: Int, slots: Int = 4) -> [Int] {
-        [maximumBatch * 16, slots * 16]
+    /// Returns the bytes of the rows' statistics, of the totals and of the classes' weights.
+    public static func byteCounts(maximumBatch: Int, classes: Int, slots: Int = 4) -> [Int] {
+        [maximumBatch * 16, slots * 16, classes * 4]
     }
 
-    /// Queues the loss of each row, and the gradient of `scale` · Σ weight · loss.
+    /// Queues the loss of each row, and the gradient of `scale` · Σ weight · (cross-entropy with the targets).
     ///
     /// - Parameters:
     ///   - logits: `[batch][classes rounded up to 16]`
     ///   - labels, weights: `pass.firstRecord` is the place of row 0 in them
+    ///   - shares: those of images that `Mixup` has mixed, placed as the weights are; nil for others
     ///   - step: its totals are kept until `slots` steps later; several passes of one step add up
     public func forwardBackward(
-        logits: Buffer, labels: Buffer, weights: Buffer, gradient: Buffer, scale: Float, step: Int,
-        addsToStep: Bool, pass: Pass
+        logits: Buffer, labels: Buffer, weights: Buffer, shares: Buffer? = nil, gradient: Buffer,
+        scale: Float, step: Int, addsToStep: Bool, pass: Pass
     ) throws {
         try lossKernel.launch(
             KernelFamilies.softmax.rows(pass.batch, tuning: tuning),
-            logits, labels, weights, gradient, statistics,
-            [pass.batch, classes, stride], pass.firstRecord, scale)
+            logits, labels, [weights, shares ?? weights, classWeights], gradient, statistics,
+            [pass.batch, classes, stride, pass.firstRecord, shares == nil ? 0 : 1], [scale, smoothing])
         try sumKernel.launch(
             KernelFamilies.softmax.rows(1, tuning: tuning),
             statistics, weights, totals, pass.batch,

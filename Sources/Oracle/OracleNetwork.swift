@@ -33,6 +33,9 @@ public struct OracleNetwork: Sendable {
         public var labels: [Int]
         /// Each row's weight in the loss; all 1 if nil.
         public var weights: [Double]?
+        /// What each row is trained towards in place of its label and weight, [labels.count][classes]; nil for
+        /// those.
+        public var targets: [Double]?
         /// What the weighted sum of the losses is multiplied with.
         public var scale: Double
         /// For each dropout layer, true where an element is kept, [batch][outputs]; no dropout if nil.
@@ -42,12 +45,13 @@ public struct OracleNetwork: Sendable {
 
         /// `scale` is 1 / rows unless given.
         public init(
-            images: [Double], labels: [Int], weights: [Double]? = nil, scale: Double? = nil,
-            masks: [[Bool]]? = nil, dropout: Double = 0.5
+            images: [Double], labels: [Int], weights: [Double]? = nil, targets: [Double]? = nil,
+            scale: Double? = nil, masks: [[Bool]]? = nil, dropout: Double = 0.5
         ) {
             self.images = images
             self.labels = labels
             self.weights = weights
+            self.targets = targets
             self.scale = scale ?? 1 / Double(max(1, labels.count))
             self.masks = masks
             self.dropout = dropout
@@ -133,20 +137,13 @@ public struct OracleNetwork: Sendable {
             shape = layer.outputShape(shape)
         }
 
-        let loss = Oracle.softmaxCrossEntropy(
-            values, rows: rows, classes: classes, labels: batch.labels,
-            weights: batch.weights, scale: batch.scale)
-        var total = 0.0
-        for (row, value) in loss.losses.enumerated() {
-            let weight = batch.weights?[row] ?? 1
-            if weight != 0 { total += weight * value }
-        }
+        let (total, gradient) = OracleNetwork.loss(values, batch: batch, classes: classes)
         var result = Result(
             loss: batch.scale * total, logits: values, gradients: [], inputGradient: [], decisions: decisions)
         guard backward else { return result }
 
         result.gradients = [[Double]](repeating: [], count: parameters.count)
-        result.inputGradient = loss.gradient
+        result.inputGradient = gradient
         for (index, layer) in layers.enumerated().reversed() {
             let gradients = layer.backward(
                 passes[index].input, output: passes[index].output, outputGradient: result.inputGradient)
@@ -154,5 +151,24 @@ public struct OracleNetwork: Sendable {
             result.inputGradient = gradients.input
         }
         return result
+    }
+
+    /// Returns the weighted sum of the rows' losses, and the gradient of `scale` times it.
+    private static func loss(_ logits: [Double], batch: Batch, classes: Int) -> (
+        total: Double, gradient: [Double]
+    ) {
+        if let targets = batch.targets {
+            let loss = Oracle.crossEntropy(logits, targets: targets, classes: classes, scale: batch.scale)
+            return (loss.losses.reduce(0, +), loss.gradient)
+        }
+        let loss = Oracle.softmaxCrossEntropy(
+            logits, rows: batch.labels.count, classes: classes, labels: batch.labels,
+            weights: batch.weights, scale: batch.scale)
+        var total = 0.0
+        for (row, value) in loss.losses.enumerated() {
+            let weight = batch.weights?[row] ?? 1
+            if weight != 0 { total += weight * value }
+        }
+        return (total, loss.gradient)
     }
 }

@@ -1,6 +1,7 @@
 /// Names what a stream of random numbers is for; streams of different purposes are independent.
 public enum Purpose: UInt32, Sendable {
-    case initialisation = 1, shuffle, augmentation, dropout, scenes, microBatches, benchmark, fuzzing
+    case initialisation = 1, shuffle, augmentation, dropout, scenes, microBatches, benchmark, fuzzing, mixup,
+        balancing
 }
 
 /// Generates random numbers by Philox4x32-10, which is counter-based.

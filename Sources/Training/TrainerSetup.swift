@@ -53,7 +53,9 @@ struct Machinery {
         augmentation: Augmentation
     ) throws {
         let batch = batches[step % batches.count]
-        try batch.upload(host, size: options.imageSize, cache: cache) { width, height, sample in
+        let shares = training.shares(step: step, weights: host.weights)
+        try batch.upload(host, size: options.imageSize, cache: cache, shares: shares) {
+            width, height, sample in
             AugmentationParameters.draw(
                 augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
                 epoch: epoch, sample: sample)
@@ -199,8 +201,9 @@ struct TrainerSetup {
         let (device, network, description) = (workload.device, model.network, model.description)
         let training = try TrainingStep(
             network: network, normalization: description.normalization, batch: options.batch,
-            microBatches: options.microBatches, rule: options.updateRule, seed: options.seed,
-            exchange: connection?.exchange, policy: options.exchange)
+            microBatches: options.microBatches, rule: options.updateRule,
+            lossRule: options.lossRule(imagesOfClasses: workload.dataset.training.countsByClass),
+            seed: options.seed, exchange: connection?.exchange, policy: options.exchange)
         if let resumed = agreement.resumed {
             try TrainingState.readMoments(training.optimizer, resumed.checkpoint)
         }

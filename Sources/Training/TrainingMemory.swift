@@ -61,7 +61,9 @@ public struct TrainingMemory {
         for capacity in [batch, batch, microBatch, microBatch] {
             plan.add(.batches, DeviceBatch.byteCounts(capacity: capacity, pixelBytes: capacity * photograph))
         }
-        for _ in 0..<2 { plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch)) }
+        for _ in 0..<2 {
+            plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch, classes: classes))
+        }
         // Last, because `auto` takes a share of the memory that is left. The cache consists of at most as
         // many slabs as the kernel accepts, each at most the largest buffer.
         var rest = options.cache.capacity(on: device, allocated: plan.total)

@@ -22,6 +22,7 @@ public final class TrainingStep {
     private let exchange: GradientExchange?
     private let policy: ExchangePolicy
     private let input: ImageInput
+    private let mixup: Mixup?
     private let seed: UInt64
     private let batch: Int
     /// A stack of gradient sums that wait for their sibling in the tree.
@@ -49,12 +50,14 @@ public final class TrainingStep {
     /// - Parameters:
     ///   - network: made for training, with `maximumBatch` = batch / micro-batches
     ///   - batch: images of a mini-batch; `microBatches` is a power of two that divides it
+    ///   - lossRule: what the network is trained towards
     ///   - exchange: with the other ranks; nil if this process has all micro-batches
     ///   - policy: when the step waits for the exchange; clipping, which needs all gradients at once, makes
     ///     it synchronous
     public init(
         network: Network, normalization: Normalization, batch: Int, microBatches: Int, rule: UpdateRule,
-        seed: UInt64, exchange: GradientExchange? = nil, policy: ExchangePolicy = .lazy
+        lossRule: LossRule = LossRule(), seed: UInt64, exchange: GradientExchange? = nil,
+        policy: ExchangePolicy = .lazy
     ) throws {
         precondition(
             microBatches > 0 && microBatches & (microBatches - 1) == 0 && batch % microBatches == 0
@@ -71,7 +74,9 @@ public final class TrainingStep {
         input = try ImageInput(
             device: network.device, size: network.inputShape.width, normalization: normalization)
         loss = try SoftmaxCrossEntropy(
-            device: network.device, classes: network.classes, maximumBatch: batch / microBatches)
+            device: network.device, classes: network.classes, maximumBatch: batch / microBatches,
+            rule: lossRule)
+        mixup = try lossRule.mixup.map { try Mixup(alpha: $0, seed: seed, device: network.device) }
         optimizer = try Optimizer(network.trainedParameters, rule, device: network.device)
         sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
             if index == 0, let exchange { return exchange.gradients }
@@ -118,8 +123,8 @@ public final class TrainingStep {
             // The divisor is the whole batch, including bad images, so that a micro-batch's gradient does not
             // depend on the other micro-batches.
             try loss.forwardBackward(
-                logits: network.logits, labels: batchOnDevice.labels,
-                weights: batchOnDevice.weights, gradient: logitsGradient,
+                logits: network.logits, labels: batchOnDevice.labels, weights: batchOnDevice.weights,
+                shares: mixup == nil ? nil : batchOnDevice.shares, gradient: logitsGradient,
                 scale: 1 / Float(batch), step: step, addsToStep: microBatch > 0, pass: pass)
             let isLast = microBatch == span.count - 1
             if isLast { try exchange?.startTotals(loss, step: step, asksToStop: asksToStop) }
@@ -134,6 +139,19 @@ public final class TrainingStep {
         update = Update(step: step, learningRate: learningRate, parameters: network.trainedParameters[...])
         try exchange?.drain()
         if policy == .synchronous { try finishUpdate() }
+    }
+
+    /// Returns the shares by which mixup mixes this rank's images of a step; nil without mixup.
+    ///
+    /// - Parameter weights: those of the images
+    public func shares(step: Int, weights: [Float]) -> [Float]? {
+        mixup.map { mixup in
+            (0..<span.count).flatMap { microBatch in
+                let pass = pass(step: step, microBatch: microBatch)
+                let own = weights[pass.firstRecord..<pass.firstRecord + pass.batch]
+                return mixup.shares(step: step, firstImage: pass.firstImage, weights: own)
+            }
+        }
     }
 
     /// Enqueues the rest of the last step's update, before any reader of weights except the next step.
@@ -200,6 +218,8 @@ public final class TrainingStep {
         try input.load(
             bytes: batchOnDevice.bytes, cache: batchOnDevice.cache, records: batchOnDevice.records,
             output: network.input, pass: pass)
+        let (width, height) = (network.inputShape.width, network.inputShape.height)
+        try mixup?.mix(network.input, shares: batchOnDevice.shares, pixels: width * height, pass: pass)
         try network.forward(pass, beforeLayer: beforeLayer)
     }
 

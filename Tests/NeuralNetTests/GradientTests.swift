@@ -110,6 +110,59 @@ extension OnDevices {
             }
         }
 
+        /// Every element of every gradient with mixed images, weights of classes and label smoothing.
+        @Test(arguments: testDevices) func everyElementWithSoftTargets(description: DeviceDescription) throws
+        {
+            let device = try open(description)
+            let (size, classes, batch) = (7, 5, 5)
+            let network = try Network(
+                Architecture(parsing: "6,M,18,F20"), imageSize: size, classes: classes,
+                options: .init(maximumBatch: batch, training: true, dropout: 0), device: device)
+            try network.initialize(seed: 8)
+            var numbers = TestNumbers(8)
+            for parameter in network.parameters where !parameter.decays {
+                try network.load(parameter, numbers.floats(parameter.count, in: -0.1...0.1))
+            }
+            let images = numbers.floats(batch * network.inputShape.count)
+            let labels = numbers.integers(batch, below: classes)
+            let shares: [Float] = [0.25, 0.875, 1, 0.5, 0.0625]
+            let rule = LossRule(smoothing: 0.25, classWeights: [0.5, 1, 2, 0.25, 3], mixup: 1)
+            let pass = Pass(batch: batch, training: true)
+            try network.input.write(network.inputShape.stored(images))
+            let shareBuffer = try Buffer(device, shares)
+            try Mixup(alpha: 1, seed: 1, device: device).mix(
+                network.input, shares: shareBuffer, pixels: size * size, pass: pass)
+            let loss = try SoftmaxCrossEntropy(
+                device: device, classes: classes, maximumBatch: batch, rule: rule)
+            let gradients = try ParameterArena(network.parameters, device: device)
+            try network.forward(pass)
+            try loss.forwardBackward(
+                logits: network.logits, labels: Buffer(device, labels.map { Int32($0) }),
+                weights: Buffer(device, [Float](repeating: 1, count: batch)), shares: shareBuffer,
+                gradient: #require(network.logitsGradient), scale: 0.2, step: 0, addsToStep: false, pass: pass
+            )
+            try network.backward(pass, gradients: gradients)
+
+            let count = network.inputShape.count
+            let mixed = images.indices.map { place -> Double in
+                let (row, rest) = (place / count, place % count)
+                let share = Double(shares[row])
+                return share * Double(images[place]) + (1 - share)
+                    * Double(images[(batch - 1 - row) * count + rest])
+            }
+            let targets = Oracle.targets(
+                (0..<batch).map { (labels[$0], labels[batch - 1 - $0]) }, shares: shares.doubles,
+                classWeights: rule.classWeights?.doubles, smoothing: 0.25, classes: classes)
+            let exact = try OracleNetwork(network.plan).evaluate(
+                .init(images: mixed, labels: labels, targets: targets, scale: 0.2),
+                parameters: network.parameters.map { try network.export($0).doubles })
+            for parameter in network.parameters {
+                let values: [Float] = try gradients[parameter].read(parameter.storedCount)
+                let error = relativeError(parameter.checkedExport(values), exact.gradients[parameter.index])
+                #expect(error < Tolerance.network, "\(parameter.name)")
+            }
+        }
+
         /// Frozen convolutions take no gradient, and those above them are the same bits.
         @Test(arguments: testDevices) func frozenConvolutions(description: DeviceDescription) throws {
             let device = try open(description)

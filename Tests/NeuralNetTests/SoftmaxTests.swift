@@ -59,6 +59,95 @@ extension OnDevices {
             #expect(sums.weight == ownWeights.reduce(0, +))
         }
 
+        /// Mixed labels, weights of classes and smoothing change the gradient; loss and hits are those of the
+        /// labels.
+        @Test(arguments: testDevices, [2, 7, 16, 137]) func softTargets(
+            description: DeviceDescription, classes: Int
+        ) throws {
+            let device = try open(description)
+            let rows = 9, first = 3
+            var numbers = TestNumbers(classes)
+            let scores = numbers.floats(rows * classes, in: -3...3)
+            let labels = numbers.integers(first + rows, below: classes)
+            let weights = (0..<first + rows).map { [Float(1), 0.5, 0, 2][$0 % 4] }
+            let shares = (0..<first + rows).map { [Float(1), 0.125, 0.75, 0][$0 % 4] }
+            let rule = LossRule(smoothing: 0.125, classWeights: numbers.floats(classes, in: 0.25...4))
+            let loss = try SoftmaxCrossEntropy(
+                device: device, classes: classes, maximumBatch: rows, rule: rule)
+            let gradient = try Guarded(device, count: stored(scores, classes: classes).count)
+            try loss.forwardBackward(
+                logits: Buffer(device, stored(scores, classes: classes)),
+                labels: Buffer(device, labels.map { Int32($0) }), weights: Buffer(device, weights),
+                shares: Buffer(device, shares), gradient: gradient.buffer, scale: 0.25, step: 5,
+                addsToStep: false, pass: Pass(batch: rows, training: true, firstImage: first))
+
+            // Row r is mixed with row 8 − r.
+            let own = (0..<rows).map { (labels[first + $0], labels[first + rows - 1 - $0]) }
+            let (ownWeights, ownShares) = (
+                weights[first...].map(Double.init), shares[first...].map(Double.init)
+            )
+            let targets = Oracle.targets(
+                own, shares: ownShares, classWeights: rule.classWeights?.doubles, smoothing: 0.125,
+                classes: classes)
+            let exact = Oracle.crossEntropy(
+                scores.doubles,
+                targets: targets.enumerated().map { ownWeights[$0.offset / classes] * $0.element },
+                classes: classes, scale: 0.25)
+            let shape = FeatureShape(height: 1, width: 1, channels: classes)
+            #expect(relativeError(shape.unstored(try gradient.values()), exact.gradient) < Tolerance.softmax)
+
+            let results = try loss.readRows(rows)
+            let plain = Oracle.crossEntropy(
+                scores.doubles, targets: Oracle.targets(own, shares: ownShares, classes: classes),
+                classes: classes, scale: 1)
+            #expect(
+                relativeError(results.map(\.loss), zip(plain.losses, ownWeights).map { $0 * $1 })
+                    < Tolerance.softmax)
+            for row in 0..<rows {
+                let range = Array(scores[row * classes..<(row + 1) * classes].map { Double($0) })
+                let (one, two) = (
+                    Oracle.rank(of: own[row].0, in: range), Oracle.rank(of: own[row].1, in: range)
+                )
+                func hits(_ best: Int) -> Double {
+                    ownWeights[row]
+                        * ((one < best ? ownShares[row] : 0) + (two < best ? 1 - ownShares[row] : 0))
+                }
+                #expect(Double(results[row].top1) == hits(1) && Double(results[row].top5) == hits(5))
+            }
+        }
+
+        /// Without mixing, weights of 1 and no smoothing, the bits are those without any of these; a share of
+        /// 1 silences the second label's score.
+        @Test(arguments: testDevices) func plainTargetsHaveTheSameBits(description: DeviceDescription) throws
+        {
+            let device = try open(description)
+            let (rows, classes) = (4, 5)
+            var numbers = TestNumbers(5)
+            var scores = numbers.floats(rows * classes, in: -3...3)
+            scores[3] = -.infinity
+            func gradient(_ shares: [Float]?, _ rule: LossRule) throws -> ([Float], [SoftmaxCrossEntropy.Row])
+            {
+                let loss = try SoftmaxCrossEntropy(
+                    device: device, classes: classes, maximumBatch: rows, rule: rule)
+                let gradient = try Guarded(device, count: rows * 16)
+                try loss.forwardBackward(
+                    logits: Buffer(device, stored(scores, classes: classes)),
+                    labels: Buffer(device, [Int32(1), 0, 2, 3]),
+                    weights: Buffer(device, [Float(1), 2, 0, 1]),
+                    shares: shares.map { try Buffer(device, $0) }, gradient: gradient.buffer, scale: 0.3,
+                    step: 0, addsToStep: false, pass: Pass(batch: rows, training: true))
+                return (try gradient.values(), try loss.readRows(rows))
+            }
+            let plain = try gradient(nil, LossRule())
+            let ones = try gradient(
+                [1, 1, 1, 1], LossRule(classWeights: [Float](repeating: 1, count: classes)))
+            #expect(plain.0 == ones.0 && plain.1 == ones.1)
+            #expect(plain.0.allSatisfy { $0.isFinite } && plain.1.allSatisfy { $0.loss.isFinite })
+            #expect(try gradient([1, 0.5, 1, 1], LossRule()).0 != plain.0)
+            #expect(try gradient(nil, LossRule(smoothing: 0.1)).0 != plain.0)
+            #expect(try gradient(nil, LossRule(smoothing: 0.1)).1 == plain.1)
+        }
+
         /// A photograph that could not be read has weight 0 and any scores; a network that has broken down is
         /// not right.
         @Test(arguments: testDevices) func scoresThatAreNotNumbers(description: DeviceDescription) throws {

@@ -254,6 +254,52 @@ private let rounding = 1e-12
     }
 }
 
+@Suite struct TargetOracleTests {
+    @Test func byHand() {
+        // A quarter of class 0 and three quarters of class 2, which counts twice: 0.25 and 1.5, whose tenth is
+        // spread over five classes.
+        let mixed = Oracle.targets(
+            [(0, 2), (1, 1)], shares: [0.25, 0.5], classWeights: [1, 1, 2, 1, 1], smoothing: 0.1, classes: 5)
+        #expect(
+            distance(
+                mixed,
+                [0.225 + 0.035, 0.035, 1.35 + 0.035, 0.035, 0.035, 0.02, 0.92, 0.02, 0.02, 0.02]) < rounding)
+        #expect(Oracle.targets([(1, 0)], classes: 3) == [0, 1, 0])
+        // exp gives 1 : 3.
+        let third = 1.0986122886681098
+        let result = Oracle.crossEntropy([0, third], targets: [2, 1], classes: 2, scale: 0.5)
+        #expect(distance(result.losses, [2 * 1.3862943611198906 + 0.28768207245178085]) < rounding)
+        #expect(distance(result.gradient, [0.5 * (0.75 - 2), 0.5 * (2.25 - 1)]) < rounding)
+    }
+
+    @Test func hardTargetsGiveTheLossOfLabels() {
+        var numbers = TestNumbers(state: 8)
+        let logits = numbers.array(12, in: -2...2)
+        let labels = Oracle.softmaxCrossEntropy(logits, rows: 3, classes: 4, labels: [3, 1, 0], scale: 0.3)
+        let targets = Oracle.crossEntropy(
+            logits, targets: Oracle.targets([(3, 0), (1, 2), (0, 0)], classes: 4), classes: 4, scale: 0.3)
+        #expect(distance(targets.losses, labels.losses) < rounding)
+        #expect(distance(targets.gradient, labels.gradient) < rounding)
+    }
+
+    @Test func gradientIsTheSlopeOfTheLoss() {
+        var numbers = TestNumbers(state: 4)
+        let logits = numbers.array(12, in: -2...2)
+        let targets = numbers.array(12, in: 0...2)
+        func loss(_ logits: [Double]) -> Double {
+            0.3 * Oracle.crossEntropy(logits, targets: targets, classes: 4, scale: 1).losses.reduce(0, +)
+        }
+        let gradient = Oracle.crossEntropy(logits, targets: targets, classes: 4, scale: 0.3).gradient
+        for index in logits.indices {
+            let difference = CentralDifference(
+                at: [logits], along: [logits.indices.map { $0 == index ? 1 : 0 }]
+            ) { (loss($0[0]), []) }
+            // Rounding of the loss (1e-16) over the step (1e-5), and the square of the step.
+            #expect(abs(difference.slope - gradient[index]) < 1e-9)
+        }
+    }
+}
+
 @Suite struct PreprocessingOracleTests {
     // 2×3 pixels; red counts 0, 51, 102, … (fifths of 255), green is 255, blue 0.
     let image: [UInt8] = (0..<6).flatMap { [UInt8($0 * 51), 255, 0] }

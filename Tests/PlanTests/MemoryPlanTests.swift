@@ -55,7 +55,8 @@ import Testing
         // The step has one mini-batch of images of the network's size, and no loss of validation.
         let batches = DeviceBatch.byteCounts(
             capacity: example.batch, pixelBytes: example.batch * example.imageSize * example.imageSize * 3)
-        let loss = SoftmaxCrossEntropy.byteCounts(maximumBatch: example.batch / example.microBatches)
+        let loss = SoftmaxCrossEntropy.byteCounts(
+            maximumBatch: example.batch / example.microBatches, classes: 7)
         let planned = plan.total - plan[.batches] + batches.reduce(0, +) - loss.reduce(0, +)
         // Left out are the optimiser's few numbers and the single bytes of empty buffers.
         #expect(

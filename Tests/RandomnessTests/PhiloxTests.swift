@@ -1,3 +1,4 @@
+import Foundation
 import Randomness
 import Testing
 
@@ -95,6 +96,28 @@ import Testing
         #expect(abs(covariance) < 0.036)
         // Beyond three deviations lie 0.27 %: 108 of 40,000, ±52 for five deviations.
         #expect(abs(draws.count { abs($0) > 3 } - 108) < 52)
+    }
+
+    @Test(arguments: [0.05, 0.4, 1, 3]) func gammaNumbersHaveTheRightMoments(_ shape: Double) {
+        var random = Philox(seed: 7, purpose: .mixup)
+        let logarithms = (0..<20_000).map { _ in random.logGamma(shape) }
+        #expect(logarithms.allSatisfy { $0.isFinite })
+        let draws = logarithms.map { exp($0) }
+        let mean = draws.reduce(0, +) / 20_000
+        let variance = draws.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 20_000
+        // Mean and variance are the shape. Five deviations of the mean of 20,000 draws, √(shape / 20,000), and
+        // of the variance, whose fourth moment is 3 shape² + 6 shape.
+        let deviation = (shape / 20_000).squareRoot()
+        #expect(abs(mean - shape) < 5 * deviation)
+        let deviationOfVariance = ((2 * shape * shape + 6 * shape) / 20_000).squareRoot()
+        #expect(abs(variance - shape) < 5 * deviationOfVariance)
+        // The logarithm's mean is the digamma function: of a small shape −1 / shape − 0.577 + 1.645 shape.
+        if shape == 0.05 {
+            let exact = -20 - 0.5772 + 1.6449 * 0.05
+            // Its deviation is 1 / shape.
+            let error = logarithms.reduce(0, +) / 20_000 - exact
+            #expect(abs(error) < 5 * 20 / 141.4)
+        }
     }
 
     @Test(arguments: [0, 1, 2, 3, 1000]) func permutationsHoldEachNumberOnce(count: Int) {
