@@ -3,8 +3,8 @@
 // Layouts: logits and gradient [rows][stride] with `classes` ≤ stride used, float32; labels int and weights
 // float hold this rank's part of the mini-batch, `first` is the index of row 0 in them; a weight of 0 takes
 // its row out.
-// With `mixes`, row r is a mixture of two images (mixup.cl): its second label is that of row rows − 1 − r, and
-// shares float, placed as the weights are, has the first label's share. Otherwise shares is not read.
+// With `mixes`, row r is a mixture of two images (mixup.cl): its second label is that of row rows − 1 − r,
+// and shares float, placed as the weights are, has the first label's share. Otherwise shares is not read.
 // classWeights [classes] float32; smoothing is the share of each target that goes to all classes equally.
 // statistics [rows] float4: weighted loss, weight where the label is first, weight where it is among the
 // first five, the class that is first. Of two labels, each counts by its share; neither class weights nor
@@ -24,8 +24,8 @@ static float2 row_norm(const global float *scores, const int classes) {
     return (float2)(largest, sum);
 }
 
-// Loss, ranks and the gradient of scale · Σ weight · (cross-entropy with the targets), where a row's targets are
-// (1 − smoothing) · u + smoothing · Σ u / classes, and u has share · classWeights[label] at the label and
+// Loss, ranks and the gradient of scale · Σ weight · (cross-entropy with the targets), where a row's targets
+// are (1 − smoothing) · u + smoothing · Σ u / classes, and u has share · classWeights[label] at the label and
 // (1 − share) · classWeights[other] at the second label.
 kernel void softmax_cross_entropy(
     const global float *restrict logits, const global int *restrict labels,

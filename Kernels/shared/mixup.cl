@@ -1,8 +1,8 @@
 // Mixup (Zhang, Cisse, Dauphin and Lopez-Paz, 2018) of a pass's images, in place.
 //
-// Image r becomes shares[first + r] · image r + (1 − shares[first + r]) · image rows − 1 − r; the middle one of
-// an odd number keeps its pixels. softmax.cl gives row r the label of row rows − 1 − r as its second label.
-// images [rows][pixels] float4; shares float, of this rank's part of the mini-batch.
+// Image r becomes shares[first + r] · image r + (1 − shares[first + r]) · image rows − 1 − r; the middle one
+// of an odd number keeps its pixels. softmax.cl gives row r the label of row rows − 1 − r as its second
+// label. images [rows][pixels] float4; shares float, of this rank's part of the mini-batch.
 // A work-item takes one pixel of both images of a pair, and reads both before it writes. The fused operations
 // are written out, so that ranks on different runtimes get the same bits; a share of 1 keeps an image's bits.
 // Launch: global (pixels, rows / 2), local (64, 1).

@@ -52,6 +52,25 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
     if (i < count) sum[i] += addend[i];
 }
 
+// average ← average + rate · (weights − average): a step of an exponential moving average. A scale that is not
+// a number: nothing is changed, as in the update.
+kernel __attribute__((reqd_work_group_size(256, 1, 1))) void average_weights(
+    global float *restrict average, const global float *restrict weights, const ulong count, const float rate,
+    const global float *restrict gradientScale) {
+    const size_t i = get_global_id(0);
+    if (i < count && !isnan(gradientScale[0])) average[i] = fma(rate, weights[i] - average[i], average[i]);
+}
+
+// Exchanges the values of two arrays.
+kernel __attribute__((reqd_work_group_size(256, 1, 1))) void swap_values(
+    global float *restrict first, global float *restrict second, const ulong count) {
+    const size_t i = get_global_id(0);
+    if (i >= count) return;
+    const float value = first[i];
+    first[i] = second[i];
+    second[i] = value;
+}
+
 // gradientScale[0] ← 1, or largestNorm / norm where the norm √Σ partial is above it (no partials: no
 // clipping).
 // Not a number once the loss or the norm of a step was not finite, and ever after: the weights stay those

@@ -15,9 +15,12 @@ extension SelfTest {
         product("Aᵀ · B, large tiles", m: 132, n: 144, k: 13, .aTransposed, ["product.wanted-groups": 1]),
         Check("packing for products", limit: 0, packing),
         Check("softmax, many classes", limit: Tolerance.softmax, softmax),
+        Check("softmax, soft targets", limit: Tolerance.softmax, softTargets),
+        Check("mixing images", limit: Tolerance.elementwise, mixing),
         Check("dropout's mask", limit: 0, dropout),
         Check("update with clipping", limit: Tolerance.elementwise) { try update($0, .sgd) },
         Check("update of AdamW", limit: Tolerance.elementwise) { try update($0, .adamw) },
+        Check("average of weights", limit: Tolerance.elementwise, averaging),
         Check("adding gradients", limit: 0, addition),
         // A place is off by at most 2^-16 of a pixel, so a value of 0…255 with noise of 40 levels by 0.004.
         Check("augmentation", limit: 1e-4, augmentation),
@@ -180,6 +183,74 @@ extension SelfTest {
             relativeError(results.map(\.loss), losses),
             relativeError([totals[0]], [losses.reduce(0, +)]),
         ].reduce(0, max)
+    }
+
+    /// Two labels for each row, weights of classes, and smoothing.
+    private static func softTargets(_ device: Device) throws -> Double {
+        let (rows, classes) = (5, 147)
+        let columns = classes.roundedUp(to: 16)
+        var numbers = Numbers(13)
+        let scores = numbers.floats(rows * classes, in: -2...2)
+        let labels = [5, 146, 0, 77, 5]
+        let shares: [Float] = [0.125, 1, 0.5, 0.75, 0.25]
+        let rule = LossRule(smoothing: 0.125, classWeights: numbers.floats(classes, in: 0.5...2))
+        let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: rows, rule: rule)
+        let gradient = try unwritten(device, rows * columns)
+        try loss.forwardBackward(
+            logits: Buffer(
+                device,
+                (0..<rows * columns).map {
+                    $0 % columns < classes ? scores[$0 / columns * classes + $0 % columns] : 1e30
+                }), labels: Buffer(device, labels.map { Int32($0) }),
+            weights: Buffer(device, [Float](repeating: 1, count: rows)),
+            shares: Buffer(device, shares), gradient: gradient, scale: 0.2, step: 0, addsToStep: false,
+            pass: Pass(batch: rows, training: true))
+        let pairs = labels.indices.map { (labels[$0], labels[rows - 1 - $0]) }
+        let exact = Oracle.crossEntropy(
+            doubles(scores),
+            targets: Oracle.targets(
+                pairs, shares: doubles(shares), classWeights: rule.classWeights.map(doubles),
+                smoothing: 0.125, classes: classes), classes: classes, scale: 0.2)
+        let plain = Oracle.crossEntropy(
+            doubles(scores), targets: Oracle.targets(pairs, shares: doubles(shares), classes: classes),
+            classes: classes, scale: 1)
+        let values: [Float] = try gradient.read(rows * columns)
+        return max(
+            relativeError(
+                values.indices.filter { $0 % columns < classes }.map { values[$0] }, exact.gradient),
+            relativeError(try loss.readRows(rows).map(\.loss), plain.losses))
+    }
+
+    private static func mixing(_ device: Device) throws -> Double {
+        let (rows, pixels) = (5, 131)
+        var numbers = Numbers(14)
+        let values = numbers.floats(rows * pixels * 4)
+        let shares: [Float] = [0.125, 1, 0.5, 0.75, 0.25]
+        let images = try Buffer(device, values)
+        try Mixup(alpha: 1, seed: 1, device: device).mix(
+            images, shares: Buffer(device, shares), pixels: pixels, pass: Pass(batch: rows, training: true))
+        let exact = values.indices.map { place in
+            let (row, rest) = (place / (pixels * 4), place % (pixels * 4))
+            let share = Double(shares[row])
+            return share * Double(values[place]) + (1 - share)
+                * Double(values[(rows - 1 - row) * pixels * 4 + rest])
+        }
+        return relativeError(try images.read(values.count), exact)
+    }
+
+    /// A step of the average, and the exchange of both.
+    private static func averaging(_ device: Device) throws -> Double {
+        var numbers = Numbers(15)
+        let (average, weights) = (numbers.floats(1001), numbers.floats(1001))
+        let (first, second) = (try Buffer(device, average), try Buffer(device, weights))
+        try device.kernel("optimizer", "average_weights").launch(
+            [average.count], local: [256], first, second, UInt64(average.count), Float(0.125),
+            Buffer(device, [Float(1)]))
+        try device.kernel("optimizer", "swap_values").launch(
+            [average.count], local: [256], first, second, UInt64(average.count))
+        let exact = zip(average, weights).map { Double($0) + 0.125 * (Double($1) - Double($0)) }
+        return try max(
+            relativeError(second.read(average.count), exact), differences(first.read(average.count), weights))
     }
 
     /// Counts the elements that dropout keeps or drops against the generator's numbers.

@@ -1,5 +1,6 @@
 import Basics
 import Collectives
+import NeuralNet
 
 /// How the learning rate changes from step to step after the warm-up.
 public enum LearningRateSchedule: String, CaseIterable, Sendable {
@@ -51,6 +52,29 @@ public enum Freezing: String, CaseIterable, Sendable {
     case none
     /// The convolutions.
     case features
+}
+
+/// A set of defaults that a configuration and flags override.
+public enum Recipe: String, CaseIterable, Sendable {
+    /// The defaults of `TrainingOptions`.
+    case standard = "default"
+    /// Stochastic gradient descent as the paper's authors must have used it; docs/training.md has the sources.
+    case paper
+
+    /// Returns the values that differ from `TrainingOptions`, or must not follow it, by the options' names.
+    func settings(batch: Int) -> [(option: String, value: String)] {
+        switch self {
+        case .standard: []
+        case .paper:
+            [
+                ("optimizer", UpdateRule.Method.sgd.rawValue),
+                // In proportion to the batch.
+                ("learning-rate", "\(0.01 * Double(batch) / 256)"),
+                ("schedule", LearningRateSchedule.step.rawValue), ("warmup-epochs", "1"),
+                ("momentum", "0.9"), ("weight-decay", "0.0005"), ("dropout", "0.5"),
+            ]
+        }
+    }
 }
 
 /// What each class's photographs count in the loss.

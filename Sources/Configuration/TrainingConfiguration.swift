@@ -24,12 +24,30 @@ public struct TrainingConfiguration: Sendable {
     /// A file larger than this is not a configuration.
     private static let longestFile = 1 << 16
 
-    public private(set) var options: TrainingOptions
+    /// The values of the file and the flags, and those that neither sets.
+    private var values: TrainingOptions
+    /// The recipe that the other values follow already.
+    private let initialRecipe: Recipe
+    /// The names of the options that the file or a flag sets.
+    private var given: Set<String> = []
     /// The place, `file:line:column`, of each option that the file sets and no flag overrides.
     private var places: [String: String] = [:]
 
     /// - Parameter options: the values that neither a file nor a flag sets
-    public init(_ options: TrainingOptions = TrainingOptions()) { self.options = options }
+    public init(_ options: TrainingOptions = TrainingOptions()) {
+        values = options
+        initialRecipe = options.recipe
+    }
+
+    /// The options, with the recipe's values for those that neither a file nor a flag sets.
+    public var options: TrainingOptions {
+        guard values.recipe != initialRecipe else { return values }
+        var options = values
+        for (name, text) in values.recipe.settings(batch: values.batch) where !given.contains(name) {
+            _ = TrainingOption.named(name)?.set(text, in: &options)
+        }
+        return options
+    }
 
     /// Reads a YAML file: a mapping from the names of `TrainingOption.all` to values.
     ///
@@ -53,7 +71,8 @@ public struct TrainingConfiguration: Sendable {
 
     /// Sets an option by its flag, which overrides a file.
     public mutating func apply(_ setting: Setting) {
-        _ = setting.option.set(setting.text, in: &options)
+        _ = setting.option.set(setting.text, in: &values)
+        given.insert(setting.option.name)
         places[setting.option.name] = nil
     }
 
@@ -154,14 +173,15 @@ public struct TrainingConfiguration: Sendable {
         }
         if scalar.style == .plain, ["", "~", "null"].contains(scalar.string) {
             guard option.isOptional else { throw .usage("\(at(value)): \(option.name) has no value") }
-            option.leaveOpen(in: &options)
+            option.leaveOpen(in: &values)
         } else {
             let isQuoted = scalar.style != .plain && scalar.style != .any
             let problem =
                 isQuoted && !option.isText
-                ? "it is in quotation marks; expected it without" : option.set(scalar.string, in: &options)
+                ? "it is in quotation marks; expected it without" : option.set(scalar.string, in: &values)
             if let problem { throw .usage("\(at(value)): \(option.name) is '\(scalar.string)'; \(problem)") }
         }
+        given.insert(option.name)
         places[option.name] = at(value)
     }
 

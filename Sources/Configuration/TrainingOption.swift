@@ -40,6 +40,8 @@ public struct TrainingOption: Sendable {
     public let help: String
     /// Whether a configuration puts the value in quotation marks.
     let isText: Bool
+    /// Whether the option is true or false, so that its flag has no value.
+    public let isFlag: Bool
     /// Whether the option may have no value (null in a configuration).
     let isOptional: Bool
     /// Returns the value as the command line would write it; nil if there is none.
@@ -118,6 +120,10 @@ public struct TrainingOption: Sendable {
             "out", \.output, .run, affects: .location,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
+            "recipe", \.recipe, .optimisation, affects: .result, needsMemory: true,
+            "Defaults of the other options: paper is SGD with momentum 0.9, weight decay 0.0005, the step "
+                + "schedule, and a learning rate of 0.01 for a batch of 256, in proportion to the batch."),
+        option(
             "optimizer", \.optimizer, .optimisation, affects: .result, needsMemory: true,
             "How weights follow from gradients: AdamW, or stochastic gradient descent with momentum."),
         option(
@@ -188,9 +194,21 @@ public struct TrainingOption: Sendable {
             "Mix the images of a micro-batch in pairs, by shares drawn from Beta(A, A). Usual: 0.2. Default: "
                 + "no mixing.", given(between(0.001, 1000, "for A"))),
         option(
+            "ema", \.averageDecay, .optimisation, affects: .result, needsMemory: true,
+            "Validate and save an exponential moving average of the weights, of which each step keeps this "
+                + "share. Usual: 0.999. Default: no average.",
+            given(expect("a share above 0 and below 1") { $0 > 0 && $0 < 1 })),
+        option(
             "class-weights", \.classWeights, .optimisation, affects: .result,
             "What photographs count in the loss: balanced gives all classes the same weight, however many "
                 + "photographs they have."),
+        option(
+            "balanced-sampling", \.balancedSampling, .optimisation, affects: .result,
+            "Draw all classes equally often in each epoch, which has as many photographs as before.",
+            conflict: {
+                $0.balancedSampling && $0.classWeights != .none
+                    ? "omit --class-weights \($0.classWeights.rawValue), which does the same by weights" : nil
+            }),
         option(
             "init", \.initialModel, .model, affects: .result,
             "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights "
@@ -227,6 +245,7 @@ public struct TrainingOption: Sendable {
     /// Returns the value for a log, under the option's name with underscores; nil if there is none.
     package func member(_ options: TrainingOptions) -> JSON.Member? {
         guard let value = text(options) else { return nil }
+        if isFlag { return JSON.Member(name.replacing("-", with: "_"), .bool(value == "true")) }
         let number = isText ? nil : Int(value).map { .integer($0) } ?? Double(value).map { JSON.number($0) }
         return JSON.Member(name.replacing("-", with: "_"), number ?? .string(value))
     }
@@ -263,7 +282,7 @@ public struct TrainingOption: Sendable {
         return TrainingOption(
             name: name, group: group, effect: effect, needsMemory: needsMemory,
             summary: summary, help: summary + Value.choices + note, isText: Value.isText,
-            isOptional: Value.isOptional,
+            isFlag: Value.isFlag, isOptional: Value.isOptional,
             text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },
             conflict: conflict,
             parse: { options, text in
@@ -302,6 +321,7 @@ protocol OptionValue: Sendable {
     /// Describes the texts that can be read.
     static var expected: String { get }
     static var isText: Bool { get }
+    static var isFlag: Bool { get }
     static var isOptional: Bool { get }
     /// A sentence that lists the values, for an enumeration; empty otherwise.
     static var choices: String { get }
@@ -312,6 +332,7 @@ protocol OptionValue: Sendable {
 
 extension OptionValue {
     static var isText: Bool { false }
+    static var isFlag: Bool { false }
     static var isOptional: Bool { false }
     static var choices: String { "" }
 }
@@ -339,6 +360,13 @@ extension String: OptionValue {
 
 extension FixedWidthInteger where Self: OptionValue {
     init?(optionText: String) { self.init(optionText, radix: 10) }
+    var optionText: String? { description }
+}
+
+extension Bool: OptionValue {
+    static var expected: String { "true or false" }
+    static var isFlag: Bool { true }
+    init?(optionText: String) { self.init(optionText) }
     var optionText: String? { description }
 }
 
@@ -382,6 +410,7 @@ extension KernelChoice: OptionValue {}
 extension UpdateRule.Method: OptionValue {}
 extension LearningRateSchedule: OptionValue {}
 extension Freezing: OptionValue {}
+extension Recipe: OptionValue {}
 extension ClassWeighting: OptionValue {}
 extension ExchangePolicy: OptionValue {}
 extension TransportChoice: OptionValue {}

@@ -18,6 +18,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var deviceMemory: MemorySize?
     public var kernels = KernelChoice.auto
     public var output = ""
+    public var recipe = Recipe.standard
     public var optimizer = UpdateRule.Method.adamw
     public var learningRate: LearningRateChoice?
     public var schedule = LearningRateSchedule.cosine
@@ -38,7 +39,9 @@ public struct TrainingOptions: Sendable, Equatable {
     public var clipNorm: Double?
     public var labelSmoothing = 0.0
     public var mixup: Double?
+    public var averageDecay: Double?
     public var classWeights = ClassWeighting.none
+    public var balancedSampling = false
     public var initialModel: String?
     public var freeze = Freezing.none
     public var maximumBad = BadFileLimit.onePercent
@@ -83,7 +86,7 @@ public struct TrainingOptions: Sendable, Equatable {
         UpdateRule(
             optimizer, momentum: Float(momentum),
             weightDecay: Float(weightDecay ?? (optimizer == .sgd ? 5e-4 : 0.02)),
-            clipNorm: clipNorm.map { Float($0) })
+            clipNorm: clipNorm.map { Float($0) }, averageDecay: averageDecay)
     }
 
     /// Returns what the network is trained towards.

@@ -6,6 +6,7 @@ public struct MemoryPlan: Sendable, Equatable {
     public enum Kind: String, CaseIterable, Sendable {
         case weights, gradients
         case optimizerState = "optimiser state"
+        case averagedWeights = "averaged weights"
         case activations
         case activationGradients = "gradients of activations"
         case workspace

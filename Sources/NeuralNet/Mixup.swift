@@ -4,8 +4,9 @@ import Randomness
 
 /// Mixes the images of a pass in pairs (mixup; Zhang, Cisse, Dauphin and Lopez-Paz, 2018).
 ///
-/// Image i of n is paired with image n − 1 − i. Each image has its own share, drawn from Beta(α, α), with which
-/// it enters its mixture; its partner has the rest. Labels are mixed by the same shares (`SoftmaxCrossEntropy`).
+/// Image i of n is paired with image n − 1 − i. Each image has its own share, drawn from Beta(α, α), with
+/// which it enters its mixture; its partner has the rest. Labels are mixed by the same shares
+/// (`SoftmaxCrossEntropy`).
 public struct Mixup {
     /// Both parameters of the beta distribution, above 0.
     private let alpha: Double
@@ -20,8 +21,9 @@ public struct Mixup {
 
     /// Returns the share of each image of one pass in its mixture.
     ///
-    /// An image whose weight is 0, such as one that could not be read, is mixed into no other. A share depends
-    /// on (seed, step, the image's index in the whole mini-batch), so neither ranks nor a stop change it.
+    /// An image whose weight is 0, such as one that could not be read, is mixed into no other. A share
+    /// depends on (seed, step, the image's index in the whole mini-batch), so neither ranks nor a stop change
+    /// it.
     ///
     /// - Parameters:
     ///   - firstImage: the index of the first image in the mini-batch

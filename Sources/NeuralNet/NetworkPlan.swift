@@ -58,8 +58,10 @@ public struct NetworkPlan {
     }
 
     /// Returns the update's work: it reads gradients, and reads and writes weights and moments.
-    public func updateWork(_ method: UpdateRule.Method) -> Work {
-        let arrays = Double(3 + 2 * method.momentCount)
+    ///
+    /// - Parameter averages: whether it also reads the new weights, and reads and writes their average
+    public func updateWork(_ method: UpdateRule.Method, averages: Bool = false) -> Work {
+        let arrays = Double(3 + 2 * method.momentCount + (averages ? 3 : 0))
         return Work(bytes: trainedParameters.reduce(0) { $0 + 4 * arrays * Double($1.storedCount) })
     }
 

@@ -22,14 +22,18 @@ public struct UpdateRule: Sendable {
     public let weightDecay: Float
     /// The largest norm of all gradients together, to which longer ones are scaled down; nil: no clipping.
     public let clipNorm: Float?
+    /// The share that an exponential moving average of the weights keeps in each step; nil: no average.
+    public let averageDecay: Double?
 
     public init(
-        _ method: Method = .sgd, momentum: Float = 0.9, weightDecay: Float = 0, clipNorm: Float? = nil
+        _ method: Method = .sgd, momentum: Float = 0.9, weightDecay: Float = 0, clipNorm: Float? = nil,
+        averageDecay: Double? = nil
     ) {
         self.method = method
         self.momentum = momentum
         self.weightDecay = weightDecay
         self.clipNorm = clipNorm
+        self.averageDecay = averageDecay
     }
 }
 
@@ -39,6 +43,8 @@ public final class Optimizer {
     public let rule: UpdateRule
     /// SGD's velocities, or AdamW's first and second moments: what a run must keep to be resumed.
     public let moments: [ParameterArena]
+    /// The average of the weights, if the rule asks for one; zero until its `reset`.
+    public let average: WeightAverage?
     /// What gradients are multiplied by: it stays on the device, so that the host does not wait for the norm.
     let scale: Buffer
     private let partialSums: Buffer
@@ -60,6 +66,7 @@ public final class Optimizer {
             try ParameterArena(parameters, device: device)
         }
         for arena in moments { try arena.clear() }
+        average = try rule.averageDecay.map { try WeightAverage(parameters, decay: $0, device: device) }
         scale = try Buffer(device, [Float(1)])
         tuning = device.tuning
         let chunk = device.tuning[KernelFamilies.optimizer.chunk]
@@ -95,7 +102,8 @@ public final class Optimizer {
             UInt64(partialCount), rule.clipNorm ?? .infinity, scale)
     }
 
-    /// Queues the update of one parameter, in one pass over weights, gradients and moments.
+    /// Queues the update of one parameter, in one pass over weights, gradients and moments; then that of its
+    /// average.
     public func update(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws
     {
         let count = parameter.storedCount
@@ -119,6 +127,7 @@ public final class Optimizer {
                 [count], local: [256], weights, gradient, moments[0][parameter], moments[1][parameter],
                 UInt64(count), numbers.map { Float($0) }, scale)
         }
+        try average?.update(parameter, weights: weights, step: step, scale: scale)
     }
 
     /// Forgets all steps: moments become zero, and a loss that was not finite no longer stops updates.

@@ -30,8 +30,8 @@ public struct LossRule: Sendable {
 public final class SoftmaxCrossEntropy {
     /// Holds what the host reads of a mini-batch: sums over its images, each times its weight.
     ///
-    /// Loss and hits are those of the labels, without smoothing and class weights, so that they compare with a
-    /// validation's. An image mixed of two counts for both labels, each by its share.
+    /// Loss and hits are those of the labels, without smoothing and class weights, so that they compare with
+    /// a validation's. An image mixed of two counts for both labels, each by its share.
     public struct Totals: Sendable, Equatable {
         public var loss: Float
         public var top1: Float
@@ -85,7 +85,8 @@ public final class SoftmaxCrossEntropy {
         [maximumBatch * 16, slots * 16, classes * 4]
     }
 
-    /// Queues the loss of each row, and the gradient of `scale` · Σ weight · (cross-entropy with the targets).
+    /// Queues the loss of each row, and the gradient of `scale` · Σ weight · (cross-entropy with the
+    /// targets).
     ///
     /// - Parameters:
     ///   - logits: `[batch][classes rounded up to 16]`

@@ -33,8 +33,8 @@ public struct OracleNetwork: Sendable {
         public var labels: [Int]
         /// Each row's weight in the loss; all 1 if nil.
         public var weights: [Double]?
-        /// What each row is trained towards in place of its label and weight, [labels.count][classes]; nil for
-        /// those.
+        /// What each row is trained towards in place of its label and weight, [labels.count][classes]; nil
+        /// for those.
         public var targets: [Double]?
         /// What the weighted sum of the losses is multiplied with.
         public var scale: Double

@@ -7,6 +7,10 @@ import Randomness
 /// `microBatches` − 1 photographs. Each epoch shuffles within a part. A batch takes the next
 /// `batchSize / microBatches` files of each part; the last incomplete batch is dropped. The plan depends only
 /// on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
+///
+/// With balanced sampling an epoch has as many batches, but draws all classes equally often. A class's
+/// photographs come in turns, so those of a small class come several times, and those of a large one once or not
+/// at all. The parts are then drawn from the whole set.
 public struct EpochPlan: Sendable {
     public let batchSize: Int
     public let microBatches: Int
@@ -14,8 +18,12 @@ public struct EpochPlan: Sendable {
     /// The positions in the set of each part's photographs, in this epoch's order.
     public let parts: [[Int]]
 
+    /// - Parameter balancing: the class of each photograph, for balanced sampling; nil for every photograph once.
     /// - Throws: `DatasetError` if the micro-batches do not divide the batch or no batch can be filled.
-    public init(count: Int, batchSize: Int, microBatches: Int = 1, seed: UInt64, epoch: Int) throws {
+    public init(
+        count: Int, batchSize: Int, microBatches: Int = 1, balancing labels: [Int]? = nil, seed: UInt64,
+        epoch: Int
+    ) throws {
         try requirePositive(batchSize)
         guard microBatches > 0 && batchSize % microBatches == 0 else {
             throw DatasetError(
@@ -32,12 +40,45 @@ public struct EpochPlan: Sendable {
         }
         self.batchSize = batchSize
         self.microBatches = microBatches
+        if let labels {
+            let starts = (0..<batchCount).map { $0 * batchSize }
+            let drawn = EpochPlan.balancedDraws(
+                labels, count: starts.count * batchSize, seed: seed, epoch: epoch)
+            // A batch takes the next draws, so that a small class's photographs are seldom twice in one.
+            let share = batchSize / microBatches
+            parts = (0..<microBatches).map { part in
+                starts.flatMap { drawn[($0 + part * share)..<($0 + (part + 1) * share)] }
+            }
+            return
+        }
         var cut = Philox(seed: seed, purpose: .microBatches)
         let all = microBatches == 1 ? Array(0..<count) : cut.permutation(count)
         parts = (0..<microBatches).map { part in
             var order = Philox(seed: seed, purpose: .shuffle, step: UInt64(epoch), index: UInt32(part))
             let members = all[part * partSize..<(part + 1) * partSize]
             return order.permutation(partSize).map { members[members.startIndex + $0] }
+        }
+    }
+
+    /// Returns positions whose classes are drawn equally often, give or take one, in random order.
+    private static func balancedDraws(_ labels: [Int], count: Int, seed: UInt64, epoch: Int) -> [Int] {
+        let members = Dictionary(grouping: labels.indices) { labels[$0] }
+        func stream(_ index: Int) -> Philox {
+            Philox(seed: seed, purpose: .balancing, step: UInt64(epoch), index: UInt32(index))
+        }
+        var order = stream(0)
+        let classes = members.keys.sorted()
+        let ranking = order.permutation(classes.count)
+        let equalShares = (0..<count).map { classes[ranking[$0 % classes.count]] }
+        var turns = members.mapValues { _ in [Int]() }
+        var streams = Dictionary(uniqueKeysWithValues: classes.map { ($0, stream(1 + $0)) })
+        return order.permutation(count).map { place in
+            let label = equalShares[place]
+            if let next = turns[label]?.popLast() { return next }
+            let all = members[label] ?? []
+            var turn = streams[label]?.permutation(all.count).map { all[$0] } ?? []
+            defer { turns[label] = turn }
+            return turn.removeLast()
         }
     }
 

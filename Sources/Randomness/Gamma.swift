@@ -6,8 +6,8 @@ extension Philox {
 
     /// Returns the logarithm of a number drawn from the gamma distribution of this shape and scale 1.
     ///
-    /// Source: Marsaglia and Tsang, "A simple method for generating gamma variables", 2000. A shape below 1 is
-    /// one more, times a power of a uniform number.
+    /// Source: Marsaglia and Tsang, "A simple method for generating gamma variables", 2000. A shape below 1
+    /// is one more, times a power of a uniform number.
     ///
     /// - Parameter shape: above 0
     public mutating func logGamma(_ shape: Double) -> Double {

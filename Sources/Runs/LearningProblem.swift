@@ -1,4 +1,5 @@
 import Basics
+import Configuration
 import Foundation
 
 /// Says why training does not work as it should.
@@ -10,12 +11,15 @@ public enum LearningProblem: Sendable {
     case guessing(loss: Double, chance: Double, silent: [(layer: String, share: Double)])
     /// The network knows the training photographs much better than those of the validation.
     case overfitting(training: Double, validation: Double)
+    /// A class has many times as many training photographs as another, and no option makes up for that.
+    case imbalance(ClassBalance)
 
     /// A stable name for the log and for the run's state.
     package var kind: String {
         switch self {
         case .guessing: "guessing"
         case .overfitting: "overfitting"
+        case .imbalance: "imbalance"
         }
     }
 
@@ -29,7 +33,13 @@ public enum LearningProblem: Sendable {
             ]
         case .overfitting(let training, let validation):
             ["training_top1": training, "validation_top1": validation]
+        case .imbalance(let balance): balance.json
         }
+    }
+
+    /// Returns whether classes differ so much in their photographs that training should make up for it.
+    package static func isImbalanced(_ balance: ClassBalance, _ options: TrainingOptions) -> Bool {
+        balance.ratio >= 10 && options.classWeights == .none && !options.balancedSampling
     }
 
     /// Returns whether a training loss is that of guessing: within 2 % of ln(classes), or above it.

@@ -50,6 +50,6 @@ package final class MetricsLog: EventSink {
         let options = TrainingOption.all.filter { $0.effect != .location }.compactMap {
             $0.member(start.options)
         }
-        return facts + .object(options.filter { facts[$0.key] == nil })
+        return facts + start.balance.json + .object(options.filter { facts[$0.key] == nil })
     }
 }

@@ -1,3 +1,4 @@
+import Basics
 import Compute
 import Configuration
 import Evaluation
@@ -53,6 +54,8 @@ public struct RunStart: Sendable {
     public let device, driver: String
     public let model: String
     public let ranks, parameterCount, classes, trainingImages, validationImages, shortSide: Int
+    /// How the training images are distributed over the classes.
+    public let balance: ClassBalance
 
     package init(
         _ options: TrainingOptions, version: String, isNew: Bool, ranks: Int, device: DeviceDescription,
@@ -70,6 +73,29 @@ public struct RunStart: Sendable {
         trainingImages = dataset.training.count
         validationImages = dataset.validation.count
         self.shortSide = shortSide
+        balance = ClassBalance(dataset.training)
+    }
+}
+
+/// The classes with the most and with the fewest training photographs; of several, the first in order.
+public struct ClassBalance: Sendable {
+    public let largest, smallest: (name: String, images: Int)
+    /// How many times as many photographs the largest class has.
+    public var ratio: Double { Double(largest.images) / Double(max(1, smallest.images)) }
+
+    package init(_ set: ImageSet) {
+        let counts = zip(set.classes, set.countsByClass).map { (name: $0, images: $1) }
+        largest = counts.max { $0.images < $1.images } ?? ("", 0)
+        smallest = counts.min { $0.images < $1.images } ?? ("", 0)
+    }
+
+    /// The numbers for the log.
+    var json: JSON {
+        [
+            "largest_class": largest.name, "largest_class_images": largest.images,
+            "smallest_class": smallest.name, "smallest_class_images": smallest.images,
+            "class_ratio": JSON.rounded(ratio),
+        ]
     }
 }
 

@@ -140,20 +140,26 @@ package struct TrainingState: Codable, Equatable {
         try AtomicFile.write(checkpoint + "/state.json", Array(try encoder.encode(self)))
     }
 
-    /// Returns the tensors of the optimiser's moments: the first under the parameters' names.
-    private static func moments(of optimizer: Optimizer) -> [(
+    /// Returns the tensors of `optimizer.safetensors`: the first moments under the parameters' names, and the
+    /// others with a suffix.
+    ///
+    /// If the weights are averaged, `model.safetensors` has the average, and this file the weights themselves.
+    private static func tensors(of optimizer: Optimizer, _ network: Network) -> [(
         name: String, parameter: Parameter, values: Buffer
     )] {
-        optimizer.moments.enumerated().flatMap { index, arena in
-            optimizer.parameters.map {
-                (index == 0 ? $0.name : "\($0.name).second_moment", $0, arena[$0])
-            }
+        var arenas = zip(["", ".second_moment"], optimizer.moments).map { ($0, $1) }
+        if optimizer.average != nil { arenas.append((".not_averaged", network.weights)) }
+        return arenas.flatMap { suffix, arena in
+            optimizer.parameters.map { ($0.name + suffix, $0, arena[$0]) }
         }
     }
 
-    /// Writes the optimiser's moments in the layout that `model.safetensors` has for the weights.
-    package static func writeMoments(_ optimizer: Optimizer, _ checkpoint: String) throws {
-        let tensors = Dictionary(uniqueKeysWithValues: moments(of: optimizer).map { ($0.name, $0) })
+    /// Writes what the optimiser keeps, in the layout that `model.safetensors` has for the weights.
+    package static func writeOptimizer(_ optimizer: Optimizer, _ network: Network, _ checkpoint: String)
+        throws
+    {
+        let tensors = Dictionary(
+            uniqueKeysWithValues: tensors(of: optimizer, network).map { ($0.name, $0) })
         try SafetensorsFile.write(
             checkpoint + "/optimizer.safetensors", shapes: tensors.mapValues(\.parameter.shape)
         ) { name in
@@ -162,10 +168,12 @@ package struct TrainingState: Codable, Equatable {
         }
     }
 
-    /// Reads moments that `writeMoments` wrote.
-    package static func readMoments(_ optimizer: Optimizer, _ checkpoint: String) throws {
+    /// Reads what `writeOptimizer` wrote.
+    package static func readOptimizer(_ optimizer: Optimizer, _ network: Network, _ checkpoint: String)
+        throws
+    {
         let file = try SafetensorsFile.read(checkpoint + "/optimizer.safetensors")
-        for (name, parameter, values) in moments(of: optimizer) {
+        for (name, parameter, values) in tensors(of: optimizer, network) {
             guard file.tensors[name]?.shape == parameter.shape else {
                 throw TrainingError(
                     "\(file.path): the optimiser's \(name) with shape \(parameter.shape) is missing; remove "
@@ -173,6 +181,7 @@ package struct TrainingState: Codable, Equatable {
             }
             try values.write(parameter.stored(try file.floats(name)))
         }
+        network.weightsChanged()
     }
 
     // MARK: - What must not change

@@ -47,7 +47,7 @@ struct RateSearch {
             let share = Double(step) / Double(max(1, count - 1))
             let rate = range.low * pow(range.high / range.low, share)
             try machinery.queue(
-                host, step: step, epoch: step / workload.stepsPerEpoch + 1, rate: rate, options: options,
+                host, step: step, stepsPerEpoch: workload.stepsPerEpoch, rate: rate, options: options,
                 augmentation: augmentation)
             let totals = try training.takeTotals(of: step)
             guard curve.add(rate: rate, loss: Double(totals.loss / max(totals.weight, 1))) else { break }
@@ -58,6 +58,7 @@ struct RateSearch {
         }
         for layer in network.layers { layer.weightsChanged() }
         try training.optimizer.reset()
+        try training.optimizer.average?.reset(to: network)
         return FoundRate(rate: curve.best(between: range), curve: curve.points)
     }
 }

@@ -8,6 +8,9 @@ extension Trainer {
     func writeCheckpoint(step: Int) throws {
         try machinery.training.finishUpdate()
         try ranks?.verifyWeights(network, step: step)
+        if machinery.training.optimizer.average != nil {
+            try machinery.training.withAveragedWeights { try ranks?.verifyWeights(network, step: step) }
+        }
         try gatherBadFiles()
         description.epoch = step / workload.stepsPerEpoch
         description.step = step
@@ -16,8 +19,10 @@ extension Trainer {
         try measureProgress(&next)
         do {
             try output.folder?.writeCheckpoint(step: step) { path in
-                try Checkpoint.write(network, description, to: path + "/model.safetensors")
-                try TrainingState.writeMoments(machinery.training.optimizer, path)
+                try machinery.training.withAveragedWeights {
+                    try Checkpoint.write(network, description, to: path + "/model.safetensors")
+                }
+                try TrainingState.writeOptimizer(machinery.training.optimizer, network, path)
                 try next.write(path)
             }
         } catch let error as Checkpoint.NotFinite {

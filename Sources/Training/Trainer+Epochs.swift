@@ -58,17 +58,21 @@ extension Trainer {
         return state.validatedEpochs - best.step / workload.stepsPerEpoch >= patience
     }
 
-    /// Evaluates the network on the validation photographs, of which each rank takes a part.
+    /// Evaluates the network, with averaged weights if there are any, on the validation photographs.
+    ///
+    /// Each rank takes a part.
     private func evaluate() throws -> Metrics {
         let total = workload.dataset.validation.count
         let count = ranks?.count ?? 1
-        let (own, failures) = try machinery.validator.images(
-            of: workload.dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
-        ) {
-            try report(.validating(done: min(total, $0 * count), total: total))
-            // The epoch's checkpoint is written already, and a resumed run validates again. Several ranks
-            // stop together, at a step.
-            if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
+        let (own, failures) = try machinery.training.withAveragedWeights {
+            try machinery.validator.images(
+                of: workload.dataset.validation, part: (ranks?.rank ?? 0, count), workers: options.workers
+            ) {
+                try report(.validating(done: min(total, $0 * count), total: total))
+                // The epoch's checkpoint is written already, and a resumed run validates again. Several
+                // ranks stop together, at a step.
+                if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
+            }
         }
         let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own
         try noteBadFiles(failures)
@@ -92,10 +96,13 @@ extension Trainer {
     func reportCache() throws {
         let cache = machinery.cache
         guard cache.capacity > 0 else { return }
+        // With balanced sampling, each rank draws from all photographs.
+        let isPart = ranks != nil && !options.balancedSampling
+        let count = workload.dataset.training.count
         try report(
             .cache(
                 cached: cache.cachedCount,
-                images: workload.dataset.training.count / options.microBatches * workload.span.count,
-                isPart: ranks != nil, byteCount: cache.allocatedBytes))
+                images: isPart ? count / options.microBatches * workload.span.count : count,
+                isPart: isPart, byteCount: cache.allocatedBytes))
     }
 }

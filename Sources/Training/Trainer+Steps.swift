@@ -51,7 +51,7 @@ extension Trainer {
             workload.trace?.add("step \(index + 1)", .data, start: waitBegan, end: Clock.seconds)
             try noteBadFiles(host.failures.map(\.error))
             let rate = learningRate.rate(step: index)
-            try queue(host, step: index, epoch: epoch, rate: rate)
+            try queue(host, step: index, rate: rate)
             try workload.device.flush()
             pending.append(
                 PendingStep(
@@ -80,10 +80,11 @@ extension Trainer {
     }
 
     /// Uploads a mini-batch and enqueues its step.
-    private func queue(_ host: HostBatch, step: Int, epoch: Int, rate: Double) throws {
+    private func queue(_ host: HostBatch, step: Int, rate: Double) throws {
         machinery.training.asksToStop = Interruption.signal != nil
         try machinery.queue(
-            host, step: step, epoch: epoch, rate: rate, options: options, augmentation: augmentation)
+            host, step: step, stepsPerEpoch: workload.stepsPerEpoch, rate: rate, options: options,
+            augmentation: augmentation)
     }
 
     /// Returns the pixels to decode of a photograph that will not be cached: those that its crop reads.
@@ -95,7 +96,8 @@ extension Trainer {
             return { width, height in
                 let parameters = AugmentationParameters.draw(
                     augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
-                    epoch: (firstStep + batch) / stepsPerEpoch + 1, sample: sample)
+                    epoch: options.augmentationKey(step: firstStep + batch, stepsPerEpoch: stepsPerEpoch),
+                    sample: sample)
                 return CropRecord(
                     parameters, byteOffset: 0, width: Int32(width),
                     height: Int32(height), size: options.imageSize

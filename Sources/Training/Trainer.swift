@@ -112,6 +112,11 @@ public final class Trainer {
             dataset: dataset, network: network, shortSide: description.shortSide)
         try report(.started(start))
         for remark in dataset.remarks { try report(.note(remark)) }
+        if isNew, LearningProblem.isImbalanced(start.balance, options) {
+            let problem = LearningProblem.imbalance(start.balance)
+            state.warnings.append(problem.kind)
+            try report(.warning(epoch: 0, problem))
+        }
         if let topology, let exchange {
             let cores = Ranks.usableCores
             if device.kind == .cpu, cores < device.computeUnits {

@@ -49,16 +49,17 @@ struct Machinery {
 
     /// Uploads a mini-batch and enqueues its step.
     func queue(
-        _ host: HostBatch, step: Int, epoch: Int, rate: Double, options: TrainingOptions,
+        _ host: HostBatch, step: Int, stepsPerEpoch: Int, rate: Double, options: TrainingOptions,
         augmentation: Augmentation
     ) throws {
+        let key = options.augmentationKey(step: step, stepsPerEpoch: stepsPerEpoch)
         let batch = batches[step % batches.count]
         let shares = training.shares(step: step, weights: host.weights)
         try batch.upload(host, size: options.imageSize, cache: cache, shares: shares) {
             width, height, sample in
             AugmentationParameters.draw(
                 augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
-                epoch: epoch, sample: sample)
+                epoch: key, sample: sample)
         }
         try training.run(batch, step: step, learningRate: Float(rate))
     }
@@ -205,7 +206,8 @@ struct TrainerSetup {
             lossRule: options.lossRule(imagesOfClasses: workload.dataset.training.countsByClass),
             seed: options.seed, exchange: connection?.exchange, policy: options.exchange)
         if let resumed = agreement.resumed {
-            try TrainingState.readMoments(training.optimizer, resumed.checkpoint)
+            // The average is that of the model that `load` has read, and now come the weights themselves.
+            try TrainingState.readOptimizer(training.optimizer, network, resumed.checkpoint)
         }
         let validator = try Validator(
             network: network, normalization: description.normalization, shortSide: description.shortSide)

@@ -54,6 +54,7 @@ public struct TrainingMemory {
         // A device that does not work in the host's memory has a second copy of what it exchanges.
         if exchanges, device.kind != .cpu { plan.add(.gradients, arena) }
         for _ in 0..<options.optimizer.momentCount { plan.add(.optimizerState, arena) }
+        if options.averageDecay != nil { plan.add(.averagedWeights, arena) }
         // Two mini-batches are on the device for training and two for validation, of photographs with an
         // aspect of 4:3.
         let shortSide = options.shortSide ?? ModelDescription.usualShortSide(imageSize: options.imageSize)

@@ -74,10 +74,11 @@ public final class TrainingStep {
         input = try ImageInput(
             device: network.device, size: network.inputShape.width, normalization: normalization)
         loss = try SoftmaxCrossEntropy(
-            device: network.device, classes: network.classes, maximumBatch: batch / microBatches,
-            rule: lossRule)
+            device: network.device, classes: network.classes,
+            maximumBatch: batch / microBatches, rule: lossRule)
         mixup = try lossRule.mixup.map { try Mixup(alpha: $0, seed: seed, device: network.device) }
         optimizer = try Optimizer(network.trainedParameters, rule, device: network.device)
+        try optimizer.average?.reset(to: network)
         sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
             if index == 0, let exchange { return exchange.gradients }
             return try ParameterArena(network.trainedParameters, device: network.device)
@@ -161,6 +162,21 @@ public final class TrainingStep {
         for parameter in pending.parameters { try exchange?.settle(parameter) }
         for layer in network.layers { try updateBeforeUse(layer) }
         update = nil
+    }
+
+    /// Calls `body` with the averaged weights in the network, if there is an average.
+    func withAveragedWeights<Result>(_ body: () throws -> Result) throws -> Result {
+        guard let average = optimizer.average else { return try body() }
+        try finishUpdate()
+        try average.swap(with: network)
+        let result: Result
+        do { result = try body() } catch {
+            // The first error is the one to report.
+            try? average.swap(with: network)
+            throw error
+        }
+        try average.swap(with: network)
+        return result
     }
 
     /// Waits for the last step's gradients of a layer, and enqueues the update of its weights.

@@ -57,8 +57,8 @@ extension ParsableCommand {
         return help.split(separator: "\n").reduce(into: [("", [])]) { sections, line in
             if let heading = line.wholeMatch(of: #/([A-Z]+):/#) {
                 sections.append((String(heading.1), []))
-            } else if let option = line.prefixMatch(of: #/  (?:-\w, )?--([a-z][a-z-]*)/#) {
-                sections[sections.count - 1].names.append(String(option.1))
+            } else if let option = line.prefixMatch(of: #/  (?:-\w, )?--([a-z][a-z-]*)(?:\/--([a-z-]+))?/#) {
+                sections[sections.count - 1].names += [option.1, option.2].compactMap { $0.map(String.init) }
             }
         }
     }

@@ -29,7 +29,7 @@ final class TrainingConsole: EventSink {
         case .started(let start):
             "\(start.trainingImages) training and \(start.validationImages) validation images of "
                 + "\(start.classes) classes, short side \(start.shortSide), crops of "
-                + "\(start.options.imageSize)\n"
+                + "\(start.options.imageSize)\n" + text(start.balance) + "\n"
                 + "\(start.model), \(start.parameterCount) parameters, on \(start.device)"
         case .resumed(let step, _): "resuming after step \(step)"
         case .initialised(let path, let taken, let drawn):
@@ -74,6 +74,14 @@ final class TrainingConsole: EventSink {
         }
     }
 
+    private func text(_ balance: ClassBalance) -> String {
+        let (largest, smallest) = (balance.largest, balance.smallest)
+        return largest.images == smallest.images
+            ? "each class has \(largest.images) training images"
+            : "a class has \(smallest.images) (\(smallest.name)) to \(largest.images) (\(largest.name)) "
+                + String(format: "training images, a ratio of %.1f", balance.ratio)
+    }
+
     private func text(_ problem: LearningProblem) -> String {
         switch problem {
         case .guessing(let loss, let chance, let silent):
@@ -89,6 +97,10 @@ final class TrainingConsole: EventSink {
                 format: "warning: the network learns by heart: top-1 is %.1f %% in training and %.1f %% in "
                     + "validation", 100 * training, 100 * validation)
                 + ". Try more photographs, --augment paper, more --dropout or --weight-decay, or --init."
+        case .imbalance(let balance):
+            return "warning: class \(balance.largest.name) has "
+                + String(format: "%.0f times as many training images as class ", balance.ratio)
+                + balance.smallest.name + ". Try --balanced-sampling or --class-weights balanced."
         }
     }
 

@@ -17,25 +17,49 @@ extension GroupSelection {
 
 /// The flags of some rows of `TrainingOption.all`, made from the rows: a flag has no property of its own.
 struct TrainingFlags<Selection: OptionSelection>: ParsableArguments, CustomReflectable {
-    private typealias Flag = Option<TrainingConfiguration.Setting?>
+    /// The flag of a row: with a value, or in the two forms `--name` and `--no-name`.
+    private enum Wrapper {
+        case valued(Option<TrainingConfiguration.Setting?>)
+        case paired(Flag<Bool?>)
 
-    private let flags: [(name: String, flag: Flag)]
+        var wrapped: Any {
+            switch self {
+            case .valued(let option): option
+            case .paired(let flag): flag
+            }
+        }
+    }
+
+    private let flags: [(name: String, flag: Wrapper)]
 
     /// The values that were given.
-    var settings: [TrainingConfiguration.Setting] { flags.compactMap(\.flag.wrappedValue) }
+    var settings: [TrainingConfiguration.Setting] {
+        flags.compactMap { name, flag in
+            switch flag {
+            case .valued(let option): option.wrappedValue
+            // The texts of a Boolean value are always right.
+            case .paired(let flag): flag.wrappedValue.flatMap { try? .init(name, "\($0)") }
+            }
+        }
+    }
 
     init() {
         flags = TrainingOption.all.filter(Selection.contains).map { option in
-            let name = option.name
-            let flag = Flag(name: .customLong(name), help: ArgumentHelp(stringLiteral: option.help)) {
-                try TrainingConfiguration.Setting(name, $0)
-            }
-            return (name, flag)
+            let (name, help) = (option.name, ArgumentHelp(stringLiteral: option.help))
+            return (
+                name,
+                option.isFlag
+                    ? .paired(Flag(name: .customLong(name), inversion: .prefixedNo, help: help))
+                    : .valued(
+                        Option(name: .customLong(name), help: help) {
+                            try TrainingConfiguration.Setting(name, $0)
+                        })
+            )
         }
     }
 
     /// The parser finds a command's flags by reflection.
-    var customMirror: Mirror { Mirror(self, children: flags.map { ($0.name, $0.flag) }) }
+    var customMirror: Mirror { Mirror(self, children: flags.map { ($0.name, $0.flag.wrapped) }) }
 
     private struct Key: CodingKey {
         let stringValue: String
@@ -47,8 +71,14 @@ struct TrainingFlags<Selection: OptionSelection>: ParsableArguments, CustomRefle
 
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Key.self)
-        flags = try TrainingOption.all.filter(Selection.contains).map {
-            ($0.name, try values.decode(Flag.self, forKey: Key(stringValue: $0.name)))
+        flags = try TrainingOption.all.filter(Selection.contains).map { option in
+            let key = Key(stringValue: option.name)
+            return (
+                option.name,
+                option.isFlag
+                    ? .paired(try values.decode(Flag<Bool?>.self, forKey: key))
+                    : .valued(try values.decode(Option<TrainingConfiguration.Setting?>.self, forKey: key))
+            )
         }
     }
 }

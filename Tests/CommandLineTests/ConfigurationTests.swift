@@ -90,7 +90,9 @@ import Testing
         let options = try place.text("run/config.yaml").split(separator: "\n")
         #expect(options.count >= 19)
         for option in options.map({ $0.prefix { $0 != ":" } }) + ["out", "config"] {
-            #expect(help.contains("--\(option) <\(option)>"), "--\(option) is not in the help")
+            let isFlag = option == "balanced-sampling"
+            let form = isFlag ? "--\(option)/--no-\(option)" : "--\(option) <\(option)>"
+            #expect(help.contains(form), "\(form) is not in the help")
             #expect(short.output.contains("--\(option)"), "--\(option) is not in the short help")
         }
     }

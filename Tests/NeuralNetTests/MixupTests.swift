@@ -45,7 +45,8 @@ extension OnDevices {
             #expect(draws.allSatisfy { (0...1).contains($0) })
             let variance = 0.25 / (2 * alpha + 1)
             let mean = draws.reduce(0, +) / 10_000
-            // Five deviations of the mean of 10,000 draws; the variance's own deviation is below 2 / 100 of it.
+            // Five deviations of the mean of 10,000 draws; the variance's own deviation is below 2 / 100 of
+            // it.
             #expect(abs(mean - 0.5) < 5 * variance.squareRoot() / 100)
             let found = draws.reduce(0) { $0 + ($1 - 0.5) * ($1 - 0.5) } / 10_000
             #expect(abs(found - variance) < 0.1 * variance)

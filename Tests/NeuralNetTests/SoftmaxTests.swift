@@ -87,8 +87,8 @@ extension OnDevices {
                 weights[first...].map(Double.init), shares[first...].map(Double.init)
             )
             let targets = Oracle.targets(
-                own, shares: ownShares, classWeights: rule.classWeights?.doubles, smoothing: 0.125,
-                classes: classes)
+                own, shares: ownShares, classWeights: rule.classWeights?.doubles,
+                smoothing: 0.125, classes: classes)
             let exact = Oracle.crossEntropy(
                 scores.doubles,
                 targets: targets.enumerated().map { ownWeights[$0.offset / classes] * $0.element },

@@ -256,8 +256,8 @@ private let rounding = 1e-12
 
 @Suite struct TargetOracleTests {
     @Test func byHand() {
-        // A quarter of class 0 and three quarters of class 2, which counts twice: 0.25 and 1.5, whose tenth is
-        // spread over five classes.
+        // A quarter of class 0 and three quarters of class 2, which counts twice: 0.25 and 1.5, whose tenth
+        // is spread over five classes.
         let mixed = Oracle.targets(
             [(0, 2), (1, 1)], shares: [0.25, 0.5], classWeights: [1, 1, 2, 1, 1], smoothing: 0.1, classes: 5)
         #expect(

@@ -105,8 +105,8 @@ import Testing
         let draws = logarithms.map { exp($0) }
         let mean = draws.reduce(0, +) / 20_000
         let variance = draws.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 20_000
-        // Mean and variance are the shape. Five deviations of the mean of 20,000 draws, √(shape / 20,000), and
-        // of the variance, whose fourth moment is 3 shape² + 6 shape.
+        // Mean and variance are the shape. Five deviations of the mean of 20,000 draws, √(shape / 20,000),
+        // and of the variance, whose fourth moment is 3 shape² + 6 shape.
         let deviation = (shape / 20_000).squareRoot()
         #expect(abs(mean - shape) < 5 * deviation)
         let deviationOfVariance = ((2 * shape * shape + 6 * shape) / 20_000).squareRoot()

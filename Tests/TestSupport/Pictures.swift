@@ -36,10 +36,11 @@ extension DeviceBatch {
     ///   - variant: other numbers give other pictures
     ///   - crop: the corner of the network's input in picture `i`, and whether it is mirrored
     ///   - weight: the weight of picture `i` in the loss
+    ///   - shares: those of mixed pictures
     public func upload(
         _ images: Range<Int>, classes: Int, side: Int, variant: Int = 0,
         crop: (Int) -> (x: Int32, y: Int32, mirror: Bool) = { _ in (0, 0, false) },
-        weight: (Int) -> Float = { _ in 1 }
+        weight: (Int) -> Float = { _ in 1 }, shares: [Float]? = nil
     ) throws {
         let bytes = images.flatMap {
             TintedPictures.pixels(label: $0 % classes, index: $0 + 1000 * variant, side: side)
@@ -53,7 +54,8 @@ extension DeviceBatch {
         }
         try upload(
             pixels: UnsafeRawBufferPointer(start: pixels.bytes, count: pixels.length), owner: pixels,
-            records: records, labels: images.map { Int32($0 % classes) }, weights: images.map(weight))
+            records: records, labels: images.map { Int32($0 % classes) }, weights: images.map(weight),
+            shares: shares)
         try wait()
     }
 }

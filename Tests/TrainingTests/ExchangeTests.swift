@@ -36,6 +36,8 @@ import Testing
     /// A rank's weights after all steps, each step's totals, and whether the rank was asked to stop by then.
     struct Outcome {
         var weights: [[UInt32]] = []
+        /// The weights themselves without an average.
+        var averages: [[UInt32]] = []
         var totals: [SoftmaxCrossEntropy.Totals] = []
         var flags: [Bool] = []
 
@@ -43,7 +45,8 @@ import Testing
     }
 
     private static func train(
-        _ communicator: ThreadCommunicator? = nil, _ mode: Mode = modes[0], clipNorm: Float? = nil
+        _ communicator: ThreadCommunicator? = nil, _ mode: Mode = modes[0], clipNorm: Float? = nil,
+        averageDecay: Double? = nil, lossRule: LossRule = LossRule()
     ) throws -> Outcome {
         // The runtime does not like two contexts being made at once.
         let (device, network) = try setup.withLock {
@@ -64,8 +67,9 @@ import Testing
         let (training, data, images) = try setup.withLock {
             let training = try TrainingStep(
                 network: network, normalization: TrainingStepTests.normalization, batch: batch,
-                microBatches: 4, rule: UpdateRule(weightDecay: 0.01, clipNorm: clipNorm), seed: 3,
-                exchange: exchange, policy: mode.policy)
+                microBatches: 4,
+                rule: UpdateRule(weightDecay: 0.01, clipNorm: clipNorm, averageDecay: averageDecay),
+                lossRule: lossRule, seed: 3, exchange: exchange, policy: mode.policy)
             let span = exchange?.span ?? MicroBatchSpan(first: 0, count: 4)
             let images = (span.first * batch / 4)..<((span.first + span.count) * batch / 4)
             return (training, try DeviceBatch(device: device, capacity: images.count), images)
@@ -78,7 +82,11 @@ import Testing
         }
         var outcome = Outcome()
         for step in 0..<steps {
-            try data.upload(images, classes: 5, side: 12, variant: step)
+            // Two images could not be read.
+            func weight(_ image: Int) -> Float { lossRule.mixup != nil && [3, 21].contains(image) ? 0 : 1 }
+            let shares = training.shares(step: step, weights: images.map(weight))
+            try data.upload(
+                images, classes: 5, side: 12, variant: step, weight: weight, shares: shares)
             // The last rank asks to stop in step 1.
             training.asksToStop = step == 1 && communicator.map { $0.rank == $0.size - 1 } ?? false
             try training.run(data, step: step, learningRate: 0.05)
@@ -87,7 +95,12 @@ import Testing
         }
         outcome.totals.append(try training.takeTotals(of: steps - 1))
         try training.finishUpdate()
-        outcome.weights = try network.parameters.map { try network.export($0).map(\.bitPattern) }
+        func weights() throws -> [[UInt32]] {
+            try network.parameters.map { try network.export($0).map(\.bitPattern) }
+        }
+        outcome.weights = try weights()
+        outcome.averages = try training.withAveragedWeights { try weights() }
+        guard try weights() == outcome.weights else { throw CollectiveError("the average stays") }
         try communicator?.barrier()
         return outcome
     }
@@ -119,6 +132,31 @@ import Testing
         try ThreadCommunicator.run(2) { communicator in
             let ranks = try ExchangeTests.train(communicator, clipNorm: 0.5)
             guard ranks.weights == alone.weights else {
+                throw CollectiveError("rank \(communicator.rank) has other weights")
+            }
+        }
+    }
+
+    /// Soft targets, mixed images and averaged weights; images that could not be read are mixed into none.
+    @Test(arguments: [modes[0], modes[1], modes[3]]) func optionsHaveTheBitsOfOneProcess(_ mode: Mode) throws
+    {
+        let rule = LossRule(smoothing: 0.1, classWeights: [0.5, 1, 2, 0.75, 1.5], mixup: 0.3)
+        let alone = try ExchangeTests.train(averageDecay: 0.8, lossRule: rule)
+        expectLearnt(alone.losses, classes: 5)
+        #expect(alone.averages != alone.weights)
+        // Each part of the rule has an effect.
+        for change in [{ $0.smoothing = 0 }, { $0.classWeights = nil }, { $0.mixup = nil }]
+            as [(inout LossRule) -> Void]
+        {
+            var other = rule
+            change(&other)
+            #expect(try ExchangeTests.train(averageDecay: 0.8, lossRule: other).weights != alone.weights)
+        }
+        // An average changes no weight.
+        #expect(try ExchangeTests.train(lossRule: rule).weights == alone.weights)
+        try ThreadCommunicator.run(mode.ranks) { communicator in
+            let ranks = try ExchangeTests.train(communicator, mode, averageDecay: 0.8, lossRule: rule)
+            guard ranks.weights == alone.weights, ranks.averages == alone.averages else {
                 throw CollectiveError("rank \(communicator.rank) has other weights")
             }
         }

@@ -49,7 +49,7 @@ struct PlanCommand: ParsableCommand {
         let seconds = try speed.map {
             let network = try memory.network(batch: options.batch)
             return Double(options.microBatches) * network.passWork.seconds(at: $0)
-                + network.updateWork(options.optimizer).seconds(at: $0)
+                + network.updateWork(options.optimizer, averages: options.averageDecay != nil).seconds(at: $0)
         }
         if let seconds {
             let rate = fixed(Double(options.batch) / seconds, 1)
