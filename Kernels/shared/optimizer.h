@@ -52,8 +52,8 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
     if (i < count) sum[i] += addend[i];
 }
 
-// average ← average + rate · (weights − average): a step of an exponential moving average. A scale that is not
-// a number: nothing is changed, as in the update.
+// average ← average + rate · (weights − average): a step of an exponential moving average. A scale that is
+// not a number: nothing is changed, as in the update.
 kernel __attribute__((reqd_work_group_size(256, 1, 1))) void average_weights(
     global float *restrict average, const global float *restrict weights, const ulong count, const float rate,
     const global float *restrict gradientScale) {

@@ -58,7 +58,8 @@ public enum Freezing: String, CaseIterable, Sendable {
 public enum Recipe: String, CaseIterable, Sendable {
     /// The defaults of `TrainingOptions`.
     case standard = "default"
-    /// Stochastic gradient descent as the paper's authors must have used it; docs/training.md has the sources.
+    /// Stochastic gradient descent as the paper's authors must have used it; docs/training.md has the
+    /// sources.
     case paper
 
     /// Returns the values that differ from `TrainingOptions`, or must not follow it, by the options' names.

@@ -192,7 +192,12 @@ public struct TrainingOption: Sendable {
         option(
             "mixup", \.mixup, .optimisation, affects: .result,
             "Mix the images of a micro-batch in pairs, by shares drawn from Beta(A, A). Usual: 0.2. Default: "
-                + "no mixing.", given(between(0.001, 1000, "for A"))),
+                + "no mixing.", given(between(0.001, 1000, "for A")),
+            conflict: {
+                $0.mixup != nil && $0.batch / $0.microBatches < 2
+                    ? "expected micro-batches of 2 images or more; the batch is \($0.batch), and there are "
+                        + "\($0.microBatches) micro-batches" : nil
+            }),
         option(
             "ema", \.averageDecay, .optimisation, affects: .result, needsMemory: true,
             "Validate and save an exponential moving average of the weights, of which each step keeps this "

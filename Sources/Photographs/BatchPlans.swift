@@ -9,8 +9,8 @@ import Randomness
 /// on its arguments, so a run that is resumed, or split over other ranks, sees the same batches.
 ///
 /// With balanced sampling an epoch has as many batches, but draws all classes equally often. A class's
-/// photographs come in turns, so those of a small class come several times, and those of a large one once or not
-/// at all. The parts are then drawn from the whole set.
+/// photographs come in turns, so those of a small class come several times, and those of a large one once or
+/// not at all. The parts are then drawn from the whole set.
 public struct EpochPlan: Sendable {
     public let batchSize: Int
     public let microBatches: Int
@@ -18,11 +18,12 @@ public struct EpochPlan: Sendable {
     /// The positions in the set of each part's photographs, in this epoch's order.
     public let parts: [[Int]]
 
-    /// - Parameter balancing: the class of each photograph, for balanced sampling; nil for every photograph once.
+    /// - Parameter balancing: the class of each photograph, for balanced sampling; nil for every photograph
+    ///   once.
     /// - Throws: `DatasetError` if the micro-batches do not divide the batch or no batch can be filled.
     public init(
-        count: Int, batchSize: Int, microBatches: Int = 1, balancing labels: [Int]? = nil, seed: UInt64,
-        epoch: Int
+        count: Int, batchSize: Int, microBatches: Int = 1,
+        balancing labels: [Int]? = nil, seed: UInt64, epoch: Int
     ) throws {
         try requirePositive(batchSize)
         guard microBatches > 0 && batchSize % microBatches == 0 else {

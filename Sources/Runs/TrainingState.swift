@@ -143,7 +143,8 @@ package struct TrainingState: Codable, Equatable {
     /// Returns the tensors of `optimizer.safetensors`: the first moments under the parameters' names, and the
     /// others with a suffix.
     ///
-    /// If the weights are averaged, `model.safetensors` has the average, and this file the weights themselves.
+    /// If the weights are averaged, `model.safetensors` has the average, and this file the weights
+    /// themselves.
     private static func tensors(of optimizer: Optimizer, _ network: Network) -> [(
         name: String, parameter: Parameter, values: Buffer
     )] {

@@ -40,8 +40,8 @@ import Testing
         let labels = (0..<245).map { $0 * 101 % 245 }.map { $0 < 5 ? 0 : $0 < 45 ? 1 : 2 }
         func plan(seed: UInt64 = 3, epoch: Int = 1) throws -> EpochPlan {
             try EpochPlan(
-                count: 245, batchSize: 16, microBatches: microBatches, balancing: labels, seed: seed,
-                epoch: epoch)
+                count: 245, batchSize: 16, microBatches: microBatches,
+                balancing: labels, seed: seed, epoch: epoch)
         }
         let balanced = try plan()
         let plain = try EpochPlan(count: 245, batchSize: 16, microBatches: microBatches, seed: 3, epoch: 1)
@@ -70,7 +70,8 @@ import Testing
             count: 245, batchSize: 16, microBatches: 2, balancing: labels, seed: 3, epoch: 1)
         #expect((0..<balanced.batchCount).allSatisfy { balanced.batch($0) == other.batch($0) })
         // Counts that the classes do not divide differ by one at most.
-        let uneven = try EpochPlan(count: 7, batchSize: 7, balancing: [0, 0, 1, 1, 1, 1, 2], seed: 1, epoch: 1)
+        let uneven = try EpochPlan(
+            count: 7, batchSize: 7, balancing: [0, 0, 1, 1, 1, 1, 2], seed: 1, epoch: 1)
         let counts = Dictionary(grouping: uneven.parts[0]) { [0, 0, 1, 1, 1, 1, 2][$0] }.mapValues(\.count)
         #expect(counts.values.sorted() == [2, 2, 3])
     }

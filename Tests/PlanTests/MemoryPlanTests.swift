@@ -64,6 +64,27 @@ import Testing
             "\(planned) planned, \(device.peakAllocatedBytes) allocated")
     }
 
+    /// An average takes one more array of the weights that are trained, in the plan and on the device.
+    @Test func anAverageIsPlanned() throws {
+        let device = try Device(description)
+        let network = try Network(
+            Architecture(parsing: "16,M,F24"), imageSize: 9, classes: 3,
+            options: .init(maximumBatch: 8, training: true), device: device)
+        let allocated = try [nil, 0.9].map { decay in
+            let before = device.allocatedBytes
+            let step = try TrainingStep(
+                network: network, normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]),
+                batch: 8, microBatches: 1,
+                rule: UpdateRule(averageDecay: decay), seed: 1)
+            return withExtendedLifetime(step) { device.allocatedBytes - before }
+        }
+        let plans = try [nil, 0.9].map { decay in
+            try memory("16,M,F24", imageSize: 9, on: description) { $0.averageDecay = decay }.plan(batch: 8)
+        }
+        #expect(plans[1][.averagedWeights] == plans[1][.gradients] && plans[0][.averagedWeights] == 0)
+        #expect(allocated[1] - allocated[0] == plans[1].total - plans[0].total)
+    }
+
     private func memory(
         _ model: String, imageSize: Int, microBatches: Int = 1, classes: Int = 3,
         on device: DeviceDescription, _ change: (inout TrainingOptions) -> Void = { _ in }

@@ -53,9 +53,9 @@ extension DeviceBatch {
                 x: x, y: y, mirror: mirror)
         }
         try upload(
-            pixels: UnsafeRawBufferPointer(start: pixels.bytes, count: pixels.length), owner: pixels,
-            records: records, labels: images.map { Int32($0 % classes) }, weights: images.map(weight),
-            shares: shares)
+            pixels: UnsafeRawBufferPointer(start: pixels.bytes, count: pixels.length),
+            owner: pixels, records: records, labels: images.map { Int32($0 % classes) },
+            weights: images.map(weight), shares: shares)
         try wait()
     }
 }

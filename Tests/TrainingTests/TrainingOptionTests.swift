@@ -3,7 +3,8 @@ import NeuralNet
 import TestSupport
 import Testing
 
-/// Options that change what a network is trained towards, which photographs it sees, and which weights are kept.
+/// Options that change what a network is trained towards, which photographs it sees, and which weights are
+/// kept.
 @Suite(.serialized) struct TrainingOptionTests {
     let place: Workplace
 
@@ -62,7 +63,8 @@ import Testing
                 ranks, "train \(small) --micro-batches 4 \(Self.common) \(options) --out run-\(ranks)")
             try #require(result.status == 0, "\(result)")
         }
-        // Ranks add the losses of micro-batches, and the shares of mixed hits, in another order than one process.
+        // Ranks add the losses of micro-batches, and the shares of mixed hits, in another order than one
+        // process.
         func validations(_ run: String) throws -> [String] {
             try place.untimedLog(run).split(separator: "\n").filter { $0.contains(#""event":"validate""#) }
                 .map { String($0).replacing(/,"training_(loss|top1)":[-0-9.e]+/, with: "") }
@@ -148,6 +150,16 @@ import Testing
                 "--balanced-sampling true: omit --class-weights balanced"))
     }
 
+    @Test(arguments: [
+        ("--mixup 0", "expected 0.001 to 1000.0 for A"),
+        ("--mixup 1 --batch 8 --micro-batches 8", "--mixup 1.0: expected micro-batches of 2 images or more"),
+        ("--label-smoothing 1", "expected 0 or more and below 1"),
+        ("--ema 1", "expected a share above 0 and below 1"), ("--ema 0", "expected a share above 0"),
+        ("--class-weights square", "expected one of none, balanced"),
+    ]) func mistakes(options: String, message: String) throws {
+        try place.expect(train(options, 2, message))
+    }
+
     /// The mean weight of all images is 1, and all classes have the same sum.
     @Test func balancedWeights() {
         let exact: [Double] = [10.0 / 3, 10.0 / 12, 10.0 / 15]
@@ -175,8 +187,8 @@ import Testing
         try place.succeed("\(data) --schedule cosine --config \(file) --batch 16 --out other")
         let changed = try values("other")
         for (name, value) in [
-            "momentum": "0.8", "schedule": "cosine", "learning-rate": "0.000625", "weight-decay": "null",
-            "recipe": "paper",
+            "momentum": "0.8", "schedule": "cosine", "learning-rate": "0.000625",
+            "weight-decay": "null", "recipe": "paper",
         ] { #expect(changed[name] == value, "\(name)") }
         // A resumed run keeps what it had, and a run's configuration repeats it.
         try place.succeed("--resume other")
