@@ -93,11 +93,11 @@ extension Trainer {
         let (augmentation, options) = (augmentation, options)
         return { batch, sample in
             guard index.isFull else { return nil }
+            let key = options.augmentationKey(step: firstStep + batch, stepsPerEpoch: stepsPerEpoch)
             return { width, height in
                 let parameters = AugmentationParameters.draw(
                     augmentation, width: width, height: height, size: options.imageSize, seed: options.seed,
-                    epoch: options.augmentationKey(step: firstStep + batch, stepsPerEpoch: stepsPerEpoch),
-                    sample: sample)
+                    epoch: key, sample: sample)
                 return CropRecord(
                     parameters, byteOffset: 0, width: Int32(width),
                     height: Int32(height), size: options.imageSize

@@ -86,13 +86,11 @@ extension OnDevices {
             let (ownWeights, ownShares) = (
                 weights[first...].map(Double.init), shares[first...].map(Double.init)
             )
-            let targets = Oracle.targets(
+            let unweighted = Oracle.targets(
                 own, shares: ownShares, classWeights: rule.classWeights?.doubles,
                 smoothing: 0.125, classes: classes)
-            let exact = Oracle.crossEntropy(
-                scores.doubles,
-                targets: targets.enumerated().map { ownWeights[$0.offset / classes] * $0.element },
-                classes: classes, scale: 0.25)
+            let targets = unweighted.enumerated().map { ownWeights[$0.offset / classes] * $0.element }
+            let exact = Oracle.crossEntropy(scores.doubles, targets: targets, classes: classes, scale: 0.25)
             let shape = FeatureShape(height: 1, width: 1, channels: classes)
             #expect(relativeError(shape.unstored(try gradient.values()), exact.gradient) < Tolerance.softmax)
 

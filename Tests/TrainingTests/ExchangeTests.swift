@@ -65,11 +65,11 @@ import Testing
                 threaded: mode.threaded, inPlace: mode.inPlace)
         }
         let (training, data, images) = try setup.withLock {
+            let rule = UpdateRule(weightDecay: 0.01, clipNorm: clipNorm, averageDecay: averageDecay)
             let training = try TrainingStep(
-                network: network, normalization: TrainingStepTests.normalization, batch: batch,
-                microBatches: 4,
-                rule: UpdateRule(weightDecay: 0.01, clipNorm: clipNorm, averageDecay: averageDecay),
-                lossRule: lossRule, seed: 3, exchange: exchange, policy: mode.policy)
+                network: network, normalization: TrainingStepTests.normalization,
+                batch: batch, microBatches: 4, rule: rule, lossRule: lossRule,
+                seed: 3, exchange: exchange, policy: mode.policy)
             let span = exchange?.span ?? MicroBatchSpan(first: 0, count: 4)
             let images = (span.first * batch / 4)..<((span.first + span.count) * batch / 4)
             return (training, try DeviceBatch(device: device, capacity: images.count), images)

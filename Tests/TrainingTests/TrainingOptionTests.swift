@@ -16,8 +16,8 @@ import Testing
     }
 
     static let choices = [
-        "--label-smoothing 0.1", "--mixup 0.2", "--ema 0.9", "--class-weights balanced",
-        "--balanced-sampling",
+        "--label-smoothing 0.1", "--mixup 0.2", "--ema 0.9",
+        "--class-weights balanced", "--balanced-sampling",
         "--label-smoothing 0.1 --mixup 0.2 --ema 0.9 --class-weights balanced --micro-batches 2",
         "--balanced-sampling --mixup 0.2 --ema 0.8 --optimizer adamw --learning-rate 0.003",
     ]
