@@ -62,15 +62,13 @@ public enum Recipe: String, CaseIterable, Sendable {
     /// sources.
     case paper
 
-    /// Returns the values that differ from `TrainingOptions`, or must not follow it, by the options' names.
-    func settings(batch: Int) -> [(option: String, value: String)] {
+    /// The options that the recipe sets, with their values; the learning rate follows from the batch.
+    var settings: [(option: String, value: String)] {
         switch self {
         case .standard: []
         case .paper:
             [
                 ("optimizer", UpdateRule.Method.sgd.rawValue),
-                // In proportion to the batch.
-                ("learning-rate", "\(0.01 * Double(batch) / 256)"),
                 ("schedule", LearningRateSchedule.step.rawValue), ("warmup-epochs", "1"),
                 ("momentum", "0.9"), ("weight-decay", "0.0005"), ("dropout", "0.5"),
             ]

@@ -43,7 +43,7 @@ public struct TrainingConfiguration: Sendable {
     public var options: TrainingOptions {
         guard values.recipe != initialRecipe else { return values }
         var options = values
-        for (name, text) in values.recipe.settings(batch: values.batch) where !given.contains(name) {
+        for (name, text) in values.recipe.settings where !given.contains(name) {
             _ = TrainingOption.named(name)?.set(text, in: &options)
         }
         return options

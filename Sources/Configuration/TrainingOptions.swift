@@ -66,7 +66,8 @@ public struct TrainingOptions: Sendable, Equatable {
         var chosen = 32
         while chosen > 8, photographs < 100 * chosen { chosen /= 2 }
         while chosen > 1, photographs < chosen { chosen /= 2 }
-        chosen = max(chosen, microBatches)
+        // Mixup needs two images in a micro-batch.
+        chosen = max(chosen, mixup == nil ? microBatches : 2 * microBatches)
         let isUnusual = chosen != batch
         batchSize = chosen
         return isUnusual ? chosen : nil
@@ -77,6 +78,7 @@ public struct TrainingOptions: Sendable, Equatable {
         switch learningRate {
         case .rate(let rate): rate
         case .auto: nil
+        case nil where optimizer == .sgd && recipe == .paper: 0.01 * Double(batch) / 256
         case nil: optimizer == .sgd ? 0.03 : 0.001
         }
     }

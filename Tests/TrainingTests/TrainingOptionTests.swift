@@ -178,18 +178,22 @@ import Testing
         try place.succeed("\(data) --batch 32 --recipe paper --out run")
         let found = try values("run")
         for (name, value) in [
-            "recipe": "paper", "optimizer": "sgd", "learning-rate": "0.00125", "schedule": "step",
+            "recipe": "paper", "optimizer": "sgd", "learning-rate": "null", "schedule": "step",
             "momentum": "0.9", "weight-decay": "0.0005", "warmup-epochs": "1.0", "dropout": "0.5",
         ] { #expect(found[name] == value, "\(name)") }
         // Flags and a configuration override it, wherever they stand.
         let file = "paper.yaml"
         try place.write("momentum: 0.8\nrecipe: paper\nweight-decay: null\n", file)
-        try place.succeed("\(data) --schedule cosine --config \(file) --batch 16 --out other")
+        try place.succeed(
+            "\(data) --schedule constant --warmup-epochs 0 --config \(file) --batch 16 --out other")
         let changed = try values("other")
         for (name, value) in [
-            "momentum": "0.8", "schedule": "cosine", "learning-rate": "0.000625",
-            "weight-decay": "null", "recipe": "paper",
+            "momentum": "0.8", "schedule": "constant", "warmup-epochs": "0.0", "weight-decay": "null",
+            "recipe": "paper", "optimizer": "sgd",
         ] { #expect(changed[name] == value, "\(name)") }
+        // 0.01 for a batch of 256.
+        let rates = try place.events("other", "train").map { $0["learning_rate"] as? Double }
+        #expect(rates == [0.000625, 0.000625], "\(rates)")
         // A resumed run keeps what it had, and a run's configuration repeats it.
         try place.succeed("--resume other")
         try place.expect(run("--resume other --recipe default", 2, "recipe default (the run has paper)"))
