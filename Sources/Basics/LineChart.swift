@@ -57,8 +57,8 @@ public struct LineChart {
             parts.append(
                 "<line class=\"grid\" x1=\"\(plot.left)\" x2=\"\(plot.right)\" y1=\"\(y)\" y2=\"\(y)\"/>"
                     + text(
-                        tick.tickText, x: number(plot.left - 8),
-                        y: number(vertical.place(tick) + 4), anchor: "end"))
+                        tick.tickText, x: number(plot.left - 8), y: number(vertical.place(tick) + 4),
+                        anchor: "end"))
         }
         if let mark {
             let place = horizontal.place(mark.x)
