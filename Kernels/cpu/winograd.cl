@@ -54,7 +54,8 @@ void multiply_tile(
     for (int block = 0; block < depth; block += 16) {
 #pragma unroll 4
         for (int c = 0; c < 16; c++) {
-            const float16 line = *(global const float16 *)(b + c * 16);
+            // LLVM gives a function registers of 16 floats only if it calls a builtin with a float16.
+            const float16 line = vload16(0, b + c * 16);
 #pragma unroll
             for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] += a[i * 16 + c] * line;
         }
