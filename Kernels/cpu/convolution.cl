@@ -280,6 +280,109 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
         for (int kx = 0; kx < 3; kx++) vstore16(zero, 0, slot + ((panel * 9 + ky * 3 + kx) * 4 + 3) * 16);
 }
 
+#if VECTOR == 16
+// The image layer's gradients of weights and bias from the gradient behind its ReLU and 2×2 max-pooling, with
+// even heights and widths. x[batch][height][width][4]; y, the layer's output, says where the gradient of a
+// window goes: to its first maximum in the order of reading, if that is above 0.
+// A slot sums rows_per_slot rows of windows: slots[s][outputs/16][28][16], the 27 lines (ky, kx, colour) of a
+// panel and its bias. They are also the accumulator: sums stay in registers while a row's windows pass. The
+// image is copied with its border of zeros, so that no pixel is a special case.
+// `add_image_gradients` then adds the slots. global (ceil(batch·height/2 / rows_per_slot)), local (1).
+#define SEGMENT 64  // windows copied at a time
+#define STRIDE ((2 * SEGMENT + 2) * 4)
+#define ADD_OUTPUT(row, column, gradient)                                                                    \
+    _Pragma("unroll") for (int ky = 0; ky < 3; ky++) {                                                       \
+        _Pragma("unroll") for (int kx = 0; kx < 3; kx++) {                                                   \
+            _Pragma("unroll") for (int c = 0; c < 3; c++) sum[(ky * 3 + kx) * 3 + c] +=                      \
+                pixel[(row + ky) * STRIDE + (column + kx) * 4 + c] * gradient;                               \
+        }                                                                                                    \
+    }
+
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_weights_image_pooled(
+    global const float *restrict x, global const float *restrict y, global const float *restrict gradient,
+    global float *restrict slots, const int batch, const int height, const int width, const int outputs,
+    const int rows_per_slot) {
+    const int window_rows = height / 2, window_columns = width / 2;
+    const int first = get_global_id(0) * rows_per_slot,
+              last = min(batch * window_rows, first + rows_per_slot);
+    global float *slot = slots + (size_t)get_global_id(0) * outputs * 28;
+    const float16 zero = 0;
+    for (int i = 0; i < outputs / 16 * 28; i++) vstore16(zero, i, slot);
+    float lines[4 * STRIDE];
+    for (int row = first; row < last; row++) {
+        const int image = row / window_rows, top = row % window_rows * 2;
+        for (int window = 0; window < window_columns; window += SEGMENT) {
+            const int windows = min(SEGMENT, window_columns - window);
+            for (int i = 0; i < 4; i++) {
+                const bool row_inside = (uint)(top - 1 + i) < (uint)height;
+                global const float *source =
+                    x + (((long)image * height + top - 1 + i) * width + 2 * window - 1) * 4;
+                for (int k = 0; k < 2 * windows + 2; k++) {
+                    const bool inside = row_inside && (uint)(2 * window - 1 + k) < (uint)width;
+                    vstore4(inside ? vload4(k, source) : (float4)0, k, lines + i * STRIDE);
+                }
+            }
+            for (int panel = 0; panel < outputs / 16; panel++) {
+                global const float *upper =
+                    y + (((size_t)image * height + top) * width + 2 * window) * outputs + panel * 16;
+                global const float *lower = upper + (size_t)width * outputs;
+                global const float *behind =
+                    gradient + ((size_t)row * window_columns + window) * outputs + panel * 16;
+                global float *target = slot + panel * 28 * 16;
+                float16 sum[27], bias = vload16(27, target);
+                _Pragma("unroll") for (int i = 0; i < 27; i++) sum[i] = vload16(i, target);
+                for (int w = 0; w < windows; w++) {
+                    const float16 a = vload16(0, upper), b = vload16(0, upper + outputs),
+                                  c = vload16(0, lower), d = vload16(0, lower + outputs);
+                    // Not fmax: a NaN must stay one.
+                    const float16 ab = select(a, b, (a < b) | isnan(b));
+                    const float16 cd = select(c, d, (c < d) | isnan(d));
+                    const float16 maximum = select(ab, cd, (ab < cd) | isnan(cd));
+                    float16 g = vload16(0, behind);
+                    g = select(zero, g, maximum > zero);
+                    const float16 to_a = select(zero, g, a == maximum);
+                    g = select(g, zero, a == maximum);
+                    const float16 to_b = select(zero, g, b == maximum);
+                    g = select(g, zero, b == maximum);
+                    const float16 to_c = select(zero, g, c == maximum);
+                    g = select(g, zero, c == maximum);
+                    const float16 to_d = select(zero, g, d == maximum);
+                    bias += (to_a + to_b) + (to_c + to_d);
+                    const float *pixel = lines + 2 * w * 4;
+                    ADD_OUTPUT(0, 0, to_a)
+                    ADD_OUTPUT(0, 1, to_b)
+                    ADD_OUTPUT(1, 0, to_c)
+                    ADD_OUTPUT(1, 1, to_d)
+                    upper += 2 * outputs;
+                    lower += 2 * outputs;
+                    behind += outputs;
+                }
+                _Pragma("unroll") for (int i = 0; i < 27; i++) vstore16(sum[i], i, target);
+                vstore16(bias, 27, target);
+            }
+        }
+    }
+}
+
+// Adds the slots of `convolution_backward_weights_image_pooled` in ascending order. A work-item: one line of
+// a panel. global (outputs/16, 28), local (1, 1).
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void add_image_gradients(
+    global const float *restrict slots, global float *restrict weights, global float *restrict bias,
+    const int slot_count, const int outputs) {
+    const int panel = get_global_id(0), line = get_global_id(1);
+    float16 sum = vload16(panel * 28 + line, slots);
+    for (int slot = 1; slot < slot_count; slot++)
+        sum += vload16(panel * 28 + line, slots + (size_t)slot * outputs * 28);
+    if (line == 27) {
+        vstore16(sum, panel, bias);
+        return;
+    }
+    vstore16(sum, (panel * 9 + line / 3) * 4 + line % 3, weights);
+    // The fourth lane's gradient is zero.
+    if (line % 3 == 2) vstore16((float16)0, (panel * 9 + line / 3) * 4 + 3, weights);
+}
+#endif
+
 // result[i] = slots[0][i] + slots[1][i] + …, i < count, count a multiple of 16.
 // A work-item sums `panels_per_item` runs of 16. global (ceil(count/16 / panels_per_item)), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void reduce_slots(

@@ -18,6 +18,7 @@
 //   DEPTH_BLOCK  depth of a block: a block of B stays in the cache while the rows pass by
 
 #include "flags.h"
+#include "stream.h"
 #include "vector.h"
 
 // Defines a function for a tile of ROWS × panels·16. Rows past `rows` repeat the last one and are not stored.
@@ -55,7 +56,10 @@
                 if (flags & ADD_BIAS) value += LOAD(bias + j * VECTOR);                                      \
                 if (flags & RELU)                                                                            \
                     value = value < 0.0f ? (vector)0.0f : value; /* not max: a NaN must stay one */          \
-                STORE(value, target);                                                                        \
+                if (flags & STREAM)                                                                          \
+                    STREAM_STORE(value, (global vector *)target);                                            \
+                else                                                                                         \
+                    STORE(value, target);                                                                    \
             }                                                                                                \
         }                                                                                                    \
     }
@@ -76,7 +80,7 @@ static inline __attribute__((always_inline)) void multiply(
     for (int start = 0; start < k; start += DEPTH_BLOCK) {
         const int depth = min(DEPTH_BLOCK, k - start);
         // The bias and the ReLU belong to the whole sum, so only to the last block.
-        const int block_flags = (start > 0 ? ACCUMULATE : flags & ACCUMULATE) |
+        const int block_flags = (start > 0 ? ACCUMULATE : flags & (ACCUMULATE | STREAM)) |
                                 (start + depth == k ? flags & (ADD_BIAS | RELU) : 0);
         int panel = first_panel;
         while (panel < last_panel) {
@@ -101,7 +105,7 @@ static inline __attribute__((always_inline)) void multiply(
 
 // C = A · B with A row-major. `bias` has n elements, and is read only where `flags` has ADD_BIAS (any buffer
 // may stand there otherwise). flags: 1 add to C instead of replacing it, 2 add the bias to each row, 4 ReLU
-// at the end.
+// at the end, 8 write C past the cache (for depths of one block, and C at multiples of a vector).
 // global (ceil(m / rows_per_item), ceil(n/16 / panels_per_item)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(
     global const float *restrict a, const int lda, global const float *restrict b, const int b_panel_stride,

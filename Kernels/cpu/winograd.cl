@@ -42,7 +42,140 @@
 //   BLOCK_ROWS       `convolve`: tiles in flight; a multiple of MULTIPLY_ROWS
 //   WEIGHTS_ROWS     `multiply_weights`: rows of the register tile (by 16 columns); divides 16
 
+// Chosen by the device: PREFETCH, whether the compiler takes clang's `__builtin_prefetch`.
+
+#include "stream.h"
+
+// A tile's pixels are far apart, so a core meets one new line after the other, and no hardware prefetcher
+// follows. The next work-group reads the lines beside them: this asks for those, into L2.
+#if PREFETCH
+#define FETCH_NEXT_PANEL(pointer) __builtin_prefetch((const void *)(size_t)((pointer) + 16), 0, 2)
+#endif
+
 #include "winograd.h"
+
+#if OUTPUT_TILE == 4
+// Convolutions whose output is pooled, with even heights and widths: the gradient behind the pooling and the
+// ReLU is made in registers, and never written. The outputs of a window a b / c d, y of the layer, say where
+// the gradient g of its maximum goes: to the first maximum in the order of reading, as in
+// `max_pool_backward`, if it is above 0.
+static inline __attribute__((always_inline)) void unpool(
+    float16 a, float16 b, float16 c, float16 d, float16 g, float16 *left, float16 *right) {
+    const float16 zero = 0.0f, maximum = larger(larger(a, b), larger(c, d));
+    g = select(zero, g, maximum > zero);
+    left[0] = select(zero, g, a == maximum);
+    g = select(g, zero, a == maximum);
+    right[0] = select(zero, g, b == maximum);
+    g = select(g, zero, b == maximum);
+    left[1] = select(zero, g, c == maximum);
+    g = select(g, zero, c == maximum);
+    right[1] = select(zero, g, d == maximum);
+}
+
+// Two columns of a tile's gradient: those of `windows` windows one below the other, the first at (row,
+// column) of the windows; windows outside the map give zeros.
+static inline __attribute__((always_inline)) void unpool_columns(
+    global const float *gradient, global const float *y, int windows, bool used, int image, int row,
+    int column, int height, int width, int channels, int channel, float16 *left, float16 *right) {
+    const int rows = height / 2, columns = width / 2;
+#pragma unroll
+    for (int i = 0; i < windows; i++) {
+        left[2 * i] = left[2 * i + 1] = right[2 * i] = right[2 * i + 1] = 0.0f;
+        if (!used || (uint)(row + i) >= (uint)rows || (uint)column >= (uint)columns) continue;
+        global const float *top =
+            y + (((size_t)image * height + 2 * (row + i)) * width + 2 * column) * channels + channel;
+        global const float *bottom = top + (size_t)width * channels;
+        global const float *behind =
+            gradient + (((size_t)image * rows + row + i) * columns + column) * channels + channel;
+        FETCH_NEXT_PANEL(top);
+        FETCH_NEXT_PANEL(top + channels);
+        FETCH_NEXT_PANEL(bottom);
+        FETCH_NEXT_PANEL(bottom + channels);
+        FETCH_NEXT_PANEL(behind);
+        unpool(
+            vload16(0, top), vload16(0, top + channels), vload16(0, bottom), vload16(0, bottom + channels),
+            vload16(0, behind), left + 2 * i, right + 2 * i);
+    }
+}
+
+// As `transform_input_tile`, of the gradient behind a pooling.
+static inline __attribute__((always_inline)) void transform_pooled_tile(
+    global const float *gradient, global const float *y, global float *target, size_t plane, int height,
+    int width, int channels, int channel, place at, bool used) {
+    float16 columns[POSITIONS], line[INPUT_TILE];
+    // The tile starts at an odd corner: of 4×4 windows, whose 8×8 pixels lose their rim.
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        float16 left[8], right[8];
+        unpool_columns(
+            gradient, y, 4, used, at.image, at.top / 2 - 1, at.left / 2 - 1 + j, height, width, channels,
+            channel, left, right);
+        if (j > 0) input_transform(left + 1, 1, columns + 2 * j - 1, INPUT_TILE);
+        if (j < 3) input_transform(right + 1, 1, columns + 2 * j, INPUT_TILE);
+    }
+#pragma unroll
+    for (int i = 0; i < INPUT_TILE; i++) {
+        input_transform(columns + i * INPUT_TILE, 1, line, 1);
+#pragma unroll
+        for (int j = 0; j < INPUT_TILE; j++)
+            *(global float16 *)(target + (i * INPUT_TILE + j) * plane) = line[j];
+    }
+}
+
+// V of the gradient behind a pooling: `winograd_transform_input` for backward-data. Launched like it.
+kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_transform_pooled(
+    global const float *gradient, global const float *y, global float *transformed, int height, int width,
+    int channels, int firstTile, int tileCount) {
+    const int channel = get_global_id(0) * 16, row = get_global_id(1), rows = get_global_size(1);
+    transform_pooled_tile(
+        gradient, y, transformed + place_in_plane(channel, row, rows), plane_size(channels, rows), height,
+        width, channels, channel, place_of_tile(firstTile + row, height, width), row < tileCount);
+}
+
+// D of the gradient behind a pooling, as `winograd_transform_gradient`. Launched like it.
+kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_transform_pooled_gradient(
+    global const float *gradient, global const float *y, global float *transformed, int height, int width,
+    int channels, int firstTile, int tileCount) {
+    const int channel = get_global_id(0) * 16, row = get_global_id(1), rows = get_global_size(1);
+    const place at = place_of_tile(firstTile + row, height, width);
+    const size_t plane = plane_size(channels, rows);
+    global float *target = transformed + place_in_plane(channel, row, rows);
+    float16 columns[INPUT_TILE * OUTPUT_TILE], line[INPUT_TILE], sum = 0.0f;
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+        float16 left[OUTPUT_TILE], right[OUTPUT_TILE];
+        unpool_columns(
+            gradient, y, 2, row < tileCount, at.image, at.top / 2, at.left / 2 + j, height, width, channels,
+            channel, left, right);
+#pragma unroll
+        for (int i = 0; i < OUTPUT_TILE; i++) sum += left[i];
+#pragma unroll
+        for (int i = 0; i < OUTPUT_TILE; i++) sum += right[i];
+        gradient_transform(left, 1, columns + 2 * j, OUTPUT_TILE);
+        gradient_transform(right, 1, columns + 2 * j + 1, OUTPUT_TILE);
+    }
+#pragma unroll
+    for (int i = 0; i < INPUT_TILE; i++) {
+        gradient_transform(columns + i * OUTPUT_TILE, 1, line, 1);
+#pragma unroll
+        for (int j = 0; j < INPUT_TILE; j++)
+            *(global float16 *)(target + (i * INPUT_TILE + j) * plane) = line[j];
+    }
+    *(global float16 *)(target + POSITIONS * plane) = sum;
+}
+
+// `winograd_transform_output` with bias and ReLU, and the pooling behind them. Launched like it.
+kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_transform_output_pooled(
+    global const float *transformed, global float *y, global const float *bias, int flags,
+    global float *pooled, int height, int width, int channels, int firstTile, int tileCount) {
+    const int channel = get_global_id(0) * 16, row = get_global_id(1), rows = get_global_size(1);
+    if (row >= tileCount) return;
+    transform_output_tile(
+        transformed + place_in_plane(channel, row, rows), plane_size(channels, rows),
+        *(global const float16 *)(bias + channel), 0.0f, y, flags & WITH_STREAM, 0, pooled, height, width,
+        channels, channel, place_of_tile(firstTile + row, height, width));
+}
+#endif
 
 // MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels. `a` is the first row in its
 // first panel, the panels are `panelStride` floats apart; `b` is a panel of U.
@@ -54,7 +187,8 @@ void multiply_tile(
     for (int block = 0; block < depth; block += 16) {
 #pragma unroll 4
         for (int c = 0; c < 16; c++) {
-            const float16 line = *(global const float16 *)(b + c * 16);
+            // LLVM gives a function registers of 16 floats only if it calls a builtin with a float16.
+            const float16 line = vload16(0, b + c * 16);
 #pragma unroll
             for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] += a[i * 16 + c] * line;
         }
@@ -85,11 +219,13 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply(
 // stay in a core's own cache. A work-item: blocks of BLOCK_ROWS tiles, one after the other, through one slot
 // of `workspace`; a slot has
 // POSITIONS·(plane(inputChannels, BLOCK_ROWS) + plane(16, BLOCK_ROWS)) floats. Global (slots), local (1).
-// Flags as in the single steps.
+// Flags as in the single steps. `masked` 2: x is the gradient behind a pooling of `mask`. With `poolsOutput`
+// 1 the output is pooled to `pooled`; else any buffer may stand there.
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
     global const float *x, global const float *mask, int masked, global const float *weights,
-    global float *workspace, global float *y, global const float *bias, int biased, int height, int width,
-    int inputChannels, int outputChannels, int tiles) {
+    global float *workspace, global float *y, global const float *bias, int flags, global float *pooled,
+    int poolsOutput, int height, int width, int inputChannels, int outputChannels, int tiles) {
+    const bool biased = flags & WITH_BIAS;
     const size_t plane = plane_size(inputChannels, BLOCK_ROWS), productPlane = plane_size(16, BLOCK_ROWS);
     global float *input = workspace + get_global_id(0) * POSITIONS * (plane + productPlane),
                  *product = input + POSITIONS * plane;
@@ -100,6 +236,14 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
         const int firstTile = block * BLOCK_ROWS;
         for (int panel = 0; panel < inputChannels / 16; panel++) {
             for (int row = 0; row < BLOCK_ROWS; row++) {
+#if OUTPUT_TILE == 4
+                if (masked == 2) {
+                    transform_pooled_tile(
+                        x, mask, input + (panel * BLOCK_ROWS + row) * 16, plane, height, width, inputChannels,
+                        panel * 16, place_of_tile(firstTile + row, height, width), firstTile + row < tiles);
+                    continue;
+                }
+#endif
                 transform_input_tile(
                     x, mask, input + (panel * BLOCK_ROWS + row) * 16, plane, height, width, inputChannels,
                     panel * 16, place_of_tile(firstTile + row, height, width), firstTile + row < tiles,
@@ -118,8 +262,9 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
             const float16 offset = biased ? *(global const float16 *)(bias + panel * 16) : (float16)0.0f;
             for (int row = 0; row < min(BLOCK_ROWS, tiles - firstTile); row++) {
                 transform_output_tile(
-                    product + row * 16, productPlane, offset, biased ? 0.0f : -INFINITY, y, height, width,
-                    outputChannels, panel * 16, place_of_tile(firstTile + row, height, width));
+                    product + row * 16, productPlane, offset, biased ? 0.0f : -INFINITY, y,
+                    flags & WITH_STREAM, flags & WITH_MASK ? bias : 0, poolsOutput ? pooled : 0, height,
+                    width, outputChannels, panel * 16, place_of_tile(firstTile + row, height, width));
             }
         }
     }

@@ -2,3 +2,4 @@
 #define ACCUMULATE 1
 #define ADD_BIAS 2
 #define RELU 4
+#define STREAM 8

@@ -16,6 +16,24 @@ typedef float16 lanes;
 #define ITEMS_PER_PANEL (16 / LANES)
 #define WEIGHTS_GROUP (16 * ITEMS_PER_PANEL)
 
+// A CPU's body defines these two.
+#ifndef FETCH_NEXT_PANEL
+#define FETCH_NEXT_PANEL(pointer)
+#endif
+#ifndef STREAM_STORE
+#define STREAM_STORE(value, pointer) *(pointer) = (value)
+#endif
+
+// Bits of the flags of what is written.
+#define WITH_BIAS 1  // adds a bias, then ReLU
+#if LANES == 16
+#define WITH_STREAM 2  // writes past the cache
+#define WITH_MASK 4    // becomes 0 where a mask, in the bias' place, is not above 0
+#else
+#define WITH_STREAM 0
+#define WITH_MASK 0
+#endif
+
 #define INPUT_TILE (OUTPUT_TILE + 2)
 #define POSITIONS (INPUT_TILE * INPUT_TILE)
 
@@ -209,8 +227,11 @@ void transform_input_tile(
             if (columnInside && top + i >= 0 && top + i < height) {
                 const long offset = origin + ((long)i * width + j) * channels;
                 line[i] = *(global const lanes *)(x + offset);
-                if (masked)
+                FETCH_NEXT_PANEL(x + offset);
+                if (masked) {
                     line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
+                    FETCH_NEXT_PANEL(mask + offset);
+                }
             }
         }
         input_transform(line, 1, columns + j, INPUT_TILE);
@@ -224,14 +245,25 @@ void transform_input_tile(
     }
 }
 
-// Stores in y the tile Aᵀ M A + offset, M read at `source`, a position every `plane` floats; values below
-// `lowest` become `lowest`.
+#if LANES == 16
+// Not fmax: a NaN must stay one.
+lanes larger(const lanes a, const lanes b) { return select(a, b, (a < b) | isnan(b)); }
+#endif
+
+// Stores in y the tile Aᵀ M A + added, M read at `source`, a position every `plane` floats; values below
+// `lowest` become `lowest`. `streamed`: past the cache. `mask` (or 0): of y's shape; what it does not have
+// above 0 becomes 0. `pooled` (or 0): gets the maxima of the 2×2 windows of an even map, as
+// `max_pool_forward` has them.
 void transform_output_tile(
-    global const float *source, size_t plane, lanes offset, lanes lowest, global float *y, int height,
-    int width, int channels, int channel, place at) {
-    global float *target =
-        y + (((size_t)at.image * height + at.top) * width + at.left) * channels + channel;
+    global const float *source, size_t plane, lanes added, lanes lowest, global float *y, bool streamed,
+    global const float *mask, global float *pooled, int height, int width, int channels, int channel,
+    place at) {
+    const size_t corner =
+        (((size_t)at.image * height + at.top) * width + at.left) * channels + channel;
     lanes columns[OUTPUT_TILE * INPUT_TILE], line[INPUT_TILE], result[OUTPUT_TILE];
+#if LANES == 16 && OUTPUT_TILE == 4
+    lanes above[OUTPUT_TILE];
+#endif
 #pragma unroll
     for (int j = 0; j < INPUT_TILE; j++) {
 #pragma unroll
@@ -246,10 +278,30 @@ void transform_output_tile(
 #pragma unroll
             for (int j = 0; j < OUTPUT_TILE; j++) {
                 // Not fmax: a NaN must stay one.
-                const lanes value = result[j] + offset;
-                if (at.left + j < width)
-                    *(global lanes *)(target + ((size_t)i * width + j) * channels) =
-                        value < lowest ? lowest : value;
+                lanes value = result[j] + added;
+                value = value < lowest ? lowest : value;
+                if (at.left + j < width) {
+                    const size_t offset = corner + ((size_t)i * width + j) * channels;
+                    if (mask)
+                        value = select((lanes)0.0f, value, *(global const lanes *)(mask + offset) > 0.0f);
+                    if (streamed)
+                        STREAM_STORE(value, (global lanes *)(y + offset));
+                    else
+                        *(global lanes *)(y + offset) = value;
+                }
+#if LANES == 16 && OUTPUT_TILE == 4
+                if (!pooled) continue;
+                if (i % 2 == 0) {
+                    above[j] = value;
+                } else if (j % 2 == 1 && at.left + j < width) {
+                    const size_t window =
+                        (((size_t)at.image * (height / 2) + (at.top + i) / 2) * (width / 2) +
+                         (at.left + j) / 2) * channels + channel;
+                    *(global lanes *)(pooled + window) =
+                        larger(larger(above[j - 1], above[j]), larger(result[j - 1], value));
+                }
+                result[j] = value;
+#endif
             }
         }
     }
@@ -297,8 +349,11 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
             if (columnInside && at.top + i < height) {
                 const long offset = origin + ((long)i * width + j) * channels;
                 line[i] = *(global const lanes *)(gradient + offset);
-                if (masked)
+                FETCH_NEXT_PANEL(gradient + offset);
+                if (masked) {
                     line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
+                    FETCH_NEXT_PANEL(mask + offset);
+                }
             }
             sum += line[i];
         }
@@ -314,19 +369,20 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
     *(global lanes *)(target + POSITIONS * plane) = sum;
 }
 
-// Y = Aᵀ M A; if `biased` is 1, plus the bias, then ReLU. A work-item: one tile of LANES channels.
-// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias that is not
-// used.
+// Y = Aᵀ M A, with the `flags` WITH_… above. A work-item: one tile of LANES channels.
+// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias or mask that
+// is not used.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_output(
-    global const float *transformed, global float *y, global const float *bias, int biased, int height,
+    global const float *transformed, global float *y, global const float *bias, int flags, int height,
     int width, int channels, int firstTile, int tileCount) {
     const int channel = get_global_id(0) * LANES, row = get_global_id(1), rows = get_global_size(1);
     if (row >= tileCount) return;
+    const bool biased = flags & WITH_BIAS;
     const lanes offset = biased ? *(global const lanes *)(bias + channel) : (lanes)0.0f;
     transform_output_tile(
         transformed + place_in_plane(channel, row, rows), plane_size(channels, rows), offset,
-        biased ? 0.0f : -INFINITY, y, height, width, channels, channel,
-        place_of_tile(firstTile + row, height, width));
+        biased ? 0.0f : -INFINITY, y, flags & WITH_STREAM, flags & WITH_MASK ? bias : 0, 0, height, width,
+        channels, channel, place_of_tile(firstTile + row, height, width));
 }
 
 // dW = Gᵀ dU G. A work-item: one input channel of LANES filters. Global (C·ITEMS_PER_PANEL, K/16), local

@@ -12,6 +12,11 @@ extension SelfTest {
         } + [
             gradients("default algorithms", "16,M,M,20,F17", imageSize: 9),
             gradients("pooled image", "M,16,F17", imageSize: 5),
+            // Even maps, whose poolings convolutions of CPUs do themselves.
+            gradients("even maps", "16,M,20,36,M,F17", imageSize: 12),
+            gradients(
+                "even maps in chunks", "16,M,20,36,M,F17", imageSize: 12, nil,
+                ["winograd.largest-product-at-once": 0, "winograd.chunk-tiles-4": 8]),
             // Deep enough that its products are cut into slots.
             gradients("deep fully connected", "F40,F530,F21", imageSize: 4),
             gradients(

@@ -48,8 +48,17 @@ public struct DeviceDescription: Sendable {
         DeviceTraits(
             body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
             vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform),
-            takesPrefetch: ["Portable Computing Language", "Intel(R) OpenCL"].contains(platform))
+            takesPrefetch: isKnownCPURuntime)
     }
+
+    /// Whether the runtime is one whose compiler takes clang's builtins and whose buffers may lie in any host
+    /// memory.
+    private var isKnownCPURuntime: Bool {
+        ["Portable Computing Language", "Intel(R) OpenCL"].contains(platform)
+    }
+
+    /// Whether buffers should lie in memory that the program allocates for them.
+    var usesHostPages: Bool { kind == .cpu && isKnownCPURuntime }
 
     /// Returns the maker of a GPU by the names of vendor and platform; a driver need not be the maker's.
     static func vendor(_ vendor: String, platform: String) -> DeviceVendor {

@@ -37,6 +37,9 @@ public struct DeviceTraits: Sendable, Equatable {
         self.takesPrefetch = takesPrefetch
     }
 
+    /// Whether kernels ask for memory ahead, as those for CPUs do.
+    var prefetches: Bool { body == .cpu && takesPrefetch }
+
     /// Whether there are 32 registers of 16 floats (AVX-512), and not 16 of 8 (AVX2).
     var hasWideVectors: Bool { floatVectorWidth >= 16 }
 

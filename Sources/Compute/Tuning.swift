@@ -70,11 +70,12 @@ public struct TuningConstant: Sendable {
 
     /// Describes a constant that only launches use.
     init(
-        launch key: String, _ value: Int, gpu: Int? = nil, vendors: [DeviceVendor: Int] = [:],
-        body: KernelBody? = nil, _ legal: LegalValues, candidates: [Int] = [], keepsBits: Bool = false
+        launch key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil,
+        vendors: [DeviceVendor: Int] = [:], body: KernelBody? = nil, _ legal: LegalValues,
+        candidates: [Int] = [], keepsBits: Bool = false
     ) {
         self.init(
-            key, value, gpu: gpu, vendors: vendors, body: body, legal,
+            key, value, wide: wide, gpu: gpu, vendors: vendors, body: body, legal,
             candidates: candidates, keepsBits: keepsBits)
         macro = nil
     }

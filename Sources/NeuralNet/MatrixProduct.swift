@@ -38,6 +38,9 @@ public final class MatrixProduct {
         }
 
         public var arguments: [any KernelArgument] { [buffer, panelStride, rowStride] }
+
+        /// Whether each row of a panel starts at a multiple of 16 floats.
+        fileprivate var holdsAlignedRows: Bool { panelStride % 16 == 0 && rowStride % 16 == 0 }
     }
 
     /// Holds the sizes of a product: C has m rows and n columns, A has m rows and k columns.
@@ -62,11 +65,20 @@ public final class MatrixProduct {
         public static let accumulate = Options(rawValue: 1)
         public static let bias = Options(rawValue: 2)
         public static let relu = Options(rawValue: 4)
+        /// Writes past the cache, on CPUs.
+        fileprivate static let stream = Options(rawValue: 8)
+    }
+
+    /// A product's kernels for CPUs.
+    private struct CoreProduct {
+        let plain, transposed: Kernel
     }
 
     /// The kernels for CPUs.
     private struct Cores {
-        let product, productTransposed, pack, packTransposed, byTransposed: Kernel
+        /// By the variant of the family.
+        let products: [[String: Int]: CoreProduct]
+        let pack, packTransposed, byTransposed: Kernel
     }
 
     private enum Bodies {
@@ -81,10 +93,17 @@ public final class MatrixProduct {
         tuning = device.tuning
         switch tuning.device.body {
         case .cpu:
+            let products = try KernelFamilies.gemm.variants(tuning).map { variant in
+                (
+                    variant,
+                    CoreProduct(
+                        plain: try device.kernel("gemm", "gemm", variant: variant),
+                        transposed: try device.kernel("gemm", "gemm_transposed", variant: variant))
+                )
+            }
             bodies = .cores(
                 Cores(
-                    product: try device.kernel("gemm", "gemm"),
-                    productTransposed: try device.kernel("gemm", "gemm_transposed"),
+                    products: Dictionary(products) { $1 },
                     pack: try device.kernel("gemm", "gemm_pack_b"),
                     packTransposed: try device.kernel("gemm", "gemm_pack_b_transposed"),
                     byTransposed: try device.kernel("fully_connected", "fully_connected_backward_data")))
@@ -103,8 +122,18 @@ public final class MatrixProduct {
     ) throws {
         switch bodies {
         case .cores(let cores):
-            let kernel = a.isTransposed ? cores.productTransposed : cores.product
-            let (range, share) = KernelFamilies.gemm.product(m: size.m, n: size.n, tuning: tuning)
+            let family = KernelFamilies.gemm
+            guard let kernels = cores.products[family.variant(m: size.m, tuning: tuning)] else {
+                preconditionFailure("the family lists every variant")
+            }
+            let kernel = a.isTransposed ? kernels.transposed : kernels.plain
+            let (range, share) = family.product(m: size.m, n: size.n, tuning: tuning)
+            var options = options
+            if !options.contains(.accumulate), c.holdsAlignedRows,
+                family.streams(m: size.m, n: size.n, k: size.k, tuning: tuning)
+            {
+                options.insert(.stream)
+            }
             try kernel.launch(range, a, b, c, bias ?? b.buffer, size, share, options.rawValue)
         case .groups(let groups):
             try groups.multiply(

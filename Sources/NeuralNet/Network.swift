@@ -45,6 +45,8 @@ public final class Network {
     /// Scratch memory that all layers share.
     let workspace: Buffer
     private let spareGradient: Buffer?
+    /// What convolutions do for the layers beside them.
+    var fused: FusedPasses
 
     /// Builds the network and allocates its memory; the weights are zero until `initialize` or `load`.
     ///
@@ -61,6 +63,7 @@ public final class Network {
             device: device.description, tuning: device.tuning)
         self.plan = plan
         layers = try plan.layers.map { try $0.makeLayer(on: device) }
+        fused = FusedPasses(layers, lowestTrained: plan.lowestTrained, training: options.training)
         weights = try ParameterArena(plan.parameters, device: device)
         try weights.clear()
 
@@ -145,8 +148,14 @@ public final class Network {
     public func forward(_ pass: Pass, beforeLayer: (any Layer) throws -> Void = { _ in }) throws {
         for (index, layer) in layers.enumerated() {
             try beforeLayer(layer)
+            if fused.pooling.contains(index - 1) { continue }
             device.profile?.begin(Network.profileLabel(index, layer.name), pass: LayerPass.forward.rawValue)
-            try layer.forward(input: activations[index], output: activations[index + 1], pass: pass)
+            let (input, output) = (activations[index], activations[index + 1])
+            if fused.pooling.contains(index), let layer = layer as? Convolution {
+                try layer.forward(input: input, output: output, pooled: activations[index + 2], pass: pass)
+            } else {
+                try layer.forward(input: input, output: output, pass: pass)
+            }
         }
     }
 
@@ -162,13 +171,28 @@ public final class Network {
             throw NetworkError("a network made for inference has no memory for gradients")
         }
         for (index, layer) in layers.enumerated().reversed() where index >= plan.lowestTrained {
+            if fused.unpooling.contains(index - 1) { continue }
             // Layers with parameters switch the profile to backward-data themselves.
             let first = layer.parameters.isEmpty ? LayerPass.backwardData : .backwardWeights
             device.profile?.begin(Network.profileLabel(index, layer.name), pass: first.rawValue)
-            try layer.backward(
-                input: activations[index], output: activations[index + 1], outputGradient: gradient,
-                inputGradient: index == plan.lowestTrained ? nil : layer.isInPlace ? gradient : spare,
-                parameterGradients: layer.parameters.map { gradients[$0] }, pass: pass)
+            let (input, output) = (activations[index], activations[index + 1])
+            let inputGradient = index == plan.lowestTrained ? nil : layer.isInPlace ? gradient : spare
+            let parameterGradients = layer.parameters.map { gradients[$0] }
+            let isBehindPooling = fused.unpooling.contains(index)
+            let isMasked = fused.maskingResult.contains(index + 1)
+            let masksResult = fused.maskingResult.contains(index)
+            if isBehindPooling || isMasked || masksResult, let layer = layer as? Convolution {
+                try layer.backward(
+                    input: input,
+                    ConvolvedMap(
+                        values: gradient, mask: isMasked ? nil : output, isBehindPooling: isBehindPooling),
+                    inputGradient: inputGradient, inputMask: masksResult ? input : nil,
+                    parameterGradients: parameterGradients, pass: pass)
+            } else {
+                try layer.backward(
+                    input: input, output: output, outputGradient: gradient, inputGradient: inputGradient,
+                    parameterGradients: parameterGradients, pass: pass)
+            }
             for parameter in layer.parameters { try gradientReady(parameter) }
             if !layer.isInPlace { swap(&gradient, &spare) }
         }

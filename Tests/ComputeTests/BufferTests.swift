@@ -1,4 +1,5 @@
 import Compute
+import Foundation
 import TestSupport
 import Testing
 
@@ -20,6 +21,35 @@ import Testing
         #expect(try copy.read(1002) == [-1] + values.dropFirst() + [0])
         let none: [Float] = try Buffer(device, [Float]()).read(0)
         #expect(none.isEmpty)
+    }
+
+    /// Large buffers lie in memory of their own on CPUs: it is given back with the buffer, and not before
+    /// commands that use it have run.
+    @Test(arguments: deviceKinds) func largeBuffers(description: DeviceDescription) throws {
+        let device = try Device(description)
+        let count = (9 << 20) / 4 + 5
+        var first: Buffer? = try Buffer(device, floatCount: count)
+        let result = try Buffer(device, floatCount: count)
+        try first?.fill(Float(3))
+        let slice = try first?.slice(byteOffset: 8 << 20, byteCount: 4096)
+        try result.copy(from: #require(first))
+        first = nil
+        let expected = [Float](repeating: 3, count: count)
+        #expect(try result.read(count) == expected)
+        #expect(try slice?.read(1024) == [Float](repeating: 3, count: 1024))
+        // Freed memory is used again: many such buffers do not add up.
+        let before = try residentBytes()
+        for value in 0..<40 {
+            let buffer = try Buffer(device, floatCount: count)
+            try buffer.fill(Float(value))
+            #expect(try buffer.read(1) == [Float(value)])
+        }
+        #expect(try residentBytes() < before + 20 * 4 * count)
+    }
+
+    private func residentBytes() throws -> Int {
+        let text = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+        return try #require(text.split(separator: " ").dropFirst().first.flatMap { Int($0) }) * 4096
     }
 
     @Test(arguments: deviceKinds) func slicesShareTheirMemory(description: DeviceDescription) throws {

@@ -27,13 +27,15 @@ import Testing
 
     @Test func constantsBecomeMacros() throws {
         let device = DeviceTraits(body: .cpu, floatVectorWidth: 16)
+        let tuning = Tuning(for: device)
         let program = try #require(
-            KernelFamilies.winograd.program(tuning: Tuning(for: device), variant: ["OUTPUT_TILE": 2]))
+            KernelFamilies.winograd.program(
+                tuning: tuning, variant: KernelFamilies.winograd.variant(outputTile: 2, tuning: tuning)))
         #expect(program.file == "cpu/winograd.cl")
         #expect(
             program.options
                 == "-cl-std=CL1.2 -DBLOCK_ROWS=16 -DLANES=16 -DMULTIPLY_BLOCKS=8 -DMULTIPLY_ROWS=8 "
-                + "-DOUTPUT_TILE=2 -DTILE_GROUP=8 -DWEIGHTS_ROWS=16")
+                + "-DOUTPUT_TILE=2 -DPREFETCH=0 -DTILE_GROUP=8 -DWEIGHTS_ROWS=16")
         #expect(KernelFamilies.gemm.items.macro == nil)
     }
 

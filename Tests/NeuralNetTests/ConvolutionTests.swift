@@ -178,7 +178,8 @@ extension OnDevices {
                 let weights = try Buffer(device, floatCount: 9 * 16 * 16)
                 // `prepare` is missing.
                 try method.backwardData(
-                    outputGradient: maps, mask: nil, weights: weights, inputGradient: maps, batch: 1)
+                    ConvolvedMap(values: maps), weights: weights,
+                    inputGradient: maps, resultMask: nil, batch: 1)
             }
         }
 

@@ -119,7 +119,7 @@ extension OnDevices {
             let device = try #require(testDevices.first { $0.platform == "Portable Computing Language" })
             for threads in ["1", "2"] {
                 try place.train(
-                    "--model 16,20,M,F40 --image-size 21 --batch 16 --micro-batches 2 --out \(threads) "
+                    "--model 16,M,20,20,M,F40 --image-size 22 --batch 16 --micro-batches 2 --out \(threads) "
                         + "--device opencl:\(device.number) --convolution \(algorithm.rawValue) "
                         + "--kernels \(body.rawValue)",
                     environment: ["POCL_MAX_PTHREAD_COUNT": threads])

@@ -90,6 +90,34 @@ extension OnDevices {
             }
         }
 
+        /// Shapes of the tile, and stores past the cache, change no bit.
+        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func tilesAndStoresKeepTheBits(
+            description: DeviceDescription
+        ) throws {
+            let (m, n, k) = (13, 112, 70)
+            var numbers = TestNumbers(7)
+            let (a, b) = (numbers.floats(m * k), numbers.floats(k * n))
+            func bits(_ changes: [String: Int], transposed: Bool) throws -> [UInt32] {
+                let device = try Device(description)
+                try device.tuning.set(changes)
+                let c = try Buffer(device, [Float](repeating: .nan, count: m * n))
+                try MatrixProduct(device: device).multiply(
+                    .init(Buffer(device, a), columns: transposed ? m : k, isTransposed: transposed),
+                    .rowMajor(Buffer(device, b), columns: n), into: .panels(c, rows: m),
+                    size: .init(m: m, n: n, k: k))
+                return try c.read(m * n)
+            }
+            for transposed in [false, true] {
+                let expected = try bits(["gemm.few-rows-limit": 0], transposed: transposed)
+                for changes in [
+                    [:], ["gemm.streamed-bytes": 0], ["gemm.few-rows": 5, "gemm.few-panels": 2],
+                    ["gemm.few-rows-limit": 13, "gemm.few-panels-per-item": 2],
+                ] {
+                    #expect(try bits(changes, transposed: transposed) == expected, "\(changes)")
+                }
+            }
+        }
+
         @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func packing(
             description: DeviceDescription
         ) throws {

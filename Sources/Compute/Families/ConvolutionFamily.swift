@@ -129,6 +129,27 @@ extension ConvolutionFamily {
             return (LaunchRange(items, local: [1, 1]), shape, [pixels, panels])
         }
 
+        /// Whether the image layer's weights' gradient takes the gradient behind its pooling: 28 sums of a
+        /// panel need registers of 16 floats.
+        public var takesGradientBehindPooling: Bool {
+            tuning.device.body == .cpu && isImage && tuning[family.vector] == 16
+                && input.height % 2 == 0 && input.width % 2 == 0
+        }
+
+        /// Returns the launch of the image layer's gradients from the one behind its pooling, and the rows of
+        /// windows of a slot.
+        ///
+        /// The slots fit where those of `backwardWeights` do: 28 lines of each panel instead of 36.
+        public func gradientsBehindPooling(batch: Int) -> (range: LaunchRange, rowsPerSlot: Int, slots: Int) {
+            let rows = batch * input.height / 2
+            let perSlot = rows.ceilDivided(by: min(64, slotCount(rows: batch * input.height)))
+            let slots = rows.ceilDivided(by: perSlot)
+            return (LaunchRange([slots], local: [1]), perSlot, slots)
+        }
+
+        /// Returns the launch that adds the slots of `gradientsBehindPooling`.
+        public var addingGradients: LaunchRange { LaunchRange([outputs / 16, 28], local: [1, 1]) }
+
         /// Returns the launches of the weights' gradient, which fill the same slots one after the other.
         ///
         /// - Returns: with the first row, the end of the rows and the rows of a slot for each launch

@@ -18,21 +18,57 @@ public struct GEMMFamily: KernelFamily {
     /// Work-items that a product is cut into where it is large enough.
     public let items = TuningConstant(
         launch: "gemm.items", 64, body: .cpu, .range(1...65_536), candidates: [32, 64, 128, 256])
+    /// Rows and panels of a tile for products with few rows, which are bound by the reading of B.
+    public let fewRows = TuningConstant(
+        launch: "gemm.few-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8])
+    public let fewPanels = TuningConstant(
+        launch: "gemm.few-panels", 1, wide: 3, body: .cpu, .range(1...8), candidates: [1, 2, 3])
+    /// Most rows of such a product.
+    public let fewRowsLimit = TuningConstant(
+        launch: "gemm.few-rows-limit", 64, body: .cpu, .range(0...65_536), candidates: [0, 16, 64, 128])
+    /// Most panels that one work-item of such a product takes.
+    public let fewPanelsPerItem = TuningConstant(
+        launch: "gemm.few-panels-per-item", 6, body: .cpu, .range(1...4096), candidates: [3, 6, 12])
+    /// Bytes above which a result goes past the cache: half of a usual processor's last-level cache.
+    ///
+    /// Runtimes report a core's cache, or one that a host's other virtual machines share, so this does not
+    /// follow from what a device says.
+    public let streamedBytes = TuningConstant(
+        launch: "gemm.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
     public let packDepth = TuningConstant(
         launch: "gemm.pack-depth", 64, body: .cpu, .range(1...4096), candidates: [32, 64, 128])
+
+    public func variants(_ tuning: Tuning) -> [[String: Int]] {
+        tuning.device.body == .cpu ? [[:], variant(m: 1, tuning: tuning)] : [[:]]
+    }
+
+    /// Returns the variant for a product with m rows: another shape of the tile where they are few.
+    ///
+    /// Every shape gives the same bits.
+    public func variant(m: Int, tuning: Tuning) -> [String: Int] {
+        hasFewRows(m, tuning: tuning) ? ["ROWS": tuning[fewRows], "PANELS": tuning[fewPanels]] : [:]
+    }
+
+    private func hasFewRows(_ m: Int, tuning: Tuning) -> Bool { m <= tuning[fewRowsLimit] }
 
     /// Returns the launch of a product, and the rows and panels that one work-item computes.
     ///
     /// There are enough work-items for many cores, of several microseconds each. What an item takes does not
     /// change any sum.
     public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: [Int]) {
-        let panelsPerItem = min(n / 16, tuning[panelsPerItem])
+        let few = hasFewRows(m, tuning: tuning)
+        let panelsPerItem = min(n / 16, tuning[few ? fewPanelsPerItem : panelsPerItem])
         let columns = (n / 16).ceilDivided(by: panelsPerItem)
-        let tile = tuning[rows]
+        let tile = tuning[few ? fewRows : rows]
         let wanted = (m * columns).ceilDivided(by: tuning[items]).roundedUp(to: tile)
         let rowsPerItem = max(tile, min(tuning[rowsPerItem], wanted))
         let range = LaunchRange([m.ceilDivided(by: rowsPerItem), columns], local: [1, 1])
         return (range, [rowsPerItem, panelsPerItem])
+    }
+
+    /// Whether a product's result goes past the cache: no cache holds it, and nothing is added to it.
+    public func streams(m: Int, n: Int, k: Int, tuning: Tuning) -> Bool {
+        k <= tuning[depthBlock] && 4 * m * n > tuning[streamedBytes]
     }
 
     /// Returns the launch that packs B, and the rows that one work-item copies.

@@ -12,7 +12,7 @@ public struct AugmentFamily: KernelFamily {
 
     /// Returns the variant for a device.
     public func variant(_ tuning: Tuning) -> [String: Int] {
-        ["PREFETCH": tuning.device.body == .cpu && tuning.device.takesPrefetch ? 1 : 0]
+        ["PREFETCH": tuning.device.prefetches ? 1 : 0]
     }
 }
 

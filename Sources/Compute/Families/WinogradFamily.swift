@@ -3,7 +3,16 @@ import Basics
 /// Describes Winograd's convolution F(m×m, 3×3); the caller chooses OUTPUT_TILE, m, as 4 or 2.
 public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
-    public let variants = [["OUTPUT_TILE": 2], ["OUTPUT_TILE": 4]]
+    public func variants(_ tuning: Tuning) -> [[String: Int]] {
+        // That of four has every kernel.
+        [4, 2].map { variant(outputTile: $0, tuning: tuning) }
+    }
+
+    /// Returns the variant of a tile's size for a device.
+    public func variant(outputTile: Int, tuning: Tuning) -> [String: Int] {
+        ["OUTPUT_TILE": outputTile, "PREFETCH": tuning.device.prefetches ? 1 : 0]
+    }
+
     /// Channels that a work-item transforms: a panel on CPUs.
     public let lanes = TuningConstant(
         "winograd.lanes", 16, gpu: 1, .values([1, 2, 4, 16]), candidates: [1, 2, 4], keepsBits: true)
@@ -29,6 +38,10 @@ public struct WinogradFamily: KernelFamily {
     public let chunkTiles2 = TuningConstant(
         launch: "winograd.chunk-tiles-2", 576, gpu: 73_728, .range(1...(1 << 20)),
         candidates: [288, 576, 1152])
+
+    /// Bytes above which a map goes past the cache, as `gemm.streamed-bytes`.
+    public let streamedBytes = TuningConstant(
+        launch: "winograd.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
 
     public func check(_ tuning: Tuning) throws {
         guard tuning.device.body == .cpu else {
@@ -75,6 +88,17 @@ public struct WinogradFamily: KernelFamily {
 
         /// Whether forward and backward-data take one launch.
         public var runsAtOnce: Bool { channels * filters <= tuning[family.largestProductAtOnce] }
+
+        /// Whether the passes take a pooling of the output with them: windows must not cross tiles.
+        public var takesPooling: Bool {
+            tuning.device.body == .cpu && outputTile == 4 && input.height % 2 == 0 && input.width % 2 == 0
+        }
+
+        /// Whether a map of the input's size with `channels` goes past the cache when it is written.
+        public func streams(batch: Int, channels: Int) -> Bool {
+            tuning.device.body == .cpu
+                && 4 * batch * input.height * input.width * channels > tuning[family.streamedBytes]
+        }
 
         public func tileCount(batch: Int) -> Int {
             batch * input.height.ceilDivided(by: outputTile) * input.width.ceilDivided(by: outputTile)

@@ -178,30 +178,69 @@ public final class Convolution: Layer {
     public func weightsChanged() { forwardMethod.weightsChanged() }
 
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
+        try forward(input: input, output: output, pooled: nil, pass: pass)
+    }
+
+    /// As `forward`, and `pooled` ← the output's 2×2 maxima, if there is such a buffer.
+    func forward(input: Buffer, output: Buffer, pooled: Buffer?, pass: Pass) throws {
         let memory = prepared(memory)
         try forwardMethod.forward(
-            input: input, weights: memory.weights, bias: memory.bias, output: output, batch: pass.batch)
+            input: input, weights: memory.weights, bias: memory.bias,
+            output: output, pooled: pooled, batch: pass.batch)
     }
 
     public func backward(
         input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
         parameterGradients: [Buffer], pass: Pass
     ) throws {
-        let weights = prepared(memory).weights
+        var needed: FusedWork = .masksWeights
+        if inputGradient != nil { needed.insert(.masksData) }
         // A method that takes the mask changes nothing if the gradient is masked already.
-        if !weightsMethod.takesMask || (inputGradient != nil && !dataMethod.takesMask) {
+        if !fusedWork.isSuperset(of: needed) {
             try reluBackward.apply(
                 output: output, outputGradient: outputGradient,
                 biasGradient: parameterGradients[1], batch: pass.batch)
         }
+        func mask(_ method: any ConvolutionMethod, _ work: FusedWork) -> Buffer? {
+            method.fusedWork.contains(work) ? output : nil
+        }
+        try backward(
+            input: input, ConvolvedMap(values: outputGradient, mask: mask(weightsMethod, .masksWeights)),
+            dataGradient: ConvolvedMap(values: outputGradient, mask: mask(dataMethod, .masksData)),
+            inputGradient: inputGradient, inputMask: nil, parameterGradients: parameterGradients, pass: pass)
+    }
+
+    /// What the layer's algorithms do in their launches, each in its own pass.
+    var fusedWork: FusedWork {
+        forwardMethod.fusedWork.intersection(.pooling)
+            .union(weightsMethod.fusedWork.intersection([.masksWeights, .unpoolsWeights]))
+            .union(dataMethod.fusedWork.intersection([.masksData, .unpoolsData, .masksResult]))
+    }
+
+    /// As `backward`, with an output's gradient that the algorithms take as it is.
+    ///
+    /// - Parameter inputMask: the input, if its gradient is to be masked by it
+    func backward(
+        input: Buffer, _ gradient: ConvolvedMap, inputGradient: Buffer?, inputMask: Buffer?,
+        parameterGradients: [Buffer], pass: Pass
+    ) throws {
+        try backward(
+            input: input, gradient, dataGradient: gradient, inputGradient: inputGradient,
+            inputMask: inputMask, parameterGradients: parameterGradients, pass: pass)
+    }
+
+    private func backward(
+        input: Buffer, _ gradient: ConvolvedMap, dataGradient: ConvolvedMap, inputGradient: Buffer?,
+        inputMask: Buffer?, parameterGradients: [Buffer], pass: Pass
+    ) throws {
         try weightsMethod.backwardWeights(
-            input: input, outputGradient: outputGradient, mask: weightsMethod.takesMask ? output : nil,
-            weightGradient: parameterGradients[0], biasGradient: parameterGradients[1], batch: pass.batch)
+            input: input, gradient, weightGradient: parameterGradients[0],
+            biasGradient: parameterGradients[1], batch: pass.batch)
         if let inputGradient {
             device.profile?.pass = LayerPass.backwardData.rawValue
             try dataMethod.backwardData(
-                outputGradient: outputGradient, mask: dataMethod.takesMask ? output : nil,
-                weights: weights, inputGradient: inputGradient, batch: pass.batch)
+                dataGradient, weights: prepared(memory).weights, inputGradient: inputGradient,
+                resultMask: inputMask, batch: pass.batch)
         }
     }
 }

@@ -2,7 +2,6 @@ import Compute
 
 /// Computes the convolution where the pixels lie (`convolution.cl`); takes every shape.
 final class DirectConvolution: ConvolutionMethod {
-    let takesMask = false
     private var sizes: ConvolutionFamily.Direct
     private let zeros: Buffer
     private let forwardKernel: Kernel
@@ -10,6 +9,8 @@ final class DirectConvolution: ConvolutionMethod {
     /// nil for images, which need no gradient.
     private let turning: TurnedWeights?
     private let reduction: SlotReduction
+    /// The kernels of the image layer's gradients from the one behind its pooling.
+    private let pooled: (sum: Kernel, add: Kernel)?
     private var scratch = PreparedMemory(for: "direct convolution")
 
     init(_ sizes: ConvolutionFamily.Direct, device: Device) throws {
@@ -19,6 +20,12 @@ final class DirectConvolution: ConvolutionMethod {
         weightsKernel = try device.kernel("convolution", "convolution_backward_weights" + ending)
         turning = sizes.isImage ? nil : try TurnedWeights(device: device)
         reduction = try SlotReduction(device: device)
+        pooled =
+            sizes.takesGradientBehindPooling
+            ? (
+                try device.kernel("convolution", "convolution_backward_weights_image_pooled"),
+                try device.kernel("convolution", "add_image_gradients")
+            ) : nil
         zeros = try Buffer(device, [Float](repeating: 0, count: sizes.zerosCount))
     }
 
@@ -28,31 +35,45 @@ final class DirectConvolution: ConvolutionMethod {
 
     func weightsChanged() {}
 
-    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+    var fusedWork: FusedWork {
+        pooled != nil && sizes.takesGradientBehindPooling ? .unpoolsWeights : []
+    }
+
+    func forward(
+        input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, pooled: Buffer?, batch: Int
+    ) throws {
         let (range, shape, share) = sizes.forward(batch: batch)
         let flags = MatrixProduct.Options([.bias, .relu]).rawValue
         try forwardKernel.launch(range, input, weights, bias, zeros, output, shape, share, flags)
     }
 
     func backwardData(
-        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
+        _ gradient: ConvolvedMap, weights: Buffer, inputGradient: Buffer, resultMask: Buffer?, batch: Int
     ) throws {
         guard let turning else { throw ComputeError("the gradient of an image was asked for") }
         let turned = scratch.buffer
         try turning.turn(weights, into: turned, inputs: sizes.input.channels, outputs: sizes.outputs)
         let (range, shape, share) = sizes.forward(batch: batch, backwardData: true)
         try forwardKernel.launch(
-            range, outputGradient, turned, weights, zeros, inputGradient, shape, share, 0)
+            range, gradient.values, turned, weights, zeros, inputGradient, shape, share, 0)
     }
 
     func backwardWeights(
-        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
-        biasGradient: Buffer, batch: Int
+        input: Buffer, _ gradient: ConvolvedMap, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
+        if gradient.isBehindPooling, let pooled, let output = gradient.mask {
+            let (range, rowsPerSlot, slots) = sizes.gradientsBehindPooling(batch: batch)
+            try pooled.sum.launch(
+                range, input, output, gradient.values, scratch.buffer, batch, sizes.input.height,
+                sizes.input.width, sizes.outputs, rowsPerSlot)
+            try pooled.add.launch(
+                sizes.addingGradients, scratch.buffer, weightGradient, biasGradient, slots, sizes.outputs)
+            return
+        }
         let (launches, shape, slots) = sizes.backwardWeights(batch: batch)
         for (index, launch) in launches.enumerated() {
             try weightsKernel.launch(
-                launch.range, source, outputGradient, scratch.buffer, launch.rows, shape, index == 0 ? 0 : 1)
+                launch.range, input, gradient.values, scratch.buffer, launch.rows, shape, index == 0 ? 0 : 1)
         }
         try reduction.add(scratch.buffer, count: slots, into: weightGradient, floatCount: sizes.weightCount)
     }

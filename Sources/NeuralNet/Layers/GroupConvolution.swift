@@ -3,7 +3,7 @@ import Compute
 /// Computes the convolution of feature maps where the pixels lie, as the implicit matrix product of
 /// `gpu/product.cl`; its weights' gradient is a product over windows laid out as rows.
 final class GroupConvolution: ConvolutionMethod {
-    let takesMask = false
+    let fusedWork: FusedWork = []
     private var sizes: ConvolutionFamily.Im2col
     private let product: GroupProduct
     private let windows: Im2colConvolution
@@ -25,26 +25,26 @@ final class GroupConvolution: ConvolutionMethod {
 
     func weightsChanged() {}
 
-    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+    func forward(
+        input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, pooled: Buffer?, batch: Int
+    ) throws {
         try product.convolve(
             input, map: sizes.input, weights: weights, bias: bias,
             into: output, outputs: sizes.outputs, batch: batch)
     }
 
     func backwardData(
-        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
+        _ gradient: ConvolvedMap, weights: Buffer, inputGradient: Buffer, resultMask: Buffer?, batch: Int
     ) throws {
         try product.convolve(
-            outputGradient, map: sizes.input.with(channels: sizes.outputs), weights: weights, bias: nil,
+            gradient.values, map: sizes.input.with(channels: sizes.outputs), weights: weights, bias: nil,
             into: inputGradient, outputs: sizes.input.channels, batch: batch, backwardData: true)
     }
 
     func backwardWeights(
-        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
-        biasGradient: Buffer, batch: Int
+        input: Buffer, _ gradient: ConvolvedMap, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
         try windows.backwardWeights(
-            input: source, outputGradient: outputGradient, mask: mask, weightGradient: weightGradient,
-            biasGradient: biasGradient, batch: batch)
+            input: input, gradient, weightGradient: weightGradient, biasGradient: biasGradient, batch: batch)
     }
 }

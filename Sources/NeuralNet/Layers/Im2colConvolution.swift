@@ -3,7 +3,7 @@ import Compute
 /// Computes the convolution as a matrix product over windows laid out as rows, chunk by chunk (`im2col` of
 /// `convolution.cl`); takes every shape.
 final class Im2colConvolution: ConvolutionMethod {
-    let takesMask = false
+    let fusedWork: FusedWork = []
     private var sizes: ConvolutionFamily.Im2col
     private let layOut: Kernel
     private let turning: TurnedWeights
@@ -62,7 +62,9 @@ final class Im2colConvolution: ConvolutionMethod {
         return .rowMajor(slice, columns: channels)
     }
 
-    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+    func forward(
+        input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, pooled: Buffer?, batch: Int
+    ) throws {
         try forEachChunk(of: input, channels: inputs, batch: batch) { columns, first, count in
             try product.multiply(
                 .init(columns, columns: 9 * inputs), .panels(weights, rows: 9 * inputs),
@@ -72,11 +74,11 @@ final class Im2colConvolution: ConvolutionMethod {
     }
 
     func backwardData(
-        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
+        _ gradient: ConvolvedMap, weights: Buffer, inputGradient: Buffer, resultMask: Buffer?, batch: Int
     ) throws {
         let turned = turnedWeights.buffer
         try turning.turn(weights, into: turned, inputs: inputs, outputs: outputs)
-        try forEachChunk(of: outputGradient, channels: outputs, batch: batch) { columns, first, count in
+        try forEachChunk(of: gradient.values, channels: outputs, batch: batch) { columns, first, count in
             try product.multiply(
                 .init(columns, columns: 9 * outputs), .panels(turned, rows: 9 * outputs),
                 into: part(of: inputGradient, channels: inputs, first: first, count: count),
@@ -85,15 +87,14 @@ final class Im2colConvolution: ConvolutionMethod {
     }
 
     func backwardWeights(
-        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
-        biasGradient: Buffer, batch: Int
+        input: Buffer, _ gradient: ConvolvedMap, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
         let slots = sizes.slots(pixels: batch * sizes.input.height * sizes.input.width)
         let sums = slots == 1 ? weightGradient : slotSums.buffer
-        try forEachChunk(of: source, channels: inputs, batch: batch) { columns, first, count in
+        try forEachChunk(of: input, channels: inputs, batch: batch) { columns, first, count in
             try product.multiply(
                 .init(columns, columns: 9 * inputs, isTransposed: true),
-                part(of: outputGradient, channels: outputs, first: first, count: count),
+                part(of: gradient.values, channels: outputs, first: first, count: count),
                 into: .panels(sums, rows: 9 * inputs),
                 size: .init(m: 9 * inputs, n: outputs, k: count),
                 options: first == 0 ? [] : .accumulate, slots: slots)

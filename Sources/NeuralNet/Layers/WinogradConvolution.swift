@@ -5,14 +5,26 @@ import Compute
 /// The host walks over chunks of tiles, small enough that what is transformed stays in the last-level cache.
 /// `winograd.cl` has the layouts.
 final class WinogradConvolution: ConvolutionMethod {
-    /// Binds a source and its mask, or a target and the bias that it gets before a ReLU.
-    private struct Tensor: KernelArgumentGroup {
+    /// Binds a target, and either the bias that it gets before a ReLU or a mask.
+    private struct Target: KernelArgumentGroup {
         let values: Buffer
-        let companion: Buffer?
-        var arguments: [any KernelArgument] { [values, companion ?? values, companion == nil ? 0 : 1] }
+        var bias: Buffer?
+        var mask: Buffer?
+        /// Whether it is written past the cache.
+        let isStreamed: Bool
+        /// Receives the maxima of 2×2 windows.
+        var pooled: Buffer?
+
+        /// The bits of winograd.h.
+        private var flags: Int { (bias == nil ? 0 : 1) | (isStreamed ? 2 : 0) | (mask == nil ? 0 : 4) }
+        var arguments: [any KernelArgument] { [values, bias ?? mask ?? values, flags] }
     }
 
-    let takesMask = true
+    /// The kernels that do the work of a pooling too, on CPUs.
+    private struct Pooling {
+        let transform, transformGradient, transformOutput: Kernel
+    }
+
     private var sizes: WinogradFamily.Geometry
     private let keptWeights: Buffer?
     private var keptWeightsAreCurrent = false
@@ -26,6 +38,7 @@ final class WinogradConvolution: ConvolutionMethod {
     private let transformInput: Kernel
     private let transformGradient: Kernel
     private let transformOutput: Kernel
+    private let pooling: Pooling?
     /// Forward and backward-data in one launch, on CPUs.
     private let convolveAtOnce: Kernel?
     private var products: any WinogradProducts
@@ -36,8 +49,9 @@ final class WinogradConvolution: ConvolutionMethod {
     ///   call to call (four times the filters' size): for inference. A training step uses them once.
     init(_ sizes: WinogradFamily.Geometry, keepsTransformedWeights: Bool, device: Device) throws {
         self.sizes = sizes
+        let variant = KernelFamilies.winograd.variant(outputTile: sizes.outputTile, tuning: device.tuning)
         func kernel(_ name: String) throws -> Kernel {
-            try device.kernel("winograd", "winograd_" + name, variant: ["OUTPUT_TILE": sizes.outputTile])
+            try device.kernel("winograd", "winograd_" + name, variant: variant)
         }
         let onCPU = device.tuning.device.body == .cpu
         products =
@@ -49,6 +63,12 @@ final class WinogradConvolution: ConvolutionMethod {
         transformInput = try kernel("transform_input")
         transformGradient = try kernel("transform_gradient")
         transformOutput = try kernel("transform_output")
+        pooling =
+            onCPU && sizes.outputTile == 4
+            ? Pooling(
+                transform: try kernel("transform_pooled"),
+                transformGradient: try kernel("transform_pooled_gradient"),
+                transformOutput: try kernel("transform_output_pooled")) : nil
         convolveAtOnce = onCPU ? try kernel("convolve") : nil
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
@@ -74,30 +94,42 @@ final class WinogradConvolution: ConvolutionMethod {
 
     func weightsChanged() { keptWeightsAreCurrent = false }
 
+    var fusedWork: FusedWork {
+        var work: FusedWork = [.masksWeights, .masksData]
+        if convolveAtOnce != nil { work.insert(.masksResult) }
+        if pooling != nil, sizes.takesPooling { work.formUnion([.pooling, .unpoolsWeights, .unpoolsData]) }
+        return work
+    }
+
     // MARK: - Passes
 
-    func forward(input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, batch: Int) throws {
+    func forward(
+        input: Buffer, weights: Buffer, bias: Buffer, output: Buffer, pooled: Buffer?, batch: Int
+    ) throws {
         let transformed = keptWeights ?? weightsMemory.buffer
         if keptWeights == nil || !keptWeightsAreCurrent {
             try transformWeights.launch(
                 sizes.weights(lines: channels, others: filters), weights, transformed, channels, filters)
             keptWeightsAreCurrent = true
         }
+        let isStreamed = sizes.streams(batch: batch, channels: filters)
         try convolve(
-            Tensor(values: input, companion: nil), sizes.input, weights: transformed,
-            to: Tensor(values: output, companion: bias), filters: filters, batch: batch)
+            ConvolvedMap(values: input), sizes.input, weights: transformed,
+            to: Target(values: output, bias: bias, isStreamed: isStreamed, pooled: pooled),
+            filters: filters, batch: batch)
     }
 
     func backwardData(
-        outputGradient: Buffer, mask: Buffer?, weights: Buffer, inputGradient: Buffer, batch: Int
+        _ gradient: ConvolvedMap, weights: Buffer, inputGradient: Buffer, resultMask: Buffer?, batch: Int
     ) throws {
         let transformed = weightsMemory.buffer
         try transformWeightsTransposed.launch(
             sizes.weights(lines: filters, others: channels), weights, transformed, channels, filters)
-        let source = Tensor(values: outputGradient, companion: mask)
+        let isStreamed = sizes.streams(batch: batch, channels: channels)
         try convolve(
-            source, sizes.input.with(channels: filters), weights: transformed,
-            to: Tensor(values: inputGradient, companion: nil), filters: channels, batch: batch)
+            gradient, sizes.input.with(channels: filters), weights: transformed,
+            to: Target(values: inputGradient, mask: resultMask, isStreamed: isStreamed),
+            filters: channels, batch: batch)
     }
 
     /// Queues forward or backward-data: the same sum with other weights.
@@ -106,43 +138,58 @@ final class WinogradConvolution: ConvolutionMethod {
     ///   - map: the source's size
     ///   - filters: the target's channels
     private func convolve(
-        _ source: Tensor, _ map: MapSize, weights: Buffer, to target: Tensor, filters: Int, batch: Int
+        _ source: ConvolvedMap, _ map: MapSize, weights: Buffer, to target: Target, filters: Int, batch: Int
     ) throws {
         let transformed = sourceMemory.buffer
         if let convolveAtOnce, sizes.runsAtOnce {
             let tiles = sizes.tileCount(batch: batch)
             try convolveAtOnce.launch(
-                sizes.atOnce(tiles: tiles), source, weights, transformed, target, map, filters, tiles)
+                sizes.atOnce(tiles: tiles), source, weights, transformed, target,
+                target.pooled ?? target.values, target.pooled == nil ? 0 : 1, map, filters, tiles)
             return
         }
         let targets = targetMemory.buffer
         for tiles in sizes.chunks(batch: batch) {
-            try transformInput.launch(
-                sizes.transform(channels: map.channels, rows: tiles.rows), source, transformed, map, tiles)
+            try transform(source, map, into: transformed, tiles, by: transformInput, pooling?.transform)
             try products.multiply(
                 transformed, by: weights, into: targets,
                 channels: map.channels, filters: filters, rows: tiles.rows)
-            try transformOutput.launch(
-                sizes.transform(channels: filters, rows: tiles.rows), targets, target,
-                map.with(channels: filters), tiles)
+            let range = sizes.transform(channels: filters, rows: tiles.rows)
+            let map = map.with(channels: filters)
+            if let pooled = target.pooled, let pooling {
+                try pooling.transformOutput.launch(range, targets, target, pooled, map, tiles)
+            } else {
+                try transformOutput.launch(range, targets, target, map, tiles)
+            }
+        }
+    }
+
+    /// Queues the transform of a chunk of a map: by one kernel, or by another if it is a gradient behind a
+    /// pooling.
+    private func transform(
+        _ source: ConvolvedMap, _ map: MapSize, into transformed: Buffer, _ tiles: WinogradFamily.Tiles,
+        by plain: Kernel, _ pooled: Kernel?
+    ) throws {
+        let range = sizes.transform(channels: map.channels, rows: tiles.rows)
+        if source.isBehindPooling, let pooled, let output = source.mask {
+            try pooled.launch(range, source.values, output, transformed, map, tiles)
+        } else {
+            try plain.launch(range, source, transformed, map, tiles)
         }
     }
 
     func backwardWeights(
-        input source: Buffer, outputGradient: Buffer, mask: Buffer?, weightGradient: Buffer,
-        biasGradient: Buffer, batch: Int
+        input: Buffer, _ gradient: ConvolvedMap, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
         let (transformed, gradients) = (sourceMemory.buffer, targetMemory.buffer)
         let sums = weightsMemory.buffer
         for (index, tiles) in sizes.chunks(batch: batch).enumerated() {
             let accumulate = index == 0 ? 0 : 1
-            try transformInput.launch(
-                sizes.transform(channels: channels, rows: tiles.rows), Tensor(values: source, companion: nil),
-                transformed, sizes.input, tiles)
-            try transformGradient.launch(
-                sizes.transform(channels: filters, rows: tiles.rows),
-                Tensor(values: outputGradient, companion: mask), gradients,
-                sizes.input.with(channels: filters), tiles)
+            try transform(
+                ConvolvedMap(values: input), sizes.input, into: transformed, tiles, by: transformInput, nil)
+            try transform(
+                gradient, sizes.input.with(channels: filters), into: gradients, tiles, by: transformGradient,
+                pooling?.transformGradient)
             try products.multiplyWeights(
                 transformed, by: gradients, into: sums, rows: tiles.rows, isFirst: index == 0)
             try reduceBias.launch(sizes.bias, gradients, biasGradient, filters, tiles.rows, accumulate)
@@ -150,6 +197,13 @@ final class WinogradConvolution: ConvolutionMethod {
         try transformWeightsGradient.launch(
             sizes.weights(lines: channels, others: filters), products.finish(sums, scratch: transformed),
             weightGradient, channels, filters)
+    }
+}
+
+/// Binds values, mask and what the mask means.
+extension ConvolvedMap: KernelArgumentGroup {
+    var arguments: [any KernelArgument] {
+        [values, mask ?? values, mask == nil ? 0 : isBehindPooling ? 2 : 1]
     }
 }
 

@@ -9,7 +9,8 @@ struct BenchLayers: ParsableCommand {
             GFLOPS count the operations of the direct sums, so a faster algorithm may exceed the \
             device's peak. GB/s count the tensors that the algorithm's launches read and write. The \
             roofline is the time that each launch would take at the peak of multiply-adds on registers or \
-            at the rate at which two large arrays are added, whichever is longer.
+            at the rate at which two large arrays are added, whichever is longer. A pooling without \
+            a row runs in the convolution's launches.
             """)
 
     @OptionGroup var network: NetworkOptions
