@@ -54,11 +54,10 @@ public struct LineChart {
         }
         for tick in vertical.ticks {
             let y = number(vertical.place(tick))
+            let below = number(vertical.place(tick) + 4)
             parts.append(
                 "<line class=\"grid\" x1=\"\(plot.left)\" x2=\"\(plot.right)\" y1=\"\(y)\" y2=\"\(y)\"/>"
-                    + text(
-                        tick.tickText, x: number(plot.left - 8), y: number(vertical.place(tick) + 4),
-                        anchor: "end"))
+                    + text(tick.tickText, x: number(plot.left - 8), y: below, anchor: "end"))
         }
         if let mark {
             let place = horizontal.place(mark.x)

@@ -15,7 +15,7 @@ public enum Scenes {
         "arrow", "bullseye", "hollow-square", "hourglass", "spoked-wheel", "striped-diamond",
     ]
 
-    /// The colours of objects in sets with more classes than shapes, where each class is a colour and a shape.
+    /// The colours of objects in sets with more classes than shapes: each class is a colour and a shape.
     private static let hues: [(name: String, colour: SIMD3<Float>)] = [
         ("red", [0.95, 0.2, 0.2]), ("green", [0.2, 0.85, 0.25]), ("blue", [0.3, 0.4, 0.95]),
         ("yellow", [0.95, 0.9, 0.2]), ("purple", [0.75, 0.3, 0.9]), ("cyan", [0.2, 0.9, 0.9]),
@@ -64,7 +64,8 @@ public enum Scenes {
     ///   - classes: the number of the set's classes.
     ///   - hardships: the conditions under which the same scene is seen.
     public static func draw(
-        label: Int, classes: Int = 10, index: Int, size: Int, seed: UInt64, objectScale: ObjectScale = .normal,
+        label: Int, classes: Int = 10, index: Int, size: Int, seed: UInt64,
+        objectScale: ObjectScale = .normal,
         hardships: Set<Hardship> = []
     ) -> DecodedImage {
         var random = Philox(seed: seed, purpose: .scenes, step: UInt64(index))
@@ -135,7 +136,8 @@ public enum Scenes {
                 let part = index / classes % 5 == 4 ? "val" : "train"
                 let file = "\(part)/\(classNames[label])/\(String(format: "%06d", index)).jpg"
                 let picture = draw(
-                    label: label, classes: classes, index: index, size: size, seed: seed, objectScale: objectScale,
+                    label: label, classes: classes, index: index, size: size, seed: seed,
+                    objectScale: objectScale,
                     hardships: part == "val" ? validationHardships : [])
                 do {
                     let url = URL(fileURLWithPath: "\(partial)/\(file)")

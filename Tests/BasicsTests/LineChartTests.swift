@@ -28,11 +28,10 @@ import Testing
     @Test func degenerateDataIsDrawn() {
         for points in [[], [(x: 3.0, y: 4.0)], [(1, 7), (2, 7)]] {
             for scale in [LineChart.Scale.linear, .logarithmic] {
-                let svg = LineChart(
-                    "t", x: "x", y: "y", scales: (scale, scale),
-                    series: [.init("s", points), .init("t", [])],
-                    mark: (2, "here")
-                ).svg
+                let series = [LineChart.Series("s", points), .init("t", [])]
+                let chart = LineChart(
+                    "t", x: "x", y: "y", scales: (scale, scale), series: series, mark: (2, "here"))
+                let svg = chart.svg
                 #expect(!svg.contains("nan") && !svg.contains("inf"))
                 #expect(places(svg).count == points.count && svg.hasSuffix("</svg>\n"))
             }

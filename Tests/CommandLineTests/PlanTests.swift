@@ -43,8 +43,8 @@ import Testing
     }
 
     @Test func planIsOfWhatTrainWouldRun() throws {
-        let plan = try place.succeed("plan --classes 3 --device-memory 10M")
-        let train = try place.expect(run("train --data set --device-memory 10M --out never", 1))
+        let plan = try place.succeed("plan --batch 32 --classes 3 --device-memory 10M")
+        let train = try place.expect(run("train --data set --batch 32 --device-memory 10M --out never", 1))
         #expect(
             plan.output.split(separator: "\n")[...] == train.errors.split(separator: "\n").dropFirst(),
             "\(plan.output) \(train.errors)")
@@ -52,7 +52,7 @@ import Testing
 
     /// A cache larger than the device is refused before anything is read, and the proposed size fits.
     @Test func cacheIsPlanned() throws {
-        let options = "--model 16,M,F16 --image-size 16 --device-memory 4G --cache"
+        let options = "--model 16,M,F16 --image-size 16 --batch 32 --device-memory 4G --cache"
         let message =
             "a cache of 1000G (1073.74 GB) does not fit: the device has 4.29 GB, of which training with "
             + "batches of 32 takes 2.4 MB; give --cache "
