@@ -69,13 +69,15 @@ kernel void softmax_forward(
     for (int i = 0; i < stride; i++) target[i] = i < classes ? exp(scores[i] - norm.x) / norm.y : 0;
 }
 
-// Adds the rows' loss and hits, in order, to (accumulate) or into totals[slot]: what the host reads of a
-// step.
+// Adds the rows' loss and hits, in order, rounds the sums to multiples of `grain` (0: not), and puts them into
+// totals[slot] or adds them to it (accumulate): what the host reads of a step.
 // One work-item. Launch: global (1), local (1).
 kernel void sum_statistics(
     const global float4 *restrict statistics, const global float *restrict weights,
-    global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate) {
-    float4 sum = accumulate ? totals[slot] : (float4)(0);
+    global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate,
+    const float grain) {
+    float4 sum = 0;
     for (int row = 0; row < rows; row++) sum += (float4)(statistics[row].xyz, weights[first + row]);
-    totals[slot] = sum;
+    if (grain > 0) sum = rint(sum / grain) * grain;
+    totals[slot] = accumulate ? totals[slot] + sum : sum;
 }

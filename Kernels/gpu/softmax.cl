@@ -87,14 +87,17 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void softmax_forward(
         probabilities[(size_t)row * stride + i] = i < classes ? exp(scores[i] - norm.x) / norm.y : 0;
 }
 
-// Adds the rows' loss and hits to (accumulate) or into totals[slot]. Global (ITEMS, 1), local (ITEMS, 1).
+// Adds the rows' loss and hits, rounded to multiples of `grain`, to (accumulate) or into totals[slot]. Global (ITEMS, 1), local (ITEMS, 1).
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sum_statistics(
     const global float4 *restrict statistics, const global float *restrict weights,
-    global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate) {
+    global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate,
+    const float grain) {
     local float4 shared[ITEMS];
     const int item = get_local_id(0);
     float4 sum = 0;
     for (int row = item; row < rows; row += ITEMS) sum += (float4)(statistics[row].xyz, weights[first + row]);
     TREE(shared, sum, shared[item] += shared[other_item])
-    if (item == 0) totals[slot] = accumulate ? totals[slot] + shared[0] : shared[0];
+    if (item != 0) return;
+    sum = grain > 0 ? rint(shared[0] / grain) * grain : shared[0];
+    totals[slot] = accumulate ? totals[slot] + sum : sum;
 }

@@ -100,8 +100,7 @@ struct RateCurve {
         guard loss.isFinite else { return false }
         sum = 0.9 * sum + loss
         weight = 0.9 * weight + 1
-        // Rounded, since the last digits depend on how many ranks add up a loss.
-        points.append((rate, (sum / weight * 1000).rounded() / 1000))
+        points.append((rate, sum / weight))
         let lowest = points.lazy.map(\.loss).min() ?? loss
         return points.count < 10 || sum / weight < 1.1 * lowest + 0.1
     }

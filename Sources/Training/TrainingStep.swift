@@ -75,7 +75,7 @@ public final class TrainingStep {
             device: network.device, size: network.inputShape.width, normalization: normalization)
         loss = try SoftmaxCrossEntropy(
             device: network.device, classes: network.classes,
-            maximumBatch: batch / microBatches, rule: lossRule)
+            maximumBatch: batch / microBatches, rule: lossRule, stepImages: batch)
         mixup = try lossRule.mixup.map { try Mixup(alpha: $0, seed: seed, device: network.device) }
         optimizer = try Optimizer(network.trainedParameters, rule, device: network.device)
         try optimizer.average?.reset(to: network)

@@ -55,7 +55,7 @@ import Testing
         let options = "--model 16,M,F16 --image-size 16 --batch 32 --device-memory 4G --cache"
         let message =
             "a cache of 1000G (1073.74 GB) does not fit: the device has 4.29 GB, of which training with "
-            + "batches of 32 takes 2.4 MB; give --cache "
+            + "batches of 32 takes 2.5 MB; give --cache "
         try place.expect(
             run("train --data set --out never \(options) 1000G", 1, "error: " + message, "cached data"))
         let plan = try place.succeed("plan --classes 3 \(options) 1000G")

@@ -228,5 +228,41 @@ extension OnDevices {
                 try probabilities.values())
             #expect(relativeError(values, exact.probabilities) < Tolerance.softmax)
         }
+
+        /// The totals of a step do not depend on how its images are divided into passes that are added up.
+        @Test(arguments: testDevices) func totalsOfAStepAreExactSums(_ description: DeviceDescription) throws
+        {
+            let device = try open(description)
+            let (rows, classes) = (24, 7)
+            var numbers = TestNumbers(4)
+            let logits = stored(numbers.floats(rows * classes, in: -10...10), classes: classes)
+            let labels = numbers.integers(rows, below: classes).map { Int32($0) }
+            let exact = Oracle.softmaxCrossEntropy(
+                logits.indices.filter { $0 % 16 < classes }.map { Double(logits[$0]) }, rows: rows,
+                classes: classes, labels: labels.map { Int($0) }, scale: 1)
+            /// The totals of passes of 8 images, in this order.
+            func totals(_ order: [Int]) throws -> (loss: Float, weight: Float) {
+                let loss = try SoftmaxCrossEntropy(
+                    device: device, classes: classes, maximumBatch: 8, stepImages: rows)
+                for (place, part) in order.enumerated() {
+                    let images = part * 8..<part * 8 + 8
+                    try loss.forwardBackward(
+                        logits: Buffer(device, Array(logits[part * 8 * 16..<(part + 1) * 8 * 16])),
+                        labels: Buffer(device, Array(labels[images])),
+                        weights: Buffer(device, [Float](repeating: 1, count: 8)),
+                        gradient: Buffer(device, floatCount: 8 * 16), scale: 1, step: 0,
+                        addsToStep: place > 0, pass: Pass(batch: 8, training: true))
+                }
+                let values: [Float] = try loss.totals.read(4)
+                return (values[0], values[3])
+            }
+            let first = try totals([0, 1, 2])
+            for order in [[2, 1, 0], [1, 2, 0]] { #expect(try totals(order).loss == first.loss) }
+            #expect(first.weight == 24)
+            // Three passes, each rounded to a multiple of 2⁻¹⁴ (24 images, so 2⁵⁻¹⁹).
+            let sum = exact.losses.reduce(0, +)
+            #expect(abs(Double(first.loss) - sum) < 3 * 0x1p-15 + 1e-5 * sum)
+            #expect(first.loss * 0x1p14 == (first.loss * 0x1p14).rounded())
+        }
     }
 }

@@ -65,7 +65,11 @@ import Testing
             2,
             "train " + Workplace.small.joined(separator: " ")
                 + " \(options) --micro-batches 2 --learning-rate auto --out ranks")
-        #expect(two.status == 0 && two.output.contains("learning rate "), "\(two)")
+        #expect(two.status == 0, "\(two)")
+        // Two ranks see the losses, to the last bit, that one process with two micro-batches sees.
+        try place.train("\(options) --micro-batches 2 --learning-rate auto --out alone")
+        try place.expectSameModel("ranks", "alone")
+        #expect(try log("ranks", "validate").count == 10)
     }
 
     /// `find-rate` finds what a run does, draws it, and leaves no run.

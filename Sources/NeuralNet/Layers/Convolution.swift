@@ -8,6 +8,7 @@ public struct ConvolutionSpec: LayerSpec {
 
     public let kind = "convolution"
     public let isClassifier = false
+    public let hasWeights = true
     public let moduleCount = 2
     let filters: Int
     let algorithms: ConvolutionAlgorithms

@@ -12,6 +12,7 @@ public struct FullyConnectedSpec: LayerSpec {
 
     public let kind = "fully_connected"
     public let isClassifier = true
+    public let hasWeights = true
     let units: Int
     let isLast: Bool
 

@@ -14,6 +14,8 @@ public protocol LayerSpec: Sendable {
     var halvesMap: Bool { get }
     /// Whether output and input are the same memory.
     var isInPlace: Bool { get }
+    /// Whether it has parameters.
+    var hasWeights: Bool { get }
     /// The number of modules that torchvision counts: each ReLU and each dropout is one of its own.
     var moduleCount: Int { get }
 
@@ -50,6 +52,7 @@ public protocol LayerSpec: Sendable {
 extension LayerSpec {
     public var halvesMap: Bool { false }
     public var isInPlace: Bool { false }
+    public var hasWeights: Bool { false }
     public var moduleCount: Int { 1 }
     public func configured(by options: Network.Options, input: FeatureShape) -> any LayerSpec { self }
     public func output(for input: FeatureShape) -> FeatureShape { input }
