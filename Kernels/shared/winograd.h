@@ -263,6 +263,8 @@ void transform_output_tile(
     lanes columns[OUTPUT_TILE * INPUT_TILE], line[INPUT_TILE], result[OUTPUT_TILE];
 #if LANES == 16 && OUTPUT_TILE == 4
     lanes above[OUTPUT_TILE];
+#else
+    (void)pooled;  // CPUs pool here, with tiles of four
 #endif
 #pragma unroll
     for (int j = 0; j < INPUT_TILE; j++) {
