@@ -5,7 +5,7 @@ import Foundation
 ///
 /// In the convention of WebDataset the members `KEY.jpg`, `KEY.cls` and `KEY.json` are one sample, where KEY
 /// ends before the first dot of the name; `KEY.cls` is the number or the name of the class. An archive without
-/// such members holds class folders: `CLASS/NAME.jpg`.
+/// such members holds class folders: `CLASS/NAME.jpg`. An archive in it stands for a folder of its name.
 struct ArchiveContents: Sendable {
     /// The names of the photographs, without a `./` at the front.
     private(set) var names = Names()
@@ -25,57 +25,81 @@ struct ArchiveContents: Sendable {
         do { file = try FileDescriptor(path, O_RDONLY) } catch {
             throw DatasetError(.badArchive(.missing), "\(error)")
         }
+        var listing = Listing(path: path, place: place)
+        try listing.add(TarReader(file), below: [])
+        unused.add(listing.unused)
         var reader = try TarReader(file)
+        try collect(listing.members, &reader, place: place)
+    }
+
+    /// The members of an archive, and of the archives in it.
+    private struct Listing {
+        let path: String
+        let place: String
         var members: [(member: TarMember, name: [UInt8])] = []
-        var links: [(name: String, target: [UInt8])] = []
-        var files: Set<[UInt8]> = []
-        var nested: (first: String, count: Int) = ("", 0)
-        while let member = try reader.next() {
-            var name = member.name[...]
-            while name.starts(with: "./".utf8) { name = name.dropFirst(2) }
-            let parts = name.split(separator: UInt8(ascii: "/"))
-            if member.kind == .folder || parts.isEmpty { continue }
-            let isHidden = parts.contains { part in
-                part.withUnsafeBytes { FolderListing.isSystemName($0) }
-            }
-            if isHidden {
-                unused.add(.hidden, String(decoding: parts[parts.count - 1], as: UTF8.self), in: place)
-                continue
-            }
-            switch member.kind {
-            case .folder: continue
-            case .link: links.append((member.text, member.target))
-            case .other: unused.add(.otherKind, "devices and pipes", in: place)
-            case .file:
-                guard files.insert(Array(name)).inserted else {
-                    throw DatasetError(
-                        .badArchive(.repeated), "\(path): the name “\(member.text)” occurs twice")
+        var unused = UnusedFiles()
+        private var links: [(name: String, target: [UInt8])] = []
+        private var files: Set<[UInt8]> = []
+
+        init(path: String, place: String) { (self.path, self.place) = (path, place) }
+
+        /// Adds the members of an archive.
+        ///
+        /// ImageNet's training archive holds an archive for each class, whose name is that of a folder.
+        mutating func add(_ reader: TarReader, below folder: [UInt8]) throws {
+            var reader = reader
+            var nested: [(member: TarMember, name: [UInt8])] = []
+            while let member = try reader.next() {
+                var name = member.name[...]
+                while name.starts(with: "./".utf8) { name = name.dropFirst(2) }
+                let parts = name.split(separator: UInt8(ascii: "/"))
+                if member.kind == .folder || parts.isEmpty { continue }
+                let isHidden = parts.contains { part in
+                    part.withUnsafeBytes { FolderListing.isSystemName($0) }
                 }
-                if name.suffix(4).elementsEqual(".tar".utf8) {
-                    if nested.count == 0 { nested.first = member.text }
-                    nested.count += 1
+                if isHidden {
+                    unused.add(.hidden, String(decoding: parts[parts.count - 1], as: UTF8.self), in: place)
+                    continue
                 }
-                members.append((member, Array(name)))
+                let whole = folder + name
+                switch member.kind {
+                case .folder: continue
+                case .link: links.append((String(decoding: whole, as: UTF8.self), member.target))
+                case .other: unused.add(.otherKind, "devices and pipes", in: place)
+                case .file:
+                    guard files.insert(whole).inserted else {
+                        throw DatasetError(
+                            .badArchive(.repeated), "\(path): the name “\(member.text)” occurs twice")
+                    }
+                    if folder.isEmpty, name.suffix(4).elementsEqual(".tar".utf8) {
+                        nested.append((member, Array(name)))
+                    } else {
+                        members.append((member, whole))
+                    }
+                }
+            }
+            for (member, name) in nested {
+                try add(reader.inner(member), below: name.dropLast(4) + [UInt8(ascii: "/")])
+            }
+            if folder.isEmpty { listLinks() }
+        }
+
+        /// Counts links by what they lead to.
+        private mutating func listLinks() {
+            for (name, target) in links {
+                // A hard link has the whole name of its target, a symbolic link begins at its own folder.
+                let folder = name.split(separator: "/").dropLast().joined(separator: "/")
+                let text = String(decoding: target, as: UTF8.self)
+                let isKnown = [text, folder + "/" + text].contains {
+                    files.contains(ArchiveContents.resolved($0))
+                }
+                unused.add(isKnown ? .repeated : .brokenLink, in: place + ":" + name)
             }
         }
-        if nested.count > 0, nested.count == members.count {
-            throw DatasetError(
-                .badArchive(.nested),
-                "\(path): an archive of \(nested.count) archives (“\(nested.first)” and others), whose "
-                    + "photographs cannot be read where they are")
-        }
-        for (name, target) in links {
-            // A hard link has the whole name of its target, a symbolic link begins at its own folder.
-            let folder = name.split(separator: "/").dropLast().joined(separator: "/")
-            let below = Self.resolved(folder + "/" + String(decoding: target, as: UTF8.self))
-            let isKnown = files.contains(Self.resolved(String(decoding: target, as: UTF8.self)))
-            unused.add(isKnown || files.contains(below) ? .repeated : .brokenLink, in: place + ":" + name)
-        }
-        try collect(members, &reader, place: place)
     }
 
     /// Returns a path without `.` and `..`.
-    private static func resolved(_ path: String) -> [UInt8] {
+    fileprivate static func resolved(_ path: String) -> [UInt8] {
         var parts: [Substring] = []
         for part in path.split(separator: "/") where part != "." {
             if part == ".." { _ = parts.popLast() } else { parts.append(part) }

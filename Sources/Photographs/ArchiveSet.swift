@@ -97,8 +97,15 @@ struct ArchiveSet {
     /// - Returns: whether it is such a folder.
     private mutating func listFolder() throws -> Bool {
         let top = try FolderListing(path: folder)
-        let folders = top.allFolders.map { (name: $0, role: FolderRole($0)) }
-        guard !folders.contains(where: { $0.role == nil }) else { return false }
+        let all = top.allFolders.map { (name: $0, role: FolderRole($0)) }
+        // A development kit may stand beside archives, but no class folder.
+        for (name, role) in all where role == nil {
+            guard !top.archives.isEmpty, try FolderListing(path: folder + "/" + name).isWithoutPhotographs
+            else {
+                return false
+            }
+        }
+        let folders = all.filter { $0.role != nil }
         var found = top.archives
         var others = top.others
         for (name, _) in folders {

@@ -172,6 +172,7 @@ extension ArchivedPhotographs {
 /// The names of classes that numbers stand for.
 struct ClassList {
     private let names: [String]?
+    private let truth: GroundTruth?
     private let path: String
     /// Changes with the list.
     let identity: String
@@ -195,8 +196,12 @@ struct ClassList {
         }
         var hash = FNVHash()
         for name in names ?? [] { hash.add(name + "\u{0}") }
-        identity = names == nil ? "" : String(hash.value, radix: 16)
+        truth = GroundTruth(near: set.folder)
+        identity = (names == nil ? "" : String(hash.value, radix: 16)) + (truth?.identity ?? "")
     }
+
+    /// Returns the classes of photographs that are in no folder, by their names; nil if nothing says them.
+    func truthfulClasses() throws -> [String: String]? { try truth?.classes() }
 
     /// Returns the name of a class from what a sample says; a number stays a number without a list.
     func name(_ text: String, of photograph: @autoclosure () -> String) throws -> String {
@@ -243,7 +248,8 @@ private struct ArchiveListing {
     func index(_ archives: [ArchiveIndex.Archive]) throws -> ArchiveIndex {
         var header = ArchiveIndex.Header(
             archives: archives, classes: [], classList: list.identity, unused: UnusedFiles(), notes: [])
-        let wrapper = wrapper()
+        let wrappers = set.parts.indices.map(wrapper)
+        var truth: [String: String]?
         var labels: [String: Int] = [:]
         var names = Names()
         var entries: [ArchiveIndex.Entry] = []
@@ -251,8 +257,14 @@ private struct ArchiveListing {
             header.unused.add(contents.unused)
             for place in contents.places.indices {
                 let text = contents.classes[place]
-                let name = text == nil ? contents.names[place].dropFirst(wrapper) : contents.names[place]
-                let className = try className(text, name, of: place, in: number)
+                let name =
+                    text == nil
+                    ? contents.names[place].dropFirst(wrappers[set.archives[number].part])
+                    : contents.names[place]
+                if text == nil, truth == nil, !name.contains(UInt8(ascii: "/")) {
+                    truth = try list.truthfulClasses() ?? [:]
+                }
+                let className = try className(text, name, truth, of: place, in: number)
                 let label = labels[className] ?? labels.count
                 labels[className] = label
                 names.append(name)
@@ -285,12 +297,13 @@ private struct ArchiveListing {
     }
 
     /// Returns the class of a photograph, by its sample or by its folder.
-    private func className(_ text: String?, _ name: ArraySlice<UInt8>, of place: Int, in number: Int) throws
-        -> String
-    {
+    private func className(
+        _ text: String?, _ name: ArraySlice<UInt8>, _ truth: [String: String]?, of place: Int, in number: Int
+    ) throws -> String {
         let location = { set.file(set.archives[number].path) + ":" + contents[number].names.text(place) }
         if let text { return try list.name(text, of: location()) }
         guard let slash = name.firstIndex(of: UInt8(ascii: "/")) else {
+            if let known = truth?[GroundTruth.stem(String(decoding: name, as: UTF8.self))] { return known }
             throw DatasetError(
                 .badArchive(.noClass),
                 "\(location()): its class is unknown; it has neither a .cls beside it nor a class folder")
@@ -298,12 +311,12 @@ private struct ArchiveListing {
         return String(decoding: name[..<slash], as: UTF8.self).inOneForm
     }
 
-    /// Returns how many bytes of each name are folders around all class folders.
-    private func wrapper() -> Int {
+    /// Returns how many bytes of each name in a part's archives are folders around all class folders.
+    private func wrapper(_ part: Int) -> Int {
         var shared: [ArraySlice<UInt8>]?
         // The last folder of a name may be its class.
         var deepest = Int.max
-        for contents in contents {
+        for (archive, contents) in zip(set.archives, contents) where archive.part == part {
             for place in contents.places.indices where contents.classes[place] == nil {
                 let folders = contents.names[place].split(separator: UInt8(ascii: "/")).dropLast()
                 deepest = min(deepest, folders.count - 1)

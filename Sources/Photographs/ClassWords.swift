@@ -11,14 +11,11 @@ enum ClassWords {
     ///
     /// Lines are `n01440764 tench, Tinca tinca`, or `n02119789 1 kit_fox`.
     static func read(near path: String) -> [String: String] {
-        var isFolder: ObjCBool = false
-        let isThere = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
-        let folder =
-            isThere && isFolder.boolValue ? path : URL(fileURLWithPath: path).deletingLastPathComponent().path
         var words: [String: String] = [:]
         for name in fileNames {
-            guard let data = FileManager.default.contents(atPath: folder + "/" + name) else { continue }
-            for line in String(decoding: data, as: UTF8.self).split(whereSeparator: \.isNewline) {
+            guard let file = ImageNetFiles.file(name, near: path), let lines = try? ImageNetFiles.lines(file)
+            else { continue }
+            for line in lines {
                 let isList = name == ArchiveSet.classListName
                 let fields = line.split(maxSplits: 1) { $0 == "\t" || !isList && $0 == " " }
                 guard fields.count == 2 else { continue }

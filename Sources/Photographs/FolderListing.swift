@@ -57,6 +57,9 @@ struct FolderListing {
     /// How many photographs there are, including links.
     var imageCount: Int { images.count + links.count { !$0.isFolder } }
 
+    /// Whether neither photographs nor more than a few folders are in it.
+    var isWithoutPhotographs: Bool { imageCount == 0 && allFolders.count < 5 }
+
     /// Reads the folder's entries.
     ///
     /// An entry costs a system call only if it is a link or the file system does not say what it is.

@@ -77,8 +77,6 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
         case notTar, truncated, damaged, unsupported
         /// Two members have the same name.
         case repeated
-        /// Archives in an archive, as ImageNet is distributed.
-        case nested
         /// A member has no class.
         case noClass
         /// An archive that the manifest names does not exist, or is another one.

@@ -59,5 +59,7 @@ func openPhotographs(_ path: String, labels: String? = nil) throws -> Photograph
         return try ArchivedPhotographs.open(set)
     }
     if let labels { return try ListedPhotographs.open(path.withoutTrailingSlashes, list: labels) }
-    return try PhotographFiles.inClassFolders(of: path.withoutTrailingSlashes)
+    let root = path.withoutTrailingSlashes
+    return try PhotographFiles.inClassFolders(
+        of: ImageNetFiles.kaggleFolder(in: root) ?? root, truth: GroundTruth(near: root))
 }

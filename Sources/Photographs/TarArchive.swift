@@ -33,6 +33,8 @@ struct TarReader {
     private static let longestExtension = 1 << 20
 
     private let file: FileDescriptor
+    /// How errors name the archive.
+    private let path: String
     private let end: Int
     private var position: Int
     /// The bytes of the file from `windowStart` on, so that a run of small members costs one system call.
@@ -42,10 +44,11 @@ struct TarReader {
     private var isFirst = true
 
     /// - Parameters:
-    ///   - range: the archive's place in the file, if it is a member of another archive.
-    init(_ file: FileDescriptor, range: Range<Int>? = nil) throws {
+    ///   - member: the member of another archive that this archive is; nil if it is the whole file.
+    init(_ file: FileDescriptor, member: TarMember? = nil) throws {
         self.file = file
-        let range = try range ?? 0..<file.size()
+        path = file.path + (member.map { ":" + $0.text } ?? "")
+        let range = try member.map { $0.offset..<$0.offset + $0.byteCount } ?? 0..<file.size()
         (position, end) = (range.lowerBound, range.upperBound)
     }
 
@@ -114,6 +117,9 @@ struct TarReader {
             try advance(over: size, from: content, name: nil)
         }
     }
+
+    /// Returns a reader of a member that is an archive.
+    func inner(_ member: TarMember) throws -> TarReader { try TarReader(file, member: member) }
 
     /// Returns the content of a small member.
     mutating func content(_ member: TarMember) throws -> [UInt8] {
@@ -230,6 +236,6 @@ struct TarReader {
     }
 
     private func error(_ problem: DatasetError.ArchiveProblem, _ found: String) -> DatasetError {
-        DatasetError(.badArchive(problem), "\(file.path): \(found)")
+        DatasetError(.badArchive(problem), "\(path): \(found)")
     }
 }

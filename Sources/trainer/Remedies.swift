@@ -160,7 +160,6 @@ enum Remedy {
         case .unsupported: "unpack it, and pack it again with `tar cf`"
         case .repeated: "remove one of them"
         case .noClass: "add it, or put the photographs into class folders"
-        case .nested: "unpack it into a folder: each archive in it is a class"
         case .missing: "copy all archives that belong to the set"
         case .badManifest: "restore the file, or remove it to read the archives without it"
         }

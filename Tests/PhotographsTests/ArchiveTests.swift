@@ -284,7 +284,7 @@ import Testing
         try write("set/0.tar") {
             $0.add("n1.tar", picture); $0.add("n2.tar", picture)
         }
-        try expect(.nested, "2 archives", "n1.tar")
+        try expect(.notTar, "set/0.tar:n1.tar: not a tar archive")
         try write("set/0.tar") {
             $0.add("1.jpg", picture); $0.add("2.jpg", picture)
         }

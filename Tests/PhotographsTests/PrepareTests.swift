@@ -75,7 +75,7 @@ import Testing
             }
         }
         let manifest = try JSON.parse(folder.bytes("out/manifest.json"))
-        #expect(manifest["photographs"] == 40 && manifest["bad_files"] == 1)
+        #expect(manifest["photographs"]?.integer == 40 && manifest["bad_files"]?.integer == 1)
         #expect(manifest["classes"]?.array?[1]["photographs"] == ["train": 16, "val": 4])
         #expect(manifest["statistics"]?["mean"]?.array?.count == 3)
         let sizes = try #require(manifest["archives"]?.array).compactMap { $0["bytes"]?.integer }

@@ -36,6 +36,15 @@ struct PrepareCommand: ParsableCommand {
         }) var shortSide = [256]
 
     @Option(help: "Quality of the JPEG files, 1 to 100.") var quality = 90
+    @Option(
+        help: "Size at which an archive is closed, such as 256M.",
+        transform: {
+            guard let size = MemorySize(parsing: $0) else {
+                throw ValidationError("expected an amount such as 256M, 1G or a number of bytes")
+            }
+            return size
+        }) var archiveSize = MemorySize(parsing: "256M")
+
     @Option(help: "Threads that read, resize and encode. Default: one for each core.") var workers: Int?
     @Flag(help: "Read the archives again at the end, and compare them with their checksums.")
     var verify = false
@@ -59,10 +68,11 @@ struct PrepareCommand: ParsableCommand {
         let workers = workers ?? ProcessInfo.processInfo.activeProcessorCount
         var folders = verifiedFolders
         if let source {
-            let preparation = try Preparation(
-                .init(
-                    source: source, labels: labels, out: out, shortSides: shortSide, quality: quality,
-                    workers: workers))
+            var options = Preparation.Options(
+                source: source, labels: labels, out: out, shortSides: shortSide, quality: quality,
+                workers: workers)
+            options.archiveBytes = archiveSize?.bytes ?? options.archiveBytes
+            let preparation = try Preparation(options)
             for line in preparation.remarks { print(line) }
             let bar = ProgressBar()
             let start = ContinuousClock.now
