@@ -23,8 +23,8 @@ struct FileStamp: Equatable, Sendable {
 
 /// Lists the photographs in a set of tar archives, in the order of their classes, then of their names.
 ///
-/// The columns are bytes as they are in the index file, which is mapped: a million photographs take no time to
-/// read, and the ranks of one machine share the memory.
+/// The columns are bytes as they are in the index file, which is mapped: a million photographs take no time
+/// to read, and the ranks of one machine share the memory.
 final class ArchiveIndex: @unchecked Sendable {
     /// One archive of the set.
     struct Archive: Equatable, Sendable {

@@ -213,7 +213,8 @@ struct ClassList {
         guard names.indices.contains(number) else {
             throw DatasetError(
                 .badArchive(.noClass),
-                "\(photograph()): its class is \(number), and \(path) names the classes 0 to \(names.count - 1)"
+                "\(photograph()): its class is \(number), and \(path) names the classes 0 to "
+                    + "\(names.count - 1)"
             )
         }
         return names[number]

@@ -3,7 +3,7 @@ import Foundation
 
 /// Finds what ImageNet is distributed with besides its photographs.
 enum ImageNetFiles {
-    /// Returns the folder of Kaggle's layout that holds `train` and `val`; nil if a folder has another layout.
+    /// Returns the folder that holds `train` and `val` in Kaggle's layout; nil in another layout.
     static func kaggleFolder(in root: String) -> String? {
         let folder = root + "/ILSVRC/Data/CLS-LOC"
         return FileIdentity(path: folder + "/train") == nil ? nil : folder
@@ -107,8 +107,9 @@ struct GroundTruth {
         guard let mapping else {
             throw DatasetError(
                 .badList,
-                "\(path): names classes by the numbers of the development kit's meta.mat, which is not read; put "
-                    + "Kaggle's LOC_val_solution.csv, or map_clsloc.txt of a later kit, beside the archives")
+                "\(path): names classes by the numbers of the development kit's meta.mat, which is not read; "
+                    + "put Kaggle's LOC_val_solution.csv, or map_clsloc.txt of a later kit, beside the archives"
+            )
         }
         var synsets: [Int: String] = [:]
         for line in try ImageNetFiles.lines(mapping) {

@@ -6,8 +6,8 @@ import Synchronization
 /// Rewrites photographs as tar archives from which training reads, resized and in shuffled order.
 ///
 /// The archives depend only on the photographs and the options, not on the number of threads or on
-/// interruptions. Each archive is written under another name, renamed when it is complete, and recorded. A run
-/// that was killed continues behind the last archive that is recorded.
+/// interruptions. Each archive is written under another name, renamed when it is complete, and recorded. A
+/// run that was killed continues behind the last archive that is recorded.
 public final class Preparation {
     public struct Options: Sendable, Equatable {
         /// What `openPhotographs` reads.
@@ -23,8 +23,8 @@ public final class Preparation {
         public var archiveBytes = 1 << 28
 
         public init(
-            source: String, labels: String? = nil, out: String, shortSides: [Int] = [256], quality: Int = 90,
-            workers: Int
+            source: String, labels: String? = nil, out: String,
+            shortSides: [Int] = [256], quality: Int = 90, workers: Int
         ) {
             (self.source, self.labels, self.out) = (source, labels, out)
             (self.shortSides, self.quality, self.workers) = (shortSides, quality, workers)
@@ -162,8 +162,8 @@ public final class Preparation {
         }
         let series = try zip(folders, options.shortSides).map { folder, shortSide in
             try ArchiveSeries(
-                folder, identity: "\(identity) short side \(shortSide)", archiveBytes: options.archiveBytes,
-                count: count)
+                folder, identity: "\(identity) short side \(shortSide)",
+                archiveBytes: options.archiveBytes, count: count)
         }
         let first = series.map(\.next).min() ?? 0
         let work = work(first)
@@ -220,16 +220,16 @@ public final class Preparation {
                     let bytes = try part.source.bytes(index, buffer: file)
                     let outputs = try options.shortSides.map { shortSide -> Output? in
                         let size = try reader.read(
-                            bytes, name: part.source.location(index), shortSide: shortSide, enlarges: false,
-                            into: pixels)
+                            bytes, name: part.source.location(index),
+                            shortSide: shortSide, enlarges: false, into: pixels)
                         var sums = ChannelSums()
                         sums.add(pixels.bytes, width: size.width, height: size.height)
                         // A JPEG file that is small enough keeps its bytes, and so its quality.
                         let keeps =
                             PictureFormat(content: bytes) == .jpeg && reader.lastShortSide <= shortSide
                         let json: JSON = [
-                            "name": part.source.name(index), "class": classes[label], "width": size.width,
-                            "height": size.height,
+                            "name": part.source.name(index), "class": classes[label],
+                            "width": size.width, "height": size.height,
                         ]
                         return Output(
                             key: part.keys.text(index),

@@ -34,7 +34,7 @@ import Testing
         try pack(3)
         let options = MPITests.options
         for (run, ranks, line) in [
-            ("folders", 1, "--data set"), ("tars", 1, "--data tars --workers 1"),
+            ("folders", 1, "--data set"), ("archives", 1, "--data tars --workers 1"),
             ("uncached", 4, "--data tars --workers 4 --cache off"),
             ("cached", 4, "--data tars --workers 1"),
         ] {

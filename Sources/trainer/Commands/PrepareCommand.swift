@@ -8,8 +8,8 @@ struct PrepareCommand: ParsableCommand {
         commandName: "prepare",
         abstract: "Rewrite photographs as tar archives for training, resized and in shuffled order.",
         discussion: """
-            SOURCE is anything that --data of `train` reads: class folders, a folder of tar archives, ImageNet's \
-            archives or Kaggle's layout. A run that was interrupted continues when it is started again, and \
+            SOURCE is anything that --data of `train` reads: class folders, a folder of tar archives, \
+            ImageNet's archives or Kaggle's layout. A run that was interrupted continues when it is started again, and \
             writes the same bytes.
             """)
 
@@ -69,8 +69,8 @@ struct PrepareCommand: ParsableCommand {
         var folders = verifiedFolders
         if let source {
             var options = Preparation.Options(
-                source: source, labels: labels, out: out, shortSides: shortSide, quality: quality,
-                workers: workers)
+                source: source, labels: labels, out: out,
+                shortSides: shortSide, quality: quality, workers: workers)
             options.archiveBytes = archiveSize?.bytes ?? options.archiveBytes
             let preparation = try Preparation(options)
             for line in preparation.remarks { print(line) }
@@ -93,8 +93,8 @@ struct PrepareCommand: ParsableCommand {
         for folder in folders {
             let found = try Preparation.verify(folder, workers: workers)
             print(
-                "\(folder): \(found.archives) archives with \(found.photographs) photographs are as they were "
-                    + "written")
+                "\(folder): \(found.archives) archives with \(found.photographs) photographs are as they "
+                    + "were written")
         }
     }
 
