@@ -4,8 +4,8 @@ import Foundation
 /// Lists the photographs of one tar archive, and what it says about their classes.
 ///
 /// In the convention of WebDataset the members `KEY.jpg`, `KEY.cls` and `KEY.json` are one sample. KEY ends
-/// before the first dot of the name; `KEY.cls` is the number or the name of the class. An archive without such
-/// members holds class folders: `CLASS/NAME.jpg`. An archive in it stands for a folder of its name.
+/// before the first dot of the name; `KEY.cls` is the number or the name of the class. An archive without
+/// such members holds class folders: `CLASS/NAME.jpg`. An archive in it stands for a folder of its name.
 struct ArchiveContents: Sendable {
     /// The names of the photographs, without a `./` at the front.
     private(set) var names = Names()

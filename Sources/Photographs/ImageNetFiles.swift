@@ -108,7 +108,8 @@ struct GroundTruth {
             throw DatasetError(
                 .badList,
                 "\(path): names classes by the numbers of the development kit's meta.mat, which is not read; "
-                    + "put Kaggle's LOC_val_solution.csv, or map_clsloc.txt of a later kit, beside the archives"
+                    + "put Kaggle's LOC_val_solution.csv, or map_clsloc.txt of a later kit, beside the "
+                    + "archives"
             )
         }
         var synsets: [Int: String] = [:]

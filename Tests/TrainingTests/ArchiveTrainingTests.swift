@@ -61,6 +61,21 @@ import Testing
         #expect(again.output.contains("60 photographs were prepared before"), "\(again.output)")
     }
 
+    /// A run of `prepare` that is killed and started again ends with the same bytes.
+    @Test(.timeLimit(.minutes(5))) func killsAtRandomMoments() throws {
+        let tool = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+            "../../tools/check_prepare"
+        ).path
+        let seed = "\(getpid() % 30_000)"
+        let result = try Command.run(
+            [
+                tool, "--kills", "3", "--pictures", "500", "--seed", seed, "--trainer",
+                Command.path("trainer"),
+            ], in: place.path)
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("0 differ"), "\(result)")
+    }
+
     /// What is wrong with archives is said with what to do about it.
     @Test func mistakes() throws {
         try pack(2)

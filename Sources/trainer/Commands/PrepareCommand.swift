@@ -9,8 +9,8 @@ struct PrepareCommand: ParsableCommand {
         abstract: "Rewrite photographs as tar archives for training, resized and in shuffled order.",
         discussion: """
             SOURCE is anything that --data of `train` reads: class folders, a folder of tar archives, \
-            ImageNet's archives or Kaggle's layout. A run that was interrupted continues when it is started again, and \
-            writes the same bytes.
+            ImageNet's archives or Kaggle's layout. A run that was interrupted continues when it is started \
+            again, and writes the same bytes.
             """)
 
     @Argument(help: "Folder, archive or manifest with the photographs. Not needed with --verify.")
