@@ -1,3 +1,4 @@
+import Basics
 import COpenCL
 import Glibc
 
@@ -31,7 +32,7 @@ public final class Device {
     ///
     /// - Parameter profiling: whether the device's clock times each launch, which costs a little
     public convenience init(_ description: DeviceDescription, profiling: Bool = false) throws {
-        try self.init(description, profiling: profiling, cacheDirectory: ProgramCache.defaultDirectory)
+        try self.init(description, profiling: profiling, cacheDirectory: CacheFolder.path)
     }
 
     /// Opens the device, keeping its compiled programs in a folder of their own.

@@ -181,14 +181,6 @@ struct ProgramCache {
         path = directory + "/" + key.family + "-" + String(repeating: "0", count: 16 - name.count) + name
     }
 
-    /// Returns `DEEP_IMAGE_CACHE`, or `deep-image` in the user's cache folder.
-    static var defaultDirectory: String {
-        let environment = ProcessInfo.processInfo.environment
-        if let directory = environment["DEEP_IMAGE_CACHE"], !directory.isEmpty { return directory }
-        if let caches = environment["XDG_CACHE_HOME"], !caches.isEmpty { return caches + "/deep-image" }
-        return NSHomeDirectory() + "/.cache/deep-image"
-    }
-
     private static func hash(_ bytes: [UInt8]) -> UInt64 {
         var hash = FNVHash()
         hash.add(bytes)

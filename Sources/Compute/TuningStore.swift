@@ -13,7 +13,7 @@ public struct TuningStore {
     public let path: String
 
     public init(_ description: DeviceDescription) {
-        self.init(description, directory: ProgramCache.defaultDirectory)
+        self.init(description, directory: CacheFolder.path)
     }
 
     /// - Parameter sources: the kernel files by their names
@@ -87,7 +87,7 @@ public struct TuningStore {
     }
 
     /// Removes the values of every device, and returns the number of files.
-    public static func removeAll() throws -> Int { try removeAll(in: ProgramCache.defaultDirectory) }
+    public static func removeAll() throws -> Int { try removeAll(in: CacheFolder.path) }
 
     static func removeAll(in directory: String) throws -> Int {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []

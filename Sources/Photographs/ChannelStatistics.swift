@@ -17,10 +17,7 @@ extension ImageSet {
     /// variation has deviation 1, because it is divided by; a set without any readable photograph has mean 0.
     public func channelStatistics(shortSide: Int, workers: Int) -> ChannelStatistics {
         struct Sums {
-            var sum = SIMD4<UInt64>()
-            var squares = SIMD4<UInt64>()
-            var pixels: UInt64 = 0
-            var images = 0
+            var channels = ChannelSums()
             var failures: [(index: Int, error: ImageError)] = []
         }
         final class Total: Sendable { let sums = Mutex(Sums()) }
@@ -35,44 +32,93 @@ extension ImageSet {
                 for index in item * run..<min(count, (item + 1) * run) {
                     do {
                         let size = try reader.read(self, index, shortSide: shortSide, into: buffer)
-                        let pixels = size.width * size.height
-                        add(buffer.bytes, pixels: pixels, &sums.sum, &sums.squares)
-                        sums.pixels += UInt64(pixels)
-                        sums.images += 1
+                        sums.channels.add(buffer.bytes, width: size.width, height: size.height)
                     } catch { sums.failures.append((index, ImageError(error, file: location(index)))) }
                 }
             } catch { sums.failures.append((item * run, ImageError(error, file: "libjpeg"))) }
             total.sums.withLock { all in
-                all.sum &+= sums.sum
-                all.squares &+= sums.squares
-                all.pixels += sums.pixels
-                all.images += sums.images
+                all.channels.add(sums.channels)
                 all.failures += sums.failures
             }
         }
         let sums = total.sums.withLock { $0 }
-        let pixels = Double(max(1, sums.pixels))
-        let mean = (0..<3).map { Double(sums.sum[$0]) / pixels }
-        let variance = (0..<3).map { max(0, Double(sums.squares[$0]) / pixels - mean[$0] * mean[$0]) }
+        let (mean, deviation) = sums.channels.statistics
         return ChannelStatistics(
-            mean: mean.map { $0 / 255 }, deviation: variance.map { $0 > 0 ? $0.squareRoot() / 255 : 1 },
-            imageCount: sums.images,
+            mean: mean, deviation: deviation, imageCount: sums.channels.images,
             failures: sums.failures.sorted { $0.index < $1.index }.map(\.error))
     }
 }
 
-private func add(
-    _ bytes: UnsafePointer<UInt8>, pixels: Int, _ sum: inout SIMD4<UInt64>, _ squares: inout SIMD4<UInt64>
-) {
-    for channel in 0..<3 {
-        var first: UInt64 = 0
-        var second: UInt64 = 0
-        for pixel in 0..<pixels {
-            let value = UInt32(bytes[3 * pixel + channel])
-            first &+= UInt64(value)
-            second &+= UInt64(value &* value)
+/// Adds up the pixels of photographs in whole numbers, so the order does not matter.
+struct ChannelSums: Sendable, Equatable {
+    private var sum = SIMD4<UInt64>()
+    private var squares = SIMD4<UInt64>()
+    private var pixels: UInt64 = 0
+    private(set) var images = 0
+    private var widths = 0
+    private var heights = 0
+
+    /// Adds a photograph of RGB bytes.
+    mutating func add(_ bytes: UnsafePointer<UInt8>, width: Int, height: Int) {
+        let count = width * height
+        for channel in 0..<3 {
+            var first: UInt64 = 0
+            var second: UInt64 = 0
+            for pixel in 0..<count {
+                let value = UInt32(bytes[3 * pixel + channel])
+                first &+= UInt64(value)
+                second &+= UInt64(value &* value)
+            }
+            sum[channel] &+= first
+            squares[channel] &+= second
         }
-        sum[channel] &+= first
-        squares[channel] &+= second
+        pixels += UInt64(count)
+        images += 1
+        widths += width
+        heights += height
+    }
+
+    mutating func add(_ other: ChannelSums) {
+        sum &+= other.sum
+        squares &+= other.squares
+        pixels += other.pixels
+        images += other.images
+        widths += other.widths
+        heights += other.heights
+    }
+
+    /// Mean and deviation of each channel on the scale 0…1; a channel without variation has deviation 1.
+    var statistics: (mean: [Double], deviation: [Double]) {
+        let count = Double(max(1, pixels))
+        let mean = (0..<3).map { Double(sum[$0]) / count }
+        let variance = (0..<3).map { max(0, Double(squares[$0]) / count - mean[$0] * mean[$0]) }
+        return (mean.map { $0 / 255 }, variance.map { $0 > 0 ? $0.squareRoot() / 255 : 1 })
+    }
+
+    /// The sums as numbers, from which `init` makes the same sums.
+    var numbers: [Int] {
+        (0..<3).map { Int(sum[$0]) } + (0..<3).map { Int(squares[$0]) }
+            + [Int(pixels), images, widths, heights]
+    }
+
+    init() {}
+
+    init?(_ numbers: [Int]) {
+        guard numbers.count == 10, numbers.allSatisfy({ $0 >= 0 }) else { return nil }
+        for channel in 0..<3 {
+            sum[channel] = UInt64(numbers[channel])
+            squares[channel] = UInt64(numbers[3 + channel])
+        }
+        (pixels, images, widths, heights) = (UInt64(numbers[6]), numbers[7], numbers[8], numbers[9])
+    }
+
+    /// Mean, deviation and sizes for the manifest.
+    var json: JSON {
+        let (mean, deviation) = statistics
+        let count = Double(max(1, images))
+        return [
+            "mean": mean, "deviation": deviation, "pixels": Int(pixels),
+            "mean_width": Double(widths) / count, "mean_height": Double(heights) / count,
+        ]
     }
 }

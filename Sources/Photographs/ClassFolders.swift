@@ -32,8 +32,10 @@ extension PhotographFiles {
     /// - `root/val/CLASS/…`, which can only be measured.
     ///
     /// `FolderRole` lists the names of parts. Folders in a class folder belong to the class.
-    static func inClassFolders(of root: String) throws -> PhotographParts {
-        var folders = try ClassFolders(root: root)
+    ///
+    /// - Parameter truth: the classes of photographs in a part without class folders.
+    static func inClassFolders(of root: String, truth: GroundTruth? = nil) throws -> PhotographParts {
+        var folders = try ClassFolders(root: root, truth: truth)
         return try folders.open()
     }
 }
@@ -48,15 +50,18 @@ private struct ClassFolders {
         /// The group of each class.
         let groups: [Int]
         let listing: FolderListing
+        /// Whether the classes of the photographs are in the ground truth; they are one group then.
+        var isListed = false
     }
 
     private let root: String
+    private let truth: GroundTruth?
     private let top: FolderListing
     private var tree: FolderTree
     private var notes: [String] = []
 
-    init(root: String) throws {
-        self.root = root
+    init(root: String, truth: GroundTruth?) throws {
+        (self.root, self.truth) = (root, truth)
         tree = FolderTree(root: root)
         guard let top = try tree.list("") else {
             throw DatasetError(.unreadable, "\(root): cannot be listed")
@@ -131,6 +136,11 @@ private struct ClassFolders {
             for folder in classes { try tree.add(folder, of: listing, at: name, to: nil) }
             return nil
         }
+        if classes.isEmpty, truth != nil, listing.imageCount > 0 {
+            let group = tree.makeGroup()
+            tree.addImages(of: listing, at: name, to: group)
+            return Part(path: name, classes: [], groups: [group], listing: listing, isListed: true)
+        }
         guard !classes.isEmpty else { throw nothing(in: listing, at: name) }
         return try part(name, listing: listing, classes: classes)
     }
@@ -173,7 +183,8 @@ private struct ClassFolders {
     }
 
     /// Makes the source of one part, unless its photographs are in no class folder.
-    private func files(of part: Part, _ paths: [[String]]) throws -> PhotographFiles {
+    private mutating func files(of part: Part, _ paths: [[String]]) throws -> PhotographFiles {
+        if part.isListed, let truth { return try listedFiles(of: part, paths[part.groups[0]], truth) }
         let files = zip(part.groups, 0...).flatMap { group, label in
             paths[group].map { ImageFile(path: $0, label: label) }
         }
@@ -182,6 +193,31 @@ private struct ClassFolders {
         return PhotographFiles(
             path: isRoot ? root : root + "/" + part.path, root: root, classes: part.classes, files: files,
             prefix: isRoot ? "" : part.path + "/")
+    }
+
+    /// Makes the source of a part whose classes are in the ground truth.
+    private mutating func listedFiles(of part: Part, _ paths: [String], _ truth: GroundTruth) throws
+        -> PhotographFiles
+    {
+        let known = try truth.classes()
+        var files: [(name: String, path: String)] = []
+        for path in paths {
+            if let name = known[GroundTruth.stem(path)] {
+                files.append((name, path))
+            } else {
+                tree.unused.add(.notListed, in: path)
+            }
+        }
+        guard !files.isEmpty else { throw nothing(in: part.listing, at: part.path) }
+        let classes = Set(files.map(\.name)).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        let labels = Dictionary(uniqueKeysWithValues: zip(classes, 0...))
+        let labelled = files.map { ImageFile(path: $0.path, label: labels[$0.name] ?? 0) }.sorted {
+            $0.label != $1.label
+                ? $0.label < $1.label : $0.path.utf8.lexicographicallyPrecedes($1.path.utf8)
+        }
+        return PhotographFiles(
+            path: root + "/" + part.path, root: root, classes: classes, files: labelled,
+            prefix: part.path + "/")
     }
 
     /// Explains that a folder has no class folders.

@@ -42,6 +42,8 @@ struct FolderListing {
     private(set) var hidden = FileKinds()
     /// Links that lead to nothing, and are not called like a photograph.
     private(set) var brokenLinks: [String] = []
+    /// Tar archives, including links.
+    private(set) var archives: [String] = []
     /// The first few files that may be lists of labels.
     private(set) var tables: [String] = []
 
@@ -54,6 +56,9 @@ struct FolderListing {
 
     /// How many photographs there are, including links.
     var imageCount: Int { images.count + links.count { !$0.isFolder } }
+
+    /// Whether neither photographs nor more than a few folders are in it.
+    var isWithoutPhotographs: Bool { imageCount == 0 && allFolders.count < 5 }
 
     /// Reads the folder's entries.
     ///
@@ -120,11 +125,13 @@ struct FolderListing {
         links.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         brokenLinks.sort()
         tables.sort()
+        archives.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
     private mutating func add(other name: UnsafeRawBufferPointer) {
         let kind = Self.kind(name)
         others.add(kind)
+        if kind == ".tar" { archives.append(Self.text(name)) }
         if kind == ".csv" || kind == ".tsv", tables.count < 16 { tables.append(Self.text(name)) }
     }
 
@@ -141,13 +148,13 @@ struct FolderListing {
     ]
     private static let systemLengths = Set(systemNames.map(\.utf8.count))
 
-    private static func isSystemName(_ name: UnsafeRawBufferPointer) -> Bool {
+    static func isSystemName(_ name: UnsafeRawBufferPointer) -> Bool {
         if name[0] == UInt8(ascii: ".") { return true }
         return systemLengths.contains(name.count) && systemNames.contains(text(name).lowercased())
     }
 
     /// Returns the end of a name as a message shows it: `.png`.
-    private static func kind(_ name: UnsafeRawBufferPointer) -> String {
+    static func kind(_ name: UnsafeRawBufferPointer) -> String {
         guard let dot = name.lastIndex(of: UInt8(ascii: ".")), name.count - dot <= 10, dot + 1 < name.count
         else {
             return "without an extension"
@@ -164,32 +171,6 @@ struct FolderListing {
             DatasetError(
                 .noPermission, "\(path): no permission to list this folder; change its mode with chmod")
         default: DatasetError(.unreadable, "\(path): cannot be listed: \(String(cString: strerror(errno)))")
-        }
-    }
-}
-
-/// Holds names as bytes, one after the other, because sorting strings takes several times longer.
-private struct Names {
-    private var bytes: [UInt8] = []
-    private var starts: [Int] = [0]
-
-    mutating func append(_ name: UnsafeRawBufferPointer) {
-        bytes.append(contentsOf: name)
-        starts.append(bytes.count)
-    }
-
-    /// Returns the names in order, and where each of them was before.
-    func sorted() -> (names: [String], order: [Int]) {
-        bytes.withUnsafeBufferPointer { bytes in
-            guard let base = bytes.baseAddress else { return ([], []) }
-            let order = (0..<starts.count - 1).sorted { left, right in
-                let leftCount = starts[left + 1] - starts[left]
-                let rightCount = starts[right + 1] - starts[right]
-                let order = memcmp(base + starts[left], base + starts[right], min(leftCount, rightCount))
-                return order == 0 ? leftCount < rightCount : order < 0
-            }
-            let names = order.map { String(decoding: bytes[starts[$0]..<starts[$0 + 1]], as: UTF8.self) }
-            return (names, order)
         }
     }
 }

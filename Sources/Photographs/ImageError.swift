@@ -63,11 +63,26 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
         case partsAsClasses(training: String)
         /// The list of labels cannot be used.
         case badList
+        /// An archive cannot be used.
+        case badArchive(ArchiveProblem)
         /// Training has held out none of these photographs.
         case noneHeldOut
         case badOption, outputExists, cannotWrite
         /// The photographs do not fill a mini-batch; they would fill one of `largestBatch`, if that is not 0.
         case batchTooLarge(largestBatch: Int)
+    }
+
+    /// What is wrong with an archive.
+    public enum ArchiveProblem: Sendable, Equatable {
+        case notTar, truncated, damaged, unsupported
+        /// Two members have the same name.
+        case repeated
+        /// A member has no class.
+        case noClass
+        /// An archive that the manifest names does not exist, or is another one.
+        case missing
+        /// The manifest or the list of classes cannot be read.
+        case badManifest
     }
 
     public let kind: Kind

@@ -5,6 +5,8 @@ final class ImageReader {
     private let webP = WebPDecoder()
     private let resizer = Resizer()
     private let file = ByteBuffer(capacity: 1 << 16)
+    /// The shorter side of the last photograph in its file.
+    private(set) var lastShortSide = 0
 
     init() throws {
         jpeg = try JPEGDecoder()
@@ -26,13 +28,17 @@ final class ImageReader {
     }
 
     /// Does the same with the content of a file.
+    ///
+    /// - Parameter enlarges: whether a photograph whose shorter side is below `shortSide` is enlarged.
     func read(
-        _ bytes: UnsafeRawBufferPointer, name: String, shortSide: Int?,
+        _ bytes: UnsafeRawBufferPointer, name: String, shortSide: Int?, enlarges: Bool = true,
         into output: ByteBuffer, need: PixelNeed? = nil
     ) throws -> (width: Int, height: Int) {
         // The proportions are those of the picture in the file: a decoder that reduces it rounds both sides.
         func resized(_ size: PictureSize) -> (width: Int, height: Int) {
-            guard let shortSide else { return (size.width, size.height) }
+            guard let shortSide, enlarges || min(size.fullWidth, size.fullHeight) > shortSide else {
+                return (size.width, size.height)
+            }
             return Resizer.size(width: size.fullWidth, height: size.fullHeight, shortSide: shortSide)
         }
         let decoder = try decoder(of: bytes, name: name)
@@ -46,6 +52,7 @@ final class ImageReader {
                         newWidth: target.width, newHeight: target.height)
                 }
             })
+        lastShortSide = min(size.fullWidth, size.fullHeight)
         let target = resized(size)
         if let shortSide, 3 * target.width * target.height > ImageLimits.resized {
             // A strip of 1 × 60,000 pixels would grow to gigabytes.

@@ -34,7 +34,9 @@ struct PhotographFiles: PhotographSource {
         let path = files[index].path
         guard let prefix else { return path.inOneForm }
         let rest = path.utf8.dropFirst(prefix.utf8.count)
-        guard let slash = rest.firstIndex(of: UInt8(ascii: "/")) else { return path.inOneForm }
+        guard let slash = rest.firstIndex(of: UInt8(ascii: "/")) else {
+            return String(path[rest.startIndex...]).inOneForm
+        }
         return String(path[rest.index(after: slash)...]).inOneForm
     }
 

@@ -51,6 +51,15 @@ struct PhotographParts {
 /// - Parameter labels: a list of files and classes; nil takes the names of folders as classes.
 /// - Throws: `DatasetError`.
 func openPhotographs(_ path: String, labels: String? = nil) throws -> PhotographParts {
+    if let set = try ArchiveSet(path.withoutTrailingSlashes) {
+        guard labels == nil else {
+            throw DatasetError(
+                .badList, "\(path): holds archives, in which the classes are; a list of labels is for files")
+        }
+        return try ArchivedPhotographs.open(set)
+    }
     if let labels { return try ListedPhotographs.open(path.withoutTrailingSlashes, list: labels) }
-    return try PhotographFiles.inClassFolders(of: path.withoutTrailingSlashes)
+    let root = path.withoutTrailingSlashes
+    return try PhotographFiles.inClassFolders(
+        of: ImageNetFiles.kaggleFolder(in: root) ?? root, truth: GroundTruth(near: root))
 }

@@ -1,3 +1,5 @@
+import Basics
+
 /// Counts the files of a folder that are not used, by reason, kind and place.
 ///
 /// The counts are exact. The kinds and places that are stored, and the lines that name them, are bounded.
@@ -116,6 +118,37 @@ public struct UnusedFiles: Sendable, Equatable {
     }
 }
 
+extension UnusedFiles {
+    /// The counts and places as JSON, for files that store them.
+    var json: JSON {
+        .object(
+            Reason.allCases.compactMap { reason in
+                entries[reason].map { entry in
+                    JSON.Member(
+                        String(reason.rawValue),
+                        [
+                            "count": entry.kinds.count, "kinds": entry.kinds.json,
+                            "places": entry.places, "place_count": entry.placeCount,
+                        ])
+                }
+            })
+    }
+
+    /// Reads what `json` gave; nil if it is something else.
+    init?(_ json: JSON?) {
+        guard let members = json?.members else { return nil }
+        for member in members {
+            guard let reason = Int(member.key).flatMap(Reason.init),
+                let count = member.value["count"]?.integer,
+                let kinds = FileKinds(member.value["kinds"], count: count),
+                let places = member.value["places"]?.array?.compactMap(\.string),
+                let placeCount = member.value["place_count"]?.integer
+            else { return nil }
+            entries[reason] = Entry(kinds: kinds, places: places, placeCount: placeCount)
+        }
+    }
+}
+
 /// Counts files by kind, such as `.png`; the number of kinds that are stored is bounded.
 struct FileKinds: Sendable, Equatable {
     private static let storedKinds = 100
@@ -135,6 +168,30 @@ struct FileKinds: Sendable, Equatable {
         for (kind, count) in other.counts { add(kind, count: count) }
         count += other.count - stored
     }
+
+    /// Takes files of a kind away again; nil takes all of it.
+    mutating func remove(_ kind: String, count: Int?) {
+        let removed = min(count ?? .max, counts[kind] ?? 0)
+        self.count -= removed
+        counts[kind] = (counts[kind] ?? 0) - removed
+        if counts[kind] == 0 { counts[kind] = nil }
+    }
+
+    /// The counts of the kinds that are stored.
+    fileprivate var json: JSON {
+        .object(counts.sorted { $0.key < $1.key }.map { JSON.Member($0.key, .integer($0.value)) })
+    }
+
+    fileprivate init?(_ json: JSON?, count: Int) {
+        guard let members = json?.members else { return nil }
+        self.count = count
+        for member in members {
+            guard let number = member.value.integer else { return nil }
+            counts[member.key] = number
+        }
+    }
+
+    init() {}
 
     /// The most frequent kinds with their counts, such as `20 .png, 4 .txt and 3 more`.
     var text: String {

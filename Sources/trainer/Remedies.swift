@@ -129,6 +129,10 @@ enum Remedy {
         case .batchTooLarge where isResuming: nil
         case .batchTooLarge(let largest) where largest > 0: "give --batch \(largest) or less"
         case .batchTooLarge: "give fewer --micro-batches"
+        case .badArchive(let problem): text(for: problem)
+        case .outputExists where command == PrepareCommand.self:
+            "give another --out, or remove this folder"
+        case .missingFolder where command == PrepareCommand.self: "check the path of the photographs"
         case _ where !names.contains("data"): nil
         case .missingFolder where isResuming: "give --data with the folder in which the photographs are now"
         case .missingFolder, .notAFolder, .noClasses:
@@ -145,6 +149,19 @@ enum Remedy {
         case .noneHeldOut where names.contains("val-fraction"):
             "give --val-fraction 1 to measure all of them, or --data with other photographs"
         default: nil
+        }
+    }
+
+    private static func text(for problem: DatasetError.ArchiveProblem) -> String? {
+        switch problem {
+        case .notTar: "unpack it first if it is compressed, or remove it from the folder"
+        case .truncated: "copy or download it again"
+        case .damaged: "copy it again, and check it with `tar tf`"
+        case .unsupported: "unpack it, and pack it again with `tar cf`"
+        case .repeated: "remove one of them"
+        case .noClass: "add it, or put the photographs into class folders"
+        case .missing: "copy all archives that belong to the set"
+        case .badManifest: "restore the file, or remove it to read the archives without it"
         }
     }
 
