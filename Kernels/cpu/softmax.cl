@@ -69,8 +69,8 @@ kernel void softmax_forward(
     for (int i = 0; i < stride; i++) target[i] = i < classes ? exp(scores[i] - norm.x) / norm.y : 0;
 }
 
-// Adds the rows' loss and hits, in order, rounds the sums to multiples of `grain` (0: not), and puts them into
-// totals[slot] or adds them to it (accumulate): what the host reads of a step.
+// Adds the rows' loss and hits, in order, rounds the sums to multiples of `grain` (0: not), and puts them
+// into totals[slot] or adds them to it (accumulate): what the host reads of a step.
 // One work-item. Launch: global (1), local (1).
 kernel void sum_statistics(
     const global float4 *restrict statistics, const global float *restrict weights,

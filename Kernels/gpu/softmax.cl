@@ -87,7 +87,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void softmax_forward(
         probabilities[(size_t)row * stride + i] = i < classes ? exp(scores[i] - norm.x) / norm.y : 0;
 }
 
-// Adds the rows' loss and hits, rounded to multiples of `grain`, to (accumulate) or into totals[slot]. Global (ITEMS, 1), local (ITEMS, 1).
+// Adds the rows' loss and hits, rounded to multiples of `grain`, to (accumulate) or into totals[slot].
+// Global (ITEMS, 1), local (ITEMS, 1).
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void sum_statistics(
     const global float4 *restrict statistics, const global float *restrict weights,
     global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate,

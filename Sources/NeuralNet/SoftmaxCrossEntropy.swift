@@ -66,12 +66,12 @@ public final class SoftmaxCrossEntropy {
 
     /// - Parameters:
     ///   - slots: mini-batches whose totals are kept, so that the host can read them late
-    ///   - stepImages: images of a whole step, on all ranks. The sums of its passes are then rounded so that
-    ///     adding them up is exact, in any order, while the mean loss is below 32. A mean changes by less than
-    ///     2⁻¹⁹ per pass. Nil: not rounded.
+    ///   - stepImages: images of a whole step, on all ranks. The sums of its passes are then rounded so
+    ///     that adding them up is exact, in any order, while the mean loss is below 32. A mean changes by
+    ///     less than 2⁻¹⁹ per pass. Nil: not rounded.
     public init(
-        device: Device, classes: Int, maximumBatch: Int, slots: Int = 4, rule: LossRule = LossRule(),
-        stepImages: Int? = nil
+        device: Device, classes: Int, maximumBatch: Int, slots: Int = 4,
+        rule: LossRule = LossRule(), stepImages: Int? = nil
     ) throws {
         // A float32 has 24 digits: 32 · images is at most 2²⁴ grains.
         grain = stepImages.map { pow(2, log2(Float($0)).rounded(.up) - 19) } ?? 0

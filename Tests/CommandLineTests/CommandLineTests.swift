@@ -76,8 +76,8 @@ import Testing
         train("--data states/no-classes", 1, "states/no-classes: no class folders"),
         train("--data states/one-class", 1, "states/one-class: only one class, “a”"),
         run(
-            "train --data states/few --batch 32 --out never", 2, "a batch of 32", "only 4 training",
-            "--batch 4 or"),
+            "train --data states/few --batch 32 --out never", 2,
+            "a batch of 32", "only 4 training", "--batch 4 or"),
         train("--data states/empty-class", 1, "states/empty-class/b: an empty class"),
         train(
             "--data states/other-val", 1, "states/other-val/val: class “c” is not in",
