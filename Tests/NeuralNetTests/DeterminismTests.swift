@@ -81,7 +81,8 @@ extension OnDevices {
                 rule: UpdateRule(weightDecay: 1e-3), seed: 7)
 
             let input = try ImageInput(device: device, size: imageSize, normalization: normalization)
-            let loss = try SoftmaxCrossEntropy(device: device, classes: classes, maximumBatch: size)
+            let loss = try SoftmaxCrossEntropy(
+                device: device, classes: classes, maximumBatch: size, stepImages: total)
             let arena = try ParameterArena(network.parameters, device: device)
             var parts: [[[Float]]] = []
             for microBatch in 0..<microBatches {

@@ -41,7 +41,7 @@ import Testing
                     Double(last[range.upperBound...].prefix { "0123456789.e-".contains($0) })
                 })
         }
-        #expect(losses[0] > 0 && losses[0] < 1 && losses[1] > 0.6 && losses[1] <= 1, "\(last)")
+        #expect(losses[0] >= 0 && losses[0] < 1 && losses[1] > 0.6 && losses[1] <= 1, "\(last)")
         // The sums survive a stop in the middle of an epoch.
         try place.train("--epochs 6 --augment none --out other --checkpoint-every 4 --keep 99")
         try place.remove("other/checkpoints/step-36")
