@@ -18,6 +18,7 @@ struct Failure {
         case let error as TrainingInterrupted: 128 + error.signal
         case let error as TrainingError where error.isUsage: 2
         case let error as DatasetError where error.isUsage: 2
+        case is ForeignLauncher: 2
         default: 1
         }
     }

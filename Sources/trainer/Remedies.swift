@@ -18,10 +18,22 @@ enum Remedy {
     static func text(for error: any Error, command: any ParsableCommand.Type, isResuming: Bool = false)
         -> String?
     {
+        if let error = error as? ForeignLauncher { return launcherAdvice(error, command) }
         guard let text = advice(on: error, command: command, isResuming: isResuming) else { return nil }
         // What the command cannot do is no remedy.
         let named = text.matches(of: #/(?:^|[ (])--([a-z-]+)/#).map { String($0.1) }
         return Set(named).isSubset(of: command.optionNames) ? text : nil
+    }
+
+    /// Returns what to type instead of another launcher; its options are not the command's.
+    private static func launcherAdvice(_ error: ForeignLauncher, _ command: any ParsableCommand.Type) -> String
+    {
+        let alone = "env -u \(error.variable) trainer \(command.name) …"
+        return command is any RunsOnRanks.Type
+            ? "type mpirun -n \(error.ranks) trainer \(command.name) … with Open MPI's mpirun, under Slurm "
+                + "srun --mpi=pmix trainer \(command.name) …, or for independent processes \(alone)"
+            : "\(command.name) runs in one process: start it without a launcher, or for independent processes "
+                + "type \(alone)"
     }
 
     /// Returns an error's description with its remedy behind the first line, which a list may follow.

@@ -12,6 +12,7 @@ var typed: (any ParsableCommand)?
 do {
     var command = try TrainerCommand.parseAsRoot()
     typed = command
+    if let launcher = ForeignLauncher() { throw launcher }
     if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command).name) }
     try command.run()
     try Job.leave()

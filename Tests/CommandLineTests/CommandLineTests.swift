@@ -71,6 +71,14 @@ import Testing
     // MARK: - Photographs
 
     @Test(arguments: [
+        ["PMI_SIZE": "2", "PMI_RANK": "1"], ["WORLD_SIZE": "2", "RANK": "0"],
+        ["SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"],
+    ]) func rankOfAnotherLauncher(_ environment: [String: String]) throws {
+        try place.expect(train("", 2, " of 2 by ", "; type mpirun -n 2 trainer", environment: environment))
+        try place.succeed("--help", environment: environment)
+    }
+
+    @Test(arguments: [
         train("--data nowhere", 1, "nowhere: no such folder"),
         train("--data states/file", 1, "states/file: not a folder"),
         train("--data states/no-classes", 1, "states/no-classes: no class folders"),

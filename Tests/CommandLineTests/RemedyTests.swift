@@ -1,4 +1,5 @@
 import ArgumentParser
+import Collectives
 import Compute
 import Configuration
 import Photographs
@@ -61,6 +62,17 @@ import Testing
     ]) func training(_ kind: TrainingError.Kind, _ remedy: String) throws {
         let error = TrainingError("it failed", kind: kind)
         #expect(try #require(Remedy.text(for: error, command: TrainCommand.self)).contains(remedy))
+    }
+
+    /// The remedy names options of launchers, which no command of ours has.
+    @Test func launchers() throws {
+        let error = try #require(ForeignLauncher(["PMI_SIZE": "2", "PMI_RANK": "1"]))
+        let text = Remedy.message(for: error, command: TrainCommand.self)
+        for part in [
+            "rank 1 of 2 by mpiexec of MPICH", "mpirun -n 2 trainer train …", "srun --mpi=pmix trainer train …",
+            "env -u PMI_RANK trainer train …",
+        ] { #expect(text.contains(part), "\(text)") }
+        #expect(try #require(Remedy.text(for: error, command: PredictCommand.self)).contains("in one process"))
     }
 
     /// What to do about photographs is said in the words of the command.
