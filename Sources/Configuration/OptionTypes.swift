@@ -114,6 +114,23 @@ extension BadFileLimit: RawRepresentable {
     }
 }
 
+/// A time in days, hours, minutes and seconds, such as `3h50m`.
+public struct TimeLimit: Sendable, Equatable, RawRepresentable {
+    public let rawValue: String
+    public let seconds: Double
+
+    public init?(rawValue: String) {
+        guard
+            let match = rawValue.wholeMatch(
+                of: #/(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?/#)
+        else { return nil }
+        let parts = [(match.1, 86_400.0), (match.2, 3600), (match.3, 60), (match.4, 1)]
+        seconds = parts.reduce(0) { $0 + ($1.0.flatMap { Double($0) } ?? 0) * $1.1 }
+        guard seconds > 0 else { return nil }
+        self.rawValue = rawValue
+    }
+}
+
 /// How much device memory the cache of decoded photographs may take: `auto`, `off`, or an amount.
 public enum CacheSize: Sendable, Equatable {
     case auto, off

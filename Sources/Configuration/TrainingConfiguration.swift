@@ -60,7 +60,9 @@ public struct TrainingConfiguration: Sendable {
 
     /// - Parameter path: how messages name the file
     package mutating func read(_ bytes: [UInt8], path: String) throws(TrainingError) {
-        guard let text = String(validating: bytes, as: UTF8.self) else {
+        // Some editors begin a file with a byte-order mark.
+        let content = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
+        guard let text = String(validating: content, as: UTF8.self) else {
             throw .usage("\(path): this is not UTF-8 text; expected a configuration in YAML")
         }
         try TrainingConfiguration.refuseNesting(text, path: path)
@@ -89,7 +91,7 @@ public struct TrainingConfiguration: Sendable {
     ///
     /// The text does not contain the run's folder, so that another run can use it.
     public static func text(_ options: TrainingOptions) -> String {
-        TrainingOption.all.filter { $0.effect != .location }.map { option in
+        TrainingOption.all.filter { $0.effect != .invocation }.map { option in
             let text = option.text(options)
             // JSON's strings are YAML's in double quotation marks.
             let value = text.map { option.isText ? JSON.string($0).text : $0 } ?? "null"

@@ -6,6 +6,8 @@ public struct TrainingError: Error, CustomStringConvertible, Equatable {
         case usage
         /// Options of these names differ from a resumed run's and would change its result.
         case changedOptions([String])
+        /// The run's `config.yaml` was edited in a way that would change its result.
+        case changedConfiguration(String)
         /// Something else differs from a resumed run's, and would change its result.
         case changed(Circumstance)
         /// Another version of the program has saved this checkpoint.
@@ -37,7 +39,12 @@ public struct TrainingError: Error, CustomStringConvertible, Equatable {
     public let kind: Kind
 
     /// Whether the command line or a configuration is wrong, rather than the work.
-    public var isUsage: Bool { if case .changedOptions = kind { true } else { kind == .usage } }
+    public var isUsage: Bool {
+        switch kind {
+        case .usage, .changedOptions, .changedConfiguration: true
+        default: false
+        }
+    }
 
     public init(_ description: String, kind: Kind = .other) {
         self.description = description

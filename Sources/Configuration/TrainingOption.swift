@@ -24,8 +24,9 @@ public struct TrainingOption: Sendable {
         case conduct
         /// How one rank does its work: the ranks' values may differ too.
         case rank
-        /// Only where the run is written: neither configurations nor logs contain the value.
-        case location
+        /// Only where the run is written or how long this process trains: neither configurations nor logs
+        /// contain the value.
+        case invocation
     }
 
     /// The name that follows two dashes on the command line, and that a configuration uses.
@@ -117,7 +118,7 @@ public struct TrainingOption: Sendable {
             "kernels", \.kernels, .device, affects: .result, needsMemory: true,
             "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs."),
         option(
-            "out", \.output, .run, affects: .location,
+            "out", \.output, .run, affects: .invocation,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
             "recipe", \.recipe, .optimisation, affects: .result, needsMemory: true,
@@ -174,6 +175,10 @@ public struct TrainingOption: Sendable {
             "checkpoint-every", \.checkpointEvery, .run, affects: .conduct,
             "Steps between checkpoints. Default: a checkpoint only at the end of each epoch.",
             given(between(1, 1_000_000_000, "steps"))),
+        option(
+            "max-time", \.maximumTime, .run, affects: .invocation,
+            "Stop after this time since the program's start, such as 3h50m, with a checkpoint and exit status "
+                + "75. Default: no limit."),
         option(
             "keep", \.keep, .run, affects: .conduct,
             "Number of newest checkpoints to keep. The best one is always kept.",
@@ -426,6 +431,11 @@ extension BadFileLimit: OptionValue {
 
 extension LearningRateChoice: OptionValue {
     static var expected: String { "a number above 0, or auto" }
+}
+
+extension TimeLimit: OptionValue {
+    static var expected: String { "a time such as 3h50m, 45m or 90s, above 0" }
+    static var isText: Bool { true }
 }
 
 extension CacheSize: OptionValue {

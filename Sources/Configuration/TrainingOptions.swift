@@ -35,6 +35,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var convolution = ConvolutionChoice.auto
     public var checkpointEvery: Int?
     public var keep = 3
+    public var maximumTime: TimeLimit?
     public var patience: Int?
     public var clipNorm: Double?
     public var labelSmoothing = 0.0

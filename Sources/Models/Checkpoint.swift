@@ -38,10 +38,27 @@ public struct Checkpoint: Sendable {
             let path = fileOrRun + "/" + place
             if FileManager.default.fileExists(atPath: path) { return path }
         }
+        if let path = pathWithoutLinks(fileOrRun) { return path }
         throw FileError(
             path: fileOrRun, found: "no checkpoint in this folder",
             expected: "model.safetensors or checkpoints/best/model.safetensors",
             remedy: "Give a run that has finished an epoch, or a .safetensors file")
+    }
+
+    /// Returns the best model of a run's folder that was copied without its links, or else the newest.
+    private static func pathWithoutLinks(_ run: String) -> String? {
+        let files = FileManager.default
+        let folder = run + "/checkpoints"
+        func path(_ step: Int) -> String { folder + "/step-\(step)/model.safetensors" }
+        let steps = ((try? files.contentsOfDirectory(atPath: folder)) ?? []).compactMap { name in
+            name.hasPrefix("step-") ? Int(name.dropFirst(5)) : nil
+        }.filter { files.fileExists(atPath: path($0)) }.sorted()
+        guard let newest = steps.last else { return nil }
+        let state = files.contents(atPath: folder + "/step-\(newest)/state.json").flatMap {
+            try? JSON.parse([UInt8]($0))
+        }
+        let best = state?["best"]?["step"]?.double.map { Int($0) }
+        return path(best.flatMap { steps.contains($0) ? $0 : nil } ?? newest)
     }
 
     public func network(options: Network.Options, device: Device) throws -> Network {

@@ -1,63 +1,121 @@
+import Basics
 import Foundation
 import Synchronization
 
-/// Catches SIGINT, SIGTERM and SIGHUP: the first stops the run after its step, a second ends it at once.
-package enum Interruption {
-    private static let pending = Atomic<Int32>(0)
+/// Why a run was asked to stop before its end.
+public enum StopReason: Sendable, Equatable {
+    case signal(Int32)
+    /// The time of `--max-time` is over.
+    case maximumTime
 
-    /// The signal that asked the run to stop, if any.
-    package static var signal: Int32? {
+    /// A number that other ranks can read: a signal's, or −1.
+    package var code: Int32 { if case .signal(let number) = self { number } else { -1 } }
+
+    package init(code: Int32) { self = code > 0 ? .signal(code) : .maximumTime }
+
+    fileprivate var text: String {
+        switch self {
+        case .maximumTime: "--max-time"
+        case .signal(let number): Interruption.names[number] ?? "signal \(number)"
+        }
+    }
+}
+
+/// Receives the signals that ask a run to stop after its step, and watches its time.
+///
+/// A thread waits for the signals, which are blocked in all other threads. A library that installs handlers,
+/// such as pocl's LLVM when it first compiles, therefore changes nothing.
+package enum Interruption {
+    fileprivate static let names = [
+        SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGHUP: "SIGHUP", SIGUSR1: "SIGUSR1", SIGUSR2: "SIGUSR2",
+    ]
+    private static let processStart = ContinuousClock.now
+    private static let ignored = Mutex<Set<Int32>>([])
+    private static let deadline = Mutex<ContinuousClock.Instant?>(nil)
+    private static let pending = Atomic<Int32>(0)
+    private static let isTraining = Atomic(false)
+
+    /// What has asked the run to stop, if anything.
+    package static var reason: StopReason? {
         let number = pending.load(ordering: .relaxed)
-        return number == 0 ? nil : number
+        if number != 0 { return .signal(number) }
+        return deadline.withLock { $0 }.map { .now >= $0 } == true ? .maximumTime : nil
     }
 
-    /// Installs the handlers; signals that were ignored at the program's start (nohup) stay ignored.
-    package static func install() {
-        pending.store(0, ordering: .relaxed)
-        for number in [SIGINT, SIGTERM, SIGHUP] {
+    /// Notes which signals are ignored (nohup), and blocks these so that they stay so; called first in `main`.
+    package static func noteIgnored() {
+        _ = processStart
+        for number in names.keys {
             var action = sigaction()
             sigaction(number, nil, &action)
-            if isIgnored(action) { continue }
-            action = sigaction()
-            action.__sigaction_handler.sa_handler = { number in
-                // A signal handler may do no more than this.
-                if Interruption.pending.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
-            }
-            action.sa_flags = SA_RESTART
-            sigaction(number, &action, nil)
-            // A blocked signal is inherited from the process that started the program.
-            var set = sigset_t()
-            sigemptyset(&set)
-            sigaddset(&set, number)
-            pthread_sigmask(SIG_UNBLOCK, &set, nil)
+            guard isIgnored(action) else { continue }
+            ignored.withLock { _ = $0.insert(number) }
+            change(SIG_BLOCK, [number])
         }
+    }
+
+    /// Starts the thread that waits for the signals; called before any other thread is started.
+    ///
+    /// Until `begin`, there is nothing to save, so SIGINT, SIGTERM and SIGHUP end the process.
+    ///
+    /// - Throws: `ThreadLimit`
+    package static func watch() throws {
         // The end of a pager or `head` that reads the output must not end the run.
         Foundation.signal(SIGPIPE, SIG_IGN)
+        let watched = Set(names.keys).subtracting(ignored.withLock { $0 })
+        let set = change(SIG_BLOCK, watched)
+        try SystemThread.start("signals", stackSize: 1 << 18) {
+            var set = set
+            var number: Int32 = 0
+            while sigwait(&set, &number) == 0 { receive(number) }
+        }
+    }
+
+    /// Notes that training begins, and may take `maximumTime` seconds since the process's start.
+    package static func begin(maximumTime: Double?) {
+        deadline.withLock { $0 = maximumTime.map { processStart + .seconds($0) } }
+        isTraining.store(true, ordering: .relaxed)
+    }
+
+    private static func receive(_ number: Int32) {
+        // Terminals and schedulers may send the other signals twice.
+        let isUrgent = number == SIGINT || number == SIGTERM
+        let before = pending.load(ordering: .relaxed)
+        let isSecond = isUrgent && (before == SIGINT || before == SIGTERM)
+        let isEarly = !isTraining.load(ordering: .relaxed) && (isUrgent || number == SIGHUP)
+        if isSecond || isEarly { _exit(128 + number) }
+        if isUrgent || before == 0 { pending.store(number, ordering: .relaxed) }
+    }
+
+    /// Changes the signals that the calling thread, and those that it starts, block.
+    @discardableResult private static func change(_ how: Int32, _ numbers: Set<Int32>) -> sigset_t {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for number in numbers { sigaddset(&set, number) }
+        pthread_sigmask(how, &set, nil)
+        return set
     }
 
     private static func isIgnored(_ action: sigaction) -> Bool {
         unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self)
             == unsafeBitCast(SIG_IGN, to: Int.self)
     }
-
-    fileprivate static func name(_ number: Int32) -> String {
-        [SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGHUP: "SIGHUP"][number] ?? "signal \(number)"
-    }
 }
 
 /// Ends a run that was asked to stop, after it has written a checkpoint.
 public struct TrainingInterrupted: Error, CustomStringConvertible, Equatable {
-    public let signal: Int32
+    /// The exit status that means "stopped as asked, resume me": EX_TEMPFAIL of sysexits.h.
+    public static let status: Int32 = 75
+
+    public let reason: StopReason
     public let step: Int
     public let run: String
 
-    package init(signal: Int32, step: Int, run: String) {
-        self.signal = signal
+    package init(reason: StopReason, step: Int, run: String) {
+        self.reason = reason
         self.step = step
         self.run = run
     }
 
-    public var description: String {
-        "stopped by \(Interruption.name(signal)) after step \(step)"
-    }
+    public var description: String { "stopped by \(reason.text) after step \(step)" }
 }

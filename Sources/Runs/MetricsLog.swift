@@ -47,7 +47,7 @@ package final class MetricsLog: EventSink {
             "training_images": start.trainingImages, "validation_images": start.validationImages,
             "short_side": start.shortSide,
         ]
-        let options = TrainingOption.all.filter { $0.effect != .location }.compactMap {
+        let options = TrainingOption.all.filter { $0.effect != .invocation }.compactMap {
             $0.member(start.options)
         }
         return facts + start.balance.json + .object(options.filter { facts[$0.key] == nil })

@@ -22,6 +22,45 @@ public final class RunFolder {
         return try RunFolder(locking: path)
     }
 
+    /// Creates the folder, or empties that of a run which ended before its first checkpoint.
+    ///
+    /// - Throws: `TrainingError` if the folder contains anything else, or another process trains in it.
+    package static func replaceUnfinished(_ path: String) throws -> RunFolder {
+        guard FileManager.default.fileExists(atPath: path) else { return try create(path) }
+        try requireUnfinished(path)
+        try Folder.create(path + "/checkpoints")
+        let folder = try RunFolder(locking: path)
+        // The process that had the lock until now may have written its first checkpoint.
+        try requireUnfinished(path)
+        for name in try Folder.names(path + "/checkpoints") {
+            try Folder.remove(path + "/checkpoints/" + name)
+        }
+        for name in try Folder.names(path) where name != "checkpoints" && name != ".lock" {
+            try Folder.remove(path + "/" + name)
+        }
+        return folder
+    }
+
+    private static func requireUnfinished(_ path: String) throws {
+        let checkpoints = path + "/checkpoints"
+        let isThere = FileManager.default.fileExists(atPath: checkpoints)
+        let strangers =
+            try Folder.names(path).filter { !ownFiles.contains($0) && !$0.hasPrefix(".partial-") }
+            + (isThere ? Folder.names(checkpoints) : []).filter { !$0.hasPrefix(".step-") }.map {
+                "checkpoints/" + $0
+            }
+        guard strangers.isEmpty else {
+            throw TrainingError(
+                "\(path): no complete checkpoint to resume from, but it contains "
+                    + strangers.sorted().listed(atMost: 3), kind: .noCheckpoint)
+        }
+    }
+
+    /// What a run's folder contains before its first checkpoint.
+    private static let ownFiles: Set = [
+        "checkpoints", "config.yaml", "metrics.jsonl", "bad-files.txt", "log.txt", ".lock",
+    ]
+
     /// Opens the folder of a run to resume, and removes what interrupted writes left.
     ///
     /// - Throws: `TrainingError` if it does not exist or another process trains in it; `FileError` if it
@@ -65,6 +104,9 @@ public final class RunFolder {
         return "runs/\(name)-\(number)"
     }
 
+    /// Returns the path of the file with the text of a run's console.
+    public static func logPath(_ run: String) -> String { run + "/log.txt" }
+
     package var metricsPath: String { path + "/metrics.jsonl" }
     package var badFilesPath: String { path + "/bad-files.txt" }
     package func checkpointPath(step: Int) -> String { RunFolder.checkpointPath(path, step: step) }
@@ -84,6 +126,9 @@ public final class RunFolder {
             }
         }.sorted()
     }
+
+    /// Returns whether a folder is that of a run to resume.
+    public static func hasCheckpoint(_ run: String) -> Bool { !checkpointSteps(run).isEmpty }
 
     /// Returns the path of the newest complete checkpoint, even if the link `last` does not point at it.
     ///
@@ -118,6 +163,14 @@ public final class RunFolder {
 
     /// Points `last` or `best` at the checkpoint of a step.
     package func link(_ name: String, step: Int) throws {
+        let place = path + "/checkpoints/" + name
+        var status = stat()
+        // A copy may have a folder of this name with another copy of the checkpoint's files.
+        if lstat(place, &status) == 0, status.st_mode & S_IFMT == S_IFDIR,
+            RunFolder.checkpointSteps(path).contains(step)
+        {
+            try Folder.remove(place)
+        }
         try AtomicFile.link(path + "/checkpoints/" + name, to: "step-\(step)")
     }
 
@@ -136,8 +189,19 @@ public final class RunFolder {
         try Folder.remove(doomed)
     }
 
-    /// Writes the options as `config.yaml`.
+    /// Returns the path of a run's options.
+    package static func configurationPath(_ run: String) -> String { run + "/config.yaml" }
+
+    /// Writes the options as `config.yaml`, unless it says the same.
     package func writeConfiguration(_ options: TrainingOptions) throws {
-        try AtomicFile.write(path + "/config.yaml", Array(TrainingConfiguration.text(options).utf8))
+        let file = RunFolder.configurationPath(path)
+        let text = TrainingConfiguration.text(options)
+        var found = TrainingConfiguration()
+        if FileManager.default.fileExists(atPath: file), (try? found.read(file)) != nil,
+            TrainingConfiguration.text(found.options) == text
+        {
+            return
+        }
+        try AtomicFile.write(file, Array(text.utf8))
     }
 }

@@ -44,6 +44,8 @@ package struct TrainingState: Codable, Equatable {
     // What the result depends on; fixed before step 1.
     let version: String
     package var options: TrainingOptions
+    /// The folder in which relative paths of the options begin.
+    package var workingFolder: String?
     package var device: String
     /// The photographs' fingerprint.
     package let data: String
@@ -72,6 +74,7 @@ package struct TrainingState: Codable, Equatable {
     ) {
         self.version = version
         self.options = options
+        workingFolder = FileManager.default.currentDirectoryPath
         let found = device.description
         self.device = "\(found.name), \(found.platform) \(found.driver)"
         data = dataset.fingerprint
@@ -189,8 +192,9 @@ package struct TrainingState: Codable, Equatable {
 
     /// Compares the options with those of a resumed run.
     ///
+    /// - Parameter file: the run's configuration if the options are from there
     /// - Throws: `TrainingError` that names each option which would change the result, with both values.
-    package func requireSameOptions(_ given: TrainingOptions) throws {
+    package func requireSameOptions(_ given: TrainingOptions, in file: String? = nil) throws {
         let changed = TrainingOption.all.filter { option in
             // A finished run may go on for longer.
             let isLonger = validatedEpochs == options.epochs && given.epochs > options.epochs
@@ -203,8 +207,36 @@ package struct TrainingState: Codable, Equatable {
                     + "\($0.text(options) ?? "none"))"
             }
             throw TrainingError(
-                values.joined(separator: ", ") + " would change the resumed run's result",
-                kind: .changedOptions(changed.map(\.name)))
+                (file.map { $0 + ": " } ?? "") + values.joined(separator: ", ")
+                    + " would change the resumed run's result",
+                kind: file.map { .changedConfiguration($0) } ?? .changedOptions(changed.map(\.name)))
+        }
+    }
+
+    /// Returns the options with paths to the photographs that are valid in the current folder.
+    package var locatedOptions: TrainingOptions {
+        var located = options
+        located.data = locate(options.data)
+        located.labels = options.labels.map(locate)
+        return located
+    }
+
+    /// Returns a path; if nothing is there, the same path in the folder where the run was started.
+    private func locate(_ path: String) -> String {
+        let files = FileManager.default
+        guard !path.isEmpty, !path.hasPrefix("/"), !files.fileExists(atPath: path),
+            let there = workingFolder.map({ $0 + "/" + path }), files.fileExists(atPath: there)
+        else { return path }
+        return there
+    }
+
+    /// Returns a line for each option that differs from the run's; the place of its folder is none.
+    package func changes(in given: TrainingOptions) -> [String] {
+        TrainingOption.all.filter {
+            $0.effect != .invocation && $0.text(given) != $0.text(locatedOptions)
+        }.map {
+            "\($0.name) is now \($0.text(given) ?? "without a value") (it was "
+                + "\($0.text(options) ?? "without a value"))"
         }
     }
 

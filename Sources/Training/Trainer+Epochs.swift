@@ -71,7 +71,10 @@ extension Trainer {
                 try report(.validating(done: min(total, $0 * count), total: total))
                 // The epoch's checkpoint is written already, and a resumed run validates again. Several
                 // ranks stop together, at a step.
-                if ranks == nil, let signal = Interruption.signal { throw interrupted(signal) }
+                // A run that is resumed only to validate must do so, however short its time is.
+                if ranks == nil, let reason = Interruption.reason, hasStepped || reason != .maximumTime {
+                    throw interrupted(reason)
+                }
             }
         }
         let images = try ranks.map { try $0.gather(own).flatMap { $0 } } ?? own

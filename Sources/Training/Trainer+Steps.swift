@@ -65,11 +65,11 @@ extension Trainer {
             }
             let isDue = options.checkpointEvery.map { done % $0 == 0 } ?? false
             // A step's totals carry a signal to all ranks, so that all stop after the same step.
-            let stops = ranks == nil ? Interruption.signal != nil : machinery.training.isAskedToStop
+            let stops = ranks == nil ? Interruption.reason != nil : machinery.training.isAskedToStop
             if done < end, isDue || stops {
                 try finishAll()
                 try writeCheckpoint(step: done)
-                if stops { throw interrupted(Interruption.signal ?? SIGTERM) }
+                if stops { throw interrupted(try reasonOfAnyRank()) }
                 // The next step's time does not include the checkpoint.
                 lastReport = .now
             }
@@ -81,7 +81,7 @@ extension Trainer {
 
     /// Uploads a mini-batch and enqueues its step.
     private func queue(_ host: HostBatch, step: Int, rate: Double) throws {
-        machinery.training.asksToStop = Interruption.signal != nil
+        machinery.training.asksToStop = Interruption.reason != nil
         try machinery.queue(
             host, step: step, stepsPerEpoch: workload.stepsPerEpoch, rate: rate, options: options,
             augmentation: augmentation)
@@ -114,6 +114,7 @@ extension Trainer {
             throw try divergence(step: pending.step, rate: pending.learningRate)
         }
         state.sums.add(totals)
+        hasStepped = true
         let step = StepReport(
             options, epoch: epoch, step: pending.step + 1,
             totalSteps: workload.stepsPerEpoch * options.epochs,
@@ -145,9 +146,16 @@ extension Trainer {
             kind: .diverged(learningRate: learningRate.peak, hasLearnt: state.step > 0))
     }
 
-    /// Returns the error that ends a run after a signal, once its checkpoint is written.
-    func interrupted(_ signal: Int32) -> TrainingInterrupted {
-        TrainingInterrupted(signal: signal, step: state.step, run: options.output)
+    /// Returns why the run stops; all ranks call it.
+    private func reasonOfAnyRank() throws -> StopReason {
+        let own = Interruption.reason?.code ?? 0
+        let codes = try ranks?.gather([own]).compactMap(\.first) ?? [own]
+        return StopReason(code: codes.first { $0 != 0 } ?? SIGTERM)
+    }
+
+    /// Returns the error that ends a run which was asked to stop, once its checkpoint is written.
+    func interrupted(_ reason: StopReason) -> TrainingInterrupted {
+        TrainingInterrupted(reason: reason, step: state.step, run: options.output)
     }
 
     /// Lists photographs that cannot be used.

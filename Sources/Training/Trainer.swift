@@ -30,6 +30,8 @@ public final class Trainer {
     /// Lines about bad files that the first rank does not have yet.
     var unreported: [String] = []
     var exchangeBefore = (underWay: 0.0, exposed: 0.0)
+    /// Whether this process has finished a step.
+    var hasStepped = false
 
     /// The best epoch's top-1 accuracy on the validation photographs, a fraction of 1.
     public var bestTop1: Double? { state.best?.top1 }
@@ -44,16 +46,33 @@ public final class Trainer {
             (try? RunFolder.newestCheckpoint(model)) ?? model,
         ]
         for place in places {
-            if let state = try? TrainingState.read(place) { return (state.options, state.data) }
+            if let state = try? TrainingState.read(place) { return (state.locatedOptions, state.data) }
         }
         return nil
     }
 
-    /// Returns the options of a run to resume.
+    /// Returns the options of a run to resume, with the changes that were made in its `config.yaml` since.
     ///
-    /// - Throws: `TrainingError` if there is no run, or no checkpoint to resume from.
+    /// - Throws: `TrainingError` if there is no run, no checkpoint to resume from, or a change of the file
+    ///   that would change the result.
     public static func options(ofRun run: String) throws -> TrainingOptions {
-        var options = try TrainingState.read(RunFolder.newestCheckpoint(run)).options
+        let state = try TrainingState.read(RunFolder.newestCheckpoint(run))
+        var saved = state.options
+        (saved.output, saved.maximumTime) = ("", nil)
+        let file = RunFolder.configurationPath(run)
+        var configuration = TrainingConfiguration(saved)
+        // A copy of a run may lack the file.
+        if FileManager.default.fileExists(atPath: file) { try configuration.read(file) }
+        var options = configuration.options
+        guard options.output.isEmpty else {
+            throw TrainingError(
+                "\(file): out is \(options.output), but a run stays in its folder",
+                kind: .changedConfiguration(file))
+        }
+        try state.requireSameOptions(options, in: file)
+        let located = state.locatedOptions
+        if options.data == saved.data { options.data = located.data }
+        if options.labels == saved.labels { options.labels = located.labels }
         options.output = run
         return options
     }
@@ -63,6 +82,7 @@ public final class Trainer {
     /// - Parameters:
     ///   - resuming: whether to resume from the run's newest checkpoint, whose options must be the same
     ///     except for those that do not change the result
+    ///   - replacesUnfinished: whether a new run may take the place of one without a checkpoint
     ///   - version: the program's version
     ///   - ranks: the processes that train together, each with a trainer of its own; nil if there are no
     ///     others
@@ -70,14 +90,15 @@ public final class Trainer {
     ///   - sinks: receive the events of the first rank
     /// - Throws: the reason, as a sentence, why the run cannot start.
     public init(
-        _ options: TrainingOptions, resuming: Bool = false, version: String, ranks: Ranks? = nil,
-        trace tracePath: String? = nil, sinks: [any EventSink]
+        _ options: TrainingOptions, resuming: Bool = false, replacesUnfinished: Bool = false,
+        version: String, ranks: Ranks? = nil, trace tracePath: String? = nil, sinks: [any EventSink]
     ) throws {
         start = .now
         self.ranks = ranks
         let sinks = ranks?.isFirst ?? true ? sinks : []
         var setup = TrainerSetup(
-            options: options, resuming: resuming, version: version, ranks: ranks, tracePath: tracePath
+            options: options, resuming: resuming, replacesUnfinished: replacesUnfinished, version: version,
+            ranks: ranks, tracePath: tracePath
         ) { event in for sink in sinks { try sink.receive(event) } }
         let agreement = try setup.agree()
         let dataset = try setup.list()
@@ -130,8 +151,8 @@ public final class Trainer {
             try report(.note((parts + [policy]).joined(separator: ", ")))
         }
         try ranks?.verifyWeights(network, step: state.step)
+        try output.folder?.writeConfiguration(options)
         if isNew {
-            try output.folder?.writeConfiguration(options)
             try noteBadFiles(unreadable)
             // From here on there is a checkpoint to resume from, and a full disk shows at once.
             try writeCheckpoint(step: 0)
@@ -154,7 +175,7 @@ public final class Trainer {
     /// - Throws: `TrainingInterrupted` after a signal; `TrainingError` if the loss is not finite or too many
     ///   photographs are bad; errors of files and of the device.
     @discardableResult public func run() throws -> EpochReport? {
-        Interruption.install()
+        Interruption.begin(maximumTime: options.maximumTime?.seconds)
         try findLearningRate()
         let loader = loader()
         defer { loader.stop() }

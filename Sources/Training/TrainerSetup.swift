@@ -80,6 +80,7 @@ struct Output {
 struct TrainerSetup {
     private(set) var options: TrainingOptions
     let resuming: Bool
+    var replacesUnfinished = false
     let version: String
     let ranks: Ranks?
     let tracePath: String?
@@ -103,6 +104,7 @@ struct TrainerSetup {
         let checkpoint = try ranks?.fromFirst(newest()) ?? newest()
         let state = try TrainingState.read(checkpoint)
         try state.requireSameOptions(options)
+        for change in state.changes(in: options) { try report(.note(change)) }
         return Agreement(folder: folder, resumed: (checkpoint, state))
     }
 
@@ -173,6 +175,7 @@ struct TrainerSetup {
         try model.load(into: network)
         var state = saved
         state.options = options
+        state.workingFolder = fresh.workingFolder
         return LoadedModel(network: network, description: model.description, state: state)
     }
 
@@ -220,7 +223,7 @@ struct TrainerSetup {
 
     /// Creates the run's folder, or cuts a resumed run's log to the length that it had at the checkpoint.
     func publish(_ agreement: Agreement, _ dataset: Dataset) throws -> Output {
-        let folder = isFirst ? try agreement.folder ?? RunFolder.create(options.output) : nil
+        let folder = isFirst ? try agreement.folder ?? newFolder() : nil
         if let state = agreement.resumed?.state, let folder {
             try JSONLinesFile.truncate(folder.metricsPath, toSize: state.metricsByteCount)
         }
@@ -232,6 +235,11 @@ struct TrainerSetup {
     }
 
     // MARK: - Parts of a phase
+
+    private func newFolder() throws -> RunFolder {
+        try replacesUnfinished
+            ? RunFolder.replaceUnfinished(options.output) : RunFolder.create(options.output)
+    }
 
     private func topology(_ transport: TransportKind?) throws -> Topology? {
         try ranks.map {

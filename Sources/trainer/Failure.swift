@@ -15,7 +15,7 @@ struct Failure {
     var status: Int32 {
         if isFromParser { return TrainerCommand.exitCode(for: error).isSuccess ? 0 : 2 }
         return switch error {
-        case let error as TrainingInterrupted: 128 + error.signal
+        case is TrainingInterrupted: TrainingInterrupted.status
         case let error as TrainingError where error.isUsage: 2
         case let error as DatasetError where error.isUsage: 2
         case is ForeignLauncher: 2
@@ -31,10 +31,12 @@ struct Failure {
             let misspelling = command == nil ? Misspelling(in: CommandLine.arguments.dropFirst()) : nil
             StandardStreams.writeError((misspelling?.message(inPlaceOf: message) ?? message) + "\n")
         } else if error is TrainingInterrupted {
-            print(message)
+            RunConsole.print(message)
         } else {
             let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
-            StandardStreams.writeError("\(rank)error: \(message)\n")
+            let line = "\(rank)error: \(message)"
+            StandardStreams.writeError(line + "\n")
+            if command is TrainCommand { RunConsole.note(line) }
         }
     }
 

@@ -26,7 +26,8 @@ enum Remedy {
     }
 
     /// Returns what to type instead of another launcher; its options are not the command's.
-    private static func launcherAdvice(_ error: ForeignLauncher, _ command: any ParsableCommand.Type) -> String
+    private static func launcherAdvice(_ error: ForeignLauncher, _ command: any ParsableCommand.Type)
+        -> String
     {
         let alone = "env -u \(error.variable) trainer \(command.name) …"
         return command is any RunsOnRanks.Type
@@ -90,6 +91,8 @@ enum Remedy {
     private static func text(for kind: TrainingError.Kind, isResuming: Bool) -> String? {
         switch kind {
         case .changedOptions(let names): unchanged(names)
+        case .changedConfiguration(let file):
+            "undo this change in \(file), or start a new run (trainer train --config \(file))"
         case .changed(.device): "resume on that device, or \(fromThisRun)"
         case .changed(.version): "resume with that version, or \(fromThisRun)"
         case .changed(.photographs):

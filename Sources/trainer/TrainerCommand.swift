@@ -12,6 +12,7 @@ struct TrainerCommand: ParsableCommand {
               0        The command succeeded.
               1        The work failed.
               2        The command line or the configuration file is wrong.
+              75       Training stopped as asked, with a checkpoint: resume it.
               128 + n  Signal n ended the command.
             """, version: programVersion,
         subcommands: [

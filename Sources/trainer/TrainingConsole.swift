@@ -17,8 +17,9 @@ final class TrainingConsole: EventSink {
         case .checkpoint: break
         default:
             bar.clear()
-            print(text(event))
+            RunConsole.print(text(event))
         }
+        if case .started(let start) = event { RunConsole.open(RunFolder.logPath(start.options.output)) }
         if case .resumed(let step, let seconds) = event { epochStart = (seconds, step) }
         if case .epoch(let epoch) = event { epochStart = (epoch.seconds, epoch.step) }
     }
@@ -118,10 +119,9 @@ final class TrainingConsole: EventSink {
             + String(
                 format: "loss %.3f top-1 %.0f %% %.0f images/s, ", loss, step.top1 * 100, imagesPerSecond)
             + ProgressBar.duration(left) + " left"
-        if bar.isTerminal {
-            bar.draw(done: step.step, of: step.totalSteps, text)
-        } else if step.step == 1 || step.step % max(1, step.totalSteps / step.epochs / 4) == 0 {
-            print(text)
+        if bar.isTerminal { bar.draw(done: step.step, of: step.totalSteps, text) }
+        if step.step == 1 || step.step % max(1, step.totalSteps / step.epochs / 4) == 0 {
+            if bar.isTerminal { RunConsole.note(text) } else { RunConsole.print(text) }
         }
     }
 }

@@ -4,6 +4,7 @@ import Collectives
 import Foundation
 import Runs
 
+Interruption.noteIgnored()
 StandardStreams.openClosed()
 useLineBuffering()
 reportFullFiles()

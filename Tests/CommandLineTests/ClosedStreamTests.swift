@@ -41,5 +41,37 @@ import Testing
         let lines = try place.bytes("closed/metrics.jsonl").split(separator: UInt8(ascii: "\n"))
         #expect(lines.count > 2)
         for line in lines { #expect(throws: Never.self) { try JSON.parse(Array(line)) } }
+        let log = try place.text("closed/log.txt")
+        #expect(log.contains("the standard output was closed") && log.contains("epoch 2:"), "\(log)")
+    }
+
+    @Test(arguments: [
+        (">/dev/full 2>/dev/full", "No space left on device"), ("| head -n 1", "Broken pipe"),
+    ]) func trainingWithoutAConsole(redirection: String, reason: String) throws {
+        let run = redirection.hasPrefix("|") ? "headed" : "full"
+        let arguments = (Workplace.small + ["--out", run, "--epochs", "20"]).joined(separator: " ")
+        let line =
+            "{ \"$0\" train \(arguments); echo $? >\(run)-status; } \(redirection); exit $(cat \(run)-status)"
+        #expect(try shell(line) == 0)
+        let log = try place.text(run + "/log.txt")
+        #expect(log.contains("cannot be written (\(reason)): the run continues"), "\(log)")
+        #expect(log.contains("epoch 20:") && log.contains("next: trainer evaluate"), "\(log)")
+    }
+
+    /// The pipe has room for 64 KiB.
+    @Test(.timeLimit(.minutes(3))) func trainingWithoutAReader() throws {
+        let arguments = (Workplace.small + ["--out", "unread", "--epochs", "600"]).joined(separator: " ")
+        let line =
+            "{ \"$0\" train \(arguments); echo $? >unread-status; } "
+            + "| { while [ ! -s unread-status ]; do sleep 0.1; done; }; exit $(cat unread-status)"
+        #expect(try shell(line) == 0)
+        #expect(try place.text("unread/log.txt").contains("the console is not read"))
+    }
+
+    @Test func logHasTheConsolesText() throws {
+        let result = try place.train("--out logged")
+        #expect(result.output == (try place.text("logged/log.txt")), "\(result.output)")
+        let resumed = try place.succeed("--resume logged")
+        #expect(try place.text("logged/log.txt") == result.output + resumed.output)
     }
 }

@@ -21,6 +21,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
               trainer train --data photos --init runs/vgg16-1 --freeze features
               trainer train --config runs/mini-1/config.yaml --seed 2
               trainer train --resume runs/mini-1
+              trainer train --data photos --out runs/a --resume-or-start --max-time 3h50m
               mpirun -n 2 trainer train --data photos --batch 128
             """, helpNames: .long)
 
@@ -63,6 +64,12 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
                 uninterrupted run.
                 """) var resume: String?
 
+        @Flag(
+            help: """
+                Resume the run in --out if it has a checkpoint, otherwise start it: a job that is queued again \
+                repeats the same line.
+                """) var resumeOrStart = false
+
         @Option(help: "Write a timeline of all ranks to this file, for https://ui.perfetto.dev.")
         var trace: String?
     }
@@ -72,10 +79,13 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         var verifyRanks = false
     }
 
-    var isResuming: Bool { files.resume != nil }
+    var isResuming: Bool { (try? resumedRun()) ?? nil != nil }
 
     func validate() throws {
         if listsOptions { throw CleanExit.message(TrainCommand.optionList) }
+        if files.resumeOrStart, files.resume != nil {
+            throw ValidationError("--resume-or-start resumes the run in --out; omit --resume")
+        }
         if let trace = files.trace { try OutputFile.requireWritable(trace, option: "--trace") }
     }
 
@@ -97,11 +107,20 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
             """
     }
 
-    /// Returns the options that a configuration and the flags give, checked.
-    private func options() throws -> TrainingOptions {
-        var initial = TrainingOptions()
-        initial.microBatches = MicroBatchTree.defaultMicroBatches(ranks: MPICommunicator.launchedRanks)
-        if let resume = files.resume { initial = try Trainer.options(ofRun: resume) }
+    /// Returns the folder of the run to resume; nil for a new run.
+    private func resumedRun() throws -> String? {
+        guard files.resumeOrStart else { return files.resume }
+        let out = try configuration(over: TrainingOptions()).options.output
+        guard !out.isEmpty else {
+            throw ValidationError("--resume-or-start: expected --out with the run's folder too")
+        }
+        return RunFolder.hasCheckpoint(out) ? out : nil
+    }
+
+    /// Returns the options that a configuration and the flags give.
+    ///
+    /// - Parameter initial: the values of all other options
+    private func configuration(over initial: TrainingOptions) throws -> TrainingConfiguration {
         var configuration = TrainingConfiguration(initial)
         if let config = files.config { try configuration.read(config) }
         let flags = [
@@ -109,13 +128,24 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
             ranks.settings, device.settings,
         ]
         for setting in flags.joined() { configuration.apply(setting) }
+        return configuration
+    }
+
+    /// Returns the options, checked.
+    ///
+    /// - Parameter resumed: the folder of the run to resume
+    private func options(resuming resumed: String?) throws -> TrainingOptions {
+        var initial = TrainingOptions()
+        initial.microBatches = MicroBatchTree.defaultMicroBatches(ranks: MPICommunicator.launchedRanks)
+        if let resumed { initial = try Trainer.options(ofRun: resumed) }
+        let configuration = try configuration(over: initial)
         try configuration.validate()
         var options = configuration.options
         if options.data.isEmpty { options.data = DemoSet.path }
-        if let resume = files.resume {
+        if let resumed {
             guard options.output == initial.output else {
                 throw ValidationError(
-                    "--out: --resume \(resume) continues in the run's own folder; omit --out")
+                    "--out: --resume \(resumed) continues in the run's own folder; omit --out")
             }
         } else if options.output.isEmpty {
             let name = options.model
@@ -126,31 +156,35 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     }
 
     func run() throws {
-        let options = try options()
+        try Interruption.watch()
+        let resumed = try resumedRun()
+        let options = try options(resuming: resumed)
         let job = try Job.join(peerTimeout: options.peerTimeout)
         if job?.rank ?? 0 == 0, options.data == DemoSet.path { try DemoSet.drawIfMissing() }
         // The other ranks wait for the set.
         _ = try job?.gather([])
         let trainer = try Trainer(
-            options, resuming: isResuming, version: programVersion,
+            options, resuming: resumed != nil, replacesUnfinished: files.resumeOrStart,
+            version: programVersion,
             ranks: job.map { Ranks($0, verifiesEachStep: checks.verifyRanks) }, trace: files.trace,
             sinks: [TrainingConsole()])
         let last = try trainer.run()
         guard job?.rank ?? 0 == 0 else { return }
-        print("run: \(options.output)")
+        RunConsole.print("run: \(options.output)")
         if let last {
             let result = last.validation.images > 0 ? last.validation.summary() : "no validation"
-            print("last: \(result) after epoch \(last.epoch)")
+            RunConsole.print("last: \(result) after epoch \(last.epoch)")
             if !last.isBest, let best = trainer.bestTop1 {
-                print(
+                RunConsole.print(
                     "best: top-1 \(percent(best)), of an earlier epoch, is in "
                         + "\(options.output)/checkpoints/best")
             }
         } else {
-            print("all \(options.epochs) epochs were finished before")
+            RunConsole.print("all \(options.epochs) epochs were finished before")
         }
         let labels = options.labels.map { " --labels \($0)" } ?? ""
-        print("next: trainer evaluate --checkpoint \(options.output) --data \(options.data)\(labels)")
+        RunConsole.print(
+            "next: trainer evaluate --checkpoint \(options.output) --data \(options.data)\(labels)")
     }
 }
 
@@ -160,7 +194,7 @@ enum DemoSet {
 
     static func drawIfMissing() throws {
         if FileManager.default.fileExists(atPath: path) { return }
-        print("drawing the demo set in \(path)/")
+        RunConsole.print("drawing the demo set in \(path)/")
         try Scenes.write(to: path, count: 2500, size: 96, seed: 1)
     }
 }

@@ -1,0 +1,72 @@
+import Foundation
+
+/// Says that the system refuses to start a thread.
+public struct ThreadLimit: Error, CustomStringConvertible, Equatable {
+    private let purpose: String
+    private let code: Int32
+
+    init(purpose: String, code: Int32) { (self.purpose, self.code) = (purpose, code) }
+
+    public var description: String {
+        "the system allows no thread for the \(purpose): \(String(cString: strerror(code))). Raise the limit on "
+            + "processes and threads (ulimit -u, or the container's pids limit)."
+    }
+}
+
+/// Starts threads; unlike Foundation's, with an error if the system allows no more.
+public enum SystemThread {
+    private final class Body {
+        let run: @Sendable () -> Void
+        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    }
+
+    /// Starts a thread that ends with its body.
+    ///
+    /// - Parameters:
+    ///   - purpose: what the thread does, for messages
+    ///   - stackSize: bytes; the system's usual size if nil
+    /// - Throws: `ThreadLimit`
+    public static func start(
+        _ purpose: String, stackSize: Int? = nil, _ body: @escaping @Sendable () -> Void
+    ) throws(ThreadLimit) {
+        var attributes = pthread_attr_t()
+        pthread_attr_init(&attributes)
+        defer { pthread_attr_destroy(&attributes) }
+        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+        if let stackSize { pthread_attr_setstacksize(&attributes, stackSize) }
+        let argument = Unmanaged.passRetained(Body(body))
+        var thread = pthread_t()
+        let code = pthread_create(
+            &thread, &attributes,
+            { argument in
+                if let argument { Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run() }
+                return nil
+            }, argument.toOpaque())
+        guard code == 0 else {
+            argument.release()
+            throw ThreadLimit(purpose: purpose, code: code)
+        }
+    }
+
+    /// Checks that the system allows this many more threads, by starting them for a moment.
+    ///
+    /// Libraries that cannot start a thread may end the process or wait forever.
+    ///
+    /// - Throws: `ThreadLimit`
+    public static func requireRoom(for count: Int, _ purpose: String) throws(ThreadLimit) {
+        let end = DispatchSemaphore(value: 0)
+        let ended = DispatchSemaphore(value: 0)
+        var started = 0
+        defer {
+            for _ in 0..<started { end.signal() }
+            for _ in 0..<started { ended.wait() }
+        }
+        for _ in 0..<count {
+            try start(purpose, stackSize: 1 << 16) {
+                end.wait()
+                ended.signal()
+            }
+            started += 1
+        }
+    }
+}
