@@ -8,8 +8,8 @@ public struct ThreadLimit: Error, CustomStringConvertible, Equatable {
     init(purpose: String, code: Int32) { (self.purpose, self.code) = (purpose, code) }
 
     public var description: String {
-        "the system allows no thread for the \(purpose): \(String(cString: strerror(code))). Raise the limit on "
-            + "processes and threads (ulimit -u, or the container's pids limit)."
+        "the system allows no thread for the \(purpose): \(String(cString: strerror(code))). Raise the limit "
+            + "on processes and threads (ulimit -u, or the container's pids limit)."
     }
 }
 

@@ -10,8 +10,8 @@ public struct ForeignLauncher: Error, CustomStringConvertible, Equatable {
     public let variable: String
 
     public var description: String {
-        "this was started as rank \(rank) of \(ranks) by \(launcher) (\(variable)=\(rank)), which this program "
-            + "cannot join: each rank would work alone"
+        "this was started as rank \(rank) of \(ranks) by \(launcher) (\(variable)=\(rank)), which this "
+            + "program cannot join: each rank would work alone"
     }
 
     /// Finds the launcher in an environment; nil if there is none, only one rank, or Open MPI's own.
@@ -31,7 +31,9 @@ public struct ForeignLauncher: Error, CustomStringConvertible, Equatable {
             ("torchrun", number("WORLD_SIZE"), "RANK"),
         ]
         for candidate in known {
-            guard let ranks = candidate.ranks, ranks > 1, let rank = number(candidate.variable) else { continue }
+            guard let ranks = candidate.ranks, ranks > 1, let rank = number(candidate.variable) else {
+                continue
+            }
             (launcher, variable) = (candidate.launcher, candidate.variable)
             (self.rank, self.ranks) = (rank, ranks)
             return

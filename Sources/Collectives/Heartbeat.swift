@@ -15,14 +15,13 @@ final class Heartbeat: Sendable {
     /// Starts the thread.
     ///
     /// - Parameter timeout: seconds of silence after which a rank counts as lost
-    init(rank: Int, size: Int, comm: cmpi_comm?, timeout: Double) {
+    /// - Throws: `ThreadLimit`
+    init(rank: Int, size: Int, comm: cmpi_comm?, timeout: Double) throws {
         nonisolated(unsafe) let comm = comm
-        let thread = Thread { [self] in
+        try SystemThread.start("heartbeat") { [self] in
             run(rank: rank, size: size, comm: comm, timeout: timeout)
             isStopped.store(true, ordering: .releasing)
         }
-        thread.name = "heartbeat"
-        thread.start()
     }
 
     func stop() {
@@ -84,9 +83,10 @@ final class Heartbeat: Sendable {
 final class Watchdog: Sendable {
     private let isCancelled = Atomic(false)
 
-    init(_ what: String, seconds: Double) {
+    /// - Throws: `ThreadLimit`
+    init(_ what: String, seconds: Double) throws {
         let end = Clock.seconds + seconds
-        let thread = Thread { [self] in
+        try SystemThread.start("watchdog", stackSize: 1 << 18) { [self] in
             while Clock.seconds < end {
                 if isCancelled.load(ordering: .acquiring) { return }
                 usleep(20_000)
@@ -99,7 +99,6 @@ final class Watchdog: Sendable {
             MPICommunicator.unlinkSharedFiles()
             _exit(1)
         }
-        thread.start()
     }
 
     func cancel() { isCancelled.store(true, ordering: .releasing) }

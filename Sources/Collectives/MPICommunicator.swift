@@ -43,7 +43,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
         // Many ranks may take a while to load the program.
-        let isStarted = Watchdog("not all ranks have started", seconds: max(60, peerTimeout))
+        let isStarted = try Watchdog("not all ranks have started", seconds: max(60, peerTimeout))
         defer { isStarted.cancel() }
         try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
         guard isThreaded != 0 else {
@@ -70,7 +70,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         let leaders = try gather(gather(rank, over: node).min() ?? 0, over: control)
         nodes = Set(leaders).sorted().map { leader in leaders.indices.filter { leaders[$0] == leader } }
         let beats = try MPICommunicator.split(color: 0, key: rank)
-        heartbeat = Heartbeat(rank: rank, size: size, comm: beats, timeout: peerTimeout)
+        heartbeat = try Heartbeat(rank: rank, size: size, comm: beats, timeout: peerTimeout)
     }
 
     /// Returns a communicator of the ranks with this color, in the order of their keys; all ranks call it.
@@ -198,7 +198,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         try freeWindows()
         heartbeat?.stop()
         heartbeat = nil
-        let isFinished = Watchdog(
+        let isFinished = try Watchdog(
             "the work is done and saved, but not all ranks have ended", seconds: peerTimeout)
         defer { isFinished.cancel() }
         try mpiCheck(cmpi_finalize(), "leaving MPI")

@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 
 /// Runs ranks as threads of one process, for tests that need no MPI.
@@ -26,14 +27,17 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
         let group = DispatchGroup()
         for rank in 0..<size {
             group.enter()
-            let thread = Thread {
-                do { try body(ThreadCommunicator(rank: rank, size: size, hub: hub)) } catch {
-                    hub.fail(error)
+            do {
+                try SystemThread.start("rank", stackSize: 8 << 20) {
+                    do { try body(ThreadCommunicator(rank: rank, size: size, hub: hub)) } catch {
+                        hub.fail(error)
+                    }
+                    group.leave()
                 }
+            } catch {
+                hub.fail(error)
                 group.leave()
             }
-            thread.stackSize = 8 << 20
-            thread.start()
         }
         group.wait()
         if let error = hub.failure { throw error }

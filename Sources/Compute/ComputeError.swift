@@ -12,6 +12,10 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
         case deviceNotFound
         /// No OpenCL platform has a device.
         case noPlatform
+        /// pocl is installed, but cannot write its kernel cache.
+        case unwritableCache
+        /// A runtime is installed, but has no device.
+        case silentRuntime
         /// A device was named that is not there, or not in a way that can be understood.
         case unknownDevice
         /// More devices were named than there are ranks.

@@ -80,15 +80,16 @@ public struct DeviceDescription: Sendable {
 
     /// Lists every device of every platform, in the order of the runtime.
     ///
-    /// - Throws: `ComputeError` if there is no OpenCL platform, or none has a device
+    /// - Throws: `ComputeError` if there is no OpenCL platform, or none has a device; `ThreadLimit`
     public static func all() throws -> [DeviceDescription] {
+        try InstalledRuntimes.prepare()
         var platformCount: cl_uint = 0
         let code = clGetPlatformIDs(0, nil, &platformCount)
         // −1001 is the ICD loader's "no platform"; some loaders answer with success and a count of zero.
         guard code == CL_SUCCESS || code == -1001 else {
             throw ComputeError("listing the OpenCL platforms", code: code)
         }
-        guard code == CL_SUCCESS, platformCount > 0 else { throw ComputeError.noDevice }
+        guard code == CL_SUCCESS, platformCount > 0 else { throw InstalledRuntimes.reasonForNoDevice() }
         var platforms = [cl_platform_id?](repeating: nil, count: Int(platformCount))
         try check(clGetPlatformIDs(platformCount, &platforms, nil), "listing the OpenCL platforms")
 
@@ -107,7 +108,7 @@ public struct DeviceDescription: Sendable {
                     try DeviceDescription(number: devices.count, platform: platform, device: handle))
             }
         }
-        guard !devices.isEmpty else { throw ComputeError.noDevice }
+        guard !devices.isEmpty else { throw InstalledRuntimes.reasonForNoDevice() }
         return devices
     }
 

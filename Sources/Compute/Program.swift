@@ -101,6 +101,10 @@ public final class Program {
         code = clBuildProgram(program, 1, &handle, key.options + moreOptions, nil, nil)
         guard code == CL_SUCCESS else {
             defer { clReleaseProgram(program) }
+            if description.platform.hasPrefix("Portable"), let problem = InstalledRuntimes.cacheProblem() {
+                throw ComputeError(
+                    "compiling \(key.file) failed: pocl's kernel cache \(problem)", kind: .unwritableCache)
+            }
             throw ComputeError(
                 "compiling \(key.file) (\(key.options)) for \(description.name)", code: code,
                 details: log(of: program, device: device))

@@ -177,8 +177,8 @@ public struct TrainingOption: Sendable {
             given(between(1, 1_000_000_000, "steps"))),
         option(
             "max-time", \.maximumTime, .run, affects: .invocation,
-            "Stop after this time since the program's start, such as 3h50m, with a checkpoint and exit status "
-                + "75. Default: no limit."),
+            "Stop after this time since the program's start, such as 3h50m, with a checkpoint and exit "
+                + "status 75. Default: no limit."),
         option(
             "keep", \.keep, .run, affects: .conduct,
             "Number of newest checkpoints to keep. The best one is always kept.",

@@ -116,12 +116,20 @@ private final class LoaderState: @unchecked Sendable {
     }
 
     func start(_ workers: Int) {
-        alive = workers
-        for _ in 0..<workers {
-            let thread = Thread { self.work() }
-            thread.name = "batch loader"
-            thread.stackSize = 1 << 20
-            thread.start()
+        for worker in 0..<workers {
+            // A runtime that compiles while training needs room for its linker.
+            if worker > 0, (try? SystemThread.requireRoom(for: 3, "reading of photographs")) == nil { break }
+            condition.withLock { alive += 1 }
+            do {
+                try SystemThread.start("reading of photographs", stackSize: 1 << 20) { self.work() }
+            } catch {
+                condition.withLock {
+                    alive -= 1
+                    // Fewer threads do the same work.
+                    if worker == 0 { failure = error }
+                }
+                break
+            }
         }
     }
 

@@ -34,6 +34,8 @@ package enum Interruption {
     private static let deadline = Mutex<ContinuousClock.Instant?>(nil)
     private static let pending = Atomic<Int32>(0)
     private static let isTraining = Atomic(false)
+    /// The last signal and when it came; mpirun sends a signal to a rank and to its group.
+    private static let last = Mutex<(number: Int32, time: ContinuousClock.Instant)?>(nil)
 
     /// What has asked the run to stop, if anything.
     package static var reason: StopReason? {
@@ -42,7 +44,9 @@ package enum Interruption {
         return deadline.withLock { $0 }.map { .now >= $0 } == true ? .maximumTime : nil
     }
 
-    /// Notes which signals are ignored (nohup), and blocks these so that they stay so; called first in `main`.
+    /// Notes which signals are ignored (nohup), and blocks these so that they stay so.
+    ///
+    /// Called first in `main`, before there are other threads.
     package static func noteIgnored() {
         _ = processStart
         for number in names.keys {
@@ -78,6 +82,11 @@ package enum Interruption {
     }
 
     private static func receive(_ number: Int32) {
+        let isRepeated = last.withLock { last in
+            defer { last = (number, .now) }
+            return last.map { $0.number == number && .now - $0.time < .milliseconds(100) } ?? false
+        }
+        if isRepeated { return }
         // Terminals and schedulers may send the other signals twice.
         let isUrgent = number == SIGINT || number == SIGTERM
         let before = pending.load(ordering: .relaxed)

@@ -32,12 +32,12 @@ package final class ExchangeDriver: @unchecked Sendable {
             condition.withLock { _ = pending.remove(bucket) }
         }
         if threaded {
-            let thread = Thread { [self] in
-                run()
-                condition.withLock { isStopped = true }
-            }
-            thread.name = "gradient exchange"
-            thread.start()
+            do {
+                try SystemThread.start("gradient exchange") { [self] in
+                    run()
+                    condition.withLock { isStopped = true }
+                }
+            } catch { condition.withLock { (failure, isStopped) = (error, true) } }
         }
     }
 

@@ -33,8 +33,8 @@ enum Remedy {
         return command is any RunsOnRanks.Type
             ? "type mpirun -n \(error.ranks) trainer \(command.name) … with Open MPI's mpirun, under Slurm "
                 + "srun --mpi=pmix trainer \(command.name) …, or for independent processes \(alone)"
-            : "\(command.name) runs in one process: start it without a launcher, or for independent processes "
-                + "type \(alone)"
+            : "\(command.name) runs in one process: start it without a launcher, or for independent "
+                + "processes type \(alone)"
     }
 
     /// Returns an error's description with its remedy behind the first line, which a list may follow.
@@ -76,6 +76,8 @@ enum Remedy {
         case .noPlatform:
             "install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
                 + "and a GPU needs its vendor's OpenCL driver"
+        case .unwritableCache: "set POCL_CACHE_DIR, or HOME, to a folder that can be written"
+        case .silentRuntime: "run `clinfo` to see what this runtime says"
         case .unknownDevice: "give one of these to --device"
         case .tooManyDevices(let count):
             command is any RunsOnRanks.Type

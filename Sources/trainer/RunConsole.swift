@@ -68,7 +68,8 @@ enum RunConsole {
         guard code != 0 else { return }
         state.isLost = true
         log(
-            "the console cannot be written (\(String(cString: strerror(code)))): the run continues without it\n",
+            "the console cannot be written (\(String(cString: strerror(code)))): the run continues "
+                + "without it\n",
             &state)
     }
 }

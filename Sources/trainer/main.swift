@@ -13,7 +13,8 @@ var typed: (any ParsableCommand)?
 do {
     var command = try TrainerCommand.parseAsRoot()
     typed = command
-    if let launcher = ForeignLauncher() { throw launcher }
+    // Help is for everyone.
+    if type(of: command).name != "help", let launcher = ForeignLauncher() { throw launcher }
     if !(command is any RunsOnRanks) { try Job.requireAlone(type(of: command).name) }
     try command.run()
     try Job.leave()

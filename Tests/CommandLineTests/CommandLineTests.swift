@@ -125,6 +125,9 @@ import Testing
             "", 1, "no OpenCL device found; install a runtime: `apt-get install pocl-opencl-icd`",
             environment: noDrivers),
         run("devices", 1, "no OpenCL device found; install", environment: noDrivers),
+        run(
+            "devices", 1, "pocl is installed, but its kernel cache /proc/nowhere cannot be made",
+            "set POCL_CACHE_DIR, or HOME,", environment: ["POCL_CACHE_DIR": "/proc/nowhere"]),
     ]) func badDevice(_ mistake: Mistake) throws { try place.expect(mistake) }
 
     @Test(.enabled(if: !presentDevices.contains { $0.kind == .gpu })) func noGPU() throws {

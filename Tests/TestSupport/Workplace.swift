@@ -66,7 +66,7 @@ public final class Workplace: TemporaryFolder, @unchecked Sendable {
                 message.contains(part), "'\(part)' is not in '\(message)'", sourceLocation: sourceLocation)
         }
         // Neither an error code of OpenCL or Foundation nor a trap.
-        for part in ["OpenCL error", "CL_", "NSCocoa", "Fatal error", "Backtrace"] {
+        for part in ["OpenCL error", " CL_", "NSCocoa", "Fatal error", "Backtrace"] {
             #expect(!message.contains(part), sourceLocation: sourceLocation)
         }
         #expect(!exists("never"), "a run that cannot start leaves no folder", sourceLocation: sourceLocation)

@@ -66,8 +66,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
 
         @Flag(
             help: """
-                Resume the run in --out if it has a checkpoint, otherwise start it: a job that is queued again \
-                repeats the same line.
+                Resume the run in --out if it has a checkpoint, otherwise start it: a job that is queued \
+                again repeats the same line.
                 """) var resumeOrStart = false
 
         @Option(help: "Write a timeline of all ranks to this file, for https://ui.perfetto.dev.")
