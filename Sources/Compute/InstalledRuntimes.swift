@@ -16,7 +16,7 @@ enum InstalledRuntimes {
 
     private static var hasPocl: Bool { names.contains { $0.contains("pocl") } }
 
-    /// Prevents what pocl would end the process for: an empty `POCL_CACHE_DIR`, or too few threads for the cores.
+    /// Prevents what pocl would end the process for: an empty `POCL_CACHE_DIR`, or too few threads.
     ///
     /// - Throws: `ThreadLimit`
     static func prepare() throws {
@@ -27,7 +27,7 @@ enum InstalledRuntimes {
             environment[$0].flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
         }
         let cores = ProcessInfo.processInfo.activeProcessorCount
-        // Beside the threads for the cores there must be room for the linker that pocl starts, and for a reader.
+        // Beside the threads for the cores there must be room for pocl's linker, and for a reader.
         try SystemThread.requireRoom(for: min(cores, limits.min() ?? cores) + 4, "OpenCL runtime")
     }
 
