@@ -1,8 +1,7 @@
-import Basics
 import Foundation
 import Synchronization
 
-/// Runs `body` for each of 0..<count on new threads, as far as the system allows any, and waits for all.
+/// Runs `body` for each of 0..<count on new threads and returns when all have finished.
 ///
 /// Each worker takes the next item that no other has taken.
 package func runWorkers(
@@ -11,25 +10,18 @@ package func runWorkers(
     final class Counter: Sendable { let next = Atomic<Int>(0) }
     let counter = Counter()
     let group = DispatchGroup()
-    @Sendable func work(_ worker: Int) {
-        while true {
-            let item = counter.next.add(1, ordering: .relaxed).oldValue
-            if item >= count { break }
-            body(worker, item)
-        }
-    }
     for worker in 0..<max(1, min(workers, count)) {
         group.enter()
-        do {
-            try SystemThread.start("work on photographs", stackSize: 1 << 20) {
-                work(worker)
-                group.leave()
+        let thread = Thread {
+            while true {
+                let item = counter.next.add(1, ordering: .relaxed).oldValue
+                if item >= count { break }
+                body(worker, item)
             }
-        } catch {
             group.leave()
-            if worker == 0 { work(0) }
-            break
         }
+        thread.stackSize = 1 << 20
+        thread.start()
     }
     group.wait()
 }
