@@ -48,7 +48,7 @@ import Testing
     @Test(arguments: [
         (">/dev/full 2>/dev/full", "No space left on device"), ("| head -n 1", "Broken pipe"),
     ]) func trainingWithoutAConsole(redirection: String, reason: String) throws {
-        let run = redirection.hasPrefix("|") ? "headed" : "no-room"
+        let run = redirection.hasPrefix("|") ? "headed" : "stream-lost"
         let arguments = (Workplace.small + ["--out", run, "--epochs", "20"]).joined(separator: " ")
         let line =
             "{ \"$0\" train \(arguments); echo $? >\(run)-status; } \(redirection); exit $(cat \(run)-status)"
