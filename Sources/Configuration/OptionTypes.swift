@@ -58,8 +58,8 @@ public enum Freezing: String, CaseIterable, Sendable {
 public enum Recipe: String, CaseIterable, Sendable {
     /// The defaults of `TrainingOptions`.
     case standard = "default"
-    /// Stochastic gradient descent as the paper's authors must have used it; docs/training.md has the
-    /// sources.
+    /// Stochastic gradient descent with the values of VGG, which the paper builds on; docs/training.md has
+    /// the sources.
     case paper
 
     /// The options that the recipe sets, with their values; the learning rate follows from the batch.

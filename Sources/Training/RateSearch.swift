@@ -7,8 +7,8 @@ import Runs
 /// Finds a learning rate by a range test (Smith, 2017) on the run's first mini-batches.
 ///
 /// The rate grows from step to step until the loss does. The weights are those of the run's start, and get
-/// back their values. Every rank takes part, and all find the same rate, because a step's loss is that of
-/// all.
+/// back their values. Every rank takes part, and all find the same rate, because a step's loss is the exact
+/// sum over all.
 struct RateSearch {
     let options: TrainingOptions
     let workload: Workload

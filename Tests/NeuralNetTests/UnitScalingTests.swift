@@ -77,7 +77,8 @@ extension OnDevices {
             #expect(try network.export(network.parameters.last!).allSatisfy { $0 == 0 })
         }
 
-        /// In a second network, which scales by 6 images at a time, and a third, which is told the factors.
+        /// A network that scales by 6 images at a time ends with the same weights, within rounding, and one
+        /// that gets the factors of another rank with the same bits.
         @Test func batchesAndRanksAgree() throws {
             let device = try OnDevices.open(try #require(testDevices.first))
             let (whole, load) = try network(maximumBatch: 24, on: device)
