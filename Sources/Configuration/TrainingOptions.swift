@@ -86,10 +86,11 @@ public struct TrainingOptions: Sendable, Equatable {
     }
 
     /// Measured (`tools/compare_defaults`): networks of up to six layers with weights gain by a higher rate,
-    /// and deeper ones end at chance with it on some seeds.
+    /// and deeper ones end at chance with it on some seeds. A trained model's weights are spoilt by a rate
+    /// that suits new ones.
     private var usualRateOfAdamW: Double {
-        guard let architecture = try? Architecture(parsing: model) else { return 0.001 }
-        return architecture.depth <= 6 ? 0.002 : 0.001
+        let depth = (try? Architecture(parsing: model))?.depth ?? .max
+        return (depth <= 6 ? 0.002 : 0.001) * (initialModel == nil ? 1 : 0.5)
     }
 
     /// How the weights are updated, with the optimiser's usual weight decay if there is none.

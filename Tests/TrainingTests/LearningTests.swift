@@ -1,3 +1,4 @@
+import Configuration
 import Foundation
 import TestSupport
 import Testing
@@ -92,6 +93,21 @@ import Testing
         let mistake = try place.run(
             "find-rate \(set) --learning-rate 1".split(separator: " ").map { String($0) })
         #expect(mistake.status == 2 && mistake.errors.contains("--learning-rate"), "\(mistake)")
+    }
+
+    /// Deep networks and trained weights get lower rates, and a given rate stays.
+    @Test func theUsualRateFollowsTheNetworkAndItsStart() {
+        let deep = "16,16,M,32,32,M,64,64,F64"
+        for (model, start, rate) in [
+            ("mini", nil, 0.002), (deep, nil, 0.001), ("mini", "run", 0.001), (deep, "run", 0.0005),
+        ] {
+            var options = TrainingOptions()
+            options.model = model
+            options.initialModel = start
+            #expect(options.givenLearningRate == rate, "\(model), \(start ?? "new")")
+            options.learningRate = .rate(0.3)
+            #expect(options.givenLearningRate == 0.3)
+        }
     }
 
     /// Without `--batch`, a small set gets small mini-batches, and the run records them.
