@@ -42,6 +42,7 @@ let package = Package(
         .systemLibrary(name: "CLibWebP", pkgConfig: "libwebpdemux", providers: [.apt(["libwebp-dev"])]),
         .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: strictC),
         .target(name: "CPNG", dependencies: ["CLibPNG"], cSettings: strictC),
+        .target(name: "CProcess", cSettings: strictC),
         .target(name: "CMPI", cSettings: strictC, linkerSettings: [.linkedLibrary("dl")]),
         .target(
             name: "Kernels", path: "Kernels",
@@ -56,7 +57,9 @@ let package = Package(
         library("DemoScenes", ["Photographs", "Randomness", "Basics"]),
         library("Models", ["NeuralNet", "Basics"]), library("Collectives", ["CMPI", "Basics"]),
         library("Configuration", ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"]),
-        library("Evaluation", ["DeviceInput", "Photographs", "Models", "NeuralNet", "Basics"]),
+        library(
+            "Evaluation",
+            ["DeviceInput", "Photographs", "Models", "NeuralNet", "Collectives", "Basics"]),
         library("Runs", ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Basics"]),
         library(
             "Training",
@@ -71,7 +74,8 @@ let package = Package(
                 "Oracle", "Randomness",
             ]),
         .executableTarget(
-            name: "trainer", dependencies: everything + [argumentParser], swiftSettings: strict),
+            name: "trainer", dependencies: everything + ["CProcess", argumentParser],
+            swiftSettings: strict),
         .executableTarget(name: "fuzz", dependencies: everything + [argumentParser], swiftSettings: fast),
 
         .target(

@@ -53,8 +53,13 @@ func valuesOf<Value: BitwiseCopyable>(_ bytes: [UInt8]) -> [Value] {
 /// Says why ranks cannot work together.
 public struct CollectiveError: Error, CustomStringConvertible, Equatable {
     public let description: String
+    /// Whether MPI failed while ranks were connected, as when one of them is lost.
+    public let isConnection: Bool
 
-    public init(_ description: String) { self.description = description }
+    public init(_ description: String, isConnection: Bool = false) {
+        self.description = description
+        self.isConnection = isConnection
+    }
 }
 
 /// Pauses longer the longer a wait lasts, because the rank that it waits for may share its core.

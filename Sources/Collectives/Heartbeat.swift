@@ -69,6 +69,7 @@ final class Heartbeat: Sendable {
 
     private func giveUp(rank: Int, lost: [Int], timeout: Double) -> Never {
         let names = lost.map(String.init).joined(separator: ", ")
+        RankReport(.lostRanks, "no sign of life from rank \(names)").write()
         StandardStreams.writeError(
             "rank \(rank): error: no sign of life from rank \(names) for \(String(format: "%g", timeout)) "
                 + "seconds: its process is stopped, or its node or network is gone. The job ends; a run can "
@@ -92,6 +93,7 @@ final class Watchdog: Sendable {
                 usleep(20_000)
             }
             if isCancelled.load(ordering: .acquiring) { return }
+            RankReport(.lostRanks, what).write()
             StandardStreams.writeError(
                 "rank \(MPICommunicator.launchedRank): error: \(what) within "
                     + "\(String(format: "%g", seconds)) seconds: the process of one of them is stopped, or "

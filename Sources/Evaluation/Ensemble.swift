@@ -1,4 +1,5 @@
 import Basics
+import Collectives
 import Compute
 import Photographs
 
@@ -43,17 +44,19 @@ public final class Ensemble {
     /// Runs every view of every model on each photograph of `set`, whose labels are indices into `classes`.
     ///
     /// All views of a mini-batch run before the next mini-batch, and the results go to a temporary file, so
-    /// memory does not grow with the set.
+    /// memory does not grow with the set. Of several ranks each runs every so many mini-batches, and all get
+    /// the answer for all photographs, with the same bits.
     ///
     /// - Parameters:
     ///   - batch: photographs in a mini-batch.
     ///   - workers: threads that read photographs.
+    ///   - ranks: the processes that share the work; each calls this.
     ///   - heat: taken from a dense view if the ensemble has it, otherwise computed separately.
     ///   - progress: called with the share of the work that is done.
     /// - Throws: `EvaluationError` for a class that no model knows or scores that are not numbers,
     ///   `FileError` if the temporary file cannot be written.
     public func run(
-        _ set: ImageSet, batch: Int, workers: Int, heat: HeatRequest? = nil,
+        _ set: ImageSet, batch: Int, workers: Int, ranks: (any Communicator)? = nil, heat: HeatRequest? = nil,
         progress: (Double) throws -> Void = { _ in }
     ) throws -> Answer {
         let sources = models.enumerated().flatMap { number, model in
@@ -66,22 +69,34 @@ public final class Ensemble {
                 model.views.reduce(sum) { $0 + ($1.shortSide == side ? model.cost($1) : 0) }
             }
         }
-        let total = costs.reduce(0, +) * Double(max(1, set.count))
+        let share = EvaluationShare(ranks)
+        let total = costs.reduce(0, +) * Double(max(1, set.count)) / Double(share.count)
         var done = 0.0
         var failures = [ImageError?](repeating: nil, count: set.count)
         var kept: [Int] = []
         var maps: [ScoreMap] = []
+        /// Whether a mini-batch has the set's first photograph.
+        func isFirst(_ host: HostBatch) -> Bool { share.index == 0 && host.index < sides.count }
         let places = models.map { Posteriors.ClassPlaces(of: $0.description.classes, in: classes) }
         let plan = try EvaluationPlan(count: set.count, batchSize: batch)
         // Each mini-batch comes once at every short side, one after the other.
+        let (first, stride) = (share.index, share.count)
         let loader = BatchLoader(
             set: set, shortSides: { sides[$0 % sides.count] }, workers: workers, memory: device.batchMemory
         ) {
-            plan.batch($0 / sides.count)
+            plan.batch(first + stride * ($0 / sides.count))
         }
         defer { loader.stop() }
-        let values = try SpooledFloats { append in
+        let values = try SpooledFloats { sink in
             var answers = sources.map { _ in [Float]() }
+            /// Appends a round's mini-batches, one of each rank, in their order.
+            func append(_ own: EvaluationShare.Part) throws {
+                for part in try share.gather(own) {
+                    for failure in part.failures { failures[failure.sample] = failure.error }
+                    kept += part.kept
+                    try sink(part.values)
+                }
+            }
             while let host = try loader.next() {
                 let side = sides[host.index % sides.count]
                 for failure in host.failures where failures[failure.sample] == nil {
@@ -97,12 +112,12 @@ public final class Ensemble {
                     let label = watched.first { $0.model == source.model && $0.source == place }?.label
                     let answer = try model.answer(
                         source.view, photographs, isUsable: host.samples.map { failures[$0] == nil },
-                        label: host.index < sides.count ? label : nil)
+                        label: isFirst(host) ? label : nil)
                     answers[place] = answer.posteriors
                     if let map = answer.map { maps.append(map) }
                 }
                 for request in watched
-                where request.source == nil && request.shortSide == side && host.index < sides.count {
+                where request.source == nil && request.shortSide == side && isFirst(host) {
                     refuseTooLarge(host, models[request.model], set, &failures)
                     if failures[host.samples[0]] != nil { continue }
                     if let map = try models[request.model].map(
@@ -112,8 +127,13 @@ public final class Ensemble {
                     }
                 }
                 if side == sides.last {
-                    for (slot, sample) in host.samples.enumerated() where failures[sample] == nil {
-                        kept.append(sample)
+                    var part = EvaluationShare.Part()
+                    for (slot, sample) in host.samples.enumerated() {
+                        if let error = failures[sample] {
+                            part.failures.append((sample, error))
+                            continue
+                        }
+                        part.kept.append(sample)
                         for (source, answer) in zip(sources, answers) {
                             let model = models[source.model]
                             let count = model.description.classes.count
@@ -123,13 +143,16 @@ public final class Ensemble {
                                     "\(model.name): its answer to \(set.location(sample)) is not a number; "
                                         + "its weights are damaged or its training diverged: leave it out")
                             }
-                            try append(places[source.model].spread(own))
+                            part.values += places[source.model].spread(own)
                         }
                     }
+                    try append(part)
                 }
                 done += costs[host.index % sides.count] * Double(host.count)
-                try progress(done / total)
+                try progress(min(1, done / total))
             }
+            // In the last round there may be no mini-batch for this rank.
+            if share.isLeftOut(ofLast: plan.batchCount) { try append(EvaluationShare.Part()) }
         }
         let posteriors = Posteriors(
             models: models.map(\.name), classes: classes, files: kept.map(set.name),

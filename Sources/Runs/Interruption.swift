@@ -44,6 +44,11 @@ package enum Interruption {
         return deadline.withLock { $0 }.map { .now >= $0 } == true ? .maximumTime : nil
     }
 
+    /// The signals that ask a run to stop, without those that were ignored at the start.
+    package static var watched: [Int32] {
+        names.keys.filter { number in ignored.withLock { !$0.contains(number) } }
+    }
+
     /// Notes which signals are ignored (nohup), and blocks these so that they stay so.
     ///
     /// Called first in `main`, before there are other threads.
@@ -66,7 +71,6 @@ package enum Interruption {
     package static func watch() throws {
         // The end of a pager or `head` that reads the output must not end the run.
         Foundation.signal(SIGPIPE, SIG_IGN)
-        let watched = Set(names.keys).subtracting(ignored.withLock { $0 })
         let set = change(SIG_BLOCK, watched)
         try SystemThread.start("signals", stackSize: 1 << 18) {
             var set = set
@@ -97,7 +101,7 @@ package enum Interruption {
     }
 
     /// Changes the signals that the calling thread, and those that it starts, block.
-    @discardableResult private static func change(_ how: Int32, _ numbers: Set<Int32>) -> sigset_t {
+    @discardableResult private static func change(_ how: Int32, _ numbers: [Int32]) -> sigset_t {
         var set = sigset_t()
         sigemptyset(&set)
         for number in numbers { sigaddset(&set, number) }

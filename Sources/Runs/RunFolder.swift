@@ -127,8 +127,11 @@ public final class RunFolder {
         }.sorted()
     }
 
+    /// Returns the step of a run's newest complete checkpoint; nil if it has none.
+    public static func newestStep(_ run: String) -> Int? { checkpointSteps(run).last }
+
     /// Returns whether a folder is that of a run to resume.
-    public static func hasCheckpoint(_ run: String) -> Bool { !checkpointSteps(run).isEmpty }
+    public static func hasCheckpoint(_ run: String) -> Bool { newestStep(run) != nil }
 
     /// Returns the path of the newest complete checkpoint, even if the link `last` does not point at it.
     ///

@@ -13,6 +13,7 @@ struct Failure {
 
     /// The exit status, as `trainer --help` lists it.
     var status: Int32 {
+        if let code = error as? ExitCode { return code.rawValue }
         if isFromParser { return TrainerCommand.exitCode(for: error).isSuccess ? 0 : 2 }
         return switch error {
         case is TrainingInterrupted: TrainingInterrupted.status
@@ -25,6 +26,8 @@ struct Failure {
 
     /// Prints the message: help and interruptions to the standard output, errors to the standard error.
     func report() {
+        // A command that has said everything itself.
+        if error is ExitCode { return }
         if isFromParser {
             let message = TrainerCommand.fullMessage(for: error)
             if status == 0 { return print(message) }
@@ -37,6 +40,15 @@ struct Failure {
             let line = "\(rank)error: \(message)"
             StandardStreams.writeError(line + "\n")
             if command is TrainCommand { RunConsole.note(line) }
+        }
+    }
+
+    /// What `launch` is told of this rank's end; nil if nothing has failed.
+    var end: RankReport.End? {
+        switch error {
+        case is TrainingInterrupted: .stopped
+        case let error as CollectiveError where error.isConnection: .lostRanks
+        default: status == 0 ? nil : .failed
         }
     }
 

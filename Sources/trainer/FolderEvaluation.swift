@@ -1,5 +1,6 @@
 import ArgumentParser
 import Basics
+import Collectives
 import Configuration
 import Evaluation
 import Foundation
@@ -45,16 +46,21 @@ struct FolderEvaluation {
     /// Runs every view, with a progress bar.
     ///
     /// - Throws: `EvaluationError`, also if no photograph can be read.
-    init(checkpoints: [String], data: String, _ options: FolderEvaluationOptions) throws {
+    init(
+        checkpoints: [String], data: String, _ options: FolderEvaluationOptions,
+        ranks: (any Communicator)? = nil
+    ) throws {
         views = options.views
         // All checkpoints are checked before anything is printed or takes memory.
         let files = try checkpoints.map { try Checkpoint($0) }
         let selection = try Selection(data, options, checkpoints: checkpoints)
         let photographs = selection.measured.set
-        for line in selection.lines(classes: files.map(\.description.classes)) { print(line) }
+        let lines = selection.lines(classes: files.map(\.description.classes))
+        if Job.isFirst { for line in lines { print(line) } }
         // The first mini-batch is not timed, so there should be at least two.
         let batch = views.batch(min(options.batch, max(1, (photographs.count + 1) / 2)), files)
-        let ensemble = try views.ensemble(files, names: checkpoints, batch: batch, device: options.device)
+        let ensemble = try views.ensemble(
+            files, names: checkpoints, batch: batch, device: options.device, ranks: ranks)
         set = try photographs.relabelled(classes: ensemble.classes)
         let used = Set(photographs.classes)
         if let stranger = ensemble.models.first(where: { used.isDisjoint(with: $0.description.classes) }) {
@@ -64,7 +70,8 @@ struct FolderEvaluation {
                     + "\(stranger.description.classes.prefix(5).joined(separator: ", "))…; "
                     + "leave it out, or give other photographs")
         }
-        let answer = try ensemble.runShowingProgress(set, batch: batch, workers: options.workers)
+        let answer = try ensemble.runShowingProgress(
+            set, batch: batch, workers: options.workers, ranks: ranks)
         (posteriors, failures) = (answer.posteriors, answer.failures)
         guard !posteriors.files.isEmpty else {
             throw EvaluationError("\(data): none of the \(set.count) photographs could be read")

@@ -1,11 +1,15 @@
 import ArgumentParser
 import Collectives
+import Configuration
 import Foundation
 import Synchronization
 
 /// The job of several ranks to which this process may belong.
 enum Job {
     private static let joined = Mutex<MPICommunicator?>(nil)
+
+    /// Seconds after which a silent rank ends a job without the option --peer-timeout.
+    static let usualPeerTimeout = TrainingOptions().peerTimeout
 
     /// Joins the job.
     ///
@@ -23,6 +27,9 @@ enum Job {
         }
         return communicator
     }
+
+    /// Whether this process prints and writes: rank 0, or the only one.
+    static var isFirst: Bool { joined.withLock { $0 }?.rank ?? 0 == 0 }
 
     static var isJoined: Bool { joined.withLock { $0 } != nil }
 

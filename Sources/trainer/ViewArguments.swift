@@ -1,8 +1,10 @@
 import ArgumentParser
+import Collectives
 import Evaluation
 import Models
 import NeuralNet
 import Photographs
+import Training
 
 extension DenseNetwork.Averaging: ExpressibleByArgument {}
 
@@ -45,11 +47,12 @@ struct ViewArguments: ParsableArguments {
         ViewOptions(isDense: dense, mirrors: mirror, scales: scales, averaging: average ?? .logits)
     }
 
-    /// Opens the checkpoints as one ensemble.
-    func ensemble(_ files: [Checkpoint], names: [String], batch: Int, device: DeviceOptions) throws
-        -> Ensemble
-    {
-        let device = try device.open()
+    /// Opens the checkpoints as one ensemble, on this rank's device.
+    func ensemble(
+        _ files: [Checkpoint], names: [String], batch: Int, device: DeviceOptions,
+        ranks: (any Communicator)?
+    ) throws -> Ensemble {
+        let device = try device.open(place: ranks.map { Ranks($0).place } ?? (0, 1))
         return Ensemble(
             try zip(files, names).map {
                 try EvaluatedModel(

@@ -21,6 +21,7 @@ do {
 } catch {
     let failure = Failure(error: error, command: typed)
     status = failure.status
+    failure.end.map { RankReport($0, "\(error)").write() }
     let rank = MPICommunicator.launchedRank
     if error is TrainingInterrupted {
         // All ranks stop at the same step.

@@ -45,6 +45,28 @@ import Testing
         }
     }
 
+    /// The mini-batches of four divide unevenly among three ranks, and each rank meets a bad file.
+    @Test func evaluatesAndPredictsAsOneProcess() throws {
+        try place.train("--out model")
+        for name in try place.names("set/val") { try place.write("no picture", "set/val/\(name)/bad.jpg") }
+        for ranks in [1, 3] {
+            let results = "--json \(ranks).json --csv \(ranks).csv"
+            let evaluated = try place.mpirun(
+                ranks,
+                "evaluate --checkpoint model --data set/val --batch 4 --dense --mirror --device cpu "
+                    + "--save-posteriors \(ranks).npy \(results)")
+            #expect(evaluated.status == 1, "\(evaluated)")
+            #expect(evaluated.errors.contains("3 of 15 photographs could not be used"), "\(evaluated.errors)")
+            #expect(evaluated.output.matches(of: #/measuring/#).count == 1, "\(evaluated.output)")
+            _ = try place.mpirun(
+                ranks, "predict --checkpoint model set/val --device cpu --csv \(ranks).predicted.csv")
+        }
+        for file in ["npy", "classes.csv", "confusion.csv", "predicted.csv"] {
+            #expect(try place.bytes("1.\(file)") == place.bytes("3.\(file)"), "\(file)")
+        }
+        #expect(try place.text("1.confusion.csv").split(separator: "\n").count == 4)
+    }
+
     private func ranks(of launcher: Int32) throws -> [Int32] {
         let children = try String(
             contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)

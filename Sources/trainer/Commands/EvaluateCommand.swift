@@ -2,14 +2,15 @@ import ArgumentParser
 import Basics
 import Evaluation
 
-struct EvaluateCommand: ParsableCommand {
+struct EvaluateCommand: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
         commandName: "evaluate", abstract: "Measure checkpoints on labelled photographs.",
         discussion: """
             Measures what training held out of a run's own folder (its val/ part, or the share of \
             --val-fraction), and all photographs of any other folder. Several checkpoints are measured \
             separately and as an ensemble: the mean of their posteriors, with classes matched by name. \
-            --posteriors combines files of --save-posteriors without running a model.
+            --posteriors combines files of --save-posteriors without running a model. Under mpirun the ranks \
+            share the photographs; the results are those of one process.
             """)
 
     @Option(
@@ -68,13 +69,17 @@ struct EvaluateCommand: ParsableCommand {
     func run() throws { if posteriors.isEmpty { try evaluate() } else { try combine() } }
 
     private func evaluate() throws {
-        let evaluation = try FolderEvaluation(checkpoints: checkpoint, data: data ?? "", options)
+        let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
+        let evaluation = try FolderEvaluation(
+            checkpoints: checkpoint, data: data ?? "", options, ranks: job)
+        guard Job.isFirst else { return }
         if let savePosteriors { try evaluation.posteriors.write(savePosteriors) }
         try report(evaluation.posteriors, showsTable: views.areMany || checkpoint.count > 1)
         try evaluation.requireAllUsed()
     }
 
     private func combine() throws {
+        try Job.requireAlone("evaluate --posteriors")
         let tables = try posteriors.map { try Posteriors.read($0) }
         let joined = try Posteriors.joined(tables, names: posteriors)
         if !joined.leftOut.isEmpty {

@@ -5,11 +5,12 @@ import Foundation
 import Models
 import Photographs
 
-struct PredictCommand: ParsableCommand {
+struct PredictCommand: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
         commandName: "predict", abstract: "Classify photographs.",
         discussion:
-            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean.")
+            "Several checkpoints (--checkpoint A --checkpoint B) are shown side by side, and their mean. "
+            + "Under mpirun the ranks share the photographs.")
 
     @Option(
         help: "A .safetensors file, or a run folder, which stands for its best checkpoint. Can be repeated.")
@@ -74,6 +75,7 @@ struct PredictCommand: ParsableCommand {
     }
 
     func run() throws {
+        let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
         var unused = UnusedFiles()
         let images = try photographs(&unused)
         guard heat == nil || images.count == 1 else {
@@ -81,10 +83,12 @@ struct PredictCommand: ParsableCommand {
         }
         let files = try checkpoint.map { try Checkpoint($0) }
         let batch = views.batch(min(32, images.count), files)
-        let ensemble = try views.ensemble(files, names: checkpoint, batch: batch, device: device)
+        let ensemble = try views.ensemble(
+            files, names: checkpoint, batch: batch, device: device, ranks: job)
         let answer = try ensemble.runShowingProgress(
-            ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2,
+            ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2, ranks: job,
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
+        guard Job.isFirst else { return }
         let lists = try ClassLists(
             answer.posteriors, weights: views.weights(models: checkpoint.count), top: top)
 

@@ -155,6 +155,18 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         return options
     }
 
+    /// Returns a run's folder and the seconds of `--peer-timeout`, and the words that make each start by
+    /// `launch` continue that run.
+    func launched() throws -> (run: String, peerTimeout: Double, added: [String]) {
+        if let run = files.resume { return (run, try options(resuming: run).peerTimeout, []) }
+        let out = try configuration(over: TrainingOptions()).options.output
+        let options = try options(resuming: RunFolder.hasCheckpoint(out) ? out : nil)
+        let added =
+            (out.isEmpty ? ["--out", options.output] : [])
+            + (files.resumeOrStart ? [] : ["--resume-or-start"])
+        return (options.output, options.peerTimeout, added)
+    }
+
     func run() throws {
         try Interruption.watch()
         let resumed = try resumedRun()

@@ -1,0 +1,11 @@
+// What Swift's import of the C library leaves out: functions with a variable number of arguments, and GNU's
+// flags.
+#pragma once
+#include <sys/types.h>
+
+// Makes this process the parent of all its descendants whose own parents end. Returns 0, or -1 with errno.
+int cprocess_adopt_orphans(void);
+
+// Starts a program, found in PATH, in a session of its own, with all signals unblocked.
+// Returns 0, or an error's number.
+int cprocess_spawn_session(pid_t *id, char *const arguments[], char *const environment[]);

@@ -1,0 +1,77 @@
+import Basics
+import CProcess
+import Collectives
+import Foundation
+
+/// A program in a session of its own.
+///
+/// This process adopts what the program leaves behind, such as Open MPI's daemon for a lost machine, and ends
+/// it.
+struct ChildProcess {
+    let id: pid_t
+
+    /// Starts a program, which is found in PATH, with this process's standard streams.
+    ///
+    /// - Throws: `LaunchError` if it cannot be started
+    init(_ arguments: [String], environment: [String: String]) throws {
+        _ = cprocess_adopt_orphans()
+        let words = arguments.map { strdup($0) } + [nil]
+        let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { for pointer in words + variables { free(pointer) } }
+        var id: pid_t = 0
+        let code = cprocess_spawn_session(&id, words, variables)
+        guard code == 0 else {
+            throw LaunchError(
+                description: "\(arguments[0]) cannot be started (\(String(cString: strerror(code))))"
+                    + (code == ENOENT ? "; install openmpi-bin, which has it" : ""))
+        }
+        self.id = id
+    }
+
+    /// Returns the exit status if the program has ended: 128 + n after signal n. Reaps what else has ended.
+    func statusIfEnded() -> Int32? {
+        var status: Int32 = 0
+        while true {
+            let ended = waitpid(-1, &status, WNOHANG)
+            if ended <= 0 { return nil }
+            if ended == id { return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F) }
+        }
+    }
+
+    /// The processes that the program itself has started, and that run the same file as this process.
+    var copiesOfThisProgram: [pid_t] {
+        let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        return ChildProcess.children(of: id).filter {
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\($0)/exe")) == own
+        }
+    }
+
+    /// Kills this process's descendants, and waits for their end for a second at most.
+    static func killDescendants() {
+        let end = Clock.seconds + 1
+        while Clock.seconds < end {
+            let children = ChildProcess.children(of: getpid())
+            if children.isEmpty { return }
+            for child in children { killWithChildren(child) }
+            var status: Int32 = 0
+            while waitpid(-1, &status, WNOHANG) > 0 {}
+            usleep(10_000)
+        }
+    }
+
+    private static func killWithChildren(_ id: pid_t) {
+        let children = children(of: id)
+        kill(id, SIGKILL)
+        for child in children { killWithChildren(child) }
+    }
+
+    /// Returns the processes whose parent is this one.
+    private static func children(of parent: pid_t) -> [pid_t] {
+        let threads = (try? Folder.names("/proc/\(parent)/task")) ?? []
+        return threads.flatMap { thread in
+            let path = "/proc/\(parent)/task/\(thread)/children"
+            let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+            return text.split(separator: " ").compactMap { pid_t($0) }
+        }
+    }
+}

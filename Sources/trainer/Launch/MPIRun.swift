@@ -1,0 +1,46 @@
+import Foundation
+
+/// The command line of mpirun for a training.
+struct MPIRun {
+    /// The ranks to start.
+    let ranks: Int
+    /// The machines; nil for this one, or for what the scheduler has allotted.
+    let hosts: HostList?
+    /// The network interface, or the addresses such as 10.0.0.0/24, that connect the machines.
+    let interface: String?
+    /// Seconds of silence after which the ranks give up one of them.
+    let peerTimeout: Double
+    /// The variables that remote ranks need.
+    let exported: [String]
+    /// The program and its arguments.
+    let command: [String]
+
+    /// Returns the words of the command line.
+    func arguments(asRoot: Bool, cores: Int) -> [String] {
+        var words = ["mpirun", "-n", "\(ranks)", "--bind-to", "none"]
+        // A rank that is stopped has a minute for its step and its checkpoint.
+        var settings = ["odls_base_sigkill_timeout": "60"]
+        if asRoot { words.append("--allow-run-as-root") }
+        if let hosts {
+            words += ["--host", hosts.hosts.map { "\($0.name):\($0.slots)" }.joined(separator: ",")]
+            // A machine's daemon must be missed before the ranks end the job: their request travels over the
+            // same connection, which is not tested while data wait there.
+            let time = max(1, Int(peerTimeout) - 4)
+            settings["oob_tcp_keepalive_time"] = "\(time)"
+            settings["oob_tcp_keepalive_intvl"] = "1"
+            settings["oob_tcp_keepalive_probes"] = "\(peerTimeout >= 5 ? 3 : 1)"
+            // One connection with three fragments under way leaves a third of a gigabit unused.
+            settings["btl_tcp_links"] = "4"
+            settings["pml_ob1_send_pipeline_depth"] = "16"
+            if let interface {
+                settings["btl_tcp_if_include"] = interface
+                settings["oob_tcp_if_include"] = interface
+            }
+        } else if ranks > cores {
+            words.append("--oversubscribe")
+        }
+        for (name, value) in settings.sorted(by: { $0.key < $1.key }) { words += ["--mca", name, value] }
+        for name in exported { words += ["-x", name] }
+        return words + command
+    }
+}

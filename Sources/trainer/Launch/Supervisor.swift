@@ -1,0 +1,182 @@
+import Basics
+import Collectives
+import Foundation
+import Runs
+
+/// Says why ranks cannot be started.
+struct LaunchError: Error, CustomStringConvertible {
+    let description: String
+}
+
+/// Starts a training under mpirun, and starts it again when ranks are lost.
+///
+/// After a loss the run continues from its newest checkpoint on the machines that answer, to the same bytes.
+/// A rank's own error ends the job, because another try would fail as well.
+struct Supervisor {
+    /// The ranks to start if all machines answer.
+    let ranks: Int
+    let hosts: HostList?
+    let interface: String?
+    let peerTimeout: Double
+    /// The most failures in a row without a newer checkpoint.
+    let restarts: Int
+    /// The fewest ranks to go on with.
+    let minimumRanks: Int
+    /// The folder of the run.
+    let run: String
+    /// The program and its arguments.
+    let command: [String]
+
+    /// How one start of mpirun ended.
+    enum Outcome: Equatable {
+        /// Finished, stopped as asked, or failed in a way that another try does not cure.
+        case final(status: Int32)
+        case lost(status: Int32, reason: String)
+    }
+
+    /// Seconds that mpirun has to end after a rank has reported a loss: it may wait for a lost machine's
+    /// daemon for minutes.
+    private static let grace = 5.0
+
+    /// Runs until the training ends or is given up.
+    ///
+    /// - Returns: the exit status
+    func supervise() throws -> Int32 {
+        var failures = 0
+        var newest = RunFolder.newestStep(run)
+        var present = hosts
+        while true {
+            let count = min(ranks, present?.slots ?? ranks)
+            if count >= minimumRanks {
+                let from = newest.map { "from step \($0)" } ?? "from the beginning"
+                say("\(count == 1 ? "1 rank" : "\(count) ranks")\(place(present)), \(from)")
+            }
+            let outcome =
+                count >= minimumRanks
+                ? try start(count, on: present)
+                : .lost(status: 1, reason: "\(count) ranks are left, and --min-ranks is \(minimumRanks)")
+            guard case .lost(let status, let reason) = outcome else {
+                if case .final(let status) = outcome { return status }
+                continue
+            }
+            let step = RunFolder.newestStep(run)
+            failures = step ?? -1 > newest ?? -1 ? 1 : failures + 1
+            newest = step
+            guard failures <= restarts else {
+                say("\(reason); given up: \(failures) in a row without a newer checkpoint")
+                return status == 0 ? 1 : status
+            }
+            let pause = min(60, 1 << min(6, failures - 1))
+            say("\(reason); trying again in \(pause) s (\(failures) of \(restarts))")
+            if let number = wait(seconds: Double(pause)) { return 128 + number }
+            guard let hosts else { continue }
+            let probed = hosts.probed()
+            present = probed.answering
+            if !probed.silent.isEmpty { say("no answer from \(probed.silent.listed(atMost: 10))") }
+        }
+    }
+
+    private func place(_ hosts: HostList?) -> String {
+        hosts.map { " on \($0.hosts.map(\.name).listed(atMost: 10))" } ?? ""
+    }
+
+    /// Starts mpirun and waits for its end.
+    private func start(_ count: Int, on hosts: HostList?) throws -> Outcome {
+        let reports = try ReportFolder(beside: run)
+        defer { reports.remove() }
+        var environment = ProcessInfo.processInfo.environment
+        environment[RankReport.variable] = reports.path
+        let line = MPIRun(
+            ranks: count, hosts: hosts, interface: interface, peerTimeout: peerTimeout,
+            exported: [RankReport.variable], command: command)
+        let process = try ChildProcess(
+            line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
+            environment: environment)
+        defer { ChildProcess.killDescendants() }
+        var end: Double?
+        while true {
+            if let status = process.statusIfEnded() {
+                return Supervisor.outcome(status: status, reports: reports.all)
+            }
+            if let number = wait(seconds: 0.1) { forward(number, to: process) }
+            if end == nil, reports.all.contains(where: { $0.end == .lostRanks }) {
+                end = Clock.seconds + Supervisor.grace
+            }
+            if let end, Clock.seconds > end {
+                say("mpirun has not ended: it is killed")
+                ChildProcess.killDescendants()
+                return Supervisor.outcome(status: 128 + SIGKILL, reports: reports.all)
+            }
+        }
+    }
+
+    /// Tells by mpirun's status and the ranks' reports whether another try can succeed.
+    static func outcome(status: Int32, reports: [RankReport]) -> Outcome {
+        if status == 0 { return .final(status: 0) }
+        if reports.contains(where: { $0.end == .stopped }) {
+            return .final(status: TrainingInterrupted.status)
+        }
+        // A rank that fails takes others with it, which then miss it.
+        if reports.contains(where: { $0.end == .failed }) { return .final(status: status) }
+        if let report = reports.first(where: { $0.end == .lostRanks }) {
+            return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
+        }
+        // Faults of the program itself would come again.
+        let faults = [SIGILL, SIGABRT, SIGFPE, SIGSEGV, SIGBUS].map { 128 + $0 }
+        if [1, 2, TrainingInterrupted.status].contains(status) || faults.contains(status) {
+            return .final(status: status)
+        }
+        return .lost(status: status, reason: "mpirun ended with status \(status)")
+    }
+
+    /// Passes a signal to a rank, which agrees with the others on a step to stop after.
+    ///
+    /// mpirun would kill the ranks before they can write a checkpoint.
+    private func forward(_ number: Int32, to process: ChildProcess) {
+        if let rank = process.copiesOfThisProgram.first {
+            kill(rank, number)
+        } else {
+            kill(process.id, number == SIGINT ? SIGINT : SIGTERM)
+        }
+    }
+
+    /// Waits for a signal that asks the job to stop; returns it, or nil after the time or a child's end.
+    private func wait(seconds: Double) -> Int32? {
+        var set = Supervisor.signals
+        var time = timespec(
+            tv_sec: Int(seconds), tv_nsec: Int(seconds.truncatingRemainder(dividingBy: 1) * 1e9))
+        let number = sigtimedwait(&set, nil, &time)
+        return number > 0 && number != SIGCHLD ? number : nil
+    }
+
+    /// Blocks the signals that `wait` takes; called before the first start.
+    static func watchSignals() {
+        var set = signals
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+    }
+
+    private static var signals: sigset_t {
+        var set = sigset_t()
+        sigemptyset(&set)
+        for number in Interruption.watched + [SIGCHLD] { sigaddset(&set, number) }
+        return set
+    }
+
+    private func say(_ text: String) { _ = StandardStreams.writeOutput("launch: \(text)\n") }
+}
+
+/// A folder beside the run for the ranks' reports; where a disk is not shared, it does not exist.
+private struct ReportFolder {
+    let path: String
+
+    init(beside run: String) throws {
+        let url = URL(fileURLWithPath: run).standardizedFileURL
+        path = url.deletingLastPathComponent().path + "/.launch-\(url.lastPathComponent)"
+        remove()
+        try Folder.create(path)
+    }
+
+    var all: [RankReport] { RankReport.all(in: path) }
+
+    func remove() { try? FileManager.default.removeItem(atPath: path) }
+}

@@ -1,0 +1,190 @@
+import Collectives
+import Foundation
+import TestSupport
+import Testing
+
+@testable import trainer
+
+/// Trainings that `launch` starts and watches.
+@Suite(.serialized) struct LaunchTests {
+    let place: Workplace
+    private static let training =
+        "-- train " + Workplace.small.joined(separator: " ")
+        + " --micro-batches 2 --checkpoint-every 4 --augment standard --peer-timeout 5"
+
+    init() throws { place = try Workplace() }
+
+    private func children(of parent: pid_t) -> [pid_t] {
+        let path = "/proc/\(parent)/task/\(parent)/children"
+        return ((try? String(contentsOfFile: path, encoding: .utf8)) ?? "").split(separator: " ").compactMap {
+            pid_t($0)
+        }
+    }
+
+    /// The ranks that a launcher's mpirun has started.
+    private func ranks(of launcher: pid_t) -> [pid_t] { children(of: launcher).flatMap { children(of: $0) } }
+
+    private func launch(
+        _ line: String, whileRunning: @escaping @Sendable (pid_t) throws -> Void = { _ in }
+    ) throws -> Command.Result {
+        try place.run(["launch"] + line.split(separator: " ").map(String.init), whileRunning: whileRunning)
+    }
+
+    @Test(.timeLimit(.minutes(3)), arguments: [0, 1]) func goesOnAfterARankIsKilled(rank: Int) throws {
+        let options = "\(Self.training) --epochs 30"
+        try place.train("--micro-batches 2 --augment standard --epochs 30 --out alone")
+        let result = try launch("-n 2 \(options) --out run") { launcher in
+            place.await("run/checkpoints/step-8")
+            let ranks = ranks(of: launcher)
+            try #require(ranks.count == 2)
+            kill(ranks[rank], SIGKILL)
+        }
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("launch: 2 ranks, from the beginning"), "\(result.output)")
+        #expect(result.output.contains("trying again in 1 s (1 of 3)"), "\(result.output)")
+        #expect(result.output.contains("launch: 2 ranks, from step "), "\(result.output)")
+        try place.expectSameModel("run", "alone")
+        #expect(try place.names(".").allSatisfy { !$0.hasPrefix(".launch") })
+    }
+
+    @Test(.timeLimit(.minutes(3))) func goesOnAfterARankIsStopped() throws {
+        let result = try launch("-n 2 \(Self.training) --epochs 30 --out run") { launcher in
+            place.await("run/checkpoints/step-8")
+            kill(try #require(ranks(of: launcher).last), SIGSTOP)
+        }
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("reports: no sign of life from rank"), "\(result.output)")
+        try place.train("--micro-batches 2 --augment standard --epochs 30 --out alone")
+        try place.expectSameModel("run", "alone")
+    }
+
+    @Test(.timeLimit(.minutes(3)), arguments: [SIGTERM, SIGINT, SIGUSR1, SIGHUP])
+    func stopsAsAskedAndContinues(signal: Int32) throws {
+        let line = "-n 2 \(Self.training) --epochs 30 --out run"
+        let stopped = try launch(line) { launcher in
+            place.await("run/checkpoints/step-4")
+            kill(launcher, signal)
+        }
+        #expect(stopped.status == 75, "\(stopped)")
+        #expect(!stopped.output.contains("trying again"), "\(stopped.output)")
+        // The same line again.
+        let result = try launch(line)
+        #expect(result.status == 0 && result.output.contains("launch: 2 ranks, from step "), "\(result)")
+        try place.train("--micro-batches 2 --augment standard --epochs 30 --out alone")
+        try place.expectSameModel("run", "alone")
+    }
+
+    @Test func aRanksOwnErrorIsFinal() throws {
+        let result = try launch("-n 2 -- train --data nowhere --model 8,M,F8 --image-size 16 --out run")
+        #expect(result.status != 0 && !result.output.contains("trying again"), "\(result)")
+        #expect(result.errors.contains("nowhere"), "\(result.errors)")
+        // As late as it can come: a loss that is not finite.
+        let diverging = try launch(
+            "-n 2 \(Self.training) --learning-rate 1e30 --epochs 9 --out diverging")
+        #expect(diverging.status == 1 && !diverging.output.contains("trying again"), "\(diverging)")
+        #expect(diverging.errors.contains("diverge"), "\(diverging.errors)")
+    }
+
+    @Test func givesUpWithoutProgress() throws {
+        // Each rank is killed by its limit of CPU time, long before the first checkpoint.
+        let script = "ulimit -t 1; exec \"$0\" \"$@\""
+        let line =
+            "launch -n 2 --restarts 1 -- train --data set --image-size 64 --model vgg16 --batch 32 --out run"
+        let result = try Command.run(
+            ["/bin/sh", "-c", script, Command.path("trainer")] + line.split(separator: " ").map(String.init),
+            in: place.path)
+        #expect(result.status != 0 && result.status != 75, "\(result)")
+        #expect(result.output.contains("given up: 2 in a row without a newer checkpoint"), "\(result.output)")
+    }
+
+    @Test func mistakesAreNamed() throws {
+        try place.write(Array("one slots=2\ntwo slots=x\n".utf8), "hosts")
+        for (line, message) in [
+            ("", "expected train with its options"),
+            ("-n 2 -- evaluate", "found 'evaluate' after --"),
+            ("-- train", "give the number of ranks by -n, or the machines by --hosts"),
+            ("--hosts none -- train", "--hosts none: there is no such file"),
+            ("--hosts hosts -- train", "--hosts hosts, line 2: found 'slots=x', expected NAME slots=NUMBER"),
+            ("-n 2 --min-ranks 3 -- train", "--min-ranks 3: expected at most the number of ranks, 2"),
+            ("-n 2 -- train --epochs none", "--epochs"),
+        ] {
+            let result = try launch(line)
+            #expect(result.status == 2 && result.errors.contains(message), "\(line): \(result)")
+        }
+        let result = try place.run(
+            ["launch", "-n", "2", "--", "train"], environment: ["PATH": "/nowhere"])
+        #expect(result.status == 1 && result.errors.contains("install openmpi-bin"), "\(result)")
+    }
+
+    // MARK: - Parts
+
+    @Test func hostfilesAreRead() throws {
+        let list = try HostList(
+            parsing: "# all\na slots=4\n\nb  # one\n c slots=2 max_slots=8\n", path: "hosts")
+        #expect(list.hosts.map(\.name) == ["a", "b", "c"] && list.hosts.map(\.slots) == [4, 1, 2])
+        #expect(list.slots == 7)
+        for text in ["", "# a\n", "a slots=0", "a 4", "a\na\n"] {
+            #expect(throws: (any Error).self) { try HostList(parsing: text, path: "hosts") }
+        }
+    }
+
+    @Test func machinesThatDoNotAnswerAreLeftOut() throws {
+        // The loopback interface refuses or accepts; the name of the other machine is reserved for failing.
+        let probed = try HostList(parsing: "localhost slots=2\nnowhere.invalid\n", path: "").probed()
+        #expect(probed.answering.hosts.map(\.name) == ["localhost"] && probed.silent == ["nowhere.invalid"])
+    }
+
+    @Test func mpirunGetsWhatTheMachinesNeed() throws {
+        let hosts = try HostList(parsing: "a slots=2\nb slots=2\n", path: "")
+        let program = ["trainer"]
+        let network = "10.0.0.0/24"
+        let several = MPIRun(
+            ranks: 4, hosts: hosts, interface: network, peerTimeout: 30, exported: ["X"], command: program)
+        let line = several.arguments(asRoot: true, cores: 2).joined(separator: " ")
+        for part in [
+            "mpirun -n 4 --bind-to none --allow-run-as-root --host a:2,b:2 ",
+            "--mca btl_tcp_if_include 10.0.0.0/24",
+            "--mca oob_tcp_if_include 10.0.0.0/24", "--mca btl_tcp_links 4", " -x X trainer",
+        ] { #expect(line.contains(part), "\(line)") }
+        let one = MPIRun(
+            ranks: 4, hosts: nil, interface: nil, peerTimeout: 30, exported: [], command: program)
+        #expect(one.arguments(asRoot: false, cores: 2).contains("--oversubscribe"))
+        #expect(!one.arguments(asRoot: false, cores: 4).contains("--oversubscribe"))
+        #expect(
+            !one.arguments(asRoot: false, cores: 2).contains {
+                $0.contains("tcp") || $0 == "--allow-run-as-root"
+            })
+    }
+
+    /// A lost machine is noticed before the ranks give it up, whatever their patience.
+    @Test(arguments: [2.0, 3, 5, 8, 30, 600]) func keepaliveEndsBeforeThePeerTimeout(timeout: Double) throws {
+        let hosts = try HostList(parsing: "a\nb\n", path: "")
+        let words = MPIRun(
+            ranks: 2, hosts: hosts, interface: nil, peerTimeout: timeout, exported: [], command: []
+        ).arguments(asRoot: false, cores: 2)
+        func value(_ name: String) throws -> Double {
+            let index = try #require(words.firstIndex(of: "oob_tcp_keepalive_" + name))
+            return try #require(Double(words[index + 1]))
+        }
+        let seconds = try value("time") + value("intvl") * value("probes")
+        #expect(seconds <= max(2, timeout - 1), "\(seconds)")
+    }
+
+    @Test func onlyLossesAreTriedAgain() {
+        func report(_ end: RankReport.End) -> RankReport { RankReport(end, "why") }
+        func isFinal(_ status: Int32, _ reports: [RankReport]) -> Int32? {
+            if case .final(let status) = Supervisor.outcome(status: status, reports: reports) {
+                status
+            } else {
+                nil
+            }
+        }
+        #expect(isFinal(0, []) == 0)
+        #expect(isFinal(1, []) == 1 && isFinal(2, []) == 2 && isFinal(75, []) == 75)
+        #expect(isFinal(1, [report(.stopped)]) == 75)
+        #expect(isFinal(1, [report(.lostRanks)]) == nil)
+        #expect(isFinal(1, [report(.lostRanks), report(.failed)]) == 1)
+        for status: Int32 in [9, 137, 205, 143] { #expect(isFinal(status, []) == nil, "\(status)") }
+        for status: Int32 in [132, 134, 139] { #expect(isFinal(status, []) == status) }
+    }
+}
