@@ -58,7 +58,7 @@ import Testing
         try place.expectSameModel("run", "alone")
     }
 
-    @Test(.timeLimit(.minutes(3)), arguments: [SIGTERM, SIGINT, SIGUSR1, SIGHUP])
+    @Test(.timeLimit(.minutes(3)), arguments: [SIGTERM, SIGHUP])
     func stopsAsAskedAndContinues(signal: Int32) throws {
         let line = "-n 2 \(Self.training) --epochs 30 --out run"
         let stopped = try launch(line) { launcher in
@@ -82,7 +82,7 @@ import Testing
         let diverging = try launch(
             "-n 2 \(Self.training) --learning-rate 1e30 --epochs 9 --out diverging")
         #expect(diverging.status == 1 && !diverging.output.contains("trying again"), "\(diverging)")
-        #expect(diverging.errors.contains("diverge"), "\(diverging.errors)")
+        #expect(diverging.errors.contains("the loss is not finite"), "\(diverging.errors)")
     }
 
     @Test func givesUpWithoutProgress() throws {
@@ -146,6 +146,7 @@ import Testing
             "--mca btl_tcp_if_include 10.0.0.0/24",
             "--mca oob_tcp_if_include 10.0.0.0/24", "--mca btl_tcp_links 4", " -x X trainer",
         ] { #expect(line.contains(part), "\(line)") }
+        #expect(line.contains("odls_base_sigkill_timeout 60"), "rank 0 is elsewhere")
         let one = MPIRun(
             ranks: 4, hosts: nil, interface: nil, peerTimeout: 30, exported: [], command: program)
         #expect(one.arguments(asRoot: false, cores: 2).contains("--oversubscribe"))

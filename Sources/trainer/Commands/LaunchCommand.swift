@@ -63,7 +63,11 @@ struct LaunchCommand: ParsableCommand {
             throw ValidationError("--min-ranks \(minRanks): expected at most the number of ranks, \(ranks)")
         }
         let words = Array(command.dropFirst())
-        let training = try TrainCommand.parse(words).launched()
+        let parsed: TrainCommand
+        do { parsed = try TrainCommand.parse(words) } catch {
+            throw ValidationError("train: " + TrainCommand.message(for: error))
+        }
+        let training = try parsed.launched()
         Supervisor.watchSignals()
         let supervisor = Supervisor(
             ranks: ranks, hosts: list, interface: interface, peerTimeout: training.peerTimeout,

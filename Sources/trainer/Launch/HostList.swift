@@ -11,6 +11,14 @@ struct HostList: Equatable {
 
     var hosts: [Host]
 
+    /// Whether the first machine, which has rank 0, is this one.
+    var beginsHere: Bool {
+        let own = ProcessInfo.processInfo.hostName
+        return hosts.first.map {
+            [own, String(own.prefix { $0 != "." }), "localhost", "127.0.0.1"].contains($0.name)
+        } ?? false
+    }
+
     var slots: Int { hosts.reduce(0) { $0 + $1.slots } }
 
     /// Reads a hostfile of Open MPI: a line `NAME` or `NAME slots=4` for each machine; `#` begins a comment.

@@ -18,8 +18,7 @@ struct MPIRun {
     /// Returns the words of the command line.
     func arguments(asRoot: Bool, cores: Int) -> [String] {
         var words = ["mpirun", "-n", "\(ranks)", "--bind-to", "none"]
-        // A rank that is stopped has a minute for its step and its checkpoint.
-        var settings = ["odls_base_sigkill_timeout": "60"]
+        var settings: [String: String] = [:]
         if asRoot { words.append("--allow-run-as-root") }
         if let hosts {
             words += ["--host", hosts.hosts.map { "\($0.name):\($0.slots)" }.joined(separator: ",")]
@@ -32,6 +31,8 @@ struct MPIRun {
             // One connection with three fragments under way leaves a third of a gigabit unused.
             settings["btl_tcp_links"] = "4"
             settings["pml_ob1_send_pipeline_depth"] = "16"
+            // A stop reaches ranks elsewhere through mpirun, which then sleeps for so long before it kills them.
+            if !hosts.beginsHere { settings["odls_base_sigkill_timeout"] = "60" }
             if let interface {
                 settings["btl_tcp_if_include"] = interface
                 settings["oob_tcp_if_include"] = interface
