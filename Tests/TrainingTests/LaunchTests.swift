@@ -186,6 +186,8 @@ import Testing
         #expect(isFinal(1, [report(.lostRanks)]) == nil)
         #expect(isFinal(1, [report(.lostRanks), report(.failed)]) == 1)
         for status: Int32 in [9, 137, 205, 143] { #expect(isFinal(status, []) == nil, "\(status)") }
+        let stopped = Supervisor.outcome(status: 143, reports: [report(.lostRanks)], stop: SIGUSR1)
+        #expect(stopped == .final(status: 128 + SIGUSR1))
         for status: Int32 in [132, 134, 139] { #expect(isFinal(status, []) == status) }
     }
 }

@@ -94,30 +94,38 @@ struct Supervisor {
             environment: environment)
         defer { ChildProcess.killDescendants() }
         var end: Double?
+        var stop: Int32?
         while true {
             if let status = process.statusIfEnded() {
-                return Supervisor.outcome(status: status, reports: reports.all)
+                return Supervisor.outcome(status: status, reports: reports.all, stop: stop)
             }
-            if let number = wait(seconds: 0.1) { forward(number, to: process) }
+            if let number = wait(seconds: 0.1) {
+                stop = number
+                forward(number, to: process)
+            }
             if end == nil, reports.all.contains(where: { $0.end == .lostRanks }) {
                 end = Clock.seconds + Supervisor.grace
             }
             if let end, Clock.seconds > end {
                 say("mpirun has not ended: it is killed")
                 ChildProcess.killDescendants()
-                return Supervisor.outcome(status: 128 + SIGKILL, reports: reports.all)
+                return Supervisor.outcome(status: 128 + SIGKILL, reports: reports.all, stop: stop)
             }
         }
     }
 
     /// Tells by mpirun's status and the ranks' reports whether another try can succeed.
-    static func outcome(status: Int32, reports: [RankReport]) -> Outcome {
+    ///
+    /// - Parameter stop: the signal by which the job was asked to stop, if it was
+    static func outcome(status: Int32, reports: [RankReport], stop: Int32? = nil) -> Outcome {
         if status == 0 { return .final(status: 0) }
         if reports.contains(where: { $0.end == .stopped }) {
             return .final(status: TrainingInterrupted.status)
         }
         // A rank that fails takes others with it, which then miss it.
         if reports.contains(where: { $0.end == .failed }) { return .final(status: status) }
+        // A job that was asked to stop, and had nothing to save or lost a rank then, is not started again.
+        if let stop { return .final(status: 128 + stop) }
         if let report = reports.first(where: { $0.end == .lostRanks }) {
             return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
         }
