@@ -73,10 +73,12 @@ struct DeviceOptions: ParsableArguments {
         }) var tuning: [String: Int] = [:]
 
     /// Opens the device.
-    func open(profiling: Bool = false) throws -> Device {
+    ///
+    /// - Parameter place: the process's index among the ranks of its node, and their number
+    func open(profiling: Bool = false, place: (index: Int, count: Int) = (0, 1)) throws -> Device {
         let device = try Device.open(
             DeviceOptions.selector(device), profiling: profiling,
-            memory: deviceMemory?.bytes, kernels: kernels)
+            memory: deviceMemory?.bytes, kernels: kernels, place: place)
         try device.tuning.set(tuning)
         return device
     }

@@ -19,7 +19,7 @@ struct TrainerCommand: ParsableCommand {
             TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
             PrepareCommand.self, ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self,
             BenchCommand.self, PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
-            SelfTestCommand.self, TuneCommand.self, FindRateCommand.self,
+            SelfTestCommand.self, TuneCommand.self, FindRateCommand.self, SimulateCommand.self,
         ], defaultSubcommand: TrainCommand.self)
 }
 
