@@ -169,8 +169,8 @@ import Testing
     @Test(.timeLimit(.minutes(3))) func scalingIsMeasuredBesideItsPrediction() throws {
         let result = try place.mpirun(
             1,
-            "bench scaling --ranks 1,2 --steps 2 --model 8,M,F16 --image-size 8 --batch 8 --stand-in 0.002 "
-                + "--json scaling.json --svg scaling.svg")
+            "bench scaling --ranks 1,2 --steps 2 --rounds 1 --model 8,M,F16 --image-size 8 --batch 8 "
+                + "--stand-in 0.002 --json scaling.json --svg scaling.svg")
         #expect(result.status == 0, "\(result.errors)")
         let json = try JSONSerialization.jsonObject(with: Data(place.bytes("scaling.json"))) as? [String: Any]
         let rows = try #require(json?["rows"] as? [[String: Any]])

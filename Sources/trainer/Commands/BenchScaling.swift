@@ -20,7 +20,9 @@ struct BenchScaling: ParsableCommand {
     @Option(help: "Images per mini-batch, over all ranks.") var batch = 64
     @Option(help: OptionHelp.classes) var classes = 10
     @Option(help: "Numbers of ranks, separated by commas.") var ranks = "1,2,4"
-    @Option(help: OptionHelp.steps) var steps = 15
+    @Option(help: OptionHelp.steps) var steps = 30
+    @Option(help: "Rounds in which each way to train is timed in turn. The median is reported.")
+    var rounds = 3
     @Option(help: "Seconds that a step takes on the stand-in for a device.") var standIn = 0.03
     @Option(help: "Draw predictions and measurements in this SVG file.") var svg: String?
     @OptionGroup var launcher: LauncherOptions
@@ -48,6 +50,7 @@ struct BenchScaling: ParsableCommand {
     func validate() throws {
         try NetworkOptions.validate(imageSize: imageSize, batch: batch, classes: classes)
         try require("--steps", steps, in: 1...1_000_000, "steps")
+        try require("--rounds", rounds, in: 1...1000, "rounds")
         try require("--stand-in", standIn, in: 0.001...60, "seconds")
         for count in try rankCounts() where !SimulatedTraining.divides(batch: batch, devices: count) {
             throw ValidationError(
@@ -99,11 +102,14 @@ struct BenchScaling: ParsableCommand {
     }
 
     private func measure(ranks: Int) throws -> [Row] {
+        // In turn, so that a disturbance of the computer affects all of them.
+        let ways = ranks == 1 ? [[]] : [["--exchange", "none"]] + BenchScaling.ways.map(\.options)
+        let times = try (0..<rounds).map { _ in try ways.map { try stepSeconds(ranks: ranks, $0) } }
+        let seconds = ways.indices.map { way in Benchmark.median(times.map { $0[way] }) }
         if ranks == 1 {
             return [
                 Row(
-                    device: "training", ranks: 1, method: "one process", predicted: nil,
-                    measured: try stepSeconds(ranks: 1, []))
+                    device: "training", ranks: 1, method: "one process", predicted: nil, measured: seconds[0])
             ]
         }
         let device = try DeviceSelector.auto.select(from: DeviceDescription.all())
@@ -122,12 +128,12 @@ struct BenchScaling: ParsableCommand {
                 devices: ranks, batch: batch, strategy: .init(method, nodeFirst: true),
                 computation: computation)
         }
-        let computation = try stepSeconds(ranks: ranks, ["--exchange", "none"])
-        var rows = try BenchScaling.ways.map { method, options in
-            Row(
-                device: "training", ranks: ranks, method: method.rawValue,
-                predicted: try predicted(method, computation: computation, isCPU: device.kind == .cpu),
-                measured: try stepSeconds(ranks: ranks, options))
+        let isCPU = device.kind == .cpu
+        var rows = try zip(BenchScaling.ways, seconds.dropFirst()).map { way, measured in
+            let prediction = try predicted(way.method, computation: seconds[0], isCPU: isCPU)
+            return Row(
+                device: "training", ranks: ranks, method: way.method.rawValue,
+                predicted: prediction, measured: measured)
         }
         let sleeping = try launcher.ranks.results(
             ranks: ranks,

@@ -18,11 +18,11 @@ struct BenchTimeToAccuracy: ParsableCommand {
     @Option(help: "Folder of labelled photographs, as for `train`. Default: drawn pictures.")
     var data: String?
 
-    @Option(help: "Top-1 accuracy on the validation photographs, a fraction of 1.") var accuracy = 0.8
-    @Option(help: OptionHelp.model) var model = "16,M,32,M,64,M,F64"
-    @Option(help: OptionHelp.imageSize) var imageSize = 32
-    @Option(help: OptionHelp.batch) var batch = 32
-    @Option(help: "Largest number of epochs.") var epochs = 8
+    @Option(help: "Top-1 accuracy on the validation photographs, a fraction of 1.") var accuracy = 0.95
+    @Option(help: OptionHelp.model) var model = "32,M,64,M,128,M,F128"
+    @Option(help: OptionHelp.imageSize) var imageSize = 48
+    @Option(help: OptionHelp.batch) var batch = 64
+    @Option(help: "Largest number of epochs.") var epochs = 10
     @Option(help: "Numbers of ranks, separated by commas.") var ranks = "1,2"
     @Option(help: "Largest number of devices to extend to.") var devices = 64
     @Option(help: "Network of the extension.") var simulatedModel = "scaling"
@@ -98,7 +98,7 @@ struct BenchTimeToAccuracy: ParsableCommand {
 
     /// Draws a set that a small network learns within a minute.
     private func draw(in folder: TemporaryOutput) throws -> String {
-        try Scenes.write(to: folder.file("scenes"), count: 1500, size: imageSize, classes: 5, seed: 1)
+        try Scenes.write(to: folder.file("scenes"), count: 3000, size: imageSize, classes: 10, seed: 1)
         return folder.file("scenes")
     }
 
