@@ -22,7 +22,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 /// What the program and the fuzzer stand on.
 let everything: [Target.Dependency] = [
     "Basics", "Randomness", "Compute", "NeuralNet", "Photographs", "DeviceInput", "DemoScenes", "Models",
-    "Collectives", "Configuration", "Evaluation", "Runs", "Training", "Benchmarks",
+    "Collectives", "Configuration", "Evaluation", "Runs", "Training", "Scaling", "Benchmarks",
 ]
 
 let package = Package(
@@ -68,10 +68,12 @@ let package = Package(
                 "NeuralNet", "Compute", "Randomness", "Basics",
             ]),
         library(
+            "Scaling", ["Training", "Configuration", "Collectives", "NeuralNet", "Compute", "Basics"]),
+        library(
             "Benchmarks",
             [
-                "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet", "Compute",
-                "Oracle", "Randomness",
+                "Scaling", "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet",
+                "Compute", "Oracle", "Randomness",
             ]),
         .executableTarget(
             name: "trainer", dependencies: everything + ["CProcess", argumentParser],
@@ -95,6 +97,8 @@ let package = Package(
             ], fast),
         tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "CLibWebP", "TestSupport"]),
         tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
+        tests(
+            "ScalingTests", ["Scaling", "Training", "Collectives", "NeuralNet", "Compute", "TestSupport"]),
         tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),
         tests(
             "EvaluationTests",

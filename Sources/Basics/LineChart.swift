@@ -4,17 +4,27 @@ import Foundation
 public struct LineChart {
     /// A named sequence of points, in the order of their x.
     public struct Series {
+        /// How it is drawn.
+        public enum Style { case line, dashed, points }
+
         public let name: String
         public let points: [(x: Double, y: Double)]
+        public let style: Style
+        /// The number of its colour; nil for one of its own.
+        public let colour: Int?
 
-        public init(_ name: String, _ points: [(x: Double, y: Double)]) {
+        public init(
+            _ name: String, _ points: [(x: Double, y: Double)], style: Style = .line, colour: Int? = nil
+        ) {
             self.name = name
             self.points = points
+            self.style = style
+            self.colour = colour
         }
     }
 
-    /// How a coordinate becomes a place on its axis.
-    public enum Scale { case linear, logarithmic }
+    /// How a coordinate becomes a place on its axis; `binary` is logarithmic with powers of two as ticks.
+    public enum Scale { case linear, logarithmic, binary }
 
     private static let (width, height) = (640.0, 400.0)
     private static let plot = (left: 64.0, right: 624.0, top: 40.0, bottom: 348.0)
@@ -34,7 +44,10 @@ public struct LineChart {
         self.title = title
         labels = (x, y)
         self.scales = scales
-        self.series = series.map { Series($0.name, $0.points.filter { $0.x.isFinite && $0.y.isFinite }) }
+        self.series = series.map { line in
+            let points = line.points.filter { $0.x.isFinite && $0.y.isFinite }
+            return Series(line.name, points, style: line.style, colour: line.colour)
+        }
         self.mark = mark
     }
 
@@ -44,7 +57,9 @@ public struct LineChart {
         let plot = LineChart.plot
         let horizontal = Axis(
             points.map(\.x) + [mark?.x].compactMap { $0 }, scales.x, from: plot.left, to: plot.right)
-        let vertical = Axis(points.map(\.y), scales.y, from: plot.bottom, to: plot.top)
+        // Lines stay below the list of names.
+        let names = series.count > 1 && scales.y == .linear ? 16 * Double(series.count) + 12 : 0
+        let vertical = Axis(points.map(\.y), scales.y, from: plot.bottom, to: plot.top, margin: names)
         var parts: [String] = []
         for tick in horizontal.ticks {
             let x = number(horizontal.place(tick))
@@ -70,18 +85,26 @@ public struct LineChart {
                         anchor: isRight ? "end" : "start"))
         }
         for (index, line) in series.enumerated() {
-            let colour = LineChart.colours[index % LineChart.colours.count]
+            let colour = LineChart.colours[(line.colour ?? index) % LineChart.colours.count]
             let places = line.points.map {
-                "\(number(horizontal.place($0.x))),\(number(vertical.place($0.y)))"
+                (x: number(horizontal.place($0.x)), y: number(vertical.place($0.y)))
             }
-            parts.append(
-                "<polyline points=\"\(places.joined(separator: " "))\" stroke=\"\(colour)\"/>")
+            let dash = line.style == .dashed ? " stroke-dasharray=\"6 4\"" : ""
+            if line.style == .points {
+                parts += places.map { LineChart.point($0.x, $0.y, colour) }
+            } else {
+                let list = places.map { "\($0.x),\($0.y)" }.joined(separator: " ")
+                parts.append("<polyline points=\"\(list)\" stroke=\"\(colour)\"\(dash)/>")
+            }
             if series.count > 1 {
                 let y = plot.top + 16 * Double(index + 1)
+                let sample =
+                    line.style == .points
+                    ? LineChart.point(number(plot.left + 22), number(y), colour)
+                    : "<line x1=\"\(plot.left + 10)\" x2=\"\(plot.left + 34)\" y1=\"\(y)\" y2=\"\(y)\" "
+                        + "stroke=\"\(colour)\" stroke-width=\"2\"\(dash)/>"
                 parts.append(
-                    "<line x1=\"\(plot.left + 10)\" x2=\"\(plot.left + 34)\" y1=\"\(y)\" y2=\"\(y)\" "
-                        + "stroke=\"\(colour)\" stroke-width=\"2\"/>"
-                        + text(line.name, x: number(plot.left + 40), y: number(y + 4), anchor: "start"))
+                    sample + text(line.name, x: number(plot.left + 40), y: number(y + 4), anchor: "start"))
             }
         }
         let middle = number((plot.left + plot.right) / 2)
@@ -102,6 +125,10 @@ public struct LineChart {
             """
     }
 
+    private static func point(_ x: String, _ y: String, _ colour: String) -> String {
+        "<circle cx=\"\(x)\" cy=\"\(y)\" r=\"4\" fill=\"\(colour)\"/>"
+    }
+
     private func text(_ text: String, x: String, y: String, anchor: String) -> String {
         "<text x=\"\(x)\" y=\"\(y)\" text-anchor=\"\(anchor)\">\(escaped(text))</text>"
     }
@@ -119,29 +146,30 @@ private struct Axis {
     private let low, high: Double
     private let from, to: Double
 
-    init(_ values: [Double], _ scale: LineChart.Scale, from: Double, to: Double) {
-        let values = scale == .logarithmic ? values.filter { $0 > 0 } : values
+    /// - Parameter margin: the length of the end of a linear axis that stays free
+    init(_ values: [Double], _ scale: LineChart.Scale, from: Double, to: Double, margin end: Double = 0) {
+        let values = scale == .linear ? values : values.filter { $0 > 0 }
         let (least, most) = (values.min() ?? 1, values.max() ?? 10)
         self.scale = scale
         self.from = from
         self.to = to
         switch scale {
-        case .logarithmic:
+        case .logarithmic, .binary:
             low = log10(least)
             high = most > least ? log10(most) : log10(least) + 1
         case .linear:
             let margin = most > least ? 0.05 * (most - least) : 1
             low = least >= 0 ? max(0, least - margin) : least - margin
-            high = most + margin
+            high = most + margin + (most + margin - low) * end / (abs(to - from) - end)
         }
     }
 
     func place(_ value: Double) -> Double {
-        let coordinate = scale == .logarithmic ? log10(max(value, .leastNormalMagnitude)) : value
+        let coordinate = scale == .linear ? value : log10(max(value, .leastNormalMagnitude))
         return from + (min(max(coordinate, low), high) - low) / (high - low) * (to - from)
     }
 
-    /// Round numbers within the range: powers of ten, with 2 and 5 between few of them.
+    /// Round numbers within the range: on a logarithmic axis powers of ten, with 2 and 5 between few of them.
     var ticks: [Double] {
         switch scale {
         case .logarithmic:
@@ -149,6 +177,13 @@ private struct Axis {
             return (Int(low.rounded(.down))...Int(high.rounded(.up))).flatMap { exponent in
                 factors.map { $0 * pow(10, Double(exponent)) }
             }.filter { (low - 1e-9...high + 1e-9).contains(log10($0)) }
+        case .binary:
+            // At most about a dozen.
+            let powers = (Int((low / log10(2)).rounded(.down))...Int((high / log10(2)).rounded(.up)))
+            let step = max(1, (powers.count + 11) / 12)
+            return powers.filter { $0 % step == 0 }.map { pow(2, Double($0)) }.filter {
+                (low - 1e-9...high + 1e-9).contains(log10($0))
+            }
         case .linear:
             let rough = (high - low) / 5
             let unit = pow(10, log10(rough).rounded(.down))
@@ -160,5 +195,5 @@ private struct Axis {
 
 extension Double {
     /// A tick's number in as few digits as it needs.
-    fileprivate var tickText: String { String(format: "%.3g", self) }
+    fileprivate var tickText: String { String(format: abs(self) < 10_000 ? "%.4g" : "%.3g", self) }
 }

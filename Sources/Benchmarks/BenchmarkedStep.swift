@@ -1,4 +1,5 @@
 import Compute
+import Configuration
 import DeviceInput
 import NeuralNet
 import Randomness
@@ -37,11 +38,18 @@ public struct BenchmarkedStep: Sendable {
     }
 
     /// Returns the step function of `train` for the network.
-    func trainingStep(on device: Device) throws -> TrainingStep {
-        try TrainingStep(
-            network: network(training: true, on: device), normalization: BenchmarkedStep.normalization,
+    ///
+    /// - Parameter exchange: makes the exchange with other ranks for a network; nil if there are none
+    func trainingStep(
+        on device: Device, policy: ExchangePolicy = .lazy,
+        exchange: ((Network) throws -> GradientExchange)? = nil
+    ) throws -> TrainingStep {
+        let network = try network(training: true, on: device)
+        return try TrainingStep(
+            network: network, normalization: BenchmarkedStep.normalization,
             batch: batch, microBatches: microBatches,
-            rule: UpdateRule(optimizer, weightDecay: 5e-4), seed: 1)
+            rule: UpdateRule(optimizer, weightDecay: 5e-4), seed: 1,
+            exchange: exchange?(network), policy: policy)
     }
 
     /// Returns a mini-batch of random images and labels on the device.

@@ -46,9 +46,10 @@ public struct ExchangeBenchmark {
 
     private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
         typealias Floats = UnsafeMutablePointer<Float>
-        let cut = GradientExchange.BucketSizes.standard.cut / 4
+        let first = try topology(transports[0])
+        let cut = GradientBuckets.Sizes.forGroups(of: first.largestGroup).cut / 4
         let buckets = stride(from: 0, to: floatCount, by: cut).map { $0..<min(floatCount, $0 + cut) }
-        let spans = try topology(transports[0]).spans
+        let spans = first.spans
         let values = Floats.allocate(capacity: floatCount)
         let sums = Floats.allocate(capacity: floatCount)
         defer {
@@ -101,14 +102,15 @@ public struct ExchangeBenchmark {
 
     /// Returns the expected sum at `place`: the ranks' values, added in the tree's order.
     private static func tree(_ spans: [MicroBatchSpan], _ place: Int, _ round: Int) -> Float {
-        func sum(_ ranks: Range<Int>) -> Float {
-            if ranks.count == 1 { return value(ranks.lowerBound, place, round) }
-            let (first, last) = (spans[ranks.lowerBound], spans[ranks.upperBound - 1])
-            let middle = (first.first + last.first + last.count) / 2
-            let split = ranks.first { spans[$0].first >= middle } ?? ranks.upperBound
-            return sum(ranks.lowerBound..<split) + sum(split..<ranks.upperBound)
+        func sum(_ ranks: ArraySlice<Int>) -> Float {
+            guard ranks.count > 1, let first = ranks.first, let last = ranks.last else {
+                return ranks.first.map { value($0, place, round) } ?? 0
+            }
+            let middle = (spans[first].first + spans[last].first + spans[last].count) / 2
+            let split = ranks.firstIndex { spans[$0].first >= middle } ?? ranks.endIndex
+            return sum(ranks[..<split]) + sum(ranks[split...])
         }
-        return sum(0..<spans.count)
+        return sum(spans.indices.sorted { spans[$0].first < spans[$1].first }[...])
     }
 
     /// Says how well an exchange hides behind a device that leaves the host idle.
@@ -136,7 +138,8 @@ public struct ExchangeBenchmark {
             defer { end += (parameter.storedCount * 4).roundedUp(to: 128) }
             return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
         }
-        let cut = GradientBuckets(places, sizes: .standard)
+        let topology = try topology(communicator.nodes.count == 1 ? .shared : .onesided)
+        let cut = GradientBuckets(places, sizes: .forGroups(of: topology.largestGroup))
         let bucketsOf = cut.ofParameter
         let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
         // A layer's time is proportional to its operations: a convolution's weights times its pixels.
@@ -147,8 +150,7 @@ public struct ExchangeBenchmark {
         }
         let total = work.reduce(0, +)
         let butterfly = try Butterfly(
-            communicator, topology: topology(communicator.nodes.count == 1 ? .shared : .onesided),
-            buckets: buckets, floatCount: end / 4)
+            communicator, topology: topology, buckets: buckets, floatCount: end / 4)
         let driver = ExchangeDriver(butterfly, threaded: true)
         defer { driver.stop() }
 

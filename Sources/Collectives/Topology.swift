@@ -30,14 +30,13 @@ public struct Topology: Sendable {
             }
             nodes = stride(from: 0, to: ranks.count, by: nodeSize).map { Array($0..<$0 + nodeSize) }
         }
-        // Nodes are groups only if they have the same size, contain neighbouring ranks, and the tree can be
-        // cut between them.
+        // Nodes are groups only if they have the same size and the tree can be cut between them. Their ranks
+        // need not be neighbours: a launcher may deal ranks out to the nodes in turn.
         let sizes = nodes.map(\.count)
-        if nodes.flatMap({ $0 }) == ranks, Set(sizes).count == 1,
-            let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: sizes)
-        {
+        if Set(sizes).count == 1, let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: sizes) {
             groups = nodes
-            self.spans = spans.flatMap { $0 }
+            let places = zip(nodes.joined(), spans.joined())
+            self.spans = places.sorted { $0.0 < $1.0 }.map { $0.1 }
         } else if let spans = MicroBatchTree.spans(microBatches: microBatches, nodes: [ranks.count]) {
             groups = [ranks]
             self.spans = spans.flatMap { $0 }
@@ -54,15 +53,15 @@ public struct Topology: Sendable {
         outer = transport ?? (isOneMachine ? .shared : .onesided)
     }
 
-    struct Stage {
-        let group: [Int]
+    package struct Stage {
+        package let group: [Int]
         let kind: TransportKind
         /// The micro-batches that each of the group's members has added up when the stage begins.
         let spans: [MicroBatchSpan]
     }
 
     /// Returns the exchanges of one rank, in order.
-    func stages(of rank: Int) -> [Stage] {
+    package func stages(of rank: Int) -> [Stage] {
         guard let own = groups.firstIndex(where: { $0.contains(rank) }),
             let place = groups[own].firstIndex(of: rank)
         else { return [] }
@@ -78,6 +77,9 @@ public struct Topology: Sendable {
         }
         return stages
     }
+
+    /// The number of ranks that exchange among themselves in the largest stage.
+    package var largestGroup: Int { max(groups[0].count, groups.count) }
 
     /// The ranks and transports, such as "4 ranks in 2 nodes, shared inside and onesided between".
     public var description: String {

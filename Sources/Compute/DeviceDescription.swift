@@ -129,6 +129,15 @@ public struct DeviceDescription: Sendable {
         return other
     }
 
+    /// Returns a GPU with this much memory that does not exist here, in order to plan for it.
+    package func imaginedGPU(memory: Int) -> DeviceDescription {
+        var other = self
+        (other.kind, other.kernels) = (.gpu, .gpu)
+        // NVIDIA's driver allows a quarter of the memory in one buffer.
+        (other.globalMemory, other.largestBuffer) = (memory, memory / 4)
+        return other
+    }
+
     /// Returns a part of a CPU device with `count` of its compute units; the device if it has no more.
     public func limited(toComputeUnits count: Int) throws -> DeviceDescription {
         guard count < computeUnits else { return self }

@@ -65,7 +65,8 @@ public struct NetworkPlan {
         return Work(bytes: trainedParameters.reduce(0) { $0 + 4 * arrays * Double($1.storedCount) })
     }
 
-    private func runs(_ pass: LayerPass, _ layer: LayerPlan) -> Bool {
+    /// Returns whether a training step runs this pass of a layer.
+    package func runs(_ pass: LayerPass, _ layer: LayerPlan) -> Bool {
         switch pass {
         case .forward: true
         case .backwardWeights: layer.index >= lowestTrained && !layer.parameters.isEmpty

@@ -1,5 +1,30 @@
+import Compute
+import NeuralNet
+
 /// Divides gradients into the exchange's buckets: joins small neighbours, and cuts what is large.
 package struct GradientBuckets {
+    /// The bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
+    package struct Sizes: Sendable {
+        package let joined: Int
+        package let cut: Int
+
+        package init(joined: Int, cut: Int) {
+            self.joined = joined
+            self.cut = cut
+        }
+
+        /// Returns the sizes for groups of `members` ranks that exchange among themselves.
+        ///
+        /// A bucket goes to the other members in a message each, so that messages are small and many in large
+        /// groups. Above 4 members buckets grow with them, as simulations of up to 1,024 devices suggest
+        /// (docs/scaling.md).
+        package static func forGroups(of members: Int) -> Sizes {
+            var factor = 1
+            while 4 * factor < members { factor *= 2 }
+            return Sizes(joined: factor << 20, cut: factor << 24)
+        }
+    }
+
     /// A range of a slab, and the indices of the parameters in it.
     package struct Bucket {
         package let slab: Int
@@ -17,12 +42,14 @@ package struct GradientBuckets {
     ///   - places: where each parameter's gradient is
     ///   - first: a bucket before theirs, in a slab of its own
     package init(
-        _ places: [(slab: Int, bytes: Range<Int>)], sizes: GradientExchange.BucketSizes, first: Bucket? = nil
+        _ places: [(slab: Int, bytes: Range<Int>)], sizes: Sizes, first: Bucket? = nil
     ) {
         buckets = first.map { [$0] } ?? []
         for (index, (slab, bytes)) in places.enumerated() {
+            // A bias costs nothing in the bucket before it, and messages in one of its own.
             if let last = buckets.last, last.slab == slab,
                 bytes.upperBound - last.bytes.lowerBound <= sizes.joined
+                    || 64 * bytes.count <= last.bytes.count
             {
                 buckets[buckets.count - 1].bytes = last.bytes.lowerBound..<bytes.upperBound
                 buckets[buckets.count - 1].parameters.append(index)
@@ -36,5 +63,17 @@ package struct GradientBuckets {
             }
             ofParameter.append(Array(start..<buckets.count))
         }
+    }
+
+    /// Divides the gradients of parameters that are arranged in an arena.
+    ///
+    /// - Parameter layout: the device whose limits decide the arrangement
+    package init(
+        of parameters: [Parameter], layout: DeviceDescription, sizes: Sizes, first: Bucket? = nil
+    ) {
+        let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
+            (slab: $0.buffer, bytes: $0.byteOffset..<($0.byteOffset + $1.storedCount * 4))
+        }
+        self.init(places, sizes: sizes, first: first)
     }
 }

@@ -8,9 +8,9 @@ import NeuralNet
 ///
 /// A layer's exchange starts when backward has computed its gradient, and the step waits for it when it
 /// needs the sum. Gradients are in memory that the ranks' transport reaches. A CPU device works in it in
-/// place; from any other device each bucket is copied there and back. Buckets follow the layers: neighbours
-/// are joined up to 1 MiB, and gradients of more than 16 MiB are cut. Buckets of the first layers, which are
-/// ready last and needed first, overtake the others.
+/// place; from any other device each bucket is copied there and back. Buckets follow the layers: small
+/// neighbours are joined, and large gradients are cut (`GradientBuckets.Sizes`). Buckets of the first layers,
+/// which are ready last and needed first, overtake the others.
 ///
 /// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with
 /// any other device a separate thread does it while the device computes.
@@ -43,14 +43,6 @@ public final class GradientExchange {
         return (seconds.underWay, awaited + seconds.work)
     }
 
-    /// The bytes up to which neighbours are joined, and above which a bucket is cut; multiples of 4096.
-    package struct BucketSizes: Sendable {
-        let joined: Int
-        package let cut: Int
-
-        package static let standard = BucketSizes(joined: 1 << 20, cut: 16 << 20)
-    }
-
     /// A step's totals in the ranks' memory, all as floats, because the exchange adds floats.
     private struct SharedTotals {
         var images: SoftmaxCrossEntropy.Totals
@@ -66,11 +58,12 @@ public final class GradientExchange {
     ///
     /// - Parameters:
     ///   - parameters: those that are trained
+    ///   - bucketSizes: nil for those that suit the topology
     ///   - threaded: whether a separate thread does the work; nil decides by the device
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
-    init(
+    package init(
         _ parameters: [Parameter], device: Device, communicator: any Communicator,
-        topology: Topology, trace: Trace? = nil, sizes bucketSizes: BucketSizes = .standard,
+        topology: Topology, trace: Trace? = nil, sizes bucketSizes: GradientBuckets.Sizes? = nil,
         threaded: Bool? = nil, inPlace: Bool? = nil
     ) throws {
         self.device = device
@@ -89,11 +82,9 @@ public final class GradientExchange {
         var starts = [SharedTotals.byteCount / 4]
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
-        let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
-            (slab: $0.buffer, bytes: $0.byteOffset..<($0.byteOffset + $1.storedCount * 4))
-        }
         let cut = GradientBuckets(
-            places, sizes: bucketSizes, first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
+            of: parameters, layout: layout, sizes: bucketSizes ?? .forGroups(of: topology.largestGroup),
+            first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
         buckets = cut.buckets
         bucketsOf = cut.ofParameter
         firstParameter = parameters.first?.index ?? 0

@@ -5,7 +5,7 @@ import Foundation
 /// A timeline of a run, with a process for each rank and a track for each kind of work.
 ///
 /// https://ui.perfetto.dev and chrome://tracing show it.
-final class Trace: @unchecked Sendable {
+package final class Trace: @unchecked Sendable {
     /// The tracks; each has the name that a viewer shows.
     enum Track: String, CaseIterable {
         case device = "device: layers"

@@ -20,6 +20,7 @@ struct TrainerCommand: ParsableCommand {
             PrepareCommand.self, ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self,
             BenchCommand.self, PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
             SelfTestCommand.self, TuneCommand.self, FindRateCommand.self, LaunchCommand.self,
+            SimulateCommand.self,
         ], defaultSubcommand: TrainCommand.self)
 }
 

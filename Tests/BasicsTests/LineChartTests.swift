@@ -25,9 +25,26 @@ import Testing
         #expect(chart.svg.contains("a &lt; b") && chart.svg.contains(">0.01<") && chart.svg.contains(">10<"))
     }
 
+    @Test func stylesAndPowersOfTwo() {
+        let chart = LineChart(
+            "t", x: "devices", y: "s", scales: (.binary, .linear),
+            series: [
+                .init("simulated", [(1, 10), (8, 12)], style: .dashed, colour: 3),
+                .init("measured", [(1, 11), (2, 10)], style: .points, colour: 3),
+            ])
+        let svg = chart.svg
+        for tick in ["1", "2", "4", "8"] { #expect(svg.contains("middle\">\(tick)</text>")) }
+        #expect(!svg.contains("middle\">5</text>"))
+        // The line and its sample; two points and their sample.
+        #expect(svg.matches(of: /stroke-dasharray="6 4"/).count == 2)
+        #expect(svg.matches(of: /<circle [^>]*fill="#7b4fa3"/).count == 3)
+        // No line is under the names, which end 32 below the top of the plot.
+        #expect(places(svg).allSatisfy { $0[1] > 40 + 2 * 16 })
+    }
+
     @Test func degenerateDataIsDrawn() {
         for points in [[], [(x: 3.0, y: 4.0)], [(1, 7), (2, 7)]] {
-            for scale in [LineChart.Scale.linear, .logarithmic] {
+            for scale in [LineChart.Scale.linear, .logarithmic, .binary] {
                 let series = [LineChart.Series("s", points), .init("t", [])]
                 let chart = LineChart(
                     "t", x: "x", y: "y", scales: (scale, scale), series: series, mark: (2, "here"))

@@ -18,12 +18,12 @@ import Testing
 
     /// Compares every bit of some exchanges with the tree; the order of buckets differs from rank to rank.
     private static func check(
-        ranks: Int, microBatches: Int, nodeSize: Int?,
+        ranks: Int, microBatches: Int, nodeSize: Int?, nodes: [[Int]]? = nil,
         transport: TransportKind, buckets: [Range<Int>], steps: Int = 3
     ) throws {
         try ThreadCommunicator.run(ranks) { communicator in
             let topology = try Topology(
-                microBatches: microBatches, nodes: communicator.nodes,
+                microBatches: microBatches, nodes: nodes ?? communicator.nodes,
                 nodeSize: nodeSize, transport: transport)
             let floats = buckets.map(\.upperBound).max() ?? 0
             let butterfly = try Butterfly(
@@ -66,6 +66,21 @@ import Testing
                 ranks: ranks, microBatches: 8, nodeSize: nodeSize,
                 transport: transport, buckets: buckets, steps: 2)
         }
+    }
+
+    /// Launchers may deal ranks out to the nodes in turn.
+    @Test func nodesOfRanksThatAreNoNeighbours() throws {
+        let nodes = [[0, 2, 4], [1, 3, 5]]
+        let topology = try Topology(microBatches: 8, nodes: nodes)
+        #expect(topology.description == "6 ranks in 2 nodes, shared inside and onesided between")
+        #expect(topology.stages(of: 3).map(\.group) == [[1, 3, 5], [2, 3]])
+        for transport in [TransportKind.onesided, .sendrecv] {
+            try ButterflyTests.check(
+                ranks: 6, microBatches: 8, nodeSize: nil, nodes: nodes, transport: transport,
+                buckets: [0..<3, 16..<1031])
+        }
+        // Nodes of different sizes have no counterparts in each other.
+        #expect(try Topology(microBatches: 8, nodes: [[0, 1], [2]]).description == "3 ranks over onesided")
     }
 
     @Test(arguments: TransportKind.allCases) func manySmallExchangesInARow(_ transport: TransportKind) throws

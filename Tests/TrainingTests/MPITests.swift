@@ -188,6 +188,45 @@ import Testing
         #expect(lines.allSatisfy { $0.contains(" \(units) compute unit") }, "\(result.output)")
     }
 
+    @Test(.timeLimit(.minutes(3))) func scalingIsMeasuredBesideItsPrediction() throws {
+        let result = try place.mpirun(
+            1,
+            "bench scaling --ranks 1,2 --steps 2 --rounds 1 --model 8,M,F16 --image-size 8 --batch 8 "
+                + "--stand-in 0.002 --json scaling.json --svg scaling.svg")
+        #expect(result.status == 0, "\(result.errors)")
+        let json = try JSONSerialization.jsonObject(with: Data(place.bytes("scaling.json"))) as? [String: Any]
+        let rows = try #require(json?["rows"] as? [[String: Any]])
+        let names = rows.map { "\($0["device"] ?? ""), \($0["method"] ?? ""), \($0["ranks"] ?? "")" }
+        #expect(
+            names == [
+                "training, one process, 1", "training, lazy, 2", "training, synchronous, 2",
+                "sleeping, synchronous, 2", "sleeping, lazy, 2",
+            ])
+        #expect(rows.allSatisfy { $0["seconds"] as? Double ?? 0 > 0 })
+        #expect(rows.dropFirst().allSatisfy { $0["predicted_seconds"] as? Double ?? 0 > 0 })
+        #expect(try place.text("scaling.svg").contains("largest error, training: "))
+        let missing = try place.mpirun(1, "bench scaling --ranks 2 --launcher no-such-launcher")
+        #expect(missing.status == 1 && missing.errors.contains("install openmpi-bin"), "\(missing.errors)")
+    }
+
+    @Test(.timeLimit(.minutes(3))) func timeToAccuracyIsMeasuredAndExtended() throws {
+        let options =
+            "bench time-to-accuracy --data set --model 16,M,F16 --image-size 16 --batch 8 --epochs 4"
+        let result = try place.mpirun(1, options + " --accuracy 0.5 --json time.json --svg time.svg")
+        #expect(result.status == 0, "\(result.errors)")
+        let json = try JSONSerialization.jsonObject(with: Data(place.bytes("time.json"))) as? [String: Any]
+        let measured = try #require(json?["measured"] as? [[String: Any]])
+        let extended = try #require(json?["extended"] as? [[String: Any]])
+        #expect(measured.compactMap { $0["devices"] as? Int } == [1, 2])
+        #expect(extended.compactMap { $0["devices"] as? Int } == [1, 2, 4, 8, 16, 32, 64])
+        // One device takes the measured time, and others less.
+        #expect(extended[0]["seconds"] as? Double == measured[0]["seconds"] as? Double)
+        let times = extended.compactMap { $0["seconds"] as? Double }
+        #expect(times == times.sorted().reversed())
+        let never = try place.mpirun(1, options + " --accuracy 1 --epochs 1 --ranks 1")
+        #expect(never.status == 1 && never.errors.contains("give more --epochs"), "\(never.errors)")
+    }
+
     @Test func exchangeIsTimedAndItsBitsChecked() throws {
         let result = try place.mpirun(3, "bench exchange --sizes 4,100K --steps 2")
         #expect(result.status == 0, "\(result.errors)")

@@ -6,6 +6,6 @@ struct BenchCommand: ParsableCommand {
         discussion: "All benchmarks but `input` use random data unless an option names files.",
         subcommands: [
             BenchGEMM.self, BenchStep.self, BenchInput.self, BenchLayers.self, BenchFullyConnected.self,
-            BenchExchange.self, BenchDense.self,
+            BenchExchange.self, BenchDense.self, BenchScaling.self, BenchTimeToAccuracy.self,
         ])
 }

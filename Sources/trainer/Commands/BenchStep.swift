@@ -1,13 +1,18 @@
 import ArgumentParser
 import Basics
 import Benchmarks
+import Collectives
 import Compute
 import DeviceInput
+import Training
 
-struct BenchStep: ParsableCommand {
+struct BenchStep: ParsableCommand, RunsOnRanks {
     static let configuration = CommandConfiguration(
         commandName: "step", abstract: "Time whole training steps on random images.",
-        discussion: "The step is the one that `trainer train` runs. A loss that is not finite is an error.")
+        discussion: """
+            The step is the one that `trainer train` runs, also under mpirun. A loss that is not finite is \
+            an error.
+            """)
 
     @OptionGroup var network: NetworkOptions
     @OptionGroup var training: TrainingStepOptions
@@ -17,12 +22,22 @@ struct BenchStep: ParsableCommand {
     @Option(help: "Compare steps on cached photographs with this augmentation and with none, in alternation.")
     var augment: Augmentation?
 
+    @Option(
+        help: """
+            Under mpirun: when ranks exchange gradients, as for `train`; with none, each trains for itself \
+            while the others do the same.
+            """) var exchange = Benchmark.RankExchange.lazy
+
     @OptionGroup var convolution: ConvolutionOptions
     @OptionGroup var device: DeviceOptions
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
         try require("--steps", steps, in: 1...1_000_000, "steps")
+        if MPICommunicator.launchedRanks > 1, inference || augment != nil {
+            throw ValidationError(
+                "\(inference ? "--inference" : "--augment") runs in one process; start it without mpirun")
+        }
         if let augment, inference || training.microBatches > 1 {
             throw ValidationError(
                 "--augment \(augment.rawValue): cannot be combined with --inference or --micro-batches")
@@ -36,22 +51,30 @@ struct BenchStep: ParsableCommand {
 
     func run() throws {
         let step = try network.step(training, convolution)
-        let device = try device.open()
+        let job = try Job.join(peerTimeout: 30)
+        let device = try device.open(place: job.map { Ranks($0).place } ?? (0, 1))
         if let augment { return try compare(augment, step, device) }
         let result =
-            inference
-            ? try Benchmark.inference(step, runs: steps, device: device)
-            : try Benchmark.step(step, steps: steps, device: device)
+            if let job {
+                try Benchmark.step(
+                    step, steps: steps, exchange: exchange, communicator: job, device: device)
+            } else if inference {
+                try Benchmark.inference(step, runs: steps, device: device)
+            } else {
+                try Benchmark.step(step, steps: steps, device: device)
+            }
+        guard job?.rank ?? 0 == 0 else { return }
         let loss = result.loss.map { "loss \(fixed($0, 3)), " } ?? ""
+        let ranks = job.map { "\($0.size) ranks, " } ?? ""
         print(
             "\(fixed(result.imagesPerSecond, 2)) images/s on \(device.description.name) "
-                + "(\(result.parameterCount) parameters, \(loss)"
+                + "(\(ranks)\(result.parameterCount) parameters, \(loss)"
                 + "\(fixed(Double(device.peakAllocatedBytes) * 1e-9, 2)) GB of device memory)")
         try output.write([
             "images_per_second": result.imagesPerSecond, "device": device.description.name,
             "model": step.architecture.description, "batch": step.batch, "image_size": step.imageSize,
             "parameters": result.parameterCount, "device_bytes": device.peakAllocatedBytes,
-            "seconds": result.seconds,
+            "seconds": result.seconds, "ranks": job?.size ?? 1,
         ])
     }
 
@@ -73,6 +96,8 @@ struct BenchStep: ParsableCommand {
         ])
     }
 }
+
+extension Benchmark.RankExchange: ExpressibleByArgument {}
 
 extension NetworkOptions {
     /// Returns the step that these options describe.
