@@ -9,17 +9,26 @@ import Training
 public struct ExchangeBenchmark {
     private let communicator: MPICommunicator
     private let nodeSize: Int?
+    /// Whether MPI opens windows between all ranks; without them `onesided` is left out.
+    public let hasWindows: Bool
 
     /// Prepares benchmarks of a job's ranks; `nodeSize` as for `Topology`.
-    public init(_ communicator: MPICommunicator, nodeSize: Int?) {
+    public init(_ communicator: MPICommunicator, nodeSize: Int?) throws {
         self.communicator = communicator
         self.nodeSize = nodeSize
+        do {
+            let all = Array(0..<communicator.size)
+            _ = try communicator.transport(.onesided, group: all, byteCount: 4096, channels: 1)
+            hasWindows = true
+        } catch is WindowsUnavailable { hasWindows = false }
+        try communicator.freeWindows()
     }
 
-    private func topology(_ kind: TransportKind) throws -> Topology {
+    /// - Parameter kind: nil for what training chooses
+    private func topology(_ kind: TransportKind?) throws -> Topology {
         try Topology(
             microBatches: MicroBatchTree.defaultMicroBatches(ranks: communicator.size),
-            nodes: communicator.nodes, nodeSize: nodeSize, transport: kind)
+            nodes: communicator.nodes, nodeSize: nodeSize, transport: kind, hasWindows: hasWindows)
     }
 
     /// The times of one way to add arrays of one size.
@@ -32,9 +41,13 @@ public struct ExchangeBenchmark {
         public var differing = 0
     }
 
-    /// The transports that connect these ranks.
-    private var transports: [TransportKind] {
-        TransportKind.allCases.filter { $0 != .shared || communicator.nodes.count == 1 }
+    /// The transports that connect these ranks; nil for one inside nodes and another between them.
+    private var transports: [TransportKind?] {
+        let nodes = communicator.nodes
+        let everywhere = TransportKind.allCases.filter {
+            ($0 != .shared || nodes.count == 1) && ($0 != .onesided || hasWindows)
+        }
+        return everywhere + (nodes.count > 1 && nodes.contains { $0.count > 1 } ? [nil] : [])
     }
 
     /// Adds arrays of `floatCount` floats in every way in turn, `rounds` times after a warm-up.
@@ -46,8 +59,8 @@ public struct ExchangeBenchmark {
 
     private func timed(floatCount: Int, rounds: Int) throws -> [Way] {
         typealias Floats = UnsafeMutablePointer<Float>
-        let first = try topology(transports[0])
-        let cut = GradientBuckets.Sizes.forGroups(of: first.largestGroup).cut / 4
+        let first = try topology(nil)
+        let cut = GradientBuckets.Sizes(for: first).cut / 4
         let buckets = stride(from: 0, to: floatCount, by: cut).map { $0..<min(floatCount, $0 + cut) }
         let spans = first.spans
         let values = Floats.allocate(capacity: floatCount)
@@ -58,13 +71,15 @@ public struct ExchangeBenchmark {
         }
         typealias Candidate = (name: String, values: Floats, sums: Floats, run: () throws -> Void)
         var candidates = try transports.map { kind -> Candidate in
+            let topology = try topology(kind)
             let butterfly = try Butterfly(
-                communicator, topology: topology(kind), buckets: buckets, floatCount: floatCount)
+                communicator, topology: topology, buckets: buckets, floatCount: floatCount)
             func run() throws {
                 for bucket in buckets.indices.reversed() { butterfly.start(bucket) }
                 for bucket in buckets.indices { try butterfly.wait(bucket) }
             }
-            return ("butterfly, \(kind.rawValue)", butterfly.values, butterfly.values, run)
+            let name = "butterfly, \(kind?.rawValue ?? topology.transports)"
+            return (name, butterfly.values, butterfly.values, run)
         }
         func reduce() throws { try communicator.allReduce(values, into: sums, count: floatCount) }
         func reduceAsynchronously() throws {
@@ -138,8 +153,8 @@ public struct ExchangeBenchmark {
             defer { end += (parameter.storedCount * 4).roundedUp(to: 128) }
             return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
         }
-        let topology = try topology(communicator.nodes.count == 1 ? .shared : .onesided)
-        let cut = GradientBuckets(places, sizes: .forGroups(of: topology.largestGroup))
+        let topology = try topology(nil)
+        let cut = GradientBuckets(places, sizes: GradientBuckets.Sizes(for: topology))
         let bucketsOf = cut.ofParameter
         let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
         // A layer's time is proportional to its operations: a convolution's weights times its pixels.

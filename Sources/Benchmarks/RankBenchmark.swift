@@ -55,23 +55,23 @@ extension Benchmark {
         _ step: BenchmarkedStep, _ exchange: RankExchange,
         _ communicator: any Communicator, _ device: Device
     ) throws -> (TrainingStep, BenchmarkedStep) {
-        func topology(_ transport: TransportKind?) throws -> Topology {
+        func topology(hasWindows: Bool = true) throws -> Topology {
             try Topology(
-                microBatches: step.microBatches, nodes: communicator.nodes, transport: transport)
+                microBatches: step.microBatches, nodes: communicator.nodes, hasWindows: hasWindows)
         }
         var local = step
-        local.microBatches = try topology(nil).spans[communicator.rank].count
+        local.microBatches = try topology().spans[communicator.rank].count
         local.batch = step.batch / step.microBatches * local.microBatches
         if exchange == .none { return (try local.trainingStep(on: device), local) }
         let training = try step.trainingStep(on: device, policy: exchange == .lazy ? .lazy : .synchronous) {
             network in
-            func gradientExchange(_ transport: TransportKind?) throws -> GradientExchange {
+            func gradientExchange(hasWindows: Bool) throws -> GradientExchange {
                 try GradientExchange(
                     network.trainedParameters, device: device, communicator: communicator,
-                    topology: topology(transport))
+                    topology: topology(hasWindows: hasWindows))
             }
-            do { return try gradientExchange(nil) } catch is WindowsUnavailable {
-                return try gradientExchange(.sendrecv)
+            do { return try gradientExchange(hasWindows: true) } catch is WindowsUnavailable {
+                return try gradientExchange(hasWindows: false)
             }
         }
         return (training, local)

@@ -6,6 +6,8 @@ public struct Topology: Sendable {
     public let spans: [MicroBatchSpan]
     let inner: TransportKind
     let outer: TransportKind
+    /// Whether messages carry the gradients from machine to machine.
+    public let sendsBetweenMachines: Bool
 
     /// Divides the micro-batches over the ranks.
     ///
@@ -13,9 +15,11 @@ public struct Topology: Sendable {
     ///   - nodes: the ranks of each node, each in rising order
     ///   - nodeSize: makes a node of each group of this many neighbouring ranks instead
     ///   - transport: nil is the fastest: shared memory in a node, one-sided windows between nodes
+    ///   - hasWindows: whether MPI opens windows between nodes; messages take their place
     /// - Throws: `TopologyError` if there are too few micro-batches, or a transport does not reach all ranks
     public init(
-        microBatches: Int, nodes realNodes: [[Int]], nodeSize: Int? = nil, transport: TransportKind? = nil
+        microBatches: Int, nodes realNodes: [[Int]], nodeSize: Int? = nil, transport: TransportKind? = nil,
+        hasWindows: Bool = true
     ) throws {
         let ranks = realNodes.flatMap { $0 }.sorted()
         guard microBatches >= ranks.count, microBatches & (microBatches - 1) == 0 else {
@@ -49,8 +53,10 @@ public struct Topology: Sendable {
             throw TopologyError(
                 kind: .transport, description: "shared memory does not connect \(found)")
         }
-        inner = transport ?? (groups.count == 1 && !isOneMachine ? .onesided : .shared)
-        outer = transport ?? (isOneMachine ? .shared : .onesided)
+        let between = hasWindows ? TransportKind.onesided : .sendrecv
+        inner = transport ?? (groups.count == 1 && !isOneMachine ? between : .shared)
+        outer = transport ?? (isOneMachine ? .shared : between)
+        sendsBetweenMachines = !isOneMachine && (groups.count == 1 ? inner : outer) == .sendrecv
     }
 
     package struct Stage {
@@ -86,8 +92,11 @@ public struct Topology: Sendable {
         let ranks = "\(spans.count) ranks"
         if groups.count == 1 { return "\(ranks) over \(inner.rawValue)" }
         if groups[0].count == 1 { return "\(ranks) over \(outer.rawValue)" }
-        return "\(ranks) in \(groups.count) nodes, \(inner.rawValue) inside and \(outer.rawValue) between"
+        return "\(ranks) in \(groups.count) nodes, \(transports)"
     }
+
+    /// The transports at the two levels, such as "shared inside and onesided between".
+    package var transports: String { "\(inner.rawValue) inside and \(outer.rawValue) between" }
 }
 
 /// Says why ranks cannot be arranged as requested.

@@ -1,3 +1,4 @@
+import Collectives
 import Compute
 import NeuralNet
 
@@ -18,10 +19,19 @@ package struct GradientBuckets {
         /// A bucket goes to the other members in a message each, so that messages are small and many in large
         /// groups. Above 4 members buckets grow with them, as simulations of up to 1,024 devices suggest
         /// (docs/scaling.md).
-        package static func forGroups(of members: Int) -> Sizes {
+        ///
+        /// - Parameter overMessages: whether messages between machines carry them. An urgent bucket cannot
+        ///   overtake what MPI has put into a socket, so that buckets are small there.
+        package static func forGroups(of members: Int, overMessages: Bool = false) -> Sizes {
             var factor = 1
             while 4 * factor < members { factor *= 2 }
-            return Sizes(joined: factor << 20, cut: factor << 24)
+            return overMessages
+                ? Sizes(joined: factor << 18, cut: factor << 20)
+                : Sizes(joined: factor << 20, cut: factor << 24)
+        }
+
+        package init(for topology: Topology) {
+            self = .forGroups(of: topology.largestGroup, overMessages: topology.sendsBetweenMachines)
         }
     }
 

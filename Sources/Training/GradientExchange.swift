@@ -83,7 +83,7 @@ public final class GradientExchange {
         for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
 
         let cut = GradientBuckets(
-            of: parameters, layout: layout, sizes: bucketSizes ?? .forGroups(of: topology.largestGroup),
+            of: parameters, layout: layout, sizes: bucketSizes ?? GradientBuckets.Sizes(for: topology),
             first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
         buckets = cut.buckets
         bucketsOf = cut.ofParameter

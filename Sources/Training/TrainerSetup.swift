@@ -123,7 +123,7 @@ struct TrainerSetup {
 
     /// Opens the device, and checks that the ranks have the same photographs and training fits the device.
     func open(_ agreement: Agreement, _ dataset: Dataset) throws -> Workload {
-        let topology = try topology(options.transport.kind)
+        let topology = try topology()
         let all = MicroBatchSpan(first: 0, count: options.microBatches)
         let span = ranks.flatMap { topology?.spans[$0.rank] } ?? all
         let device = try Device.open(
@@ -194,7 +194,7 @@ struct TrainerSetup {
             where options.transport == .auto
         {
             try report(.note("\(error): using messages instead"))
-            return try self.topology(.sendrecv).map(connection)
+            return try self.topology(hasWindows: false).map(connection)
         }
     }
 
@@ -241,11 +241,11 @@ struct TrainerSetup {
             ? RunFolder.replaceUnfinished(options.output) : RunFolder.create(options.output)
     }
 
-    private func topology(_ transport: TransportKind?) throws -> Topology? {
+    private func topology(hasWindows: Bool = true) throws -> Topology? {
         try ranks.map {
             try Topology(
                 microBatches: options.microBatches, nodes: $0.communicator.nodes,
-                nodeSize: options.nodeSize, transport: transport)
+                nodeSize: options.nodeSize, transport: options.transport.kind, hasWindows: hasWindows)
         }
     }
 

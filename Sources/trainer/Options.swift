@@ -74,11 +74,7 @@ struct DeviceOptions: ParsableArguments {
 
     /// Opens the device.
     ///
-<<<<<<< HEAD
     /// - Parameter place: this process's index among the ranks of its node, and their number
-=======
-    /// - Parameter place: the process's index among the ranks of its node, and their number
->>>>>>> simulate
     func open(profiling: Bool = false, place: (index: Int, count: Int) = (0, 1)) throws -> Device {
         let device = try Device.open(
             DeviceOptions.selector(device), profiling: profiling,

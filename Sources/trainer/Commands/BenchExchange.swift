@@ -56,7 +56,10 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
         guard let job = try Job.join(peerTimeout: 30) else {
             throw ValidationError("an exchange needs at least two ranks: mpirun -n 2 trainer bench exchange")
         }
-        let benchmark = ExchangeBenchmark(job, nodeSize: nodeSize)
+        let benchmark = try ExchangeBenchmark(job, nodeSize: nodeSize)
+        if Job.isFirst, !benchmark.hasWindows {
+            print("MPI opens no windows between these ranks: onesided is left out")
+        }
         if let standInDevice {
             let plan = try NetworkPlan(
                 architecture, imageSize: imageSize, classes: 1000,

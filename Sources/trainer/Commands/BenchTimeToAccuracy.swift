@@ -128,7 +128,7 @@ struct BenchTimeToAccuracy: ParsableCommand {
             default: break
             }
         }
-        throw LaunchFailure(
+        throw LaunchError(
             description:
                 "the validation accuracy was \(percent(best)) at best after \(epochs) epochs; expected "
                 + "\(percent(accuracy)): give more --epochs or a lower --accuracy")
