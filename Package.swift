@@ -69,8 +69,8 @@ let package = Package(
         library(
             "Benchmarks",
             [
-                "Scaling", "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet",
-                "Compute", "Oracle", "Randomness",
+                "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet", "Compute",
+                "Oracle", "Randomness",
             ]),
         .executableTarget(
             name: "trainer", dependencies: everything + [argumentParser], swiftSettings: strict),
