@@ -72,8 +72,8 @@ let package = Package(
         library(
             "Benchmarks",
             [
-                "Scaling", "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet",
-                "Compute", "Oracle", "Randomness",
+                "Training", "Collectives", "DeviceInput", "Photographs", "Models", "NeuralNet", "Compute",
+                "Oracle", "Randomness",
             ]),
         .executableTarget(
             name: "trainer", dependencies: everything + ["CProcess", argumentParser],
