@@ -269,7 +269,7 @@ struct TrainerSetup {
             var own: [Float] = []
             if isFirst {
                 let statistics = dataset.training.statisticsSample().channelStatistics(
-                    shortSide: shortSide, workers: options.workers)
+                    shortSide: shortSide, workers: options.workers, cache: .standard)
                 own = (statistics.mean + statistics.deviation).map { Float($0) }
                 unreadable = statistics.failures
             }
@@ -278,7 +278,7 @@ struct TrainerSetup {
         }
         let description = ModelDescription(
             architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
-            shortSide: shortSide, normalization: normalization, seed: options.seed)
+            shortSide: shortSide, normalization: normalization, seed: options.seed, words: dataset.words)
         if options.initialModel == nil {
             try scaleUnits(of: network, description, dataset.training)
         }
