@@ -236,9 +236,8 @@ public struct InspectionPage {
         let most = max(1, inspection.counts.flatMap { $0 }.max() ?? 1)
         let rows = inspection.classes.indices.map { label -> String in
             let bars = inspection.counts.enumerated().map { part, counts in
-                let share = 100 * Double(counts[label]) / Double(most)
-                return
-                    #"<div class="bar"><s class="p\#(part)" style="width:\#(String(format: "%.1f", share))%">"#
+                let share = String(format: "%.1f", 100 * Double(counts[label]) / Double(most))
+                return #"<div class="bar"><s class="p\#(part)" style="width:\#(share)%">"#
                     + "</s><i>\(counts[label])</i></div>"
             }
             let sheet =

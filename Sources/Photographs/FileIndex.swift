@@ -159,11 +159,9 @@ private let slash: [UInt8] = [UInt8(ascii: "/")]
 extension FileIndex.Header {
     fileprivate var json: JSON {
         let folders = folders.map { folder -> JSON in
-            let (identity, changed) = (folder.stamp.identity, folder.stamp.changed)
-            return [
-                folder.path, Int(bitPattern: UInt(identity.device)), Int(bitPattern: UInt(identity.inode)),
-                changed,
-            ]
+            let identity = folder.stamp.identity
+            let numbers = [identity.device, identity.inode].map { Int(bitPattern: UInt($0)) }
+            return [folder.path, numbers[0], numbers[1], folder.stamp.changed]
         }
         let parts = parts.map { part -> JSON in
             [
@@ -172,8 +170,8 @@ extension FileIndex.Header {
             ]
         }
         return [
-            "folders": folders, "parts": parts, "class_list": classList, "unused": unused.json,
-            "notes": notes,
+            "folders": folders, "parts": parts, "class_list": classList,
+            "unused": unused.json, "notes": notes,
         ]
     }
 

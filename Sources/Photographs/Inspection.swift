@@ -70,7 +70,7 @@ public struct Inspection: Sendable {
     ///   - data: what `train` reads.
     ///   - labels: a list of files and classes; nil takes the names of folders as classes.
     ///   - validationFraction: the share that training would hold out of a set without a validation part.
-    ///   - progress: called with the photographs that were read and their number; what it throws ends the work.
+    ///   - progress: called with the photographs that were read and with all; what it throws ends the work.
     /// - Throws: `DatasetError`.
     public init(
         data: String, labels: String? = nil, validationFraction: Double = 0.1, workers: Int,

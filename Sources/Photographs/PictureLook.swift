@@ -79,8 +79,8 @@ struct PictureLook: Sendable, Equatable {
 
     /// Returns the groups of pictures that look like copies, each in ascending order.
     ///
-    /// Of seven pieces of two such hashes, at least three are equal. So the pictures are sorted by each choice
-    /// of three pieces, and only neighbours are compared.
+    /// Of seven pieces of two such hashes, at least three are equal. So the pictures are sorted by each
+    /// choice of three pieces, and only neighbours are compared.
     static func groups(_ looks: [PictureLook]) -> [[Int]] {
         var parents = Array(looks.indices)
         func root(_ index: Int) -> Int {

@@ -14,9 +14,8 @@ struct ArchiveTarget: Target {
     }
 
     private static let names = [
-        "cat/1.jpg", "./dog/2.JPEG", "a.cls", "a.jpg", "a.json", "b.tar", "x/../y.png", "/root.jpg",
-        ".hidden.jpg",
-        "", "deep/er/and/deeper/3.webp", "caf\u{E9}/4.jpg",
+        "cat/1.jpg", "./dog/2.JPEG", "a.cls", "a.jpg", "a.json", "b.tar", "x/../y.png",
+        "/root.jpg", ".hidden.jpg", "", "deep/er/and/deeper/3.webp", "caf\u{E9}/4.jpg",
     ]
 
     func input(seed: UInt64, index: UInt64) -> [UInt8] {

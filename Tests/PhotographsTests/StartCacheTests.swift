@@ -47,11 +47,8 @@ import Testing
         #expect(index.count == 10 && index.header.folders.count == 9)
         expectEqual(first, plain)
         expectEqual(try load(), plain)
-        #expect(
-            plain.training.files.map(\.path) == [
-                "train/cat/2.jpg", "train/cat/deep-1.jpg", "train/cat/deep/1.jpg", "train/dog/3.png",
-                "train/dog/é.jpg",
-            ])
+        let order = ["cat/2.jpg", "cat/deep-1.jpg", "cat/deep/1.jpg", "dog/3.png", "dog/é.jpg"]
+        #expect(plain.training.files.map(\.path) == order.map { "train/" + $0 })
     }
 
     /// Every change of the photographs' list is noticed, at any depth.
