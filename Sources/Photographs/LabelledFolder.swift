@@ -137,6 +137,11 @@ private struct JoinedPhotographs: PhotographSource {
         return sources[place.source].location(place.index)
     }
 
+    func file(_ index: Int) -> String {
+        let place = place(index)
+        return sources[place.source].file(place.index)
+    }
+
     func byteCount(_ index: Int) throws -> Int {
         let place = place(index)
         return try sources[place.source].byteCount(place.index)

@@ -215,7 +215,8 @@ public final class Preparation {
     /// Starts the threads that read, resize and encode.
     private func work(_ first: Int) -> OrderedWork<Result> {
         let (parts, options, classes) = (parts, options, classes)
-        return OrderedWork(first..<count, workers: options.workers, window: 8 * options.workers) {
+        // Closing an archive waits for the disk, and the threads continue meanwhile.
+        return OrderedWork(first..<count, workers: options.workers, window: 256 * options.workers) {
             let reader = try ImageReader()
             let (file, pixels) = (ByteBuffer(), ByteBuffer())
             return { item in
