@@ -45,7 +45,8 @@ struct ArchivedPhotographs: PhotographSource {
     private func archive(_ index: Int) -> Int { self.index.archive(Int(rows[index])) }
 
     func withName(_ index: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
-        if !prefix.isEmpty { Array(prefix.utf8).withUnsafeBytes(body) }
+        var prefix = prefix
+        if !prefix.isEmpty { prefix.withUTF8 { body(UnsafeRawBufferPointer($0)) } }
         let name = self.index.name(Int(rows[index]))
         // Bytes that are not UTF-8 are hashed as they are shown.
         if name.contains(where: { $0 >= 0x80 }) {
