@@ -17,5 +17,12 @@ public struct FNVHash: Sendable {
         text.withUTF8 { for byte in $0 { add(UInt64(byte)) } }
     }
 
+    /// Adds bytes in memory, faster than from any other sequence.
+    public mutating func add(_ bytes: UnsafeRawBufferPointer) {
+        var value = value
+        for place in 0..<bytes.count { value = (value ^ UInt64(bytes[place])) &* 0x0000_0100_0000_01B3 }
+        self.value = value
+    }
+
     public mutating func add(_ bytes: some Sequence<UInt8>) { for byte in bytes { add(UInt64(byte)) } }
 }

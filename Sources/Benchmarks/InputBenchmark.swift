@@ -6,7 +6,7 @@ import Photographs
 
 /// Times the way from photographs' files to the network's input.
 public struct InputBenchmark {
-    /// A folder with photographs at any depth.
+    /// Archives, or a folder with photographs at any depth.
     public var folder: String
     public var imageSize, shortSide, batch, workers: Int
     /// The photographs of a pass, for which files repeat if there are fewer, and the timed passes.
@@ -33,12 +33,24 @@ public struct InputBenchmark {
 
     /// Runs every pass once to warm up, then `rounds` times in turn.
     public func run(on device: Device) throws -> [Result] {
-        let passes = try Passes(self, set: readableFiles(), device: device)
+        let set = try readableFiles()
+        let passes = try Passes(self, set: set, device: device)
+        let order = (0..<images).map { $0 % set.count }
+        func read() -> Double { Benchmark.time { set.readFiles(order, workers: workers) } }
+        func cold(_ run: () throws -> Double) throws -> Double {
+            set.forgetFiles()
+            return try run()
+        }
         let everything = augmentation.with(probability: 1)
         let runs: [(name: String, key: String, run: () throws -> Double)] = [
+            ("read", "read", read), ("read, cold files", "read_cold", { try cold(read) }),
             ("decode", "decode", { try passes.decode() }),
             ("decode what crops read", "decode_needed", { try passes.decode(for: augmentation) }),
             ("decode, augment", "decode_augment", { try passes.load(isCached: false) }),
+            (
+                "decode, augment, cold files", "decode_augment_cold",
+                { try cold { try passes.load(isCached: false) } }
+            ),
             ("cached, augment", "cached", { try passes.load(isCached: true) }),
             ("only augment, all kinds", "augment_all", { try passes.augment(everything) }),
             ("only augment, crop and mirror", "augment_standard", { try passes.augment(.standard) }),
@@ -55,13 +67,12 @@ public struct InputBenchmark {
 
     /// Returns the files that can be decoded; the others would be timed as grey squares.
     private func readableFiles() throws -> ImageSet {
-        let paths = try Dataset.photographs(below: folder).paths.filter {
-            (try? loadImage(path: $0, shortSide: shortSide)) != nil
-        }
-        guard !paths.isEmpty else {
+        let set = try ImageSet.anywhere(in: folder).statisticsSample(limit: images).readable(
+            shortSide: shortSide)
+        guard set.count > 0 else {
             throw DatasetError(.emptyClass, "\(folder): no photograph in it that can be read")
         }
-        return ImageSet(paths: paths, classes: ["all"])
+        return set
     }
 
     /// The photographs with what brings them to the device.

@@ -83,24 +83,7 @@ public struct ComparisonPage {
             "Calibration",
             "How often an answer is right, by how sure the model is. A calibrated model follows the line.",
             calibration())
-        return """
-            <!DOCTYPE html>
-            <html lang="en">
-            <head>
-            <meta charset="utf-8">
-            <meta name="viewport" content="width=device-width, initial-scale=1">
-            <meta name="color-scheme" content="light dark">
-            <title>\(escaped(title))</title>
-            <style>\(Self.style)</style>
-            </head>
-            <body>
-            <main>
-            \(body)
-            </main>
-            </body>
-            </html>
-
-            """
+        return HTMLPage.document(title: title, style: Self.style, body: body)
     }
 
     // MARK: - Sections
@@ -313,8 +296,7 @@ public struct ComparisonPage {
     // MARK: - Parts
 
     private func section(_ title: String, _ note: String?, _ content: String) -> String {
-        let note = note.map { #"<p class="note">\#(escaped($0))</p>"# } ?? ""
-        return "<section><h2>\(escaped(title))</h2>\(note)\(content)</section>\n"
+        HTMLPage.section(title, note, content)
     }
 
     private func letter(_ model: Int) -> String { model == 0 ? "A" : "B" }
@@ -330,48 +312,18 @@ public struct ComparisonPage {
     /// Returns a share in percent: "91.3".
     private func percent(_ share: Double) -> String { String(format: "%.1f", 100 * share) }
 
-    private func escaped(_ text: String) -> String {
-        text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-            .replacing("\"", with: "&quot;")
-    }
+    private func escaped(_ text: String) -> String { HTMLPage.escaped(text) }
 
     private static let style = """
 
-        :root { --ground: #fbfbfa; --card: #fff; --ink: #1c1d1f; --soft: #62666d; --line: #dfe0e3;
-          --a: #2f6fb7; --b: #c2621a; --right: #1f8a5b; --wrong: #b3372f; }
-        @media (prefers-color-scheme: dark) {
-          :root { --ground: #15171a; --card: #1e2125; --ink: #e8e8e6; --soft: #9ba0a8; --line: #363a40;
-            --a: #6ea8e6; --b: #e79a5b; --right: #4cc08e; --wrong: #ea7f76; }
-        }
-        * { box-sizing: border-box; }
-        body { margin: 0; background: var(--ground); color: var(--ink);
-          font: 15px/1.5 system-ui, sans-serif; }
-        main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; }
-        h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywhere; }
-        h2 { font-size: 19px; margin: 44px 0 4px; }
-        h3 { font-size: 15px; margin: 12px 0 6px; }
-        p { margin: 6px 0; } .note { color: var(--soft); margin: 0 0 12px; } small { color: var(--soft); }
         .models { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px;
           margin: 16px 0 0; }
         .models div { display: flex; gap: 10px; background: var(--card); border: 1px solid var(--line);
           border-radius: 8px; padding: 10px 12px; }
-        dd { margin: 0; overflow-wrap: anywhere; }
         .badge { display: inline-block; min-width: 1.5em; padding: 0 .3em; border-radius: 5px;
           text-align: center; font-size: 13px; color: var(--ground); }
         .badge.a, s.a { background: var(--a); } .badge.b, s.b { background: var(--b); }
         rect.a { fill: var(--a); } rect.b { fill: var(--b); }
-        table { border-collapse: collapse; } .wide { overflow-x: auto; }
-        .numbers th, .numbers td { padding: 6px 18px 6px 0; text-align: left;
-          border-bottom: 1px solid var(--line); white-space: nowrap; }
-        .numbers thead th { font-weight: 500; color: var(--soft); }
-        .numbers { font-variant-numeric: tabular-nums; }
-        .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: 14px; }
-        figure { margin: 0; }
-        .sheet figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px;
-          overflow: hidden; }
-        .sheet img { display: block; width: 100%; height: 180px; object-fit: contain;
-          background: color-mix(in srgb, var(--line) 40%, var(--card)); }
-        figcaption { padding: 8px 10px 10px; } .pair figcaption { color: var(--soft); }
         .lists { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin-top: 8px; }
         .lists > div { min-width: 0; }
         .lists ol { list-style: none; margin: 4px 0 0; padding: 0; font-size: 12px; }
@@ -397,18 +349,6 @@ public struct ComparisonPage {
         .drawn { max-width: 100%; shape-rendering: crispEdges; border: 1px solid var(--line); }
         .drawn .ground { fill: var(--card); } .drawn .right { fill: var(--right); }
         .drawn .wrong { fill: var(--wrong); }
-        summary { cursor: pointer; padding: 8px 0; color: var(--soft); }
-        .legend { overflow-wrap: anywhere; }
-        .bars { width: 100%; } .bars th { font-weight: 400; text-align: right; padding: 4px 10px 4px 0;
-          max-width: 34vw; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; width: 1%; }
-        .bars td:nth-child(2) { width: 96%; }
-        .bars td:last-child, .bars th:last-child { text-align: right; padding: 0 0 0 8px; width: 1%; }
-        @media (max-width: 600px) { .bars td:last-child, .bars th:last-child { display: none; } }
-        .bar { display: flex; align-items: center; gap: 6px; height: 15px; padding-right: 46px;
-          font-size: 12px; }
-        .bar s { height: 9px; border-radius: 2px; min-width: 1px; } .bar i { margin-right: -46px; }
-        svg { width: 100%; max-width: 440px; height: auto; display: block; }
-        svg text { fill: var(--soft); font-size: 12px; }
         .axis { fill: none; stroke: var(--line); } .line { stroke: var(--ink); stroke-dasharray: 4 4;
           opacity: .6; }
 

@@ -6,7 +6,7 @@ import NeuralNet
 /// Reads and writes `model.safetensors`, with the names and layouts of torchvision's VGG.
 public struct Checkpoint: Sendable {
     public let path: String
-    public let description: ModelDescription
+    public private(set) var description: ModelDescription
     private let file: SafetensorsFile
 
     /// Opens a file, a folder that contains `model.safetensors`, or the best checkpoint of a run's folder.
@@ -16,6 +16,17 @@ public struct Checkpoint: Sendable {
         path = try Checkpoint.modelPath(fileOrRun)
         file = try SafetensorsFile.read(path)
         description = try ModelDescription(file)
+    }
+
+    /// Returns the same model with other names for its classes.
+    ///
+    /// - Precondition: there are as many names as classes.
+    public func renamed(_ classes: [String], words: [String: String]) -> Checkpoint {
+        precondition(classes.count == description.classes.count)
+        var renamed = self
+        renamed.description.classes = classes
+        renamed.description.words = words
+        return renamed
     }
 
     private static func modelPath(_ fileOrRun: String) throws -> String {

@@ -6,6 +6,8 @@ import NeuralNet
 public struct ModelDescription: Sendable, Equatable {
     public var architecture: Architecture
     public var classes: [String]
+    /// Words for classes whose names say little, such as “tench, Tinca tinca” for “n01440764”.
+    public var words: [String: String]
     /// Side of the network's square input in pixels.
     public var imageSize: Int
     /// Pixels to which a photograph's shorter side is resized before it is cropped.
@@ -18,10 +20,12 @@ public struct ModelDescription: Sendable, Equatable {
 
     public init(
         architecture: Architecture, classes: [String], imageSize: Int, shortSide: Int,
-        normalization: Normalization, epoch: Int = 0, step: Int = 0, seed: UInt64 = 0
+        normalization: Normalization, epoch: Int = 0, step: Int = 0, seed: UInt64 = 0,
+        words: [String: String] = [:]
     ) {
         self.architecture = architecture
         self.classes = classes
+        self.words = words
         self.imageSize = imageSize
         self.shortSide = shortSide
         self.normalization = normalization
@@ -35,13 +39,22 @@ public struct ModelDescription: Sendable, Equatable {
 
     /// The metadata of `model.safetensors`; without time, host or device, so equal runs give equal bytes.
     var metadata: [String: String] {
-        [
+        var metadata = [
             "model": architecture.description, "classes": classes.json.text,
             "image_size": "\(imageSize)", "short_side": "\(shortSide)",
             "mean": normalization.mean.json.text, "deviation": normalization.deviation.json.text,
             "epoch": "\(epoch)", "step": "\(step)", "seed": "\(seed)",
         ]
+        if classes.contains(where: { words[$0] != nil }) {
+            metadata["class_words"] = classes.map { words[$0] ?? "" }.json.text
+        }
+        return metadata
     }
+
+    /// Whether the names of the classes are only numbers, as in a model without metadata.
+    public var hasNumberedClasses: Bool { classes == Self.numberedClasses(classes.count) }
+
+    private static func numberedClasses(_ count: Int) -> [String] { (0..<count).map { "class \($0)" } }
 
     private static let imageSizes = 1...16_384
 
@@ -92,6 +105,13 @@ public struct ModelDescription: Sendable, Equatable {
             return name
         }
         guard Set(classes).count == classes.count else { throw try wrong("classes", "each name once") }
+        words = [:]
+        if let list = file.metadata["class_words"] {
+            guard let texts = try? JSON.parse(list).array?.map({ $0.string ?? "" }),
+                texts.count == classes.count
+            else { throw try wrong("class_words", "a text for each of the \(classes.count) classes") }
+            for (name, text) in zip(classes, texts) where !text.isEmpty { words[name] = text }
+        }
         imageSize = try integer("image_size", ModelDescription.imageSizes)
         guard imageSize >= architecture.smallestImage else {
             let smallest = architecture.smallestImage
@@ -151,7 +171,8 @@ public struct ModelDescription: Sendable, Equatable {
         else { throw foreign }
         imageSize = side * architecture.smallestImage
         shortSide = ModelDescription.usualShortSide(imageSize: imageSize)
-        classes = (0..<last[0]).map { "class \($0)" }
+        classes = Self.numberedClasses(last[0])
+        words = [:]
         normalization = Normalization(mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
         (epoch, step, seed) = (0, 0, 0)
     }

@@ -1,6 +1,13 @@
 import Basics
 import Foundation
 
+/// Returns where the photographs of a tar archive are in it.
+///
+/// - Throws: `DatasetError`.
+package func photographsInArchive(_ path: String) throws -> [(offset: Int, byteCount: Int)] {
+    try ArchiveContents(path, place: "archive").places
+}
+
 /// Lists the photographs of one tar archive, and what it says about their classes.
 ///
 /// In the convention of WebDataset the members `KEY.jpg`, `KEY.cls` and `KEY.json` are one sample. KEY ends

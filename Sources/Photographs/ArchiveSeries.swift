@@ -35,6 +35,7 @@ final class ArchiveSeries {
     private var part = ""
     private var numbers: [String: Int] = [:]
     private var log: JSONLinesFile?
+    private var lock: FolderLock?
 
     /// The complete archives.
     var records: [Record] { all.filter { $0.path != nil } }
@@ -64,6 +65,12 @@ final class ArchiveSeries {
             throw DatasetError(.outputExists, "\(folder): is not empty, and not begun by this command")
         }
         try Folder.create(recordFolder)
+        lock = try FolderLock(recordFolder + "/lock")
+        guard lock != nil else {
+            throw DatasetError(
+                .inUse,
+                "\(folder): another process prepares photographs in this folder; wait for it or stop it")
+        }
         let identityPath = recordFolder + "/identity"
         if let data = FileManager.default.contents(atPath: identityPath) {
             guard String(decoding: data, as: UTF8.self) == identity else { throw Self.other(folder) }

@@ -40,9 +40,32 @@ struct ArchivedPhotographs: PhotographSource {
 
     func location(_ index: Int) -> String { archives.path(archive(index)) + ":" + member(index) }
 
+    func file(_ index: Int) -> String { archives.path(archive(index)) }
+
     private func archive(_ index: Int) -> Int { self.index.archive(Int(rows[index])) }
 
+    func withName(_ index: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+        var prefix = prefix
+        if !prefix.isEmpty { prefix.withUTF8 { body(UnsafeRawBufferPointer($0)) } }
+        let name = self.index.name(Int(rows[index]))
+        // Bytes that are not UTF-8 are hashed as they are shown.
+        if name.contains(where: { $0 >= 0x80 }) {
+            Array(member(index).utf8).withUnsafeBytes(body)
+        } else {
+            body(name)
+        }
+    }
+
     func byteCount(_ index: Int) throws -> Int { self.index.byteCount(Int(rows[index])) }
+
+    func addState(_ index: Int, to hash: inout FNVHash) -> Bool {
+        let row = Int(rows[index])
+        let stamp = self.index.header.archives[archive(index)].stamp
+        for number in [stamp.byteCount, stamp.modified, self.index.offset(row), self.index.byteCount(row)] {
+            hash.add(UInt64(bitPattern: Int64(number)))
+        }
+        return true
+    }
 
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {
         let row = Int(rows[index])

@@ -4,16 +4,39 @@ import Foundation
 /// Reads batches ahead on its own threads and returns them in the plan's order.
 ///
 /// A batch is assembled by index, so it does not depend on which thread reads which file, or when. A file
-/// that cannot be used keeps its slot with weight 0. The loader holds at most `prefetch` batches beside the
-/// one that `next` returned last. One thread uses it; `stop()` may be called from any.
+/// that cannot be used keeps its slot with weight 0. The loader holds at most as many batches as its
+/// `ReadAhead` says beside the one that `next` returned last. One thread uses it; `stop()` may be called from
+/// any.
 public final class BatchLoader: Sendable {
+    /// Says how many batches are read ahead, so that a disk that stalls for a moment does not stop training.
+    public struct ReadAhead: Sendable {
+        /// At least this many batches, and at most those that fit into `byteCount`.
+        let batches: ClosedRange<Int>
+        let byteCount: Int
+
+        /// Reads a fixed number of batches ahead.
+        public static func batches(_ count: Int) -> ReadAhead {
+            ReadAhead(batches: max(1, count)...max(1, count), byteCount: 0)
+        }
+
+        /// Reads 3 batches ahead, and up to 32 if they are small.
+        public static func bytes(_ byteCount: Int) -> ReadAhead {
+            ReadAhead(batches: 3...32, byteCount: byteCount)
+        }
+
+        /// Returns the number of batches ahead if one has this size.
+        func count(batchBytes: Int) -> Int {
+            min(max(byteCount / max(1, batchBytes), batches.lowerBound), batches.upperBound)
+        }
+    }
+
     private let shared: LoaderState
 
     /// - Parameters:
     ///   - set: the photographs.
     ///   - shortSide: what the shorter side of every photograph becomes.
     ///   - workers: threads that read; at least 1.
-    ///   - prefetch: batches read ahead; at least 1.
+    ///   - readAhead: how much is read ahead.
     ///   - isCached: whether a photograph is on the device already. Its file is then not read, and its size
     ///     in the batch is 0. Called when its batch is planned.
     ///   - need: the pixels of a photograph that will be used, by its batch's number, its position in the set
@@ -22,20 +45,21 @@ public final class BatchLoader: Sendable {
     ///   - batches: the positions in the set of batch 0, 1, 2 …; nil ends the plan. Called on the loader's
     ///     threads, once for each number, in order.
     public convenience init(
-        set: ImageSet, shortSide: Int, workers: Int, prefetch: Int = 3,
+        set: ImageSet, shortSide: Int, workers: Int, readAhead: ReadAhead = .batches(3),
         isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
         memory: @escaping @Sendable (_ byteCount: Int) -> BatchMemory = { BatchMemory(capacity: $0) },
         batches: @escaping @Sendable (Int) -> [Int]?
     ) {
         self.init(
-            set: set, shortSides: { _ in shortSide }, workers: workers, prefetch: prefetch,
+            set: set, shortSides: { _ in shortSide }, workers: workers, readAhead: readAhead,
             isCached: isCached, need: need, memory: memory, batches: batches)
     }
 
     /// Makes a loader with a short side for each batch's number; the other parameters are those above.
     public init(
-        set: ImageSet, shortSides: @escaping @Sendable (_ batch: Int) -> Int, workers: Int, prefetch: Int = 3,
+        set: ImageSet, shortSides: @escaping @Sendable (_ batch: Int) -> Int, workers: Int,
+        readAhead: ReadAhead = .batches(3),
         isCached: @escaping @Sendable (Int) -> Bool = { _ in false },
         need: @escaping @Sendable (_ batch: Int, _ sample: Int) -> PixelNeed? = { _, _ in nil },
         memory: @escaping @Sendable (_ byteCount: Int) -> BatchMemory = { BatchMemory(capacity: $0) },
@@ -43,7 +67,7 @@ public final class BatchLoader: Sendable {
     ) {
         let source = BatchSource(
             set: set, shortSides: { max(1, shortSides($0)) }, isCached: isCached, need: need, plan: batches)
-        shared = LoaderState(source, prefetch: max(1, prefetch), memory: memory)
+        shared = LoaderState(source, readAhead: readAhead, memory: memory)
         shared.start(max(1, workers))
     }
 
@@ -93,12 +117,16 @@ private final class LoaderState: @unchecked Sendable {
     }
 
     private let source: BatchSource
-    private let prefetch: Int
+    private let readAhead: BatchLoader.ReadAhead
     private let pool: BatchMemoryPool
 
     private let condition = NSCondition()
     private var queue: [Pending] = []
     private var spare: [Pending] = []
+    /// Buffers of batches that are assembled, for those that are planned next.
+    private var spareSlots: [[ByteBuffer]] = []
+    /// The number of batches ahead, by the size of the last one.
+    private var ahead: Int
     private var nextIndex = 0
     private var isPlanning = false
     private var planEnded = false
@@ -108,11 +136,15 @@ private final class LoaderState: @unchecked Sendable {
     private var workerSeconds = 0.0
     private var waitSeconds = 0.0
 
-    init(_ source: BatchSource, prefetch: Int, memory: @escaping @Sendable (Int) -> BatchMemory) {
+    init(
+        _ source: BatchSource, readAhead: BatchLoader.ReadAhead,
+        memory: @escaping @Sendable (Int) -> BatchMemory
+    ) {
         self.source = source
-        self.prefetch = prefetch
+        self.readAhead = readAhead
+        ahead = readAhead.batches.lowerBound
         // Those read ahead, the one being filled and the one in use.
-        pool = BatchMemoryPool(limit: prefetch + 2, allocate: memory)
+        pool = BatchMemoryPool(limit: readAhead.batches.upperBound + 2, allocate: memory)
     }
 
     func start(_ workers: Int) {
@@ -140,6 +172,7 @@ private final class LoaderState: @unchecked Sendable {
             while alive > 0 { condition.wait() }
             queue = []
             spare = []
+            spareSlots = []
         }
     }
 
@@ -200,7 +233,7 @@ private final class LoaderState: @unchecked Sendable {
                 return (pending, start..<pending.taken)
             }
             if planEnded { return nil }
-            if isPlanning || queue.count >= prefetch { condition.wait() } else { planNext() }
+            if isPlanning || queue.count >= ahead { condition.wait() } else { planNext() }
         }
     }
 
@@ -234,6 +267,7 @@ private final class LoaderState: @unchecked Sendable {
         pending.samples = samples
         pending.taken = 0
         pending.left = samples.count
+        pending.slots = spareSlots.popLast() ?? []
         while pending.slots.count < samples.count {
             pending.slots.append(ByteBuffer(capacity: 3 * shortSide * shortSide))
         }
@@ -276,6 +310,9 @@ private final class LoaderState: @unchecked Sendable {
         let batch = assemble(pending)
         condition.withLock {
             pending.finished = batch
+            spareSlots.append(pending.slots)
+            pending.slots = []
+            ahead = readAhead.count(batchBytes: batch.byteCount)
             condition.broadcast()
         }
     }

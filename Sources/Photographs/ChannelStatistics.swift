@@ -1,4 +1,5 @@
 import Basics
+import Foundation
 import Synchronization
 
 /// Holds mean and deviation of red, green and blue on the scale 0…1, over all pixels of resized photographs.
@@ -11,6 +12,22 @@ public struct ChannelStatistics: Sendable, Equatable {
 }
 
 extension ImageSet {
+    /// Returns the statistics that an earlier start has kept if no file was changed since, or measures them.
+    public func channelStatistics(shortSide: Int, workers: Int, cache: StartCache) -> ChannelStatistics {
+        var key = FNVHash()
+        key.add(UInt64(shortSide))
+        guard count >= cache.smallestSample, addStates(to: &key),
+            let path = cache.path("statistics", "1 \(count) \(key.value)", "json")
+        else { return channelStatistics(shortSide: shortSide, workers: workers) }
+        if let kept = ChannelStatistics(path: path) { return kept }
+        let measured = channelStatistics(shortSide: shortSide, workers: workers)
+        if let folder = cache.folder {
+            try? Folder.create(folder)
+            try? AtomicFile.write(path, Array((measured.json.text + "\n").utf8))
+        }
+        return measured
+    }
+
     /// Reads every photograph at `shortSide` and measures it.
     ///
     /// The sums are whole numbers, so the result does not depend on `workers`. A channel without any
@@ -46,6 +63,33 @@ extension ImageSet {
         return ChannelStatistics(
             mean: mean, deviation: deviation, imageCount: sums.channels.images,
             failures: sums.failures.sorted { $0.index < $1.index }.map(\.error))
+    }
+}
+
+extension ChannelStatistics {
+    fileprivate var json: JSON {
+        let failures = failures.map {
+            ["kind": $0.kind.rawValue, "file": $0.file, "detail": $0.detail] as JSON
+        }
+        return ["mean": mean, "deviation": deviation, "images": imageCount, "failures": failures]
+    }
+
+    /// Reads what `json` gave; nil if the file does not exist or is something else.
+    fileprivate init?(path: String) {
+        guard let data = FileManager.default.contents(atPath: path),
+            let json = try? JSON.parse([UInt8](data)),
+            let mean = json["mean"]?.array?.compactMap(\.double), mean.count == 3,
+            let deviation = json["deviation"]?.array?.compactMap(\.double), deviation.count == 3,
+            let images = json["images"]?.integer, let list = json["failures"]?.array
+        else { return nil }
+        let failures = list.compactMap { entry -> ImageError? in
+            guard let kind = entry["kind"]?.string.flatMap(ImageError.Kind.init),
+                let file = entry["file"]?.string, let detail = entry["detail"]?.string
+            else { return nil }
+            return ImageError(kind, file: file, detail: detail)
+        }
+        guard failures.count == list.count, deviation.allSatisfy({ $0 > 0 }) else { return nil }
+        self.init(mean: mean, deviation: deviation, imageCount: images, failures: failures)
     }
 }
 

@@ -1,3 +1,5 @@
+import Foundation
+
 /// The part of a set that a folder's name stands for, such as `train` or `val`.
 enum FolderRole: Equatable {
     case training
@@ -33,10 +35,28 @@ extension PhotographFiles {
     ///
     /// `FolderRole` lists the names of parts. Folders in a class folder belong to the class.
     ///
-    /// - Parameter truth: the classes of photographs in a part without class folders.
-    static func inClassFolders(of root: String, truth: GroundTruth? = nil) throws -> PhotographParts {
+    /// - Parameters:
+    ///   - truth: the classes of photographs in a part without class folders.
+    ///   - cache: has the list if no folder was changed since an earlier start.
+    static func inClassFolders(of root: String, truth: GroundTruth? = nil, cache: StartCache = .none) throws
+        -> PhotographParts
+    {
+        let classList = truth?.identity ?? ""
+        if let index = cache.list(of: root, classList: classList) { return parts(of: index, root: root) }
+        let began = Date().timeIntervalSince1970
         var folders = try ClassFolders(root: root, truth: truth)
-        return try folders.open()
+        let index = try folders.index()
+        if folders.canBeKept { cache.keep(index, of: root, began: began) }
+        return parts(of: index, root: root)
+    }
+
+    private static func parts(of index: FileIndex, root: String) -> PhotographParts {
+        var parts = PhotographParts(unused: index.header.unused, notes: index.header.notes)
+        for part in index.header.parts {
+            let files = PhotographFiles(index, part, root: root)
+            if part.isValidation { parts.validation = files } else { parts.training = files }
+        }
+        return parts
     }
 }
 
@@ -69,7 +89,10 @@ private struct ClassFolders {
         self.top = top
     }
 
-    mutating func open() throws -> PhotographParts {
+    /// Whether the list stays right as long as the folders' own times do.
+    var canBeKept: Bool { !tree.hasFileLinks }
+
+    mutating func index() throws -> FileIndex {
         let names = top.allFolders
         let training = names.filter { FolderRole($0) == .training }
         guard training.count < 2 else {
@@ -91,13 +114,61 @@ private struct ClassFolders {
         if !training.isEmpty { for name in classes { try tree.add(name, of: top, at: "", to: nil) } }
         if trainingPart == nil, validationPart == nil { throw nothing(in: top, at: "") }
 
-        let paths = try tree.finish()
-        var parts = PhotographParts()
-        parts.training = try trainingPart.map { try files(of: $0, paths) }
-        parts.validation = try validationPart.map { try files(of: $0, paths) }
-        parts.unused = tree.unused
-        parts.notes = notes
-        return parts
+        let groups = try tree.finish()
+        var header = FileIndex.Header(folders: tree.folders, classList: truth?.identity ?? "")
+        var contents: [Content] = []
+        for (part, isValidation) in [(trainingPart, false), (validationPart, true)] {
+            guard let part else { continue }
+            let content = try content(of: part, groups)
+            if content.count == 0, part.listing.imageCount > 0 {
+                throw nothing(in: part.listing, at: part.path)
+            }
+            let first = header.parts.last?.rows.upperBound ?? 0
+            header.parts.append(
+                FileIndex.Part(
+                    path: part.path, isValidation: isValidation, classes: content.classes,
+                    rows: first..<first + content.count))
+            contents.append(content)
+        }
+        header.unused = tree.unused
+        header.notes = notes
+        return FileIndex(
+            header, count: contents.reduce(0) { $0 + $1.count },
+            nameBytes: contents.reduce(0) { $0 + $1.nameBytes }
+        ) { add in
+            for content in contents { content.forEach(add) }
+        }
+    }
+
+    /// The photographs of one part.
+    private struct Content {
+        let classes: [String]
+        /// The group of each class, or one group if the ground truth has the classes.
+        let groups: [FolderTree.Group]
+        /// The photographs of the only group in order, with their classes; nil in class folders.
+        var listed: [(photograph: Int, label: Int)]?
+
+        var count: Int { listed?.count ?? groups.reduce(0) { $0 + $1.count } }
+        var nameBytes: Int {
+            listed.map { $0.reduce(0) { $0 + groups[0].names.range($1.photograph).count } }
+                ?? groups.reduce(0) { $0 + $1.names.bytes.count }
+        }
+
+        /// Calls `body` with each photograph in order.
+        func forEach(_ body: (FileIndex.Entry) -> Void) {
+            func add(_ group: FolderTree.Group, _ photograph: Int, _ label: Int) {
+                body(
+                    FileIndex.Entry(
+                        folder: Int(group.folders[photograph]), name: group.names[photograph], label: label))
+            }
+            if let listed {
+                for (photograph, label) in listed { add(groups[0], photograph, label) }
+            } else {
+                for (label, group) in groups.enumerated() {
+                    for photograph in 0..<group.count { add(group, photograph, label) }
+                }
+            }
+        }
     }
 
     /// Returns the validation part that is used, and counts the files of the others as unused.
@@ -182,42 +253,28 @@ private struct ClassFolders {
         )
     }
 
-    /// Makes the source of one part, unless its photographs are in no class folder.
-    private mutating func files(of part: Part, _ paths: [[String]]) throws -> PhotographFiles {
-        if part.isListed, let truth { return try listedFiles(of: part, paths[part.groups[0]], truth) }
-        let files = zip(part.groups, 0...).flatMap { group, label in
-            paths[group].map { ImageFile(path: $0, label: label) }
+    /// Returns the photographs of a part, whose classes are its folders or in the ground truth.
+    private mutating func content(of part: Part, _ groups: [FolderTree.Group]) throws -> Content {
+        guard part.isListed, let truth else {
+            return Content(classes: part.classes, groups: part.groups.map { groups[$0] })
         }
-        if files.isEmpty, part.listing.imageCount > 0 { throw nothing(in: part.listing, at: part.path) }
-        let isRoot = part.path.isEmpty
-        return PhotographFiles(
-            path: isRoot ? root : root + "/" + part.path, root: root, classes: part.classes, files: files,
-            prefix: isRoot ? "" : part.path + "/")
-    }
-
-    /// Makes the source of a part whose classes are in the ground truth.
-    private mutating func listedFiles(of part: Part, _ paths: [String], _ truth: GroundTruth) throws
-        -> PhotographFiles
-    {
         let known = try truth.classes()
-        var files: [(name: String, path: String)] = []
-        for path in paths {
-            if let name = known[GroundTruth.stem(path)] {
-                files.append((name, path))
+        let group = groups[part.groups[0]]
+        var files: [(name: String, photograph: Int)] = []
+        for photograph in 0..<group.count {
+            if let name = known[GroundTruth.stem(group.names.text(photograph))] {
+                files.append((name, photograph))
             } else {
-                tree.unused.add(.notListed, in: path)
+                tree.unused.add(.notListed, in: tree.path(photograph, of: group))
             }
         }
-        guard !files.isEmpty else { throw nothing(in: part.listing, at: part.path) }
         let classes = Set(files.map(\.name)).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
         let labels = Dictionary(uniqueKeysWithValues: zip(classes, 0...))
-        let labelled = files.map { ImageFile(path: $0.path, label: labels[$0.name] ?? 0) }.sorted {
-            $0.label != $1.label
-                ? $0.label < $1.label : $0.path.utf8.lexicographicallyPrecedes($1.path.utf8)
+        // Photographs are in the order of their names already.
+        let listed = files.map { (photograph: $0.photograph, label: labels[$0.name] ?? 0) }.sorted {
+            ($0.label, $0.photograph) < ($1.label, $1.photograph)
         }
-        return PhotographFiles(
-            path: root + "/" + part.path, root: root, classes: classes, files: labelled,
-            prefix: part.path + "/")
+        return Content(classes: classes, groups: [group], listed: listed)
     }
 
     /// Explains that a folder has no class folders.

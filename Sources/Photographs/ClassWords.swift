@@ -30,3 +30,48 @@ enum ClassWords {
         return words
     }
 }
+
+/// The names of a set's classes in their order, with words for them.
+public struct ClassNames: Sendable {
+    public let names: [String]
+    public let words: [String: String]
+
+    public init(_ names: [String]) { (self.names, words) = (names, [:]) }
+
+    /// Reads the classes of a prepared set, of other photographs, or of a list with a name on each line.
+    ///
+    /// Behind a name in a list, a tab or a space, there may be words: `n01440764 tench, Tinca tinca`.
+    /// - Throws: `DatasetError`.
+    public init(path: String) throws {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            throw DatasetError(.missingFolder, "\(path): no such file or folder")
+        }
+        let isFolder = status.st_mode & S_IFMT == S_IFDIR
+        let manifest = isFolder ? path + "/" + ArchiveSet.manifestName : path
+        var words = ClassWords.read(near: path)
+        if let manifest = try Manifest(path: manifest, mustBeOne: path.hasSuffix(".json")) {
+            names = manifest.classes
+        } else if isFolder {
+            let parts = try openPhotographs(path)
+            names = Set([parts.training, parts.validation].flatMap { $0?.classes ?? [] }).sorted {
+                $0.utf8.lexicographicallyPrecedes($1.utf8)
+            }
+        } else {
+            let lines = try ImageNetFiles.lines(path)
+            // Names with spaces are names unless all lines begin like synsets.
+            let isSynsets = lines.allSatisfy { $0.prefixMatch(of: /n[0-9]{8}(\s|$)/) != nil }
+            names = lines.map { line in
+                let fields = line.split(maxSplits: 1) { $0 == "\t" || isSynsets && $0 == " " }
+                let name = fields.first.map { $0.trimmingCharacters(in: .whitespaces) } ?? ""
+                if fields.count > 1 { words[name] = fields[1].trimmingCharacters(in: .whitespaces) }
+                return name.inOneForm
+            }
+        }
+        self.words = words
+        guard Set(names).count == names.count, !names.isEmpty else {
+            throw DatasetError(
+                .badList, "\(path): expected the name of each class once, found \(quoted(names))")
+        }
+    }
+}

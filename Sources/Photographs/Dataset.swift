@@ -12,14 +12,18 @@ public struct Dataset: Sendable {
     /// A hash of the photographs' names and classes, in order, and of a sample of their sizes.
     public let fingerprint: String
 
+    /// Words for classes that files beside the photographs say, as those of ImageNet do.
+    public let words: [String: String]
+
     public var classes: [String] { training.classes }
 
-    private init(_ parts: PhotographParts, training: ImageSet, validation: ImageSet) {
+    private init(_ parts: PhotographParts, root: String, training: ImageSet, validation: ImageSet) {
         self.training = training
         self.validation = validation
         validationPath = parts.validation?.path
         unused = parts.unused
         notes = parts.notes
+        words = ClassWords.read(near: root)
         fingerprint = Self.fingerprint(training, validation)
     }
 
@@ -35,17 +39,18 @@ public struct Dataset: Sendable {
     /// - Parameters:
     ///   - labels: a list of files and classes; nil takes the names of folders as classes.
     ///   - validationFraction: the share of photographs for validation, at least 0 and below 1.
+    ///   - cache: keeps lists of folders for the next start.
     /// - Throws: `DatasetError` for a missing folder, no class folders, one class, an empty class, a class
     ///   that only the validation part has.
-    public static func load(root: String, labels: String? = nil, validationFraction: Double = 0.1) throws
-        -> Dataset
-    {
+    public static func load(
+        root: String, labels: String? = nil, validationFraction: Double = 0.1, cache: StartCache = .standard
+    ) throws -> Dataset {
         guard validationFraction >= 0 && validationFraction < 1 else {
             throw DatasetError(
                 .badOption,
                 "validation fraction \(validationFraction): must be at least 0 and below 1; 0.1 is usual")
         }
-        let parts = try openPhotographs(root, labels: labels)
+        let parts = try openPhotographs(root, labels: labels, cache: cache)
         guard let source = parts.training else {
             let path = parts.validation?.path ?? root
             throw DatasetError(
@@ -57,7 +62,7 @@ public struct Dataset: Sendable {
         try requireClasses(all, source, parts.notes)
         guard let heldOut = parts.validation else {
             let (training, validation) = all.split(validationFraction)
-            return Dataset(parts, training: training, validation: validation)
+            return Dataset(parts, root: root, training: training, validation: validation)
         }
         let unknown = heldOut.classes.filter { !all.classes.contains($0) }
         guard unknown.isEmpty else {
@@ -73,7 +78,8 @@ public struct Dataset: Sendable {
                     + "folder to split \(source.path)")
         }
         return Dataset(
-            parts, training: all, validation: try ImageSet(heldOut).relabelled(classes: all.classes))
+            parts, root: root, training: all,
+            validation: try ImageSet(heldOut).relabelled(classes: all.classes))
     }
 
     /// Checks that there are two classes or more, and that each has photographs.
@@ -120,7 +126,8 @@ public struct Dataset: Sendable {
             for name in listing.allFolders { try tree.add(name, of: listing, at: "", to: group) }
         }
         let prefix = root.hasSuffix("/") ? root : root + "/"
-        return (try tree.finish()[group].map { prefix + $0 }, tree.unused)
+        let found = try tree.finish()[group]
+        return ((0..<found.count).map { prefix + tree.path($0, of: found) }, tree.unused)
     }
 }
 
@@ -184,10 +191,11 @@ extension ImageSet {
     /// held out. Apart from that, each class holds out the same share. Every machine chooses the same
     /// photographs, a smaller share is a part of a larger one, and new photographs move few others.
     func split(_ fraction: Double) -> (rest: ImageSet, heldOut: ImageSet) {
-        var isHeldOut = [Bool](repeating: false, count: count)
-        for index in holdOutOrder.prefix(heldOutCount(fraction)) { isHeldOut[index] = true }
-        let parts = [false, true].map { part in subset((0..<count).filter { isHeldOut[$0] == part }) }
-        return (parts[0], parts[1])
+        let isHeldOut = heldOut(heldOutCount(fraction))
+        return (
+            subset((0..<count).lazy.filter { !isHeldOut[$0] }),
+            subset((0..<count).lazy.filter { isHeldOut[$0] })
+        )
     }
 
     /// Returns how many photographs a share stands for: at least one of each class that has two or more.
@@ -196,22 +204,55 @@ extension ImageSet {
         return max(countsByClass.count { $0 > 1 }, Int((fraction * Double(count)).rounded()))
     }
 
-    /// The photographs that may be held out, those of the smallest share first.
+    /// Chooses the photographs to hold out: those of the smallest share.
     ///
     /// This is Webster's method of apportionment: the photograph of rank r among the n of its class comes at
     /// the share (r + ½)/n. The first of each class comes before all others, and the last is never held out.
-    private var holdOutOrder: [Int] {
-        var members = [[(hash: UInt64, index: Int)]](repeating: [], count: classes.count)
-        for index in 0..<count { members[label(index)].append((nameHash(nameInClass(index)), index)) }
-        var order: [(share: Double, hash: UInt64, index: Int)] = []
-        order.reserveCapacity(count)
-        for label in members.indices {
-            let sorted = members[label].sorted { ($0.hash, $0.index) < ($1.hash, $1.index) }
-            for (rank, member) in sorted.dropLast().enumerated() {
-                let share = rank == 0 ? 0 : (Double(rank) + 0.5) / Double(sorted.count)
-                order.append((share, member.hash, member.index))
+    private func heldOut(_ chosen: Int) -> [Bool] {
+        var isHeldOut = [Bool](repeating: false, count: count)
+        guard chosen > 0 else { return isHeldOut }
+        let hashes = (0..<count).map { nameHash(nameInClass($0)) }
+        let members = rankedMembers(hashes)
+        func share(_ rank: Int, of size: Int) -> Double {
+            rank == 0 ? 0 : (Double(rank) + 0.5) / Double(size)
+        }
+        var shares: [Double] = []
+        shares.reserveCapacity(count)
+        for places in members.ranges {
+            for rank in 0..<max(0, places.count - 1) { shares.append(share(rank, of: places.count)) }
+        }
+        shares.sort()
+        guard let last = shares.prefix(chosen).last else { return isHeldOut }
+        let below = shares.prefix(chosen).count { $0 < last }
+        var equal: [(hash: UInt64, index: Int)] = []
+        for places in members.ranges {
+            for (rank, place) in places.dropLast().enumerated() {
+                let own = share(rank, of: places.count)
+                let index = Int(members.indices[place])
+                if own < last { isHeldOut[index] = true }
+                if own == last { equal.append((hashes[index], index)) }
             }
         }
-        return order.sorted { ($0.share, $0.hash, $0.index) < ($1.share, $1.hash, $1.index) }.map(\.index)
+        equal.sort { ($0.hash, $0.index) < ($1.hash, $1.index) }
+        for (_, index) in equal.prefix(min(chosen, shares.count) - below) { isHeldOut[index] = true }
+        return isHeldOut
+    }
+
+    /// Returns the photographs class by class, in the order of their hashes, and where each class is.
+    private func rankedMembers(_ hashes: [UInt64]) -> (indices: [UInt32], ranges: [Range<Int>]) {
+        var ends = countsByClass
+        for label in ends.indices.dropFirst() { ends[label] += ends[label - 1] }
+        let ranges = ends.indices.map { ($0 == 0 ? 0 : ends[$0 - 1])..<ends[$0] }
+        var next = ranges.map(\.lowerBound)
+        var indices = [UInt32](repeating: 0, count: count)
+        for index in 0..<count {
+            let label = label(index)
+            indices[next[label]] = UInt32(index)
+            next[label] += 1
+        }
+        for range in ranges {
+            indices[range].sort { (hashes[Int($0)], $0) < (hashes[Int($1)], $1) }
+        }
+        return (indices, ranges)
     }
 }

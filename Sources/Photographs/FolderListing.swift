@@ -28,11 +28,11 @@ struct FolderListing {
         let identity: FileIdentity?
     }
 
-    let identity: FileIdentity
+    let stamp: FolderStamp
     /// Folders, not including links to folders.
     private(set) var folders: [String] = []
-    /// Photographs, not including links.
-    private(set) var images: [String] = []
+    /// Photographs, not including links, in order.
+    private(set) var images = Names()
     /// The inodes of `images`.
     private(set) var inodes: [UInt64] = []
     private(set) var links: [Link] = []
@@ -42,6 +42,8 @@ struct FolderListing {
     private(set) var hidden = FileKinds()
     /// Links that lead to nothing, and are not called like a photograph.
     private(set) var brokenLinks: [String] = []
+    /// Whether there are links to files or to nothing, which may change without a change of the folder.
+    private(set) var hasFileLinks = false
     /// Tar archives, including links.
     private(set) var archives: [String] = []
     /// The first few files that may be lists of labels.
@@ -57,6 +59,8 @@ struct FolderListing {
     /// How many photographs there are, including links.
     var imageCount: Int { images.count + links.count { !$0.isFolder } }
 
+    var identity: FileIdentity { stamp.identity }
+
     /// Whether neither photographs nor more than a few folders are in it.
     var isWithoutPhotographs: Bool { imageCount == 0 && allFolders.count < 5 }
 
@@ -69,7 +73,7 @@ struct FolderListing {
         let descriptor = dirfd(directory)
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw Self.error(path) }
-        identity = FileIdentity(status)
+        stamp = FolderStamp(status)
         var folderNames = Names()
         var imageNames = Names()
         var imageInodes: [UInt64] = []
@@ -101,6 +105,7 @@ struct FolderListing {
             } else if type == DT_LNK {
                 let exists = fstatat(descriptor, name, &status, 0) == 0
                 let isFolder = exists && status.st_mode & S_IFMT == S_IFDIR
+                if !isFolder { hasFileLinks = true }
                 if isFolder || isImage {
                     links.append(
                         Link(
@@ -112,16 +117,21 @@ struct FolderListing {
                     brokenLinks.append(Self.text(bytes))
                 }
             } else if isImage {
-                imageNames.append(bytes)
+                // A name that is not UTF-8 is kept as messages show it.
+                if bytes.contains(where: { $0 >= 0x80 }) {
+                    imageNames.append(Self.text(bytes).utf8)
+                } else {
+                    imageNames.append(bytes)
+                }
                 imageInodes.append(UInt64(entry.pointee.d_ino))
             } else {
                 add(other: bytes)
             }
         }
         folders = folderNames.sorted().names
-        let sortedImages = imageNames.sorted()
-        images = sortedImages.names
-        inodes = sortedImages.order.map { imageInodes[$0] }
+        let order = imageNames.order()
+        images = Names(order.lazy.map { imageNames[$0] }, byteCount: imageNames.bytes.count)
+        inodes = order.map { imageInodes[$0] }
         links.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
         brokenLinks.sort()
         tables.sort()

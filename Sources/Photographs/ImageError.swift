@@ -68,6 +68,8 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
         /// Training has held out none of these photographs.
         case noneHeldOut
         case badOption, outputExists, cannotWrite
+        /// Another process writes to the folder.
+        case inUse
         /// The photographs do not fill a mini-batch; they would fill one of `largestBatch`, if that is not 0.
         case batchTooLarge(largestBatch: Int)
     }

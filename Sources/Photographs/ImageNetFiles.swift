@@ -13,7 +13,8 @@ enum ImageNetFiles {
     static func file(_ name: String, near root: String) -> String? {
         var status = stat()
         let isFolder = stat(root, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-        let folder = isFolder ? root : root.contains("/") ? root + "/.." : "."
+        let above = root.lastIndex(of: "/").map { String(root[..<$0]) } ?? "."
+        let folder = isFolder ? root : above.isEmpty ? "/" : above
         let kits = (try? Folder.names(folder))?.filter { $0.contains("devkit") }.sorted() ?? []
         let folders = [folder] + kits.flatMap { [folder + "/" + $0, folder + "/\($0)/data"] }
         return folders.map { $0 + "/" + name }.first { FileIdentity(path: $0) != nil }

@@ -5,8 +5,8 @@ final class ImageReader {
     private let webP = WebPDecoder()
     private let resizer = Resizer()
     private let file = ByteBuffer(capacity: 1 << 16)
-    /// The shorter side of the last photograph in its file.
-    private(set) var lastShortSide = 0
+    /// The size of the last photograph in its file, upright.
+    private(set) var lastSize = (width: 0, height: 0)
 
     init() throws {
         jpeg = try JPEGDecoder()
@@ -52,7 +52,7 @@ final class ImageReader {
                         newWidth: target.width, newHeight: target.height)
                 }
             })
-        lastShortSide = min(size.fullWidth, size.fullHeight)
+        lastSize = (size.fullWidth, size.fullHeight)
         let target = resized(size)
         if let shortSide, 3 * target.width * target.height > ImageLimits.resized {
             // A strip of 1 × 60,000 pixels would grow to gigabytes.

@@ -6,7 +6,7 @@ public struct ImageSet: Sendable {
     public private(set) var classes: [String]
     private let source: any PhotographSource
     /// The photographs' positions in the source.
-    private var positions: [Int]
+    private var positions: [UInt32]
     /// The label of each of the source's classes; -1 if it is not among `classes`.
     private var labels: [Int]
 
@@ -14,7 +14,7 @@ public struct ImageSet: Sendable {
     public init(_ source: any PhotographSource) {
         self.source = source
         classes = source.classes
-        positions = Array(0..<source.count)
+        positions = Array(0..<UInt32(source.count))
         labels = Array(source.classes.indices)
     }
 
@@ -30,21 +30,27 @@ public struct ImageSet: Sendable {
 
     public var count: Int { positions.count }
 
+    /// Returns the position in the source of photograph `index`.
+    private func position(_ index: Int) -> Int { Int(positions[index]) }
+
     /// Returns the class of photograph `index`.
-    public func label(_ index: Int) -> Int { labels[source.label(positions[index])] }
+    public func label(_ index: Int) -> Int { labels[source.label(position(index))] }
 
     /// Returns the name of photograph `index` within its source.
-    public func name(_ index: Int) -> String { source.name(positions[index]) }
+    public func name(_ index: Int) -> String { source.name(position(index)) }
 
     /// Returns the name of photograph `index` within its class.
-    func nameInClass(_ index: Int) -> String { source.nameInClass(positions[index]) }
+    func nameInClass(_ index: Int) -> String { source.nameInClass(position(index)) }
 
     /// Returns where photograph `index` is, as messages name it.
-    public func location(_ index: Int) -> String { source.location(positions[index]) }
+    public func location(_ index: Int) -> String { source.location(position(index)) }
+
+    /// Returns the file that photograph `index` is in, alone or with others.
+    func file(_ index: Int) -> String { source.file(position(index)) }
 
     /// Returns the content of a photograph's file, valid until the next call with the same `buffer`.
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {
-        try source.bytes(positions[index], buffer: buffer)
+        try source.bytes(position(index), buffer: buffer)
     }
 
     /// Reads and decodes a photograph as the loader does.
@@ -92,8 +98,31 @@ public struct ImageSet: Sendable {
     public func statisticsSample(limit: Int = 10_000) -> ImageSet {
         guard count > limit else { return self }
         // The split into training and validation takes all low values of the hash without salt.
-        let hashes = (0..<count).map { nameHash(name($0), salt: 0x5EED) }
-        return subset(hashes.indices.sorted { (hashes[$0], $0) < (hashes[$1], $1) }.prefix(limit).sorted())
+        // About twice as many as needed have a hash in this range; if not enough have, all are sorted.
+        let share = 2 * Double(limit) / Double(count)
+        let bound = share < 1 && limit > 8 ? UInt64(share * 0x1p64) : .max
+        var lowest: [(hash: UInt64, index: Int)] = []
+        for range in [0...bound, 0...UInt64.max] {
+            lowest = []
+            for index in 0..<count {
+                var hash = FNVHash(salt: 0x5EED)
+                source.withName(position(index)) { hash.add($0) }
+                let value = mixed(hash.value)
+                if range.contains(value) { lowest.append((value, index)) }
+            }
+            if lowest.count >= limit { break }
+        }
+        lowest.sort { ($0.hash, $0.index) < ($1.hash, $1.index) }
+        return subset(lowest.prefix(limit).map(\.index).sorted())
+    }
+
+    /// Adds the states of all files to a hash; returns false if one is not known.
+    func addStates(to hash: inout FNVHash) -> Bool {
+        for index in 0..<count {
+            hash.add(location(index))
+            guard source.addState(position(index), to: &hash) else { return false }
+        }
+        return true
     }
 
     /// Adds the names and classes of all photographs, and the sizes of some, to a fingerprint.
@@ -102,13 +131,13 @@ public struct ImageSet: Sendable {
     /// enough to notice that a set was converted or resized in place.
     func addFingerprint(to hash: inout FNVHash, sizes: Int = 256) {
         for index in 0..<count {
-            hash.add(name(index))
+            source.withName(position(index)) { hash.add($0) }
             hash.add(0)
             hash.add(classes[label(index)])
             hash.add(0)
         }
         for index in stride(from: 0, to: count, by: max(1, count.ceilDivided(by: sizes))) {
-            hash.add(UInt64(bitPattern: Int64((try? source.byteCount(positions[index])) ?? -1)))
+            hash.add(UInt64(bitPattern: Int64((try? source.byteCount(position(index))) ?? -1)))
         }
         hash.add(0)
     }
@@ -128,7 +157,11 @@ public func loadImage(path: String, shortSide: Int) throws -> DecodedImage {
 func nameHash(_ name: String, salt: UInt64 = 0) -> UInt64 {
     var bytes = FNVHash(salt: salt)
     bytes.add(name)
-    var hash = bytes.value
+    return mixed(bytes.value)
+}
+
+private func mixed(_ hash: UInt64) -> UInt64 {
+    var hash = hash
     hash = (hash ^ hash >> 33) &* 0xFF51_AFD7_ED55_8CCD
     hash = (hash ^ hash >> 33) &* 0xC4CE_B9FE_1A85_EC53
     return hash ^ hash >> 33

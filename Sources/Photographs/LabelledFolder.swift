@@ -29,6 +29,13 @@ public struct LabelledFolder {
     /// What a user should know about how the photographs were read.
     public var notes: [String] { parts.notes }
 
+    /// The classes of all parts.
+    public var classes: [String] {
+        Set([parts.training, parts.validation].flatMap { $0?.classes ?? [] }).sorted {
+            $0.utf8.lexicographicallyPrecedes($1.utf8)
+        }
+    }
+
     /// - Parameter labels: a list of files and classes; nil takes the names of folders as classes.
     /// - Throws: `DatasetError` for a missing folder or no class folders.
     public init(root: String, labels: String? = nil) throws {
@@ -128,6 +135,11 @@ private struct JoinedPhotographs: PhotographSource {
     func location(_ index: Int) -> String {
         let place = place(index)
         return sources[place.source].location(place.index)
+    }
+
+    func file(_ index: Int) -> String {
+        let place = place(index)
+        return sources[place.source].file(place.index)
     }
 
     func byteCount(_ index: Int) throws -> Int {

@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 
 /// Reads photographs whose classes are in a list, wherever below a folder the files are.
@@ -12,6 +13,8 @@ struct ListedPhotographs: PhotographSource {
     func name(_ index: Int) -> String { files.name(index) }
     func location(_ index: Int) -> String { files.location(index) }
     func byteCount(_ index: Int) throws -> Int { try files.byteCount(index) }
+
+    func addState(_ index: Int, to hash: inout FNVHash) -> Bool { files.addState(index, to: &hash) }
 
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {
         try files.bytes(index, buffer: buffer)

@@ -7,6 +7,17 @@ struct Names: Sendable {
 
     var count: Int { starts.count - 1 }
 
+    init() {}
+
+    /// Takes names in their order.
+    ///
+    /// - Parameter byteCount: the length of all names.
+    init(_ names: some Collection<ArraySlice<UInt8>>, byteCount: Int) {
+        bytes.reserveCapacity(byteCount)
+        starts.reserveCapacity(names.count + 1)
+        for name in names { append(name) }
+    }
+
     mutating func append(_ name: UnsafeRawBufferPointer) {
         bytes.append(contentsOf: name)
         starts.append(bytes.count)

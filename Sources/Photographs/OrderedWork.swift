@@ -11,6 +11,7 @@ final class OrderedWork<Result: Sendable>: Sendable {
         var results: [Int: Swift.Result<Result, any Error>] = [:]
         var isStopped = false
         var alive = 0
+        var seconds = 0.0
 
         init(start: Int) { (next, delivered) = (start, start) }
     }
@@ -39,8 +40,10 @@ final class OrderedWork<Result: Sendable>: Sendable {
                         state.condition.broadcast()
                     }
                 }
+                let seconds = threadSeconds()
                 state.condition.withLock {
                     state.alive -= 1
+                    state.seconds += seconds
                     state.condition.broadcast()
                 }
             }
@@ -74,6 +77,9 @@ final class OrderedWork<Result: Sendable>: Sendable {
         }
         return try result.get()
     }
+
+    /// The CPU seconds that the threads which have ended used.
+    var workerSeconds: Double { state.condition.withLock { state.seconds } }
 
     /// Ends the threads and waits for them.
     func stop() {

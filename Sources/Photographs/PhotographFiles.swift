@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 
 /// Names one labelled file.
@@ -17,23 +18,42 @@ public struct ImageFile: Sendable, Hashable {
 struct PhotographFiles: PhotographSource {
     let path: String
     /// The folder that names start from; empty if names are whole paths.
-    let root: String
+    private let root: String
     let classes: [String]
-    let files: [ImageFile]
-    /// The path of the class folders below `root`: empty, or with "/" at its end.
-    var prefix: String?
+    private let index: FileIndex
+    private let rows: Range<Int>
+    /// How many bytes of a path come before the folder of its class; nil if classes are no folders.
+    private let prefixLength: Int?
 
-    var count: Int { files.count }
+    var count: Int { rows.count }
 
-    func label(_ index: Int) -> Int { files[index].label }
+    /// Takes one part of a list of class folders.
+    init(_ index: FileIndex, _ part: FileIndex.Part, root: String) {
+        (self.index, self.root, rows, classes) = (index, root, part.rows, part.classes)
+        path = part.path.isEmpty ? root : root + "/" + part.path
+        prefixLength = part.path.isEmpty ? 0 : part.path.utf8.count + 1
+    }
 
-    func name(_ index: Int) -> String { files[index].path }
+    /// Takes labelled files, whose folders may be no classes.
+    init(path: String, root: String, classes: [String], files: [ImageFile]) {
+        (self.path, self.root, self.classes, prefixLength) = (path, root, classes, nil)
+        index = FileIndex(classes: classes, files: files)
+        rows = 0..<files.count
+    }
+
+    func label(_ index: Int) -> Int { self.index.label(rows.lowerBound + index) }
+
+    func name(_ index: Int) -> String { self.index.path(rows.lowerBound + index) }
+
+    func withName(_ index: Int, _ body: (UnsafeRawBufferPointer) -> Void) {
+        self.index.withPath(rows.lowerBound + index, body)
+    }
 
     /// A file's path below its class's folder, in one Unicode form because file systems change it.
     func nameInClass(_ index: Int) -> String {
-        let path = files[index].path
-        guard let prefix else { return path.inOneForm }
-        let rest = path.utf8.dropFirst(prefix.utf8.count)
+        let path = name(index)
+        guard let prefixLength else { return path.inOneForm }
+        let rest = path.utf8.dropFirst(prefixLength)
         guard let slash = rest.firstIndex(of: UInt8(ascii: "/")) else {
             return String(path[rest.startIndex...]).inOneForm
         }
@@ -46,6 +66,13 @@ struct PhotographFiles: PhotographSource {
         var status = stat()
         guard stat(location(index), &status) == 0 else { throw Self.systemError(location(index)) }
         return Int(status.st_size)
+    }
+
+    func addState(_ index: Int, to hash: inout FNVHash) -> Bool {
+        guard let stamp = try? FileStamp(path: location(index)) else { return false }
+        hash.add(UInt64(stamp.byteCount))
+        hash.add(UInt64(bitPattern: Int64(stamp.modified)))
+        return true
     }
 
     func bytes(_ index: Int, buffer: ByteBuffer) throws -> UnsafeRawBufferPointer {

@@ -48,6 +48,8 @@ public final class Preparation {
         public let byteCount: Int
         /// The photographs that an earlier run had finished.
         public let resumed: Int
+        /// The share of the time that the threads decoded, resized and encoded; 1 if nothing held them up.
+        public let busy: Double
     }
 
     /// One part of the photographs, such as the one for training.
@@ -166,6 +168,7 @@ public final class Preparation {
                 archiveBytes: options.archiveBytes, count: count)
         }
         let first = series.map(\.next).min() ?? 0
+        let start = ContinuousClock.now
         let work = work(first)
         defer { work.stop() }
         var badFiles = Set(series.flatMap { $0.badFiles.map(\.item) })
@@ -185,12 +188,15 @@ public final class Preparation {
             }
             for series in series { try series.endPart(at: end) }
         }
+        work.stop()
+        let seconds = (ContinuousClock.now - start).seconds
         for (series, shortSide) in zip(series, options.shortSides) { try finish(series, shortSide) }
         return Summary(
             folders: folders, photographs: count - badFiles.count,
             badFiles: (series.first?.badFiles ?? []).map(\.problem),
             archives: series.reduce(0) { $0 + $1.records.count },
-            byteCount: series.reduce(0) { $0 + $1.records.reduce(0) { $0 + $1.byteCount } }, resumed: first)
+            byteCount: series.reduce(0) { $0 + $1.records.reduce(0) { $0 + $1.byteCount } }, resumed: first,
+            busy: work.workerSeconds / max(seconds * Double(options.workers), 1e-9))
     }
 
     /// What becomes of one photograph.
@@ -209,7 +215,8 @@ public final class Preparation {
     /// Starts the threads that read, resize and encode.
     private func work(_ first: Int) -> OrderedWork<Result> {
         let (parts, options, classes) = (parts, options, classes)
-        return OrderedWork(first..<count, workers: options.workers, window: 8 * options.workers) {
+        // Closing an archive waits for the disk, and the threads continue meanwhile.
+        return OrderedWork(first..<count, workers: options.workers, window: 256 * options.workers) {
             let reader = try ImageReader()
             let (file, pixels) = (ByteBuffer(), ByteBuffer())
             return { item in
@@ -225,8 +232,8 @@ public final class Preparation {
                         var sums = ChannelSums()
                         sums.add(pixels.bytes, width: size.width, height: size.height)
                         // A JPEG file that is small enough keeps its bytes, and so its quality.
-                        let keeps =
-                            PictureFormat(content: bytes) == .jpeg && reader.lastShortSide <= shortSide
+                        let original = min(reader.lastSize.width, reader.lastSize.height)
+                        let keeps = PictureFormat(content: bytes) == .jpeg && original <= shortSide
                         let json: JSON = [
                             "name": part.source.name(index), "class": classes[label],
                             "width": size.width, "height": size.height,

@@ -24,8 +24,13 @@ public enum RunEvent: Sendable {
     ///
     /// In `exposed` of these seconds the training thread waited or worked for it.
     case exchange(seconds: Double, exposed: Double, hiddenShare: Double)
-    /// The training images that the first epoch has put on the device; `isPart` if other ranks have more.
-    case cache(cached: Int, images: Int, isPart: Bool, byteCount: Int)
+    /// The training images that the first epoch has put on the devices of all ranks.
+    ///
+    /// Each rank reads its own images in every epoch, so more ranks cache more; with balanced sampling each
+    /// draws from all images, and several may have the same one.
+    case cache(cached: Int, images: Int, ranks: Int, byteCount: Int)
+    /// Training waits for photographs; reported once.
+    case inputBound(InputBound)
     /// A photograph that cannot be used: the file, what was found and what to do.
     case leftOut(String)
     /// A checkpoint is complete.
@@ -137,6 +142,31 @@ public struct StepTimes: Sendable {
     public var dataWait: Double { waitSeconds / max(seconds, 1e-9) }
     /// CPU seconds of the loader's threads, per step.
     public var loaderSecondsPerStep: Double { loaderSeconds / Double(max(1, steps)) }
+}
+
+/// Says that an epoch's steps waited for photographs, and why.
+public struct InputBound: Sendable, Equatable {
+    /// The share of the time that steps waited.
+    public let wait: Double
+    public let workers: Int
+    /// The share of the time that the loader's threads computed; the rest they waited for the disk.
+    public let busy: Double
+
+    /// The wait that is worth a line, and the seconds that an epoch must take.
+    private static let leastWait = 0.15
+    private static let leastSeconds = 5.0
+
+    /// Returns nil if training was not held up, or for so short a time that it does not matter.
+    package init?(_ times: StepTimes, workers: Int) {
+        guard times.dataWait >= Self.leastWait, times.seconds >= Self.leastSeconds else { return nil }
+        wait = times.dataWait
+        self.workers = workers
+        busy = min(
+            1, times.loaderSecondsPerStep * Double(times.steps) / (times.seconds * Double(max(1, workers))))
+    }
+
+    /// Whether the threads compute most of the time, so that a faster disk would not help.
+    public var isComputing: Bool { busy >= 0.5 }
 }
 
 /// One finished step.

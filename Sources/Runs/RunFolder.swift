@@ -8,7 +8,7 @@ import Foundation
 /// is complete.
 public final class RunFolder {
     private let path: String
-    private let lock: Int32
+    private let lock: FolderLock
 
     /// Creates the folder.
     ///
@@ -86,16 +86,11 @@ public final class RunFolder {
 
     private init(locking path: String) throws {
         self.path = path
-        // The system releases the lock when the process ends, even if it is killed.
-        lock = Foundation.open(path + "/.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-        guard lock >= 0 else { throw FileError.system(path + "/.lock", "opening") }
-        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
-            close(lock)
+        guard let lock = try FolderLock(path + "/.lock") else {
             throw TrainingError("\(path): another process trains in this folder; wait for it or stop it")
         }
+        self.lock = lock
     }
-
-    deinit { close(lock) }
 
     /// Returns the first of `runs/NAME-1`, `runs/NAME-2`, … that does not exist.
     public static func unused(named name: String) -> String {

@@ -93,19 +93,16 @@ extension Trainer {
         try report(.exchange(seconds: least[0], exposed: least[1], hiddenShare: hidden(least)))
     }
 
-    /// Reports how many photographs the first epoch has put on the device.
+    /// Reports how many photographs the first epoch has put on the devices of all ranks.
     ///
     /// No log has this, because a resumed run fills its cache again but must log what another run logs.
     func reportCache() throws {
         let cache = machinery.cache
-        guard cache.capacity > 0 else { return }
-        // With balanced sampling, each rank draws from all photographs.
-        let isPart = ranks != nil && !options.balancedSampling
-        let count = workload.dataset.training.count
-        try report(
-            .cache(
-                cached: cache.cachedCount,
-                images: isPart ? count / options.microBatches * workload.span.count : count,
-                isPart: isPart, byteCount: cache.allocatedBytes))
+        let own = [cache.cachedCount, cache.allocatedBytes, cache.capacity]
+        let all = try ranks?.gather(own) ?? [own]
+        guard all.contains(where: { $0[2] > 0 }) else { return }
+        let (cached, byteCount) = all.reduce((0, 0)) { ($0.0 + $1[0], $0.1 + $1[1]) }
+        let images = workload.dataset.training.count
+        try report(.cache(cached: cached, images: images, ranks: all.count, byteCount: byteCount))
     }
 }

@@ -30,6 +30,7 @@ public final class Trainer {
     /// Lines about bad files that the first rank does not have yet.
     var unreported: [String] = []
     var exchangeBefore = (underWay: 0.0, exposed: 0.0)
+    private var hasReportedInput = false
     /// Whether this process has finished a step.
     var hasStepped = false
 
@@ -185,6 +186,10 @@ public final class Trainer {
                 let epoch = state.validatedEpochs + 1
                 let times = try runSteps(of: epoch, loader: loader)
                 if last == nil { try reportCache() }
+                if !hasReportedInput, let bound = InputBound(times, workers: options.workers) {
+                    hasReportedInput = true
+                    try report(.inputBound(bound))
+                }
                 last = try validate(epoch, times)
             }
             if let patience = options.patience, state.validatedEpochs < options.epochs {
@@ -214,12 +219,16 @@ public final class Trainer {
         try report(.learningRateFound(search))
     }
 
+    /// How many bytes of decoded photographs are read ahead.
+    private static let readAheadBytes = 256 << 20
+
     /// Starts the threads that read this rank's images of all steps that are left.
     private func loader() -> BatchLoader {
         let plans = PlanSequence(options, workload)
         let first = state.step
         return BatchLoader(
             set: workload.dataset.training, shortSide: description.shortSide, workers: options.workers,
+            readAhead: .bytes(Self.readAheadBytes),
             isCached: { [index = machinery.cache.index] in index.contains($0) },
             need: pixelNeed(firstStep: first), memory: workload.device.batchMemory
         ) { plans.batch(first + $0) }

@@ -255,7 +255,8 @@ struct TrainerSetup {
     {
         try network.initialize(seed: options.seed)
         // The first rank measures the photographs for all.
-        let ownShortSide = options.shortSide ?? (isFirst ? defaultShortSide(dataset.training) : 0)
+        let sample = isFirst ? dataset.training.statisticsSample() : dataset.training
+        let ownShortSide = options.shortSide ?? (isFirst ? defaultShortSide(sample) : 0)
         let shortSide = try ranks?.gather([ownShortSide])[0][0] ?? ownShortSide
         let normalization: Normalization
         var unreadable: [ImageError] = []
@@ -268,8 +269,8 @@ struct TrainerSetup {
         } else {
             var own: [Float] = []
             if isFirst {
-                let statistics = dataset.training.statisticsSample().channelStatistics(
-                    shortSide: shortSide, workers: options.workers)
+                let statistics = sample.channelStatistics(
+                    shortSide: shortSide, workers: options.workers, cache: .standard)
                 own = (statistics.mean + statistics.deviation).map { Float($0) }
                 unreadable = statistics.failures
             }
@@ -278,17 +279,16 @@ struct TrainerSetup {
         }
         let description = ModelDescription(
             architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
-            shortSide: shortSide, normalization: normalization, seed: options.seed)
+            shortSide: shortSide, normalization: normalization, seed: options.seed, words: dataset.words)
         if options.initialModel == nil {
-            try scaleUnits(of: network, description, dataset.training)
+            try scaleUnits(of: network, description, sample)
         }
         return LoadedModel(network: network, description: description, state: state, unreadable: unreadable)
     }
 
     /// Scales a new network's units by their sums over a few photographs; the first rank measures for all.
-    private func scaleUnits(of network: Network, _ description: ModelDescription, _ training: ImageSet) throws
-    {
-        let own = isFirst ? try measuredUnits(of: network, description, training) : []
+    private func scaleUnits(of network: Network, _ description: ModelDescription, _ sample: ImageSet) throws {
+        let own = isFirst ? try measuredUnits(of: network, description, sample) : []
         guard let ranks else { return }
         var numbers = try ranks.gather(own.flatMap { $0.factors + $0.biases })[0][...]
         guard !isFirst else { return }
@@ -301,10 +301,11 @@ struct TrainerSetup {
     }
 
     /// Scales the units by the central crops of 32 photographs.
-    private func measuredUnits(of network: Network, _ description: ModelDescription, _ training: ImageSet)
-        throws -> [UnitScaling]
+    private func measuredUnits(of network: Network, _ description: ModelDescription, _ sample: ImageSet)
+        throws
+        -> [UnitScaling]
     {
-        let set = training.statisticsSample(limit: 32)
+        let set = sample.statisticsSample(limit: 32)
         let size = options.imageSize
         let plan = try EvaluationPlan(count: set.count, batchSize: network.options.maximumBatch)
         let input = try ImageInput(

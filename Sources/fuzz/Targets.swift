@@ -21,8 +21,9 @@ protocol Target: Sendable {
 struct Finding: Error, CustomStringConvertible { let description: String }
 
 let targets: [String: any Target] = [
-    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(), "jpeg": JPEGTarget(),
-    "png": PNGTarget(), "webp": WebPTarget(), "posteriors": PosteriorsTarget(), "abort": AbortTarget(),
+    "safetensors": SafetensorsTarget(), "configuration": ConfigurationTarget(),
+    "jpeg": JPEGTarget(), "png": PNGTarget(), "webp": WebPTarget(),
+    "posteriors": PosteriorsTarget(), "archive": ArchiveTarget(), "abort": AbortTarget(),
 ]
 
 /// Aborts at about one input in a thousand, to test that the watching process notices.

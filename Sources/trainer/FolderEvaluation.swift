@@ -52,10 +52,11 @@ struct FolderEvaluation {
     ) throws {
         views = options.views
         // All checkpoints are checked before anything is printed or takes memory.
-        let files = try checkpoints.map { try Checkpoint($0) }
+        var files = try checkpoints.map { try Checkpoint($0) }
         let selection = try Selection(data, options, checkpoints: checkpoints)
         let photographs = selection.measured.set
-        let lines = selection.lines(classes: files.map(\.description.classes))
+        let names = try views.nameClasses(of: &files, selection.classes)
+        let lines = names + selection.lines(classes: files.map(\.description.classes))
         if Job.isFirst { for line in lines { print(line) } }
         // The first mini-batch is not timed, so there should be at least two.
         let batch = views.batch(min(options.batch, max(1, (photographs.count + 1) / 2)), files)
@@ -68,7 +69,8 @@ struct FolderEvaluation {
                 "\(stranger.name) knows none of the classes in \(data) "
                     + "(\(photographs.classes.prefix(5).joined(separator: ", "))…), it has "
                     + "\(stranger.description.classes.prefix(5).joined(separator: ", "))…; "
-                    + "leave it out, or give other photographs")
+                    + (stranger.description.hasNumberedClasses
+                        ? "name them with --classes MANIFEST" : "leave it out, or give other photographs"))
         }
         let answer = try ensemble.runShowingProgress(
             set, batch: batch, workers: options.workers, ranks: ranks)
@@ -91,6 +93,9 @@ private struct Selection {
     /// Whether training has held these photographs out of a run's own folder.
     private var isHeldOut = false
     private var remarks: [String] = []
+
+    /// The classes of all photographs, in order.
+    var classes: ClassNames { ClassNames(folder.classes) }
 
     /// - Parameter checkpoints: the paths of the models
     init(_ data: String, _ options: FolderEvaluationOptions, checkpoints: [String]) throws {

@@ -17,7 +17,8 @@ struct TrainerCommand: ParsableCommand {
             """, version: programVersion,
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
-            PrepareCommand.self, ScenesCommand.self, AugmentCommand.self, CheckGradientsCommand.self,
+            InspectCommand.self, PrepareCommand.self, ScenesCommand.self, AugmentCommand.self,
+            CheckGradientsCommand.self,
             BenchCommand.self, PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
             SelfTestCommand.self, TuneCommand.self, FindRateCommand.self, LaunchCommand.self,
             SimulateCommand.self,

@@ -51,11 +51,13 @@ final class TrainingConsole: EventSink {
             String(
                 format: "exchange: under way for %.1f s, %.1f s of them exposed: %.0f %% hidden (on the "
                     + "rank that hides least)", seconds, exposed, 100 * hiddenShare)
-        case .cache(let cached, let images, let isPart, let byteCount):
-            "cache: \(cached) of \(images) training images \(isPart ? "of this rank " : "")"
+        case .cache(let cached, let images, let ranks, let byteCount):
+            "cache: \(cached) of \(images) training images "
                 + String(
-                    format: "(%.0f %%) stay on the device, %.1f MB",
-                    100 * Double(cached) / Double(max(1, images)), Double(byteCount) * 1e-6)
+                    format: "(%.0f %%) stay on the %@, %.1f MB",
+                    100 * Double(cached) / Double(max(1, images)),
+                    ranks == 1 ? "device" : "devices of \(ranks) ranks", Double(byteCount) * 1e-6)
+        case .inputBound(let input): text(input)
         case .leftOut(let line): "left out: \(line)"
         case .checkpointFailed(let step, let run):
             "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
@@ -73,6 +75,20 @@ final class TrainingConsole: EventSink {
                 + "--bind-to none"
         case .note(let text): text
         }
+    }
+
+    private func text(_ input: InputBound) -> String {
+        let cores = ProcessInfo.processInfo.activeProcessorCount
+        let start = String(
+            format:
+                "input-bound: training waited %.0f %% of the time for photographs; the %d threads that read "
+                + "them computed %.0f %% of the time", 100 * input.wait, input.workers, 100 * input.busy)
+        let more = input.workers < cores ? "more --workers (there are \(cores) cores), " : ""
+        return start
+            + (input.isComputing
+                ? ". Try \(more)smaller photographs (trainer prepare), or --cache"
+                : " and waited for the disk. Try more --workers, archives (trainer prepare) on a local "
+                    + "disk, or --cache")
     }
 
     private func text(_ balance: ClassBalance) -> String {

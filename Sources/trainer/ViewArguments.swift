@@ -31,6 +31,12 @@ struct ViewArguments: ParsableArguments {
     @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal weights.")
     var weights: String?
 
+    @Option(
+        help: """
+            Names of the classes of a model that only has numbers, such as torchvision's: a prepared set, \
+            its manifest.json, other photographs, or a list with a name on each line.
+            """) var classes: String?
+
     @OptionGroup var convolution: ConvolutionOptions
 
     func validate() throws {
@@ -45,6 +51,33 @@ struct ViewArguments: ParsableArguments {
 
     var options: ViewOptions {
         ViewOptions(isDense: dense, mirrors: mirror, scales: scales, averaging: average ?? .logits)
+    }
+
+    /// Gives numbered classes of models the names of `--classes`, or those of as many classes of photographs.
+    ///
+    /// - Parameters:
+    ///   - files: the models; changed to those with names.
+    ///   - own: the classes of the photographs, in order.
+    /// - Returns: lines for the user.
+    func nameClasses(of files: inout [Checkpoint], _ own: ClassNames? = nil) throws -> [String] {
+        let given = try classes.map { try ClassNames(path: $0) }
+        var lines: [String] = []
+        for index in files.indices where files[index].description.hasNumberedClasses {
+            let count = files[index].description.classes.count
+            if let given, given.names.count != count {
+                throw EvaluationError(
+                    "--classes \(classes ?? ""): names \(given.names.count) classes, and "
+                        + "\(files[index].path) has \(count)")
+            }
+            guard let source = given ?? (own?.names.count == count ? own : nil) else { continue }
+            files[index] = files[index].renamed(source.names, words: source.words)
+            if given == nil {
+                lines.append(
+                    "\(files[index].path): its \(count) classes are numbers, taken as those of the "
+                        + "photographs in order")
+            }
+        }
+        return lines
     }
 
     /// Opens the checkpoints as one ensemble, on this rank's device.

@@ -41,7 +41,7 @@ extension OnDevices {
             let count = set.count
             // one batch ahead at most, so that the number read is known
             let loader = BatchLoader(
-                set: set, shortSide: 28, workers: 2, prefetch: 1, isCached: { index.contains($0) },
+                set: set, shortSide: 28, workers: 2, readAhead: .batches(1), isCached: { index.contains($0) },
                 memory: device.batchMemory
             ) { step in
                 let start = step % stepsPerEpoch * batch

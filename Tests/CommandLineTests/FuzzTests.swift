@@ -16,7 +16,8 @@ import Testing
         try Command.run([Command.path("fuzz")] + arguments, in: place.path)
     }
 
-    @Test(arguments: ["safetensors", "configuration", "jpeg", "png", "webp", "posteriors"]) func reader(
+    @Test(arguments: ["safetensors", "configuration", "jpeg", "png", "webp", "posteriors", "archive"])
+    func reader(
         _ target: String
     ) throws {
         let corpus =

@@ -389,6 +389,22 @@ import Testing
     }
 
     /// Many more archives than files may be open at once.
+    /// What times reading from the disk finds the archive of each photograph, in one part and in several.
+    @Test func filesOfPhotographs() throws {
+        for (part, name) in [("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")] {
+            var tar = Tar()
+            tar.add("\(name)/1.jpg", try encodeJPEG(smoothPicture(width: 8, height: 8)))
+            try folder.write(tar.finished(), "set/\(part)-\(name).tar")
+        }
+        let set = try ImageSet.anywhere(in: folder.file("set"))
+        #expect(
+            Set((0..<set.count).map(set.file))
+                == Set(["train-a", "train-b", "val-a", "val-b"].map { folder.file("set/\($0).tar") }))
+        #expect(set.count == 4)
+        set.forgetFiles()
+        #expect(set.readable(shortSide: 8).count == 4)
+    }
+
     @Test func manyArchives() throws {
         for number in 0..<300 {
             try write("set/\(number).tar") { $0.add("\(number % 2)/\(number).jpg", picture) }

@@ -35,7 +35,7 @@ import Testing
     @Test(arguments: [1, 2, 5]) func batchesFollowThePlan(workers: Int) throws {
         let plan = try EpochPlan(count: set.count, batchSize: 7, seed: 5, epoch: 0)
         let loader = BatchLoader(
-            set: set, shortSide: 20, workers: workers, prefetch: 3, batches: { plan.batch($0) })
+            set: set, shortSide: 20, workers: workers, readAhead: .batches(3), batches: { plan.batch($0) })
         for index in 0..<plan.batchCount {
             let batch = try #require(try loader.next())
             #expect(batch.index == index && batch.samples == plan.batch(index))
@@ -74,10 +74,10 @@ import Testing
         #expect(image(batch, 4) == (try loadImage(path: set.location(6), shortSide: 16)).pixels)
     }
 
-    /// No more than `prefetch` batches are asked for before one is taken.
+    /// No more batches than the read-ahead says are asked for before one is taken.
     @Test func prefetchIsBounded() throws {
         let asked = Mutex(0)
-        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, prefetch: 2) { index in
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, readAhead: .batches(2)) { index in
             asked.withLock { $0 = max($0, index + 1) }
             return [0, 1]
         }
@@ -88,9 +88,53 @@ import Testing
         #expect(try loader.next() == nil)
     }
 
+    /// As many batches are read ahead as fit into the memory, within limits.
+    @Test func readAheadByMemory() throws {
+        #expect(BatchLoader.ReadAhead.bytes(1000).count(batchBytes: 100) == 10)
+        #expect(BatchLoader.ReadAhead.bytes(1000).count(batchBytes: 999) == 3)
+        #expect(BatchLoader.ReadAhead.bytes(1000).count(batchBytes: 0) == 32)
+        #expect(BatchLoader.ReadAhead.batches(2).count(batchBytes: 1) == 2)
+        let asked = Mutex(0)
+        // Two photographs of 16 × 19 pixels take 1,824 bytes.
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, readAhead: .bytes(12_000)) { index in
+            asked.withLock { $0 = max($0, index + 1) }
+            return [0, 35]
+        }
+        let size = try #require(try loader.next()).byteCount
+        Thread.sleep(forTimeInterval: 0.3)
+        #expect(asked.withLock { $0 } == 12_000 / size + 1 && 12_000 / size > 3)
+        loader.stop()
+    }
+
+    /// A disk that stalls now and then does not stop the reader of batches that were read ahead.
+    @Test(.timeLimit(.minutes(1))) func slowDisk() throws {
+        let file = try encodeJPEG(smoothPicture(width: 24, height: 16))
+        func waited(_ readAhead: BatchLoader.ReadAhead) throws -> Double {
+            // One read in 40 takes 0.2 s, all others 1 ms: half of the batches' time for two threads.
+            let source = SlowPhotographs(content: file, seconds: { $0 % 40 == 39 ? 0.2 : 0.001 })
+            let loader = BatchLoader(
+                set: ImageSet(source), shortSide: 16, workers: 2, readAhead: readAhead
+            ) { $0 < 40 ? ($0 * 8..<$0 * 8 + 8).map { $0 % 320 } : nil }
+            defer { loader.stop() }
+            var count = 0
+            // The first batches are read before training begins.
+            Thread.sleep(forTimeInterval: 0.5)
+            while let batch = try loader.next() {
+                #expect(
+                    batch.samples == Array(batch.index * 8..<batch.index * 8 + 8) && batch.failures.isEmpty)
+                count += 1
+                Thread.sleep(forTimeInterval: 0.03)
+            }
+            #expect(count == 40)
+            return loader.waitSeconds
+        }
+        let (short, long) = (try waited(.batches(1)), try waited(.bytes(1 << 20)))
+        #expect(short > 0.4 && long < short / 2, "\(short) s with one batch ahead, \(long) s with more")
+    }
+
     /// Memory that was given back is filled again, and a batch that is held keeps its bytes meanwhile.
     @Test func slabsAreReused() throws {
-        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, prefetch: 2) {
+        let loader = BatchLoader(set: set, shortSide: 16, workers: 2, readAhead: .batches(2)) {
             [$0 % 60, ($0 + 1) % 60, 7]
         }
         let held = try #require(try loader.next())
@@ -109,8 +153,9 @@ import Testing
     /// Stopped or dropped at any moment, the threads end; a hang would be caught by the time limit.
     @Test(.timeLimit(.minutes(1))) func endsAtAnyMoment() throws {
         for round in 0..<60 {
-            let loader = BatchLoader(set: set, shortSide: 30, workers: 1 + round % 4, prefetch: 1 + round % 3)
-            { [$0 % 60, 1, 2, 3, 4, 5] }
+            let loader = BatchLoader(
+                set: set, shortSide: 30, workers: 1 + round % 4, readAhead: .batches(1 + round % 3)
+            ) { [$0 % 60, 1, 2, 3, 4, 5] }
             for _ in 0..<round % 4 { _ = try loader.next() }
             if round % 2 == 0 {
                 loader.stop()
@@ -118,7 +163,7 @@ import Testing
             }
         }
         // Another thread stops the loader while this one waits.
-        let loader = BatchLoader(set: set, shortSide: 30, workers: 1, prefetch: 1) { _ in
+        let loader = BatchLoader(set: set, shortSide: 30, workers: 1, readAhead: .batches(1)) { _ in
             Thread.sleep(forTimeInterval: 0.3)
             return [0]
         }
@@ -165,5 +210,27 @@ private struct MemoryPhotographs: PhotographSource {
         buffer.reserve(byteCount(index))
         buffer.bytes.update(from: files[index], count: byteCount(index))
         return UnsafeRawBufferPointer(start: buffer.bytes, count: byteCount(index))
+    }
+}
+
+/// Holds one photograph many times, and lets each read take some time, as a slow disk does.
+private struct SlowPhotographs: PhotographSource {
+    let path = "disk"
+    let classes = ["a"]
+    let content: [UInt8]
+    /// The time of each photograph's read.
+    let seconds: @Sendable (Int) -> Double
+
+    var count: Int { 320 }
+    func label(_ index: Int) -> Int { 0 }
+    func name(_ index: Int) -> String { "photograph \(index)" }
+    func location(_ index: Int) -> String { name(index) }
+    func byteCount(_ index: Int) -> Int { content.count }
+
+    func bytes(_ index: Int, buffer: ByteBuffer) -> UnsafeRawBufferPointer {
+        Thread.sleep(forTimeInterval: seconds(index))
+        buffer.reserve(content.count)
+        buffer.bytes.update(from: content, count: content.count)
+        return UnsafeRawBufferPointer(start: buffer.bytes, count: content.count)
     }
 }

@@ -132,9 +132,8 @@ import Testing
             let files = counts.enumerated().flatMap { label, count in
                 (0..<count).map { ImageFile(path: "c\(label)/\($0 * 7919 % 10_007).jpg", label: label) }
             }
-            return ImageSet(
-                PhotographFiles(
-                    path: "r", root: "r", classes: counts.indices.map { "c\($0)" }, files: files, prefix: ""))
+            let index = FileIndex(classes: counts.indices.map { "c\($0)" }, files: files)
+            return ImageSet(PhotographFiles(index, index.header.parts[0], root: "r"))
         }
         func heldOut(_ counts: [Int], _ fraction: Double) -> [Int] {
             files(counts).split(fraction).heldOut.countsByClass

@@ -151,6 +151,18 @@ import Testing
         }
     }
 
+    /// Two processes do not write to one folder; when the first has ended, another continues.
+    @Test func twoAtOnce() throws {
+        try writeFolders()
+        let options = options()
+        try interrupt(after: 5, "out")
+        let lock = try FolderLock(folder.file("out/.prepare/lock"))
+        #expect(lock != nil)
+        let error = #expect(throws: DatasetError.self) { try Preparation(options).run() }
+        #expect(error?.kind == .inUse && error?.description.contains("another process prepares") == true)
+        withExtendedLifetime(lock) {}
+    }
+
     @Test func verification() throws {
         try writeFolders()
         let summary = try Preparation(options()).run()

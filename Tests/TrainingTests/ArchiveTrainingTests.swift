@@ -49,6 +49,27 @@ import Testing
         #expect(folders.output.contains("the validation part"), "\(folders.output)")
     }
 
+    /// Two epochs from folders and from archives end with the same weights, and four ranks cache what does
+    /// not fit into the memory of one.
+    @Test(.timeLimit(.minutes(5))) func cacheOfSeveralRanks() throws {
+        try pack(2)
+        // A photograph takes about 1 kB, so one rank caches a third of the 48, and four cache all of theirs.
+        for (run, ranks, line, share) in [
+            ("none", 1, "--data set --workers 4 --cache off", nil),
+            ("one", 1, "--data set --workers 1 --cache 16K", 1.0..<30.0),
+            ("four", 4, "--data tars --workers 4 --cache 16K", 48.0..<49.0),
+        ] as [(String, Int, String, Range<Double>?)] {
+            let result = try place.mpirun(ranks, "\(MPITests.options) --out cache-\(run) \(line)")
+            try #require(result.status == 0, "\(result.errors)")
+            try place.expectSameModel("cache-\(run)", "cache-none", "\(run)")
+            let found = result.output.firstMatch(of: /cache: (\d+) of 48 training images/).map {
+                Double($0.1) ?? 0
+            }
+            #expect(found.map { share?.contains($0) == true } ?? (share == nil), "\(result.output)")
+            if ranks == 4 { #expect(result.output.contains("(100 %) stay on the devices of 4 ranks")) }
+        }
+    }
+
     /// Training reads what `prepare` has written, in which small photographs keep their bytes.
     @Test(.timeLimit(.minutes(5))) func prepared() throws {
         let prepared = try place.succeed("prepare set --out prepared --short-side 32 --workers 2 --verify")

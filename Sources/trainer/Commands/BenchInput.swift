@@ -7,9 +7,12 @@ import Foundation
 struct BenchInput: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "input",
-        abstract: "Time the way from files to the network's input: decoding, augmentation and the cache.")
+        abstract: "Time the way from files to the network's input: decoding, augmentation and the cache.",
+        discussion:
+            "Files are in the system's memory, except in passes with cold files, which come from the disk."
+    )
 
-    @Option(help: "Folder of photographs, at any depth.") var data: String
+    @Option(help: "Folder of photographs at any depth, or archives.") var data: String
     @Option(help: OptionHelp.cropSize) var imageSize = 224
     @Option(help: "Length in pixels to which the shorter side of each photograph is resized.")
     var shortSide = 256

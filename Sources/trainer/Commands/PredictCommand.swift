@@ -81,7 +81,8 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
         guard heat == nil || images.count == 1 else {
             throw EvaluationError("--heat: expected one photograph, \(images.count) were given")
         }
-        let files = try checkpoint.map { try Checkpoint($0) }
+        var files = try checkpoint.map { try Checkpoint($0) }
+        for line in try views.nameClasses(of: &files) { print(line) }
         let batch = views.batch(min(32, images.count), files)
         let ensemble = try views.ensemble(
             files, names: checkpoint, batch: batch, device: device, ranks: job)
@@ -90,7 +91,8 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
         guard Job.isFirst else { return }
         let lists = try ClassLists(
-            answer.posteriors, weights: views.weights(models: checkpoint.count), top: top)
+            answer.posteriors, weights: views.weights(models: checkpoint.count), top: top,
+            words: files.reduce(into: [:]) { $0.merge($1.description.words) { first, _ in first } })
 
         var objects: [JSON] = []
         var rows: [[String]] = []
@@ -140,10 +142,13 @@ private struct ClassLists {
     private let models: [Posteriors.Mixture]
     private let final: Posteriors.Mixture
     private let top: Int
+    /// Words for classes whose names say little.
+    private let words: [String: String]
 
-    init(_ posteriors: Posteriors, weights: [Double]?, top: Int) {
+    init(_ posteriors: Posteriors, weights: [Double]?, top: Int, words: [String: String]) {
         self.posteriors = posteriors
         self.top = top
+        self.words = words
         let table = ViewTable(posteriors, weights: weights)
         models = posteriors.models.indices.compactMap { table.best(model: $0)?.mixture }
         final = table.final.mixture
@@ -166,7 +171,8 @@ private struct ClassLists {
     func lines(_ row: Int) -> [String] {
         let mean = mean(row)
         func percent(_ entry: Entry) -> String { String(format: "%5.1f %%  ", 100 * entry.posterior) }
-        if models.count == 1 { return mean.map { "  \(percent($0))\($0.name)" } }
+        func name(_ entry: Entry) -> String { entry.name + (words[entry.name].map { " " + $0 } ?? "") }
+        if models.count == 1 { return mean.map { "  \(percent($0))\(name($0))" } }
         let lists = byModel(row) + [mean]
         var table = TextTable(
             header: [""] + posteriors.models.map { String($0.suffix(28)) } + ["mean"], [.left])
@@ -180,7 +186,11 @@ private struct ClassLists {
 
     func json(_ row: Int) -> JSON {
         func json(_ entries: [Entry]) -> JSON {
-            .array(entries.map { ["class": $0.name, "probability": $0.posterior] })
+            .array(
+                entries.map { entry in
+                    let words: JSON = words[entry.name].map { ["words": $0] } ?? [:]
+                    return ["class": entry.name] + words + ["probability": entry.posterior]
+                })
         }
         let mean: JSON = ["top": json(mean(row))]
         if models.count == 1 { return mean }

@@ -106,11 +106,14 @@ struct PrepareCommand: ParsableCommand {
     }
 
     private func report(_ summary: Preparation.Summary, seconds: Double) {
+        let count = summary.photographs - min(summary.resumed, summary.photographs)
         if summary.resumed > 0 { print("\(summary.resumed) photographs were prepared before") }
+        let rate = fixed(Double(count) / max(seconds, 1e-3), 0)
         print(
             "\(summary.photographs) photographs in \(summary.archives) archives, "
                 + "\(MemorySize.text(summary.byteCount)), in \(summary.folders.joined(separator: ", ")): "
-                + "\(ProgressBar.duration(seconds))")
+                + "\(ProgressBar.duration(seconds)), \(rate) photographs/s; "
+                + "the threads computed \(fixed(100 * summary.busy, 0)) % of the time")
         guard !summary.badFiles.isEmpty else { return }
         print("\(summary.badFiles.count) photographs cannot be used; they are listed in bad-files.txt:")
         for line in summary.badFiles.prefix(5) { print("  " + line) }
