@@ -104,6 +104,13 @@ public struct TrainingOption: Sendable {
                     ? nil : "expected a power of two that divides the batch of \($0.batch)"
             }),
         option(
+            "slices", \.slices, .optimisation, affects: .result, needsMemory: true,
+            "Number of slices of a fully connected layer's outputs, whose sums backward adds in a binary tree: "
+                + "a power of two. Fewer in layers that have fewer panels of 16 units.",
+            expect("a power of two up to \(Slices.most)") {
+                $0 >= 1 && $0 & ($0 - 1) == 0 && $0 <= Slices.most
+            }),
+        option(
             "epochs", \.epochs, .optimisation, affects: .result, "Passes over the training set.",
             between(1, 1_000_000, "epochs")),
         option(

@@ -36,6 +36,7 @@ final class GroupProduct {
     private let tuning: Tuning
     private var kernels: [ProductFamily.Variant: Kernel] = [:]
     private var addSlots: Kernel?
+    private var addSlotsInTree: Kernel?
 
     init(device: Device) {
         self.device = device
@@ -76,6 +77,29 @@ final class GroupProduct {
         try kernel.launch(
             family.addingSlots(count: count), scratch, bias ?? scratch, c, count, shape.n, slots,
             UInt64(count), options.rawValue)
+    }
+
+    /// Queues c[m × n] ← a · b, row-major, as sums over the slices of the depth, added in a binary tree.
+    ///
+    /// - Parameter scratch: room for c once per slice, if there are several
+    func multiply(
+        _ a: Operand, _ b: Operand, intoRows c: Buffer, shape: ProductFamily.Shape, slices: Slices,
+        scratch: Buffer
+    ) throws {
+        guard slices.count > 1 else {
+            return try multiply(a, b, intoRows: c, shape: shape, scratch: scratch)
+        }
+        let count = shape.m * shape.n
+        try multiply(
+            a, b, into: Target(buffer: scratch, pitch: shape.n, step: 16, slotStride: count),
+            shape: shape, slots: slices.count)
+        let family = KernelFamilies.product
+        let kernel =
+            try addSlotsInTree
+            ?? device.kernel("product", "add_slots_in_tree", variant: family.variants(tuning)[0])
+        addSlotsInTree = kernel
+        try kernel.launch(
+            family.addingSlots(count: count), scratch, c, count, slices.count, UInt64(count))
     }
 
     /// Queues a 3×3 convolution of `map`, an image of channels in sixteens, with `outputs` channels in the

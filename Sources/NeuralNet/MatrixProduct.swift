@@ -168,32 +168,39 @@ public final class MatrixProduct {
     /// Queues c[m × n] ← a[m × k] · bᵀ, both row-major, with b in panels [k/16][n][16]; n and k are multiples
     /// of 16.
     ///
-    /// - Parameter scratch: of the size that `scratch` states
+    /// - Parameters:
+    ///   - slices: parts of k whose sums are added in a binary tree
+    ///   - scratch: of the size that `scratch` states
     public func multiply(
-        _ a: Buffer, byTransposed b: Buffer, into c: Buffer, size: Size, scratch: (a: Buffer, c: Buffer)
+        _ a: Buffer, byTransposed b: Buffer, into c: Buffer, size: Size, slices: Slices,
+        scratch: (a: Buffer, c: Buffer)
     ) throws {
         switch bodies {
         case .cores(let cores):
             // As cᵀ = b · aᵀ, so that b is read where it lies.
             try pack(a, transposed: true, into: scratch.a, k: size.k, n: size.m)
             let (range, share) = KernelFamilies.fullyConnected.backwardData(inputs: size.n, tuning: tuning)
-            try cores.byTransposed.launch(range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, share])
+            try cores.byTransposed.launch(
+                range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, slices.size, share])
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.n, alongX: false),
-                intoRows: c, shape: size.shape, scratch: scratch.c)
+                intoRows: c, shape: size.shape, slices: slices, scratch: scratch.c)
         }
     }
 
-    /// Returns the floats of the scratch memory of a product into rows; only those by a transposed matrix
-    /// need some on CPUs.
-    public static func scratch(_ size: Size, byTransposed: Bool, tuning: Tuning) -> (a: Int, c: Int) {
+    /// Returns the floats of the scratch memory of a product into rows by panels, which CPUs do not need.
+    public static func scratch(_ size: Size, tuning: Tuning) -> Int {
+        tuning.device.body == .cpu ? 0 : KernelFamilies.product.slotFloats(size.shape, tuning: tuning)
+    }
+
+    /// Returns the floats of the scratch memory of a product by a transposed matrix.
+    public static func scratch(_ size: Size, slices: Slices, tuning: Tuning) -> (a: Int, c: Int) {
         guard tuning.device.body == .cpu else {
-            return (0, KernelFamilies.product.slotFloats(size.shape, tuning: tuning))
+            return (0, slices.count > 1 ? slices.count * size.m * size.n : scratch(size, tuning: tuning))
         }
-        guard byTransposed else { return (0, 0) }
         let rows = size.m.roundedUp(to: 16)
-        return (rows * size.k, rows * size.n)
+        return (rows * size.k, rows * size.n * (slices.count.trailingZeroBitCount + 1))
     }
 
     /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n] or, `transposed`, [n][k]; columns past n become

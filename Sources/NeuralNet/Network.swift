@@ -18,16 +18,20 @@ public final class Network {
         public var convolution: ConvolutionAlgorithms?
         /// Whether the convolutions are frozen: backward stops above them.
         public var freezesFeatures: Bool
+        /// The most slices of outputs over which backward-data of a fully connected layer adds, a power of two.
+        public var slices: Int
 
         public init(
             maximumBatch: Int, training: Bool, dropout: Double = 0.5,
-            convolution: ConvolutionAlgorithms? = nil, freezesFeatures: Bool = false
+            convolution: ConvolutionAlgorithms? = nil, freezesFeatures: Bool = false,
+            slices: Int = Slices.standard
         ) {
             self.maximumBatch = maximumBatch
             self.training = training
             self.dropout = dropout
             self.convolution = convolution
             self.freezesFeatures = freezesFeatures
+            self.slices = slices
         }
     }
 

@@ -159,7 +159,8 @@ struct TrainerSetup {
             classes: dataset.classes.count,
             options: Network.Options(
                 maximumBatch: options.batch / options.microBatches, training: true, dropout: options.dropout,
-                convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features),
+                convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features,
+                slices: options.slices),
             device: device)
         var fresh = TrainingState(
             version: version, options: options, device: device, dataset: dataset, network: network)

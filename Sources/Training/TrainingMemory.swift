@@ -36,7 +36,7 @@ public struct TrainingMemory {
     public func network(batch: Int) throws -> NetworkPlan {
         let network = Network.Options(
             maximumBatch: batch / microBatches, training: true, convolution: options.convolution.algorithms,
-            freezesFeatures: options.freeze == .features)
+            freezesFeatures: options.freeze == .features, slices: options.slices)
         return try NetworkPlan(
             architecture, imageSize: options.imageSize, classes: classes, options: network, device: device)
     }

@@ -15,11 +15,20 @@ public struct FullyConnectedSpec: LayerSpec {
     public let hasWeights = true
     let units: Int
     let isLast: Bool
+    /// The outputs over which backward-data adds.
+    let slices: Slices
 
-    /// - Parameter isLast: whether the units are the class scores
-    public init(units: Int, isLast: Bool = false) {
+    /// - Parameters:
+    ///   - isLast: whether the units are the class scores
+    ///   - slices: at most as many as this; the network's option replaces it
+    public init(units: Int, isLast: Bool = false, slices: Int = 1) {
         self.units = units
         self.isLast = isLast
+        self.slices = Slices(of: units.roundedUp(to: 16), atMost: slices)
+    }
+
+    public func configured(by options: Network.Options, input: FeatureShape) -> any LayerSpec {
+        FullyConnectedSpec(units: units, isLast: isLast, slices: options.slices)
     }
 
     public var moduleCount: Int { 2 }
@@ -43,14 +52,14 @@ public struct FullyConnectedSpec: LayerSpec {
     }
 
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {
-        let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
+        let parts = FullyConnected.workspaceParts(plan, slices: slices, maximumBatch: maximumBatch)
         let mask = ReLUBackward.workspaceByteCount(
             plan.output, maximumBatch: maximumBatch, tuning: plan.tuning)
         return (max(parts.sumsOffset + parts.sums, mask), 0)
     }
 
     public func makeLayer(_ plan: LayerPlan, device: Device) throws -> any Layer {
-        try FullyConnected(plan, relu: !isLast, device: device)
+        try FullyConnected(plan, relu: !isLast, slices: slices, device: device)
     }
 }
 
@@ -65,6 +74,7 @@ public final class FullyConnected: Layer {
     public let plan: LayerPlan
     private let device: Device
     private let relu: Bool
+    private let slices: Slices
     private let product: MatrixProduct
     private let reluBackward: ReLUBackward
     private var memory: Memory?
@@ -72,33 +82,35 @@ public final class FullyConnected: Layer {
     private var inputs: Int { inputShape.storedCount }
     private var outputs: Int { outputShape.storedCount }
 
-    init(_ plan: LayerPlan, relu: Bool, device: Device) throws {
+    init(_ plan: LayerPlan, relu: Bool, slices: Slices, device: Device) throws {
         self.plan = plan
         self.device = device
         self.relu = relu
+        self.slices = slices
         product = try MatrixProduct(device: device)
         reluBackward = try ReLUBackward(shape: plan.output, device: device)
     }
 
     /// Bytes of the workspace's two parts, and the second one's offset, at which a sub-buffer may start.
-    fileprivate static func workspaceParts(_ plan: LayerPlan, maximumBatch: Int) -> (
+    fileprivate static func workspaceParts(_ plan: LayerPlan, slices: Slices, maximumBatch: Int) -> (
         panels: Int, sumsOffset: Int, sums: Int
     ) {
         let (inputs, outputs) = (plan.input.storedCount, plan.output.storedCount)
         let forward = MatrixProduct.scratch(
-            .init(m: maximumBatch, n: outputs, k: inputs), byTransposed: false, tuning: plan.tuning)
+            .init(m: maximumBatch, n: outputs, k: inputs), tuning: plan.tuning)
+        guard plan.training else { return (0, 0, 4 * forward) }
         let backward = MatrixProduct.scratch(
-            .init(m: maximumBatch, n: inputs, k: outputs), byTransposed: true, tuning: plan.tuning)
+            .init(m: maximumBatch, n: inputs, k: outputs), slices: slices, tuning: plan.tuning)
         return (
             4 * backward.a, (4 * backward.a).roundedUp(to: Buffer.sliceAlignment),
-            4 * max(forward.c, backward.c)
+            4 * max(forward, backward.c)
         )
     }
 
     public func prepare(weights: [Buffer], workspace: Buffer, maximumBatch: Int) throws {
         try reluBackward.prepare(workspace: workspace, maximumBatch: maximumBatch)
         // They may share memory with the bias' partial sums, which are needed only before them.
-        let parts = FullyConnected.workspaceParts(plan, maximumBatch: maximumBatch)
+        let parts = FullyConnected.workspaceParts(plan, slices: slices, maximumBatch: maximumBatch)
         func part(_ offset: Int, _ byteCount: Int) throws -> Buffer {
             byteCount == 0 ? workspace : try workspace.slice(byteOffset: offset, byteCount: byteCount)
         }
@@ -118,7 +130,7 @@ public final class FullyConnected: Layer {
             scratch: memory.scratch.c)
     }
 
-    /// Queues dW ← Xᵀ · dY, dX ← dY · Wᵀ.
+    /// Queues dW ← Xᵀ · dY, dX ← dY · Wᵀ, the latter as sums over slices of the outputs.
     public func backward(
         input: Buffer, output: Buffer, outputGradient: Buffer, inputGradient: Buffer?,
         parameterGradients: [Buffer], pass: Pass
@@ -135,7 +147,8 @@ public final class FullyConnected: Layer {
             device.profile?.pass = LayerPass.backwardData.rawValue
             try product.multiply(
                 outputGradient, byTransposed: memory.weights, into: inputGradient,
-                size: .init(m: pass.batch, n: inputs, k: outputs), scratch: memory.scratch)
+                size: .init(m: pass.batch, n: inputs, k: outputs), slices: slices,
+                scratch: memory.scratch)
         }
     }
 }
