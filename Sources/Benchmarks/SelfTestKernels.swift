@@ -69,7 +69,7 @@ extension SelfTest {
         let slices = Slices(of: k.roundedUp(to: 16), atMost: Slices.standard)
         let needed =
             form == .bTransposed
-            ? MatrixProduct.scratch(size, slices: slices, tuning: device.tuning)
+            ? MatrixProduct.scratch(size, slices: slices.count, tuning: device.tuning)
             : (a: 0, c: MatrixProduct.scratch(size, tuning: device.tuning))
         let scratch = (a: try unwritten(device, needed.a), c: try unwritten(device, needed.c))
         let (aBuffer, bBuffer) = (
@@ -89,8 +89,8 @@ extension SelfTest {
         case .bTransposed:
             // B is stored n × k, in panels of 16 of k.
             try product.multiply(
-                aBuffer, byTransposed: Buffer(device, panels(b, k)), into: c, size: size, slices: slices,
-                scratch: scratch)
+                aBuffer, byTransposed: Buffer(device, panels(b, k)), into: c, size: size,
+                slices: (slices.count, slices.size), scratch: scratch)
         case .panels:
             try product.multiply(
                 rows: aBuffer, byPanels: bBuffer, into: c, bias: biasBuffer, size: size,

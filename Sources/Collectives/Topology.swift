@@ -54,6 +54,15 @@ public struct Topology: Sendable {
         outer = transport ?? (isOneMachine ? .shared : .onesided)
     }
 
+    /// Returns the groups of ranks that are connected to a rank, the fastest transport first.
+    func connections(of rank: Int) -> [(group: [Int], kind: TransportKind)] {
+        let all = groups.flatMap { $0 }
+        guard groups.count > 1, let own = groups.first(where: { $0.contains(rank) }) else {
+            return [(all, inner)]
+        }
+        return [(own, inner), (all, outer)]
+    }
+
     struct Stage {
         let group: [Int]
         let kind: TransportKind

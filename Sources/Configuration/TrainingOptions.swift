@@ -47,6 +47,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var initialModel: String?
     public var freeze = Freezing.none
     public var maximumBad = BadFileLimit.onePercent
+    public var parallelism = Parallelism.data
     public var exchange = ExchangePolicy.lazy
     public var transport = TransportChoice.auto
     public var nodeSize: Int?

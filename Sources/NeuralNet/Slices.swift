@@ -13,7 +13,9 @@ public struct Slices: Sendable, Equatable {
 
     /// The number of slices, a power of two.
     public let count: Int
-    /// The stored outputs of a slice: whole panels of 16. The last slice may have fewer, but has some.
+    /// The stored outputs of all slices.
+    private let outputs: Int
+    /// The stored outputs of a slice, whole panels of 16; the last slice may have fewer, but has some.
     public let size: Int
 
     /// Divides `outputs` into the largest power of two of slices that leaves none empty.
@@ -27,6 +29,12 @@ public struct Slices: Sendable, Equatable {
         var count = largest
         while count > 1, (count - 1) * panels.ceilDivided(by: count) >= panels { count /= 2 }
         self.count = count
+        self.outputs = 16 * panels
         size = 16 * panels.ceilDivided(by: count)
+    }
+
+    /// Returns the stored outputs of some of the slices.
+    public func outputs(of held: Range<Int>) -> Range<Int> {
+        held.isEmpty ? 0..<0 : held.lowerBound * size..<min(outputs, held.upperBound * size)
     }
 }

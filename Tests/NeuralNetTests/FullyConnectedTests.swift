@@ -33,7 +33,7 @@ extension OnDevices {
         ) throws {
             let label: Comment =
                 """
-                \(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu), \(slices) slices
+                \(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu), \(slices)
                 """
             let plan = LayerPlan(
                 FullyConnectedSpec(units: units, isLast: !relu, slices: slices), input: input,
@@ -76,7 +76,7 @@ extension OnDevices {
         }
 
         /// The input's gradient of a layer has the bits of those of its slices, as layers of their own with
-        /// one ascending sum each, added in a binary tree; so it does not depend on where a slice is computed.
+        /// one ascending sum each, added in a binary tree. So it does not depend on where slices are computed.
         @Test(arguments: testDevices) func slicesAreAddedInATree(description: DeviceDescription) throws {
             let device = try open(description)
             let (inputs, units, batch) = (52, 515, 21)

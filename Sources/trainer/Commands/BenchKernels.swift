@@ -1,6 +1,7 @@
 import ArgumentParser
 import Basics
 import Benchmarks
+import NeuralNet
 
 struct BenchGEMM: ParsableCommand {
     static let configuration = CommandConfiguration(
