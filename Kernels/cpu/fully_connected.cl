@@ -13,8 +13,12 @@
 // read where they lie, once, in long runs, and nothing of their size is transposed: `gemm_pack_b_transposed`
 // packs dY to panels [⌈batch/16⌉][outputs][16] first. A work-item owns `inputs_per_item` inputs and the whole
 // batch. It takes DEPTH_BLOCK outputs at a time, whose weights stay in the cache while the batch passes by,
-// adds to its sums in `sums`, and writes them to dX in the end. Each sum runs over the outputs in ascending
-// order, whatever the launch geometry.
+// adds to its sums in `sums`, and writes them to dX in the end.
+//
+// The outputs are cut into slices of `slice_outputs`, the last of which may be shorter; their number is a
+// power of two. A slice's sum runs over its outputs in ascending order, whatever the launch geometry, and the
+// slices' sums are added in a binary tree. `sums` is a stack: slice s is added up at the height that is the
+// number of bits set in s, then added to the sums below it that it completes.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
@@ -63,38 +67,56 @@
 DEFINE_TILE(wide_tile, ROWS, PANELS)
 DEFINE_TILE(narrow_tile, NARROW_ROWS, 1)
 
+// Adds the sums of a work-item's inputs at one height of the stack to those below it.
+static void add_sums(
+    global float *restrict below, global const float *restrict sums, const size_t sums_panel,
+    const int batch_panels, const int first_input, const int last_input) {
+    for (int panel = 0; panel < batch_panels; panel++) {
+        global float *target = below + panel * sums_panel;
+        global const float *source = sums + panel * sums_panel;
+        for (size_t i = (size_t)first_input * 16; i < (size_t)last_input * 16; i += VECTOR)
+            STORE(LOAD(target + i) + LOAD(source + i), target + i);
+    }
+}
+
 // dX = dY · Wᵀ. dy_panels: dY packed, zeros past the batch; sums: ⌈batch/16⌉ · inputs · 16 floats of scratch
-// memory.
+// memory for each height of the stack, log₂(slices) + 1.
 // global (ceil(inputs / inputs_per_item)), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backward_data(
     global const float *restrict dy_panels, global const float *restrict weights, global float *restrict sums,
     global float *restrict dx, const int batch, const int inputs, const int outputs,
-    const int inputs_per_item) {
+    const int slice_outputs, const int inputs_per_item) {
     const int first_input = get_global_id(0) * inputs_per_item,
               last_input = min(inputs, first_input + inputs_per_item);
     const int batch_panels = (batch + 15) / 16;
     const size_t weights_panel = (size_t)inputs * 16, dy_panel = (size_t)outputs * 16,
-                 sums_panel = (size_t)inputs * 16;
-    for (int start = 0; start < outputs; start += DEPTH_BLOCK) {
-        const int depth = min(DEPTH_BLOCK, outputs - start);
-        global const float *block = weights + start / 16 * weights_panel;
-        int panel = 0;
-        while (panel < batch_panels) {
-            const int wide = panel + PANELS <= batch_panels;
-            global const float *dy = dy_panels + panel * dy_panel + (size_t)start * 16;
-            global float *target = sums + panel * sums_panel;
-            if (wide)
-                for (int i = first_input; i < last_input; i += ROWS)
-                    wide_tile(
-                        block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
-                        sums_panel, last_input - i, depth, start == 0);
-            else
-                for (int i = first_input; i < last_input; i += NARROW_ROWS)
-                    narrow_tile(
-                        block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
-                        sums_panel, last_input - i, depth, start == 0);
-            panel += wide ? PANELS : 1;
+                 sums_panel = (size_t)inputs * 16, sums_height = batch_panels * sums_panel;
+    for (int slice = 0, first = 0; first < outputs; slice++, first += slice_outputs) {
+        const int last = min(outputs, first + slice_outputs);
+        global float *top = sums + popcount(slice) * sums_height;
+        for (int start = first; start < last; start += DEPTH_BLOCK) {
+            const int depth = min(DEPTH_BLOCK, last - start);
+            global const float *block = weights + start / 16 * weights_panel;
+            int panel = 0;
+            while (panel < batch_panels) {
+                const int wide = panel + PANELS <= batch_panels;
+                global const float *dy = dy_panels + panel * dy_panel + (size_t)start * 16;
+                global float *target = top + panel * sums_panel;
+                if (wide)
+                    for (int i = first_input; i < last_input; i += ROWS)
+                        wide_tile(
+                            block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
+                            sums_panel, last_input - i, depth, start == first);
+                else
+                    for (int i = first_input; i < last_input; i += NARROW_ROWS)
+                        narrow_tile(
+                            block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
+                            sums_panel, last_input - i, depth, start == first);
+                panel += wide ? PANELS : 1;
+            }
         }
+        for (int rest = slice; rest & 1; rest >>= 1, top -= sums_height)
+            add_sums(top - sums_height, top, sums_panel, batch_panels, first_input, last_input);
     }
     for (int row = 0; row < batch; row++) {
         global const float *source = sums + row / 16 * sums_panel + row % 16;

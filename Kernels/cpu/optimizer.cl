@@ -6,17 +6,17 @@
 
 #include "optimizer.h"
 
-// partial[first + i] ← Σ values² over the i-th chunk; `count` is a multiple of 8. Launch: global (chunks),
-// local (1).
+// partial[first + i] ← Σ values² over the i-th chunk of `count` values from `begin` on; both are multiples
+// of 8. Launch: global (chunks), local (1).
 kernel void sum_of_squares(
-    const global float *restrict values, global float *restrict partial, const ulong count,
+    const global float *restrict values, global float *restrict partial, const ulong begin, const ulong count,
     const ulong first) {
     const size_t start = get_global_id(0) * CHUNK;
     if (start >= count) return;
     const size_t end = min(start + CHUNK, (size_t)count);
     float8 sum = 0;
     for (size_t i = start; i < end; i += 8) {
-        const float8 value = vload8(0, values + i);
+        const float8 value = vload8(0, values + begin + i);
         sum = fma(value, value, sum);
     }
     const float4 half_sum = sum.lo + sum.hi;

@@ -17,14 +17,16 @@ static float sum_of_group(const float value, local float *tree) {
     return tree[0];
 }
 
-// partial[first + i] ← Σ values² over the i-th chunk. Launch: global (256·chunks), local (256).
+// partial[first + i] ← Σ values² over the i-th chunk of `count` values from `begin` on.
+// Launch: global (256·chunks), local (256).
 kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sum_of_squares(
-    const global float *restrict values, global float *restrict partial, const ulong count,
+    const global float *restrict values, global float *restrict partial, const ulong begin, const ulong count,
     const ulong first) {
     local float tree[256];
     const size_t start = get_group_id(0) * CHUNK, end = min(start + CHUNK, (size_t)count);
     float sum = 0;
-    for (size_t i = start + get_local_id(0); i < end; i += 256) sum = fma(values[i], values[i], sum);
+    for (size_t i = begin + start + get_local_id(0); i < begin + end; i += 256)
+        sum = fma(values[i], values[i], sum);
     sum = sum_of_group(sum, tree);
     if (get_local_id(0) == 0) partial[first + get_group_id(0)] = sum;
 }

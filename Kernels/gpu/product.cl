@@ -256,3 +256,33 @@ kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots(
     if (flags & RELU) sum = sum < 0.0f ? (float4)0.0f : sum;
     c[i] = sum;
 }
+
+// add_slots_in_tree adds up to 2^LEVELS slots.
+#define LEVELS 8
+
+// c[i] = the sum of partial[s·c_slot + i] over the slots s, added in a binary tree, i < count; count is a
+// multiple of 4, and the number of slots a power of two up to 2^LEVELS. A work-item takes four.
+// Launch: global (count/4), local (64).
+kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots_in_tree(
+    global const float4 *restrict partial, global float4 *restrict c, const int count, const int slots,
+    const ulong c_slot) {
+    const int i = get_global_id(0);
+    if (4 * i >= count) return;
+    // The sums that wait for their sibling, by height. The indices are known when the loop is unrolled, so
+    // that they stay in registers.
+    float4 waiting[LEVELS], sum = 0.0f;
+    for (int slot = 0; slot < slots; slot++) {
+        sum = partial[slot * (c_slot / 4) + i];
+        bool waits = false;
+        UNROLL for (int level = 0; level < LEVELS; level++) {
+            if (waits) continue;
+            if (slot >> level & 1) {
+                sum = waiting[level] + sum;
+            } else {
+                waiting[level] = sum;
+                waits = true;
+            }
+        }
+    }
+    c[i] = sum;
+}

@@ -9,6 +9,7 @@ import Training
 public struct BenchmarkedStep: Sendable {
     public var architecture: Architecture
     public var imageSize, classes, batch, microBatches: Int
+    public var slices = Slices.standard
     public var optimizer: UpdateRule.Method
     public var convolution: ConvolutionAlgorithms?
 
@@ -25,7 +26,8 @@ public struct BenchmarkedStep: Sendable {
     static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
 
     func options(training: Bool) -> Network.Options {
-        Network.Options(maximumBatch: batch / microBatches, training: training, convolution: convolution)
+        Network.Options(
+            maximumBatch: batch / microBatches, training: training, convolution: convolution, slices: slices)
     }
 
     /// Returns the network with random weights.

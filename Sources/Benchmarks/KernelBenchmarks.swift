@@ -105,12 +105,12 @@ extension Benchmark {
     /// One run before these warms up. The backward-weights pass includes the bias.
     ///
     /// - Parameter device: opened for profiling
-    public static func fullyConnected(inputs: Int, outputs: Int, batch: Int, runs: Int, device: Device) throws
-        -> [(pass: LayerPass, seconds: [Double])]
-    {
+    public static func fullyConnected(
+        inputs: Int, outputs: Int, batch: Int, slices: Int = Slices.standard, runs: Int, device: Device
+    ) throws -> [(pass: LayerPass, seconds: [Double])] {
         let profile = try profile(of: device)
         let input = FeatureShape(height: 1, width: 1, channels: inputs)
-        let spec = FullyConnectedSpec(units: outputs)
+        let spec = FullyConnectedSpec(units: outputs, slices: slices)
         let layer = try LayerPlan(spec, input: input, device: device.description, tuning: device.tuning)
             .makeLayer(on: device)
         var random = Philox(seed: 1, purpose: .benchmark)

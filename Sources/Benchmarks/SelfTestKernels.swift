@@ -66,7 +66,11 @@ extension SelfTest {
         let (a, b, bias) = (numbers.floats(m * k), numbers.floats(k * n), numbers.floats(n))
         let product = try MatrixProduct(device: device)
         let c = try unwritten(device, m * n)
-        let needed = MatrixProduct.scratch(size, byTransposed: form == .bTransposed, tuning: device.tuning)
+        let slices = Slices(of: k.roundedUp(to: 16), atMost: Slices.standard)
+        let needed =
+            form == .bTransposed
+            ? MatrixProduct.scratch(size, slices: slices.count, tuning: device.tuning)
+            : (a: 0, c: MatrixProduct.scratch(size, tuning: device.tuning))
         let scratch = (a: try unwritten(device, needed.a), c: try unwritten(device, needed.c))
         let (aBuffer, bBuffer) = (
             try Buffer(device, a), try Buffer(device, form == .panels ? panels(b, n) : b)
@@ -85,7 +89,8 @@ extension SelfTest {
         case .bTransposed:
             // B is stored n × k, in panels of 16 of k.
             try product.multiply(
-                aBuffer, byTransposed: Buffer(device, panels(b, k)), into: c, size: size, scratch: scratch)
+                aBuffer, byTransposed: Buffer(device, panels(b, k)), into: c, size: size,
+                slices: (slices.count, slices.size), scratch: scratch)
         case .panels:
             try product.multiply(
                 rows: aBuffer, byPanels: bBuffer, into: c, bias: biasBuffer, size: size,

@@ -36,6 +36,15 @@ public enum MicroBatchTree {
         }
     }
 
+    /// Returns the leaves of another tree that each rank has, which are a complete subtree.
+    ///
+    /// The last ranks have none if there are more ranks than leaves.
+    public static func parts(leaves: Int, ranks: Int) -> [Range<Int>] {
+        let holders = min(leaves, ranks)
+        let spans = spans(microBatches: leaves, nodes: [holders])?.first ?? []
+        return spans.map(\.range) + Array(repeating: 0..<0, count: ranks - holders)
+    }
+
     /// Halves the span and the parts; the left half gets fewer, so 8 micro-batches over 3 are 4 + 2 + 2.
     private static func divide<Result>(
         _ span: MicroBatchSpan, _ parts: ArraySlice<Int>, _ leaf: (Int, MicroBatchSpan) -> [Result]?

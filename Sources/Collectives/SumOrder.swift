@@ -1,5 +1,5 @@
 /// Adds the partial sums of members that have neighbouring subtrees, in the order of the tree's upper levels.
-struct SumOrder {
+public struct SumOrder {
     private indirect enum Node {
         case member(Int)
         case sum(Node, Node)
@@ -8,7 +8,7 @@ struct SumOrder {
     private let root: Node
 
     /// Takes the members' spans, in rising order and without gaps.
-    init(_ spans: [MicroBatchSpan]) { root = SumOrder.node(spans[...]) }
+    public init(_ spans: [MicroBatchSpan]) { root = SumOrder.node(spans[...]) }
 
     private static func node(_ spans: ArraySlice<MicroBatchSpan>) -> Node {
         guard spans.count > 1, let first = spans.first, let last = spans.last else {
@@ -23,7 +23,7 @@ struct SumOrder {
     private static let block = 1024
 
     /// Adds one array of `count` floats per member, into `target`, which may be one of them.
-    func add(_ sources: [UnsafePointer<Float>], count: Int, into target: UnsafeMutablePointer<Float>) {
+    public func add(_ sources: [UnsafePointer<Float>], count: Int, into target: UnsafeMutablePointer<Float>) {
         if case .sum(.member(let left), .member(let right)) = root {
             return SumOrder.add(sources[left], sources[right], count, target)
         }

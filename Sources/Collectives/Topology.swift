@@ -59,6 +59,15 @@ public struct Topology: Sendable {
         sendsBetweenMachines = !isOneMachine && (groups.count == 1 ? inner : outer) == .sendrecv
     }
 
+    /// Returns the groups of ranks that are connected to a rank, the fastest transport first.
+    func connections(of rank: Int) -> [(group: [Int], kind: TransportKind)] {
+        let all = groups.flatMap { $0 }
+        guard groups.count > 1, let own = groups.first(where: { $0.contains(rank) }) else {
+            return [(all, inner)]
+        }
+        return [(own, inner), (all, outer)]
+    }
+
     package struct Stage {
         package let group: [Int]
         let kind: TransportKind

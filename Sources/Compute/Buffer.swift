@@ -134,15 +134,14 @@ public final class Buffer {
         try values.withUnsafeBytes { try write($0).wait() }
     }
 
-    /// Starts a copy of host memory to the start of the buffer; the memory must not change until the event is
-    /// complete.
-    public func write(_ bytes: UnsafeRawBufferPointer) throws -> Event {
-        precondition(bytes.count <= byteCount)
+    /// Starts a copy of host memory to the buffer; the memory must not change until the event is complete.
+    public func write(_ bytes: UnsafeRawBufferPointer, byteOffset: Int = 0) throws -> Event {
+        precondition(byteOffset + bytes.count <= byteCount)
         guard let base = bytes.baseAddress, bytes.count > 0 else { return .complete }
         var event: cl_event?
         try check(
             clEnqueueWriteBuffer(
-                device.queue, handle, cl_bool(CL_FALSE), 0, bytes.count, base, 0, nil, &event),
+                device.queue, handle, cl_bool(CL_FALSE), byteOffset, bytes.count, base, 0, nil, &event),
             "copying \(bytes.count) bytes to \(device.description.name)")
         return Event(event, device)
     }
@@ -198,6 +197,21 @@ public final class Buffer {
             clEnqueueCopyBuffer(
                 device.queue, source.handle, handle, sourceOffset, offset, byteCount, 0, nil, nil),
             "copying \(byteCount) bytes on \(device.description.name)")
+    }
+
+    /// Copies some columns of some rows of a matrix to the start of this buffer, in the order of the queue.
+    public func copyColumns(
+        from source: Buffer, rowBytes: Int, firstRow: Int, rows: Int, columnBytes: Range<Int>
+    ) throws {
+        precondition((firstRow + rows) * rowBytes <= source.byteCount && columnBytes.upperBound <= rowBytes)
+        precondition(rows * columnBytes.count <= byteCount)
+        guard rows > 0, !columnBytes.isEmpty else { return }
+        let (from, to) = ([columnBytes.lowerBound, firstRow, 0], [0, 0, 0])
+        let region = [columnBytes.count, rows, 1]
+        try check(
+            clEnqueueCopyBufferRect(
+                device.queue, source.handle, handle, from, to, region, rowBytes, 0, columnBytes.count, 0, 0,
+                nil, nil), "copying \(rows) rows of \(columnBytes.count) bytes on \(device.description.name)")
     }
 
     /// Gives the host a range of a buffer over host memory, from the event's completion until `unmap`.

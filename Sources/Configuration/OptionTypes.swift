@@ -47,6 +47,17 @@ public enum ExchangePolicy: String, Sendable, CaseIterable {
     case synchronous
 }
 
+/// How ranks divide the work of a step.
+public enum Parallelism: String, Sendable, CaseIterable {
+    /// Each rank holds the whole network and runs a part of the mini-batch.
+    case data
+    /// The same for convolutions and the last layer; the hidden fully connected layers are split by outputs
+    /// (section 3.2 of the paper).
+    case hybrid
+    /// Hybrid if data parallelism does not fit the device, or if hybrid is expected to be faster.
+    case auto
+}
+
 /// Which layers a new run does not train.
 public enum Freezing: String, CaseIterable, Sendable {
     case none

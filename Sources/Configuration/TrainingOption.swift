@@ -104,6 +104,13 @@ public struct TrainingOption: Sendable {
                     ? nil : "expected a power of two that divides the batch of \($0.batch)"
             }),
         option(
+            "slices", \.slices, .optimisation, affects: .result, needsMemory: true,
+            "Number of slices of a fully connected layer's outputs, whose sums backward adds in a binary "
+                + "tree: a power of two. Fewer in layers that have fewer panels of 16 units.",
+            expect("a power of two up to \(Slices.most)") {
+                $0 >= 1 && $0 & ($0 - 1) == 0 && $0 <= Slices.most
+            }),
+        option(
             "epochs", \.epochs, .optimisation, affects: .result, "Passes over the training set.",
             between(1, 1_000_000, "epochs")),
         option(
@@ -235,6 +242,16 @@ public struct TrainingOption: Sendable {
         option(
             "max-bad", \.maximumBad, .data, affects: .conduct,
             "Maximum number or share of unreadable photographs before training stops."),
+        option(
+            "parallelism", \.parallelism, .ranks, affects: .conduct, needsMemory: true,
+            "How ranks divide the work: data gives each rank a copy of the network, hybrid splits the hidden "
+                + "fully connected layers by outputs, auto chooses. All give the same bits.",
+            conflict: { options in
+                guard options.parallelism == .hybrid, let model = try? Architecture(parsing: options.model),
+                    !model.layers.contains(where: { $0.isClassifier && $0.hasWeights })
+                else { return nil }
+                return "'\(model)' has no hidden fully connected layer (F) to split; expected data or auto"
+            }),
         option(
             "exchange", \.exchange, .ranks, affects: .conduct,
             "When a step waits for the other ranks' gradients: lazy (before the next step reads a layer's "
@@ -424,6 +441,7 @@ extension Freezing: OptionValue {}
 extension Recipe: OptionValue {}
 extension ClassWeighting: OptionValue {}
 extension ExchangePolicy: OptionValue {}
+extension Parallelism: OptionValue {}
 extension TransportChoice: OptionValue {}
 
 extension BadFileLimit: OptionValue {

@@ -13,6 +13,7 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Images per mini-batch; nil: left to the program.
     public var batchSize: Int?
     public var microBatches = 1
+    public var slices = Slices.standard
     public var epochs = 12
     public var device = "auto"
     public var deviceMemory: MemorySize?
@@ -46,6 +47,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var initialModel: String?
     public var freeze = Freezing.none
     public var maximumBad = BadFileLimit.onePercent
+    public var parallelism = Parallelism.data
     public var exchange = ExchangePolicy.lazy
     public var transport = TransportChoice.auto
     public var nodeSize: Int?
@@ -129,6 +131,8 @@ public struct TrainingOptions: Sendable, Equatable {
 extension TrainingOptions: Codable {
     public init(from decoder: any Decoder) throws {
         self.init()
+        // Runs of versions without the option added in one sum.
+        slices = 1
         for (name, text) in try decoder.singleValueContainer().decode([String: String].self) {
             guard let option = TrainingOption.named(name) else {
                 throw TrainingError("there is no option '\(name)'")

@@ -12,11 +12,20 @@ public final class Validator {
     private let loss: SoftmaxCrossEntropy
     private let batches: [DeviceBatch]
     private let unusedGradient: Buffer
+    /// Runs the network; nil: `Network.forward`.
+    private let jointForward: ((Pass) throws -> Void)?
 
-    /// - Parameter shortSide: pixels to which the shorter side of each photograph is resized.
-    public init(network: Network, normalization: Normalization, shortSide: Int) throws {
+    /// - Parameters:
+    ///   - shortSide: pixels to which the shorter side of each photograph is resized
+    ///   - jointForward: runs the network, if that is possible only for all parts of a set at once. It is
+    ///     called equally often for each part, for mini-batches without images at the end.
+    public init(
+        network: Network, normalization: Normalization, shortSide: Int,
+        jointForward: ((Pass) throws -> Void)? = nil
+    ) throws {
         self.network = network
         self.shortSide = shortSide
+        self.jointForward = jointForward
         let batch = network.options.maximumBatch
         input = try ImageInput(
             device: network.device, size: network.inputShape.width, normalization: normalization)
@@ -65,6 +74,12 @@ public final class Validator {
             done += host.count
             try progress(done)
         }
+        if let jointForward {
+            let own = (files.count + batch - 1) / batch
+            for _ in own..<(batches + part.count - 1) / part.count {
+                try jointForward(Pass(batch: 0, training: false))
+            }
+        }
         return (images, failures)
     }
 
@@ -85,7 +100,7 @@ public final class Validator {
             }
             let pass = Pass(batch: host.count, training: false)
             try input.load(bytes: batch.bytes, records: batch.records, output: network.input, pass: pass)
-            try network.forward(pass)
+            if let jointForward { try jointForward(pass) } else { try network.forward(pass) }
             try body(batch, host)
         }
     }

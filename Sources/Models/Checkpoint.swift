@@ -3,6 +3,18 @@ import Compute
 import Foundation
 import NeuralNet
 
+/// Writes a parameter's numbers in torchvision's order, from its values on the device.
+///
+/// `write` may be called any number of times.
+public typealias ParameterExport = (
+    _ parameter: Parameter, _ values: Buffer, _ write: @escaping ([Float]) throws -> Void
+) throws -> Void
+
+/// Writes a parameter of which the network holds the whole.
+public func exportWhole(
+    _ parameter: Parameter, _ values: Buffer, _ write: @escaping ([Float]) throws -> Void
+) throws { try write(parameter.exported(try values.read(parameter.storedCount))) }
+
 /// Reads and writes `model.safetensors`, with the names and layouts of torchvision's VGG.
 public struct Checkpoint: Sendable {
     public let path: String
@@ -80,16 +92,18 @@ public struct Checkpoint: Sendable {
         return network
     }
 
-    /// Sets a parameter if the file has a tensor of its name and shape.
+    /// Sets the held part of a parameter if the file has a tensor of its name and shape.
     ///
     /// - Returns: whether the parameter was set.
     /// - Throws: `FileError` if the tensor's numbers are not finite.
     public func loadWhereItFits(_ parameter: Parameter, into network: Network) throws -> Bool {
         guard let tensor = file.tensors[parameter.name], tensor.shape == parameter.shape else { return false }
-        let values = try file.floats(parameter.name)
+        let held = parameter.heldNumbers
+        let values = try file.floats(parameter.name, held)
         if let place = values.firstIndex(where: { !$0.isFinite }) {
+            let found = "'\(parameter.name)' holds \(values[place]) at place \(held.lowerBound + place)"
             throw FileError(
-                path: path, found: "'\(parameter.name)' holds \(values[place]) at place \(place)",
+                path: path, found: found,
                 expected: "finite numbers", remedy: "Its run has diverged; give an earlier checkpoint")
         }
         try network.load(parameter, values)
@@ -117,15 +131,22 @@ public struct Checkpoint: Sendable {
     /// Writes a network's weights, completely or not at all.
     ///
     /// Equal weights and descriptions give equal bytes.
+    ///
+    /// - Parameter export: collects parameters of which the network holds only a part
     /// - Throws: `NotFinite`, or `FileError` if the file cannot be written.
-    public static func write(_ network: Network, _ description: ModelDescription, to path: String) throws {
+    public static func write(
+        _ network: Network, _ description: ModelDescription, to path: String,
+        export: ParameterExport = exportWhole
+    ) throws {
         let parameters = Dictionary(uniqueKeysWithValues: network.parameters.map { ($0.name, $0) })
-        try SafetensorsFile.write(path, shapes: parameters.mapValues(\.shape), metadata: description.metadata)
-        { name in
-            guard let parameter = parameters[name] else { return [] }
-            let values = try network.export(parameter)
-            guard values.allSatisfy(\.isFinite) else { throw NotFinite(parameter: name) }
-            return values
+        try SafetensorsFile.writePieces(
+            path, shapes: parameters.mapValues(\.shape), metadata: description.metadata
+        ) { name, write in
+            guard let parameter = parameters[name] else { return }
+            try export(parameter, network.weights[parameter]) { values in
+                guard values.allSatisfy(\.isFinite) else { throw NotFinite(parameter: name) }
+                try write(values)
+            }
         }
     }
 }

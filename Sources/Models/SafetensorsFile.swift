@@ -159,9 +159,10 @@ public final class SafetensorsFile: Sendable {
 
     /// Reads a tensor, row-major; `F16`, `BF16` and `F64` become `Float`.
     ///
+    /// - Parameter range: the elements to read; nil: all
     /// - Throws: `FileError` if there is no tensor of this name, its type is not supported, or a finite `F64`
     ///   exceeds `Float`.
-    public func floats(_ name: String) throws -> [Float] {
+    public func floats(_ name: String, _ range: Range<Int>? = nil) throws -> [Float] {
         guard let tensor = tensors[name] else {
             throw FileError(
                 path: path, found: "there is no tensor \(name)",
@@ -174,21 +175,26 @@ public final class SafetensorsFile: Sendable {
                 expected: SafetensorsFile.readableTypes.joined(separator: ", "),
                 remedy: "Convert it to F32 and write the file again")
         }
-        let count = tensor.count
-        return try [Float](unsafeUninitializedCapacity: count) { floats, initialised in
+        let range = range ?? 0..<tensor.count
+        precondition(range.upperBound <= tensor.count)
+        if range.isEmpty { return [] }
+        return try [Float](unsafeUninitializedCapacity: range.count) { floats, initialised in
+            let floats = UnsafeMutableBufferPointer(rebasing: floats[..<range.count])
             if tensor.type == "F32" {
-                try file.read(into: UnsafeMutableRawBufferPointer(floats), at: tensor.bytes.lowerBound)
+                try file.read(
+                    into: UnsafeMutableRawBufferPointer(floats),
+                    at: tensor.bytes.lowerBound + 4 * range.lowerBound)
             } else {
-                try convert(name, tensor, into: floats)
+                try convert(name, tensor, from: range.lowerBound, into: floats)
             }
-            initialised = count
+            initialised = range.count
         }
     }
 
     /// Converts a tensor of another type than `F32` in pieces, so that it needs no memory for a second copy.
-    private func convert(_ name: String, _ tensor: Tensor, into floats: UnsafeMutableBufferPointer<Float>)
-        throws
-    {
+    private func convert(
+        _ name: String, _ tensor: Tensor, from first: Int, into floats: UnsafeMutableBufferPointer<Float>
+    ) throws {
         let elementSize = tensor.type == "F64" ? 8 : 2
         let piece = max(1, min(1 << 18, floats.count))
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: piece * elementSize, alignment: 8)
@@ -197,7 +203,7 @@ public final class SafetensorsFile: Sendable {
             let count = min(piece, floats.count - start)
             try file.read(
                 into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<(count * elementSize)]),
-                at: tensor.bytes.lowerBound + start * elementSize)
+                at: tensor.bytes.lowerBound + (first + start) * elementSize)
             for index in 0..<count {
                 func bits<Bits: FixedWidthInteger & BitwiseCopyable>() -> Bits {
                     Bits(littleEndian: bytes.load(fromByteOffset: index * elementSize, as: Bits.self))
@@ -248,14 +254,31 @@ extension SafetensorsFile {
         _ path: String, shapes: [String: [Int]], metadata: [String: String] = [:],
         provider: (_ name: String) throws -> [Float]
     ) throws {
+        try writePieces(path, shapes: shapes, metadata: metadata) { name, write in
+            try write(try provider(name))
+        }
+    }
+
+    /// Returns tensors' names in the order in which they are written, that of their bytes.
+    public static func order(_ names: some Sequence<String>) -> [String] {
+        // Swift compares strings by their Unicode normal forms, so bytes are compared instead.
+        names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    /// Writes a file as `write` does, of tensors that come in pieces.
+    ///
+    /// - Parameter pieces: writes a tensor's elements, row-major, by any number of calls
+    public static func writePieces(
+        _ path: String, shapes: [String: [Int]], metadata: [String: String] = [:],
+        pieces: (_ name: String, _ write: @escaping ([Float]) throws -> Void) throws -> Void
+    ) throws {
         func wrong(_ found: String, _ expected: String) -> FileError {
             FileError(
                 path: path, found: found, expected: expected,
                 remedy: "Nothing was written; this is a mistake in the program")
         }
-        // Swift compares strings by their Unicode normal forms, so bytes are compared instead.
         func sorted<Value>(_ entries: [String: Value]) -> [(key: String, value: Value)] {
-            entries.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+            order(entries.keys).compactMap { name in entries[name].map { (name, $0) } }
         }
         let names = sorted(shapes)
         var header: [JSON.Member] = []
@@ -286,12 +309,14 @@ extension SafetensorsFile {
         try AtomicFile.write(path) { output in
             try output.write((0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + head)
             for (name, shape) in names {
-                let floats = try provider(name)
-                guard floats.count == shape.reduce(1, *) else {
-                    throw wrong(
-                        "tensor \(name) came with \(floats.count) elements", "those of its shape \(shape)")
+                var count = 0
+                try pieces(name) { floats in
+                    count += floats.count
+                    try floats.withUnsafeBytes { try output.write($0) }
                 }
-                try floats.withUnsafeBytes { try output.write($0) }
+                guard count == shape.reduce(1, *) else {
+                    throw wrong("tensor \(name) came with \(count) elements", "those of its shape \(shape)")
+                }
             }
         }
     }

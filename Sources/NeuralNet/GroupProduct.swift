@@ -36,6 +36,7 @@ final class GroupProduct {
     private let tuning: Tuning
     private var kernels: [ProductFamily.Variant: Kernel] = [:]
     private var addSlots: Kernel?
+    private var addSlotsInTree: Kernel?
 
     init(device: Device) {
         self.device = device
@@ -53,13 +54,15 @@ final class GroupProduct {
     /// Queues c[m × n] ← a · b (+ bias, ReLU), row-major, in slots of the depth where there are too few
     /// groups.
     ///
-    /// - Parameter scratch: room for `ProductFamily.slotFloats`
+    /// - Parameters:
+    ///   - slots: nil: as many as suit the shape
+    ///   - scratch: room for `ProductFamily.slotFloats`, or for c once per slot
     func multiply(
         _ a: Operand, _ b: Operand, intoRows c: Buffer, bias: Buffer? = nil, shape: ProductFamily.Shape,
-        options: MatrixProduct.Options = [], scratch: Buffer
+        slots: Int? = nil, options: MatrixProduct.Options = [], scratch: Buffer
     ) throws {
         let family = KernelFamilies.product
-        let slots = family.slots(shape, tuning: tuning)
+        let slots = slots ?? family.slots(shape, tuning: tuning)
         guard slots > 1 else {
             return try multiply(
                 a, b, into: Target(buffer: c, pitch: shape.n, step: 16),
@@ -76,6 +79,32 @@ final class GroupProduct {
         try kernel.launch(
             family.addingSlots(count: count), scratch, bias ?? scratch, c, count, shape.n, slots,
             UInt64(count), options.rawValue)
+    }
+
+    /// Queues c[m × n] ← a · b, row-major, as sums over the slices of the depth, added in a binary tree.
+    ///
+    /// - Parameters:
+    ///   - slots: of a single slice's depth; nil: as many as suit the shape
+    ///   - scratch: room for c once per slice, if there are several
+    func multiply(
+        _ a: Operand, _ b: Operand, intoRows c: Buffer, shape: ProductFamily.Shape,
+        slices: (count: Int, size: Int),
+        slots: Int? = nil, scratch: Buffer
+    ) throws {
+        guard slices.count > 1 else {
+            return try multiply(a, b, intoRows: c, shape: shape, slots: slots, scratch: scratch)
+        }
+        let count = shape.m * shape.n
+        try launch(
+            a, b, into: Target(buffer: scratch, pitch: shape.n, step: 16, slotStride: count), bias: nil,
+            shape: shape, slots: slices.count, slotDepth: slices.size, options: [])
+        let family = KernelFamilies.product
+        let kernel =
+            try addSlotsInTree
+            ?? device.kernel("product", "add_slots_in_tree", variant: family.variants(tuning)[0])
+        addSlotsInTree = kernel
+        try kernel.launch(
+            family.addingSlots(count: count), scratch, c, count, slices.count, UInt64(count))
     }
 
     /// Queues a 3×3 convolution of `map`, an image of channels in sixteens, with `outputs` channels in the
@@ -107,7 +136,7 @@ final class GroupProduct {
 
     private func launch(
         _ a: Operand, _ b: Operand, into c: Target, bias: Buffer?, shape: ProductFamily.Shape,
-        slots: Int = 1, options: MatrixProduct.Options, map: MapSize? = nil,
+        slots: Int = 1, slotDepth: Int? = nil, options: MatrixProduct.Options, map: MapSize? = nil,
         convolution: ProductFamily.Convolution = .none
     ) throws {
         let family = KernelFamilies.product
@@ -117,7 +146,7 @@ final class GroupProduct {
         let kernel =
             try kernels[variant] ?? device.kernel("product", "product", variant: variant.macros)
         kernels[variant] = kernel
-        let slotDepth = shape.depth.ceilDivided(by: slots).roundedUp(to: 16)
+        let slotDepth = slotDepth ?? shape.depth.ceilDivided(by: slots).roundedUp(to: 16)
         let sizes: [any KernelArgument] = [
             shape.m, shape.n, shape.depth, a.pitch, a.step, b.pitch, b.step, c.pitch, c.step,
             UInt64(a.batchStride), UInt64(b.batchStride), UInt64(c.batchStride), slots, slotDepth,

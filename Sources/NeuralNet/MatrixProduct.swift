@@ -148,10 +148,12 @@ public final class MatrixProduct {
 
     /// Queues c[m × n] ← a[m × k] · b (+ bias, ReLU), all row-major but b, in panels [n/16][k][16].
     ///
-    /// - Parameter scratch: of the size that `scratch` states
+    /// - Parameters:
+    ///   - slots: parts of k that are summed apart on GPUs; nil: those that suit the shape
+    ///   - scratch: of the size that `scratch` states
     public func multiply(
         rows a: Buffer, byPanels b: Buffer, into c: Buffer,
-        bias: Buffer, size: Size, options: Options, scratch: Buffer
+        bias: Buffer, size: Size, options: Options, slots: Int? = nil, scratch: Buffer
     ) throws {
         switch bodies {
         case .cores:
@@ -161,39 +163,56 @@ public final class MatrixProduct {
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.k, alongX: true),
-                intoRows: c, bias: bias, shape: size.shape, options: options, scratch: scratch)
+                intoRows: c, bias: bias, shape: size.shape, slots: slots,
+                options: options, scratch: scratch)
         }
     }
 
     /// Queues c[m × n] ← a[m × k] · bᵀ, both row-major, with b in panels [k/16][n][16]; n and k are multiples
     /// of 16.
     ///
-    /// - Parameter scratch: of the size that `scratch` states
+    /// - Parameters:
+    ///   - slices: parts of k whose sums are added in a binary tree: their number, and the columns of each
+    ///   - slots: parts of k that are summed apart on GPUs if there is one slice; nil: those that suit the
+    ///     shape
+    ///   - scratch: of the size that `scratch` states
     public func multiply(
-        _ a: Buffer, byTransposed b: Buffer, into c: Buffer, size: Size, scratch: (a: Buffer, c: Buffer)
+        _ a: Buffer, byTransposed b: Buffer, into c: Buffer, size: Size, slices: (count: Int, size: Int),
+        slots: Int? = nil, scratch: (a: Buffer, c: Buffer)
     ) throws {
         switch bodies {
         case .cores(let cores):
             // As cᵀ = b · aᵀ, so that b is read where it lies.
             try pack(a, transposed: true, into: scratch.a, k: size.k, n: size.m)
             let (range, share) = KernelFamilies.fullyConnected.backwardData(inputs: size.n, tuning: tuning)
-            try cores.byTransposed.launch(range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, share])
+            try cores.byTransposed.launch(
+                range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, slices.size, share])
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.n, alongX: false),
-                intoRows: c, shape: size.shape, scratch: scratch.c)
+                intoRows: c, shape: size.shape, slices: slices, slots: slots, scratch: scratch.c)
         }
     }
 
-    /// Returns the floats of the scratch memory of a product into rows; only those by a transposed matrix
-    /// need some on CPUs.
-    public static func scratch(_ size: Size, byTransposed: Bool, tuning: Tuning) -> (a: Int, c: Int) {
+    /// Returns the floats of the scratch memory of a product into rows by panels, which CPUs do not need.
+    public static func scratch(_ size: Size, tuning: Tuning) -> Int {
+        tuning.device.body == .cpu ? 0 : KernelFamilies.product.slotFloats(size.shape, tuning: tuning)
+    }
+
+    /// Returns the floats of the scratch memory of a product by a transposed matrix.
+    ///
+    /// - Parameter slices: the number of slices
+    public static func scratch(_ size: Size, slices: Int, tuning: Tuning) -> (a: Int, c: Int) {
         guard tuning.device.body == .cpu else {
-            return (0, KernelFamilies.product.slotFloats(size.shape, tuning: tuning))
+            return (0, slices > 1 ? slices * size.m * size.n : scratch(size, tuning: tuning))
         }
-        guard byTransposed else { return (0, 0) }
         let rows = size.m.roundedUp(to: 16)
-        return (rows * size.k, rows * size.n)
+        return (rows * size.k, rows * size.n * (slices.trailingZeroBitCount + 1))
+    }
+
+    /// Returns the parts of k that GPUs sum apart in a product of this size.
+    static func slots(_ size: Size, tuning: Tuning) -> Int {
+        tuning.device.body == .cpu ? 1 : KernelFamilies.product.slots(size.shape, tuning: tuning)
     }
 
     /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n] or, `transposed`, [n][k]; columns past n become

@@ -9,6 +9,7 @@ public struct MemoryPlan: Sendable, Equatable {
         case averagedWeights = "averaged weights"
         case activations
         case activationGradients = "gradients of activations"
+        case gatheredActivations = "gathered activations"
         case workspace
         case batches = "mini-batches"
         case cachedData = "cached data"
@@ -41,6 +42,7 @@ public struct MemoryPlan: Sendable, Equatable {
         add(.weights, network.layerByteCounts)
         add(.activations, network.activationCounts.map { 4 * $0 })
         add(.activationGradients, network.activationGradientCounts.map { 4 * $0 })
+        add(.gatheredActivations, network.splitCounts.map { 4 * $0 })
         add(.workspace, [network.workspaceByteCount])
     }
 

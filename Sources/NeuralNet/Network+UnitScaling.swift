@@ -34,14 +34,23 @@ extension Network {
     /// - Parameters:
     ///   - batches: the number of batches of images
     ///   - load: makes the network's input of a batch, and returns which of its images count
+    ///   - forwardSplit: computes the whole output of a split layer
+    ///   - agree: returns the scaling to apply instead of the measured one
     /// - Returns: what was done to each layer with weights except the last, for `scaleUnits`
-    public func scaleUnits(batches: Int, load: (Int) throws -> [Bool]) throws -> [UnitScaling] {
+    public func scaleUnits(
+        batches: Int, load: (Int) throws -> [Bool],
+        forwardSplit: (SplitLayer, Pass) throws -> Void = { _, _ in },
+        agree: (UnitScaling) throws -> UnitScaling = { $0 }
+    ) throws -> [UnitScaling] {
         var scalings: [UnitScaling] = []
         var counts: [Bool] = []
         func forward(_ layer: Int) throws {
+            let pass = Pass(batch: counts.count, training: false)
+            if let split = splitLayers.first(where: { $0.index == layer }) {
+                return try forwardSplit(split, pass)
+            }
             try layers[layer].forward(
-                input: activations[layer], output: activations[layer + 1],
-                pass: Pass(batch: counts.count, training: false))
+                input: activations[layer], output: activations[layer + 1], pass: pass)
         }
         if batches == 1 { counts = try load(0) }
         for (index, layer) in layers.enumerated().dropLast() {
@@ -62,7 +71,7 @@ extension Network {
                         try moments.add(activations[index + 1], of: counts, sign: sign)
                     }
                 }
-                let scaling = UnitScaling(moments)
+                let scaling = try agree(UnitScaling(moments))
                 try apply(scaling, to: layer, weights: values)
                 scalings.append(scaling)
             }
@@ -84,11 +93,12 @@ extension Network {
     }
 
     private func apply(_ scaling: UnitScaling, to layer: any Layer, weights: [Float]) throws {
-        let perUnit = weights.count / scaling.factors.count
+        let held = layer.parameters[0].heldOutputs
+        let perUnit = layer.parameters[0].count / scaling.factors.count
         try load(
             layer.parameters[0],
-            weights.indices.map { weights[$0] * scaling.factors[$0 / perUnit] })
-        try load(layer.parameters[1], scaling.biases)
+            weights.indices.map { weights[$0] * scaling.factors[held.lowerBound + $0 / perUnit] })
+        try load(layer.parameters[1], Array(scaling.biases[held]))
     }
 }
 

@@ -18,16 +18,24 @@ public final class Network {
         public var convolution: ConvolutionAlgorithms?
         /// Whether the convolutions are frozen: backward stops above them.
         public var freezesFeatures: Bool
+        /// The most slices of outputs over which backward-data of a fully connected layer adds: a power of
+        /// two.
+        public var slices: Int
+        /// How hidden fully connected layers are split; nil if the network holds the whole of them.
+        public var split: LayerSplit?
 
         public init(
             maximumBatch: Int, training: Bool, dropout: Double = 0.5,
-            convolution: ConvolutionAlgorithms? = nil, freezesFeatures: Bool = false
+            convolution: ConvolutionAlgorithms? = nil, freezesFeatures: Bool = false,
+            slices: Int = Slices.standard, split: LayerSplit? = nil
         ) {
             self.maximumBatch = maximumBatch
             self.training = training
             self.dropout = dropout
             self.convolution = convolution
             self.freezesFeatures = freezesFeatures
+            self.slices = slices
+            self.split = split
         }
     }
 
@@ -40,8 +48,11 @@ public final class Network {
     public let weights: ParameterArena
     /// Receives the gradient of the logits before `backward`; nil without training.
     public let logitsGradient: Buffer?
+    /// The layers of which this network may hold only a part, in their order.
+    public let splitLayers: [SplitLayer]
 
-    let activations: [Buffer]
+    /// The network's input and each layer's output.
+    public let activations: [Buffer]
     /// Scratch memory that all layers share.
     let workspace: Buffer
     private let spareGradient: Buffer?
@@ -73,6 +84,9 @@ public final class Network {
         logitsGradient = gradients.first
         spareGradient = gradients.last
         workspace = try Buffer(device, byteCount: plan.workspaceByteCount)
+        splitLayers = try layers.indices.compactMap { [layers] in
+            try SplitLayer($0, of: layers, device: device)
+        }
         for layer in layers {
             try layer.prepare(
                 weights: layer.parameters.map { weights[$0] }, workspace: workspace,
@@ -103,21 +117,29 @@ public final class Network {
 
     /// Initialises one parameter as `initialize(seed:)` does.
     public func initialize(_ parameter: Parameter, seed: UInt64) throws {
-        var values = [Float](repeating: 0, count: parameter.count)
+        let held = parameter.heldNumbers
+        var values = [Float](repeating: 0, count: held.count)
         let deviation = parameter.initialDeviation
-        if deviation > 0 {
+        if deviation > 0, !held.isEmpty {
             let chunk = 1 << 16
-            let total = values.count
             let stream = UInt64(parameter.index)
+            let parts = held.lowerBound / chunk..<held.upperBound.ceilDivided(by: chunk)
             values.withUnsafeMutableBufferPointer { buffer in
                 let target = UncheckedPointer(pointer: buffer.baseAddress)
-                DispatchQueue.concurrentPerform(iterations: total.ceilDivided(by: chunk)) { part in
+                DispatchQueue.concurrentPerform(iterations: parts.count) { iteration in
+                    let part = parts.lowerBound + iteration
                     var random = Philox(
                         seed: seed, purpose: .initialisation, step: stream, index: UInt32(part))
-                    for index in stride(from: part * chunk, to: min(total, (part + 1) * chunk), by: 2) {
+                    // Numbers of the part that are not held are drawn too.
+                    let end = min(held.upperBound, (part + 1) * chunk)
+                    for index in stride(from: part * chunk, to: end, by: 2) {
                         let pair = random.normalPair()
-                        target.pointer?[index] = pair.0 * deviation
-                        if index + 1 < total { target.pointer?[index + 1] = pair.1 * deviation }
+                        if held.contains(index) {
+                            target.pointer?[index - held.lowerBound] = pair.0 * deviation
+                        }
+                        if held.contains(index + 1) {
+                            target.pointer?[index + 1 - held.lowerBound] = pair.1 * deviation
+                        }
                     }
                 }
             }
@@ -125,13 +147,13 @@ public final class Network {
         try load(parameter, values)
     }
 
-    /// Sets a parameter from numbers in torchvision's order.
+    /// Sets the held part of a parameter from numbers in torchvision's order.
     public func load(_ parameter: Parameter, _ values: [Float]) throws {
         try weights[parameter].write(parameter.stored(values))
         weightsChanged()
     }
 
-    /// Returns a parameter's numbers in torchvision's order.
+    /// Returns the held part of a parameter's numbers in torchvision's order.
     public func export(_ parameter: Parameter) throws -> [Float] {
         parameter.exported(try weights[parameter].read(parameter.storedCount))
     }
@@ -142,11 +164,21 @@ public final class Network {
     /// Returns the label of a layer's launches in a profile.
     public static func profileLabel(_ index: Int, _ name: String) -> String { "\(index + 1) \(name)" }
 
-    /// Computes logits ← network(input).
+    /// The layers before those that are split, and behind them.
+    public var wholeLayers: (before: Range<Int>, behind: Range<Int>) {
+        let split = splitLayers.first.map { $0.index..<layers.count - 1 } ?? layers.count..<layers.count
+        return (0..<split.lowerBound, split.upperBound..<layers.count)
+    }
+
+    /// Computes logits ← network(input), or the output of some of the layers.
     ///
-    /// - Parameter beforeLayer: called before a layer's weights are read
-    public func forward(_ pass: Pass, beforeLayer: (any Layer) throws -> Void = { _ in }) throws {
-        for (index, layer) in layers.enumerated() {
+    /// - Parameters:
+    ///   - range: the layers to run; nil: all
+    ///   - beforeLayer: called before a layer's weights are read
+    public func forward(
+        _ pass: Pass, layers range: Range<Int>? = nil, beforeLayer: (any Layer) throws -> Void = { _ in }
+    ) throws {
+        for (index, layer) in layers.enumerated() where range?.contains(index) ?? true {
             try beforeLayer(layer)
             if fused.pooling.contains(index - 1) { continue }
             device.profile?.begin(Network.profileLabel(index, layer.name), pass: LayerPass.forward.rawValue)
@@ -162,15 +194,20 @@ public final class Network {
     /// Computes `gradients`, which is overwritten, from `logitsGradient` and the activations of the last
     /// `forward`.
     ///
-    /// - Parameter gradientReady: called from the last layer to the first, as soon as a parameter's gradient
-    ///   is queued.
-    public func backward(
-        _ pass: Pass, gradients: ParameterArena, gradientReady: (Parameter) throws -> Void = { _ in }
-    ) throws {
+    /// - Parameters:
+    ///   - range: the layers to run; `logitsGradient` holds the gradient of the last one's output; nil: all
+    ///   - gradientReady: called from the last layer to the first, as soon as a parameter's gradient is
+    ///     queued
+    /// - Returns: the buffer with the gradient of the first layer's input, if there is one
+    @discardableResult public func backward(
+        _ pass: Pass, layers range: Range<Int>? = nil, gradients: ParameterArena,
+        gradientReady: (Parameter) throws -> Void = { _ in }
+    ) throws -> Buffer {
         guard var gradient = logitsGradient, var spare = spareGradient else {
             throw NetworkError("a network made for inference has no memory for gradients")
         }
-        for (index, layer) in layers.enumerated().reversed() where index >= plan.lowestTrained {
+        for (index, layer) in layers.enumerated().reversed()
+        where index >= plan.lowestTrained && range?.contains(index) ?? true {
             if fused.unpooling.contains(index - 1) { continue }
             // Layers with parameters switch the profile to backward-data themselves.
             let first = layer.parameters.isEmpty ? LayerPass.backwardData : .backwardWeights
@@ -196,7 +233,11 @@ public final class Network {
             for parameter in layer.parameters { try gradientReady(parameter) }
             if !layer.isInPlace { swap(&gradient, &spare) }
         }
+        return gradient
     }
+
+    /// Whether backward needs the gradient of a layer's input.
+    public func needsGradient(ofInputOf index: Int) -> Bool { index > plan.lowestTrained }
 }
 
 extension Network {

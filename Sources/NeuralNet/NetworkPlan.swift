@@ -103,6 +103,9 @@ public struct NetworkPlan {
         options.training ? [batch * largestOutput, batch * largestOutput] : []
     }
 
+    /// Floats of each buffer of the split layers, which hold images of several micro-batches.
+    var splitCounts: [Int] { layers.flatMap { SplitLayer.floatCounts($0).map { max(1, $0) } } }
+
     /// Bytes of the scratch memory that all layers share.
     var workspaceByteCount: Int { layers.map { $0.memory(maximumBatch: batch).workspace }.max() ?? 0 }
 

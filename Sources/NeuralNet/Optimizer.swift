@@ -49,6 +49,10 @@ public final class Optimizer {
     let scale: Buffer
     private let partialSums: Buffer
     private let partialCount: Int
+    /// Completes the sums of squares of split layers; nil if no layer is split.
+    ///
+    /// It is called with all sums, of which those at `held` and those of whole layers are right.
+    public var completeSquares: ((_ sums: inout [Float], _ held: [Int]) throws -> Void)?
     private let updateKernel: Kernel
     private let sumOfSquares: Kernel
     private let gradientScale: Kernel
@@ -58,7 +62,7 @@ public final class Optimizer {
     /// The step whose update is being queued, counted from 0.
     private var step = 0
 
-    /// - Parameter parameters: those to learn, one after the other in the network's order.
+    /// - Parameter parameters: those to learn, in the network's order
     public init(_ parameters: [Parameter], _ rule: UpdateRule, device: Device) throws {
         self.parameters = parameters
         self.rule = rule
@@ -72,7 +76,7 @@ public final class Optimizer {
         let chunk = device.tuning[KernelFamilies.optimizer.chunk]
         self.chunk = chunk
         partialCount =
-            rule.clipNorm == nil ? 0 : parameters.reduce(0) { $0 + $1.storedCount.ceilDivided(by: chunk) }
+            rule.clipNorm == nil ? 0 : parameters.reduce(0) { $0 + $1.chunks(of: chunk).count }
         partialSums = try Buffer(device, floatCount: max(1, partialCount))
         updateKernel = try device.kernel("optimizer", rule.method == .sgd ? "sgd_momentum" : "adamw")
         sumOfSquares = try device.kernel("optimizer", "sum_of_squares")
@@ -87,13 +91,24 @@ public final class Optimizer {
         self.step = step
         if rule.clipNorm != nil {
             var first = 0
+            var heldOfSplit: [Int] = []
             for parameter in parameters {
-                let chunks = parameter.storedCount.ceilDivided(by: chunk)
-                try sumOfSquares.launch(
-                    KernelFamilies.optimizer.sums(chunks: chunks, tuning: tuning),
-                    gradients[parameter], partialSums,
-                    UInt64(parameter.storedCount), UInt64(first))
-                first += chunks
+                let chunks = parameter.chunks(of: chunk)
+                for run in chunks.held {
+                    let count = run.floats.count.ceilDivided(by: chunk)
+                    let start = first + run.first
+                    try sumOfSquares.launch(
+                        KernelFamilies.optimizer.sums(chunks: count, tuning: tuning),
+                        gradients[parameter], partialSums, UInt64(run.floats.lowerBound),
+                        UInt64(run.floats.count), UInt64(start))
+                    if parameter.isSplit { heldOfSplit += start..<start + count }
+                }
+                first += chunks.count
+            }
+            if let completeSquares {
+                var sums: [Float] = try partialSums.read(partialCount)
+                try completeSquares(&sums, heldOfSplit)
+                try partialSums.write(sums)
             }
         }
         try gradientScale.launch(
@@ -107,6 +122,7 @@ public final class Optimizer {
     public func update(_ parameter: Parameter, weights: Buffer, gradient: Buffer, learningRate: Float) throws
     {
         let count = parameter.storedCount
+        guard count > 0 else { return }
         let decay = parameter.decays ? rule.weightDecay : 0
         switch rule.method {
         case .sgd:

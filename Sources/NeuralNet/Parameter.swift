@@ -12,6 +12,37 @@ public final class Parameter: Sendable {
         /// torchvision's shape.
         fileprivate let shape: [Int]
         fileprivate let isBias: Bool
+        /// The stored outputs that the device holds; all, unless the layer is split.
+        fileprivate var held: Range<Int>
+        fileprivate var isSplit = false
+        /// The stored outputs of a slice.
+        fileprivate var slice: Int
+
+        private init(
+            outputs: Int, channels: Int, storedChannels: Int, taps: Int, shape: [Int], isBias: Bool
+        ) {
+            self.outputs = outputs
+            self.channels = channels
+            self.storedChannels = storedChannels
+            self.taps = taps
+            self.shape = shape
+            self.isBias = isBias
+            held = 0..<outputs.roundedUp(to: 16)
+            slice = held.count
+        }
+
+        /// Returns the layout of a layer whose outputs come in slices.
+        ///
+        /// - Parameter part: the slices that the device holds; nil if the layer is not split
+        func sliced(_ slices: Slices, part: Range<Int>?) -> Layout {
+            var layout = self
+            layout.slice = slices.size
+            if let part {
+                layout.held = slices.outputs(of: part)
+                layout.isSplit = true
+            }
+            return layout
+        }
 
         /// The weights of a convolution, `[filters][channels][side][side]`; a tap is a weight of the window.
         public static func convolution(filters: Int, side: Int = 3, input: FeatureShape) -> Layout {
@@ -57,11 +88,13 @@ public final class Parameter: Sendable {
     static func weightAndBias(
         _ weight: Layout, module: String, firstIndex: Int, initialDeviation: Float? = nil
     ) -> [Parameter] {
-        [
+        var bias = Layout.bias(count: weight.outputs)
+        (bias.held, bias.isSplit, bias.slice) = (weight.held, weight.isSplit, weight.slice)
+        return [
             Parameter(
                 name: module + ".weight", layout: weight, index: firstIndex,
                 initialDeviation: initialDeviation),
-            Parameter(name: module + ".bias", layout: .bias(count: weight.outputs), index: firstIndex + 1),
+            Parameter(name: module + ".bias", layout: bias, index: firstIndex + 1),
         ]
     }
 
@@ -74,16 +107,61 @@ public final class Parameter: Sendable {
     /// Numbers in torchvision's shape.
     public var count: Int { shape.reduce(1, *) }
 
-    /// Floats on the device.
-    public var storedCount: Int { layout.outputs.roundedUp(to: 16) * layout.taps * layout.storedChannels }
+    /// Whether the layer is split, so that the device holds a part of the outputs, or none.
+    public var isSplit: Bool { layout.isSplit }
 
-    /// Returns numbers in torchvision's order in the device's.
+    /// The outputs that the device holds, without padding.
+    public var heldOutputs: Range<Int> { layout.held.clamped(to: 0..<layout.outputs) }
+
+    /// The numbers that the device holds, by their places in torchvision's order.
+    public var heldNumbers: Range<Int> {
+        heldOutputs.lowerBound * numbersPerOutput..<heldOutputs.upperBound * numbersPerOutput
+    }
+
+    /// Floats on the device.
+    public var storedCount: Int { layout.held.count * layout.taps * layout.storedChannels }
+
+    /// Divides the stored floats into chunks, which begin anew with each slice, and returns the number of all
+    /// chunks and those that the device holds.
+    ///
+    /// The chunks do not depend on how a layer is split.
+    ///
+    /// - Returns: `held` has runs of chunks: the stored floats, and the first chunk's number
+    func chunks(of size: Int) -> (count: Int, held: [(floats: Range<Int>, first: Int)]) {
+        let perOutput = layout.taps * layout.storedChannels
+        let all = layout.outputs.roundedUp(to: 16)
+        // Chunks that slices contain whole are the same without slices.
+        let run = layout.slice * perOutput % size == 0 ? all : layout.slice
+        let before = layout.held.lowerBound
+        if run == all {
+            let first = before * perOutput / size
+            return (
+                (all * perOutput).ceilDivided(by: size), storedCount == 0 ? [] : [(0..<storedCount, first)]
+            )
+        }
+        let perSlice = (run * perOutput).ceilDivided(by: size)
+        var count = 0
+        var held: [(floats: Range<Int>, first: Int)] = []
+        for (slice, start) in stride(from: 0, to: all, by: run).enumerated() {
+            let outputs = start..<min(all, start + run)
+            count += (outputs.count * perOutput).ceilDivided(by: size)
+            if outputs.clamped(to: layout.held) == outputs {
+                let floats = (start - before) * perOutput..<(outputs.upperBound - before) * perOutput
+                held.append((floats, slice * perSlice))
+            }
+        }
+        return (count, held)
+    }
+
+    /// Returns numbers in torchvision's order, those that the device holds, in the device's.
     public func stored(_ values: [Float]) -> [Float] {
-        precondition(values.count == count)
+        precondition(values.count == heldNumbers.count)
         var result = [Float](repeating: 0, count: storedCount)
         result.withUnsafeMutableBufferPointer { target in
             values.withUnsafeBufferPointer { source in
-                forEachElement { targetIndex, sourceIndex in target[targetIndex] = source[sourceIndex] }
+                forEachElement(of: heldOutputs.count) { targetIndex, sourceIndex in
+                    target[targetIndex] = source[sourceIndex]
+                }
             }
         }
         return result
@@ -92,18 +170,32 @@ public final class Parameter: Sendable {
     /// Returns numbers in the device's order in torchvision's.
     public func exported(_ values: [Float]) -> [Float] {
         precondition(values.count == storedCount)
+        return exported(values, outputs: heldOutputs.count)
+    }
+
+    /// Numbers per output in torchvision's order.
+    public var numbersPerOutput: Int { layout.channels * layout.taps }
+
+    /// Floats of a panel of 16 outputs on the device.
+    public var panelFloats: Int { 16 * layout.taps * layout.storedChannels }
+
+    /// Returns the numbers of some outputs in torchvision's order; `values` are those of whole panels.
+    public func exported(_ values: [Float], outputs: Int) -> [Float] {
+        let count = outputs * numbersPerOutput
         return [Float](unsafeUninitializedCapacity: count) { target, initialized in
             values.withUnsafeBufferPointer { source in
-                forEachElement { sourceIndex, targetIndex in target[targetIndex] = source[sourceIndex] }
+                forEachElement(of: outputs) { sourceIndex, targetIndex in
+                    target[targetIndex] = source[sourceIndex]
+                }
             }
             initialized = count
         }
     }
 
-    /// Calls `body(index on the device, index in torchvision's order)` for every element.
-    @inline(__always) private func forEachElement(_ body: (Int, Int) -> Void) {
+    /// Calls `body(index on the device, index in torchvision's order)` for every element of some outputs.
+    @inline(__always) private func forEachElement(of outputs: Int, _ body: (Int, Int) -> Void) {
         let (channels, storedChannels, taps) = (layout.channels, layout.storedChannels, layout.taps)
-        for output in 0..<layout.outputs {
+        for output in 0..<outputs {
             let panel = output / 16 * taps * storedChannels * 16 + output % 16
             for channel in 0..<channels {
                 for tap in 0..<taps {

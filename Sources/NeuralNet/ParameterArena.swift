@@ -7,12 +7,11 @@ import Compute
 /// sub-buffer to start.
 public final class ParameterArena {
     public let buffers: [Buffer]
-    private let slices: [Buffer]
-    /// The first parameter's index in the network.
-    private let firstIndex: Int
+    /// Each parameter's array, by the parameter's index in the network.
+    private let slices: [Int: Buffer]
 
     /// - Parameters:
-    ///   - parameters: neighbours in the network, in its order
+    ///   - parameters: in the network's order
     ///   - limits: the device whose limits decide the arrangement, by default `device`. Ranks that exchange
     ///     gradients must all pass the same.
     ///   - allocate: makes a buffer of this many bytes, for example in memory that other ranks can read
@@ -30,18 +29,31 @@ public final class ParameterArena {
         let arrangement = ParameterArena.arrange(parameters.map(\.storedCount), device: limits)
         let buffers = try arrangement.bufferSizes.map(allocate)
         self.buffers = buffers
-        firstIndex = parameters.first?.index ?? 0
-        slices = try zip(arrangement.starts, parameters).map { start, parameter in
-            try buffers[start.buffer].slice(
-                byteOffset: start.byteOffset, byteCount: parameter.storedCount * 4)
-        }
+        slices = try Dictionary(
+            uniqueKeysWithValues: zip(arrangement.starts, parameters).map { start, parameter in
+                // A slice has at least a float, also that of a parameter of which the device holds nothing.
+                let slice = try buffers[start.buffer].slice(
+                    byteOffset: start.byteOffset, byteCount: max(1, parameter.storedCount) * 4)
+                return (parameter.index, slice)
+            })
+    }
+
+    /// Makes one arena of two that hold different parameters.
+    public init(_ one: ParameterArena, _ other: ParameterArena) {
+        buffers = one.buffers + other.buffers
+        slices = one.slices.merging(other.slices) { first, _ in first }
     }
 
     public convenience init(_ parameters: [Parameter], device: Device) throws {
         try self.init(parameters, device: device) { try Buffer(device, byteCount: $0) }
     }
 
-    public subscript(parameter: Parameter) -> Buffer { slices[parameter.index - firstIndex] }
+    public subscript(parameter: Parameter) -> Buffer {
+        guard let slice = slices[parameter.index] else {
+            preconditionFailure("\(parameter.name) is not in this arena")
+        }
+        return slice
+    }
 
     /// Fills the buffers with zeros, the gaps between parameters too.
     public func clear() throws { for buffer in buffers { try buffer.clear() } }
@@ -64,7 +76,7 @@ public final class ParameterArena {
         var starts: [(buffer: Int, byteOffset: Int)] = []
         var sizes: [Int] = []
         for count in floatCounts {
-            let bytes = (count * 4).roundedUp(to: alignment)
+            let bytes = (max(1, count) * 4).roundedUp(to: alignment)
             let used = sizes.last ?? 0
             if sizes.isEmpty || (used > 0 && used + bytes > device.largestBuffer) { sizes.append(0) }
             starts.append((sizes.count - 1, sizes[sizes.count - 1]))

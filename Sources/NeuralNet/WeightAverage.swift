@@ -29,6 +29,7 @@ public final class WeightAverage {
 
     /// Queues a step of the average of one parameter.
     func update(_ parameter: Parameter, weights: Buffer, step: Int, scale: Buffer) throws {
+        guard parameter.storedCount > 0 else { return }
         try averageKernel.launch(
             [parameter.storedCount], local: [256], values[parameter], weights, UInt64(parameter.storedCount),
             Float(WeightAverage.rate(decay: decay, step: step)), scale)
@@ -43,7 +44,7 @@ public final class WeightAverage {
 
     /// Exchanges a network's weights with the averaged ones; a second call exchanges them back.
     public func swap(with network: Network) throws {
-        for parameter in parameters {
+        for parameter in parameters where parameter.storedCount > 0 {
             try swapKernel.launch(
                 [parameter.storedCount], local: [256], network.weights[parameter], values[parameter],
                 UInt64(parameter.storedCount))

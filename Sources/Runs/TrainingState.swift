@@ -148,7 +148,7 @@ package struct TrainingState: Codable, Equatable {
     ///
     /// If the weights are averaged, `model.safetensors` has the average, and this file the weights
     /// themselves.
-    private static func tensors(of optimizer: Optimizer, _ network: Network) -> [(
+    package static func tensors(of optimizer: Optimizer, _ network: Network) -> [(
         name: String, parameter: Parameter, values: Buffer
     )] {
         var arenas = zip(["", ".second_moment"], optimizer.moments).map { ($0, $1) }
@@ -159,16 +159,19 @@ package struct TrainingState: Codable, Equatable {
     }
 
     /// Writes what the optimiser keeps, in the layout that `model.safetensors` has for the weights.
-    package static func writeOptimizer(_ optimizer: Optimizer, _ network: Network, _ checkpoint: String)
-        throws
-    {
+    ///
+    /// - Parameter export: collects parameters of which the network holds only a part
+    package static func writeOptimizer(
+        _ optimizer: Optimizer, _ network: Network, _ checkpoint: String,
+        export: ParameterExport = exportWhole
+    ) throws {
         let tensors = Dictionary(
             uniqueKeysWithValues: tensors(of: optimizer, network).map { ($0.name, $0) })
-        try SafetensorsFile.write(
+        try SafetensorsFile.writePieces(
             checkpoint + "/optimizer.safetensors", shapes: tensors.mapValues(\.parameter.shape)
-        ) { name in
-            guard let (_, parameter, values) = tensors[name] else { return [] }
-            return parameter.exported(try values.read(parameter.storedCount))
+        ) { name, write in
+            guard let (_, parameter, values) = tensors[name] else { return }
+            try export(parameter, values, write)
         }
     }
 
@@ -183,7 +186,7 @@ package struct TrainingState: Codable, Equatable {
                     "\(file.path): the optimiser's \(name) with shape \(parameter.shape) is missing; remove "
                         + "\(checkpoint)")
             }
-            try values.write(parameter.stored(try file.floats(name)))
+            try values.write(parameter.stored(try file.floats(name, parameter.heldNumbers)))
         }
         network.weightsChanged()
     }

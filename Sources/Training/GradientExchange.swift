@@ -29,8 +29,8 @@ public final class GradientExchange {
     private let totals: Buffer
     /// The first holds the step's totals.
     private let buckets: [GradientBuckets.Bucket]
-    private let bucketsOf: [[Int]]
-    private let firstParameter: Int
+    /// Each parameter's buckets, by its index in the network.
+    private let bucketsOf: [Int: [Int]]
     /// The number of parameters of each bucket whose gradients are not ready yet.
     private var missing: [Int]
     /// Where the buckets are mapped for the host; nil for those that belong to the device.
@@ -57,7 +57,7 @@ public final class GradientExchange {
     /// Opens the memory that the ranks share; every rank calls it.
     ///
     /// - Parameters:
-    ///   - parameters: those that are trained
+    ///   - parameters: those that are trained on all ranks
     ///   - bucketSizes: nil for those that suit the topology
     ///   - threaded: whether a separate thread does the work; nil decides by the device
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
@@ -86,8 +86,7 @@ public final class GradientExchange {
             of: parameters, layout: layout, sizes: bucketSizes ?? GradientBuckets.Sizes(for: topology),
             first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
         buckets = cut.buckets
-        bucketsOf = cut.ofParameter
-        firstParameter = parameters.first?.index ?? 0
+        bucketsOf = Dictionary(uniqueKeysWithValues: zip(parameters.map(\.index), cut.ofParameter))
         missing = buckets.map(\.parameters.count)
         mapped = buckets.map { _ in nil }
 
@@ -142,7 +141,7 @@ public final class GradientExchange {
 
     /// Starts the exchange of a parameter's gradient; called in the order of backward.
     func start(_ parameter: Parameter) throws {
-        for index in bucketsOf[parameter.index - firstParameter] {
+        for index in bucketsOf[parameter.index] ?? [] {
             missing[index] -= 1
             guard missing[index] == 0 else { continue }
             missing[index] = buckets[index].parameters.count
@@ -181,7 +180,7 @@ public final class GradientExchange {
 
     /// Waits for the sum of all ranks' gradients of a parameter, and returns it to the device.
     func settle(_ parameter: Parameter) throws {
-        for index in bucketsOf[parameter.index - firstParameter] {
+        for index in bucketsOf[parameter.index] ?? [] {
             guard let pointer = try wait(index) else { continue }
             let (slab, bytes) = (buckets[index].slab, buckets[index].bytes)
             try hostSlabs[slab].unmap(pointer)

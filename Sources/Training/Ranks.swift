@@ -78,14 +78,16 @@ public final class Ranks {
     ///
     /// - Throws: `TrainingError` that names the layer and the ranks.
     func verifyWeights(_ network: Network, step: Int) throws {
-        let hashes = try network.parameters.map { parameter -> UInt64 in
+        // Of split layers each rank holds other weights.
+        let parameters = network.parameters.filter { !$0.isSplit }
+        let hashes = try parameters.map { parameter -> UInt64 in
             let values: [UInt32] = try network.weights[parameter].read(parameter.storedCount)
             var hash = FNVHash()
             for value in values { hash.add(UInt64(value)) }
             return hash.value
         }
         let all = try communicator.gather(hashes)
-        for (index, parameter) in network.parameters.enumerated() {
+        for (index, parameter) in parameters.enumerated() {
             let values = all.map { $0.indices.contains(index) ? $0[index] : 0 }
             // The majority is right; without one, rank 0.
             let usual =

@@ -17,6 +17,7 @@ public final class Trainer {
     let workload: Workload
     let network: Network
     let exchange: GradientExchange?
+    let hybrid: HybridLayers?
     let machinery: Machinery
     let output: Output
     let augmentation: Augmentation
@@ -114,6 +115,7 @@ public final class Trainer {
         self.sinks = (output.metrics.map { [$0] } ?? []) + sinks
         network = model.network
         exchange = connection?.exchange
+        hybrid = connection?.hybrid
         augmentation = options.augmentation.scaled(by: options.augmentStrength)
         description = model.description
         state = model.state
@@ -148,8 +150,10 @@ public final class Trainer {
                 options.clipNorm == nil
                 ? options.exchange.rawValue
                 : "synchronous, because clipping needs all gradients before the first update"
+            let split = network.splitLayers.map(\.layer.name)
             let parts = [topology.description, "\(options.microBatches) micro-batches", exchange.description]
-            try report(.note((parts + [policy]).joined(separator: ", ")))
+            let splitNote = split.isEmpty ? [] : ["split over the ranks: " + split.joined(separator: " and ")]
+            try report(.note((parts + [policy] + splitNote).joined(separator: ", ")))
         }
         try ranks?.verifyWeights(network, step: state.step)
         try output.folder?.writeConfiguration(options)

@@ -25,6 +25,8 @@ struct Workload {
     let stepsPerEpoch: Int
     /// Nil without other ranks.
     let topology: Topology?
+    /// How hidden fully connected layers are split; nil if they are not.
+    let schedule: HybridSchedule?
     /// The micro-batches whose images this rank runs.
     let span: MicroBatchSpan
     /// This rank's images of a mini-batch.
@@ -86,7 +88,7 @@ struct TrainerSetup {
     let tracePath: String?
     let report: (RunEvent) throws -> Void
 
-    typealias Connection = (exchange: GradientExchange, topology: Topology)
+    typealias Connection = (exchange: GradientExchange, hybrid: HybridLayers?, topology: Topology)
 
     private var isFirst: Bool { ranks?.isFirst ?? true }
 
@@ -142,13 +144,29 @@ struct TrainerSetup {
             seed: options.seed, epoch: 1
         ).batchCount
         let localBatch = options.batch / options.microBatches * span.count
+        let schedule = try schedule(topology, classes: dataset.classes.count, device: device.description)
         try TrainingMemory(
             options, classes: dataset.classes.count, microBatches: span.count, exchanges: ranks != nil,
-            device: device.description
+            split: schedule?.split(of: ranks?.rank ?? 0), device: device.description
         ).requireFit(batch: localBatch)
         return Workload(
             device: device, trace: trace, dataset: dataset, stepsPerEpoch: stepsPerEpoch, topology: topology,
-            span: span, localBatch: localBatch)
+            schedule: schedule, span: span, localBatch: localBatch)
+    }
+
+    /// Decides whether layers are split, as one for all ranks.
+    private func schedule(_ topology: Topology?, classes: Int, device: DeviceDescription) throws
+        -> HybridSchedule?
+    {
+        guard let ranks, let topology else { return nil }
+        let choice = try ParallelismChoice(
+            options, classes: classes, spans: topology.spans, rank: ranks.rank, device: device)
+        let fits = try ranks.gather([choice.data.memory.fits]).allSatisfy { $0[0] }
+        if options.parallelism == .auto {
+            let name = choice.isHybrid(dataFits: fits) ? Parallelism.hybrid : .data
+            try report(.note("\(name.rawValue) parallelism: \(choice.reason(dataFits: fits))"))
+        }
+        return choice.isHybrid(dataFits: fits) ? choice.schedule : nil
     }
 
     /// Builds the network, and takes its weights from the checkpoint, from another model or from the seed.
@@ -159,7 +177,8 @@ struct TrainerSetup {
             classes: dataset.classes.count,
             options: Network.Options(
                 maximumBatch: options.batch / options.microBatches, training: true, dropout: options.dropout,
-                convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features),
+                convolution: options.convolution.algorithms, freezesFeatures: options.freeze == .features,
+                slices: options.slices, split: workload.schedule?.split(of: ranks?.rank ?? 0)),
             device: device)
         var fresh = TrainingState(
             version: version, options: options, device: device, dataset: dataset, network: network)
@@ -167,7 +186,7 @@ struct TrainerSetup {
             fresh.device = Set(try ranks.gather(fresh.device)).sorted().joined(separator: " and ")
         }
         guard let (checkpoint, saved) = agreement.resumed else {
-            return try newModel(network, dataset, fresh)
+            return try newModel(network, dataset, fresh, workload.schedule)
         }
         try saved.requireSame(as: fresh)
         try saved.requirePossible(stepsPerEpoch: workload.stepsPerEpoch, checkpoint: checkpoint)
@@ -186,9 +205,13 @@ struct TrainerSetup {
         guard let ranks, let topology = workload.topology else { return nil }
         func connection(_ topology: Topology) throws -> Connection {
             let exchange = try GradientExchange(
-                model.network.trainedParameters, device: workload.device, communicator: ranks.communicator,
-                topology: topology, trace: workload.trace)
-            return (exchange, topology)
+                model.network.trainedParameters.filter { !$0.isSplit }, device: workload.device,
+                communicator: ranks.communicator, topology: topology, trace: workload.trace)
+            let hybrid = try workload.schedule.map {
+                try HybridLayers(
+                    model.network, schedule: $0, communicator: ranks.communicator, topology: topology)
+            }
+            return (exchange, hybrid, topology)
         }
         do { return try connection(topology) } catch let error as WindowsUnavailable
             where options.transport == .auto
@@ -207,13 +230,19 @@ struct TrainerSetup {
             network: network, normalization: description.normalization, batch: options.batch,
             microBatches: options.microBatches, rule: options.updateRule,
             lossRule: options.lossRule(imagesOfClasses: workload.dataset.training.countsByClass),
-            seed: options.seed, exchange: connection?.exchange, policy: options.exchange)
+            seed: options.seed, exchange: connection?.exchange, hybrid: connection?.hybrid,
+            policy: options.exchange)
         if let resumed = agreement.resumed {
             // The average is that of the model that `load` has read, and now come the weights themselves.
             try TrainingState.readOptimizer(training.optimizer, network, resumed.checkpoint)
         }
+        var jointForward: ((Pass) throws -> Void)?
+        if workload.schedule != nil, let ranks {
+            jointForward = { try training.evaluate($0, ranks: ranks) }
+        }
         let validator = try Validator(
-            network: network, normalization: description.normalization, shortSide: description.shortSide)
+            network: network, normalization: description.normalization, shortSide: description.shortSide,
+            jointForward: jointForward)
         let batches = try (0..<2).map { _ in try DeviceBatch(device: device, capacity: workload.localBatch) }
         // Last, because `auto` takes a share of the memory that is left.
         let capacity = options.cache.capacity(on: device.description, allocated: device.allocatedBytes)
@@ -250,9 +279,9 @@ struct TrainerSetup {
     }
 
     /// Initialises the network, and describes it with another model's normalisation or the photographs' own.
-    private func newModel(_ network: Network, _ dataset: Dataset, _ state: TrainingState) throws
-        -> LoadedModel
-    {
+    private func newModel(
+        _ network: Network, _ dataset: Dataset, _ state: TrainingState, _ schedule: HybridSchedule?
+    ) throws -> LoadedModel {
         try network.initialize(seed: options.seed)
         // The first rank measures the photographs for all.
         let sample = isFirst ? dataset.training.statisticsSample() : dataset.training
@@ -281,13 +310,27 @@ struct TrainerSetup {
             architecture: network.architecture, classes: dataset.classes, imageSize: options.imageSize,
             shortSide: shortSide, normalization: normalization, seed: options.seed, words: dataset.words)
         if options.initialModel == nil {
-            try scaleUnits(of: network, description, sample)
+            try scaleUnits(of: network, description, sample, schedule)
         }
         return LoadedModel(network: network, description: description, state: state, unreadable: unreadable)
     }
 
     /// Scales a new network's units by their sums over a few photographs; the first rank measures for all.
-    private func scaleUnits(of network: Network, _ description: ModelDescription, _ sample: ImageSet) throws {
+    ///
+    /// If layers are split, all ranks run the photographs together, and take the first rank's measurements.
+    private func scaleUnits(
+        of network: Network, _ description: ModelDescription, _ sample: ImageSet,
+        _ schedule: HybridSchedule?
+    ) throws {
+        if let ranks, let schedule {
+            _ = try measuredUnits(of: network, description, sample) {
+                try network.forwardSplit($0, $1, schedule: schedule, ranks: ranks)
+            } agree: {
+                try UnitScaling(
+                    factors: ranks.gather($0.factors)[0], biases: ranks.gather($0.biases)[0])
+            }
+            return
+        }
         let own = isFirst ? try measuredUnits(of: network, description, sample) : []
         guard let ranks else { return }
         var numbers = try ranks.gather(own.flatMap { $0.factors + $0.biases })[0][...]
@@ -301,17 +344,18 @@ struct TrainerSetup {
     }
 
     /// Scales the units by the central crops of 32 photographs.
-    private func measuredUnits(of network: Network, _ description: ModelDescription, _ sample: ImageSet)
-        throws
-        -> [UnitScaling]
-    {
+    private func measuredUnits(
+        of network: Network, _ description: ModelDescription, _ sample: ImageSet,
+        forwardSplit: (SplitLayer, Pass) throws -> Void = { _, _ in },
+        agree: (UnitScaling) throws -> UnitScaling = { $0 }
+    ) throws -> [UnitScaling] {
         let set = sample.statisticsSample(limit: 32)
         let size = options.imageSize
         let plan = try EvaluationPlan(count: set.count, batchSize: network.options.maximumBatch)
         let input = try ImageInput(
             device: network.device, size: size, normalization: description.normalization)
         let batch = try DeviceBatch(device: network.device, capacity: network.options.maximumBatch)
-        return try network.scaleUnits(batches: plan.batchCount) { index in
+        func load(_ index: Int) throws -> [Bool] {
             let loader = BatchLoader(set: set, shortSide: description.shortSide, workers: options.workers) {
                 $0 == 0 ? plan.batch(index) : nil
             }
@@ -324,6 +368,8 @@ struct TrainerSetup {
             try input.load(bytes: batch.bytes, records: batch.records, output: network.input, pass: pass)
             return host.weights.map { $0 > 0 }
         }
+        return try network.scaleUnits(
+            batches: plan.batchCount, load: load, forwardSplit: forwardSplit, agree: agree)
     }
 
     /// Returns the usual short side; photographs of the crop's size keep theirs, and are padded instead.

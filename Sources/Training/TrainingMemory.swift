@@ -13,6 +13,7 @@ public struct TrainingMemory {
     private let classes: Int
     private let microBatches: Int
     private let exchanges: Bool
+    private let split: LayerSplit?
     private let device: DeviceDescription
 
     /// Describes a run with these options.
@@ -20,15 +21,17 @@ public struct TrainingMemory {
     /// - Parameters:
     ///   - microBatches: the number of this rank's micro-batches; nil for all
     ///   - exchanges: whether gradients go to other ranks
+    ///   - split: how hidden fully connected layers are split over the ranks; nil if they are not
     public init(
         _ options: TrainingOptions, classes: Int, microBatches: Int? = nil, exchanges: Bool = false,
-        device: DeviceDescription
+        split: LayerSplit? = nil, device: DeviceDescription
     ) throws {
         architecture = try Architecture(parsing: options.model)
         self.options = options
         self.classes = classes
         self.microBatches = microBatches ?? options.microBatches
         self.exchanges = exchanges
+        self.split = split
         self.device = device
     }
 
@@ -36,7 +39,8 @@ public struct TrainingMemory {
     public func network(batch: Int) throws -> NetworkPlan {
         let network = Network.Options(
             maximumBatch: batch / microBatches, training: true, convolution: options.convolution.algorithms,
-            freezesFeatures: options.freeze == .features)
+            freezesFeatures: options.freeze == .features, slices: options.slices,
+            split: split?.scaled(toMicroBatch: batch / microBatches))
         return try NetworkPlan(
             architecture, imageSize: options.imageSize, classes: classes, options: network, device: device)
     }
@@ -50,9 +54,14 @@ public struct TrainingMemory {
         var plan = MemoryPlan(device: device)
         plan.add(network, device: device)
         let arena = ParameterArena.bufferSizes(network.trainedParameters, device: device)
-        for _ in 0..<TrainingStep.gradientArenas(microBatches: microBatches) { plan.add(.gradients, arena) }
+        // The gradients that every rank has, and those of layers that are split.
+        let common = ParameterArena.bufferSizes(
+            network.trainedParameters.filter { !$0.isSplit }, device: device)
+        for _ in 0..<TrainingStep.gradientArenas(microBatches: microBatches) { plan.add(.gradients, common) }
+        let split = network.trainedParameters.filter(\.isSplit)
+        if !split.isEmpty { plan.add(.gradients, ParameterArena.bufferSizes(split, device: device)) }
         // A device that does not work in the host's memory has a second copy of what it exchanges.
-        if exchanges, device.kind != .cpu { plan.add(.gradients, arena) }
+        if exchanges, device.kind != .cpu { plan.add(.gradients, common) }
         for _ in 0..<options.optimizer.momentCount { plan.add(.optimizerState, arena) }
         if options.averageDecay != nil { plan.add(.averagedWeights, arena) }
         // Two mini-batches are on the device for training and two for validation, of photographs with an

@@ -20,6 +20,8 @@ public final class TrainingStep {
     private(set) var isAskedToStop = false
     private let span: MicroBatchSpan
     private let exchange: GradientExchange?
+    /// Runs the layers that are split over the ranks; nil if none is.
+    private let hybrid: HybridLayers?
     private let policy: ExchangePolicy
     private let input: ImageInput
     private let mixup: Mixup?
@@ -28,7 +30,11 @@ public final class TrainingStep {
     /// A stack of gradient sums that wait for their sibling in the tree.
     ///
     /// Micro-batch s is computed at the height that is the number of bits set in s.
+    ///
+    /// They hold the gradients of all parameters that every rank holds.
     private let sums: [ParameterArena]
+    /// This rank's gradients after its last micro-batch; those of all ranks after an exchange.
+    public let gradients: ParameterArena
     private let addition: Kernel
     /// The update of a step whose gradients may still be under way.
     private var update: Update?
@@ -52,12 +58,13 @@ public final class TrainingStep {
     ///   - batch: images of a mini-batch; `microBatches` is a power of two that divides it
     ///   - lossRule: what the network is trained towards
     ///   - exchange: with the other ranks; nil if this process has all micro-batches
+    ///   - hybrid: runs the network's split layers, with the other ranks; nil if it has none
     ///   - policy: when the step waits for the exchange; clipping, which needs all gradients at once, makes
     ///     it synchronous
     public init(
         network: Network, normalization: Normalization, batch: Int, microBatches: Int, rule: UpdateRule,
         lossRule: LossRule = LossRule(), seed: UInt64, exchange: GradientExchange? = nil,
-        policy: ExchangePolicy = .lazy
+        hybrid: HybridLayers? = nil, policy: ExchangePolicy = .lazy
     ) throws {
         precondition(
             microBatches > 0 && microBatches & (microBatches - 1) == 0 && batch % microBatches == 0
@@ -68,6 +75,7 @@ public final class TrainingStep {
         self.microBatches = microBatches
         self.seed = seed
         self.exchange = exchange
+        self.hybrid = hybrid
         self.policy = exchange == nil || rule.clipNorm != nil ? .synchronous : policy
         let span = exchange?.span ?? MicroBatchSpan(first: 0, count: microBatches)
         self.span = span
@@ -79,9 +87,18 @@ public final class TrainingStep {
         mixup = try lossRule.mixup.map { try Mixup(alpha: $0, seed: seed, device: network.device) }
         optimizer = try Optimizer(network.trainedParameters, rule, device: network.device)
         try optimizer.average?.reset(to: network)
-        sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
+        let parameters = network.trainedParameters.filter { !$0.isSplit }
+        let sums = try (0..<TrainingStep.gradientArenas(microBatches: span.count)).map { index in
             if index == 0, let exchange { return exchange.gradients }
-            return try ParameterArena(network.trainedParameters, device: network.device)
+            return try ParameterArena(parameters, device: network.device)
+        }
+        self.sums = sums
+        let split = network.trainedParameters.filter(\.isSplit)
+        gradients =
+            split.isEmpty
+            ? sums[0] : ParameterArena(sums[0], try ParameterArena(split, device: network.device))
+        optimizer.completeSquares = hybrid.map { hybrid in
+            { try hybrid.completeSquares(&$0, held: $1) }
         }
         addition = try network.device.kernel("optimizer", "gradient_add")
         totalsMemory = network.device.hostMemory.allocate(
@@ -117,29 +134,76 @@ public final class TrainingStep {
         guard let logitsGradient = network.logitsGradient else {
             preconditionFailure("the network was not made for training: it has no gradient of the logits")
         }
-        for microBatch in 0..<span.count {
-            let pass = pass(step: step, microBatch: microBatch)
-            try forward(batchOnDevice, pass) { try updateBeforeUse($0) }
-            network.device.profile?.begin("loss")
-            // The divisor is the whole batch, including bad images, so that a micro-batch's gradient does not
-            // depend on the other micro-batches.
-            try loss.forwardBackward(
-                logits: network.logits, labels: batchOnDevice.labels, weights: batchOnDevice.weights,
-                shares: mixup == nil ? nil : batchOnDevice.shares, gradient: logitsGradient,
-                scale: 1 / Float(batch), step: step, addsToStep: microBatch > 0, pass: pass)
-            let isLast = microBatch == span.count - 1
-            if isLast { try exchange?.startTotals(loss, step: step, asksToStop: asksToStop) }
-            try network.backward(pass, gradients: sums[microBatch.nonzeroBitCount]) { parameter in
-                try merge(parameter, microBatch: microBatch)
+        let (before, behind) = network.wholeLayers
+        for turn in 0..<(hybrid?.schedule.turns ?? span.count) {
+            // In the last turns of split layers, this rank may have no images.
+            let pass = turn < span.count ? pass(step: step, microBatch: turn) : nil
+            let isLast = turn == span.count - 1
+            func isReady(_ parameter: Parameter) throws {
+                try merge(parameter, microBatch: turn)
                 if isLast {
                     try exchange?.start(parameter)
                     try gradientReady(parameter)
                 }
             }
+            if let pass { try forward(batchOnDevice, pass, layers: before) { try updateBeforeUse($0) } }
+            try forwardHybrid(turn, step: step) { try updateBeforeUse($0) }
+            var gradient: Buffer?
+            if let pass {
+                try network.forward(pass, layers: behind) { try updateBeforeUse($0) }
+                network.device.profile?.begin("loss")
+                // The divisor is the whole batch, including bad images, so that a micro-batch's gradient does
+                // not depend on the other micro-batches.
+                try loss.forwardBackward(
+                    logits: network.logits, labels: batchOnDevice.labels, weights: batchOnDevice.weights,
+                    shares: mixup == nil ? nil : batchOnDevice.shares, gradient: logitsGradient,
+                    scale: 1 / Float(batch), step: step, addsToStep: turn > 0, pass: pass)
+                if isLast { try exchange?.startTotals(loss, step: step, asksToStop: asksToStop) }
+                gradient = try network.backward(
+                    pass, layers: behind, gradients: sums[turn.nonzeroBitCount], gradientReady: isReady)
+            }
+            try hybrid?.backward(turn: turn, gradient: gradient, features: logitsGradient)
+            if let pass {
+                try network.backward(
+                    pass, layers: before, gradients: sums[turn.nonzeroBitCount], gradientReady: isReady)
+            }
+        }
+        if let hybrid {
+            try hybrid.backwardWeights(gradients)
+            for parameter in network.trainedParameters.reversed() where parameter.isSplit {
+                try gradientReady(parameter)
+            }
         }
         update = Update(step: step, learningRate: learningRate, parameters: network.trainedParameters[...])
         try exchange?.drain()
         if policy == .synchronous { try finishUpdate() }
+    }
+
+    /// Runs the split layers on the images of a turn, if there are any.
+    private func forwardHybrid(
+        _ turn: Int, step: Int, beforeLayer: (any Layer) throws -> Void = { _ in }
+    ) throws {
+        guard let hybrid else { return }
+        let size = batch / microBatches
+        try hybrid.forward(
+            turn: turn, counts: hybrid.schedule.rows(turn: turn),
+            pass: { rank, images in
+                Pass(
+                    batch: images, training: true, seed: seed, step: UInt64(step),
+                    firstImage: (hybrid.schedule.spans[rank].first + turn) * size)
+            }, beforeLayer: beforeLayer)
+    }
+
+    /// Runs the network outside of training; with split layers, all ranks at the same time.
+    ///
+    /// - Parameter ranks: those that hold the split layers
+    func evaluate(_ pass: Pass, ranks: Ranks) throws {
+        let (before, behind) = network.wholeLayers
+        if pass.batch > 0 { try network.forward(pass, layers: before) }
+        try hybrid?.forward(
+            turn: 0, counts: try ranks.gather([pass.batch]).map { $0[0] },
+            pass: { _, images in Pass(batch: images, training: false) })
+        if pass.batch > 0 { try network.forward(pass, layers: behind) }
     }
 
     /// Returns the shares by which mixup mixes this rank's images of a step; nil without mixup.
@@ -159,7 +223,7 @@ public final class TrainingStep {
     func finishUpdate() throws {
         guard let pending = update else { return }
         // Waits for all of them first, because clipping reads every gradient.
-        for parameter in pending.parameters { try exchange?.settle(parameter) }
+        for parameter in pending.parameters where !parameter.isSplit { try exchange?.settle(parameter) }
         for layer in network.layers { try updateBeforeUse(layer) }
         update = nil
     }
@@ -191,7 +255,7 @@ public final class TrainingStep {
         }
         while let parameter = pending.parameters.first, layer.parameters.contains(where: { $0 === parameter })
         {
-            try exchange?.settle(parameter)
+            if !parameter.isSplit { try exchange?.settle(parameter) }
             try optimizer.update(
                 parameter, weights: network.weights[parameter], gradient: gradients[parameter],
                 learningRate: pending.learningRate)
@@ -228,7 +292,8 @@ public final class TrainingStep {
     }
 
     private func forward(
-        _ batchOnDevice: DeviceBatch, _ pass: Pass, beforeLayer: (any Layer) throws -> Void = { _ in }
+        _ batchOnDevice: DeviceBatch, _ pass: Pass, layers: Range<Int>,
+        beforeLayer: (any Layer) throws -> Void = { _ in }
     ) throws {
         network.device.profile?.begin("input")
         try input.load(
@@ -236,21 +301,26 @@ public final class TrainingStep {
             output: network.input, pass: pass)
         let (width, height) = (network.inputShape.width, network.inputShape.height)
         try mixup?.mix(network.input, shares: batchOnDevice.shares, pixels: width * height, pass: pass)
-        try network.forward(pass, beforeLayer: beforeLayer)
+        try network.forward(pass, layers: layers, beforeLayer: beforeLayer)
     }
 
     /// Runs a failed step's forward again, with the weights that it had, and returns where it is not finite.
     public func firstNotFinite(_ batchOnDevice: DeviceBatch, step: Int) throws -> String? {
-        for microBatch in 0..<span.count {
-            let pass = pass(step: step, microBatch: microBatch)
-            try forward(batchOnDevice, pass)
-            if let place = try network.firstNotFinite(pass) { return place }
+        var found: String?
+        let (before, behind) = network.wholeLayers
+        for turn in 0..<(hybrid?.schedule.turns ?? span.count) {
+            let pass = turn < span.count ? pass(step: step, microBatch: turn) : nil
+            if let pass { try forward(batchOnDevice, pass, layers: before) }
+            try forwardHybrid(turn, step: step)
+            if let pass {
+                try network.forward(pass, layers: behind)
+                found = try found ?? network.firstNotFinite(pass)
+            }
+            // The ranks run split layers together, whatever one of them has found.
+            if hybrid == nil, found != nil { break }
         }
-        return nil
+        return found
     }
-
-    /// This rank's gradients after its last micro-batch; those of all ranks after an exchange.
-    public var gradients: ParameterArena { sums[0] }
 
     /// Adds a micro-batch's gradient to the sums to its left that it completes.
     private func merge(_ parameter: Parameter, microBatch: Int) throws {

@@ -19,6 +19,7 @@ enum OptionHelp {
     static let model = ofTrain("model")
     static let nodeSize = ofTrain("node-size")
     static let optimizer = ofTrain("optimizer")
+    static let slices = ofTrain("slices")
     static let steps: ArgumentHelp = "Number of timed runs, after one that warms up. The median is reported."
     static let workers = ofTrain("workers")
 
@@ -31,6 +32,13 @@ enum OptionHelp {
 func require<Value>(_ option: String, _ value: Value?, in range: ClosedRange<Value>, _ unit: String) throws {
     guard let value, !range.contains(value) else { return }
     throw ValidationError("\(option) \(value): expected \(range.lowerBound) to \(range.upperBound) \(unit)")
+}
+
+/// Checks the number of slices of a fully connected layer's outputs.
+func require(slices: Int) throws {
+    guard slices >= 1, slices & (slices - 1) == 0, slices <= Slices.most else {
+        throw ValidationError("--slices \(slices): expected a power of two up to \(Slices.most)")
+    }
 }
 
 /// Checks the side of the crops, and the side to which photographs are resized before.
@@ -156,12 +164,14 @@ struct TrainingStepOptions: ParsableArguments {
             batch size.
             """) var microBatches = 1
     @Option(help: OptionHelp.optimizer) var optimizer = UpdateRule.Method.sgd
+    @Option(help: OptionHelp.slices) var slices = Slices.standard
 
     func validate(batch: Int) throws {
         guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {
             throw ValidationError(
                 "--micro-batches \(microBatches): expected a power of two that divides the batch of \(batch)")
         }
+        try require(slices: slices)
     }
 }
 

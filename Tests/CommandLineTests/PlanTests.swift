@@ -42,6 +42,30 @@ import Testing
         }
     }
 
+    /// A network whose hidden layers are most of its weights fits four ranks only if these are split.
+    @Test func planComparesTheWaysOfDividingTheWork() throws {
+        let plan =
+            "plan --ranks 4 --model 64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512,M,F8192,F8192 "
+            + "--image-size 224 --classes 1000 --batch 64 --cache off --optimizer sgd --device-memory 4G"
+        let result = try place.succeed(
+            "\(plan) --parallelism auto --speed 5000,500 --link 5 --json plan.json")
+        for part in [
+            "per rank", "gathered activations", "gradients sent a step", "chosen: hybrid",
+            "data parallelism does not fit the device", "hybrid: ", "at best ",
+        ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
+        #expect(try place.text("plan.json").contains(#""chosen":"hybrid""#))
+        let asked = try place.succeed("\(plan) --parallelism data")
+        #expect(asked.output.contains("chosen: data (as requested)"), "\(asked)")
+        let linear = try place.succeed("plan --ranks 2 --model linear --parallelism auto")
+        #expect(linear.output.contains("no hidden fully connected layer"), "\(linear)")
+        try place.expect(run("plan --ranks 4 --micro-batches 2", 2, "--micro-batches 2", "--ranks 4"))
+        try place.expect(run("plan --ranks 2 --link 1", 2, "--link"))
+        try place.expect(
+            run(
+                "train --data set --model 16,M --parallelism hybrid --out never", 2,
+                "no hidden fully connected layer"))
+    }
+
     @Test func planIsOfWhatTrainWouldRun() throws {
         let plan = try place.succeed("plan --batch 32 --classes 3 --device-memory 10M")
         let train = try place.expect(run("train --data set --batch 32 --device-memory 10M --out never", 1))

@@ -19,20 +19,25 @@ extension OnDevices {
             description: DeviceDescription, input: FeatureShape
         ) throws {
             let device = try open(description)
-            for (units, relu) in [(1, false), (16, true), (37, true), (37, false), (290, true)] {
+            for (units, relu, slices) in [
+                (1, false, 8), (16, true, 1), (37, true, 2), (37, false, 1), (290, true, 1), (290, true, 8),
+            ] {
                 for batch in [1, 3, 33] {
-                    try check(input, units: units, relu: relu, batch: batch, on: device)
+                    try check(input, units: units, relu: relu, slices: slices, batch: batch, on: device)
                 }
             }
         }
 
-        private func check(_ input: FeatureShape, units: Int, relu: Bool, batch: Int, on device: Device)
-            throws
-        {
+        private func check(
+            _ input: FeatureShape, units: Int, relu: Bool, slices: Int, batch: Int, on device: Device
+        ) throws {
             let label: Comment =
-                "\(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu)"
+                """
+                \(batch) of \(input) (stored \(input.storedChannels)) → \(units), ReLU \(relu), \(slices)
+                """
             let plan = LayerPlan(
-                FullyConnectedSpec(units: units, isLast: !relu), input: input, device: device.description)
+                FullyConnectedSpec(units: units, isLast: !relu, slices: slices), input: input,
+                device: device.description)
             let layer = try plan.makeLayer(on: device)
             var numbers = TestNumbers(units + batch)
             let features = numbers.floats(batch * input.count), weights = numbers.floats(units * input.count),
@@ -68,6 +73,63 @@ extension OnDevices {
             for (values, exact) in zip(passes.parameterGradients, [expected.weights, expected.bias]) {
                 #expect(relativeError(values, exact) < Tolerance.sum, label)
             }
+        }
+
+        /// The input's gradient of a layer has the bits of those of its slices, as layers of their own with
+        /// one ascending sum each, added in a binary tree. So it does not depend on where slices are computed.
+        @Test(arguments: testDevices) func slicesAreAddedInATree(description: DeviceDescription) throws {
+            let device = try open(description)
+            let (inputs, units, batch) = (52, 515, 21)
+            var numbers = TestNumbers(1)
+            let features = numbers.floats(batch * inputs), weights = numbers.floats(units * inputs)
+            let gradient = numbers.floats(batch * units)
+            func inputGradient(_ outputs: Range<Int>, slices: Int) throws -> [Float] {
+                let plan = LayerPlan(
+                    FullyConnectedSpec(units: outputs.count, isLast: true, slices: slices),
+                    input: FeatureShape(height: 1, width: 1, channels: inputs), device: device.description)
+                let passes = try LayerPasses(
+                    plan.makeLayer(on: device), input: features,
+                    parameters: [
+                        Array(weights[outputs.lowerBound * inputs..<outputs.upperBound * inputs]),
+                        [Float](repeating: 0, count: outputs.count),
+                    ],
+                    outputGradient: (0..<batch).flatMap {
+                        gradient[$0 * units..<($0 + 1) * units][
+                            ($0 * units + outputs.lowerBound)..<($0 * units + outputs.upperBound)]
+                    },
+                    batch: batch, on: device)
+                return try #require(passes.inputGradient)
+            }
+            // 33 panels: 2 slices of 17 and 16, 4 of 9 and 6, 8 of 5 would leave one empty.
+            for (wanted, bounds) in [(2, [0, 272, 515]), (4, [0, 144, 288, 432, 515])] {
+                var parts = try zip(bounds, bounds.dropFirst()).map { try inputGradient($0..<$1, slices: 1) }
+                while parts.count > 1 {
+                    parts = stride(from: 0, to: parts.count, by: 2).map { left in
+                        zip(parts[left], parts[left + 1]).map { $0 + $1 }
+                    }
+                }
+                let whole = try inputGradient(0..<units, slices: wanted)
+                #expect(whole == parts[0], "\(wanted) slices")
+                // Otherwise the comparison would not see the order.
+                #expect(try inputGradient(0..<units, slices: 1) != whole)
+                if wanted == 4 { #expect(try inputGradient(0..<units, slices: 8) == whole) }
+            }
+        }
+    }
+
+    @Suite struct SlicesTests {
+        @Test func coverAllOutputsAndNoneIsEmpty() {
+            for panels in 1...130 {
+                for largest in [1, 2, 4, 8, 256] {
+                    let slices = Slices(of: 16 * panels, atMost: largest)
+                    #expect(slices.count & (slices.count - 1) == 0 && slices.count <= largest)
+                    #expect(slices.size % 16 == 0 && slices.count * slices.size >= 16 * panels)
+                    #expect((slices.count - 1) * slices.size < 16 * panels)
+                }
+            }
+            #expect(Slices(of: 4096, atMost: 8) == Slices(of: 4081, atMost: 8))
+            #expect(Slices(of: 4096, atMost: 8).size == 512)
+            #expect(Slices(of: 16, atMost: 8).count == 1)
         }
     }
 }

@@ -67,6 +67,62 @@ import Testing
         #expect(try place.text("1.confusion.csv").split(separator: "\n").count == 4)
     }
 
+    private static let hybridOptions = "--model 16,M,F256,F48 --augment paper --learning-rate 0.01"
+
+    /// Whole runs with split layers, also validation, checkpoints and the initialisation that measures
+    /// photographs.
+    @Test(.timeLimit(.minutes(5))) func hybridRunsHaveTheSameBits() throws {
+        let options = [
+            "", "--ema 0.9 --clip-norm 1 --optimizer adamw --learning-rate 0.002", "--learning-rate auto",
+        ]
+        let cases = [
+            (2, "--parallelism data --exchange synchronous", 0), (3, "--parallelism hybrid", 0),
+            (4, "--parallelism hybrid --transport onesided --verify-ranks", 0),
+            (8, "--parallelism hybrid --transport sendrecv --exchange synchronous", 0),
+            (4, "--parallelism hybrid --node-size 2", 0), (2, "--parallelism hybrid", 1),
+            (3, "--parallelism hybrid", 2),
+        ]
+        var alone: Set<Int> = []
+        for (index, (ranks, line, number)) in cases.enumerated() {
+            let set = "\(MPITests.hybridOptions) \(options[number])"
+            if alone.insert(number).inserted {
+                let result = try train(1, "--out alone-\(number) \(set)")
+                try #require(result.status == 0, "\(result.errors)")
+            }
+            let result = try train(ranks, "--out run-\(index) \(set) \(line)")
+            try #require(result.status == 0, "\(ranks) ranks, \(line): \(result.errors)")
+            #expect(result.output.contains("split over the ranks: fc") == line.contains("hybrid"))
+            try place.expectSameModel("run-\(index)", "alone-\(number)", "\(ranks) ranks, \(set) \(line)")
+            for file in ["model", "optimizer"] {
+                let path = "checkpoints/last/\(file).safetensors"
+                #expect(
+                    try place.bytes("run-\(index)/\(path)") == place.bytes("alone-\(number)/\(path)"),
+                    "\(file) of \(ranks) ranks, \(set) \(line)")
+            }
+            #expect(try accuracies("run-\(index)") == accuracies("alone-\(number)"))
+        }
+    }
+
+    @Test(
+        .timeLimit(.minutes(5)),
+        arguments: [
+            (4, "hybrid", 3, "hybrid"), (2, "data", 8, "hybrid"), (3, "hybrid", 1, "data"),
+        ]) func parallelismMayChangeWhenARunIsResumed(ranks: Int, first: String, then: Int, second: String)
+        throws
+    {
+        let line = "\(MPITests.hybridOptions) --checkpoint-every 1 --keep 9"
+        for (ranks, run) in [(1, "alone"), (ranks, "run")] {
+            let result = try train(ranks, "--out \(run) \(line) --parallelism \(first)")
+            try #require(result.status == 0, "\(result.errors)")
+        }
+        for step in [4, 5, 6] { try place.remove("run/checkpoints/step-\(step)") }
+        let resumed = try place.mpirun(then, "train --resume run --parallelism \(second)")
+        #expect(resumed.status == 0 && resumed.output.contains("resuming after step 3"), "\(resumed)")
+        try place.expectSameModel("run", "alone")
+        let optimizer = "checkpoints/last/optimizer.safetensors"
+        #expect(try place.bytes("run/" + optimizer) == place.bytes("alone/" + optimizer))
+    }
+
     private func ranks(of launcher: Int32) throws -> [Int32] {
         let children = try String(
             contentsOfFile: "/proc/\(launcher)/task/\(launcher)/children", encoding: .utf8)

@@ -46,11 +46,23 @@ public final class Dropout: Layer {
     ) throws { if pass.training { try apply(to: outputGradient, pass: pass) } }
 
     private func apply(to values: Buffer, pass: Pass) throws {
-        guard rate > 0 else { return }
-        let count = pass.batch * inputShape.storedCount
+        try apply(to: values, units: 0..<inputShape.storedCount, firstRow: 0, pass: pass)
+    }
+
+    /// Queues the zeroing of some of the units of a pass's images.
+    ///
+    /// - Parameters:
+    ///   - values: rows of `units`; `firstRow` is that of the pass's first image
+    ///   - units: stored ones of the whole layer
+    func apply(to values: Buffer, units: Range<Int>, firstRow: Int, pass: Pass) throws {
+        guard rate > 0, !units.isEmpty, pass.batch > 0 else { return }
+        let stride = inputShape.storedCount
+        let count = pass.batch * units.count
         let key = Philox.key(seed: pass.seed, purpose: .dropout)
         try kernel.launch(
-            [count / 4], local: [64], values, count, UInt32(pass.firstImage * inputShape.storedCount / 4),
+            [count / 4], local: [64], values,
+            [count, firstRow * units.count / 4, units.count / 4, stride / 4],
+            UInt32((pass.firstImage * stride + units.lowerBound) / 4),
             UInt32(plan.index), pass.step, [key.x, key.y], Dropout.threshold(rate), Float(1 / (1 - rate)))
     }
 

@@ -26,15 +26,21 @@ final class ReLUBackward {
 
     /// Queues the pass.
     ///
-    /// - Parameter output: the layer's own output; nil if it has no ReLU
-    func apply(output: Buffer?, outputGradient: Buffer, biasGradient: Buffer, batch: Int) throws {
+    /// - Parameters:
+    ///   - output: the layer's own output; nil if it has no ReLU
+    ///   - biasGradient: nil if only the gradient is to be zeroed
+    ///   - channels: those of the gradient, if it has only some of the layer's
+    func apply(
+        output: Buffer?, outputGradient: Buffer, biasGradient: Buffer?, batch: Int, channels: Int? = nil
+    ) throws {
         let pixels = batch * shape.height * shape.width
-        let channels = shape.storedChannels
+        let channels = channels ?? shape.storedChannels
         let parts = ConvolutionFamily.BiasSlots(pixels: pixels, tuning: tuning)
         try sum.launch(
             parts.range(channels: channels), outputGradient,
             output ?? outputGradient, slots.buffer, pixels,
             channels, parts.pixelsPerSlot, output == nil ? 0 : 1)
+        guard let biasGradient else { return }
         try reduction.add(slots.buffer, count: parts.count, into: biasGradient, floatCount: channels)
     }
 }

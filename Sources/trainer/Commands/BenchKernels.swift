@@ -1,6 +1,7 @@
 import ArgumentParser
 import Basics
 import Benchmarks
+import NeuralNet
 
 struct BenchGEMM: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -32,11 +33,13 @@ struct BenchFullyConnected: ParsableCommand {
     @Option(help: "Number of the layer's inputs.") var inputs = 4096
     @Option(help: "Number of the layer's outputs.") var outputs = 4096
     @Option(help: OptionHelp.batch) var batch = 64
+    @Option(help: OptionHelp.slices) var slices = Slices.standard
     @Option(help: OptionHelp.steps) var steps = 7
     @OptionGroup var device: DeviceOptions
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
+        try require(slices: slices)
         try require("--inputs", inputs, in: 1...65_536, "inputs")
         try require("--outputs", outputs, in: 1...65_536, "outputs")
         try require("--batch", batch, in: 1...65_536, "images")
@@ -46,7 +49,7 @@ struct BenchFullyConnected: ParsableCommand {
     func run() throws {
         let device = try device.open(profiling: true)
         let result = try Benchmark.fullyConnected(
-            inputs: inputs, outputs: outputs, batch: batch, runs: steps, device: device)
+            inputs: inputs, outputs: outputs, batch: batch, slices: slices, runs: steps, device: device)
         var table = TextTable(header: ["pass", "ms", "GFLOPS"], [.left, .right])
         for (pass, seconds) in result {
             let median = Benchmark.median(seconds)

@@ -102,10 +102,12 @@ extension Benchmark.RankExchange: ExpressibleByArgument {}
 extension NetworkOptions {
     /// Returns the step that these options describe.
     func step(_ training: TrainingStepOptions, _ convolution: ConvolutionOptions) throws -> BenchmarkedStep {
-        BenchmarkedStep(
+        var step = BenchmarkedStep(
             try NetworkOptions.architecture(model, imageSize: imageSize), imageSize: imageSize,
             classes: classes, batch: batch, microBatches: training.microBatches,
             optimizer: training.optimizer,
             convolution: convolution.algorithms)
+        step.slices = training.slices
+        return step
     }
 }

@@ -82,7 +82,8 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
             throw EvaluationError("--heat: expected one photograph, \(images.count) were given")
         }
         var files = try checkpoint.map { try Checkpoint($0) }
-        for line in try views.nameClasses(of: &files) { print(line) }
+        let renamed = try views.nameClasses(of: &files)
+        if Job.isFirst { for line in renamed { print(line) } }
         let batch = views.batch(min(32, images.count), files)
         let ensemble = try views.ensemble(
             files, names: checkpoint, batch: batch, device: device, ranks: job)

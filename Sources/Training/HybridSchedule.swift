@@ -1,0 +1,83 @@
+import Collectives
+import NeuralNet
+
+/// Divides hidden fully connected layers over the ranks, and the mini-batch into the turns in which they run.
+///
+/// The convolutions run one of a rank's micro-batches at a time. In turn t the split layers run on micro-batch
+/// t of every rank that has so many.
+struct HybridSchedule: Sendable {
+    /// The micro-batches of each rank.
+    let spans: [MicroBatchSpan]
+    /// The images of a micro-batch.
+    let microBatch: Int
+
+    var ranks: Int { spans.count }
+    var turns: Int { spans.map(\.count).max() ?? 0 }
+
+    /// Returns the images that each rank has in a turn.
+    func rows(turn: Int) -> [Int] { spans.map { turn < $0.count ? microBatch : 0 } }
+
+    /// Where the images of each micro-batch are: the turn and the first row.
+    var places: [(turn: Int, row: Int)] {
+        spans.enumerated().flatMap { rank, span in
+            (0..<span.count).map { turn in (turn, rows(turn: turn)[..<rank].reduce(0, +)) }
+        }
+    }
+
+    /// Returns the slices that each rank holds of a layer that has `count`.
+    func slices(_ count: Int) -> [Range<Int>] { MicroBatchTree.parts(leaves: count, ranks: ranks) }
+
+    /// Returns what a rank's network holds.
+    func split(of rank: Int) -> LayerSplit {
+        let ranks = ranks
+        return LayerSplit(
+            slices: { MicroBatchTree.parts(leaves: $0, ranks: ranks)[rank] },
+            turns: (0..<turns).map { rows(turn: $0).reduce(0, +) }, microBatch: microBatch)
+    }
+
+    /// Returns the stored outputs that each rank holds of a layer.
+    func held(of shape: HiddenShape) -> [Range<Int>] {
+        slices(shape.slices.count).map { shape.slices.outputs(of: $0) }
+    }
+
+    /// Returns the bytes of the largest block that a rank sends to another.
+    func blockBytes(_ shapes: [HiddenShape]) -> Int {
+        let turn = rows(turn: 0).reduce(0, +)
+        var floats = microBatch * (shapes.first?.inputs ?? 0)
+        for (index, shape) in shapes.enumerated() {
+            let held = held(of: shape).map(\.count).max() ?? 0
+            floats = max(floats, (index + 1 < shapes.count ? turn : microBatch) * held)
+        }
+        // Checkpoints are collected in such blocks too.
+        return max(1 << 18, 4 * floats)
+    }
+
+    /// Returns the bytes that a rank sends in a step.
+    ///
+    /// - Parameter needsFeatureGradient: whether backward goes on below the first layer
+    func bytesSent(by rank: Int, _ shapes: [HiddenShape], needsFeatureGradient: Bool) -> Int {
+        var floats = 0
+        for turn in 0..<turns {
+            let rows = rows(turn: turn)
+            let all = rows.reduce(0, +)
+            for (index, shape) in shapes.enumerated() {
+                let held = held(of: shape)
+                let own = held[rank].count
+                if index == 0 {
+                    floats += (ranks - 1) * rows[rank] * shape.inputs
+                    if needsFeatureGradient, own > 0 { floats += (all - rows[rank]) * shape.inputs }
+                }
+                if index + 1 < shapes.count {
+                    floats += (ranks - 1) * all * own
+                    // The partial sums of this layer's output gradient, if this rank has some.
+                    if !self.held(of: shapes[index + 1])[rank].isEmpty {
+                        floats += all * (shape.outputs - own)
+                    }
+                } else {
+                    floats += (all - rows[rank]) * own + rows[rank] * (shape.outputs - own)
+                }
+            }
+        }
+        return 4 * floats
+    }
+}
