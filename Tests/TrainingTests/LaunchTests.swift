@@ -116,6 +116,15 @@ import Testing
         #expect(result.status == 1 && result.errors.contains("install openmpi-bin"), "\(result)")
     }
 
+    /// With fewer open files mpirun hangs.
+    @Test func aLowLimitOfOpenFilesIsNamed() throws {
+        let result = try Command.run(
+            ["/bin/sh", "-c", "ulimit -n 30; exec \"$0\" launch -n 2 -- train", Command.path("trainer")],
+            in: place.path)
+        #expect(result.status == 1, "\(result)")
+        #expect(result.errors.contains("30 open files are allowed here"), "\(result.errors)")
+    }
+
     // MARK: - Parts
 
     @Test func hostfilesAreRead() throws {
