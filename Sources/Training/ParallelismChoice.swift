@@ -16,7 +16,7 @@ public struct ParallelismChoice {
         fileprivate let update: Work
         fileprivate let microBatches: Int
 
-        /// Returns a step's predicted seconds: the device's work by the roofline model, the exchange, and both.
+        /// Returns a step's predicted seconds: the device's work (roofline model), the exchange, and both.
         ///
         /// The step waits for activations. Gradients are exchanged while the device works, at best all the
         /// time.
