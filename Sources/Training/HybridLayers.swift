@@ -4,7 +4,8 @@ import Compute
 import Foundation
 import NeuralNet
 
-/// Runs the hidden fully connected layers that are split by outputs over the ranks (section 3.2 of the paper).
+/// Runs the hidden fully connected layers that are split by outputs over the ranks (section 3.2 of the
+/// paper).
 ///
 /// Each rank computes its own outputs of the images of all ranks. Before the first layer and between the
 /// layers, all ranks receive the whole inputs (all-gather). Behind the last one, each receives the whole
@@ -211,7 +212,8 @@ public final class HybridLayers {
         }
     }
 
-    /// Adds the gradients of a layer's input, of all images; each rank those of its outputs of the layer below.
+    /// Adds the gradients of a layer's input, of all images; each rank those of its outputs of the layer
+    /// below.
     private func reduceScatterColumns(_ index: Int, into target: Buffer) throws {
         let (columns, all) = (held[index - 1], total)
         let (ranks, order) = holders[index]

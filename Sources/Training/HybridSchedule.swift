@@ -3,8 +3,8 @@ import NeuralNet
 
 /// Divides hidden fully connected layers over the ranks, and the mini-batch into the turns in which they run.
 ///
-/// The convolutions run one of a rank's micro-batches at a time. In turn t the split layers run on micro-batch
-/// t of every rank that has so many.
+/// The convolutions run one of a rank's micro-batches at a time. In turn t the split layers run on
+/// micro-batch t of every rank that has so many.
 struct HybridSchedule: Sendable {
     /// The micro-batches of each rank.
     let spans: [MicroBatchSpan]

@@ -16,7 +16,7 @@ public struct ParallelismChoice {
         fileprivate let update: Work
         fileprivate let microBatches: Int
 
-        /// Returns a step's predicted seconds by the roofline model: the device's work, the exchange, and both.
+        /// Returns a step's predicted seconds: the device's work (roofline model), the exchange, and both.
         ///
         /// The step waits for activations. Gradients are exchanged while the device works, at best all the
         /// time.
@@ -74,8 +74,8 @@ public struct ParallelismChoice {
         hybrid = hasHidden ? try strategy(.hybrid) : nil
     }
 
-    /// The bytes of gradients that hybrid parallelism does not send, as a multiple of those of activations that
-    /// it sends instead.
+    /// The bytes of gradients that hybrid parallelism does not send, for each byte of activations that it
+    /// sends instead.
     public var savedBytes: Double {
         guard let hybrid else { return 0 }
         return Double(data.gradientBytes - hybrid.gradientBytes) / Double(max(1, hybrid.activationBytes))
