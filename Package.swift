@@ -76,8 +76,8 @@ let package = Package(
                 "Oracle", "Randomness",
             ]),
         .executableTarget(
-            name: "trainer", dependencies: everything + ["CProcess", argumentParser],
-            swiftSettings: strict),
+            name: "trainer",
+            dependencies: everything + ["CProcess", argumentParser], swiftSettings: strict),
         .executableTarget(name: "fuzz", dependencies: everything + [argumentParser], swiftSettings: fast),
 
         .target(

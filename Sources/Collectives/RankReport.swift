@@ -37,7 +37,7 @@ public struct RankReport: Equatable, Sendable {
         self.reason = reason
     }
 
-    /// Writes the report if a launcher asked for it. It never fails, because it only helps the launcher.
+    /// Writes the report if a launcher asked for it; a failure is ignored, because the report only helps.
     public func write() {
         guard let folder = ProcessInfo.processInfo.environment[RankReport.variable], !folder.isEmpty,
             FileManager.default.fileExists(atPath: folder)

@@ -18,8 +18,8 @@ public struct Topology: Sendable {
     ///   - hasWindows: whether MPI opens windows between nodes; messages take their place
     /// - Throws: `TopologyError` if there are too few micro-batches, or a transport does not reach all ranks
     public init(
-        microBatches: Int, nodes realNodes: [[Int]], nodeSize: Int? = nil, transport: TransportKind? = nil,
-        hasWindows: Bool = true
+        microBatches: Int, nodes realNodes: [[Int]], nodeSize: Int? = nil,
+        transport: TransportKind? = nil, hasWindows: Bool = true
     ) throws {
         let ranks = realNodes.flatMap { $0 }.sorted()
         guard microBatches >= ranks.count, microBatches & (microBatches - 1) == 0 else {

@@ -87,9 +87,10 @@ public struct TrainingOptions: Sendable, Equatable {
         }
     }
 
-    /// Measured (`tools/compare_defaults`): networks of up to six layers with weights gain by a higher rate,
-    /// and deeper ones end at chance with it on some seeds. A trained model's weights are spoilt by a rate
-    /// that suits new ones.
+    /// The rate with which most networks learn most, as `tools/compare_defaults` measures.
+    ///
+    /// Networks of up to six layers with weights gain by a higher rate, and deeper ones end at chance with it
+    /// on some seeds. A trained model's weights are spoilt by a rate that suits new ones.
     private var usualRateOfAdamW: Double {
         let depth = (try? Architecture(parsing: model))?.depth ?? .max
         return (depth <= 6 ? 0.002 : 0.001) * (initialModel == nil ? 1 : 0.5)

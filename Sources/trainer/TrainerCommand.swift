@@ -18,10 +18,9 @@ struct TrainerCommand: ParsableCommand {
         subcommands: [
             TrainCommand.self, EvaluateCommand.self, PredictCommand.self, CompareCommand.self,
             InspectCommand.self, PrepareCommand.self, ScenesCommand.self, AugmentCommand.self,
-            CheckGradientsCommand.self,
-            BenchCommand.self, PlanCommand.self, DevicesCommand.self, KernelsCommand.self,
-            SelfTestCommand.self, TuneCommand.self, FindRateCommand.self, LaunchCommand.self,
-            SimulateCommand.self,
+            BenchCommand.self, PlanCommand.self, SimulateCommand.self, LaunchCommand.self,
+            FindRateCommand.self, DevicesCommand.self, KernelsCommand.self, TuneCommand.self,
+            SelfTestCommand.self, CheckGradientsCommand.self,
         ], defaultSubcommand: TrainCommand.self)
 }
 

@@ -388,7 +388,6 @@ import Testing
         #expect(error?.description.contains("was changed since it was listed") == true)
     }
 
-    /// Many more archives than files may be open at once.
     /// What times reading from the disk finds the archive of each photograph, in one part and in several.
     @Test func filesOfPhotographs() throws {
         for (part, name) in [("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")] {
@@ -405,6 +404,7 @@ import Testing
         #expect(set.readable(shortSide: 8).count == 4)
     }
 
+    /// Many more archives than files may be open at once.
     @Test func manyArchives() throws {
         for number in 0..<300 {
             try write("set/\(number).tar") { $0.add("\(number % 2)/\(number).jpg", picture) }

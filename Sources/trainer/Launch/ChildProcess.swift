@@ -28,7 +28,7 @@ struct ChildProcess {
         self.id = id
     }
 
-    /// Returns the exit status if the program has ended: 128 + n after signal n. Reaps what else has ended.
+    /// Returns the exit status if the program has ended, 128 + n after signal n; reaps what else has ended.
     func statusIfEnded() -> Int32? {
         var status: Int32 = 0
         while true {

@@ -31,7 +31,7 @@ struct MPIRun {
             // One connection with three fragments under way leaves a third of a gigabit unused.
             settings["btl_tcp_links"] = "4"
             settings["pml_ob1_send_pipeline_depth"] = "16"
-            // A stop reaches ranks elsewhere through mpirun, which then sleeps for so long before it kills them.
+            // A stop reaches ranks elsewhere through mpirun, which sleeps for so long before it kills them.
             if !hosts.beginsHere { settings["odls_base_sigkill_timeout"] = "60" }
             if let interface {
                 settings["btl_tcp_if_include"] = interface
