@@ -22,7 +22,7 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 /// What the program and the fuzzer stand on.
 let everything: [Target.Dependency] = [
     "Basics", "Randomness", "Compute", "NeuralNet", "Photographs", "DeviceInput", "DemoScenes", "Models",
-    "Collectives", "Configuration", "Evaluation", "Runs", "Training", "Scaling", "Benchmarks",
+    "Collectives", "Configuration", "Evaluation", "Runs", "Training", "Scaling", "Benchmarks", "CProcess",
 ]
 
 let package = Package(
@@ -76,8 +76,7 @@ let package = Package(
                 "Oracle", "Randomness",
             ]),
         .executableTarget(
-            name: "trainer",
-            dependencies: everything + ["CProcess", argumentParser], swiftSettings: strict),
+            name: "trainer", dependencies: everything + [argumentParser], swiftSettings: strict),
         .executableTarget(name: "fuzz", dependencies: everything + [argumentParser], swiftSettings: fast),
 
         .target(

@@ -92,8 +92,8 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Networks of up to six layers with weights gain by a higher rate, and deeper ones end at chance with it
     /// on some seeds. A trained model's weights are spoilt by a rate that suits new ones.
     private var usualRateOfAdamW: Double {
-        let depth = (try? Architecture(parsing: model))?.depth ?? .max
-        return (depth <= 6 ? 0.002 : 0.001) * (initialModel == nil ? 1 : 0.5)
+        let isDeep = (try? Architecture(parsing: model))?.depth ?? .max > 6
+        return initialModel == nil ? (isDeep ? 0.001 : 0.002) : (isDeep ? 0.0003 : 0.001)
     }
 
     /// How the weights are updated, with the optimiser's usual weight decay if there is none.

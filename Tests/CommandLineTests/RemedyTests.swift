@@ -34,7 +34,7 @@ import Testing
     @Test func devices() throws {
         #expect(try #require(text(.deviceNotFound, PredictCommand.self)).contains("`trainer devices`"))
         #expect(text(.unknownDevice, PredictCommand.self) == "give one of these to --device")
-        #expect(text(.tooManyDevices(2), PredictCommand.self) == "give a single device to --device")
+        #expect(text(.tooManyDevices(2), CompareCommand.self) == "give a single device to --device")
         #expect(
             text(.tooManyDevices(2), TrainCommand.self)
                 == "start one rank a device (mpirun -n 2 trainer …), or give fewer devices to --device")
@@ -72,7 +72,7 @@ import Testing
             "rank 1 of 2 by mpiexec of MPICH", "mpirun -n 2 trainer train …",
             "srun --mpi=pmix trainer train …", "env -u PMI_RANK trainer train …",
         ] { #expect(text.contains(part), "\(text)") }
-        let remedy = try #require(Remedy.text(for: error, command: PredictCommand.self))
+        let remedy = try #require(Remedy.text(for: error, command: CompareCommand.self))
         #expect(remedy.contains("in one process"))
     }
 

@@ -99,7 +99,7 @@ import Testing
     @Test func theUsualRateFollowsTheNetworkAndItsStart() {
         let deep = "16,16,M,32,32,M,64,64,F64"
         for (model, start, rate) in [
-            ("mini", nil, 0.002), (deep, nil, 0.001), ("mini", "run", 0.001), (deep, "run", 0.0005),
+            ("mini", nil, 0.002), (deep, nil, 0.001), ("mini", "run", 0.001), (deep, "run", 0.0003),
         ] {
             var options = TrainingOptions()
             options.model = model
