@@ -137,8 +137,8 @@ public struct TrainingOption: Sendable {
         option(
             "learning-rate", \.learningRate, .optimisation, affects: .result,
             "Learning rate after the warm-up; auto tries rates on a copy of the weights first. Default: "
-                + "0.001, or 0.002 for networks of up to six layers with weights; with --init 0.0003 and "
-                + "0.001; 0.03 with SGD."),
+                + "0.001, or 0.002 for networks of up to six layers with weights; with --init 0.0003, or "
+                + "0.001 for up to six layers; with SGD 0.03."),
         option(
             "schedule", \.schedule, .optimisation, affects: .result,
             "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "

@@ -8,6 +8,7 @@ import Training
 /// Predicts the steps of a network that trains on many devices of a machine.
 ///
 /// Buckets, micro-batches and the groups that exchange are those of the program; only times are modelled.
+/// The hybrid strategy and buckets over TCP are simplified (docs/scaling.md).
 public struct SimulatedTraining {
     /// How the devices divide the work and exchange.
     public struct Strategy: Sendable, Equatable {

@@ -161,7 +161,7 @@ private struct StepSimulation {
         return (now - start) / Double(steps)
     }
 
-    /// Goes on to the next event.
+    /// Advances to the next event.
     ///
     /// - Returns: whether it is the end of a step
     private mutating func advance() -> Bool {

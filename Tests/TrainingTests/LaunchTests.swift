@@ -107,19 +107,23 @@ import Testing
             ("--hosts hosts -- train", "--hosts hosts, line 2: found 'slots=x', expected NAME slots=NUMBER"),
             ("-n 2 --min-ranks 3 -- train", "--min-ranks 3: expected at most the number of ranks, 2"),
             ("-n 2 -- train --epochs none", "--epochs"),
+            ("-n 2 -- train --data set", "give the run's folder by --out behind train"),
         ] {
             let result = try launch(line)
             #expect(result.status == 2 && result.errors.contains(message), "\(line): \(result)")
         }
         let result = try place.run(
-            ["launch", "-n", "2", "--", "train"], environment: ["PATH": "/nowhere"])
+            ["launch", "-n", "2", "--", "train", "--out", "run"], environment: ["PATH": "/nowhere"])
         #expect(result.status == 1 && result.errors.contains("install openmpi-bin"), "\(result)")
     }
 
     /// With fewer open files mpirun hangs.
     @Test func aLowLimitOfOpenFilesIsNamed() throws {
         let result = try Command.run(
-            ["/bin/sh", "-c", "ulimit -n 30; exec \"$0\" launch -n 2 -- train", Command.path("trainer")],
+            [
+                "/bin/sh", "-c", "ulimit -n 30; exec \"$0\" launch -n 2 -- train --out run",
+                Command.path("trainer"),
+            ],
             in: place.path)
         #expect(result.status == 1, "\(result)")
         #expect(result.errors.contains("30 open files are allowed here"), "\(result.errors)")

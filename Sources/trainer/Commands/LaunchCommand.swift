@@ -7,9 +7,10 @@ struct LaunchCommand: ParsableCommand {
         abstract: "Train on several processes or machines, and continue when one is lost.",
         usage: "trainer launch [-n RANKS] [--hosts FILE] [OPTION VALUE ...] -- train [OPTION VALUE ...]",
         discussion: """
-            Starts mpirun and watches it. When a rank or a machine is lost, the run continues from its \
-            newest checkpoint on those that are left, to the same bytes. A rank's own error ends it. A run \
-            that has a checkpoint is resumed, so a job that is queued again repeats the same line.
+            Starts mpirun and watches it. When a rank or a machine is lost, the ranks start again from the \
+            newest checkpoint, without machines of --hosts that do not answer. Results are bit-identical to \
+            those of an uninterrupted run. A rank's own error ends the job. A run that has a checkpoint is \
+            resumed, so a job that is queued again repeats the same line.
 
             Examples:
               trainer launch -n 2 -- train --data photos --out runs/a
@@ -28,7 +29,7 @@ struct LaunchCommand: ParsableCommand {
 
     @Option(help: "Most failures in a row without a newer checkpoint.") var restarts = 3
 
-    @Option(help: "Fewest ranks to go on with after a loss.") var minRanks = 1
+    @Option(help: "Smallest number of ranks to train with after a loss.") var minRanks = 1
 
     @Option(
         help: """

@@ -157,13 +157,17 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
 
     /// Returns a run's folder and the seconds of `--peer-timeout`, and the words that make each start by
     /// `launch` continue that run.
+    ///
+    /// - Throws: `ValidationError` without a folder: the next start would begin another run
     func launched() throws -> (run: String, peerTimeout: Double, added: [String]) {
         if let run = files.resume { return (run, try options(resuming: run).peerTimeout, []) }
         let out = try configuration(over: TrainingOptions()).options.output
+        guard !out.isEmpty else {
+            throw ValidationError(
+                "launch: give the run's folder by --out behind train, so that every start continues this run")
+        }
         let options = try options(resuming: RunFolder.hasCheckpoint(out) ? out : nil)
-        let added =
-            (out.isEmpty ? ["--out", options.output] : [])
-            + (files.resumeOrStart ? [] : ["--resume-or-start"])
+        let added = files.resumeOrStart ? [] : ["--resume-or-start"]
         return (options.output, options.peerTimeout, added)
     }
 

@@ -21,7 +21,15 @@ struct MPIRun {
         var settings: [String: String] = [:]
         if asRoot { words.append("--allow-run-as-root") }
         if let hosts {
+            // A stop reaches ranks elsewhere through mpirun, which sleeps for so long before it kills them.
+            if !hosts.beginsHere { settings["odls_base_sigkill_timeout"] = "60" }
             words += ["--host", hosts.hosts.map { "\($0.name):\($0.slots)" }.joined(separator: ",")]
+        } else {
+            // The ranks say what is wrong; mpirun adds a page about exit statuses.
+            words.append("--quiet")
+            if ranks > cores, interface == nil { words.append("--oversubscribe") }
+        }
+        if hosts != nil || interface != nil {
             // A machine's daemon must be missed before the ranks end the job: their request travels over the
             // same connection, which is not tested while data wait there.
             let time = max(1, Int(peerTimeout) - 4)
@@ -31,14 +39,10 @@ struct MPIRun {
             // One connection with three fragments under way leaves a third of a gigabit unused.
             settings["btl_tcp_links"] = "4"
             settings["pml_ob1_send_pipeline_depth"] = "16"
-            // A stop reaches ranks elsewhere through mpirun, which sleeps for so long before it kills them.
-            if !hosts.beginsHere { settings["odls_base_sigkill_timeout"] = "60" }
             if let interface {
                 settings["btl_tcp_if_include"] = interface
                 settings["oob_tcp_if_include"] = interface
             }
-        } else if ranks > cores {
-            words.append("--oversubscribe")
         }
         for (name, value) in settings.sorted(by: { $0.key < $1.key }) { words += ["--mca", name, value] }
         for name in exported { words += ["-x", name] }

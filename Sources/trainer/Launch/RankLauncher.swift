@@ -9,7 +9,7 @@ struct RankLauncher {
     /// - Parameter command: such as `mpirun` or `mpirun --hostfile hosts`
     init(_ command: String) { launcher = command.split(separator: " ").map(String.init) }
 
-    /// Runs a command of this program, whose output is left out.
+    /// Runs a command of this program, and discards its standard output.
     ///
     /// - Parameter ranks: 1 starts it without the launcher
     /// - Throws: `LaunchError` with the end of what it wrote on its standard error

@@ -10,7 +10,7 @@ struct LaunchError: Error, CustomStringConvertible {
 
 /// Starts a training under mpirun, and starts it again when ranks are lost.
 ///
-/// After a loss the run continues from its newest checkpoint on the machines that answer, to the same bytes.
+/// After a loss, training continues from the newest checkpoint on the machines that answer, to the same bits.
 /// A rank's own error ends the job, because another try would fail as well.
 struct Supervisor {
     /// The ranks to start if all machines answer.
@@ -20,7 +20,7 @@ struct Supervisor {
     let peerTimeout: Double
     /// The most failures in a row without a newer checkpoint.
     let restarts: Int
-    /// The fewest ranks to go on with.
+    /// The smallest number of ranks to train with.
     let minimumRanks: Int
     /// The folder of the run.
     let run: String
@@ -38,7 +38,7 @@ struct Supervisor {
     /// daemon for minutes.
     private static let grace = 5.0
 
-    /// Runs until the training ends or is given up.
+    /// Runs until training ends, or until there were too many failures in a row.
     ///
     /// - Returns: the exit status
     /// - Throws: `LaunchError` if mpirun cannot run here
@@ -135,7 +135,7 @@ struct Supervisor {
         }
     }
 
-    /// Tells by mpirun's status and the ranks' reports whether another try can succeed.
+    /// Decides by mpirun's status and the ranks' reports whether another try can succeed.
     ///
     /// - Parameter stop: the signal by which the job was asked to stop, if it was
     static func outcome(status: Int32, reports: [RankReport], stop: Int32? = nil) -> Outcome {
@@ -197,7 +197,7 @@ struct Supervisor {
     private func say(_ text: String) { _ = StandardStreams.writeOutput("launch: \(text)\n") }
 }
 
-/// A folder beside the run for the ranks' reports; where a disk is not shared, it does not exist.
+/// A folder beside the run for the ranks' reports; it does not exist on machines that do not share the disk.
 private struct ReportFolder {
     let path: String
 
