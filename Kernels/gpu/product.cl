@@ -1,6 +1,6 @@
 // Matrix products and 3×3 convolutions for devices whose work-groups share local memory: C[m × n] = A · B.
 //
-// A work-group computes TILE_M × TILE_N sums, a work-item ITEM × ITEM of them in registers. While a step of
+// A work-group computes TILE_M × TILE_N sums, a work-item ITEM_M × ITEM_N of them in registers. While a step of
 // TILE_K of the depth is multiplied out of local memory, the next one is read from global memory into
 // registers; it is then stored to the other half of local memory. That takes one barrier a step.
 //
@@ -28,8 +28,8 @@
 // flags of flags.h; bias [n], read only with ADD_BIAS. Batch strides in floats.
 // Launch: global (⌈m/TILE_M⌉·ITEMS, ⌈n/TILE_N⌉, batch·slots), local (ITEMS, 1, 1).
 //
-// Tuning macros: ITEM (4 or 8), TILE_K (8 or 16), DEPTH_UNROLL (4, 8 or 16). The caller chooses
-// TILE_M and TILE_N (64 or 128).
+// Tuning macros: ITEM (4 or 8), ITEM_ROWS (8 or 16: with ITEM 8, the rows of a work-item in tiles of 128 rows),
+// TILE_K (8 or 16), DEPTH_UNROLL (4, 8 or 16). The caller chooses TILE_M and TILE_N (64 or 128).
 
 #include "flags.h"
 
@@ -38,8 +38,14 @@
 #define DEPTH_UNROLL TILE_K
 #endif
 
-#define ITEMS_M (TILE_M / ITEM)
-#define ITEMS_N (TILE_N / ITEM)
+#if ITEM == 8 && TILE_M == 128
+#define ITEM_M ITEM_ROWS
+#else
+#define ITEM_M ITEM
+#endif
+#define ITEM_N ITEM
+#define ITEMS_M (TILE_M / ITEM_M)
+#define ITEMS_N (TILE_N / ITEM_N)
 #define ITEMS (ITEMS_M * ITEMS_N)
 #define A_LOADS (TILE_M * TILE_K / 4 / ITEMS)
 #define B_LOADS (TILE_N * TILE_K / 4 / ITEMS)
@@ -51,8 +57,8 @@
     ((along_x) ? (quad) / ((size) / 4) : (quad) % 2 * 4 + (quad) / 2 / (size) * 8)
 
 // Row i and column j of a work-item within the tile.
-#define ROW(i) (item_m / 8 * 8 * ITEM + (i) / 4 * 32 + item_m % 8 * 4 + (i) % 4)
-#define COLUMN(j) (item_n / 4 * 4 * ITEM + (j) / 4 * 16 + item_n % 4 * 4 + (j) % 4)
+#define ROW(i) (item_m / 8 * 8 * ITEM_M + (i) / 4 * 32 + item_m % 8 * 4 + (i) % 4)
+#define COLUMN(j) (item_n / 4 * 4 * ITEM_N + (j) / 4 * 16 + item_n % 4 * 4 + (j) % 4)
 
 #define UNROLL _Pragma("unroll")
 #define PRAGMA(text) _Pragma(#text)
@@ -160,9 +166,9 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
 #endif
 #endif
 
-    float4 sum[ITEM][ITEM / 4];
-    UNROLL for (int i = 0; i < ITEM; i++) {
-        UNROLL for (int j = 0; j < ITEM / 4; j++) sum[i][j] = 0.0f;
+    float4 sum[ITEM_M][ITEM_N / 4];
+    UNROLL for (int i = 0; i < ITEM_M; i++) {
+        UNROLL for (int j = 0; j < ITEM_N / 4; j++) sum[i][j] = 0.0f;
     }
     // The last slots may be empty.
     if (first < last) {
@@ -202,13 +208,13 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
         local const float *a_now = (local const float *)a_tile[which] + ROW(0);
         local const float *b_now = (local const float *)b_tile[which] + COLUMN(0);
         UNROLL_BY(DEPTH_UNROLL) for (int k = 0; k < TILE_K; k++) {
-            float4 a_part[ITEM / 4], b_part[ITEM / 4];
-            UNROLL for (int i = 0; i < ITEM / 4; i++) a_part[i] =
+            float4 a_part[ITEM_M / 4], b_part[ITEM_N / 4];
+            UNROLL for (int i = 0; i < ITEM_M / 4; i++) a_part[i] =
                 *(local const float4 *)(a_now + k * TILE_M + i * 32);
-            UNROLL for (int j = 0; j < ITEM / 4; j++) b_part[j] =
+            UNROLL for (int j = 0; j < ITEM_N / 4; j++) b_part[j] =
                 *(local const float4 *)(b_now + k * TILE_N + j * 16);
-            UNROLL for (int j = 0; j < ITEM / 4; j++) {
-                UNROLL for (int i = 0; i < ITEM / 4; i++) {
+            UNROLL for (int j = 0; j < ITEM_N / 4; j++) {
+                UNROLL for (int i = 0; i < ITEM_M / 4; i++) {
                     sum[4 * i][j] += a_part[i].x * b_part[j];
                     sum[4 * i + 1][j] += a_part[i].y * b_part[j];
                     sum[4 * i + 2][j] += a_part[i].z * b_part[j];
@@ -223,12 +229,12 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    UNROLL for (int j = 0; j < ITEM / 4; j++) {
+    UNROLL for (int j = 0; j < ITEM_N / 4; j++) {
         const int column = first_n + COLUMN(4 * j);
         if (column < n) {
             const float4 offset = flags & ADD_BIAS ? *(global const float4 *)(bias + column) : (float4)0.0f;
             global float *target = c + (size_t)(column / 16) * c_step + column % 16;
-            UNROLL for (int i = 0; i < ITEM; i++) {
+            UNROLL for (int i = 0; i < ITEM_M; i++) {
                 const int row = first_m + ROW(i);
                 if (row < m) {
                     global float4 *place = (global float4 *)(target + (size_t)row * c_pitch);

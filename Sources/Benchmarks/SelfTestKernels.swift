@@ -13,6 +13,15 @@ extension SelfTest {
         product("A · B, deep", m: 5, n: 48, k: 1060, .panels),
         product("A · B, large tiles", m: 131, n: 144, k: 36, .plain, ["product.wanted-groups": 1]),
         product("Aᵀ · B, large tiles", m: 132, n: 144, k: 13, .aTransposed, ["product.wanted-groups": 1]),
+        product(
+            "A · B, tall work-items", m: 131, n: 144, k: 36, .plain,
+            ["product.wanted-groups": 1, "product.item-rows": 16]),
+        product(
+            "A · Bᵀ, tall work-items", m: 131, n: 48, k: 528, .bTransposed,
+            ["product.wanted-groups": 1, "product.item-rows": 16]),
+        product(
+            "Aᵀ · B, tall work-items", m: 132, n: 144, k: 13, .aTransposed,
+            ["product.wanted-groups": 1, "product.item-rows": 16, "product.largest-tile-n": 128]),
         Check("packing for products", limit: 0, packing),
         Check("softmax, many classes", limit: Tolerance.softmax, softmax),
         Check("softmax, soft targets", limit: Tolerance.softmax, softTargets),

@@ -25,6 +25,9 @@ extension SelfTest {
             gradients(
                 "direct, large tiles", "68,132", imageSize: 7, .init(.direct), ["product.wanted-groups": 1]),
             gradients(
+                "direct, tall work-items", "68,132", imageSize: 7, .init(.direct),
+                ["product.wanted-groups": 1, "product.item-rows": 16]),
+            gradients(
                 "direct, small work-items", "20,36,F9", imageSize: 7, .init(.direct),
                 [
                     "product.item": 4, "product.tile-k": 16, "product.largest-tile-m": 64,

@@ -16,6 +16,10 @@ public struct ProductFamily: KernelFamily {
     public let item = TuningConstant(
         "product.item", 8, vendors: [.intel: 4], body: .gpu, .values([4, 8]),
         candidates: [4, 8], keepsBits: true)
+    /// Rows of a work-item's tile, of 8 columns, where the work-group's has 128 rows: 16 rows read less local memory
+    /// for each multiplication than 8, and take more registers.
+    public let itemRows = TuningConstant(
+        "product.item-rows", 8, body: .gpu, .values([8, 16]), candidates: [8, 16], keepsBits: true)
     /// The depth that is in local memory at a time: 8 takes fewer registers, 16 fewer barriers.
     public let tileK = TuningConstant(
         "product.tile-k", 8, vendors: [.intel: 16], body: .gpu, .values([8, 16]),
@@ -97,7 +101,7 @@ public struct ProductFamily: KernelFamily {
     public func check(_ tuning: Tuning) throws {
         guard tuning.device.body == .gpu else { return }
         for tile in tiles(tuning) {
-            let items = tile.m * tile.n / (tuning[item] * tuning[item])
+            let items = items(tileM: tile.m, tileN: tile.n, tuning: tuning)
             let vectors = [tile.m, tile.n].map { $0 * tuning[tileK] / 4 }
             if items <= 256, vectors.allSatisfy({ $0 % items == 0 }) { continue }
             throw ComputeError(
@@ -150,6 +154,12 @@ public struct ProductFamily: KernelFamily {
         }.reduce(0, max)
     }
 
+    /// Returns the work-items of a work-group.
+    private func items(tileM: Int, tileN: Int, tuning: Tuning) -> Int {
+        let rows = tuning[item] == 8 && tileM == 128 ? tuning[itemRows] : tuning[item]
+        return tileM / rows * (tileN / tuning[item])
+    }
+
     /// Returns the launch that adds slots of `count` floats.
     public func addingSlots(count: Int) -> LaunchRange { LaunchRange([count / 4], local: [64]) }
 
@@ -158,7 +168,7 @@ public struct ProductFamily: KernelFamily {
         _ shape: Shape, variant: Variant, slots: Int, computeUnits: Int, tuning: Tuning
     ) -> LaunchRange {
         let operations = 2 * shape.m * shape.n * shape.depth * shape.batch
-        let items = variant.tileM / tuning[item] * (variant.tileN / tuning[item])
+        let items = items(tileM: variant.tileM, tileN: variant.tileN, tuning: tuning)
         return LaunchRange(
             [
                 shape.m.ceilDivided(by: variant.tileM) * items,
