@@ -3,6 +3,9 @@
 //
 // Tuning macros: OUTPUT_TILE (4 or 2), LANES (1, 2 or 4), TILE_GROUP (tiles that a work-group transforms).
 
+// Whether a product and a sum become one operation must not depend on LANES.
+#pragma OPENCL FP_CONTRACT OFF
+
 #include "winograd.h"
 
 // db (+)= the sum over the chunk's tiles of the last plane of D. A work-group: 16 channels; a work-item adds
