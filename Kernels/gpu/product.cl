@@ -1,7 +1,7 @@
 // Matrix products and 3×3 convolutions for devices whose work-groups share local memory: C[m × n] = A · B.
 //
-// A work-group computes TILE_M × TILE_N sums, a work-item ITEM_M × ITEM_N of them in registers. While a step of
-// TILE_K of the depth is multiplied out of local memory, the next one is read from global memory into
+// A work-group computes TILE_M × TILE_N sums, a work-item ITEM_M × ITEM_N of them in registers. While a step
+// of TILE_K of the depth is multiplied out of local memory, the next one is read from global memory into
 // registers; it is then stored to the other half of local memory. That takes one barrier a step.
 //
 // Operands. x is a row of A or a column of B, k the depth.
@@ -28,7 +28,7 @@
 // flags of flags.h; bias [n], read only with ADD_BIAS. Batch strides in floats.
 // Launch: global (⌈m/TILE_M⌉·ITEMS, ⌈n/TILE_N⌉, batch·slots), local (ITEMS, 1, 1).
 //
-// Tuning macros: ITEM (4 or 8), ITEM_ROWS (8 or 16: with ITEM 8, the rows of a work-item in tiles of 128 rows),
+// Tuning macros: ITEM (4 or 8), ITEM_ROWS (8 or 16: the rows of a work-item in tiles of 128 rows with ITEM 8),
 // TILE_K (8 or 16), DEPTH_UNROLL (4, 8 or 16). The caller chooses TILE_M and TILE_N (64 or 128).
 
 #include "flags.h"
