@@ -28,7 +28,7 @@
 // flags of flags.h; bias [n], read only with ADD_BIAS. Batch strides in floats.
 // Launch: global (⌈m/TILE_M⌉·ITEMS, ⌈n/TILE_N⌉, batch·slots), local (ITEMS, 1, 1).
 //
-// Tuning macros: ITEM (4 or 8), ITEM_ROWS (8 or 16: the rows of a work-item in tiles of 128 rows with ITEM 8),
+// Tuning macros: ITEM (4 or 8), ITEM_ROWS (8 or 16: rows of a work-item in tiles of 128 rows, if ITEM is 8),
 // TILE_K (8 or 16), DEPTH_UNROLL (4, 8 or 16). The caller chooses TILE_M and TILE_N (64 or 128).
 
 #include "flags.h"

@@ -16,8 +16,8 @@ public struct ProductFamily: KernelFamily {
     public let item = TuningConstant(
         "product.item", 8, vendors: [.intel: 4], body: .gpu, .values([4, 8]),
         candidates: [4, 8], keepsBits: true)
-    /// Rows of a work-item's tile of 8 columns, where the work-group's has 128 rows: with 16 it reads less local
-    /// memory for each multiplication, and takes more registers.
+    /// Rows of a work-item's tile of 8 columns in tiles of 128 rows: 16 read less local memory for each
+    /// multiplication, and take more registers.
     public let itemRows = TuningConstant(
         "product.item-rows", 8, body: .gpu, .values([8, 16]), candidates: [8, 16], keepsBits: true)
     /// The depth that is in local memory at a time: 8 takes fewer registers, 16 fewer barriers.
