@@ -67,11 +67,15 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
                 device: DeviceSelector.auto.assign(DeviceDescription.all(), ranks: 1)[0])
             try show(try benchmark.standIn(plan, seconds: standInDevice, steps: steps), on: job)
         } else {
-            try show(try byteCounts.map { try benchmark.ways(floatCount: $0 / 4, rounds: steps) }, on: job)
+            try show(
+                try byteCounts.map { try benchmark.ways(floatCount: $0 / 4, rounds: steps) }, on: job,
+                hasWindows: benchmark.hasWindows)
         }
     }
 
-    private func show(_ sizes: [[ExchangeBenchmark.Way]], on job: MPICommunicator) throws {
+    private func show(
+        _ sizes: [[ExchangeBenchmark.Way]], on job: MPICommunicator, hasWindows: Bool
+    ) throws {
         guard job.rank == 0 else { return }
         var rows: [JSON] = []
         var table = TextTable(
@@ -93,7 +97,9 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
             }
         }
         print(table.text)
-        try output.write(["ranks": job.size, "ways": rows])
+        try output.write([
+            "ranks": job.size, "machines": job.nodes.count, "windows": hasWindows, "ways": rows,
+        ])
     }
 
     private func show(_ results: [ExchangeBenchmark.StandIn], on job: MPICommunicator) throws {
