@@ -288,7 +288,8 @@ public final class BlockExchange {
         try between.exchange(
             outgoing: { node in
                 let count = count(receivers[node])
-                return isAdding && count > 0 ? [UnsafeRawBufferPointer(start: sum(node), count: 4 * count)] : []
+                return isAdding && count > 0
+                    ? [UnsafeRawBufferPointer(start: sum(node), count: 4 * count)] : []
             }, incoming: { reduction.nodes.contains($0) && count(rank) > 0 ? [4 * count(rank)] : [] })
         guard count(rank) > 0 else { return }
         reduction.betweenOrder.add(

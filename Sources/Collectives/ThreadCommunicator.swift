@@ -32,7 +32,8 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             group.enter()
             do {
                 try SystemThread.start("rank", stackSize: 8 << 20) {
-                    do { try body(ThreadCommunicator(rank: rank, size: size, nodes: nodes, hub: hub)) } catch {
+                    do { try body(ThreadCommunicator(rank: rank, size: size, nodes: nodes, hub: hub)) } catch
+                    {
                         hub.fail(error)
                     }
                     group.leave()

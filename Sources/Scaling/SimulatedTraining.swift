@@ -57,7 +57,7 @@ public struct SimulatedTraining {
             architecture, imageSize: imageSize, classes: classes, device: self.device)
     }
 
-    /// Plans the network of one device. Its operations are those of the plain sums.
+    /// Plans the network of one device, with the operations of the plain sums.
     private static func plan(
         _ architecture: Architecture, imageSize: Int, classes: Int, slices: Int = Slices.standard,
         split: LayerSplit? = nil, device: DeviceDescription

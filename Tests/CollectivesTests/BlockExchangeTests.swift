@@ -107,7 +107,9 @@ import Testing
                 let floats = own.bytes.bindMemory(to: Float.self)
                 for receiver in 0..<communicator.size where !parts[rank].isEmpty {
                     for place in 0..<count(receiver) {
-                        floats[50 * receiver + place] = Self.tree(parts[rank]) { Self.value($0, receiver, place) }
+                        floats[50 * receiver + place] = Self.tree(parts[rank]) {
+                            Self.value($0, receiver, place)
+                        }
                     }
                 }
                 var sums = [Float](repeating: -1, count: 50)
@@ -118,7 +120,9 @@ import Testing
                         reduction, { UnsafePointer(base + 50 * $0) }, count: count, into: target)
                 }
                 for place in 0..<count(rank)
-                where sums[place].bitPattern != Self.tree(0..<leaves, { Self.value($0, rank, place) }).bitPattern {
+                where sums[place].bitPattern
+                    != Self.tree(0..<leaves, { Self.value($0, rank, place) }).bitPattern
+                {
                     throw CollectiveError("\(leaves) leaves on \(topology.groups), rank \(rank), \(place)")
                 }
                 guard sums[count(rank)...].allSatisfy({ $0 == -1 }) else {
@@ -148,7 +152,11 @@ import Testing
             defer { sums.deallocate() }
             try exchange.allGather(memory.pointer, sizes: Array(repeating: 400, count: 8))
             try expect(1, 400, "all-gather")
-            try exchange.allToAll { _ in memory.pointer } size: { _, _ in 400 }
+            try exchange.allToAll { _ in
+                memory.pointer
+            } size: { _, _ in
+                400
+            }
             try expect(1, 1600, "all-to-all")
             let floats = UnsafePointer(memory.bytes.bindMemory(to: Float.self).baseAddress ?? sums)
             try exchange.reduceScatter(

@@ -251,22 +251,22 @@ import Testing
                 try HybridLayers(network, schedule: $0, communicator: communicator, topology: topology)
             }
             let training = try TrainingStep(
-                network: network, normalization: TrainingStepTests.normalization, batch: HybridTests.batch,
-                microBatches: HybridTests.microBatches, rule: UpdateRule(.sgd), seed: 3, exchange: exchange,
-                hybrid: hybrid)
+                network: network, normalization: TrainingStepTests.normalization,
+                batch: HybridTests.batch, microBatches: HybridTests.microBatches, rule: UpdateRule(.sgd),
+                seed: 3, exchange: exchange, hybrid: hybrid)
             let moments = training.optimizer.moments.reduce(0) { $0 + bytes($1.buffers) }
             try expect(plan[.optimizerState], moments, "the optimiser's state")
             let gradients = device.allocatedBytes - afterNetwork - moments - losses / 2
             try expect(plan[.gradients], gradients, within: 3 * Buffer.sliceAlignment, "gradients")
 
-            // A step allocates nothing else.
+            // A step allocates nothing else, but some buffers of a byte.
             let span = topology.spans[rank]
             let data = try DeviceBatch(device: device, capacity: 4 * span.count)
             try data.upload(4 * span.first..<4 * (span.first + span.count), classes: 5, side: 12)
             let before = device.allocatedBytes
             try training.run(data, step: 0, learningRate: 0.01)
             _ = try training.takeTotals(of: 0)
-            try expect(before, device.peakAllocatedBytes, "a step")
+            try expect(before, device.peakAllocatedBytes, within: 64, "a step")
             try communicator.barrier()
         }
     }

@@ -28,7 +28,9 @@ struct BenchScaling: ParsableCommand {
     @OptionGroup var launcher: LauncherOptions
     @OptionGroup var output: JSONOptions
 
-    /// The ways to train that are compared. A new one is one more line.
+    /// The ways to train that are compared.
+    ///
+    /// A new one is one more line.
     private static let ways: [(method: SimulatedTraining.Strategy.Method, options: [String])] = [
         (.lazy, ["--exchange", "lazy"]), (.synchronous, ["--exchange", "synchronous"]),
         (.hybrid, ["--parallelism", "hybrid"]),

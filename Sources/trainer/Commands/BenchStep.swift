@@ -44,7 +44,8 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
         }
         guard parallelism == .data || MPICommunicator.launchedRanks > 1 && exchange != .none else {
             throw ValidationError(
-                "--parallelism hybrid: expected several ranks, which exchange: mpirun -n 2 trainer bench step")
+                "--parallelism hybrid: expected several ranks, which exchange: mpirun -n 2 trainer bench step"
+            )
         }
         try require("--steps", steps, in: 1...1_000_000, "steps")
         if MPICommunicator.launchedRanks > 1, inference || augment != nil {
