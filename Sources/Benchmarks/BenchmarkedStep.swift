@@ -27,8 +27,8 @@ public struct BenchmarkedStep: Sendable {
 
     func options(training: Bool, split: LayerSplit? = nil) -> Network.Options {
         Network.Options(
-            maximumBatch: batch / microBatches, training: training, convolution: convolution, slices: slices,
-            split: split)
+            maximumBatch: batch / microBatches, training: training,
+            convolution: convolution, slices: slices, split: split)
     }
 
     /// Returns the network with random weights.

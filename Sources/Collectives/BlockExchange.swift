@@ -10,8 +10,8 @@ import Foundation
 public final class BlockExchange {
     /// Connects the ranks of one stage.
     ///
-    /// Blocks arrive in two sets of slots in turn: a rank that writes to a set has received this rank's blocks
-    /// of the exchange before, which this rank sends only when it has used the set.
+    /// Blocks arrive in two sets of slots in turn: a rank that writes to a set has received this rank's
+    /// blocks of the exchange before, which this rank sends only when it has used the set.
     private final class Level {
         /// The ranks, of which this one is `own`.
         let group: [Int]
@@ -229,8 +229,8 @@ public final class BlockExchange {
 
     /// Returns the order in which partial sums are added.
     ///
-    /// - Parameter parts: the leaves of the tree that each rank has added up, as `MicroBatchTree.parts` returns
-    ///   for the topology's groups
+    /// - Parameter parts: the leaves of the tree that each rank has added up, as `MicroBatchTree.parts`
+    ///   returns for the topology's groups
     public func reduction(_ parts: [Range<Int>]) -> Reduction {
         func span(_ leaves: [Range<Int>]) -> MicroBatchSpan {
             let first = leaves.map(\.lowerBound).min() ?? 0

@@ -17,7 +17,8 @@ public struct SimulatedTraining {
             case synchronous
             /// Data parallelism that waits for a layer's gradients when its weights are read.
             case lazy
-            /// Lazy, but hidden fully connected layers are split over the devices, which exchange activations.
+            /// Lazy, but hidden fully connected layers are split over the devices, which exchange
+            /// activations.
             case hybrid
         }
 
@@ -140,9 +141,9 @@ public struct SimulatedTraining {
                 microBatch: layout.microBatchImages)
             // The first device holds as much as any.
             plan = try SimulatedTraining.plan(
-                architecture, imageSize: imageSize, classes: classes,
-                slices: SimulatedTraining.slices(devices: devices), split: schedule.split(of: 0),
-                device: device)
+                architecture, imageSize: imageSize,
+                classes: classes, slices: SimulatedTraining.slices(devices: devices),
+                split: schedule.split(of: 0), device: device)
             layers = self.layers(plan, layout)
             addActivations(to: &layers, plan, schedule, layout)
         } else {
@@ -178,8 +179,8 @@ public struct SimulatedTraining {
     ///
     /// Backward exchanges as many bytes the other way round.
     private func addActivations(
-        to layers: inout [StepModel.Layer], _ plan: NetworkPlan, _ schedule: HybridSchedule,
-        _ layout: Layout
+        to layers: inout [StepModel.Layer], _ plan: NetworkPlan,
+        _ schedule: HybridSchedule, _ layout: Layout
     ) {
         let shapes = plan.hiddenShapes
         let places = plan.layers.indices.filter { plan.layers[$0].parameters.contains(where: \.isSplit) }

@@ -8,13 +8,13 @@ import NeuralNet
 package struct HybridSchedule: Sendable {
     /// The micro-batches of each rank.
     let spans: [MicroBatchSpan]
-    /// The ranks of each node, which hold neighbouring slices, so that their sums are added in the node first.
+    /// The ranks of each node, which hold neighbouring slices: their sums are added in the node first.
     private let nodes: [[Int]]
     /// The images of a micro-batch.
     let microBatch: Int
 
     var ranks: Int { spans.count }
-    var turns: Int { spans.map(\.count).max() ?? 0 }
+    package var turns: Int { spans.map(\.count).max() ?? 0 }
 
     /// - Parameter nodes: the groups that exchange among themselves first; nil for one of all ranks
     package init(spans: [MicroBatchSpan], nodes: [[Int]]? = nil, microBatch: Int) {
@@ -35,7 +35,7 @@ package struct HybridSchedule: Sendable {
     }
 
     /// Returns the slices that each rank holds of a layer that has `count`.
-    func slices(_ count: Int) -> [Range<Int>] { MicroBatchTree.parts(leaves: count, nodes: nodes) }
+    package func slices(_ count: Int) -> [Range<Int>] { MicroBatchTree.parts(leaves: count, nodes: nodes) }
 
     /// Returns what a rank's network holds.
     package func split(of rank: Int) -> LayerSplit {
@@ -51,12 +51,12 @@ package struct HybridSchedule: Sendable {
     }
 
     /// Returns the bytes of the largest block of the all-to-alls behind the last layer.
-    func allToAllBytes(_ shapes: [HiddenShape]) -> Int {
+    package func allToAllBytes(_ shapes: [HiddenShape]) -> Int {
         4 * microBatch * (shapes.last.map { held(of: $0) } ?? []).reduce(0) { max($0, $1.count) }
     }
 
     /// Returns the bytes of the largest block that a rank sends to another.
-    func blockBytes(_ shapes: [HiddenShape]) -> Int {
+    package func blockBytes(_ shapes: [HiddenShape]) -> Int {
         let turn = rows(turn: 0).reduce(0, +)
         var floats = microBatch * (shapes.first?.inputs ?? 0)
         for (index, shape) in shapes.enumerated() {

@@ -28,8 +28,8 @@ import Testing
                 let topology =
                     transport == .shared && nodes.count > 1
                     ? try Topology(
-                        microBatches: 8, nodes: communicator.nodes, nodeSize: nodes[0].count,
-                        transport: .shared)
+                        microBatches: 8, nodes: communicator.nodes,
+                        nodeSize: nodes[0].count, transport: .shared)
                     : try Topology(microBatches: 8, nodes: nodes, transport: transport)
                 let exchange = try BlockExchange(
                     communicator, topology: topology, blockBytes: 200, allToAllBytes: 200)

@@ -43,6 +43,10 @@ import Testing
                 ranks: 2, small: (0, 0.001), large: (1_000_000, 0.002), isOneMachine: false, hasWindows: false
             ), devices: 2, isCPU: true)
         #expect(apart.devicesPerNode == 1 && !apart.hasWindows)
+        // Only a CPU's cores do the exchange's work.
+        let gpu = Machine.measured(
+            gflops: 1, memoryBandwidth: 1, memory: 1 << 30, exchange: exchange, devices: 2, isCPU: false)
+        #expect(apart.contention == 1 && gpu.contention == 0 && gpu.devicesPerNode == 2)
     }
 
     /// A hybrid step computes less than the measured one with the whole network: it updates a part.

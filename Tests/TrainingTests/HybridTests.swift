@@ -30,7 +30,8 @@ import Testing
         var slices = Slices.standard
         var testDescription: String {
             "\(ranks) ranks, \(isHybrid ? "hybrid" : "data"), \(policy), "
-                + "\(transport?.rawValue ?? "auto"), nodes \(nodes ?? [[nodeSize ?? ranks]]), \(method), clip \(clipNorm ?? 0), average \(averageDecay ?? 0), "
+                + "\(transport?.rawValue ?? "auto"), nodes \(nodes ?? [[nodeSize ?? ranks]]), \(method), "
+                + "clip \(clipNorm ?? 0), average \(averageDecay ?? 0), "
                 + "\(freezes ? "frozen" : "all"), mixup \(mixup ?? 0), \(kernels), \(slices) slices"
         }
 
