@@ -158,7 +158,8 @@ struct BenchScaling: ParsableCommand {
             ranks: ranks,
             [
                 "bench", "exchange", "--stand-in-device", "\(standIn)", "--steps", "\(steps)",
-                "--model", model, "--image-size", "\(imageSize)",
+                "--model", model, "--image-size", "\(imageSize)", "--batch", "\(batch)",
+                "--classes", "\(classes)",
             ])
         for policy in sleeping["policies"]?.array ?? [] {
             guard let name = policy["policy"]?.string, let compute = policy["compute"]?.double,
