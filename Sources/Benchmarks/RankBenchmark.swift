@@ -47,6 +47,8 @@ extension Benchmark {
             start = end
         }
         let loss = try finiteLoss(of: last, training)
+        // The last update still reads what is about to be freed.
+        try device.finish()
         let all = try communicator.gather(seconds)
         let slowest = seconds.indices.map { index in all.map { $0[index] }.max() ?? 0 }
         return Step(step, slowest, training.network, loss: loss)

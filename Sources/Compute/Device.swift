@@ -23,7 +23,8 @@ public final class Device {
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
 
-    /// Runtimes may fail when threads make contexts or programs at the same time, each for its own device.
+    /// Runtimes may fail when threads make or release contexts or programs at the same time, each for its own
+    /// device.
     private static let setUp = NSLock()
 
     /// Bytes of the buffers alive now; OpenCL runtimes on CPUs do not enforce the device's total.
@@ -82,6 +83,8 @@ public final class Device {
         profile?.releaseEvents()
         // Whoever launched the work has seen its errors.
         try? waiting.finish("closing \(description.name)")
+        Device.setUp.lock()
+        defer { Device.setUp.unlock() }
         clReleaseCommandQueue(queue)
         clReleaseContext(context)
     }

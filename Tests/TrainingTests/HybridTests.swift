@@ -267,6 +267,8 @@ import Testing
             let before = device.allocatedBytes
             try training.run(data, step: 0, learningRate: 0.01)
             _ = try training.takeTotals(of: 0)
+            // The update must not outlive its memory.
+            try device.finish()
             try expect(before, device.peakAllocatedBytes, within: 64, "a step")
             try communicator.barrier()
         }
