@@ -20,8 +20,8 @@ final class SleepingStep {
 
     /// - Parameter hybrid: how hidden fully connected layers are split; nil if they are not
     init(
-        _ plan: NetworkPlan, seconds: Double, _ communicator: any Communicator, _ topology: Topology,
-        hybrid: HybridSchedule?
+        _ plan: NetworkPlan, seconds: Double, _ communicator: any Communicator,
+        _ topology: Topology, hybrid: HybridSchedule?
     ) throws {
         self.seconds = seconds
         let parameters = plan.trainedParameters
@@ -57,10 +57,9 @@ final class SleepingStep {
         firstOf = cut.buckets.indices.map { bucket in
             bucketsOf.firstIndex { $0.contains(bucket) } ?? 0
         }
+        let ranges = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
         let butterfly = try Butterfly(
-            communicator, topology: topology,
-            buckets: cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) },
-            floatCount: end / 4)
+            communicator, topology: topology, buckets: ranges, floatCount: end / 4)
         activations = try hybrid.map {
             try SleepingActivations(plan.hiddenShapes, $0, communicator, topology)
         }
@@ -107,8 +106,8 @@ private final class SleepingActivations {
     private let block, sums: UnsafeMutableRawBufferPointer
 
     init(
-        _ shapes: [HiddenShape], _ schedule: HybridSchedule, _ communicator: any Communicator,
-        _ topology: Topology
+        _ shapes: [HiddenShape], _ schedule: HybridSchedule,
+        _ communicator: any Communicator, _ topology: Topology
     ) throws {
         self.shapes = shapes
         self.schedule = schedule
