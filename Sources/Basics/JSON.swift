@@ -31,6 +31,9 @@ public enum JSON: Equatable, Sendable {
         return members.first { $0.key == key }?.value
     }
 
+    /// The value of true and false; nil for other values.
+    public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+
     /// The text of a string; nil for other values.
     public var string: String? { if case .string(let text) = self { text } else { nil } }
 

@@ -25,33 +25,37 @@ public struct BenchmarkedStep: Sendable {
 
     static let normalization = Normalization(mean: [0.5, 0.5, 0.5], deviation: [0.25, 0.25, 0.25])
 
-    func options(training: Bool) -> Network.Options {
+    func options(training: Bool, split: LayerSplit? = nil) -> Network.Options {
         Network.Options(
-            maximumBatch: batch / microBatches, training: training, convolution: convolution, slices: slices)
+            maximumBatch: batch / microBatches, training: training,
+            convolution: convolution, slices: slices, split: split)
     }
 
     /// Returns the network with random weights.
-    func network(training: Bool, on device: Device) throws -> Network {
+    func network(training: Bool, split: LayerSplit? = nil, on device: Device) throws -> Network {
         let network = try Network(
             architecture, imageSize: imageSize, classes: classes,
-            options: options(training: training), device: device)
+            options: options(training: training, split: split), device: device)
         try network.initialize(seed: 1)
         return network
     }
 
     /// Returns the step function of `train` for the network.
     ///
-    /// - Parameter exchange: makes the exchange with other ranks for a network; nil if there are none
+    /// - Parameters:
+    ///   - split: how hidden fully connected layers are split over the ranks; nil if they are not
+    ///   - connect: makes the exchange with other ranks for a network; nil if there are none
     func trainingStep(
-        on device: Device, policy: ExchangePolicy = .lazy,
-        exchange: ((Network) throws -> GradientExchange)? = nil
+        on device: Device, policy: ExchangePolicy = .lazy, split: LayerSplit? = nil,
+        connect: ((Network) throws -> (GradientExchange, HybridLayers?))? = nil
     ) throws -> TrainingStep {
-        let network = try network(training: true, on: device)
+        let network = try network(training: true, split: split, on: device)
+        let connection = try connect?(network)
         return try TrainingStep(
             network: network, normalization: BenchmarkedStep.normalization,
             batch: batch, microBatches: microBatches,
             rule: UpdateRule(optimizer, weightDecay: 5e-4), seed: 1,
-            exchange: exchange?(network), policy: policy)
+            exchange: connection?.0, hybrid: connection?.1, policy: policy)
     }
 
     /// Returns a mini-batch of random images and labels on the device.

@@ -141,88 +141,55 @@ public struct ExchangeBenchmark {
         public let hidden: Double
     }
 
-    /// Runs steps in which each layer's passes are sleeps, and the ranks exchange its gradient in between.
+    /// Runs steps in which each layer's passes are sleeps, and the ranks exchange in between.
+    ///
+    /// They are synchronous, lazy and, if there is a layer to split, hybrid.
     ///
     /// - Parameters:
-    ///   - plan: describes the network whose gradients are exchanged
+    ///   - plan: describes the network
     ///   - seconds: a step's compute, of which forward takes a third
-    public func standIn(_ plan: NetworkPlan, seconds: Double, steps: Int) throws -> [StandIn] {
-        let parameters = plan.trainedParameters
-        var end = 0
-        let places = parameters.map { parameter in
-            defer { end += (parameter.storedCount * 4).roundedUp(to: 128) }
-            return (slab: 0, bytes: end..<(end + parameter.storedCount * 4))
-        }
+    ///   - batch: images of a mini-batch, which decide the size of the activations that hybrid ranks exchange
+    public func standIn(_ plan: NetworkPlan, seconds: Double, steps: Int, batch: Int) throws -> [StandIn] {
         let topology = try topology(nil)
-        let cut = GradientBuckets(places, sizes: GradientBuckets.Sizes(for: topology))
-        let bucketsOf = cut.ofParameter
-        let buckets = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
-        // A layer's time is proportional to its operations: a convolution's weights times its pixels.
-        let work = plan.layers.flatMap { layer in
-            layer.parameters.map {
-                $0.decays ? Double($0.count) * Double(layer.output.height * layer.output.width) : 0
-            }
+        let microBatches = MicroBatchTree.defaultMicroBatches(ranks: communicator.size)
+        func step(hybrid: Bool) throws -> SleepingStep {
+            let schedule = HybridSchedule(
+                spans: topology.spans, nodes: topology.groups, microBatch: max(1, batch / microBatches))
+            return try SleepingStep(
+                plan, seconds: seconds, communicator, topology, hybrid: hybrid ? schedule : nil)
         }
-        let total = work.reduce(0, +)
-        let butterfly = try Butterfly(
-            communicator, topology: topology, buckets: buckets, floatCount: end / 4)
-        let driver = ExchangeDriver(butterfly, threaded: true)
-        defer { driver.stop() }
-
-        func sleep(_ share: Double, of seconds: Double) {
-            if share > 0 { usleep(UInt32(share / total * seconds * 1e6)) }
+        let data = try step(hybrid: false)
+        let hybrid = plan.hiddenShapes.isEmpty ? nil : try step(hybrid: true)
+        defer {
+            data.stop()
+            hybrid?.stop()
         }
         func time(_ body: () throws -> Void) throws -> Double {
             try communicator.barrier()
             return try communicator.gather([Benchmark.time(body)]).map { $0[0] }.max() ?? 0
         }
-        func backward(exchanging: Bool, computing: Bool) {
-            // A bucket is sent with its first parameter, which backward reaches last.
-            for index in parameters.indices.reversed() {
-                if computing { sleep(work[index], of: seconds * 2 / 3) }
-                guard exchanging else { continue }
-                for bucket in bucketsOf[index] where index == 0 || !bucketsOf[index - 1].contains(bucket) {
-                    driver.queue(bucket, .complete) {}
-                }
-            }
-        }
-        func waitForAll() throws { for bucket in buckets.indices { try driver.wait(bucket) } }
-        func forward(waiting: Bool) throws {
-            for index in parameters.indices {
-                if waiting { for bucket in bucketsOf[index] { try driver.wait(bucket) } }
-                sleep(work[index], of: seconds / 3)
-            }
-        }
-        var rounds: [(compute: Double, exchange: Double, synchronous: Double, lazy: Double)] = []
+        let policies: [(name: String, step: SleepingStep, isLazy: Bool)] =
+            [("synchronous", data, false), ("lazy", data, true)]
+            + (hybrid.map { [("hybrid", $0, true)] } ?? [])
+        var rounds: [(compute: Double, exchanges: [Double], steps: [Double])] = []
         for round in 0...steps {
             // In turn, so that a disturbance of the machine affects all of them.
-            let compute = try time {
-                backward(exchanging: false, computing: true)
-                try forward(waiting: false)
+            let compute = try time { try data.run(exchanging: false) }
+            let exchanges = try policies.map { policy in
+                try time { try policy.step.run(computing: false, isLazy: false) }
             }
-            let exchange = try time {
-                backward(exchanging: true, computing: false)
-                try waitForAll()
+            let steps = try policies.map { policy in
+                try time { try policy.step.run(isLazy: policy.isLazy) }
             }
-            let synchronous = try time {
-                backward(exchanging: true, computing: true)
-                try waitForAll()
-                try forward(waiting: false)
-            }
-            let lazy = try time {
-                backward(exchanging: true, computing: true)
-                try forward(waiting: true)
-            }
-            if round > 0 { rounds.append((compute, exchange, synchronous, lazy)) }
+            if round > 0 { rounds.append((compute, exchanges, steps)) }
         }
         let compute = Benchmark.median(rounds.map(\.compute))
-        let exchange = Benchmark.median(rounds.map(\.exchange))
-        func result(_ policy: String, _ step: (Int) -> Double) -> StandIn {
-            StandIn(
-                policy: policy, compute: compute, exchange: exchange,
-                step: Benchmark.median(rounds.indices.map(step)),
-                hidden: 1 - Benchmark.median(rounds.indices.map { step($0) - rounds[$0].compute }) / exchange)
+        return policies.enumerated().map { index, policy in
+            let exchange = Benchmark.median(rounds.map { $0.exchanges[index] })
+            return StandIn(
+                policy: policy.name, compute: compute, exchange: exchange,
+                step: Benchmark.median(rounds.map { $0.steps[index] }),
+                hidden: 1 - Benchmark.median(rounds.map { $0.steps[index] - $0.compute }) / exchange)
         }
-        return [result("synchronous") { rounds[$0].synchronous }, result("lazy") { rounds[$0].lazy }]
     }
 }

@@ -16,10 +16,12 @@ extension Benchmark {
     ///
     /// The host reads a step's loss one step late, so that lazy updates overlap with the next step.
     ///
-    /// - Parameter step: over all ranks; it has at least one micro-batch per rank
+    /// - Parameters:
+    ///   - step: over all ranks; it has at least one micro-batch per rank
+    ///   - isHybrid: whether hidden fully connected layers are split over the ranks
     /// - Returns: the seconds of the slowest rank in each step
     public static func step(
-        _ step: BenchmarkedStep, steps: Int, exchange: RankExchange,
+        _ step: BenchmarkedStep, steps: Int, exchange: RankExchange, isHybrid: Bool = false,
         communicator: any Communicator, device: Device
     ) throws -> Step {
         var step = step
@@ -30,7 +32,7 @@ extension Benchmark {
                 "a batch of \(step.batch) on \(communicator.size) ranks: expected a multiple of "
                     + "\(step.microBatches), the number of micro-batches")
         }
-        let (training, local) = try rankStep(step, exchange, communicator, device)
+        let (training, local) = try rankStep(step, exchange, isHybrid: isHybrid, communicator, device)
         let data = try local.randomBatch(on: device)
         var seconds: [Double] = []
         try communicator.barrier()
@@ -45,6 +47,8 @@ extension Benchmark {
             start = end
         }
         let loss = try finiteLoss(of: last, training)
+        // The last update still reads what is about to be freed.
+        try device.finish()
         let all = try communicator.gather(seconds)
         let slowest = seconds.indices.map { index in all.map { $0[index] }.max() ?? 0 }
         return Step(step, slowest, training.network, loss: loss)
@@ -52,7 +56,7 @@ extension Benchmark {
 
     /// Returns this rank's step function, and what it is over.
     private static func rankStep(
-        _ step: BenchmarkedStep, _ exchange: RankExchange,
+        _ step: BenchmarkedStep, _ exchange: RankExchange, isHybrid: Bool,
         _ communicator: any Communicator, _ device: Device
     ) throws -> (TrainingStep, BenchmarkedStep) {
         func topology(hasWindows: Bool = true) throws -> Topology {
@@ -60,18 +64,33 @@ extension Benchmark {
                 microBatches: step.microBatches, nodes: communicator.nodes, hasWindows: hasWindows)
         }
         var local = step
-        local.microBatches = try topology().spans[communicator.rank].count
+        let first = try topology()
+        local.microBatches = first.spans[communicator.rank].count
         local.batch = step.batch / step.microBatches * local.microBatches
         if exchange == .none { return (try local.trainingStep(on: device), local) }
-        let training = try step.trainingStep(on: device, policy: exchange == .lazy ? .lazy : .synchronous) {
-            network in
-            func gradientExchange(hasWindows: Bool) throws -> GradientExchange {
-                try GradientExchange(
-                    network.trainedParameters, device: device, communicator: communicator,
-                    topology: topology(hasWindows: hasWindows))
+        let schedule =
+            isHybrid
+            ? HybridSchedule(
+                spans: first.spans, nodes: first.groups, microBatch: step.batch / step.microBatches) : nil
+        let training = try step.trainingStep(
+            on: device, policy: exchange == .lazy ? .lazy : .synchronous,
+            split: schedule?.split(of: communicator.rank)
+        ) { network in
+            func connection(hasWindows: Bool) throws -> (GradientExchange, HybridLayers?) {
+                let topology = try topology(hasWindows: hasWindows)
+                let exchange = try GradientExchange(
+                    network.trainedParameters.filter { !$0.isSplit }, device: device,
+                    communicator: communicator, topology: topology)
+                return (
+                    exchange,
+                    try schedule.map {
+                        try HybridLayers(
+                            network, schedule: $0, communicator: communicator, topology: topology)
+                    }
+                )
             }
-            do { return try gradientExchange(hasWindows: true) } catch is WindowsUnavailable {
-                return try gradientExchange(hasWindows: false)
+            do { return try connection(hasWindows: true) } catch is WindowsUnavailable {
+                return try connection(hasWindows: false)
             }
         }
         return (training, local)

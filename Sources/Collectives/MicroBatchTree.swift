@@ -36,13 +36,23 @@ public enum MicroBatchTree {
         }
     }
 
-    /// Returns the leaves of another tree that each rank has, which are a complete subtree.
+    /// Returns the leaves of another tree that each rank has, which are a complete subtree; so are those of a
+    /// node.
     ///
-    /// The last ranks have none if there are more ranks than leaves.
-    public static func parts(leaves: Int, ranks: Int) -> [Range<Int>] {
-        let holders = min(leaves, ranks)
-        let spans = spans(microBatches: leaves, nodes: [holders])?.first ?? []
-        return spans.map(\.range) + Array(repeating: 0..<0, count: ranks - holders)
+    /// Some ranks have none if there are more ranks than leaves.
+    ///
+    /// - Parameter nodes: the ranks of each node
+    public static func parts(leaves: Int, nodes: [[Int]]) -> [Range<Int>] {
+        func divide(_ span: MicroBatchSpan, over parts: Int) -> [MicroBatchSpan] {
+            let ones = Array(repeating: 1, count: min(parts, span.count))
+            return self.divide(span, ones[...]) { _, leaf in [leaf] } ?? [span]
+        }
+        var parts = Array(repeating: 0..<0, count: nodes.joined().count)
+        let all = MicroBatchSpan(first: 0, count: leaves)
+        for (ranks, span) in zip(nodes, divide(all, over: nodes.count)) {
+            for (rank, part) in zip(ranks, divide(span, over: ranks.count)) { parts[rank] = part.range }
+        }
+        return parts
     }
 
     /// Halves the span and the parts; the left half gets fewer, so 8 micro-batches over 3 are 4 + 2 + 2.

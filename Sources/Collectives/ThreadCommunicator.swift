@@ -10,26 +10,30 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
     private var gathers = 0
     private var transports = 0
 
-    private init(rank: Int, size: Int, hub: Hub) {
+    private init(rank: Int, size: Int, nodes: [[Int]], hub: Hub) {
         self.rank = rank
         self.size = size
         self.hub = hub
-        nodes = [Array(0..<size)]
+        self.nodes = nodes
     }
 
     /// Runs `body` as each of `size` ranks, on separate threads, and waits for all of them.
     ///
+    /// - Parameter nodes: the ranks of each pretended node; nil for one of all
     /// - Throws: the first error, which also ends the ranks that wait for the failed one.
-    public static func run(_ size: Int, _ body: @escaping @Sendable (ThreadCommunicator) throws -> Void)
-        throws
-    {
+    public static func run(
+        _ size: Int, nodes: [[Int]]? = nil,
+        _ body: @escaping @Sendable (ThreadCommunicator) throws -> Void
+    ) throws {
+        let nodes = nodes ?? [Array(0..<size)]
         let hub = Hub(size: size)
         let group = DispatchGroup()
         for rank in 0..<size {
             group.enter()
             do {
                 try SystemThread.start("rank", stackSize: 8 << 20) {
-                    do { try body(ThreadCommunicator(rank: rank, size: size, hub: hub)) } catch {
+                    do { try body(ThreadCommunicator(rank: rank, size: size, nodes: nodes, hub: hub)) } catch
+                    {
                         hub.fail(error)
                     }
                     group.leave()

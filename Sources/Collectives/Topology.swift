@@ -1,7 +1,7 @@
 /// Says which rank has which micro-batches, and which ranks exchange gradients by which transport.
 public struct Topology: Sendable {
     /// The groups of equal size that exchange among themselves first: the nodes, or one group of all ranks.
-    let groups: [[Int]]
+    public let groups: [[Int]]
     /// The micro-batches of each rank.
     public let spans: [MicroBatchSpan]
     let inner: TransportKind
@@ -57,15 +57,6 @@ public struct Topology: Sendable {
         inner = transport ?? (groups.count == 1 && !isOneMachine ? between : .shared)
         outer = transport ?? (isOneMachine ? .shared : between)
         sendsBetweenMachines = !isOneMachine && (groups.count == 1 ? inner : outer) == .sendrecv
-    }
-
-    /// Returns the groups of ranks that are connected to a rank, the fastest transport first.
-    func connections(of rank: Int) -> [(group: [Int], kind: TransportKind)] {
-        let all = groups.flatMap { $0 }
-        guard groups.count > 1, let own = groups.first(where: { $0.contains(rank) }) else {
-            return [(all, inner)]
-        }
-        return [(own, inner), (all, outer)]
     }
 
     package struct Stage {

@@ -1,6 +1,6 @@
 import Basics
 import COpenCL
-import Glibc
+import Foundation
 
 /// Represents one OpenCL device with its context, one in-order queue and its compiled programs.
 ///
@@ -22,6 +22,10 @@ public final class Device {
     public var tuning: Tuning
     private let cacheDirectory: String
     private var programs: [Program.Key: Program] = [:]
+
+    /// Runtimes may fail when threads make or release contexts or programs at the same time, each for its own
+    /// device.
+    private static let setUp = NSLock()
 
     /// Bytes of the buffers alive now; OpenCL runtimes on CPUs do not enforce the device's total.
     public private(set) var allocatedBytes = 0
@@ -53,6 +57,8 @@ public final class Device {
             for: description, stored: TuningStore(description, directory: cacheDirectory))
         self.cacheDirectory = cacheDirectory
         device = description.handle.pointer
+        Device.setUp.lock()
+        defer { Device.setUp.unlock() }
         var code: cl_int = 0
         var handle: cl_device_id? = device
         guard let context = clCreateContext(nil, 1, &handle, nil, nil, &code) else {
@@ -77,6 +83,8 @@ public final class Device {
         profile?.releaseEvents()
         // Whoever launched the work has seen its errors.
         try? waiting.finish("closing \(description.name)")
+        Device.setUp.lock()
+        defer { Device.setUp.unlock() }
         clReleaseCommandQueue(queue)
         clReleaseContext(context)
     }
@@ -142,6 +150,8 @@ public final class Device {
     /// Compiles a program, or takes it from the cache in memory or on disk.
     @discardableResult public func program(_ key: Program.Key) throws -> Program {
         if let program = programs[key] { return program }
+        Device.setUp.lock()
+        defer { Device.setUp.unlock() }
         let program = try Program(
             key, context: context, device: device, description: description, cacheDirectory: cacheDirectory)
         programs[key] = program

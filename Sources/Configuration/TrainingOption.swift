@@ -248,7 +248,7 @@ public struct TrainingOption: Sendable {
                 + "fully connected layers by outputs, auto chooses. All give the same bits.",
             conflict: { options in
                 guard options.parallelism == .hybrid, let model = try? Architecture(parsing: options.model),
-                    !model.layers.contains(where: { $0.isClassifier && $0.hasWeights })
+                    !model.hasHiddenFullyConnected
                 else { return nil }
                 return "'\(model)' has no hidden fully connected layer (F) to split; expected data or auto"
             }),

@@ -46,6 +46,9 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
     /// Layers with weights, the last one included.
     public var depth: Int { layers.count(where: \.hasWeights) + 1 }
 
+    /// Whether there is a fully connected layer before the last one.
+    public var hasHiddenFullyConnected: Bool { layers.contains { $0.isClassifier && $0.hasWeights } }
+
     /// The side in pixels of the smallest image that its poolings can halve.
     public var smallestImage: Int { 1 << min(layers.count(where: \.halvesMap), 62) }
 

@@ -5,10 +5,18 @@ public struct ExchangeSpeed: Sendable {
     public let ranks: Int
     /// Seconds of an exchange without bytes, and of each byte.
     public let fixed, perByte: Double
+    /// Whether the ranks share one machine, and whether MPI opens windows between machines.
+    public let isOneMachine, hasWindows: Bool
 
-    /// - Parameter times: bytes and seconds of a small and of a large exchange
-    public init(ranks: Int, small: (bytes: Int, seconds: Double), large: (bytes: Int, seconds: Double)) {
+    /// - Parameters:
+    ///   - small: bytes and seconds of a small exchange
+    ///   - large: those of a large one
+    public init(
+        ranks: Int, small: (bytes: Int, seconds: Double), large: (bytes: Int, seconds: Double),
+        isOneMachine: Bool = true, hasWindows: Bool = true
+    ) {
         self.ranks = ranks
+        (self.isOneMachine, self.hasWindows) = (isOneMachine, hasWindows)
         let slope = (large.seconds - small.seconds) / Double(max(1, large.bytes - small.bytes))
         perByte = max(slope, 1e-15)
         fixed = max(0, small.seconds - perByte * Double(small.bytes))
@@ -23,6 +31,7 @@ extension Machine {
     ///
     /// - Parameters:
     ///   - gflops: 10⁹ operations per second that a training step reaches
+    ///   - devices: those of a node, if the exchange was measured on one machine
     ///   - isCPU: whether the device's cores also do the exchange's work
     public static func measured(
         gflops: Double, memoryBandwidth: Double, memory: Int,
@@ -31,7 +40,8 @@ extension Machine {
         var machine = Machine(
             name: "this", gflops: gflops, memoryBandwidth: memoryBandwidth, memory: Double(memory) * 1e-9,
             portBandwidth: exchange.bandwidth, insideBandwidth: exchange.bandwidth)
-        machine.devicesPerNode = devices
+        machine.devicesPerNode = exchange.isOneMachine ? devices : 1
+        machine.hasWindows = exchange.hasWindows
         machine.latency = exchange.fixed / 2 * 1e6
         machine.contention = isCPU ? 1 : 0
         return machine
@@ -47,14 +57,17 @@ extension SimulatedTraining {
         }
     }
 
-    /// Returns the seconds of a step whose computation takes a measured time on each device.
+    /// Returns the seconds of a step, after the measured time of a step without exchange on each device.
     ///
-    /// The machine only decides how that time is divided over the layers.
+    /// The machine only decides how that time is divided over the layers. It is the time with the whole
+    /// network, of which a hybrid step does less: it updates only a part.
     public func stepSeconds(devices: Int, batch: Int, strategy: Strategy, computation: Double) throws
         -> Double
     {
         var model = try stepModel(devices: devices, batch: batch, strategy: strategy)
-        let factor = computation / model.computation
+        let data = try stepModel(
+            devices: devices, batch: batch, strategy: .init(.synchronous, nodeFirst: strategy.nodeFirst))
+        let factor = computation / data.computation
         for index in model.layers.indices {
             model.layers[index].forward *= factor
             model.layers[index].backward *= factor

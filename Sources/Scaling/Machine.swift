@@ -25,6 +25,8 @@ public struct Machine: Sendable, Equatable {
     public var contention = 0.0
     /// Whether the ranks of a node exchange first.
     public var nodeFirst = true
+    /// Whether MPI opens windows between nodes; messages, as over TCP, get smaller buckets.
+    public var hasWindows = true
 
     public init(
         name: String, gflops: Double, memoryBandwidth: Double, memory: Double,
@@ -93,6 +95,7 @@ extension Machine {
         machine.latency = 100
         machine.messageTime = 30
         machine.contention = 0.02
+        machine.hasWindows = false
         return machine
     }()
 }

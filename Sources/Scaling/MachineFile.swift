@@ -99,6 +99,11 @@ extension Machine {
         } set: {
             $0.nodeFirst = $1 == 1
         },
+        .init("windows", "0 or 1", 0...1, initial: 1, isWhole: true) {
+            $0.hasWindows ? 1 : 0
+        } set: {
+            $0.hasWindows = $1 == 1
+        },
     ]
 
     private static let file = FlatYAML(

@@ -7,8 +7,8 @@ import Training
 
 /// Predicts the steps of a network that trains on many devices of a machine.
 ///
-/// Buckets, micro-batches and the groups that exchange are those of the program; only times are modelled.
-/// The hybrid strategy and buckets over TCP are simplified (docs/scaling.md).
+/// Buckets, micro-batches, the groups that exchange and the parts of split layers are those of the program;
+/// only times are modelled. What differs is in docs/scaling.md.
 public struct SimulatedTraining {
     /// How the devices divide the work and exchange.
     public struct Strategy: Sendable, Equatable {
@@ -17,7 +17,8 @@ public struct SimulatedTraining {
             case synchronous
             /// Data parallelism that waits for a layer's gradients when its weights are read.
             case lazy
-            /// Lazy, but hidden fully connected layers are cut over the devices, which exchange activations.
+            /// Lazy, but hidden fully connected layers are split over the devices, which exchange
+            /// activations.
             case hybrid
         }
 
@@ -53,10 +54,25 @@ public struct SimulatedTraining {
         self.classes = classes
         self.device = device.imaginedGPU(memory: Int(machine.memory * 1e9))
         architecture = try Architecture(parsing: model)
-        // Operations are those of the plain sums.
-        plan = try NetworkPlan(
+        plan = try SimulatedTraining.plan(
+            architecture, imageSize: imageSize, classes: classes, device: self.device)
+    }
+
+    /// Plans the network of one device, with the operations of the plain sums.
+    private static func plan(
+        _ architecture: Architecture, imageSize: Int, classes: Int, slices: Int = Slices.standard,
+        split: LayerSplit? = nil, device: DeviceDescription
+    ) throws -> NetworkPlan {
+        try NetworkPlan(
             architecture, imageSize: imageSize, classes: classes,
-            options: .init(maximumBatch: 1, training: true, convolution: .init(.direct)), device: self.device)
+            options: .init(
+                maximumBatch: 1, training: true, convolution: .init(.direct), slices: slices, split: split),
+            device: device)
+    }
+
+    /// Returns the number of slices with which all devices hold a part of a wide layer, if that is possible.
+    static func slices(devices: Int) -> Int {
+        min(Slices.most, max(Slices.standard, microBatches(devices: devices)))
     }
 
     /// The strategies worth comparing: all methods as the machine reduces, then the other way to reduce.
@@ -117,79 +133,80 @@ public struct SimulatedTraining {
         devices: Int, batch: Int, strategy: Strategy, bucketSizes: GradientBuckets.Sizes? = nil
     ) throws -> StepModel {
         let layout = try Layout(machine, devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
-        let isCut = cutLayers(strategy, devices: devices)
+        var plan = self.plan
+        var layers: [StepModel.Layer]
+        if strategy.method == .hybrid, devices > 1 {
+            let schedule = HybridSchedule(
+                spans: layout.topology.spans, nodes: layout.topology.groups,
+                microBatch: layout.microBatchImages)
+            // The first device holds as much as any.
+            plan = try SimulatedTraining.plan(
+                architecture, imageSize: imageSize,
+                classes: classes, slices: SimulatedTraining.slices(devices: devices),
+                split: schedule.split(of: 0), device: device)
+            layers = self.layers(plan, layout)
+            addActivations(to: &layers, plan, schedule, layout)
+        } else {
+            layers = self.layers(plan, layout)
+        }
         var model = StepModel(
-            layers: layers(layout, isCut),
-            buckets: buckets(layout, isCut, sizes: bucketSizes ?? .forGroups(of: layout.largestGroup)))
+            layers: layers, buckets: buckets(plan, layout, sizes: bucketSizes ?? .init(for: layout.topology)))
         model.microBatches = layout.microBatches
         model.latency = machine.latency * 1e-6
         model.contention = machine.contention
         return model
     }
 
-    /// Returns which layers are cut over the devices: hidden fully connected ones.
-    private func cutLayers(_ strategy: Strategy, devices: Int) -> [Bool] {
-        plan.layers.indices.map {
-            strategy.method == .hybrid && devices > 1 && $0 < plan.layers.count - 1
-                && plan.layers[$0].spec.isClassifier && plan.layers[$0].spec.hasWeights
-        }
-    }
-
-    private func layers(_ layout: Layout, _ isCut: [Bool]) -> [StepModel.Layer] {
+    private func layers(_ plan: NetworkPlan, _ layout: Layout) -> [StepModel.Layer] {
         let stored = plan.trainedParameters.reduce(0) { $0 + $1.storedCount }
         let update = plan.updateWork(.sgd).seconds(at: machine.speed)
-        return plan.layers.indices.map { index in
-            let layer = plan.layers[index]
-            let own = layer.parameters.reduce(0) { $0 + $1.storedCount }
+        return plan.layers.map { layer in
             func seconds(_ passes: [LayerPass]) -> Double {
-                passes.filter { plan.runs($0, layer) }.reduce(0) {
-                    $0 + work(layer, $1, layout, isCut: isCut[index]).seconds(at: machine.speed)
-                }
+                passes.filter { plan.runs($0, layer) }.flatMap {
+                    layer.work($0, batch: layout.microBatchImages)
+                }.seconds(at: machine.speed)
             }
+            let own = layer.parameters.reduce(0) { $0 + $1.storedCount }
             var result = StepModel.Layer()
             result.forward = seconds([.forward])
             result.backward = seconds([.backwardWeights, .backwardData])
             result.update = update * Double(own) / Double(max(1, stored))
-            guard isCut[index] else { return result }
-            result.update /= Double(layout.devices)
-            // All images' inputs go to all devices, and backward adds their gradients by the same way. The
-            // outputs are the inputs of the next cut layer, or each image's return to its own device.
-            let images = layout.microBatchImages * layout.devices
-            result.exchangeOfInputs = layout.gatherSeconds(bytes: 4 * images * layer.input.storedCount)
-            let next = plan.layers.indices.dropFirst(index + 1).first {
-                !plan.layers[$0].parameters.isEmpty
-            }
-            if let next, !isCut[next] {
-                result.exchangeOfOutputs = layout.allToAllSeconds(
-                    bytes: 4 * images * layer.output.storedCount / layout.devices)
-            }
             return result
         }
     }
 
-    /// Returns what one device computes and moves in a pass over a micro-batch.
-    private func work(_ layer: LayerPlan, _ pass: LayerPass, _ layout: Layout, isCut: Bool) -> [Work] {
-        let images = layout.microBatchImages
-        guard isCut else { return layer.work(pass, batch: images) }
-        // The operations are the same: a part of the outputs for all images.
-        let devices = Double(layout.devices)
-        let tensors = layer.spec.tensors(pass)
-        let weights = layer.parameters.reduce(0) { $0 + Double($1.storedCount) }
-        let floats =
-            tensors.input * Double(layer.input.storedCount * images) * devices
-            + tensors.output * Double(layer.output.storedCount * images) + weights / devices
-        return [Work(operations: layer.operations(batch: images), bytes: 4 * floats)]
+    /// Adds the exchanges of the split layers' activations, as the first device sends them.
+    ///
+    /// Backward exchanges as many bytes the other way round.
+    private func addActivations(
+        to layers: inout [StepModel.Layer], _ plan: NetworkPlan,
+        _ schedule: HybridSchedule, _ layout: Layout
+    ) {
+        let shapes = plan.hiddenShapes
+        let places = plan.layers.indices.filter { plan.layers[$0].parameters.contains(where: \.isSplit) }
+        let turn = schedule.rows(turn: 0).reduce(0, +)
+        for (index, place) in places.enumerated() {
+            let floats =
+                index == 0
+                ? layout.microBatchImages * shapes[0].inputs
+                : turn * schedule.held(of: shapes[index - 1])[0].count
+            layers[place].exchangeOfInputs = layout.gatherSeconds(block: 4 * floats)
+        }
+        if let last = places.last, let shape = shapes.last {
+            layers[last].exchangeOfOutputs = layout.allToAllSeconds(
+                block: 4 * layout.microBatchImages * schedule.held(of: shape)[0].count)
+        }
     }
 
-    private func buckets(_ layout: Layout, _ isCut: [Bool], sizes: GradientBuckets.Sizes)
+    private func buckets(_ plan: NetworkPlan, _ layout: Layout, sizes: GradientBuckets.Sizes)
         -> [StepModel.Bucket]
     {
         guard layout.devices > 1 else { return [] }
-        // The layer of each parameter that is exchanged. Those of cut layers are only on their device.
+        // The layer of each parameter that is exchanged. Those of split layers are only on their device.
         var parameters: [Parameter] = []
         var layerOf: [Int] = []
-        for (index, layer) in plan.layers.enumerated() where !isCut[index] {
-            for parameter in layer.parameters {
+        for (index, layer) in plan.layers.enumerated() {
+            for parameter in layer.parameters where !parameter.isSplit {
                 parameters.append(parameter)
                 layerOf.append(index)
             }
@@ -204,23 +221,23 @@ public struct SimulatedTraining {
 
 /// How the devices of a machine divide a mini-batch, and what their exchanges cost.
 private struct Layout {
-    /// An exchange within a group, as one of its members sees it.
+    /// An exchange within a group, as its first member sees it.
     private struct Stage {
         let wire: StepModel.Wire
-        /// Seconds for each byte of the data that is exchanged, and for the messages.
+        let count: Int
+        /// Seconds for each byte of a block that goes to each other member, and for the messages.
         let perByte: Double
         let messages: Double
 
-        func seconds(bytes: Int) -> Double { Double(bytes) * perByte + messages }
+        func seconds(block: Double) -> Double { block * perByte + messages }
     }
 
     let devices: Int
+    let topology: Topology
     /// The micro-batches of the device that has most, and the images of each.
     let microBatches: Int
     let microBatchImages: Int
-    let largestGroup: Int
     private let stages: [Stage]
-    private let direct: Stage?
     private let latency: Double
 
     init(_ machine: Machine, devices: Int, batch: Int, nodeFirst: Bool) throws {
@@ -236,48 +253,51 @@ private struct Layout {
         }
         // One group of all devices is flat.
         let topology = try Topology(
-            microBatches: all, nodes: nodes, nodeSize: nodeFirst ? nil : devices)
+            microBatches: all, nodes: nodes, nodeSize: nodeFirst ? nil : devices,
+            hasWindows: machine.hasWindows)
+        self.topology = topology
         microBatches = topology.spans.map(\.count).max() ?? 1
         microBatchImages = batch / all
-        largestGroup = topology.largestGroup
         latency = machine.latency * 1e-6
-
-        /// Returns the stage of a group that contains device 0, for a share of the data.
-        func stage(_ group: [Int], share: Double) -> Stage {
-            let local = group.filter { nodes[0].contains($0) }.count
-            let away = group.count - local
-            let count = Double(group.count)
+        stages = topology.stages(of: 0).map { stage in
+            let local = stage.group.filter { nodes[0].contains($0) }.count
+            let away = stage.group.count - local
             let message = machine.messageTime * 1e-6
-            let inside = share * Double(local - 1) / count / (machine.insideBandwidth * 1e9)
+            let inside = Double(local - 1) / (machine.insideBandwidth * 1e9)
             guard away > 0 else {
-                return Stage(wire: .inside, perByte: inside, messages: message * Double(local - 1))
+                return Stage(
+                    wire: .inside, count: local, perByte: inside, messages: message * Double(local - 1))
             }
             // All devices of the node send through its port at the same time.
-            let sharers = Double(nodes[0].count)
-            let port = share * Double(away) / count * sharers / (machine.portBandwidth * 1e9)
+            let sent = Double(away * nodes[0].count)
             return Stage(
-                wire: .port, perByte: max(port, inside), messages: message * Double(away) * sharers)
+                wire: .port, count: stage.group.count,
+                perByte: max(sent / (machine.portBandwidth * 1e9), inside), messages: message * sent)
         }
-        var share = 1.0
-        stages = topology.stages(of: 0).map { exchange in
-            defer { share /= Double(exchange.group.count) }
-            return stage(exchange.group, share: share)
-        }
-        direct = devices > 1 ? stage(Array(0..<devices), share: 1) : nil
     }
 
     /// Returns the transfers of a butterfly: reduce-scatters from the first stage to the last, then
     /// all-gathers from the last to the first.
     func allReduce(bytes: Int) -> [StepModel.Transfer] {
-        let half = stages.map { StepModel.Transfer($0.wire, $0.seconds(bytes: bytes)) }
+        var block = Double(bytes)
+        let half = stages.map { stage in
+            block /= Double(stage.count)
+            return StepModel.Transfer(stage.wire, stage.seconds(block: block))
+        }
         return half + half.reversed()
     }
 
-    /// Returns the seconds of an all-gather, or of a reduce-scatter, of `bytes` of all devices together.
-    func gatherSeconds(bytes: Int) -> Double {
-        stages.reduce(0) { $0 + $1.seconds(bytes: bytes) + latency }
-    }
+    /// Returns the seconds of an all-gather in which each device has a block of so many bytes, or of a
+    /// reduce-scatter in which each receives one: inside a node, the blocks for all nodes.
+    func gatherSeconds(block: Int) -> Double { seconds(Double(block), between: 1) }
 
-    /// Returns the seconds in which each device sends `bytes` in equal parts to all.
-    func allToAllSeconds(bytes: Int) -> Double { direct.map { $0.seconds(bytes: bytes) + latency } ?? 0 }
+    /// Returns the seconds of an all-to-all with blocks of so many bytes: between nodes, the blocks of all
+    /// devices of a node.
+    func allToAllSeconds(block: Int) -> Double { seconds(Double(block), between: stages.first?.count ?? 1) }
+
+    private func seconds(_ block: Double, between blocks: Int) -> Double {
+        guard stages.count > 1 else { return stages.reduce(0) { $0 + $1.seconds(block: block) + latency } }
+        return stages[0].seconds(block: block * Double(stages[1].count))
+            + stages[1].seconds(block: block * Double(blocks)) + 2 * latency
+    }
 }

@@ -117,7 +117,11 @@ public final class GradientExchange {
         driver = ExchangeDriver(butterfly, threaded: threaded ?? (device.description.kind != .cpu))
     }
 
-    deinit { driver.stop() }
+    deinit {
+        driver.stop()
+        // Updates that are still queued read gradients in memory that the transport frees.
+        try? device.finish()
+    }
 
     /// The number of buckets and their sizes, such as "12 buckets of 0.1 to 16.0 MiB".
     public var description: String {

@@ -21,8 +21,8 @@ public final class HybridLayers {
     private let shapes: [HiddenShape]
     /// The stored outputs of each layer that each rank holds.
     private let held: [[Range<Int>]]
-    /// The ranks that hold some of each layer, and the order in which their sums are added.
-    private let holders: [(ranks: [Int], order: SumOrder)]
+    /// The order in which the ranks' partial sums of each layer's input gradient are added.
+    private let reductions: [BlockExchange.Reduction]
     /// Rows that this rank has computed; rows to send, packed by receiver; rows made of what has arrived.
     private let own, packed, joined: HostFloats
     private var rank: Int { communicator.rank }
@@ -51,7 +51,8 @@ public final class HybridLayers {
         }
     }
 
-    init(
+    /// Opens the exchange of activations; every rank calls it.
+    package init(
         _ network: Network, schedule: HybridSchedule, communicator: any Communicator, topology: Topology
     ) throws {
         self.network = network
@@ -61,14 +62,11 @@ public final class HybridLayers {
         let shapes = network.plan.hiddenShapes
         self.shapes = shapes
         held = shapes.map { schedule.held(of: $0) }
-        holders = shapes.map { shape in
-            let parts = schedule.slices(shape.slices.count)
-            let ranks = parts.indices.filter { !parts[$0].isEmpty }
-            let spans = ranks.map { MicroBatchSpan(first: parts[$0].lowerBound, count: parts[$0].count) }
-            return (ranks, SumOrder(spans))
-        }
-        exchange = try BlockExchange(
-            communicator, topology: topology, blockBytes: schedule.blockBytes(shapes))
+        let exchange = try BlockExchange(
+            communicator, topology: topology, blockBytes: schedule.blockBytes(shapes),
+            allToAllBytes: schedule.allToAllBytes(shapes))
+        self.exchange = exchange
+        reductions = shapes.map { exchange.reduction(schedule.slices($0.slices.count)) }
         let turn = schedule.rows(turn: 0).reduce(0, +)
         let widest = shapes.flatMap { [$0.inputs, $0.outputs] }.max() ?? 0
         (own, packed, joined) = (
@@ -96,12 +94,12 @@ public final class HybridLayers {
         }
         guard let first = layers.first, !rows.isEmpty else { return }
         try own.read(counts[rank] * shapes[0].inputs, of: network.activations[first.index])
-        let features = own.bytes(0..<counts[rank] * shapes[0].inputs)
-        try exchange.exchange(
-            outgoing: { _ in features }, incoming: { 4 * counts[$0] * self.shapes[0].inputs })
+        try exchange.allGather(
+            own.bytes(0..<counts[rank] * shapes[0].inputs), sizes: counts.map { 4 * $0 * shapes[0].inputs })
         for peer in counts.indices where counts[peer] > 0 {
-            let bytes = peer == rank ? features : exchange.block(from: peer)
-            try first.turnInputs[turn].write(bytes, byteOffset: 4 * start(of: peer) * shapes[0].inputs).wait()
+            try first.turnInputs[turn].write(
+                exchange.block(from: peer), byteOffset: 4 * start(of: peer) * shapes[0].inputs
+            ).wait()
         }
         for (index, layer) in layers.enumerated() {
             try beforeLayer(layer.layer)
@@ -123,22 +121,20 @@ public final class HybridLayers {
         let count = columns[rank].count
         if count > 0 { try own.read(total * count, of: layers[index].output) }
         let (ownRows, all) = (counts[rank], total)
-        try exchange.exchange(
-            outgoing: { peer in
-                let rows =
-                    next == nil ? self.start(of: peer)..<self.start(of: peer) + self.counts[peer] : 0..<all
-                return self.own.bytes(rows.lowerBound * count..<rows.upperBound * count)
-            }, incoming: { 4 * (next == nil ? ownRows : all) * columns[$0].count })
-        let firstRow = next == nil ? start(of: rank) : 0
+        if next != nil {
+            try exchange.allGather(own.bytes(0..<all * count), sizes: columns.map { 4 * all * $0.count })
+        } else {
+            try exchange.allToAll {
+                own.bytes(start(of: $0) * count..<(start(of: $0) + counts[$0]) * count)
+            } size: {
+                4 * counts[$1] * columns[$0].count
+            }
+        }
         let rows = next == nil ? ownRows : all
         for peer in columns.indices where !columns[peer].isEmpty && rows > 0 {
-            let source =
-                peer == rank
-                ? UnsafePointer(own.base + firstRow * count)
-                : exchange.block(from: peer).floats
             copyRows(
-                rows, of: columns[peer].count, from: source, stride: columns[peer].count,
-                to: joined.base + columns[peer].lowerBound, stride: width)
+                rows, of: columns[peer].count, from: exchange.block(from: peer).floats,
+                stride: columns[peer].count, to: joined.base + columns[peer].lowerBound, stride: width)
         }
         if let next { try next.write(joined.bytes(0..<all * width)).wait() }
         // The network has its own images' activations, for the layers behind and for diagnosis.
@@ -190,16 +186,15 @@ public final class HybridLayers {
         if let gradient { try own.read(counts[rank] * width, of: gradient) }
         let ownRows = counts[rank]
         pack(ownRows, width, columns)
-        try exchange.exchange(
-            outgoing: {
-                self.packed.bytes(ownRows * columns[$0].lowerBound..<ownRows * columns[$0].upperBound)
-            }, incoming: { 4 * self.counts[$0] * count })
+        try exchange.allToAll {
+            packed.bytes(ownRows * columns[$0].lowerBound..<ownRows * columns[$0].upperBound)
+        } size: {
+            4 * counts[$0] * columns[$1].count
+        }
         for peer in counts.indices where counts[peer] > 0 && count > 0 {
-            let bytes =
-                peer == rank
-                ? packed.bytes(ownRows * columns[rank].lowerBound..<ownRows * columns[rank].upperBound)
-                : exchange.block(from: peer)
-            try layer.turnGradients[turn].write(bytes, byteOffset: 4 * start(of: peer) * count).wait()
+            try layer.turnGradients[turn].write(
+                exchange.block(from: peer), byteOffset: 4 * start(of: peer) * count
+            ).wait()
         }
     }
 
@@ -216,43 +211,21 @@ public final class HybridLayers {
     /// below.
     private func reduceScatterColumns(_ index: Int, into target: Buffer) throws {
         let (columns, all) = (held[index - 1], total)
-        let (ranks, order) = holders[index]
-        let isHolder = ranks.contains(rank)
-        if isHolder { pack(all, shapes[index].inputs, columns) }
+        if !layers[index].held.isEmpty { pack(all, shapes[index].inputs, columns) }
+        try exchange.reduceScatter(
+            reductions[index], { UnsafePointer(packed.base + all * columns[$0].lowerBound) },
+            count: { all * columns[$0].count }, into: joined.base)
         let count = all * columns[rank].count
-        try exchange.exchange(
-            outgoing: {
-                isHolder
-                    ? self.packed.bytes(all * columns[$0].lowerBound..<all * columns[$0].upperBound) : .empty
-            }, incoming: { ranks.contains($0) ? 4 * count : 0 })
-        guard count > 0 else { return }
-        let sources = ranks.map { peer in
-            peer == rank
-                ? UnsafePointer(packed.base + all * columns[rank].lowerBound)
-                : exchange.block(from: peer).floats
-        }
-        order.add(sources, count: count, into: joined.base)
-        try target.write(joined.bytes(0..<count)).wait()
+        if count > 0 { try target.write(joined.bytes(0..<count)).wait() }
     }
 
     /// Adds the gradients of the first layer's input; each rank those of its images.
     private func reduceScatterRows(into target: Buffer) throws {
         let width = shapes[0].inputs
-        let (ranks, order) = holders[0]
-        let isHolder = ranks.contains(rank)
-        let count = counts[rank] * width
-        try exchange.exchange(
-            outgoing: { peer in
-                let first = self.start(of: peer) * width
-                return isHolder ? self.own.bytes(first..<first + self.counts[peer] * width) : .empty
-            }, incoming: { ranks.contains($0) ? 4 * count : 0 })
-        guard count > 0 else { return }
-        let sources = ranks.map { peer in
-            peer == rank
-                ? UnsafePointer(own.base + start(of: rank) * width) : exchange.block(from: peer).floats
-        }
-        order.add(sources, count: count, into: joined.base)
-        try target.write(joined.bytes(0..<count)).wait()
+        try exchange.reduceScatter(
+            reductions[0], { UnsafePointer(own.base + start(of: $0) * width) },
+            count: { counts[$0] * width }, into: joined.base)
+        if counts[rank] > 0 { try target.write(joined.bytes(0..<counts[rank] * width)).wait() }
     }
 
     /// Queues the gradients of the held weights, once all turns of a step have run.
@@ -291,25 +264,28 @@ public final class HybridLayers {
             return
         }
         let most = exchange.blockBytes / 4
-        for holder in holders[index].ranks {
+        let parts = held[index]
+        for holder in parts.indices.sorted(by: { parts[$0].lowerBound < parts[$1].lowerBound })
+        where !parts[holder].isEmpty {
             if holder == 0 {
                 if rank == 0 { try exportPanels(parameter, values, write) }
                 continue
             }
             // The numbers of this holder's outputs, panel by panel, in blocks that the exchange takes.
-            let outputs = held[index][holder].clamped(to: 0..<parameter.shape[0])
+            let outputs = parts[holder].clamped(to: 0..<parameter.shape[0])
             for panel in 0..<outputs.count.ceilDivided(by: 16) {
                 let count = min(16, outputs.count - 16 * panel)
                 let numbers = holder == rank ? try self.panel(panel, count, of: parameter, values) : []
                 for first in stride(from: 0, to: count * parameter.numbersPerOutput, by: most) {
                     let size = min(most, count * parameter.numbersPerOutput - first)
                     try numbers.withUnsafeBytes { bytes in
-                        try exchange.exchange(
-                            outgoing: {
-                                $0 == 0 && holder == self.rank
-                                    ? UnsafeRawBufferPointer(rebasing: bytes[4 * first..<4 * (first + size)])
-                                    : .empty
-                            }, incoming: { $0 == holder && self.rank == 0 ? 4 * size : 0 })
+                        try exchange.allToAll {
+                            $0 == 0 && holder == rank
+                                ? UnsafeRawBufferPointer(rebasing: bytes[4 * first..<4 * (first + size)])
+                                : UnsafeRawBufferPointer(start: nil, count: 0)
+                        } size: {
+                            $0 == holder && $1 == 0 ? 4 * size : 0
+                        }
                     }
                     if rank == 0 {
                         let block = exchange.block(from: holder)
@@ -342,8 +318,6 @@ public final class HybridLayers {
 }
 
 extension UnsafeRawBufferPointer {
-    fileprivate static var empty: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nil, count: 0) }
-
     /// The bytes of a block that has arrived, as floats.
     fileprivate var floats: UnsafePointer<Float> {
         guard let baseAddress else { preconditionFailure("an empty block") }

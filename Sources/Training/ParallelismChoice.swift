@@ -41,12 +41,14 @@ public struct ParallelismChoice {
 
     /// - Parameters:
     ///   - spans: the micro-batches of all ranks
+    ///   - nodes: the groups of ranks that exchange among themselves first; nil for one of all
     ///   - rank: the one whose device is described
     public init(
-        _ options: TrainingOptions, classes: Int, spans: [MicroBatchSpan], rank: Int,
-        device: DeviceDescription
+        _ options: TrainingOptions, classes: Int, spans: [MicroBatchSpan], nodes: [[Int]]? = nil,
+        rank: Int, device: DeviceDescription
     ) throws {
-        let schedule = HybridSchedule(spans: spans, microBatch: options.batch / options.microBatches)
+        let schedule = HybridSchedule(
+            spans: spans, nodes: nodes, microBatch: options.batch / options.microBatches)
         self.schedule = schedule
         parallelism = options.parallelism
         func strategy(_ name: Parallelism) throws -> Strategy {
@@ -68,10 +70,8 @@ public struct ParallelismChoice {
                 microBatches: spans[rank].count)
         }
         data = try strategy(.data)
-        let hasHidden = try Architecture(parsing: options.model).layers.contains {
-            $0.isClassifier && $0.hasWeights
-        }
-        hybrid = hasHidden ? try strategy(.hybrid) : nil
+        hybrid =
+            try Architecture(parsing: options.model).hasHiddenFullyConnected ? strategy(.hybrid) : nil
     }
 
     /// The bytes of gradients that hybrid parallelism does not send, for each byte of activations that it

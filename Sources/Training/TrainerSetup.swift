@@ -160,7 +160,8 @@ struct TrainerSetup {
     {
         guard let ranks, let topology else { return nil }
         let choice = try ParallelismChoice(
-            options, classes: classes, spans: topology.spans, rank: ranks.rank, device: device)
+            options, classes: classes, spans: topology.spans,
+            nodes: topology.groups, rank: ranks.rank, device: device)
         let fits = try ranks.gather([choice.data.memory.fits]).allSatisfy { $0[0] }
         if options.parallelism == .auto {
             let name = choice.isHybrid(dataFits: fits) ? Parallelism.hybrid : .data

@@ -88,6 +88,7 @@ enum ThisMachine {
         let sizes = (small: 64 << 10, large: 16 << 20)
         return ExchangeSpeed(
             ranks: ranks, small: (sizes.small, seconds(sizes.small)),
-            large: (sizes.large, seconds(sizes.large)))
+            large: (sizes.large, seconds(sizes.large)),
+            isOneMachine: result["machines"]?.integer ?? 1 == 1, hasWindows: result["windows"]?.bool ?? true)
     }
 }

@@ -21,7 +21,9 @@ import Testing
         let json = try JSONSerialization.jsonObject(with: Data(place.bytes(files[3]))) as? [String: Any]
         let steps = try #require(json?["steps"] as? [[String: Any]])
         #expect(steps.compactMap { $0["devices"] as? Int } == [1, 2, 4, 8])
-        #expect(steps.allSatisfy { ($0["lazy"] as? Double ?? 0) > 0 })
+        for strategy in ["synchronous", "lazy", "hybrid", "lazy_node_first", "hybrid_node_first"] {
+            #expect(steps.allSatisfy { ($0[strategy] as? Double ?? 0) > 0 }, "\(strategy)")
+        }
         // The file that was written is that machine.
         let again = try place.succeed(
             "simulate --devices 8 --images 32 --batch 64 --machine \(files[2])")

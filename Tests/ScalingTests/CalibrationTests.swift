@@ -36,5 +36,33 @@ import Testing
                 #expect(abs(found - expected) < 1e-6, "\(found), \(expected)")
             }
         }
+        // Ranks on several machines have a network of their own each, over messages.
+        let apart = Machine.measured(
+            gflops: 1, memoryBandwidth: 1, memory: 1 << 30,
+            exchange: ExchangeSpeed(
+                ranks: 2, small: (0, 0.001), large: (1_000_000, 0.002), isOneMachine: false, hasWindows: false
+            ), devices: 2, isCPU: true)
+        #expect(apart.devicesPerNode == 1 && !apart.hasWindows)
+        // Only a CPU's cores do the exchange's work.
+        let gpu = Machine.measured(
+            gflops: 1, memoryBandwidth: 1, memory: 1 << 30, exchange: exchange, devices: 2, isCPU: false)
+        #expect(apart.contention == 1 && gpu.contention == 0 && gpu.devicesPerNode == 2)
+    }
+
+    /// A hybrid step computes less than the measured one with the whole network: it updates a part.
+    @Test func aHybridPredictionUpdatesAPart() throws {
+        let device = try #require(DeviceDescription.all().first)
+        // No exchange takes any time. The update's bytes take all of the computation.
+        let exchange = ExchangeSpeed(ranks: 2, small: (0, 0), large: (1_000_000, 1e-9))
+        let machine = Machine.measured(
+            gflops: 1e9, memoryBandwidth: 1, memory: 1 << 30, exchange: exchange, devices: 2, isCPU: false)
+        let training = try SimulatedTraining(
+            machine, model: "F4096", imageSize: 32, classes: 16, device: device)
+        let seconds = try [SimulatedTraining.Strategy.Method.lazy, .hybrid].map {
+            try training.stepSeconds(
+                devices: 2, batch: 2, strategy: .init($0, nodeFirst: true), computation: 0.25)
+        }
+        // The weights are read in both passes, and 5 times as many numbers in the update: all of them halve.
+        #expect(abs(seconds[0] - 0.25) < 1e-3 && abs(seconds[1] - 0.125) < 0.01, "\(seconds)")
     }
 }

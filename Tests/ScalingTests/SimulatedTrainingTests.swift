@@ -94,6 +94,57 @@ import Testing
         }
     }
 
+    // MARK: - Hybrid
+
+    /// A layer of 32 units has two slices, so that two devices hold a half of it each.
+    @Test func activationsByHand() throws {
+        var machine = Machine(
+            name: "hand", gflops: 1e9, memoryBandwidth: 1e9, memory: 1,
+            portBandwidth: 0.001, insideBandwidth: 0.004)
+        machine.devicesPerNode = 2
+        let network = try training(machine, "F32", imageSize: 8)
+        func seconds(_ devices: Int, nodeFirst: Bool) throws -> Double {
+            try network.stepSeconds(
+                devices: devices, batch: 32 * devices, strategy: .init(.hybrid, nodeFirst: nodeFirst))
+        }
+        // Blocks: the features of 32 images, 8·8 pixels with 4 channels; and 16 outputs of 32 images.
+        let (features, outputs) = (4.0 * 32 * 256, 4.0 * 32 * 16)
+        // Each crosses forward and backward. The gradients of the last layer hide behind them.
+        #expect(try isNear(seconds(2, nodeFirst: true), 2 * (features + outputs) / 4e6, within: 1e-4))
+        // On 2 nodes, flat: to 2 devices of the other node; 2 devices share the port.
+        let flat = 2 * (features + outputs) * 4 / 1e6
+        #expect(try isNear(seconds(4, nodeFirst: false), flat, within: 1e-4))
+        // Node first: features once to the other node, and then those of 2 nodes to the device beside it.
+        // Outputs for 2 nodes to the device beside it, and then those of 2 devices to the other node.
+        let nodeFirst = 2 * (features * 2 / 1e6 + features * 2 / 4e6 + outputs * 2 / 4e6 + outputs * 4 / 1e6)
+        #expect(try isNear(seconds(4, nodeFirst: true), nodeFirst, within: 1e-4))
+    }
+
+    /// A device holds whole slices, so that a narrow layer is not split over all devices.
+    @Test func slicesLimitTheSplit() throws {
+        var machine = Machine(
+            name: "hand", gflops: 1, memoryBandwidth: 1e9, memory: 1,
+            portBandwidth: 1e6, insideBandwidth: 1e6)
+        machine.devicesPerNode = 8
+        let network = try training(machine, "F32,F128", imageSize: 8)
+        func layers(_ method: Strategy.Method) throws -> [StepModel.Layer] {
+            try network.stepModel(
+                devices: 8, batch: 64, strategy: .init(method, nodeFirst: true)
+            ).layers
+        }
+        let (data, hybrid) = try (layers(.lazy), layers(.hybrid))
+        // Layers, each with a dropout: a half of 32 units, and an eighth of 128, for the images of 8 devices.
+        for (layer, share) in [(0, 0.5), (2, 0.125)] {
+            #expect(isNear(hybrid[layer].forward, 8 * share * data[layer].forward))
+            #expect(isNear(hybrid[layer].update, share * data[layer].update, within: 0.01))
+        }
+        #expect(hybrid[4].forward == data[4].forward && hybrid[4].update == data[4].update)
+        // Outputs of the first layer: 16 of 64 images, from each of two devices to 7.
+        #expect(isNear(hybrid[2].exchangeOfInputs, 4.0 * 64 * 16 * 7 / 1e15))
+        // Up to 256 slices, as many as devices.
+        #expect([2, 8, 9, 64, 1024].map { SimulatedTraining.slices(devices: $0) } == [8, 8, 16, 64, 256])
+    }
+
     // MARK: - The paper
 
     @Test func minwaGivesThePapersFigures() throws {
@@ -160,6 +211,11 @@ import Testing
         // layers; each with its bias.
         #expect(model.buckets.count == 37, "\(model.buckets.count)")
         #expect(model.buckets.map(\.layer) == model.buckets.map(\.layer).sorted())
+        // Messages between machines have buckets of at most 1 MiB: here a send of half of it each way.
+        let pc = try self.training(.pc)
+        let messages = try pc.stepModel(devices: 2, batch: 64, strategy: .init(.lazy, nodeFirst: true))
+        let longest = messages.buckets.flatMap(\.transfers).map(\.seconds).max() ?? 0
+        #expect(isNear(longest, Double(1 << 19) / 0.117e9 + 30e-6, within: 0.02), "\(longest)")
     }
 
     /// At 1,024 devices with one port a node, reducing inside the nodes first is several times as fast.

@@ -1,22 +1,26 @@
 import Collectives
 import Compute
-import Foundation
-import NeuralNet
 import TestSupport
 import Testing
 
 @testable import Configuration
 @testable import DeviceInput
+@testable import NeuralNet
 @testable import Training
 
 /// Compares steps of several ranks, here threads, that split layers or do not, with those of one process.
+///
+/// `RankMatrixTests` does so with whole runs.
 @Suite(.serialized) struct HybridTests {
     struct Mode: CustomTestStringConvertible, Sendable {
         var ranks = 1
         var isHybrid = true
         var policy = ExchangePolicy.lazy
-        var transport = TransportKind.shared
+        /// Nil: shared memory inside nodes, windows between them.
+        var transport: TransportKind?
         var nodeSize: Int?
+        /// Pretended nodes.
+        var nodes: [[Int]]?
         var method = UpdateRule.Method.sgd
         var clipNorm: Float?
         var averageDecay: Double?
@@ -25,8 +29,9 @@ import Testing
         var kernels = KernelChoice.auto
         var slices = Slices.standard
         var testDescription: String {
-            "\(ranks) ranks, \(isHybrid ? "hybrid" : "data"), \(policy), \(transport), nodes of "
-                + "\(nodeSize ?? ranks), \(method), clip \(clipNorm ?? 0), average \(averageDecay ?? 0), "
+            "\(ranks) ranks, \(isHybrid ? "hybrid" : "data"), \(policy), "
+                + "\(transport?.rawValue ?? "auto"), nodes \(nodes ?? [[nodeSize ?? ranks]]), \(method), "
+                + "clip \(clipNorm ?? 0), average \(averageDecay ?? 0), "
                 + "\(freezes ? "frozen" : "all"), mixup \(mixup ?? 0), \(kernels), \(slices) slices"
         }
 
@@ -34,20 +39,10 @@ import Testing
         var alone: Mode {
             var mode = self
             (mode.ranks, mode.isHybrid, mode.policy) = (1, false, .synchronous)
-            (mode.transport, mode.nodeSize) = (.shared, nil)
+            (mode.transport, mode.nodeSize, mode.nodes) = (nil, nil, nil)
             return mode
         }
     }
-
-    /// Every number of ranks with every transport, and both policies in turn.
-    private static let matrix = [2, 3, 4, 8].flatMap { ranks in
-        TransportKind.allCases.enumerated().map { index, transport in
-            Mode(
-                ranks: ranks, policy: (ranks + index) % 2 == 0 ? .lazy : .synchronous, transport: transport)
-        } + [Mode(ranks: ranks, isHybrid: false)]
-    }
-    /// Training in one process without options.
-    private static let plain = Result { try train(Mode().alone) }
 
     private static let options = [
         Mode(ranks: 3, clipNorm: 0.5), Mode(ranks: 8, clipNorm: 0.5),
@@ -56,8 +51,11 @@ import Testing
         Mode(ranks: 4, nodeSize: 2, mixup: 0.3), Mode(ranks: 3, freezes: true),
         Mode(ranks: 3, kernels: .gpu), Mode(ranks: 8, transport: .sendrecv, clipNorm: 0.5, kernels: .gpu),
         Mode(ranks: 2, slices: 1), Mode(ranks: 3, slices: 64),
+        Mode(ranks: 4, nodes: [[0, 2], [1, 3]], clipNorm: 0.5), Mode(ranks: 8, nodeSize: 4, clipNorm: 0.5),
+        Mode(ranks: 6, transport: .sendrecv, nodes: [[0, 1], [2, 3], [4, 5]], slices: 64),
     ]
 
+    private static let model = "16,M,16,F256,F80,F48"
     private static let steps = 12
     private static let batch = 32
     private static let microBatches = 8
@@ -69,31 +67,26 @@ import Testing
         var losses: [Double] { totals.map { Double($0.loss / $0.weight) } }
     }
 
-    private static let setup = NSLock()
-
     private static func train(_ mode: Mode, _ communicator: ThreadCommunicator? = nil) throws -> Outcome {
         let topology = try communicator.map {
             try Topology(
-                microBatches: microBatches, nodes: $0.nodes, nodeSize: mode.nodeSize,
+                microBatches: microBatches, nodes: mode.nodes ?? $0.nodes, nodeSize: mode.nodeSize,
                 transport: mode.transport)
         }
         let rank = communicator?.rank ?? 0
         let schedule = topology.flatMap {
-            mode.isHybrid ? HybridSchedule(spans: $0.spans, microBatch: batch / microBatches) : nil
+            mode.isHybrid
+                ? HybridSchedule(spans: $0.spans, nodes: $0.groups, microBatch: batch / microBatches) : nil
         }
-        // The runtime does not like two contexts being made at once.
-        let (device, network) = try setup.withLock {
-            let device = try Device.open(DeviceSelector(parsing: "auto"), kernels: mode.kernels)
-            // Layers of 8, 2 and 2 slices, the last of which is shorter: some ranks hold nothing of them.
-            let network = try Network(
-                Architecture(parsing: "16,M,16,F256,F80,F48"), imageSize: 12, classes: 5,
-                options: Network.Options(
-                    maximumBatch: batch / microBatches, training: true, dropout: 0.2,
-                    freezesFeatures: mode.freezes, slices: mode.slices, split: schedule?.split(of: rank)),
-                device: device)
-            try network.initialize(seed: 3)
-            return (device, network)
-        }
+        let device = try Device.open(DeviceSelector(parsing: "auto"), kernels: mode.kernels)
+        // Layers of 8, 2 and 2 slices, the last of which is shorter: some ranks hold nothing of them.
+        let network = try Network(
+            Architecture(parsing: model), imageSize: 12, classes: 5,
+            options: Network.Options(
+                maximumBatch: batch / microBatches, training: true, dropout: 0.2,
+                freezesFeatures: mode.freezes, slices: mode.slices, split: schedule?.split(of: rank)),
+            device: device)
+        try network.initialize(seed: 3)
         let exchange = try communicator.flatMap { communicator in
             try topology.map {
                 try GradientExchange(
@@ -111,16 +104,14 @@ import Testing
         }
         let span = exchange?.span ?? MicroBatchSpan(first: 0, count: microBatches)
         let images = (span.first * batch / microBatches)..<((span.first + span.count) * batch / microBatches)
-        let (training, data) = try setup.withLock {
-            let training = try TrainingStep(
-                network: network, normalization: TrainingStepTests.normalization, batch: batch,
-                microBatches: microBatches,
-                rule: UpdateRule(
-                    mode.method, weightDecay: 0.01, clipNorm: mode.clipNorm, averageDecay: mode.averageDecay),
-                lossRule: LossRule(mixup: mode.mixup), seed: 3, exchange: exchange, hybrid: hybrid,
-                policy: mode.policy)
-            return (training, try DeviceBatch(device: device, capacity: images.count))
-        }
+        let training = try TrainingStep(
+            network: network, normalization: TrainingStepTests.normalization, batch: batch,
+            microBatches: microBatches,
+            rule: UpdateRule(
+                mode.method, weightDecay: 0.01, clipNorm: mode.clipNorm, averageDecay: mode.averageDecay),
+            lossRule: LossRule(mixup: mode.mixup), seed: 3, exchange: exchange, hybrid: hybrid,
+            policy: mode.policy)
+        let data = try DeviceBatch(device: device, capacity: images.count)
         var outcome = Outcome()
         for step in 0..<steps {
             let shares = training.shares(step: step, weights: images.map { _ in 1 })
@@ -171,10 +162,6 @@ import Testing
         }
     }
 
-    @Test(arguments: matrix) func ranksHaveTheBitsOfOneProcess(_ mode: Mode) throws {
-        try HybridTests.check(mode, against: HybridTests.plain.get())
-    }
-
     @Test(arguments: options) func optionsHaveTheBitsOfOneProcess(_ mode: Mode) throws {
         let alone = try HybridTests.train(mode.alone)
         try HybridTests.check(mode, against: alone)
@@ -187,25 +174,103 @@ import Testing
         #expect(try has == (alone != HybridTests.train(plain)))
     }
 
-    /// All micro-batches have one turn and one place in it.
-    @Test func turnsCoverTheMiniBatch() {
-        for (spans, turns) in [([2, 2], 2), ([4, 2, 2], 4), ([1, 1, 1, 1], 1)] {
-            var first = 0
-            let parts = spans.map { count in
-                defer { first += count }
-                return MicroBatchSpan(first: first, count: count)
+    /// All micro-batches have one turn and one place in it, in the micro-batches' order.
+    @Test func turnsCoverTheMiniBatch() throws {
+        for nodes in [[[0, 1]], [[0, 1, 2]], [[0], [1], [2], [3]], [[0, 2], [1, 3]]] {
+            let topology = try Topology(microBatches: 4, nodes: nodes)
+            let schedule = HybridSchedule(spans: topology.spans, nodes: topology.groups, microBatch: 3)
+            #expect(schedule.turns == topology.spans.map(\.count).max())
+            #expect((0..<schedule.turns).reduce(0) { $0 + schedule.rows(turn: $1).reduce(0, +) } == 12)
+            for (microBatch, place) in schedule.places.enumerated() {
+                let rank = try #require(topology.spans.firstIndex { $0.range.contains(microBatch) })
+                #expect(place.turn == microBatch - topology.spans[rank].first)
+                #expect(place.row == schedule.rows(turn: place.turn)[..<rank].reduce(0, +))
             }
-            let schedule = HybridSchedule(spans: parts, microBatch: 3)
-            #expect(schedule.turns == turns)
-            let rows = schedule.places.map { "\($0.turn) \($0.row)" }
-            #expect(Set(rows).count == first)
-            #expect((0..<turns).reduce(0) { $0 + schedule.rows(turn: $1).reduce(0, +) } == 3 * first)
         }
+        let three = HybridSchedule(
+            spans: [(0, 4), (4, 2), (6, 2)].map { MicroBatchSpan(first: $0, count: $1) }, microBatch: 3)
         #expect(
-            HybridSchedule(
-                spans: [4, 2, 2].map { MicroBatchSpan(first: 0, count: $0) }, microBatch: 3
-            ).places.map { [$0.turn, $0.row] } == [
+            three.places.map { [$0.turn, $0.row] } == [
                 [0, 0], [1, 0], [2, 0], [3, 0], [0, 3], [1, 3], [0, 6], [1, 6],
             ])
+    }
+
+    // MARK: - Memory
+
+    /// Compares what `trainer plan --ranks N` shows for a rank with what the rank allocates, by kind.
+    @Test(arguments: [(2, true), (3, true), (4, true), (8, true), (3, false)])
+    func planIsWhatARankAllocates(ranks: Int, isHybrid: Bool) throws {
+        try ThreadCommunicator.run(ranks) { communicator in
+            let rank = communicator.rank
+            let device = try Device.open(DeviceSelector(parsing: "auto"))
+            var options = TrainingOptions()
+            (options.model, options.imageSize, options.shortSide) = (HybridTests.model, 12, 12)
+            (options.batchSize, options.microBatches) = (HybridTests.batch, HybridTests.microBatches)
+            (options.optimizer, options.cache) = (.sgd, .off)
+            let topology = try Topology(
+                microBatches: HybridTests.microBatches, nodes: communicator.nodes)
+            let choice = try ParallelismChoice(
+                options, classes: 5, spans: topology.spans, nodes: topology.groups, rank: rank,
+                device: device.description)
+            guard let plan = isHybrid ? choice.hybrid?.memory : choice.data.memory else {
+                throw CollectiveError("there is no plan")
+            }
+            /// Compares two numbers of bytes; arrays that ranks share begin at whole pages.
+            func expect(_ planned: Int, _ allocated: Int, within tolerance: Int = 0, _ kind: String) throws {
+                guard abs(planned - allocated) <= tolerance else {
+                    throw CollectiveError(
+                        "rank \(rank), \(kind): \(planned) planned, \(allocated) allocated")
+                }
+            }
+            func bytes(_ buffers: [Buffer]) -> Int { buffers.reduce(0) { $0 + $1.byteCount } }
+
+            let schedule = isHybrid ? choice.schedule : nil
+            let network = try Network(
+                Architecture(parsing: HybridTests.model), imageSize: 12, classes: 5,
+                options: Network.Options(
+                    maximumBatch: schedule?.microBatch ?? 4, training: true,
+                    split: schedule?.split(of: rank)), device: device)
+            try network.initialize(seed: 3)
+            let own = network.plan.layerByteCounts.reduce(0, +)
+            try expect(plan[.weights], bytes(network.weights.buffers) + own, "weights")
+            let losses =
+                2
+                * SoftmaxCrossEntropy.byteCounts(
+                    maximumBatch: HybridTests.batch / HybridTests.microBatches, classes: 5
+                ).reduce(0, +)
+            let activations =
+                plan[.activations] + plan[.activationGradients] + plan[.gatheredActivations]
+                + plan[.workspace] - losses
+            let afterNetwork = device.allocatedBytes
+            // The single bytes of empty buffers.
+            try expect(plan[.weights] + activations, afterNetwork, within: 64, "the network")
+
+            let exchange = try GradientExchange(
+                network.trainedParameters.filter { !$0.isSplit }, device: device,
+                communicator: communicator, topology: topology)
+            let hybrid = try schedule.map {
+                try HybridLayers(network, schedule: $0, communicator: communicator, topology: topology)
+            }
+            let training = try TrainingStep(
+                network: network, normalization: TrainingStepTests.normalization,
+                batch: HybridTests.batch, microBatches: HybridTests.microBatches, rule: UpdateRule(.sgd),
+                seed: 3, exchange: exchange, hybrid: hybrid)
+            let moments = training.optimizer.moments.reduce(0) { $0 + bytes($1.buffers) }
+            try expect(plan[.optimizerState], moments, "the optimiser's state")
+            let gradients = device.allocatedBytes - afterNetwork - moments - losses / 2
+            try expect(plan[.gradients], gradients, within: 3 * Buffer.sliceAlignment, "gradients")
+
+            // A step allocates nothing else, but some buffers of a byte.
+            let span = topology.spans[rank]
+            let data = try DeviceBatch(device: device, capacity: 4 * span.count)
+            try data.upload(4 * span.first..<4 * (span.first + span.count), classes: 5, side: 12)
+            let before = device.allocatedBytes
+            try training.run(data, step: 0, learningRate: 0.01)
+            _ = try training.takeTotals(of: 0)
+            // The update must not outlive its memory.
+            try device.finish()
+            try expect(before, device.peakAllocatedBytes, within: 64, "a step")
+            try communicator.barrier()
+        }
     }
 }

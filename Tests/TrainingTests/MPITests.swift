@@ -256,7 +256,7 @@ import Testing
         #expect(
             names == [
                 "training, one process, 1", "training, lazy, 2", "training, synchronous, 2",
-                "sleeping, synchronous, 2", "sleeping, lazy, 2",
+                "training, hybrid, 2", "sleeping, synchronous, 2", "sleeping, lazy, 2", "sleeping, hybrid, 2",
             ])
         #expect(rows.allSatisfy { $0["seconds"] as? Double ?? 0 > 0 })
         #expect(rows.dropFirst().allSatisfy { $0["predicted_seconds"] as? Double ?? 0 > 0 })

@@ -57,8 +57,25 @@ public struct FullyConnectedSpec: LayerSpec {
 
     public func name(_ plan: LayerPlan) -> String { "fc \(plan.input.count)→\(units)" }
     public func algorithm(_ pass: LayerPass) -> String { "gemm" }
+    /// Those of a split layer are for the held outputs, of as many images as a turn has for one of a
+    /// micro-batch.
     public func operationsPerImage(_ plan: LayerPlan) -> Double {
-        2 * Double(plan.input.count) * Double(units)
+        let share = Double(held.count) / Double(plan.output.storedCount)
+        return 2 * Double(plan.input.count) * Double(units) * share * imagesPerOwn
+    }
+
+    /// The images on which the layer runs, for one of a micro-batch.
+    private var imagesPerOwn: Double { split.map { Double($0.largestTurn) / Double($0.microBatch) } ?? 1 }
+
+    public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {
+        let tensors = tensors(pass)
+        let image = tensors.input * Double(plan.input.storedCount) + tensors.output * Double(held.count)
+        let weights = plan.parameters.reduce(0) { $0 + Double($1.storedCount) }
+        return [
+            Work(
+                operations: plan.operations(batch: batch),
+                bytes: 4 * (image * imagesPerOwn * Double(batch) + weights))
+        ]
     }
 
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) {

@@ -29,11 +29,15 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
 
     @Option(help: "With --stand-in-device: the network whose gradients are exchanged.") var model = "scaling"
     @Option(help: "With --stand-in-device: side of the network's input in pixels.") var imageSize = 224
+    @Option(help: "With --stand-in-device: images per mini-batch, whose activations hybrid ranks exchange.")
+    var batch = 64
+    @Option(help: OptionHelp.classes) var classes = 1000
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
         _ = try byteCounts()
         try require("--steps", steps, in: 1...1_000_000, "rounds")
+        try NetworkOptions.validate(imageSize: imageSize, batch: batch, classes: classes)
         try require("--stand-in-device", standInDevice, in: 0.001...60, "seconds")
     }
 
@@ -62,16 +66,20 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
         }
         if let standInDevice {
             let plan = try NetworkPlan(
-                architecture, imageSize: imageSize, classes: 1000,
+                architecture, imageSize: imageSize, classes: classes,
                 options: Network.Options(maximumBatch: 1, training: true),
                 device: DeviceSelector.auto.assign(DeviceDescription.all(), ranks: 1)[0])
-            try show(try benchmark.standIn(plan, seconds: standInDevice, steps: steps), on: job)
+            try show(try benchmark.standIn(plan, seconds: standInDevice, steps: steps, batch: batch), on: job)
         } else {
-            try show(try byteCounts.map { try benchmark.ways(floatCount: $0 / 4, rounds: steps) }, on: job)
+            try show(
+                try byteCounts.map { try benchmark.ways(floatCount: $0 / 4, rounds: steps) }, on: job,
+                hasWindows: benchmark.hasWindows)
         }
     }
 
-    private func show(_ sizes: [[ExchangeBenchmark.Way]], on job: MPICommunicator) throws {
+    private func show(
+        _ sizes: [[ExchangeBenchmark.Way]], on job: MPICommunicator, hasWindows: Bool
+    ) throws {
         guard job.rank == 0 else { return }
         var rows: [JSON] = []
         var table = TextTable(
@@ -93,7 +101,9 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
             }
         }
         print(table.text)
-        try output.write(["ranks": job.size, "ways": rows])
+        try output.write([
+            "ranks": job.size, "machines": job.nodes.count, "windows": hasWindows, "ways": rows,
+        ])
     }
 
     private func show(_ results: [ExchangeBenchmark.StandIn], on job: MPICommunicator) throws {

@@ -33,6 +33,7 @@ struct BenchScaling: ParsableCommand {
     /// A new one is one more line.
     private static let ways: [(method: SimulatedTraining.Strategy.Method, options: [String])] = [
         (.lazy, ["--exchange", "lazy"]), (.synchronous, ["--exchange", "synchronous"]),
+        (.hybrid, ["--parallelism", "hybrid"]),
     ]
 
     /// A prediction with its measurement, in seconds.
@@ -74,7 +75,8 @@ struct BenchScaling: ParsableCommand {
     func run() throws {
         _ = try NetworkOptions.architecture(model, imageSize: imageSize)
         var rows: [Row] = []
-        for count in try rankCounts() { rows += try measure(ranks: count) }
+        let bandwidth = try Benchmark.bandwidth(runs: 3, device: Device.open(.auto))
+        for count in try rankCounts() { rows += try measure(ranks: count, bandwidth: bandwidth) }
         show(rows)
         try output.write([
             "model": model, "image_size": imageSize, "batch": batch, "classes": classes,
@@ -91,6 +93,12 @@ struct BenchScaling: ParsableCommand {
 
     // MARK: - Measurements
 
+    /// The ways that the network allows.
+    private func possibleWays() throws -> [(method: SimulatedTraining.Strategy.Method, options: [String])] {
+        let hasHidden = try NetworkOptions.architecture(model, imageSize: imageSize).hasHiddenFullyConnected
+        return BenchScaling.ways.filter { hasHidden || $0.method != .hybrid }
+    }
+
     private func stepSeconds(ranks: Int, _ options: [String]) throws -> Double {
         let network = [
             "--model", model, "--image-size", "\(imageSize)",
@@ -101,9 +109,11 @@ struct BenchScaling: ParsableCommand {
         return Benchmark.median(result["seconds"]?.array?.compactMap(\.double) ?? [])
     }
 
-    private func measure(ranks: Int) throws -> [Row] {
+    /// - Parameter bandwidth: that of the device's memory, 10⁹ bytes per second
+    private func measure(ranks: Int, bandwidth: Double) throws -> [Row] {
         // In turn, so that a disturbance of the computer affects all of them.
-        let ways = ranks == 1 ? [[]] : [["--exchange", "none"]] + BenchScaling.ways.map(\.options)
+        let ranked = try possibleWays()
+        let ways = ranks == 1 ? [[]] : [["--exchange", "none"]] + ranked.map(\.options)
         let times = try (0..<rounds).map { _ in try ways.map { try stepSeconds(ranks: ranks, $0) } }
         let seconds = ways.indices.map { way in Benchmark.median(times.map { $0[way] }) }
         if ranks == 1 {
@@ -115,12 +125,14 @@ struct BenchScaling: ParsableCommand {
         let device = try DeviceSelector.auto.select(from: DeviceDescription.all())
         let exchange = try ThisMachine.exchange(launcher.ranks, ranks: ranks)
         /// Returns the prediction for a device whose step without exchange takes so long.
-        func predicted(_ method: SimulatedTraining.Strategy.Method, computation: Double, isCPU: Bool) throws
-            -> Double
-        {
-            // Speeds only divide the computation over the layers, here by their operations.
+        ///
+        /// Speeds only divide the computation over the layers.
+        func predicted(
+            _ method: SimulatedTraining.Strategy.Method, computation: Double, gflops: Double = 1,
+            bandwidth: Double = 1e9, isCPU: Bool
+        ) throws -> Double {
             let machine = Machine.measured(
-                gflops: 1, memoryBandwidth: 1e9, memory: device.globalMemory, exchange: exchange,
+                gflops: gflops, memoryBandwidth: bandwidth, memory: device.globalMemory, exchange: exchange,
                 devices: ranks, isCPU: isCPU)
             return try SimulatedTraining(
                 machine, model: model, imageSize: imageSize, classes: classes, device: device
@@ -128,9 +140,16 @@ struct BenchScaling: ParsableCommand {
                 devices: ranks, batch: batch, strategy: .init(method, nodeFirst: true),
                 computation: computation)
         }
+        // The ranks share a CPU, and each reaches a part of its speeds.
         let isCPU = device.kind == .cpu
-        var rows = try zip(BenchScaling.ways, seconds.dropFirst()).map { way, measured in
-            let prediction = try predicted(way.method, computation: seconds[0], isCPU: isCPU)
+        let share = isCPU && exchange.isOneMachine ? Double(ranks) : 1
+        let network = try SimulatedTraining(
+            .minwa, model: model, imageSize: imageSize, classes: classes, device: device)
+        let operations = network.operationsPerImage * Double(batch) / Double(ranks)
+        var rows = try zip(ranked, seconds.dropFirst()).map { way, measured in
+            let prediction = try predicted(
+                way.method, computation: seconds[0], gflops: operations / seconds[0] * 1e-9,
+                bandwidth: bandwidth / share, isCPU: isCPU)
             return Row(
                 device: "training", ranks: ranks, method: way.method.rawValue,
                 predicted: prediction, measured: measured)
@@ -139,7 +158,8 @@ struct BenchScaling: ParsableCommand {
             ranks: ranks,
             [
                 "bench", "exchange", "--stand-in-device", "\(standIn)", "--steps", "\(steps)",
-                "--model", model, "--image-size", "\(imageSize)",
+                "--model", model, "--image-size", "\(imageSize)", "--batch", "\(batch)",
+                "--classes", "\(classes)",
             ])
         for policy in sleeping["policies"]?.array ?? [] {
             guard let name = policy["policy"]?.string, let compute = policy["compute"]?.double,

@@ -3,6 +3,7 @@ import Basics
 import Benchmarks
 import Collectives
 import Compute
+import Configuration
 import DeviceInput
 import Training
 
@@ -28,11 +29,24 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
             while the others do the same.
             """) var exchange = Benchmark.RankExchange.lazy
 
+    @Option(help: "Under mpirun: how ranks divide the work, as for `train`: data or hybrid.")
+    var parallelism = Parallelism.data
+
     @OptionGroup var convolution: ConvolutionOptions
     @OptionGroup var device: DeviceOptions
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
+        guard parallelism != .auto else {
+            throw ValidationError(
+                "--parallelism auto: expected data or hybrid; trainer plan --ranks 2 --parallelism auto says "
+                    + "which one train would choose")
+        }
+        guard parallelism == .data || MPICommunicator.launchedRanks > 1 && exchange != .none else {
+            throw ValidationError(
+                "--parallelism hybrid: expected several ranks, which exchange: mpirun -n 2 trainer bench step"
+            )
+        }
         try require("--steps", steps, in: 1...1_000_000, "steps")
         if MPICommunicator.launchedRanks > 1, inference || augment != nil {
             throw ValidationError(
@@ -51,13 +65,18 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
 
     func run() throws {
         let step = try network.step(training, convolution)
+        guard parallelism == .data || step.architecture.hasHiddenFullyConnected else {
+            throw ValidationError(
+                "--parallelism hybrid: \(step.architecture) has no hidden fully connected layer to split")
+        }
         let job = try Job.join(peerTimeout: 30)
         let device = try device.open(place: job.map { Ranks($0).place } ?? (0, 1))
         if let augment { return try compare(augment, step, device) }
         let result =
             if let job {
                 try Benchmark.step(
-                    step, steps: steps, exchange: exchange, communicator: job, device: device)
+                    step, steps: steps, exchange: exchange, isHybrid: parallelism == .hybrid,
+                    communicator: job, device: device)
             } else if inference {
                 try Benchmark.inference(step, runs: steps, device: device)
             } else {
@@ -98,6 +117,7 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
 }
 
 extension Benchmark.RankExchange: ExpressibleByArgument {}
+extension Parallelism: ExpressibleByArgument {}
 
 extension NetworkOptions {
     /// Returns the step that these options describe.
