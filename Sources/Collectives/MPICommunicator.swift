@@ -217,7 +217,7 @@ func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
     var text = [CChar](repeating: 0, count: 256)
     cmpi_error(code, &text)
     let reason = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    throw CollectiveError("\(action()): \(reason)", isConnection: true)
+    throw CollectiveError("\(action()): \(reason)", kind: .lostConnection)
 }
 
 /// Transports bytes by one-sided windows, or by memory that a node's ranks share.
