@@ -10,8 +10,9 @@ import Foundation
 ///
 /// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any,
 /// so buckets that are needed soon overtake the others. Messages cannot overtake what MPI has already queued
-/// in a socket, so at most `credit` buckets at a time are handed to it. They always arrive, because a bucket's
-/// receives are posted when it starts. One thread at a time may use a butterfly.
+/// in a socket, so at most `credit` buckets at a time are handed to it. They always arrive, because no receive
+/// waits for credit: those of the parts are posted when a bucket starts, those of the sums when its parts have
+/// left. One thread at a time may use a butterfly.
 public final class Butterfly {
     /// Connects the ranks of one level: those of a node, or those of all nodes that own the same part.
     private struct Level {
@@ -54,12 +55,14 @@ public final class Butterfly {
         case idle
         /// Send the parts to their owners.
         case send(Int)
+        /// Wait until the parts have left, and prepare to receive the sums, which arrive in their place.
+        case expect(Int)
         /// Wait for the others' values of this rank's part, and add.
         case add(Int)
         /// Send this rank's part's sum to all.
         case handBack(Int)
         /// Wait for the sums of the other parts.
-        case collect(Int, expecting: Bool)
+        case collect(Int)
     }
 
     private struct Bucket {
@@ -198,8 +201,14 @@ public final class Butterfly {
         case .send(let depth):
             guard mayStartSending(index, depth) else { return nil }
             try send(index, depth)
-            buckets[index].phase = .add(depth)
+            buckets[index].phase = .expect(depth)
             return "send"
+        case .expect(let depth):
+            // Before anything that needs credit: the owners' credit waits for these receives.
+            guard try levels[depth].transport.isQuiet(channel: scatterChannel(index)) else { return nil }
+            try expectSums(index, depth)
+            buckets[index].phase = .add(depth)
+            return "expect"
         case .add(let depth):
             let peers = bucket.shares[depth].own.isEmpty ? [] : levels[depth].peers
             let isLast = depth + 1 == levels.count
@@ -220,13 +229,7 @@ public final class Butterfly {
             try Butterfly.pieces(bucket.shares[depth].own) { try handBack($0, index, depth) }
             try signalSums(index, depth)
             return "hand back"
-        case .collect(let depth, expecting: false):
-            // The sums arrive where the parts were sent from.
-            guard try levels[depth].transport.isQuiet(channel: scatterChannel(index)) else { return nil }
-            try expectSums(index, depth)
-            buckets[index].phase = .collect(depth, expecting: true)
-            return "expect"
-        case .collect(let depth, expecting: true):
+        case .collect(let depth):
             let owners = levels[depth].peers.filter { !bucket.shares[depth].part($0).isEmpty }
             guard try haveArrived(index, depth, gatherChannel(index), from: owners),
                 try levels[depth].transport.isQuiet(channel: gatherChannel(index))
@@ -325,7 +328,7 @@ public final class Butterfly {
             try levels[depth].transport.signal(
                 peer, channel: gatherChannel(index), number: buckets[index].number)
         }
-        buckets[index].phase = .collect(depth, expecting: false)
+        buckets[index].phase = .collect(depth)
     }
 
     private func expectSums(_ index: Int, _ depth: Int) throws {

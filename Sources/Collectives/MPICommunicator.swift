@@ -69,36 +69,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         // The lowest rank of a node names it.
         let leaders = try gather(gather(rank, over: node).min() ?? 0, over: control)
         nodes = Set(leaders).sorted().map { leader in leaders.indices.filter { leaders[$0] == leader } }
-        if nodes.count > 1 { try connect() }
         let beats = try MPICommunicator.split(color: 0, key: rank)
         heartbeat = try Heartbeat(rank: rank, size: size, comm: beats, timeout: peerTimeout)
-    }
-
-    /// Opens all connections to the ranks of other nodes, each from the lower rank.
-    ///
-    /// Open MPI opens a connection with the first message that uses it. With several connections for a pair of
-    /// ranks (btl_tcp_links), it may wait forever if both open theirs at the same moment: seen with 4.1.4. Here
-    /// that would end the job with a message.
-    private func connect() throws {
-        // Large enough to be cut over all connections.
-        let message = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
-        message.initializeMemory(as: UInt8.self, repeating: 0)
-        let place = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
-        defer {
-            message.deallocate()
-            place.deallocate()
-        }
-        let own = nodes.first { $0.contains(rank) } ?? []
-        for peer in 0..<size where !own.contains(peer) {
-            var messages = MessagesUnderWay(comm: control)
-            if peer < rank {
-                try messages.receive(place.baseAddress, count: place.count, from: peer, tag: 3)
-            } else {
-                try messages.send(message.baseAddress, count: message.count, to: peer, tag: 3)
-            }
-            var backoff = Backoff()
-            while try !messages.areDone() { backoff.pause() }
-        }
     }
 
     /// Returns a communicator of the ranks with this color, in the order of their keys; all ranks call it.

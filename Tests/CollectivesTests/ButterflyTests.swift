@@ -168,15 +168,19 @@ import Testing
                 microBatches: 4, nodes: communicator.nodes, nodeSize: nodeSize, transport: .sendrecv)
             let butterfly = try Butterfly(
                 communicator, topology: topology, buckets: buckets, floatCount: 24 * 64)
-            for index in 0..<24 * 64 { butterfly.values[index] = Float(communicator.rank + 1) }
-            let order = communicator.rank % 2 == 0 ? Array(buckets.indices) : buckets.indices.reversed()
-            for bucket in order {
-                try butterfly.start(bucket)
-                while try butterfly.progress() {}
-            }
-            for bucket in order { try butterfly.wait(bucket) }
-            for index in buckets.joined() where butterfly.values[index] != 10 {
-                throw CollectiveError("rank \(communicator.rank), value \(index): \(butterfly.values[index])")
+            for step in 0..<100 {
+                for index in 0..<24 * 64 { butterfly.values[index] = Float(communicator.rank + step) }
+                var order = Array(buckets.indices)
+                if communicator.rank % 2 == step % 2 { order.reverse() }
+                for bucket in order {
+                    try butterfly.start(bucket)
+                    while try butterfly.progress() {}
+                }
+                for bucket in order { try butterfly.wait(bucket) }
+                for index in buckets.joined() where butterfly.values[index] != Float(6 + 4 * step) {
+                    throw CollectiveError(
+                        "rank \(communicator.rank), step \(step), value \(index): \(butterfly.values[index])")
+                }
             }
             try communicator.barrier()
         }

@@ -221,6 +221,11 @@ import Testing
         #expect(isFinal(1, [report(.lostRanks)]) == nil)
         #expect(isFinal(1, [report(.lostRanks), report(.failed)]) == 1)
         for status: Int32 in [9, 137, 205, 143] { #expect(isFinal(status, []) == nil, "\(status)") }
+        // A machine was lost while mpirun started its daemons.
+        let early = Supervisor.outcome(status: 1, reports: [], hasStarted: false)
+        #expect(early == .lost(status: 1, reason: "mpirun has not started the ranks"))
+        #expect(
+            Supervisor.outcome(status: 1, reports: [report(.failed)], hasStarted: false) == .final(status: 1))
         let stopped = Supervisor.outcome(status: 143, reports: [report(.lostRanks)], stop: SIGUSR1)
         #expect(stopped == .final(status: 128 + SIGUSR1))
         for status: Int32 in [132, 134, 139] { #expect(isFinal(status, []) == status) }
