@@ -189,7 +189,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             let way = Block.Way(receiver: member, channel: channel, sender: peer)
             guard kind == .sendrecv else { return block[way] >= number }
             try receive()
-            return expected[way]?.isEmpty ?? true
+            return expected[way] == nil
         }
 
         func isQuiet(channel: Int) throws -> Bool {
@@ -200,7 +200,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
         /// Takes all messages that are expected; large ones of MPI leave their sender only then.
         private func receive() throws {
-            for way in expected.keys {
+            for way in Array(expected.keys) {
                 while let next = expected[way]?.first, let bytes = block.take(way) {
                     guard bytes.count == next.byteCount else {
                         throw CollectiveError(
@@ -213,6 +213,7 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
                     }
                     expected[way]?.removeFirst()
                 }
+                if expected[way]?.isEmpty ?? false { expected[way] = nil }
             }
         }
     }
