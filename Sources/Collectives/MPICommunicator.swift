@@ -43,7 +43,10 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
         // Many ranks may take a while to load the program.
-        let isStarted = try Watchdog("not all ranks have started", seconds: max(60, peerTimeout))
+        let isStarted = try Watchdog(
+            "not all ranks have started", seconds: max(60, peerTimeout),
+            hint: ". If the machines have several networks, name theirs: trainer launch --interface eth0, or "
+                + "mpirun --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0")
         defer { isStarted.cancel() }
         try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
         guard isThreaded != 0 else {
