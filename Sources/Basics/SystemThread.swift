@@ -13,26 +13,27 @@ public struct ThreadLimit: Error, CustomStringConvertible, Equatable {
     }
 }
 
-/// Starts threads; unlike Foundation's, with an error if the system allows no more.
-public enum SystemThread {
+/// A thread; unlike Foundation's, it is an error if the system allows no more.
+public struct SystemThread: Sendable {
     private final class Body {
         let run: @Sendable () -> Void
         init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
 
-    /// Starts a thread that ends with its body.
+    private let id: pthread_t
+
+    /// Starts a thread, which must be joined or detached once.
     ///
     /// - Parameters:
     ///   - purpose: what the thread does, for messages
     ///   - stackSize: bytes; the system's usual size if nil
     /// - Throws: `ThreadLimit`
-    public static func start(
+    public init(
         _ purpose: String, stackSize: Int? = nil, _ body: @escaping @Sendable () -> Void
     ) throws(ThreadLimit) {
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         defer { pthread_attr_destroy(&attributes) }
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
         if let stackSize { pthread_attr_setstacksize(&attributes, stackSize) }
         let argument = Unmanaged.passRetained(Body(body))
         var thread = pthread_t()
@@ -46,6 +47,17 @@ public enum SystemThread {
             argument.release()
             throw ThreadLimit(purpose: purpose, code: code)
         }
+        id = thread
+    }
+
+    /// Waits until the thread has ended, and has released everything that its body used.
+    public func join() { pthread_join(id, nil) }
+
+    /// Starts a thread that ends with its body, and that nothing waits for; parameters as for `init`.
+    public static func start(
+        _ purpose: String, stackSize: Int? = nil, _ body: @escaping @Sendable () -> Void
+    ) throws(ThreadLimit) {
+        pthread_detach(try SystemThread(purpose, stackSize: stackSize, body).id)
     }
 
     /// Checks that the system allows this many more threads, by starting them for a moment.
@@ -55,18 +67,13 @@ public enum SystemThread {
     /// - Throws: `ThreadLimit`
     public static func requireRoom(for count: Int, _ purpose: String) throws(ThreadLimit) {
         let end = DispatchSemaphore(value: 0)
-        let ended = DispatchSemaphore(value: 0)
-        var started = 0
+        var threads: [SystemThread] = []
         defer {
-            for _ in 0..<started { end.signal() }
-            for _ in 0..<started { ended.wait() }
+            for _ in threads { end.signal() }
+            for thread in threads { thread.join() }
         }
         for _ in 0..<count {
-            try start(purpose, stackSize: 1 << 16) {
-                end.wait()
-                ended.signal()
-            }
-            started += 1
+            threads.append(try SystemThread(purpose, stackSize: 1 << 16) { end.wait() })
         }
     }
 }

@@ -75,7 +75,7 @@ public struct ExchangeBenchmark {
             let butterfly = try Butterfly(
                 communicator, topology: topology, buckets: buckets, floatCount: floatCount)
             func run() throws {
-                for bucket in buckets.indices.reversed() { butterfly.start(bucket) }
+                for bucket in buckets.indices.reversed() { try butterfly.start(bucket) }
                 for bucket in buckets.indices { try butterfly.wait(bucket) }
             }
             let name = "butterfly, \(kind?.rawValue ?? topology.transports)"

@@ -9,7 +9,10 @@ import Foundation
 /// one rank per node. The transport and the order in which buckets are ready change no bit of the result.
 ///
 /// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any,
-/// so buckets that are needed soon overtake the others. One thread at a time may use a butterfly.
+/// so buckets that are needed soon overtake the others. Messages cannot overtake what MPI has already queued
+/// in a socket, so at most `credit` buckets at a time are handed to it. They always arrive, because no receive
+/// waits for credit: those of the parts are posted when a bucket starts, those of the sums when its parts have
+/// left. One thread at a time may use a butterfly.
 public final class Butterfly {
     /// Connects the ranks of one level: those of a node, or those of all nodes that own the same part.
     private struct Level {
@@ -21,6 +24,8 @@ public final class Butterfly {
         let order: SumOrder
         /// Whether this rank reads the others' values in their memory.
         let readsInPlace: Bool
+        /// Whether what is sent waits in a queue that later buckets cannot overtake.
+        let needsCredit: Bool
     }
 
     /// Describes a bucket's floats at one level.
@@ -50,12 +55,14 @@ public final class Butterfly {
         case idle
         /// Send the parts to their owners.
         case send(Int)
+        /// Wait until the parts have left, and prepare to receive the sums, which arrive in their place.
+        case expect(Int)
         /// Wait for the others' values of this rank's part, and add.
         case add(Int)
         /// Send this rank's part's sum to all.
         case handBack(Int)
         /// Wait for the sums of the other parts.
-        case collect(Int, expecting: Bool)
+        case collect(Int)
     }
 
     private struct Bucket {
@@ -72,6 +79,8 @@ public final class Butterfly {
     private var buckets: [Bucket]
     /// The buckets under way, the most urgent first.
     private var active: [Int] = []
+    /// The buckets whose messages may not have left this rank.
+    private var sending: [Int] = []
     /// Called when a bucket's all-reduce completes.
     public var done: ((_ bucket: Int) -> Void)?
     /// Called after each piece of work, with its start and end in seconds of `Clock`.
@@ -79,6 +88,9 @@ public final class Butterfly {
 
     /// The floats to add and to send at a time, which stay in the second-level cache.
     private static let piece = 1 << 16
+
+    /// The most buckets whose messages are under way at a time.
+    static let credit = 2
 
     /// Opens the transports; every rank of the job calls it at the same time, with the same arguments.
     ///
@@ -114,7 +126,8 @@ public final class Butterfly {
                 Level(
                     transport: transport, member: member, peers: (1..<count).map { (member + $0) % count },
                     order: SumOrder(stage.spans),
-                    readsInPlace: depth == 0 && transport.memory(of: member) != nil))
+                    readsInPlace: depth == 0 && transport.memory(of: member) != nil,
+                    needsCredit: stage.kind == .sendrecv))
         }
         guard let first = levels.first else {
             preconditionFailure("a butterfly of one rank has nothing to add")
@@ -128,7 +141,9 @@ public final class Butterfly {
     // MARK: - Use
 
     /// Starts a bucket's all-reduce, until whose end this rank's values must not change.
-    public func start(_ bucket: Int) {
+    ///
+    /// The ranks may start buckets in different orders.
+    public func start(_ bucket: Int) throws {
         if buckets[bucket].shares[0].range.isEmpty {
             done?(bucket)
             return
@@ -139,6 +154,7 @@ public final class Butterfly {
         }
         buckets[bucket].number += 1
         buckets[bucket].phase = .send(0)
+        for depth in levels.indices { try expectParts(bucket, depth) }
         active.insert(bucket, at: active.firstIndex { $0 > bucket } ?? active.endIndex)
     }
 
@@ -149,12 +165,14 @@ public final class Butterfly {
     ///
     /// - Returns: whether there was any work
     @discardableResult public func progress() throws -> Bool {
+        if sending.count == Butterfly.credit { sending = try sending.filter { try !haveLeft($0) } }
         for (place, index) in active.enumerated() {
             let began = observer == nil ? 0 : Clock.seconds
             guard let work = try advance(index) else { continue }
             observer?(index, work, began, Clock.seconds)
             if buckets[index].phase == .idle {
                 active.remove(at: place)
+                sending.removeAll { $0 == index }
                 done?(index)
             }
             return true
@@ -181,13 +199,23 @@ public final class Butterfly {
         switch bucket.phase {
         case .idle: return nil
         case .send(let depth):
+            guard mayStartSending(index, depth) else { return nil }
             try send(index, depth)
-            buckets[index].phase = .add(depth)
+            buckets[index].phase = .expect(depth)
             return "send"
+        case .expect(let depth):
+            // Before anything that needs credit: the owners' credit waits for these receives.
+            guard try levels[depth].transport.isQuiet(channel: scatterChannel(index)) else { return nil }
+            try expectSums(index, depth)
+            buckets[index].phase = .add(depth)
+            return "expect"
         case .add(let depth):
             let peers = bucket.shares[depth].own.isEmpty ? [] : levels[depth].peers
-            guard try haveArrived(index, depth, scatterChannel(index), from: peers) else { return nil }
-            if depth + 1 < levels.count {
+            let isLast = depth + 1 == levels.count
+            guard try haveArrived(index, depth, scatterChannel(index), from: peers),
+                !isLast || mayStartSending(index, depth)
+            else { return nil }
+            if !isLast {
                 add(bucket.shares[depth], levels[depth]) { _ in }
                 buckets[index].phase = .send(depth + 1)
             } else {
@@ -197,16 +225,11 @@ public final class Butterfly {
             }
             return "add"
         case .handBack(let depth):
+            guard mayStartSending(index, depth) else { return nil }
             try Butterfly.pieces(bucket.shares[depth].own) { try handBack($0, index, depth) }
             try signalSums(index, depth)
             return "hand back"
-        case .collect(let depth, expecting: false):
-            // The sums arrive where the parts were sent from.
-            guard try levels[depth].transport.isQuiet(channel: scatterChannel(index)) else { return nil }
-            try expectSums(index, depth)
-            buckets[index].phase = .collect(depth, expecting: true)
-            return "expect"
-        case .collect(let depth, expecting: true):
+        case .collect(let depth):
             let owners = levels[depth].peers.filter { !bucket.shares[depth].part($0).isEmpty }
             guard try haveArrived(index, depth, gatherChannel(index), from: owners),
                 try levels[depth].transport.isQuiet(channel: gatherChannel(index))
@@ -233,14 +256,36 @@ public final class Butterfly {
         }
     }
 
+    /// Whether a bucket may send now; if so, it counts as sending until its messages have left.
+    private func mayStartSending(_ index: Int, _ depth: Int) -> Bool {
+        guard levels[depth].needsCredit, !sending.contains(index) else { return true }
+        guard sending.count < Butterfly.credit else { return false }
+        sending.append(index)
+        return true
+    }
+
+    /// Returns whether all messages of a bucket have left this rank.
+    private func haveLeft(_ index: Int) throws -> Bool {
+        try levels.allSatisfy {
+            try !$0.needsCredit
+                || $0.transport.isQuiet(channel: scatterChannel(index))
+                    && $0.transport.isQuiet(channel: gatherChannel(index))
+        }
+    }
+
+    /// Prepares to receive the others' values of this rank's part.
+    private func expectParts(_ index: Int, _ depth: Int) throws {
+        let (level, share) = (levels[depth], buckets[index].shares[depth])
+        for peer in level.peers where !share.own.isEmpty && !level.readsInPlace {
+            try level.transport.expect(
+                share.own.count * 4, from: peer, at: share.slot(peer), channel: scatterChannel(index))
+        }
+    }
+
     /// Sends the parts to their owners.
     private func send(_ index: Int, _ depth: Int) throws {
         let (level, share) = (levels[depth], buckets[index].shares[depth])
         let channel = scatterChannel(index)
-        for peer in level.peers where !share.own.isEmpty && !level.readsInPlace {
-            try level.transport.expect(
-                share.own.count * 4, from: peer, at: share.slot(peer), channel: channel)
-        }
         for peer in level.peers where !share.part(peer).isEmpty {
             if !level.readsInPlace {
                 try level.transport.write(
@@ -283,7 +328,7 @@ public final class Butterfly {
             try levels[depth].transport.signal(
                 peer, channel: gatherChannel(index), number: buckets[index].number)
         }
-        buckets[index].phase = .collect(depth, expecting: false)
+        buckets[index].phase = .collect(depth)
     }
 
     private func expectSums(_ index: Int, _ depth: Int) throws {

@@ -52,13 +52,21 @@ func valuesOf<Value: BitwiseCopyable>(_ bytes: [UInt8]) -> [Value] {
 
 /// Says why ranks cannot work together.
 public struct CollectiveError: Error, CustomStringConvertible, Equatable {
-    public let description: String
-    /// Whether MPI failed while ranks were connected, as when one of them is lost.
-    public let isConnection: Bool
+    public enum Kind: Sendable {
+        /// This rank cannot do what the job asks of it; it would fail again.
+        case own
+        /// MPI failed while ranks were connected, as when one of them is lost.
+        case lostConnection
+        /// Another rank of this process failed, and has its own error.
+        case otherRank
+    }
 
-    public init(_ description: String, isConnection: Bool = false) {
+    public let kind: Kind
+    public let description: String
+
+    public init(_ description: String, kind: Kind = .own) {
+        self.kind = kind
         self.description = description
-        self.isConnection = isConnection
     }
 }
 

@@ -84,8 +84,9 @@ final class Heartbeat: Sendable {
 final class Watchdog: Sendable {
     private let isCancelled = Atomic(false)
 
+    /// - Parameter hint: what else may be the cause
     /// - Throws: `ThreadLimit`
-    init(_ what: String, seconds: Double) throws {
+    init(_ what: String, seconds: Double, hint: String = "") throws {
         let end = Clock.seconds + seconds
         try SystemThread.start("watchdog", stackSize: 1 << 18) { [self] in
             while Clock.seconds < end {
@@ -97,7 +98,7 @@ final class Watchdog: Sendable {
             StandardStreams.writeError(
                 "rank \(MPICommunicator.launchedRank): error: \(what) within "
                     + "\(String(format: "%g", seconds)) seconds: the process of one of them is stopped, or "
-                    + "its node or network is gone\n")
+                    + "its node or network is gone\(hint)\n")
             MPICommunicator.unlinkSharedFiles()
             _exit(1)
         }

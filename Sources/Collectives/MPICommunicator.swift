@@ -43,7 +43,10 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         self.peerTimeout = peerTimeout
         var isThreaded: Int32 = 0
         // Many ranks may take a while to load the program.
-        let isStarted = try Watchdog("not all ranks have started", seconds: max(60, peerTimeout))
+        let isStarted = try Watchdog(
+            "not all ranks have started", seconds: max(60, peerTimeout),
+            hint: ". If the machines have several networks, name theirs: trainer launch --interface eth0, or "
+                + "mpirun --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0")
         defer { isStarted.cancel() }
         try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
         guard isThreaded != 0 else {
@@ -217,7 +220,7 @@ func mpiCheck(_ code: Int32, _ action: @autoclosure () -> String) throws {
     var text = [CChar](repeating: 0, count: 256)
     cmpi_error(code, &text)
     let reason = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    throw CollectiveError("\(action()): \(reason)", isConnection: true)
+    throw CollectiveError("\(action()): \(reason)", kind: .lostConnection)
 }
 
 /// Transports bytes by one-sided windows, or by memory that a node's ranks share.

@@ -82,7 +82,9 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
         /// Throws if another rank has failed, so that a rank does not wait for it.
         func check() throws {
-            if condition.withLock({ failure != nil }) { throw CollectiveError("another rank failed") }
+            if condition.withLock({ failure != nil }) {
+                throw CollectiveError("another rank failed", kind: .otherRank)
+            }
         }
 
         func gather(_ bytes: [UInt8], rank: Int, call: Int) throws -> [[UInt8]] {
@@ -90,7 +92,9 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
                 gathered[call, default: [:]][rank] = bytes
                 condition.broadcast()
                 while gathered[call]?.count != size {
-                    guard failure == nil else { throw CollectiveError("another rank failed") }
+                    guard failure == nil else {
+                        throw CollectiveError("another rank failed", kind: .otherRank)
+                    }
                     condition.wait()
                 }
                 return (0..<size).map { gathered[call]?[$0] ?? [] }
@@ -131,6 +135,15 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
 
         func take(_ way: Way) -> [UInt8]? {
             lock.withLock { messages[way]?.isEmpty == false ? messages[way]?.removeFirst() : nil }
+        }
+
+        /// Whether a sender's messages on a channel wait for their receivers.
+        func holds(sender: Int, channel: Int) -> Bool {
+            lock.withLock {
+                messages.contains {
+                    $0.key.sender == sender && $0.key.channel == channel && !$0.value.isEmpty
+                }
+            }
         }
     }
 
@@ -179,22 +192,33 @@ public final class ThreadCommunicator: Communicator, @unchecked Sendable {
             try hub.check()
             let way = Block.Way(receiver: member, channel: channel, sender: peer)
             guard kind == .sendrecv else { return block[way] >= number }
-            while let next = expected[way]?.first {
-                guard let bytes = block.take(way) else { return false }
-                guard bytes.count == next.byteCount else {
-                    throw CollectiveError(
-                        "a message of \(bytes.count) bytes where \(next.byteCount) were expected")
-                }
-                bytes.withUnsafeBytes {
-                    if let base = $0.baseAddress {
-                        (memory + next.offset).copyMemory(from: base, byteCount: $0.count)
-                    }
-                }
-                expected[way]?.removeFirst()
-            }
-            return true
+            try receive()
+            return expected[way] == nil
         }
 
-        func isQuiet(channel: Int) throws -> Bool { true }
+        func isQuiet(channel: Int) throws -> Bool {
+            guard kind == .sendrecv else { return true }
+            try receive()
+            return !block.holds(sender: member, channel: channel)
+        }
+
+        /// Takes all messages that are expected; large ones of MPI leave their sender only then.
+        private func receive() throws {
+            for way in Array(expected.keys) {
+                while let next = expected[way]?.first, let bytes = block.take(way) {
+                    guard bytes.count == next.byteCount else {
+                        throw CollectiveError(
+                            "a message of \(bytes.count) bytes where \(next.byteCount) were expected")
+                    }
+                    bytes.withUnsafeBytes {
+                        if let base = $0.baseAddress {
+                            (memory + next.offset).copyMemory(from: base, byteCount: $0.count)
+                        }
+                    }
+                    expected[way]?.removeFirst()
+                }
+                if expected[way]?.isEmpty ?? false { expected[way] = nil }
+            }
+        }
     }
 }

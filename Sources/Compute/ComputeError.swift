@@ -16,6 +16,8 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
         case unwritableCache
         /// A runtime is installed, but has no device.
         case silentRuntime
+        /// A runtime is installed, but this process may use little memory.
+        case limitedMemory
         /// A device was named that is not there, or not in a way that can be understood.
         case unknownDevice
         /// More devices were named than there are ranks.

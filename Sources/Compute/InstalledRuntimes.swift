@@ -39,6 +39,14 @@ enum InstalledRuntimes {
                 kind: .unwritableCache)
         }
         guard !names.isEmpty else { return .noDevice }
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+        if limit.rlim_cur < 4 << 30 {
+            return ComputeError(
+                "no OpenCL device found: \(names.listed(atMost: 3)) is installed, but this process may use "
+                    + "only \(limit.rlim_cur >> 20) MiB of addresses",
+                kind: .limitedMemory)
+        }
         return ComputeError(
             "no OpenCL device found, although \(names.listed(atMost: 3)) is installed", kind: .silentRuntime)
     }

@@ -89,7 +89,7 @@ public struct Inspection: Sendable {
         var unreadable: [ImageError] = []
         facts.reserveCapacity(total)
         let run = 16
-        let work = Self.reading(sets, total: total, run: run, workers: workers)
+        let work = try Self.reading(sets, total: total, run: run, workers: workers)
         defer { work.stop() }
         for _ in 0..<total.ceilDivided(by: run) {
             for result in try work.next() {
@@ -158,10 +158,10 @@ public struct Inspection: Sendable {
     }
 
     /// Starts the threads that read runs of photographs.
-    private static func reading(_ sets: [ImageSet], total: Int, run: Int, workers: Int)
+    private static func reading(_ sets: [ImageSet], total: Int, run: Int, workers: Int) throws
         -> OrderedWork<[Result<Facts, ImageError>]>
     {
-        OrderedWork(0..<total.ceilDivided(by: run), workers: workers, window: 16 * workers) {
+        try OrderedWork(0..<total.ceilDivided(by: run), workers: workers, window: 16 * workers) {
             let reader = try ImageReader()
             let resizer = Resizer()
             let (file, pixels, square) = (ByteBuffer(), ByteBuffer(), ByteBuffer())
@@ -270,7 +270,7 @@ public struct Inspection: Sendable {
         let chosen = members.map { list in
             list.sorted { ($0.hash, $0.index) < ($1.hash, $1.index) }.prefix(sheet.count).map(\.index)
         }
-        let work = OrderedWork(0..<classes.count, workers: workers, window: 4 * workers) {
+        let work = try OrderedWork(0..<classes.count, workers: workers, window: 4 * workers) {
             { label in try self.contactSheet(chosen[label], columns: self.sheet.count) }
         }
         defer { work.stop() }

@@ -1,3 +1,4 @@
+import Basics
 import Foundation
 
 /// Runs work on several threads and hands over the results in order.
@@ -10,7 +11,7 @@ final class OrderedWork<Result: Sendable>: Sendable {
         var delivered: Int
         var results: [Int: Swift.Result<Result, any Error>] = [:]
         var isStopped = false
-        var alive = 0
+        var threads: [SystemThread] = []
         var seconds = 0.0
 
         init(start: Int) { (next, delivered) = (start, start) }
@@ -18,37 +19,35 @@ final class OrderedWork<Result: Sendable>: Sendable {
 
     private let state: State
 
-    /// Starts the threads.
+    /// Starts the threads; fewer if the system allows no more.
     ///
     /// - Parameters:
     ///   - range: the items.
     ///   - makeWorker: called on each thread; returns the function that does the work of an item there.
+    /// - Throws: `ThreadLimit` if the system allows no thread at all.
     init(
         _ range: Range<Int>, workers: Int, window: Int,
         makeWorker: @escaping @Sendable () throws -> (Int) throws -> Result
-    ) {
+    ) throws(ThreadLimit) {
         let state = State(start: range.lowerBound)
         self.state = state
-        state.alive = workers
-        for _ in 0..<workers {
-            let thread = Thread {
-                let worker = Swift.Result { try makeWorker() }
-                while let item = Self.take(state, end: range.upperBound, window: window) {
-                    let result = Swift.Result { try worker.get()(item) }
-                    state.condition.withLock {
-                        state.results[item] = result
-                        state.condition.broadcast()
-                    }
-                }
-                let seconds = threadSeconds()
+        @Sendable func work() {
+            let worker = Swift.Result { try makeWorker() }
+            while let item = Self.take(state, end: range.upperBound, window: window) {
+                let result = Swift.Result { try worker.get()(item) }
                 state.condition.withLock {
-                    state.alive -= 1
-                    state.seconds += seconds
+                    state.results[item] = result
                     state.condition.broadcast()
                 }
             }
-            thread.stackSize = 1 << 20
-            thread.start()
+            let seconds = threadSeconds()
+            state.condition.withLock { state.seconds += seconds }
+        }
+        for worker in 0..<workers {
+            do { state.threads.append(try SystemThread("photographs", stackSize: 1 << 20, work)) } catch {
+                if worker == 0 { throw error }
+                break
+            }
         }
     }
 
@@ -86,7 +85,8 @@ final class OrderedWork<Result: Sendable>: Sendable {
         state.condition.withLock {
             state.isStopped = true
             state.condition.broadcast()
-            while state.alive > 0 { state.condition.wait() }
         }
+        for thread in state.threads { thread.join() }
+        state.threads = []
     }
 }

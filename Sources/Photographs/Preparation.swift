@@ -169,7 +169,7 @@ public final class Preparation {
         }
         let first = series.map(\.next).min() ?? 0
         let start = ContinuousClock.now
-        let work = work(first)
+        let work = try work(first)
         defer { work.stop() }
         var badFiles = Set(series.flatMap { $0.badFiles.map(\.item) })
         var item = first
@@ -213,10 +213,10 @@ public final class Preparation {
     }
 
     /// Starts the threads that read, resize and encode.
-    private func work(_ first: Int) -> OrderedWork<Result> {
+    private func work(_ first: Int) throws -> OrderedWork<Result> {
         let (parts, options, classes) = (parts, options, classes)
         // Closing an archive waits for the disk, and the threads continue meanwhile.
-        return OrderedWork(first..<count, workers: options.workers, window: 256 * options.workers) {
+        return try OrderedWork(first..<count, workers: options.workers, window: 256 * options.workers) {
             let reader = try ImageReader()
             let (file, pixels) = (ByteBuffer(), ByteBuffer())
             return { item in

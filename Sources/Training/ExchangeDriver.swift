@@ -98,7 +98,7 @@ package final class ExchangeDriver: @unchecked Sendable {
                 queued.removeFirst()
                 if underWaySince == nil { underWaySince = Clock.seconds }
             }
-            butterfly.start(next.bucket)
+            try butterfly.start(next.bucket)
             worked = true
         }
         if try butterfly.progress() { worked = true }

@@ -47,7 +47,7 @@ struct Failure {
     var end: RankReport.End? {
         switch error {
         case is TrainingInterrupted: .stopped
-        case let error as CollectiveError where error.isConnection: .lostRanks
+        case let error as CollectiveError where error.kind == .lostConnection: .lostRanks
         default: status == 0 ? nil : .failed
         }
     }

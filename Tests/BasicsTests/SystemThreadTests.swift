@@ -1,5 +1,6 @@
 import Basics
 import Dispatch
+import Synchronization
 import Testing
 
 @Suite struct SystemThreadTests {
@@ -8,6 +9,21 @@ import Testing
         try SystemThread.start("test") { done.signal() }
         #expect(done.wait(timeout: .now() + .seconds(60)) == .success)
         try SystemThread.requireRoom(for: 3, "test")
+    }
+
+    @Test func joiningWaitsUntilTheBodyIsReleased() throws {
+        final class Counter: Sendable {
+            let value = Mutex(0)
+            deinit { Self.ended.withLock { $0 += 1 } }
+            static let ended = Mutex(0)
+        }
+        for _ in 0..<100 {
+            var counter: Counter? = Counter()
+            let thread = try SystemThread("test") { [counter] in counter?.value.withLock { $0 += 1 } }
+            counter = nil
+            thread.join()
+        }
+        #expect(Counter.ended.withLock { $0 } == 100)
     }
 
     /// No system has a stack of a pebibyte.

@@ -35,7 +35,7 @@ import Testing
                 }
                 let order = (0..<buckets.count).map { ($0 + communicator.rank + step) % buckets.count }
                 for bucket in order {
-                    butterfly.start(bucket)
+                    try butterfly.start(bucket)
                     if bucket % 2 == communicator.rank % 2 { try butterfly.progress() }
                 }
                 for bucket in order.reversed() { try butterfly.wait(bucket) }
@@ -99,7 +99,7 @@ import Testing
                 communicator, topology: topology, buckets: [0..<count], floatCount: count)
             let own = communicator.rank == 0 ? Float(0.5) : Float(2)
             for index in 0..<count { butterfly.values[index] = own * Float(index % 1021) }
-            butterfly.start(0)
+            try butterfly.start(0)
             try butterfly.wait(0)
             for index in 0..<count where butterfly.values[index] != 2.5 * Float(index % 1021) {
                 throw CollectiveError("rank \(communicator.rank), value \(index): \(butterfly.values[index])")
@@ -115,12 +115,73 @@ import Testing
                 communicator, topology: topology, buckets: [0..<16, 16..<64], floatCount: 64)
             var order: [Int] = []
             butterfly.observer = { bucket, work, _, _ in if work != "posted" { order.append(bucket) } }
-            butterfly.start(1)
-            butterfly.start(0)
+            try butterfly.start(1)
+            try butterfly.start(0)
             try butterfly.progress()
             guard order.first == 0 else { throw CollectiveError("bucket \(order) went first") }
             try butterfly.wait(1)
             try butterfly.wait(0)
+            try communicator.barrier()
+        }
+    }
+
+    /// What MPI has queued in a socket cannot be overtaken, so little is handed to it at a time.
+    @Test func atMostTwoBucketsAreHandedToMPIUrgentFirst() throws {
+        let communicator = MessageRecorder()
+        let topology = try Topology(microBatches: 2, nodes: communicator.nodes, hasWindows: false)
+        let butterfly = try Butterfly(
+            communicator, topology: topology, buckets: (0..<4).map { $0 * 64..<($0 + 1) * 64 },
+            floatCount: 256)
+        func work() throws { while try butterfly.progress() {} }
+        // Parts travel on even channels, sums on odd ones, two channels a bucket.
+        for bucket in [3, 2, 1, 0] {
+            try butterfly.start(bucket)
+            try work()
+        }
+        let messages = communicator.messages
+        #expect(messages.expected == [6, 4, 2, 0], "all receives are posted at once")
+        #expect(messages.written == [6, 4])
+        messages.left = [6]
+        try work()
+        #expect(messages.written == [6, 4, 0], "the most urgent follows, and not the next")
+        messages.left = [6, 4, 0]
+        try work()
+        #expect(messages.written == [6, 4, 0, 2])
+        // Sums count too: that of bucket 3 may go beside bucket 1, and bucket 2 has to wait.
+        messages.arrived = [6]
+        try work()
+        messages.arrived = [6, 4]
+        try work()
+        #expect(messages.written == [6, 4, 0, 2, 7])
+        messages.left = [6, 4, 0, 2]
+        try work()
+        #expect(messages.written == [6, 4, 0, 2, 7, 5])
+    }
+
+    /// The ranks' first buckets have no receivers until all have started; a thread's message waits for one.
+    @Test(.timeLimit(.minutes(1)), arguments: [nil, 2]) func oppositeOrdersDoNotBlockEachOther(nodeSize: Int?)
+        throws
+    {
+        let buckets = (0..<24).map { $0 * 64..<$0 * 64 + 40 + $0 }
+        try ThreadCommunicator.run(4) { communicator in
+            let topology = try Topology(
+                microBatches: 4, nodes: communicator.nodes, nodeSize: nodeSize, transport: .sendrecv)
+            let butterfly = try Butterfly(
+                communicator, topology: topology, buckets: buckets, floatCount: 24 * 64)
+            for step in 0..<10 {
+                for index in 0..<24 * 64 { butterfly.values[index] = Float(communicator.rank + step) }
+                var order = Array(buckets.indices)
+                if communicator.rank % 2 == step % 2 { order.reverse() }
+                for bucket in order {
+                    try butterfly.start(bucket)
+                    while try butterfly.progress() {}
+                }
+                for bucket in order { try butterfly.wait(bucket) }
+                for index in buckets.joined() where butterfly.values[index] != Float(6 + 4 * step) {
+                    throw CollectiveError(
+                        "rank \(communicator.rank), step \(step), value \(index): \(butterfly.values[index])")
+                }
+            }
             try communicator.barrier()
         }
     }
@@ -142,5 +203,41 @@ import Testing
         #expect(kind(try Topology(microBatches: 4, nodes: [[0, 1, 2]], nodeSize: 2)) == .nodeSize)
         #expect(
             kind(try Topology(microBatches: 4, nodes: [[0, 1], [2, 3]], transport: .shared)) == .transport)
+    }
+}
+
+/// Stands for the first of two ranks, whose messages leave and arrive when a test says so.
+private final class MessageRecorder: Communicator {
+    final class Messages: Transport {
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 1 << 16, alignment: 4096)
+        /// The channels of what was expected and written, in order.
+        var expected: [Int] = []
+        var written: [Int] = []
+        /// The channels whose messages have left this rank, and those whose messages have come.
+        var left: Set<Int> = []
+        var arrived: Set<Int> = []
+
+        deinit { memory.deallocate() }
+
+        func memory(of peer: Int) -> UnsafeMutableRawPointer? { nil }
+        func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) {
+            written.append(channel)
+        }
+        func signal(_ peer: Int, channel: Int, number: UInt64) {}
+        func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) {
+            if channel % 2 == 0 { expected.append(channel) }
+        }
+        func hasArrived(from peer: Int, channel: Int, number: UInt64) -> Bool { arrived.contains(channel) }
+        func isQuiet(channel: Int) -> Bool { !written.contains(channel) || left.contains(channel) }
+    }
+
+    let rank = 0
+    let size = 2
+    let nodes = [[0], [1]]
+    let messages = Messages()
+
+    func gather(_ bytes: [UInt8]) -> [[UInt8]] { [bytes, bytes] }
+    func transport(_ kind: TransportKind, group: [Int], byteCount: Int, channels: Int) -> any Transport {
+        messages
     }
 }

@@ -129,6 +129,28 @@ import Testing
         #expect(result.errors.contains("30 open files are allowed here"), "\(result.errors)")
     }
 
+    /// With fewer threads mpirun crashes; Foundation's threads would never run.
+    @Test(arguments: [("launch -n 2 -- train --out run", "ranks"), ("train --data set --out run", "")])
+    func aLowLimitOfThreadsIsNamed(line: String, purpose: String) throws {
+        // Root has no such limit.
+        let user = getuid() == 0 ? ["setpriv", "--reuid=65534", "--clear-groups"] : []
+        let result = try Command.run(
+            ["/usr/bin/env"] + user + ["prlimit", "--nproc=3", Command.path("trainer")]
+                + line.split(separator: " ").map(String.init),
+            in: place.path)
+        #expect(result.status == 1, "\(result)")
+        #expect(result.errors.contains("the system allows no thread for the \(purpose)"), "\(result.errors)")
+    }
+
+    /// The compiler of an OpenCL runtime needs memory.
+    @Test func aLowLimitOfMemoryIsNamed() throws {
+        let script = "ulimit -v 400000; exec \"$0\" train --data set --model 8,M,F8 --image-size 16 --out run"
+        let result = try Command.run(["/bin/sh", "-c", script, Command.path("trainer")], in: place.path)
+        #expect(result.status == 1, "\(result)")
+        #expect(
+            result.errors.contains("may use only 390 MiB of addresses; raise the limit"), "\(result.errors)")
+    }
+
     // MARK: - Parts
 
     @Test func hostfilesAreRead() throws {
@@ -199,6 +221,11 @@ import Testing
         #expect(isFinal(1, [report(.lostRanks)]) == nil)
         #expect(isFinal(1, [report(.lostRanks), report(.failed)]) == 1)
         for status: Int32 in [9, 137, 205, 143] { #expect(isFinal(status, []) == nil, "\(status)") }
+        // A machine was lost while mpirun started its daemons.
+        let early = Supervisor.outcome(status: 1, reports: [], hasStarted: false)
+        #expect(early == .lost(status: 1, reason: "mpirun has not started the ranks"))
+        #expect(
+            Supervisor.outcome(status: 1, reports: [report(.failed)], hasStarted: false) == .final(status: 1))
         let stopped = Supervisor.outcome(status: 143, reports: [report(.lostRanks)], stop: SIGUSR1)
         #expect(stopped == .final(status: 128 + SIGUSR1))
         for status: Int32 in [132, 134, 139] { #expect(isFinal(status, []) == status) }

@@ -15,11 +15,15 @@ struct MPIRun {
     /// The program and its arguments.
     let command: [String]
 
+    /// Returns the words that every start needs: all cores for each rank, also for root.
+    static func start(_ ranks: Int, launcher: [String] = ["mpirun"], asRoot: Bool) -> [String] {
+        launcher + ["-n", "\(ranks)", "--bind-to", "none"] + (asRoot ? ["--allow-run-as-root"] : [])
+    }
+
     /// Returns the words of the command line.
     func arguments(asRoot: Bool, cores: Int) -> [String] {
-        var words = ["mpirun", "-n", "\(ranks)", "--bind-to", "none"]
+        var words = MPIRun.start(ranks, asRoot: asRoot)
         var settings: [String: String] = [:]
-        if asRoot { words.append("--allow-run-as-root") }
         if let hosts {
             // A stop reaches ranks elsewhere through mpirun, which sleeps for so long before it kills them.
             if !hosts.beginsHere { settings["odls_base_sigkill_timeout"] = "60" }

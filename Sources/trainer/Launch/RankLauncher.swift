@@ -18,9 +18,8 @@ struct RankLauncher {
         var words = [program] + arguments
         if ranks > 1 {
             // Ranks share the cores, of which there may be fewer.
-            var options = ["-n", "\(ranks)", "--oversubscribe", "--bind-to", "none"]
-            if geteuid() == 0 { options.append("--allow-run-as-root") }
-            words = launcher + options + words
+            words =
+                MPIRun.start(ranks, launcher: launcher, asRoot: geteuid() == 0) + ["--oversubscribe"] + words
         }
         let folder = try TemporaryOutput()
         let errors = folder.file("errors")

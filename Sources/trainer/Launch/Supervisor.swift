@@ -41,9 +41,12 @@ struct Supervisor {
     /// Runs until training ends, or until there were too many failures in a row.
     ///
     /// - Returns: the exit status
-    /// - Throws: `LaunchError` if mpirun cannot run here
+    /// - Throws: `LaunchError` or `ThreadLimit` if mpirun cannot run here
     func supervise() throws -> Int32 {
         try requireOpenFiles()
+        // Measured with Open MPI 4.1.4: with fewer threads mpirun crashes, or ends with messages of its own.
+        let ranksHere = min(ranks, ProcessInfo.processInfo.activeProcessorCount)
+        try SystemThread.requireRoom(for: 12 + 4 * ranksHere, "ranks")
         var failures = 0
         var newest = RunFolder.newestStep(run)
         var present = hosts
@@ -114,10 +117,14 @@ struct Supervisor {
         defer { ChildProcess.killDescendants() }
         var end: Double?
         var stop: Int32?
+        // Without ranks on this machine nothing shows when they start.
+        var hasStarted = !(hosts?.beginsHere ?? false)
         while true {
             if let status = process.statusIfEnded() {
-                return Supervisor.outcome(status: status, reports: reports.all, stop: stop)
+                return Supervisor.outcome(
+                    status: status, reports: reports.all, stop: stop, hasStarted: hasStarted)
             }
+            if !hasStarted { hasStarted = !process.copiesOfThisProgram.isEmpty }
             if let number = wait(seconds: 0.1) {
                 stop = number
                 let isHeard = forward(number, to: process)
@@ -137,8 +144,12 @@ struct Supervisor {
 
     /// Decides by mpirun's status and the ranks' reports whether another try can succeed.
     ///
-    /// - Parameter stop: the signal by which the job was asked to stop, if it was
-    static func outcome(status: Int32, reports: [RankReport], stop: Int32? = nil) -> Outcome {
+    /// - Parameters:
+    ///   - stop: the signal by which the job was asked to stop, if it was
+    ///   - hasStarted: whether mpirun has started ranks; it fails with status 1 if a machine is lost before
+    static func outcome(
+        status: Int32, reports: [RankReport], stop: Int32? = nil, hasStarted: Bool = true
+    ) -> Outcome {
         if status == 0 { return .final(status: 0) }
         if reports.contains(where: { $0.end == .stopped }) {
             return .final(status: TrainingInterrupted.status)
@@ -149,6 +160,9 @@ struct Supervisor {
         if let stop { return .final(status: 128 + stop) }
         if let report = reports.first(where: { $0.end == .lostRanks }) {
             return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
+        }
+        if !hasStarted, reports.isEmpty, status == 1 {
+            return .lost(status: status, reason: "mpirun has not started the ranks")
         }
         // Faults of the program itself would come again.
         let faults = [SIGILL, SIGABRT, SIGFPE, SIGSEGV, SIGBUS].map { 128 + $0 }
