@@ -72,7 +72,8 @@ struct ListedPhotographs: PhotographSource {
                 throw DatasetError(
                     .badList,
                     "\(list.path): none of its \(missing.count) files (\(quoted(missing))) is among the "
-                        + "\(disk.paths.count) photographs in the data folder")
+                        + "\(disk.paths.count) photographs in the data folder"
+                        + unused.conversions.map { "; " + $0 }.joined())
             }
             self.unused.add(.notOnDisk, names: missing)
             self.unused.add(.noClass, names: list.linesWithoutClass.map { "line \($0)" })
@@ -184,17 +185,21 @@ struct FilesOnDisk {
     ]
 
     /// Returns a path's last part without the extension of a photograph.
+    ///
+    /// A photograph that was converted may have two: `IMG_1.heic.jpg`.
     private static func stem(_ path: String) -> Substring {
-        let name = path.lastIndex(of: "/").map { path[path.index(after: $0)...] } ?? path[...]
-        guard let dot = name.lastIndex(of: "."), dot > name.startIndex,
+        var name = path.lastIndex(of: "/").map { path[path.index(after: $0)...] } ?? path[...]
+        while let dot = name.lastIndex(of: "."), dot > name.startIndex,
             extensions.contains(name[name.index(after: dot)...].lowercased())
-        else { return name }
-        return name[..<dot]
+        {
+            name = name[..<dot]
+        }
+        return name
     }
 }
 
 extension UnusedFiles {
     fileprivate mutating func add(_ reason: Reason, names: [String]) {
-        for name in names { add(reason, in: name) }
+        for name in names { add(reason, file: name) }
     }
 }

@@ -62,6 +62,9 @@ struct FolderEvaluation {
         let batch = views.batch(min(options.batch, max(1, (photographs.count + 1) / 2)), files)
         let ensemble = try views.ensemble(
             files, names: checkpoints, batch: batch, device: options.device, ranks: ranks)
+        if Set(photographs.classes).isDisjoint(with: ensemble.classes), let below = Dataset.setBelow(data) {
+            throw Dataset.nested(data, below)
+        }
         set = try photographs.relabelled(classes: ensemble.classes)
         let used = Set(photographs.classes)
         if let stranger = ensemble.models.first(where: { used.isDisjoint(with: $0.description.classes) }) {
@@ -88,6 +91,7 @@ struct FolderEvaluation {
 private struct Selection {
     let measured: LabelledFolder.Measured
     private let data: String
+    private let labels: String?
     private let fraction: Double?
     private let folder: LabelledFolder
     /// Whether training has held these photographs out of a run's own folder.
@@ -103,7 +107,8 @@ private struct Selection {
         fraction = options.valFraction
         let origins = checkpoints.map { Trainer.origin(ofModel: $0) }
         let here = origins.compactMap { $0 }.filter { Self.isSame($0.options.data, data) }
-        folder = try LabelledFolder(root: data, labels: options.labels ?? here.first?.options.labels)
+        labels = options.labels ?? here.first?.options.labels
+        folder = try LabelledFolder(root: data, labels: labels)
         var shares: [Double] = []
         for (path, origin) in zip(checkpoints, origins) {
             guard let origin else {
@@ -179,7 +184,8 @@ private struct Selection {
                 "no photograph of \(missing.count) of the \(known.count) classes: "
                     + missing.map { "“\($0)”" }.listed(atMost: 5))
         }
-        return lines + folder.notes + remarks + folder.unused.lines
+        let listing = folder.unused.listing(data: data, labels: labels)
+        return lines + folder.notes + remarks + folder.unused.lines + [listing].compactMap { $0 }
     }
 
     private static func real(_ path: String) -> String {

@@ -28,6 +28,18 @@ enum Job {
         return communicator
     }
 
+    /// The variable of the environment by which `launch` tells ranks how they were started.
+    static let launchVariable = "DEEP_IMAGE_LAUNCH"
+
+    /// Returns the command line that starts this job with other options of `train`.
+    static func line(_ options: String) -> String {
+        if let launch = ProcessInfo.processInfo.environment[launchVariable], !launch.isEmpty {
+            return "\(launch) -- train \(options)"
+        }
+        let ranks = MPICommunicator.launchedRanks
+        return ranks > 1 ? "mpirun -n \(ranks) trainer \(options)" : "trainer \(options)"
+    }
+
     /// Whether this process prints and writes: rank 0, or the only one.
     static var isFirst: Bool { joined.withLock { $0 }?.rank ?? 0 == 0 }
 
