@@ -111,6 +111,7 @@ private struct ClassFolders {
         } else if !classes.isEmpty {
             try requireNoParts(among: classes)
             trainingPart = try part("", listing: top, classes: classes)
+            try requireNoSets(among: classes)
         }
         let validationPart = try validation(in: names, known: trainingPart?.classes)
         if !training.isEmpty { for name in classes { try tree.add(name, of: top, at: "", to: nil) } }
@@ -236,6 +237,18 @@ private struct ClassFolders {
         }
         let order = groups.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
         return Part(path: path, classes: order.map(\.key), groups: order.map(\.value), listing: listing)
+    }
+
+    /// Refuses folders that are all sets with a training part.
+    private func requireNoSets(among classes: [String]) throws {
+        let parts = tree.folders.compactMap { folder -> String? in
+            let names = folder.path.split(separator: "/").map(String.init)
+            return names.count == 2 && FolderRole(names[1]) == .training ? names[0] : nil
+        }
+        guard classes.count > 1, Set(parts) == Set(classes) else { return }
+        throw DatasetError(
+            .setBelow(root + "/" + classes[0]),
+            "\(root): its folders \(quoted(classes)) have training parts, so each is a set and no class")
     }
 
     /// Refuses folders such as `train_images` and `test_images`, which are parts under names of their own.

@@ -183,16 +183,17 @@ public struct UnusedFiles: Sendable, Equatable {
     /// Returns how files of a format are converted, to be put behind their number.
     private func conversion(_ format: ForeignFormat, _ entry: Entry) -> String {
         guard !roots.isEmpty else { return "" }
-        let endings = Set(entry.kinds.kinds.map(\.text))
-        if endings.isSubset(of: format.endings.map { "." + $0 }) {
-            return "; convert them: " + format.command(folders: roots, endings: endings.sorted())
-        }
-        // By their endings, photographs that are read would be converted too.
-        guard let first = entry.kinds.files.first?.name else { return "" }
+        let usual = Set(format.endings.map { "." + $0 })
+        let endings = Set(entry.kinds.kinds.map(\.text)).intersection(usual).sorted()
+        let line =
+            endings.isEmpty ? "" : "; convert them: " + format.command(folders: roots, endings: endings)
+        // By other endings, or none, photographs that are read would be converted too.
+        let others = entry.kinds.files.filter { !usual.contains($0.kind.text) }
+        guard let first = others.first?.name else { return line }
         // The names of `below` have their folder already.
         let path = roots.contains { first.hasPrefix($0 + "/") } ? first : roots[0] + "/" + first
-        return (entry.kinds.count == 1 ? "; convert it: " : "; convert each, such as: ")
-            + format.command(file: path)
+        let start = entry.kinds.count == 1 ? "convert it" : "convert each with another name, such as"
+        return line + "; \(start): " + format.command(file: path)
     }
 
     /// One line for each reason: how many files, of which kinds, where, and how they can be used.

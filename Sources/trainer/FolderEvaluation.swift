@@ -56,15 +56,16 @@ struct FolderEvaluation {
         let selection = try Selection(data, options, checkpoints: checkpoints)
         let photographs = selection.measured.set
         let names = try views.nameClasses(of: &files, selection.classes)
+        let known = files.flatMap(\.description.classes)
+        if Set(photographs.classes).isDisjoint(with: known), let below = Dataset.setBelow(data) {
+            throw Dataset.nested(data, below)
+        }
         let lines = names + selection.lines(classes: files.map(\.description.classes))
         if Job.isFirst { for line in lines { print(line) } }
         // The first mini-batch is not timed, so there should be at least two.
         let batch = views.batch(min(options.batch, max(1, (photographs.count + 1) / 2)), files)
         let ensemble = try views.ensemble(
             files, names: checkpoints, batch: batch, device: options.device, ranks: ranks)
-        if Set(photographs.classes).isDisjoint(with: ensemble.classes), let below = Dataset.setBelow(data) {
-            throw Dataset.nested(data, below)
-        }
         set = try photographs.relabelled(classes: ensemble.classes)
         let used = Set(photographs.classes)
         if let stranger = ensemble.models.first(where: { used.isDisjoint(with: $0.description.classes) }) {

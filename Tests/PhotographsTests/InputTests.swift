@@ -282,7 +282,7 @@ private struct Input: CustomTestStringConvertible, Sendable {
                 "2 HEIC photographs cannot be read, in cat, dog; convert them: "
                     + "find ROOT \\( -iname '*.heic' -o -iname '*.heif' \\) "
                     + "-exec sh -c 'magick \"$1\" \"$1.jpg\"' sh {} \\;",
-                "1 RAW file cannot be read, in cat; convert them: find ROOT -iname '*.nef' -exec sh -c 'magick",
+                "1 RAW file cannot be read, in cat; convert them: find ROOT -iname '*.nef' -exec",
                 "1 TIFF photograph cannot be read, in cat; convert them: find ROOT -iname '*.tiff' -exec "
                     + "sh -c 'magick \"$1[0]\"",
                 "1 video cannot be read, in dog; convert them: find ROOT -iname '*.mov' -exec sh -c 'ffmpeg",
@@ -311,11 +311,11 @@ private struct Input: CustomTestStringConvertible, Sendable {
             ]),
         Input(
             79, "flat folder with only HEIC photographs", ["a.heic", "b.heic"], gives: "error",
-            says: ["ROOT: no class folders in it, and 2 HEIC photographs cannot be read; convert them: find"]),
+            says: ["ROOT: no class folders in it, and 2 HEIC photographs cannot be read; convert them"]),
         Input(
-            80, "`val/` with only HEIC photographs", ["train/cat/*2", "train/dog/*2", "val/cat/a.heic"],
-            gives: "error",
-            says: ["ROOT/val: no photograph in its class folders; 1 HEIC photograph cannot be read; convert"]),
+            80, "`val/` with only HEIC photographs",
+            ["train/cat/*2", "train/dog/*2", "val/cat/a.heic"], gives: "error",
+            says: ["ROOT/val: no photograph in its class folders; 1 HEIC photograph cannot be read"]),
         Input(
             81, "folder of a run", ["config.yaml", "checkpoints/"], gives: "error",
             says: ["ROOT: the folder of a run, which has no photographs"]),
@@ -327,6 +327,10 @@ private struct Input: CustomTestStringConvertible, Sendable {
             83, "folder above a set with `train/` and `val/`",
             ["photos/train/cat/*2", "photos/train/dog/*2", "photos/val/cat/*2"], gives: "error",
             says: ["ROOT: no folder of classes; the only photographs in it are those of ROOT/photos"]),
+        Input(
+            84, "folder above several sets",
+            ["a/train/cat/*2", "a/train/dog/*2", "b/train/cow/*2", "b/train/eel/*2"], gives: "error",
+            says: ["ROOT: its folders “a”, “b” have training parts, so each is a set and no class"]),
     ]
 
     @Test(arguments: inputs) private func outcome(of input: Input) throws {
