@@ -25,7 +25,13 @@ struct ListedPhotographs: PhotographSource {
     /// If the list names photographs in `train` and in another part such as `val`, these are the two parts.
     /// - Throws: `DatasetError`.
     static func open(_ root: String, list path: String) throws -> PhotographParts {
-        let (names, unused) = try Dataset.photographs(below: root)
+        var (names, unused) = try Dataset.photographs(below: root)
+        // The list may be among the photographs.
+        if let identity = FileIdentity(path: path),
+            let own = unused.files.first(where: { FileIdentity(path: root + "/" + $0.path) == identity })
+        {
+            unused.remove(own.path)
+        }
         let skipped = root == "/" ? 1 : root.utf8.count + 1
         let folder = URL(fileURLWithPath: root).standardizedFileURL.lastPathComponent
         let disk = FilesOnDisk(names.map { String($0.utf8.dropFirst(skipped)) ?? $0 }, in: folder)

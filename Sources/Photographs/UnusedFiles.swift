@@ -116,6 +116,13 @@ public struct UnusedFiles: Sendable, Equatable {
         entries[cause] = entry
     }
 
+    /// Takes a file away that is used as something else, such as a list of labels.
+    mutating func remove(_ path: String) {
+        let cause = Cause(reason: .otherKind)
+        guard var entry = entries[cause], entry.kinds.remove(path) else { return }
+        entries[cause] = entry.kinds.count == 0 ? nil : entry
+    }
+
     /// Adds what is not used in another folder.
     public mutating func add(_ other: UnusedFiles) {
         roots += other.roots.filter { !roots.contains($0) }
@@ -336,6 +343,15 @@ struct FileKinds: Sendable, Equatable {
         counts[kind] = (counts[kind] ?? 0) - removed
         if counts[kind] == 0 { counts[kind] = nil }
         files.removeAll { $0.kind == kind }
+    }
+
+    /// Takes one file away; returns whether its name was stored.
+    mutating func remove(_ name: String) -> Bool {
+        guard let place = files.firstIndex(where: { $0.name == name }) else { return false }
+        let kind = files.remove(at: place).kind
+        count -= 1
+        counts[kind] = counts[kind].flatMap { $0 > 1 ? $0 - 1 : nil }
+        return true
     }
 
     /// Returns the same files with the path of their folder.

@@ -24,7 +24,9 @@ enum Remedy {
         guard let text = advice(on: error, command: command, isResuming: isResuming) else { return nil }
         // What the command cannot do is no remedy.
         let named = text.matches(of: #/(?:^|[ (])--([a-z-]+)/#).map { String($0.1) }
-        let known = command.optionNames + (command is TrainCommand.Type ? LaunchCommand.optionNames : [])
+        let known =
+            command.optionNames
+            + (command is TrainCommand.Type ? LaunchCommand.optionNames + Job.mpirunFlags : [])
         return Set(named).isSubset(of: known) ? text : nil
     }
 

@@ -14,7 +14,7 @@ import Testing
     private static let small = Workplace.small.dropFirst(2).joined(separator: " ")
 
     private func fails(_ line: String, _ status: Int32 = 1) throws -> String {
-        let result = try place.run(words(line))
+        let result = try place.run(line.split(separator: " ").map(String.init))
         #expect(result.status == status, "\(line): \(result)")
         return result.errors + result.output
     }
