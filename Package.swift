@@ -41,7 +41,9 @@ let package = Package(
         .systemLibrary(name: "CLibPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
         .systemLibrary(name: "CLibWebP", pkgConfig: "libwebpdemux", providers: [.apt(["libwebp-dev"])]),
         .target(name: "CJPEG", dependencies: ["CLibJPEG"], cSettings: strictC),
-        .target(name: "CPNG", dependencies: ["CLibPNG"], cSettings: strictC),
+        .target(
+            name: "CPNG", dependencies: ["CLibPNG"], cSettings: strictC,
+            linkerSettings: [.linkedLibrary("z")]),
         .target(name: "CProcess", cSettings: strictC),
         .target(name: "CMPI", cSettings: strictC, linkerSettings: [.linkedLibrary("dl")]),
         .target(

@@ -6,6 +6,17 @@
 #include <string.h>
 
 #include <png.h>
+#include <zlib.h>
+
+enum cpng_status cpng_inflate(const uint8_t *packed, size_t packed_count, uint8_t *bytes, size_t *count) {
+    uLongf room = *count;
+    const int code = uncompress(bytes, &room, packed, packed_count);
+    *count = room;
+    return code == Z_OK ? CPNG_OK
+         : code == Z_BUF_ERROR ? CPNG_TOO_LARGE
+         : code == Z_MEM_ERROR ? CPNG_OUT_OF_MEMORY
+                               : CPNG_DAMAGED;
+}
 
 struct cpng_decoder {
     png_structp png;

@@ -89,11 +89,13 @@ public enum Scenes {
     ///   - classes: 2…112; the set that demos use has ten. Up to 14 are shapes of any colour; with more, each
     ///     is a shape in one of eight colours.
     ///   - validationHardships: the conditions of the pictures in `val`, which training does not see.
-    /// - Throws: `DatasetError`, or `FileError` if the folder cannot be renamed.
+    ///   - isStopped: asked before each picture; after true, what was drawn is removed.
+    /// - Throws: `DatasetError`, `Stopped`, or `FileError` if the folder cannot be renamed.
     public static func write(
         to path: String, count: Int, size: Int, classes: Int = 10, seed: UInt64,
         objectScale: ObjectScale = .normal, validationHardships: Set<Hardship> = [],
-        workers: Int = ProcessInfo.processInfo.activeProcessorCount
+        workers: Int = ProcessInfo.processInfo.activeProcessorCount,
+        isStopped: @escaping @Sendable () -> Bool = { false }
     ) throws {
         guard (2...maximumClasses).contains(classes) else {
             throw DatasetError(.badOption, "\(classes) classes: choose 2 to \(maximumClasses)")
@@ -131,6 +133,7 @@ public enum Scenes {
             } catch { throw failure("\(path): cannot be made", error) }
             let failed = FirstError()
             runWorkers(workers, count: count) { _, index in
+                if isStopped() { failed.error.withLock { $0 = $0 ?? Stopped() } }
                 if failed.error.withLock({ $0 != nil }) { return }
                 let label = index % classes
                 let part = index / classes % 5 == 4 ? "val" : "train"
@@ -153,6 +156,9 @@ public enum Scenes {
             throw error
         }
     }
+
+    /// Says that `isStopped` has ended the drawing.
+    public struct Stopped: Error {}
 
     private final class FirstError: Sendable { let error = Mutex<(any Error)?>(nil) }
 

@@ -8,26 +8,34 @@ public struct InspectionPage {
     private let title: String
     /// A JPEG file with some photographs of each class.
     private let sheets: [[UInt8]?]
+    /// Why `train` would stop.
+    private let refusals: [String]
 
     /// The most entries of a list on the page, and in JSON.
     private static let shown = 24
     private static let listed = 10_000
     private static let listedMembers = 100
 
-    /// - Parameter sheets: what `Inspection.contactSheets` gives; empty for a page without them.
-    public init(_ inspection: Inspection, title: String, sheets: [[UInt8]?] = []) {
-        (self.inspection, self.title, self.sheets) = (inspection, title, sheets)
+    /// - Parameters:
+    ///   - sheets: what `Inspection.contactSheets` gives; empty for a page without them.
+    ///   - refusals: why `train` would stop, in its words.
+    public init(_ inspection: Inspection, title: String, sheets: [[UInt8]?] = [], refusals: [String] = []) {
+        (self.inspection, self.title, self.sheets, self.refusals) = (inspection, title, sheets, refusals)
     }
 
     // MARK: - What a person should look at
 
     /// One line for each thing that may be wrong.
     public var findings: [String] {
-        var lines: [String] = []
+        var lines = refusals.map { "`train` stops with: " + $0 }
         func add(_ count: Int, _ one: String, _ many: String) {
             if count > 0 { lines.append(count == 1 ? "1 \(one)" : "\(count) \(many)") }
         }
         add(inspection.unreadable.count, "photograph cannot be read", "photographs cannot be read")
+        let unused = inspection.unused.count - inspection.unused.count(.hidden)
+        add(
+            unused, "file is not used, beside \(inspection.count) photographs",
+            "files are not used, beside \(inspection.count) photographs")
         let parts = inspection.parts.map { "“\($0.name)”" }.joined(separator: " and ")
         add(
             inspection.copiesAcrossParts, "photograph is in both parts, \(parts), or looks like a copy",
@@ -126,7 +134,11 @@ public struct InspectionPage {
             },
             "classes": classes, "sizes": JSON.object(sides), "formats": object(inspection.formats),
             "colours": object(inspection.colours), "grey_content": inspection.greyContent,
-            "findings": findings, "remarks": inspection.remarks,
+            "findings": findings, "refusals": refusals, "remarks": inspection.remarks,
+            "unused_count": inspection.unused.count,
+            "unused": inspection.unused.files.map {
+                ["file": $0.path, "kind": $0.kind, "reason": $0.reason] as JSON
+            },
             "unreadable": inspection.unreadable.prefix(Self.listed).map {
                 ["file": $0.file, "problem": $0.description] as JSON
             },
@@ -158,6 +170,7 @@ public struct InspectionPage {
             body += HTMLPage.section(
                 "Unreadable files", Self.note(inspection.unreadable.count, shown.count), Self.list(shown))
         }
+        body += unused()
         body += try copies(
             "In both parts", "A network is measured by photographs that it has learnt.",
             inspection.copies.filter(\.isInBothParts))
@@ -179,6 +192,20 @@ public struct InspectionPage {
             body += HTMLPage.section("How the photographs were read", nil, Self.list(inspection.remarks))
         }
         return HTMLPage.document(title: title, style: Self.style, body: body)
+    }
+
+    /// The files that are not used, one by one.
+    private func unused() -> String {
+        let files = inspection.unused.files
+        guard !files.isEmpty else { return "" }
+        let rows = files.map { file in
+            "<tr>" + [file.path, file.kind, file.reason].map { "<td>\(HTMLPage.escaped($0))</td>" }.joined()
+                + "</tr>"
+        }
+        return HTMLPage.section(
+            "Files that are not used", Self.note(inspection.unused.count, files.count),
+            #"<div class="wide"><table class="numbers"><thead><tr><th>file</th><th>kind</th>"#
+                + "<th>why</th></tr></thead><tbody>\(rows.joined())</tbody></table></div>")
     }
 
     private static func note(_ count: Int, _ shown: Int) -> String? {

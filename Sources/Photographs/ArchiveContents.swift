@@ -65,14 +65,15 @@ struct ArchiveContents: Sendable {
                     part.withUnsafeBytes { FolderListing.isSystemName($0) }
                 }
                 if isHidden {
-                    unused.add(.hidden, String(decoding: parts[parts.count - 1], as: UTF8.self), in: place)
+                    let last = String(decoding: parts[parts.count - 1], as: UTF8.self)
+                    unused.add(.hidden, FileKind(last), member: name, of: place)
                     continue
                 }
                 let whole = folder + name
                 switch member.kind {
                 case .folder: continue
                 case .link: links.append((String(decoding: whole, as: UTF8.self), member.target))
-                case .other: unused.add(.otherKind, "devices and pipes", in: place)
+                case .other: unused.add(.otherKind, FileKind("devices and pipes"), member: whole, of: place)
                 case .file:
                     guard files.insert(whole).inserted else {
                         throw DatasetError(
@@ -100,7 +101,7 @@ struct ArchiveContents: Sendable {
                 let isKnown = [text, folder + "/" + text].contains {
                     files.contains(ArchiveContents.resolved($0))
                 }
-                unused.add(isKnown ? .repeated : .brokenLink, in: place + ":" + name)
+                unused.add(isKnown ? .repeated : .brokenLink, file: place + ":" + name)
             }
         }
     }
@@ -151,7 +152,8 @@ struct ArchiveContents: Sendable {
                 }
             } else if !isSampled || !Self.isCompanion(name) {
                 let kind = name.withUnsafeBytes { FolderListing.kind($0) }
-                unused.add(.otherKind, kind, in: place)
+                let format = ForeignFormat.photographs(ending: kind)
+                unused.add(.otherKind, FileKind(kind, format), member: name, of: place)
             }
         }
         if isSampled {

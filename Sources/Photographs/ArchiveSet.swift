@@ -112,11 +112,11 @@ struct ArchiveSet {
             let listing = try FolderListing(path: folder + "/" + name)
             guard listing.allFolders.isEmpty else { return false }
             found += listing.archives.map { name + "/" + $0 }
-            others.add(listing.others)
-            others.add("photographs", count: listing.imageCount)
+            others.add(listing.others.below(name))
+            others.add(listing.unusedImages.below(name))
         }
         guard !found.isEmpty else { return false }
-        others.add("photographs", count: top.imageCount)
+        others.add(top.unusedImages)
         for kind in [".tar": found.count, ".index": nil, ".txt": nil] as [String: Int?] {
             others.remove(kind.key, count: kind.value)
         }
@@ -140,12 +140,12 @@ struct ArchiveSet {
             case .training?: part = Part(prefix: (role?.name ?? "train") + "/", role: .training)
             case .validation(let rank)?:
                 guard rank == ranks.min() else {
-                    unused.add(.otherFolder, ".tar", in: path)
+                    unused.add(.otherFolder, file: path, FileKind(".tar"))
                     continue
                 }
                 part = Part(prefix: (role?.name ?? "val") + "/", role: role?.role)
             case nil where hasTraining:
-                unused.add(.otherFolder, ".tar", in: path)
+                unused.add(.otherFolder, file: path, FileKind(".tar"))
                 continue
             case nil: part = Part(prefix: hasParts ? "train/" : "", role: nil)
             }

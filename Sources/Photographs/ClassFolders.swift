@@ -52,6 +52,8 @@ extension PhotographFiles {
 
     private static func parts(of index: FileIndex, root: String) -> PhotographParts {
         var parts = PhotographParts(unused: index.header.unused, notes: index.header.notes)
+        // A kept list may have been made under another path to the same folder.
+        parts.unused.roots = [root]
         for part in index.header.parts {
             let files = PhotographFiles(index, part, root: root)
             if part.isValidation { parts.validation = files } else { parts.training = files }
@@ -90,7 +92,7 @@ private struct ClassFolders {
     }
 
     /// Whether the list stays right as long as the folders' own times do.
-    var canBeKept: Bool { !tree.hasFileLinks }
+    var canBeKept: Bool { !tree.changesUnseen }
 
     mutating func index() throws -> FileIndex {
         let names = top.allFolders
@@ -104,11 +106,12 @@ private struct ClassFolders {
         var trainingPart: Part?
         if let name = training.first {
             trainingPart = try part(name)
-            tree.unused.add(.outsideClasses, "photographs", count: top.imageCount, in: "")
+            tree.unused.add(.outsideClasses, top.unusedImages, in: "")
             tree.unused.add(.otherKind, top.others, in: "")
         } else if !classes.isEmpty {
             try requireNoParts(among: classes)
             trainingPart = try part("", listing: top, classes: classes)
+            try requireNoSets(among: classes)
         }
         let validationPart = try validation(in: names, known: trainingPart?.classes)
         if !training.isEmpty { for name in classes { try tree.add(name, of: top, at: "", to: nil) } }
@@ -196,7 +199,7 @@ private struct ClassFolders {
     /// Lists the class folders in a part; nil if it is a part that is not used.
     private mutating func part(_ name: String, known: [String]? = nil) throws -> Part? {
         guard let listing = try tree.list(name) else {
-            tree.unused.add(.repeated, in: name)
+            tree.unused.add(.repeated, file: name)
             return nil
         }
         let classes = listing.allFolders
@@ -218,7 +221,7 @@ private struct ClassFolders {
 
     private mutating func part(_ path: String, listing: FolderListing, classes: [String]) throws -> Part {
         tree.unused.add(.otherKind, listing.others, in: path)
-        tree.unused.add(.outsideClasses, "photographs", count: listing.imageCount, in: path)
+        tree.unused.add(.outsideClasses, listing.unusedImages, in: path)
         // Names that differ only in their Unicode form are one class.
         var groups: [String: Int] = [:]
         for folder in classes {
@@ -234,6 +237,18 @@ private struct ClassFolders {
         }
         let order = groups.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
         return Part(path: path, classes: order.map(\.key), groups: order.map(\.value), listing: listing)
+    }
+
+    /// Refuses folders that are all sets with a training part.
+    private func requireNoSets(among classes: [String]) throws {
+        let parts = tree.folders.compactMap { folder -> String? in
+            let names = folder.path.split(separator: "/").map(String.init)
+            return names.count == 2 && FolderRole(names[1]) == .training ? names[0] : nil
+        }
+        guard classes.count > 1, Set(parts) == Set(classes) else { return }
+        throw DatasetError(
+            .setBelow(root + "/" + classes[0]),
+            "\(root): its folders \(quoted(classes)) have training parts, so each is a set and no class")
     }
 
     /// Refuses folders such as `train_images` and `test_images`, which are parts under names of their own.
@@ -265,7 +280,7 @@ private struct ClassFolders {
             if let name = known[GroundTruth.stem(group.names.text(photograph))] {
                 files.append((name, photograph))
             } else {
-                tree.unused.add(.notListed, in: tree.path(photograph, of: group))
+                tree.unused.add(.notListed, file: tree.path(photograph, of: group))
             }
         }
         let classes = Set(files.map(\.name)).sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
@@ -281,6 +296,9 @@ private struct ClassFolders {
     private func nothing(in listing: FolderListing, at path: String) -> DatasetError {
         let place = path.isEmpty ? root : root + "/" + path
         guard listing.imageCount > 0 else {
+            if let found = Dataset.otherFormats(below: place) {
+                return DatasetError(.otherFormats, "\(place): no class folders in it, and \(found)")
+            }
             return DatasetError(.noClasses, "\(place): no class folders in it")
         }
         let number = listing.imageCount == 1 ? "1 photograph" : "\(listing.imageCount) photographs"

@@ -27,6 +27,9 @@ enum ClassWords {
                 words[String(fields[0]).trimmingCharacters(in: .whitespaces)] = text
             }
         }
+        if words.isEmpty, let kit = ImageNetFiles.file(ImageNetFiles.kitName, near: path) {
+            for entry in KitClass.list(kit) ?? [] { words[entry.synset] = entry.words }
+        }
         return words
     }
 }

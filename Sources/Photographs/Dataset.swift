@@ -53,13 +53,14 @@ public struct Dataset: Sendable {
         let parts = try openPhotographs(root, labels: labels, cache: cache)
         guard let source = parts.training else {
             let path = parts.validation?.path ?? root
+            if let below = setBelow(root) { throw nested(root, below) }
             throw DatasetError(
                 .noTrainingFolder,
                 "\(root): holds only \(path), and no photographs to train on; add "
                     + "\(root.withoutTrailingSlashes)/train/CLASS/")
         }
         let all = ImageSet(source)
-        try requireClasses(all, source, parts.notes)
+        try requireClasses(all, source, parts.notes, root: root)
         guard let heldOut = parts.validation else {
             let (training, validation) = all.split(validationFraction)
             return Dataset(parts, root: root, training: training, validation: validation)
@@ -72,9 +73,10 @@ public struct Dataset: Sendable {
                     + "training images")
         }
         guard heldOut.count > 0 else {
+            let found = otherFormats(below: heldOut.path).map { "\($0). Or" } ?? "add some, or"
             throw DatasetError(
                 .emptyClass,
-                "\(heldOut.path): no photograph in its class folders; add some, or remove the "
+                "\(heldOut.path): no photograph in its class folders; \(found) remove the "
                     + "folder to split \(source.path)")
         }
         return Dataset(
@@ -83,9 +85,12 @@ public struct Dataset: Sendable {
     }
 
     /// Checks that there are two classes or more, and that each has photographs.
-    private static func requireClasses(_ set: ImageSet, _ source: any PhotographSource, _ notes: [String])
-        throws
-    {
+    private static func requireClasses(
+        _ set: ImageSet, _ source: any PhotographSource, _ notes: [String], root: String
+    ) throws {
+        if set.count == 0, otherFormats(below: source.path) != nil {
+            throw DatasetError.noPhotographs(in: [source.path])
+        }
         guard set.classes.count > 1 else {
             let folders = Set(
                 (0..<source.count).map { index -> String? in
@@ -100,6 +105,7 @@ public struct Dataset: Sendable {
                     "\(source.path): only one class, \(quoted(set.classes)), with the folders "
                         + "\(quoted(names)) in it; a classifier needs two classes or more")
             }
+            if let below = setBelow(root) { throw nested(root, below) }
             throw DatasetError(
                 .oneClass,
                 (["\(source.path): only one class, \(quoted(set.classes)); a classifier needs two or more"]
@@ -107,11 +113,43 @@ public struct Dataset: Sendable {
                     .joined(separator: "; "))
         }
         if let label = set.firstEmptyClass {
+            if let below = setBelow(root) { throw nested(root, below) }
+            let folder = "\(source.path)/\(set.classes[label])"
             throw DatasetError(
                 .emptyClass,
-                "\(source.path)/\(set.classes[label]): an empty class, no photograph in it; "
-                    + "add some or remove the class")
+                "\(folder): an empty class, no photograph in it; "
+                    + (otherFormats(below: folder) ?? "add some or remove the class"))
         }
+    }
+
+    /// Says which photographs below a folder cannot be read because of their format, and what converts them;
+    /// nil if there are none.
+    static func otherFormats(below folder: String) -> String? {
+        guard let unused = try? photographs(below: folder).unused else { return nil }
+        let found = unused.conversions
+        return found.isEmpty ? nil : found.joined(separator: "; ")
+    }
+
+    /// Looks for the folder of a set below a folder in which nothing else has photographs.
+    public static func setBelow(_ root: String) -> String? {
+        var folder = root.withoutTrailingSlashes
+        for depth in 0..<8 {
+            guard let listing = try? FolderListing(path: folder), listing.imageCount == 0 else { return nil }
+            let names = listing.allFolders.filter { name in
+                (try? photographs(below: folder + "/" + name)).map { !$0.paths.isEmpty } ?? false
+            }
+            let isSet = names.count > 1 || names.contains { FolderRole($0) == .training }
+            if isSet || names.isEmpty { return isSet && depth > 0 ? folder : nil }
+            folder += "/" + names[0]
+        }
+        return nil
+    }
+
+    /// Explains that the set is in a folder below.
+    public static func nested(_ root: String, _ folder: String) -> DatasetError {
+        DatasetError(
+            .setBelow(folder),
+            "\(root): no folder of classes; the only photographs in it are those of \(folder)")
     }
 
     /// Returns the photographs in a folder and in those below it, and what is not used there.

@@ -18,6 +18,9 @@ struct FileIdentity: Hashable {
 
 /// Lists the entries of one folder, except hidden ones and those that operating systems make.
 ///
+/// The name says that a file is a photograph. Of other files, except those that are never photographs, the
+/// first bytes are read.
+///
 /// Names are sorted by their bytes, which for UTF-8 is the order of Unicode scalars.
 struct FolderListing {
     /// A link to a folder or to a photograph.
@@ -36,14 +39,15 @@ struct FolderListing {
     /// The inodes of `images`.
     private(set) var inodes: [UInt64] = []
     private(set) var links: [Link] = []
-    /// Files that are neither folders nor photographs, by the ends of their names.
+    /// Files that are neither folders nor photographs, by the ends of their names and by content.
     private(set) var others = FileKinds()
     /// Hidden entries and those of an operating system, by their names.
     private(set) var hidden = FileKinds()
     /// Links that lead to nothing, and are not called like a photograph.
     private(set) var brokenLinks: [String] = []
-    /// Whether there are links to files or to nothing, which may change without a change of the folder.
-    private(set) var hasFileLinks = false
+    /// Whether something may change without a change of the folder: links to files or to nothing, and files
+    /// that could not be opened.
+    private(set) var changesUnseen = false
     /// Tar archives, including links.
     private(set) var archives: [String] = []
     /// The first few files that may be lists of labels.
@@ -59,6 +63,18 @@ struct FolderListing {
     /// How many photographs there are, including links.
     var imageCount: Int { images.count + links.count { !$0.isFolder } }
 
+    /// The photographs, counted and named as files that are not used.
+    var unusedImages: FileKinds {
+        var kinds = FileKinds()
+        let kind = FileKind("photographs")
+        for image in 0..<images.count where kinds.storesMoreFiles {
+            kinds.add(kind, name: images.text(image))
+        }
+        kinds.add(kind, count: images.count - kinds.count)
+        for link in links where !link.isFolder { kinds.add(kind, name: link.name) }
+        return kinds
+    }
+
     var identity: FileIdentity { stamp.identity }
 
     /// Whether neither photographs nor more than a few folders are in it.
@@ -66,7 +82,8 @@ struct FolderListing {
 
     /// Reads the folder's entries.
     ///
-    /// An entry costs a system call only if it is a link or the file system does not say what it is.
+    /// An entry costs system calls only if it is a link, the file system does not say what it is, or a file's
+    /// name does not.
     init(path: String) throws {
         guard let directory = opendir(path) else { throw Self.error(path) }
         defer { closedir(directory) }
@@ -88,7 +105,7 @@ struct FolderListing {
             let bytes = UnsafeRawBufferPointer(start: name, count: strlen(name))
             if bytes.isEmpty || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 { continue }
             if Self.isSystemName(bytes) {
-                hidden.add(Self.text(bytes))
+                hidden.add(FileKind(Self.text(bytes)), name: Self.text(bytes))
                 continue
             }
             var type = Int(entry.pointee.d_type)
@@ -96,23 +113,40 @@ struct FolderListing {
                 switch status.st_mode & S_IFMT {
                 case S_IFDIR: type = Int(DT_DIR)
                 case S_IFLNK: type = Int(DT_LNK)
+                case S_IFREG: type = Int(DT_REG)
                 default: break
                 }
             }
-            let isImage = isPhotographName(bytes)
             if type == DT_DIR {
                 folderNames.append(bytes)
-            } else if type == DT_LNK {
-                let exists = fstatat(descriptor, name, &status, 0) == 0
-                let isFolder = exists && status.st_mode & S_IFMT == S_IFDIR
-                if !isFolder { hasFileLinks = true }
+                continue
+            }
+            var isImage = isPhotographName(bytes)
+            var isFolder = false
+            var exists = true
+            if type == DT_LNK {
+                exists = fstatat(descriptor, name, &status, 0) == 0
+                isFolder = exists && status.st_mode & S_IFMT == S_IFDIR
+                if !isFolder { changesUnseen = true }
+            }
+            var kind = FileKind("")
+            if !isImage, !isFolder, exists {
+                let isFile = type == DT_REG || type == DT_LNK && status.st_mode & S_IFMT == S_IFREG
+                switch UnnamedFile(
+                    ending: Self.kind(bytes), open: { isFile ? open(name, in: descriptor) : nil })
+                {
+                case .photograph: isImage = true
+                case .other(let found): kind = found
+                }
+            }
+            if type == DT_LNK {
                 if isFolder || isImage {
                     links.append(
                         Link(
                             name: Self.text(bytes), isFolder: isFolder,
                             identity: exists ? FileIdentity(status) : nil))
                 } else if exists {
-                    add(other: bytes)
+                    add(other: bytes, kind)
                 } else {
                     brokenLinks.append(Self.text(bytes))
                 }
@@ -125,9 +159,11 @@ struct FolderListing {
                 }
                 imageInodes.append(UInt64(entry.pointee.d_ino))
             } else {
-                add(other: bytes)
+                add(other: bytes, kind)
             }
         }
+        others.sortFiles()
+        hidden.sortFiles()
         folders = folderNames.sorted().names
         let order = imageNames.order()
         images = Names(order.lazy.map { imageNames[$0] }, byteCount: imageNames.bytes.count)
@@ -138,11 +174,17 @@ struct FolderListing {
         archives.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
-    private mutating func add(other name: UnsafeRawBufferPointer) {
-        let kind = Self.kind(name)
-        others.add(kind)
-        if kind == ".tar" { archives.append(Self.text(name)) }
-        if kind == ".csv" || kind == ".tsv", tables.count < 16 { tables.append(Self.text(name)) }
+    private mutating func add(other name: UnsafeRawBufferPointer, _ kind: FileKind) {
+        others.add(kind, name: Self.text(name))
+        if kind.text == ".tar" { archives.append(Self.text(name)) }
+        if kind.text == ".csv" || kind.text == ".tsv", tables.count < 16 { tables.append(Self.text(name)) }
+    }
+
+    /// Opens a file to read its first bytes; nil if that is not possible.
+    private mutating func open(_ name: UnsafePointer<CChar>, in folder: Int32) -> Int32? {
+        let descriptor = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        if descriptor < 0 { changesUnseen = true }
+        return descriptor < 0 ? nil : descriptor
     }
 
     private static func text(_ name: UnsafeRawBufferPointer) -> String {

@@ -36,8 +36,8 @@ struct FolderTree {
     var unused = UnusedFiles()
     /// The folders that were listed, each time that a path led to them.
     private(set) var folders: [FileIndex.Listed] = []
-    /// Whether links lead to files, or to nothing.
-    private(set) var hasFileLinks = false
+    /// Whether something may change without a change of a folder; see `FolderListing`.
+    private(set) var changesUnseen = false
     private var groups: [Group] = []
     private var listed: Set<FileIdentity> = []
     private var folderLinks: [FolderLink] = []
@@ -46,6 +46,7 @@ struct FolderTree {
     /// - Parameter root: without a slash at its end.
     init(root: String) {
         self.root = root
+        unused.roots = [root]
         guard root != "/" else { return }
         // A link to a folder above would list the root again, and much else.
         var above = root
@@ -62,10 +63,10 @@ struct FolderTree {
     mutating func list(_ path: String) throws -> FolderListing? {
         let listing = try FolderListing(path: path.isEmpty ? root : root + "/" + path)
         folders.append(FileIndex.Listed(path: path, stamp: listing.stamp))
-        if listing.hasFileLinks { hasFileLinks = true }
+        if listing.changesUnseen { changesUnseen = true }
         guard listed.insert(listing.identity).inserted else { return nil }
         unused.add(.hidden, listing.hidden, in: path)
-        for name in listing.brokenLinks { unused.add(.brokenLink, in: path.appending(name)) }
+        for name in listing.brokenLinks { unused.add(.brokenLink, file: path.appending(name)) }
         return listing
     }
 
@@ -100,7 +101,7 @@ struct FolderTree {
             groups[group].inodes += listing.inodes
         } else {
             var kinds = listing.others
-            kinds.add("photographs", count: listing.imageCount)
+            kinds.add(listing.unusedImages)
             unused.add(.otherFolder, kinds, in: path)
         }
         for link in listing.links where !link.isFolder && group != nil {
@@ -158,7 +159,7 @@ struct FolderTree {
         for link in photographLinks.sorted(by: { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }) {
             guard let group = link.group else { continue }
             if let identity = link.identity, !known.insert(identity).inserted {
-                unused.add(.repeated, in: link.path)
+                unused.add(.repeated, file: link.path)
                 continue
             }
             groups[group].names.append(link.name.utf8)
@@ -171,7 +172,7 @@ struct FolderTree {
     /// Adds everything in a folder and below it.
     private mutating func add(_ path: String, to group: Int?) throws {
         guard let listing = try list(path) else {
-            unused.add(.repeated, in: path)
+            unused.add(.repeated, file: path)
             return
         }
         addImages(of: listing, at: path, to: group)

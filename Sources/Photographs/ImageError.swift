@@ -55,6 +55,12 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public enum Kind: Sendable, Equatable {
         case missingFolder, notAFolder, noPermission, unreadable, noTrainingFolder, noClasses, oneClass,
             emptyClass, unknownClass, severalParts
+        /// Photographs are there only in formats that are not read.
+        case otherFormats
+        /// The folder is that of a run.
+        case run(String)
+        /// The photographs are in this folder below.
+        case setBelow(String)
         /// There are photographs but no class folders; `list` is a file that may list their classes.
         case flat(list: String?)
         /// There is one class, with folders that may be the classes.
@@ -101,5 +107,25 @@ public struct DatasetError: Error, Equatable, CustomStringConvertible {
     public init(_ kind: Kind, _ description: String) {
         self.kind = kind
         self.description = description
+    }
+
+    /// Explains that there is nothing in class folders, and what else is there.
+    static func noPhotographs(in paths: [String]) -> DatasetError {
+        let places = paths.joined(separator: ", ")
+        let found = paths.compactMap { Dataset.otherFormats(below: $0) }
+        return found.isEmpty
+            ? DatasetError(.emptyClass, "\(places): no photograph in its class folders; add some")
+            : DatasetError(
+                .otherFormats,
+                "\(places): no photograph in its class folders that can be read; "
+                    + found.joined(separator: "; "))
+    }
+
+    /// Whether the folder has no class folders as they are expected, so that nothing was read.
+    var isAboutLayout: Bool {
+        switch kind {
+        case .noClasses, .severalParts, .flat, .partsAsClasses: true
+        default: false
+        }
     }
 }

@@ -3,6 +3,9 @@ import Foundation
 
 /// Finds what ImageNet is distributed with besides its photographs.
 enum ImageNetFiles {
+    /// The development kit's list of classes.
+    static let kitName = "meta.mat"
+
     /// Returns the folder that holds `train` and `val` in Kaggle's layout; nil in another layout.
     static func kaggleFolder(in root: String) -> String? {
         let folder = root + "/ILSVRC/Data/CLS-LOC"
@@ -35,7 +38,7 @@ struct GroundTruth {
 
     private let path: String
     private let form: Form
-    /// The list of the synsets of numbers.
+    /// The file with the synsets of numbers: the kit's own, or the list of a later kit.
     private let mapping: String?
     /// Changes with the files.
     let identity: String
@@ -53,7 +56,9 @@ struct GroundTruth {
         }.first
         guard let found else { return nil }
         (path, form) = found
-        mapping = ImageNetFiles.file("map_clsloc.txt", near: root)
+        mapping =
+            ImageNetFiles.file(ImageNetFiles.kitName, near: root)
+            ?? ImageNetFiles.file("map_clsloc.txt", near: root)
         let stamps = [path, mapping].compactMap { $0 }.map { path in
             (try? FileStamp(path: path)).map { "\($0.byteCount) \($0.modified)" } ?? ""
         }
@@ -103,15 +108,22 @@ struct GroundTruth {
         return "ILSVRC2012_val_" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
     }
 
-    /// Returns the synset of each number, from lines such as `n02119789 1 kit_fox`.
+    /// Returns the synset of each number, from `meta.mat` or from lines such as `n02119789 1 kit_fox`.
     private func synsets() throws -> [Int: String] {
         guard let mapping else {
             throw DatasetError(
                 .badList,
-                "\(path): names classes by the numbers of the development kit's meta.mat, which is not read; "
-                    + "put Kaggle's LOC_val_solution.csv, or map_clsloc.txt of a later kit, beside the "
-                    + "archives"
-            )
+                "\(path): names classes by the numbers of the development kit, whose meta.mat is not there; "
+                    + "put it, or Kaggle's LOC_val_solution.csv, beside the archives")
+        }
+        if mapping.hasSuffix(ImageNetFiles.kitName) {
+            guard let list = KitClass.list(mapping) else {
+                throw DatasetError(
+                    .badList,
+                    "\(mapping): expected the structures “synsets” with an ID, WNID and words in a file of "
+                        + "MATLAB 5; copy it again, or put Kaggle's LOC_val_solution.csv beside the archives")
+            }
+            return Dictionary(list.map { ($0.number, $0.synset) }) { first, _ in first }
         }
         var synsets: [Int: String] = [:]
         for line in try ImageNetFiles.lines(mapping) {

@@ -50,8 +50,12 @@ public struct Inspection: Sendable {
     public let stretched: [Int]
     /// Bytes of all readable files.
     public let byteCount: Int
-    /// What is not used, and what a user should know about how the photographs were read.
+    /// What a user should know about how the photographs were read, and lines on what is not used.
     public let remarks: [String]
+    /// What is not used, with names.
+    public let unused: UnusedFiles
+    /// Why `train` refuses the set; nil if it takes it.
+    public let refusal: DatasetError?
     /// The shorter and the longer sides, ascending.
     public let shortSides, longSides: [Int]
 
@@ -64,7 +68,7 @@ public struct Inspection: Sendable {
     /// The ratio of sides from which on a photograph is listed.
     public static let unusualRatio = 3.0
 
-    /// Reads all photographs.
+    /// Reads all photographs; of a folder without classes, those at any depth as one class.
     ///
     /// - Parameters:
     ///   - data: what `train` reads.
@@ -76,14 +80,16 @@ public struct Inspection: Sendable {
         data: String, labels: String? = nil, validationFraction: Double = 0.1, workers: Int,
         progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
-        let found = try openPhotographs(data, labels: labels)
+        let found = try Self.photographs(data, labels)
         remarks = found.notes + found.unused.lines
+        unused = found.unused
+        refusal = Self.refusal(data, labels, validationFraction)
         let (sets, classes, parts) = try Self.parts(found, validationFraction)
         (self.sets, self.classes, self.parts) = (sets, classes, parts)
         counts = sets.map(\.countsByClass)
         let total = sets.reduce(0) { $0 + $1.count }
         guard total > 0 else {
-            throw DatasetError(.emptyClass, "\(data): no photograph in its class folders; add some")
+            throw refusal ?? DatasetError.noPhotographs(in: [data])
         }
         var facts: [Facts?] = []
         var unreadable: [ImageError] = []
@@ -116,6 +122,26 @@ public struct Inspection: Sendable {
             let (set, place) = Self.place(index, sets)
             return (set, sets[set].label(place))
         }
+    }
+
+    private static func photographs(_ data: String, _ labels: String?) throws -> PhotographParts {
+        do { return try openPhotographs(data, labels: labels) } catch let error as DatasetError
+            where error.isAboutLayout
+        {
+            let (paths, unused) = try Dataset.photographs(below: data)
+            guard !paths.isEmpty else { throw error }
+            let files = PhotographFiles(
+                path: data, root: "", classes: ["without a class"],
+                files: paths.map { ImageFile(path: $0, label: 0) })
+            return PhotographParts(training: files, unused: unused)
+        }
+    }
+
+    private static func refusal(_ data: String, _ labels: String?, _ fraction: Double) -> DatasetError? {
+        do {
+            _ = try Dataset.load(root: data, labels: labels, validationFraction: fraction)
+            return nil
+        } catch { return error as? DatasetError }
     }
 
     /// Returns the parts, labelled by the classes of all of them.

@@ -61,7 +61,7 @@ public struct LabelledFolder {
     public func measured(_ choice: Choice) throws -> Measured {
         if case .heldOut(let fraction) = choice, parts.validation == nil, let source = parts.training {
             let all = ImageSet(source)
-            guard all.count > 0 else { throw Self.nothing(in: [source.path]) }
+            guard all.count > 0 else { throw DatasetError.noPhotographs(in: [source.path]) }
             let set = all.split(fraction).heldOut
             guard set.count > 0 else {
                 throw DatasetError(
@@ -77,16 +77,10 @@ public struct LabelledFolder {
             $0
         }
         let set = ImageSet(sources.count == 1 ? sources[0] : JoinedPhotographs(root, sources))
-        guard set.count > 0 else { throw Self.nothing(in: sources.map(\.path)) }
+        guard set.count > 0 else { throw DatasetError.noPhotographs(in: sources.map(\.path)) }
         return Measured(
             set: set, total: set.count, parts: sources.map { ($0.path, $0.count) },
             isValidationPart: !isWhole)
-    }
-
-    private static func nothing(in paths: [String]) -> DatasetError {
-        let places = paths.joined(separator: ", ")
-        return DatasetError(
-            .emptyClass, "\(places): no photograph in its class folders; add some")
     }
 }
 

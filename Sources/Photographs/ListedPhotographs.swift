@@ -25,7 +25,13 @@ struct ListedPhotographs: PhotographSource {
     /// If the list names photographs in `train` and in another part such as `val`, these are the two parts.
     /// - Throws: `DatasetError`.
     static func open(_ root: String, list path: String) throws -> PhotographParts {
-        let (names, unused) = try Dataset.photographs(below: root)
+        var (names, unused) = try Dataset.photographs(below: root)
+        // The list may be among the photographs.
+        if let identity = FileIdentity(path: path),
+            let own = unused.files.first(where: { FileIdentity(path: root + "/" + $0.path) == identity })
+        {
+            unused.remove(own.path)
+        }
         let skipped = root == "/" ? 1 : root.utf8.count + 1
         let folder = URL(fileURLWithPath: root).standardizedFileURL.lastPathComponent
         let disk = FilesOnDisk(names.map { String($0.utf8.dropFirst(skipped)) ?? $0 }, in: folder)
@@ -72,7 +78,8 @@ struct ListedPhotographs: PhotographSource {
                 throw DatasetError(
                     .badList,
                     "\(list.path): none of its \(missing.count) files (\(quoted(missing))) is among the "
-                        + "\(disk.paths.count) photographs in the data folder")
+                        + "\(disk.paths.count) photographs in the data folder"
+                        + unused.conversions.map { "; " + $0 }.joined())
             }
             self.unused.add(.notOnDisk, names: missing)
             self.unused.add(.noClass, names: list.linesWithoutClass.map { "line \($0)" })
@@ -184,17 +191,21 @@ struct FilesOnDisk {
     ]
 
     /// Returns a path's last part without the extension of a photograph.
+    ///
+    /// A photograph that was converted may have two: `IMG_1.heic.jpg`.
     private static func stem(_ path: String) -> Substring {
-        let name = path.lastIndex(of: "/").map { path[path.index(after: $0)...] } ?? path[...]
-        guard let dot = name.lastIndex(of: "."), dot > name.startIndex,
+        var name = path.lastIndex(of: "/").map { path[path.index(after: $0)...] } ?? path[...]
+        while let dot = name.lastIndex(of: "."), dot > name.startIndex,
             extensions.contains(name[name.index(after: dot)...].lowercased())
-        else { return name }
-        return name[..<dot]
+        {
+            name = name[..<dot]
+        }
+        return name
     }
 }
 
 extension UnusedFiles {
     fileprivate mutating func add(_ reason: Reason, names: [String]) {
-        for name in names { add(reason, in: name) }
+        for name in names { add(reason, file: name) }
     }
 }

@@ -84,8 +84,16 @@ func openPhotographs(_ path: String, labels: String? = nil, cache: StartCache = 
         }
         return try ArchivedPhotographs.open(set)
     }
-    if let labels { return try ListedPhotographs.open(path.withoutTrailingSlashes, list: labels) }
     let root = path.withoutTrailingSlashes
+    if isRun(root) {
+        throw DatasetError(.run(root), "\(path): the folder of a run, which has no photographs")
+    }
+    if let labels { return try ListedPhotographs.open(root, list: labels) }
     return try PhotographFiles.inClassFolders(
         of: ImageNetFiles.kaggleFolder(in: root) ?? root, truth: GroundTruth(near: root), cache: cache)
+}
+
+/// Whether a folder is that of a run of `train`.
+private func isRun(_ folder: String) -> Bool {
+    ["checkpoints", "config.yaml"].allSatisfy { FileIdentity(path: folder + "/" + $0) != nil }
 }

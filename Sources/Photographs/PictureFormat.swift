@@ -1,3 +1,6 @@
+import Basics
+import Foundation
+
 /// The formats that are read, recognised by a file's first bytes and not by its name.
 enum PictureFormat: CaseIterable {
     case jpeg, png, webP
@@ -6,6 +9,12 @@ enum PictureFormat: CaseIterable {
         let found = Self.allCases.first { $0.signature.matches(content) }
         guard let found else { return nil }
         self = found
+    }
+
+    /// Recognises a file whose name says nothing, and asks for more of JPEG's first bytes.
+    init?(unnamed content: UnsafeRawBufferPointer) {
+        self.init(content: content)
+        if self == .jpeg, content.count < 3 || content[2] != 0xFF { return nil }
     }
 
     private var signature: Signature {
@@ -31,6 +40,45 @@ func isPhotographName(_ name: UnsafeRawBufferPointer) -> Bool {
 
 private let photographEndings: [StaticString] = [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"]
 
+/// The ends of names of files that are no photographs, and are not opened to see what they are.
+private let plainEndings: Set<String> = [
+    ".aae", ".bz2", ".cfg", ".cls", ".css", ".csv", ".db", ".doc", ".docx", ".feather", ".gz", ".h5", ".hdf5",
+    ".htm", ".html", ".index", ".ini", ".ipynb", ".js", ".json", ".jsonl", ".lock", ".log", ".m4a", ".mat",
+    ".md", ".mp3", ".npy", ".npz", ".odt", ".onnx", ".parquet", ".pickle", ".pkl", ".pt", ".pth", ".py",
+    ".rar", ".rtf", ".safetensors", ".sh", ".sqlite", ".tar", ".tfrecord", ".tgz", ".tsv", ".txt", ".wav",
+    ".xls", ".xlsx", ".xml", ".xmp", ".xz", ".yaml", ".yml", ".zip", ".zst", ".7z",
+]
+
+/// What a file is that is not called like a photograph.
+enum UnnamedFile {
+    case photograph
+    case other(FileKind)
+
+    /// Reads the first bytes of a file whose name does not say that it is none of the photographs.
+    ///
+    /// - Parameters:
+    ///   - ending: the end of its name, as `FolderListing.kind` gives it.
+    ///   - open: opens the file; nil if it cannot be opened.
+    init(ending: String, open: () -> Int32?) {
+        if plainEndings.contains(ending) {
+            self = .other(FileKind(ending))
+            return
+        }
+        var start = [UInt8](repeating: 0, count: 512)
+        var count = 0
+        if let descriptor = open() {
+            count = max(0, read(descriptor, &start, 512))
+            close(descriptor)
+        }
+        self = start.withUnsafeBytes { bytes in
+            let content = UnsafeRawBufferPointer(rebasing: bytes[..<count])
+            if PictureFormat(unnamed: content) != nil { return .photograph }
+            let format = ForeignFormat.recognise(content, name: "x" + ending)
+            return .other(FileKind(ending, format?.holdsPhotographs == true ? format : nil))
+        }
+    }
+}
+
 /// Holds the bytes that files of a kind have at certain positions.
 private struct Signature {
     private let parts: [(offset: Int, bytes: [UInt8])]
@@ -55,9 +103,9 @@ private struct Signature {
 }
 
 /// Describes a kind of file that is not read, and how it becomes one that is.
-struct ForeignFormat: Sendable {
+struct ForeignFormat: Hashable, Sendable {
     /// Says how a file is converted.
-    enum Conversion: Sendable {
+    enum Conversion: Sendable, Equatable {
         /// With ImageMagick; of several pictures in a file, the first one.
         case picture, firstPicture
         /// With ffmpeg, one frame a second.
@@ -68,51 +116,81 @@ struct ForeignFormat: Sendable {
 
     /// Such as "a HEIC picture".
     let description: String
+    /// What one file and several files are called behind their number, such as "HEIC photographs".
+    let one, plural: String
     let conversion: Conversion
     /// The ends of such files' names, in lower case without the dot.
     let endings: [String]
+    /// Whether such files are expected to be photographs, and not documents.
+    let holdsPhotographs: Bool
 
-    init(_ description: String, _ conversion: Conversion, _ endings: String = "") {
+    /// - Parameter noun: what one file is called behind a number; nil if such files are no photographs.
+    init(_ description: String, _ noun: String?, _ conversion: Conversion, _ endings: String = "") {
         self.description = description
+        one = noun ?? description
+        plural = one.hasSuffix(" photograph") || one.hasSuffix(" file") || one == "video" ? one + "s" : one
         self.conversion = conversion
         self.endings = endings.split(separator: " ").map(String.init)
+        holdsPhotographs = noun != nil
     }
 
-    static let heic = ForeignFormat("a HEIC picture", .picture, "heic heif hif")
-    static let avif = ForeignFormat("an AVIF picture", .picture, "avif")
+    static func == (left: ForeignFormat, right: ForeignFormat) -> Bool {
+        left.description == right.description
+    }
+
+    func hash(into hasher: inout Hasher) { hasher.combine(description) }
+
+    /// Returns a number of such files: `120 HEIC photographs`.
+    func counted(_ count: Int) -> String { count == 1 ? "1 \(one)" : "\(count) \(plural)" }
+
+    static let heic = ForeignFormat("a HEIC picture", "HEIC photograph", .picture, "heic heif hif")
+    static let avif = ForeignFormat("an AVIF picture", "AVIF photograph", .picture, "avif")
     static let raw = ForeignFormat(
-        "a camera's RAW file", .picture,
+        "a camera's RAW file", "RAW file", .picture,
         "cr2 cr3 crw nef nrw arw srf sr2 dng orf rw2 rwl raf pef srw "
             + "3fr fff iiq mrw x3f erf kdc dcr mef mos raw"
     )
-    static let tiff = ForeignFormat("a TIFF picture", .firstPicture, "tif tiff")
-    static let gif = ForeignFormat("a GIF picture", .firstPicture, "gif")
-    static let bmp = ForeignFormat("a BMP picture", .picture, "bmp dib")
-    static let jpegXL = ForeignFormat("a JPEG XL picture", .picture, "jxl")
-    static let jpeg2000 = ForeignFormat("a JPEG 2000 picture", .picture, "jp2 j2k j2c jpf jpx")
-    static let photoshop = ForeignFormat("a Photoshop file", .firstPicture, "psd psb")
-    static let pdf = ForeignFormat("a PDF document", .firstPicture, "pdf")
-    static let svg = ForeignFormat("an SVG drawing", .picture, "svg svgz")
-    static let portable = ForeignFormat("a PNM picture", .picture, "ppm pgm pbm pnm pam")
+    static let tiff = ForeignFormat("a TIFF picture", "TIFF photograph", .firstPicture, "tif tiff")
+    static let gif = ForeignFormat("a GIF picture", "GIF photograph", .firstPicture, "gif")
+    static let bmp = ForeignFormat("a BMP picture", "BMP photograph", .picture, "bmp dib")
+    static let jpegXL = ForeignFormat("a JPEG XL picture", "JPEG XL photograph", .picture, "jxl")
+    static let jpeg2000 = ForeignFormat(
+        "a JPEG 2000 picture", "JPEG 2000 photograph", .picture, "jp2 j2k j2c jpf jpx")
+    static let photoshop = ForeignFormat("a Photoshop file", "Photoshop file", .firstPicture, "psd psb")
+    static let pdf = ForeignFormat("a PDF document", nil, .firstPicture, "pdf")
+    static let svg = ForeignFormat("an SVG drawing", nil, .picture, "svg svgz")
+    static let portable = ForeignFormat("a PNM picture", "PNM photograph", .picture, "ppm pgm pbm pnm pam")
     static let video = ForeignFormat(
-        "a video", .video, "mp4 m4v mov qt avi mkv webm mpg mpeg 3gp 3g2 wmv asf flv mts m2ts ogv")
-    static let webPage = ForeignFormat("a web page", .none("Download the picture again, or remove the file"))
+        "a video", "video", .video, "mp4 m4v mov qt avi mkv webm mpg mpeg 3gp 3g2 wmv asf flv mts m2ts ogv")
+    static let webPage = ForeignFormat(
+        "a web page", nil, .none("Download the picture again, or remove the file"))
     static let pointer = ForeignFormat(
-        "a Git LFS pointer without its content", .none("Fetch the content: git lfs pull"))
+        "a Git LFS pointer without its content", nil, .none("Fetch the content: git lfs pull"))
 
     private static let all = [
         heic, avif, raw, tiff, gif, bmp, jpegXL, jpeg2000, photoshop, pdf, svg, portable, video,
     ]
 
+    private static let byEnding = Dictionary(
+        uniqueKeysWithValues: all.flatMap { format in format.endings.map { ($0, format) } })
+
+    /// Returns the format of photographs whose names end so, such as `.heic`.
+    static func photographs(ending: String) -> ForeignFormat? {
+        byEnding[String(ending.dropFirst())].flatMap { $0.holdsPhotographs ? $0 : nil }
+    }
+
+    /// Returns the format with a description.
+    static func named(_ description: String) -> ForeignFormat? {
+        all.first { $0.description == description }
+    }
+
     /// Recognises a file by its first bytes, else by its name.
     static func recognise(_ content: UnsafeRawBufferPointer, name: String) -> ForeignFormat? {
         let named = name.split(separator: "/").last?.split(separator: ".").dropFirst().last
-            .flatMap { ending in all.first { $0.endings.contains(ending.lowercased()) } }
+            .flatMap { byEnding[$0.lowercased()] }
         let found = recognise(content)
         // Most kinds of RAW are TIFF files by their first bytes.
-        if let found, found.description == tiff.description, named?.description == raw.description {
-            return raw
-        }
+        if found == tiff, named == raw { return raw }
         return found ?? named
     }
 
@@ -185,24 +263,37 @@ struct ForeignFormat: Sendable {
         // A photograph's name on something else must not be its own target.
         let isMisnamed = stem + ".jpg" == file
         let target = isMisnamed ? stem + "-converted" : stem
+        if case .none(let text) = conversion { return text }
+        return "Convert it: " + command(file: file, target: target)
+    }
+
+    /// Returns the command that converts one file.
+    ///
+    /// - Parameter target: the path of the result without its ending; nil appends to the file's own.
+    func command(file: String, target: String? = nil) -> String {
+        let target = target ?? file
         return switch conversion {
-        case .picture: "Convert it: magick \(shellQuoted(file)) \(shellQuoted(target + ".jpg"))"
-        case .firstPicture:
-            "Convert it: magick \(shellQuoted(file + "[0]")) \(shellQuoted(target + ".jpg"))"
-        case .video:
-            "Convert it: ffmpeg -i \(shellQuoted(file)) -vf fps=1 \(shellQuoted(target + "-%04d.jpg"))"
+        case .picture: "magick \(shellQuoted(file)) \(shellQuoted(target + ".jpg"))"
+        case .firstPicture: "magick \(shellQuoted(file + "[0]")) \(shellQuoted(target + ".jpg"))"
+        case .video: "ffmpeg -i \(shellQuoted(file)) -vf fps=1 \(shellQuoted(target + "-%04d.jpg"))"
         case .none(let text): text
         }
     }
-}
 
-/// Quotes a word of a shell's command line if it needs quoting.
-private func shellQuoted(_ word: String) -> String {
-    let plain = word.utf8.allSatisfy {
-        (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
-            || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
-            || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "/._-+=:,@%".utf8.contains($0)
-            || $0 >= 0x80
+    /// Returns the command that converts all files in folders whose names end so.
+    ///
+    /// The ends stay in the names of the results, so that nothing is overwritten.
+    func command(folders: [String], endings: [String]) -> String {
+        let patterns = endings.map { "-iname " + shellQuoted("*" + $0) }
+        let names = patterns.count == 1 ? patterns[0] : "\\( " + patterns.joined(separator: " -o ") + " \\)"
+        let line =
+            switch conversion {
+            case .picture: #"magick "$1" "$1.jpg""#
+            case .firstPicture: #"magick "$1[0]" "$1.jpg""#
+            case .video: #"ffmpeg -nostdin -i "$1" -vf fps=1 "$1-%04d.jpg""#
+            case .none(let text): text
+            }
+        let places = folders.map(shellQuoted).joined(separator: " ")
+        return "find \(places) \(names) -exec sh -c '\(line)' sh {} \\;"
     }
-    return plain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
 }

@@ -101,13 +101,15 @@ public final class Preparation {
             ImageSet(source).addFingerprint(to: &hash)
         }
         guard start > 0 else {
-            throw DatasetError(.emptyClass, "\(source): no photograph in its class folders")
+            throw DatasetError.noPhotographs(in: [source])
         }
         (self.parts, count) = (parts, start)
         identity =
             "\(String(hash.value, radix: 16)) quality \(options.quality) archives of \(options.archiveBytes)"
         words = ClassWords.read(near: source)
-        remarks = found.notes + found.unused.lines
+        remarks =
+            found.notes + found.unused.lines
+            + [found.unused.listing(data: source, labels: options.labels)].compactMap { $0 }
     }
 
     /// Returns the name of a part without a validation part beside it: that of its folder, if it has one.

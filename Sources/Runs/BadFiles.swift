@@ -7,6 +7,8 @@ import Photographs
 package final class BadFiles {
     private let limit: BadFileLimit
     private let fileCount: Int
+    /// The run's folder.
+    private let run: String?
     /// The file; nil on all ranks except the first.
     private let path: String?
     private var lines: [String] = []
@@ -16,9 +18,11 @@ package final class BadFiles {
 
     /// - Parameters:
     ///   - fileCount: photographs of the whole set
+    ///   - run: the run's folder
     ///   - path: the list's file; an existing one is continued
-    package init(limit: BadFileLimit, fileCount: Int, path: String?) {
+    package init(limit: BadFileLimit, fileCount: Int, run: String? = nil, path: String?) {
         self.limit = limit
+        self.run = run
         self.fileCount = fileCount
         self.path = path
         let content = path.flatMap { FileManager.default.contents(atPath: $0) } ?? Data()
@@ -47,14 +51,26 @@ package final class BadFiles {
         let fresh = lines.filter { add($0) }
         guard !fresh.isEmpty else { return [] }
         try write()
-        guard self.lines.count <= limit.allowed(of: fileCount) else {
-            let shown = self.lines.prefix(5).joined(separator: "\n  ")
-            throw TrainingError(
-                "\(self.lines.count) of \(fileCount) photographs cannot be used, more than the allowed "
-                    + "\(limit.rawValue)\n  \(shown)" + (path.map { "\nThe whole list is \($0)" } ?? ""),
-                kind: .tooManyBadFiles)
+        let shown = self.lines.prefix(5).joined(separator: "\n  ")
+        let list = "\n  \(shown)" + (path.map { "\nThe whole list is \($0)" } ?? "")
+        if let error = Self.excess(self.lines.count, of: fileCount, limit: limit, list: list, run: run) {
+            throw error
         }
         return fresh
+    }
+
+    /// Returns the error for a number of unusable photographs; nil if it is within the limit.
+    ///
+    /// - Parameters:
+    ///   - list: lines that name them.
+    ///   - run: the folder of the run that finds them.
+    package static func excess(
+        _ count: Int, of fileCount: Int, limit: BadFileLimit, list: String = "", run: String? = nil
+    ) -> TrainingError? {
+        guard count > limit.allowed(of: fileCount) else { return nil }
+        return TrainingError(
+            "\(count) of \(fileCount) photographs cannot be used, more than the allowed \(limit.rawValue)"
+                + list, kind: .tooManyBadFiles(count: count, run: run))
     }
 
     private func write() throws {

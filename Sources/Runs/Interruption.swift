@@ -13,6 +13,9 @@ public enum StopReason: Sendable, Equatable {
 
     package init(code: Int32) { self = code > 0 ? .signal(code) : .maximumTime }
 
+    /// The exit status of a command that a signal has ended.
+    fileprivate var status: Int32 { if case .signal(let number) = self { 128 + number } else { 1 } }
+
     fileprivate var text: String {
         switch self {
         case .maximumTime: "--max-time"
@@ -33,7 +36,9 @@ package enum Interruption {
     private static let ignored = Mutex<Set<Int32>>([])
     private static let deadline = Mutex<ContinuousClock.Instant?>(nil)
     private static let pending = Atomic<Int32>(0)
-    private static let isTraining = Atomic(false)
+    /// Whether the process ends by itself after `reason` says so.
+    private static let endsItself = Atomic(false)
+    private static let early = Mutex<(@Sendable (String) -> Void)?>(nil)
     /// The last signal and when it came; mpirun sends a signal to a rank and to its group.
     private static let last = Mutex<(number: Int32, time: ContinuousClock.Instant)?>(nil)
 
@@ -67,8 +72,10 @@ package enum Interruption {
     ///
     /// Until `begin`, there is nothing to save, so SIGINT, SIGTERM and SIGHUP end the process.
     ///
+    /// - Parameter early: called with what to say before such a signal ends the process.
     /// - Throws: `ThreadLimit`
-    package static func watch() throws {
+    package static func watch(early: @escaping @Sendable (String) -> Void = { _ in }) throws {
+        self.early.withLock { $0 = early }
         // The end of a pager or `head` that reads the output must not end the run.
         Foundation.signal(SIGPIPE, SIG_IGN)
         let set = change(SIG_BLOCK, watched)
@@ -82,7 +89,14 @@ package enum Interruption {
     /// Notes that training begins, and may take `maximumTime` seconds since the process's start.
     package static func begin(maximumTime: Double?) {
         deadline.withLock { $0 = maximumTime.map { processStart + .seconds($0) } }
-        isTraining.store(true, ordering: .relaxed)
+        endsItself.store(true, ordering: .relaxed)
+    }
+
+    /// Runs work that ends soon after `reason` says so, and then removes what it has begun.
+    package static func removingUnfinished<Result>(_ body: () throws -> Result) rethrows -> Result {
+        endsItself.store(true, ordering: .relaxed)
+        defer { endsItself.store(false, ordering: .relaxed) }
+        return try body()
     }
 
     private static func receive(_ number: Int32) {
@@ -95,7 +109,11 @@ package enum Interruption {
         let isUrgent = number == SIGINT || number == SIGTERM
         let before = pending.load(ordering: .relaxed)
         let isSecond = isUrgent && (before == SIGINT || before == SIGTERM)
-        let isEarly = !isTraining.load(ordering: .relaxed) && (isUrgent || number == SIGHUP)
+        let isEarly = !endsItself.load(ordering: .relaxed) && (isUrgent || number == SIGHUP)
+        if isEarly {
+            let stop = StoppedEarly(reason: .signal(number), during: "before the first step")
+            early.withLock { $0 }?(stop.description)
+        }
         if isSecond || isEarly { _exit(128 + number) }
         if isUrgent || before == 0 { pending.store(number, ordering: .relaxed) }
     }
@@ -113,6 +131,19 @@ package enum Interruption {
         unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self)
             == unsafeBitCast(SIG_IGN, to: Int.self)
     }
+}
+
+/// Ends a command that was asked to stop when it had nothing to save.
+public struct StoppedEarly: Error, CustomStringConvertible {
+    let reason: StopReason
+    /// When it was stopped, such as "before the first step".
+    let during: String
+
+    /// - Parameter during: when it was stopped, such as "before the first step".
+    package init(reason: StopReason, during: String) { (self.reason, self.during) = (reason, during) }
+
+    public var status: Int32 { reason.status }
+    public var description: String { "stopped by \(reason.text) \(during); nothing was lost" }
 }
 
 /// Ends a run that was asked to stop, after it has written a checkpoint.

@@ -41,6 +41,9 @@ public final class RunFolder {
         return folder
     }
 
+    /// Whether a folder is that of a run which ended before its first checkpoint.
+    public static func isUnfinished(_ path: String) -> Bool { (try? requireUnfinished(path)) != nil }
+
     private static func requireUnfinished(_ path: String) throws {
         let checkpoints = path + "/checkpoints"
         let isThere = FileManager.default.fileExists(atPath: checkpoints)
@@ -52,7 +55,7 @@ public final class RunFolder {
         guard strangers.isEmpty else {
             throw TrainingError(
                 "\(path): no complete checkpoint to resume from, but it contains "
-                    + strangers.sorted().listed(atMost: 3), kind: .noCheckpoint)
+                    + strangers.sorted().listed(atMost: 3), kind: .runExists(path))
         }
     }
 

@@ -126,7 +126,7 @@ public final class GradientExchange {
     /// The number of buckets and their sizes, such as "12 buckets of 0.1 to 16.0 MiB".
     public var description: String {
         let sizes = buckets.dropFirst().map { Double($0.bytes.count) / 1_048_576 }
-        return "\(sizes.count) buckets of "
+        return "\(sizes.count) bucket\(sizes.count == 1 ? "" : "s") of "
             + String(format: "%.1f to %.1f MiB", sizes.min() ?? 0, sizes.max() ?? 0)
     }
 

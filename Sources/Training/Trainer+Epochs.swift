@@ -43,7 +43,9 @@ extension Trainer {
             problems.append(
                 .guessing(loss: loss, chance: log(Double(network.classes)), silent: silent))
         }
-        if LearningProblem.isOverfitting(training: epoch.trainingTop1, validation: top1) {
+        if epoch.validation.images > 0,
+            LearningProblem.isOverfitting(training: epoch.trainingTop1, validation: top1)
+        {
             problems.append(.overfitting(training: epoch.trainingTop1, validation: top1))
         }
         for problem in problems where !state.warnings.contains(problem.kind) {

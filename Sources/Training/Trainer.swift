@@ -38,6 +38,15 @@ public final class Trainer {
     /// The best epoch's top-1 accuracy on the validation photographs, a fraction of 1.
     public var bestTop1: Double? { state.best?.top1 }
 
+    /// A training photograph in a file of its own that can be read; nil if there is none.
+    public var readablePhotograph: String? {
+        let (set, shortSide) = (workload.dataset.training, description.shortSide)
+        return (0..<set.count).lazy.filter { index in
+            FileManager.default.fileExists(atPath: set.location(index))
+                && (try? set.decoded(index, shortSide: shortSide)) != nil
+        }.first.map { set.location($0) }
+    }
+
     /// Returns the options of a model's run, and the fingerprint of the photographs that it was trained on.
     ///
     /// - Parameter model: a run's folder, a checkpoint's folder or a file in it.
@@ -103,7 +112,7 @@ public final class Trainer {
             ranks: ranks, tracePath: tracePath
         ) { event in for sink in sinks { try sink.receive(event) } }
         let agreement = try setup.agree()
-        let dataset = try setup.list()
+        let (dataset, batchNote) = try setup.list()
         let options = setup.options
         self.options = options
         workload = try setup.open(agreement, dataset)
@@ -123,19 +132,20 @@ public final class Trainer {
         learningRate = LearningRate(
             options: options, stepsPerEpoch: workload.stepsPerEpoch,
             peak: state.foundLearningRate ?? options.givenLearningRate ?? 0, plateau: state.plateau)
-        try begin(version: version, isNew: !resuming, model.unreadable, connection?.topology)
+        try begin(
+            version: version, isNew: !resuming, model.unreadable, connection?.topology, batchNote: batchNote)
     }
 
     /// Reports what is trained, and writes a new run's first files.
-    private func begin(version: String, isNew: Bool, _ unreadable: [ImageError], _ topology: Topology?)
-        throws
-    {
+    private func begin(
+        version: String, isNew: Bool, _ unreadable: [ImageError], _ topology: Topology?, batchNote: String?
+    ) throws {
         let (dataset, device) = (workload.dataset, workload.device.description)
         let start = RunStart(
             options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
             dataset: dataset, network: network, shortSide: description.shortSide)
         try report(.started(start))
-        for remark in dataset.remarks { try report(.note(remark)) }
+        for remark in dataset.remarks + [batchNote].compactMap({ $0 }) { try report(.note(remark)) }
         if isNew, LearningProblem.isImbalanced(start.balance, options) {
             let problem = LearningProblem.imbalance(start.balance)
             state.warnings.append(problem.kind)

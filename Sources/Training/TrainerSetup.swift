@@ -111,16 +111,17 @@ struct TrainerSetup {
     }
 
     /// Lists the photographs, and chooses the size of a mini-batch if it is left to the program.
-    mutating func list() throws -> Dataset {
+    ///
+    /// - Returns: the photographs, and a line about the size that was chosen.
+    mutating func list() throws -> (dataset: Dataset, batchNote: String?) {
         let dataset = try Dataset.load(
             root: options.data, labels: options.labels, validationFraction: options.validationFraction)
-        if let batch = options.chooseBatch(photographs: dataset.training.count) {
-            try report(
-                .note(
-                    "batch \(batch): with \(dataset.training.count) photographs, more steps are worth "
-                        + "more than larger ones (--batch)"))
+        let batch = options.chooseBatch(photographs: dataset.training.count)
+        let note = batch.map { batch in
+            "batch \(batch): with \(dataset.training.count) photographs, more steps are worth more than "
+                + "larger ones (--batch)"
         }
-        return dataset
+        return (dataset, note)
     }
 
     /// Opens the device, and checks that the ranks have the same photographs and training fits the device.
@@ -138,7 +139,8 @@ struct TrainerSetup {
                 ("the list of classes", dataset.classes.joined(separator: ", ")),
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])
-        for line in dataset.unused.lines { try report(.note(line)) }
+        let listing = dataset.unused.listing(data: options.data, labels: options.labels)
+        for line in dataset.unused.lines + [listing].compactMap({ $0 }) { try report(.note(line)) }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
             seed: options.seed, epoch: 1
@@ -261,7 +263,7 @@ struct TrainerSetup {
             folder: folder, metrics: try folder.map { try MetricsLog($0.metricsPath) },
             badFiles: BadFiles(
                 limit: options.maximumBad, fileCount: dataset.training.count + dataset.validation.count,
-                path: folder?.badFilesPath))
+                run: options.output, path: folder?.badFilesPath))
     }
 
     // MARK: - Parts of a phase

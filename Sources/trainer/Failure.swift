@@ -17,6 +17,7 @@ struct Failure {
         if isFromParser { return TrainerCommand.exitCode(for: error).isSuccess ? 0 : 2 }
         return switch error {
         case is TrainingInterrupted: TrainingInterrupted.status
+        case let error as StoppedEarly: error.status
         case let error as TrainingError where error.isUsage: 2
         case let error as DatasetError where error.isUsage: 2
         case is ForeignLauncher: 2
@@ -29,11 +30,14 @@ struct Failure {
         // A command that has said everything itself.
         if error is ExitCode { return }
         if isFromParser {
-            let message = TrainerCommand.fullMessage(for: error)
+            let message = parserMessage
             if status == 0 { return print(message) }
+            let mistake =
+                command == nil ? Misplacement.message(CommandLine.arguments.dropFirst(), message) : nil
             let misspelling = command == nil ? Misspelling(in: CommandLine.arguments.dropFirst()) : nil
-            StandardStreams.writeError((misspelling?.message(inPlaceOf: message) ?? message) + "\n")
-        } else if error is TrainingInterrupted {
+            StandardStreams.writeError(
+                (mistake ?? misspelling?.message(inPlaceOf: message) ?? message) + "\n")
+        } else if error is TrainingInterrupted || error is StoppedEarly {
             RunConsole.print(message)
         } else {
             let rank = MPICommunicator.launchedRanks > 1 ? "rank \(MPICommunicator.launchedRank): " : ""
@@ -50,6 +54,15 @@ struct Failure {
         case let error as CollectiveError where error.kind == .lostConnection: .lostRanks
         default: status == 0 ? nil : .failed
         }
+    }
+
+    /// The parser's message; for what a command itself finds, with the command's usage and not the program's.
+    private var parserMessage: String {
+        let message = TrainerCommand.fullMessage(for: error)
+        guard let command, let usage = message.range(of: "\nUsage:") else { return message }
+        let type = type(of: command)
+        return message[..<usage.lowerBound] + "\nUsage: \(TrainerCommand.usageString(for: type))\n"
+            + "  See 'trainer \(type.name) --help' for more information."
     }
 
     private var message: String {

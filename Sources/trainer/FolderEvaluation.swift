@@ -56,6 +56,10 @@ struct FolderEvaluation {
         let selection = try Selection(data, options, checkpoints: checkpoints)
         let photographs = selection.measured.set
         let names = try views.nameClasses(of: &files, selection.classes)
+        let known = files.flatMap(\.description.classes)
+        if Set(photographs.classes).isDisjoint(with: known), let below = Dataset.setBelow(data) {
+            throw Dataset.nested(data, below)
+        }
         let lines = names + selection.lines(classes: files.map(\.description.classes))
         if Job.isFirst { for line in lines { print(line) } }
         // The first mini-batch is not timed, so there should be at least two.
@@ -88,6 +92,7 @@ struct FolderEvaluation {
 private struct Selection {
     let measured: LabelledFolder.Measured
     private let data: String
+    private let labels: String?
     private let fraction: Double?
     private let folder: LabelledFolder
     /// Whether training has held these photographs out of a run's own folder.
@@ -103,7 +108,8 @@ private struct Selection {
         fraction = options.valFraction
         let origins = checkpoints.map { Trainer.origin(ofModel: $0) }
         let here = origins.compactMap { $0 }.filter { Self.isSame($0.options.data, data) }
-        folder = try LabelledFolder(root: data, labels: options.labels ?? here.first?.options.labels)
+        labels = options.labels ?? here.first?.options.labels
+        folder = try LabelledFolder(root: data, labels: labels)
         var shares: [Double] = []
         for (path, origin) in zip(checkpoints, origins) {
             guard let origin else {
@@ -179,7 +185,8 @@ private struct Selection {
                 "no photograph of \(missing.count) of the \(known.count) classes: "
                     + missing.map { "“\($0)”" }.listed(atMost: 5))
         }
-        return lines + folder.notes + remarks + folder.unused.lines
+        let listing = folder.unused.listing(data: data, labels: labels)
+        return lines + folder.notes + remarks + folder.unused.lines + [listing].compactMap { $0 }
     }
 
     private static func real(_ path: String) -> String {

@@ -28,6 +28,27 @@ enum Job {
         return communicator
     }
 
+    /// The variable of the environment by which `launch` tells ranks how they were started.
+    static let launchVariable = "DEEP_IMAGE_LAUNCH"
+
+    /// The options of mpirun that lines for the user may have.
+    static let mpirunFlags = ["allow-run-as-root", "oversubscribe"]
+
+    /// Returns the command line that starts this job with other options of `train`.
+    static func line(_ options: String) -> String {
+        if let launch = ProcessInfo.processInfo.environment[launchVariable], !launch.isEmpty {
+            return "\(launch) -- train \(options)"
+        }
+        let ranks = MPICommunicator.launchedRanks
+        guard ranks > 1 else { return "trainer \(options)" }
+        var words = ["mpirun", "-n", "\(ranks)"] + mpirunFlags.map { "--" + $0 }
+        if geteuid() != 0 { words.removeAll { $0.hasSuffix("root") } }
+        if ranks <= ProcessInfo.processInfo.activeProcessorCount {
+            words.removeAll { $0.hasSuffix("scribe") }
+        }
+        return (words + ["trainer", options]).joined(separator: " ")
+    }
+
     /// Whether this process prints and writes: rank 0, or the only one.
     static var isFirst: Bool { joined.withLock { $0 }?.rank ?? 0 == 0 }
 

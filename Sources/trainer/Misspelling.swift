@@ -1,5 +1,7 @@
 import ArgumentParser
+import Basics
 import Configuration
+import Foundation
 
 /// The first command or option on a command line that does not exist.
 ///
@@ -41,6 +43,34 @@ struct Misspelling {
             ? "\n  Commands: \(known.joined(separator: ", ")). See 'trainer --help'."
             : message.range(of: "\nUsage:").map { message[$0.lowerBound...] } ?? ""
         return "Error: Unknown \(kind) '\(name)'\(nearest)\(rest)"
+    }
+}
+
+/// Words that are right, but not in this place.
+enum Misplacement {
+    /// Returns the message about them; nil if there is nothing of the kind.
+    ///
+    /// - Parameters:
+    ///   - arguments: those after the program's name.
+    ///   - message: the parser's message.
+    static func message(_ arguments: some Sequence<String>, _ message: String) -> String? {
+        let words = Array(arguments)
+        let usage = message.range(of: "\nUsage:").map { message[$0.lowerBound...] } ?? ""
+        if words.first == "launch", !words.contains("--"), let place = words.firstIndex(of: "train") {
+            let line = words[..<place] + ["--"] + words[place...]
+            return "Error: launch: expected -- before train. Type: trainer "
+                + line.map(shellQuoted).joined(separator: " ") + usage
+        }
+        let isTrain = words.first == "train"
+        let rest = isTrain ? Array(words.dropFirst()) : words
+        let isOther = TrainerCommand.configuration.subcommands.contains { $0.name == words.first } && !isTrain
+        // Of `--option VALUE`, the value may be a path too.
+        guard !isOther, let path = rest.first, !path.hasPrefix("-"),
+            FileManager.default.fileExists(atPath: path)
+        else { return nil }
+        let line = ["trainer", "train", "--data", path] + rest.dropFirst()
+        return "Error: Unexpected argument '\(path)'; photographs to train on are given by --data. Type: "
+            + line.map(shellQuoted).joined(separator: " ") + usage
     }
 }
 

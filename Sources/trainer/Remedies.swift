@@ -1,4 +1,5 @@
 import ArgumentParser
+import Basics
 import Collectives
 import Compute
 import Configuration
@@ -7,6 +8,7 @@ import Foundation
 import NeuralNet
 import Photographs
 import Runs
+import Training
 
 /// Says what to do about an error in the words of the command that was typed.
 ///
@@ -22,7 +24,10 @@ enum Remedy {
         guard let text = advice(on: error, command: command, isResuming: isResuming) else { return nil }
         // What the command cannot do is no remedy.
         let named = text.matches(of: #/(?:^|[ (])--([a-z-]+)/#).map { String($0.1) }
-        return Set(named).isSubset(of: command.optionNames) ? text : nil
+        let known =
+            command.optionNames
+            + (command is TrainCommand.Type ? LaunchCommand.optionNames + Job.mpirunFlags : [])
+        return Set(named).isSubset(of: known) ? text : nil
     }
 
     /// Returns what to type instead of another launcher; its options are not the command's.
@@ -55,7 +60,8 @@ enum Remedy {
                 for: error.kind, command: command,
                 lessMemory: isResuming ? "try a smaller --cache" : lessMemory(command))
         case let error as TrainingError: text(for: error.kind, isResuming: isResuming)
-        case let error as TrainingInterrupted: "resume with: trainer --resume \(error.run)"
+        case let error as TrainingInterrupted:
+            "resume with: " + Job.line("--resume " + shellQuoted(error.run))
         case let error as NetworkError: text(for: error.kind)
         case let error as DatasetError: text(for: error.kind, command: command, isResuming: isResuming)
         case let error as EvaluationError: text(for: error.kind)
@@ -103,9 +109,10 @@ enum Remedy {
         case .changed(.kernels): fromThisRun
         case .foreignCheckpoint(let checkpoint):
             "start a new run from its weights with --init \(checkpoint)"
-        case .runExists(let run): "resume it (trainer --resume \(run)), give another --out or remove it"
+        case .runExists(let run): existing(run)
         case .noRun: "check the path of --resume"
-        case .noCheckpoint: "start the run again with another --out, or remove this folder first"
+        case .noCheckpoint:
+            "type the line that started the run again, with --resume-or-start, or start a new run"
         case .initialModelDoesNotFit: "give the --model that the checkpoint of --init has"
         case .cacheTooLarge(let room):
             "give " + (room.map { "--cache \($0) or less, or " } ?? "") + "--cache auto"
@@ -116,9 +123,34 @@ enum Remedy {
             "try a new run with a lower --learning-rate (\(String(format: "%.2g", learningRate / 10))), a "
                 + "longer --warmup-epochs or --clip-norm 1"
                 + (hasLearnt ? ", perhaps from this checkpoint (--init)" : "")
-        case .tooManyBadFiles: "repair or remove the files, or allow more with --max-bad"
+        case .tooManyBadFiles(let count, let run): afterBadFiles(count, run)
         case .usage, .other: nil
         }
+    }
+
+    /// Returns what to do about a folder that is there already.
+    private static func existing(_ path: String) -> String {
+        let folder = shellQuoted(path)
+        if RunFolder.hasCheckpoint(path) {
+            return "resume it (\(Job.line("--resume " + folder))), give another --out or remove it"
+        }
+        return RunFolder.isUnfinished(path)
+            ? "it has no checkpoint to resume from: type the line again with --resume-or-start, which "
+                + "replaces it, or give another --out" : "give another --out"
+    }
+
+    /// Returns what to do after too many photographs could not be used.
+    ///
+    /// - Parameter run: the run that has found them; nil before training.
+    private static func afterBadFiles(_ count: Int, _ run: String?) -> String {
+        let more = "allow more with --max-bad \(2 * count)"
+        guard let run else { return "repair or remove the files, or \(more)" }
+        let folder = shellQuoted(run)
+        return RunFolder.hasCheckpoint(run)
+            ? "allow more (\(Job.line("--resume \(folder) --max-bad \(2 * count)"))), or repair or remove "
+                + "the files and start a new run"
+            : "repair or remove the files, or \(more), and type the line again with --out \(folder) "
+                + "--resume-or-start, which replaces this run"
     }
 
     private static let fromThisRun = "train a new run from this one with --init"
@@ -155,6 +187,8 @@ enum Remedy {
         case .missingFolder where isResuming: "give --data with the folder in which the photographs are now"
         case .missingFolder, .notAFolder, .noClasses:
             "give --data the folder that holds a folder of photographs for each class"
+        case .setBelow(let folder): "give --data \(shellQuoted(folder))"
+        case .run(let run): aboutRun(run, command)
         case .nested(let folder): "if these folders are the classes, give --data \(folder)"
         case .flat(let list):
             "put the photographs of each class into a folder of the class's name"
@@ -167,6 +201,19 @@ enum Remedy {
         case .noneHeldOut where names.contains("val-fraction"):
             "give --val-fraction 1 to measure all of them, or --data with other photographs"
         default: nil
+        }
+    }
+
+    /// Returns what works instead of giving a run's folder as photographs.
+    private static func aboutRun(_ run: String, _ command: any ParsableCommand.Type) -> String {
+        let data = (try? Trainer.options(ofRun: run).data).map(shellQuoted) ?? "PHOTOGRAPHS"
+        let folder = shellQuoted(run)
+        return switch command {
+        case is TrainCommand.Type where RunFolder.hasCheckpoint(run):
+            "continue it (trainer --resume \(folder)), or give photographs (--data \(data))"
+        case is EvaluateCommand.Type:
+            "type trainer evaluate --checkpoint \(folder) --data \(data)"
+        default: "give photographs (--data \(data))"
         }
     }
 

@@ -60,8 +60,8 @@ final class TrainingConsole: EventSink {
         case .inputBound(let input): text(input)
         case .leftOut(let line): "left out: \(line)"
         case .checkpointFailed(let step, let run):
-            "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: trainer "
-                + "--resume \(run)"
+            "the last complete checkpoint is \(run)/checkpoints/step-\(step); resume with: "
+                + Job.line("--resume " + shellQuoted(run))
         case .learningRateFound(let found):
             String(
                 format: "learning rate %.2g, found in %d steps: the loss fell from %.3f to %.3f", found.rate,

@@ -49,8 +49,8 @@ import Testing
         (.changed(.device), "resume on that device, or train a new run from this one with --init"),
         (.changed(.version), "with that version"), (.changed(.photographs), "restore the files"),
         (.changed(.kernels), "--init"), (.foreignCheckpoint("run/step-6"), "--init run/step-6"),
-        (.runExists("run"), "resume it (trainer --resume run), give another --out"),
-        (.noRun, "the path of --resume"), (.noCheckpoint, "another --out"),
+        (.runExists("nowhere"), "give another --out"),
+        (.noRun, "the path of --resume"), (.noCheckpoint, "again, with --resume-or-start"),
         (.initialModelDoesNotFit, "the --model that the checkpoint of --init has"),
         (.cacheTooLarge(room: "3G"), "--cache 3G or less, or --cache auto"),
         (.cacheTooLarge(room: nil), "give --cache auto"),
@@ -58,7 +58,7 @@ import Testing
         (.tooLittleMemory(anyBatch: false), "a smaller --model or --image-size"),
         (.diverged(learningRate: 0.5, hasLearnt: false), "a lower --learning-rate (0.05)"),
         (.diverged(learningRate: 0.5, hasLearnt: true), "--clip-norm 1, perhaps from this checkpoint"),
-        (.tooManyBadFiles, "allow more with --max-bad"),
+        (.tooManyBadFiles(count: 3, run: nil), "allow more with --max-bad 6"),
     ]) func training(_ kind: TrainingError.Kind, _ remedy: String) throws {
         let error = TrainingError("it failed", kind: kind)
         #expect(try #require(Remedy.text(for: error, command: TrainCommand.self)).contains(remedy))
@@ -90,8 +90,8 @@ import Testing
 
     /// A list below an error's first line stays below its remedy.
     @Test func remedyFollowsTheFirstLine() {
-        let error = TrainingError("too many\n  a.jpg\n  b.jpg", kind: .tooManyBadFiles)
-        let remedy = "repair or remove the files, or allow more with --max-bad"
+        let error = TrainingError("too many\n  a.jpg\n  b.jpg", kind: .tooManyBadFiles(count: 2, run: nil))
+        let remedy = "repair or remove the files, or allow more with --max-bad 4"
         #expect(
             Remedy.message(for: error, command: TrainCommand.self)
                 == "too many; \(remedy)\n  a.jpg\n  b.jpg")

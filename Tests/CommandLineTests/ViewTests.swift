@@ -250,7 +250,8 @@ import Testing
             "predict --checkpoint run --checkpoint other set/val --top 1 --csv sorted.csv --weights 0,1")
         let lines = try place.text("sorted.csv").split(separator: "\n")
         #expect(
-            lines.count == 13 && lines[0] == "file,class,probability,error" && lines[1].hasPrefix("set/val/"))
+            lines.count == 13 && lines[0] == "file,class,probability,error,words"
+                && lines[1].hasPrefix("set/val/"))
         // A model of weight 0 is not heard.
         try place.file("some/bad.jpg", "nothing")
         try place.file("some/deep/good.JPG", try place.bytes(try place.photograph("ring")))

@@ -99,8 +99,11 @@ import Testing
         #expect(
             dataset.unused.lines == [
                 "not used: 1 photograph outside class folders, in the folder itself",
-                "not used: 5 files of kinds that are not read (2 .gif, 2 without an extension, 1 .txt), in "
-                    + "train, train/b, the folder itself and 1 more folder",
+                "not used: 3 files of kinds that are not read (2 without an extension, 1 .txt), in train, "
+                    + "train/b",
+                "not used: 2 GIF photographs cannot be read, in the folder itself, val/a; convert them: find "
+                    + folder.path
+                    + " -iname '*.gif' -exec sh -c 'magick \"$1[0]\" \"$1.jpg\"' sh {} \\;",
                 "not used: 2 hidden or system entries (1 .git, 1 .hidden.jpg), in train, train/b",
             ])
         #expect(dataset.training.location(0) == folder.file("train/a/deeper/z.jpg"))

@@ -55,6 +55,81 @@ import Testing
         try folder.write(lines, data + "map_clsloc.txt")
     }
 
+    /// Returns `meta.mat` as MATLAB writes it: an array of structures, packed by zlib or not.
+    private func metaFile(_ numbers: [Int], isPacked: Bool) -> [UInt8] {
+        func word(_ value: Int) -> [UInt8] { (0..<4).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+        func element(_ type: Int, _ data: [UInt8]) -> [UInt8] {
+            let zeros = [UInt8](repeating: 0, count: (8 - data.count % 8) % 8)
+            return 1...4 ~= data.count
+                ? word(type | data.count << 16) + (data + [0, 0, 0]).prefix(4)
+                : word(type) + word(data.count) + data + zeros
+        }
+        func array(_ kind: Int, _ sizes: [Int], _ name: String, _ rest: [UInt8]) -> [UInt8] {
+            element(
+                14,
+                element(6, word(kind) + word(0)) + element(5, sizes.flatMap(word))
+                    + element(1, Array(name.utf8)) + rest)
+        }
+        func text(_ text: String) -> [UInt8] {
+            array(4, [1, text.utf16.count], "", element(4, text.utf16.flatMap { word(Int($0)).prefix(2) }))
+        }
+        let fields = ["ILSVRC2012_ID", "WNID", "words", "gloss"]
+        let rows = zip(synsets, numbers).flatMap { synset, number -> [UInt8] in
+            let value = Double(number).bitPattern
+            let bytes = (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+            return array(6, [1, 1], "", element(9, bytes)) + text(synset) + text("kit fox, Vulpes")
+                + text("small gr\u{E9}y fox")
+        }
+        let names = fields.flatMap { ($0.utf8 + [UInt8](repeating: 0, count: 16)).prefix(16) }
+        let other = isPacked ? [] : array(1, [0, 0], "other", [])
+        let content =
+            other
+            + array(2, [synsets.count, 1], "synsets", element(5, word(16)) + element(1, names) + rows)
+        let header = Array("MATLAB 5.0 MAT-file".utf8)
+        let start = header + [UInt8](repeating: 32, count: 124 - header.count) + [0, 1] + Array("IM".utf8)
+        guard isPacked else { return start + content }
+        // A stream of zlib with one block that is stored as it is, and Adler's checksum.
+        var (low, high) = (1, 0)
+        for byte in content {
+            low = (low + Int(byte)) % 65_521
+            high = (high + low) % 65_521
+        }
+        let length = Array(word(content.count).prefix(2))
+        var packed: [UInt8] = [0x78, 0x01, 1]
+        packed += length + length.map { ~$0 } + content
+        packed += word(high << 16 | low).reversed()
+        return start + word(15) + word(packed.count) + packed
+    }
+
+    /// The development kit's own list of classes is read, with its words.
+    @Test(arguments: [false, true]) func kitOf2012(isPacked: Bool) throws {
+        try writeArchives("kit")
+        try writeKit("kit", mapping: false)
+        let place = "kit/ILSVRC2012_devkit_t12/data/meta.mat"
+        let content = metaFile([2, 3, 1], isPacked: isPacked)
+        try folder.write(content, place)
+        let list = KitClass.list(folder.file(place))
+        #expect(list?.map(\.synset) == synsets && list?.map(\.number) == [2, 3, 1])
+        let set = try load("kit")
+        #expect(set.validation.files.map(\.label).count == validation.count)
+        for index in 0..<set.validation.count {
+            let name = set.validation.name(index)
+            let expected = validation.first { name.hasSuffix($0.name) }?.synset
+            #expect(set.classes[set.validation.label(index)] == expected)
+        }
+        #expect(set.words[synsets[1]] == "kit fox, Vulpes")
+        // No damage ends the program.
+        for length in stride(from: 0, to: content.count, by: 5) {
+            _ = try? MatlabFile(Array(content.prefix(length)))
+            var damaged = content
+            damaged[length] ^= 0xFF
+            _ = try? MatlabFile(damaged)
+        }
+        try folder.write(Array(content.prefix(300)), place)
+        let error = #expect(throws: DatasetError.self) { try load("kit") }
+        #expect(error?.description.contains("meta.mat: expected the structures") == true)
+    }
+
     private var solution: String {
         "ImageId,PredictionString\n"
             + validation.reversed().map {
@@ -130,7 +205,7 @@ import Testing
         try writeArchives("kit")
         try writeKit("kit", mapping: false)
         error = #expect(throws: DatasetError.self) { try load("kit") }
-        #expect(error?.description.contains("map_clsloc.txt of a later kit") == true)
+        #expect(error?.description.contains("whose meta.mat is not there; put it, or Kaggle's") == true)
         try writeKit("kit")
         try folder.write("9\n", "kit/ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt")
         error = #expect(throws: DatasetError.self) { try load("kit") }

@@ -8,7 +8,8 @@ import Testing
 private struct Input: CustomTestStringConvertible, Sendable {
     let number: Int
     let name: String
-    /// Files; `cat/*3` stands for three photographs, `a -> b` for a link, and a slash ends a folder.
+    /// Files; `cat/*3` stands for three photographs, `a -> b` for a link, `a@png` for a file that begins as
+    /// PNG does, and a slash ends a folder.
     let files: [String]
     let labels: String?
     /// The classes, each with its photographs for training and validation, or `error`.
@@ -256,6 +257,80 @@ private struct Input: CustomTestStringConvertible, Sendable {
         Input(
             69, "list with an open quotation mark", ["*4"], labels: "id,label\n1,\"cat\n2,dog\n",
             gives: "error", says: [":2: a quotation mark without its partner"]),
+        Input(
+            70, "photographs without an extension", ["cat/*2", "cat/3@jpeg", "cat/more/4@png", "dog/*4"],
+            gives: "cat 3+1, dog 3+1"),
+        Input(
+            71, "photographs with an unknown extension",
+            ["cat/*2", "cat/3.dat@webp", "cat/4.jpg_large@jpeg", "dog/*4"], gives: "cat 3+1, dog 3+1"),
+        Input(
+            72, "photographs that are called like another format",
+            ["cat/*2", "cat/3.heic@jpeg", "cat/4.tif@png", "dog/*4"], gives: "cat 3+1, dog 3+1"),
+        Input(
+            73, "link to a photograph without an extension",
+            ["cat/*3", "cat/4 -> ../../out/4", "../out/4@jpeg", "dog/*4"], gives: "cat 3+1, dog 3+1"),
+        Input(
+            74, "other files without an extension", ["cat/*4", "cat/README", "cat/notes.txt@jpeg", "dog/*4"],
+            gives: "cat 3+1, dog 3+1",
+            says: ["2 files of kinds that are not read (1 .txt, 1 without an extension), in cat"]),
+        Input(
+            75, "HEIC, RAW, TIFF and videos beside photographs",
+            ["cat/*4", "dog/*4", "cat/a.HEIC", "dog/b.heif", "cat/c.nef", "cat/d.tiff", "dog/e.MOV"],
+            gives: "cat 3+1, dog 3+1",
+            says: [
+                "2 HEIC photographs cannot be read, in cat, dog",
+                "2 HEIC photographs cannot be read, in cat, dog; convert them: "
+                    + "find ROOT \\( -iname '*.heic' -o -iname '*.heif' \\) "
+                    + "-exec sh -c 'magick \"$1\" \"$1.jpg\"' sh {} \\;",
+                "1 RAW file cannot be read, in cat; convert them: find ROOT -iname '*.nef' -exec",
+                "1 TIFF photograph cannot be read, in cat; convert them: find ROOT -iname '*.tiff' -exec "
+                    + "sh -c 'magick \"$1[0]\"",
+                "1 video cannot be read, in dog; convert them: find ROOT -iname '*.mov' -exec sh -c 'ffmpeg",
+            ]),
+        Input(
+            76, "HEIC photographs without an extension", ["cat/*4", "dog/*4", "cat/5@heic"],
+            gives: "cat 3+1, dog 3+1",
+            says: [
+                "1 HEIC photograph cannot be read, in cat",
+                "in cat; convert it: magick ROOT/cat/5 ROOT/cat/5.jpg",
+            ]),
+        Input(
+            77, "class of which all photographs are HEIC", ["cat/*4", "dog/a.heic", "dog/b.heic"],
+            gives: "error",
+            says: [
+                "ROOT/dog: an empty class, no photograph in it; 2 HEIC photographs cannot be read; convert "
+                    + "them: find ROOT/dog -iname '*.heic'"
+            ]),
+        Input(
+            78, "class folders with only HEIC photographs and videos",
+            ["cat/a.heic", "cat/b.heic", "dog/c.heic", "dog/d.mp4"], gives: "error",
+            says: [
+                "ROOT: no photograph in its class folders that can be read; 3 HEIC photographs cannot be "
+                    + "read; convert them: find ROOT -iname '*.heic'",
+                "1 video cannot be read; convert them: find ROOT -iname '*.mp4'",
+            ]),
+        Input(
+            79, "flat folder with only HEIC photographs", ["a.heic", "b.heic"], gives: "error",
+            says: ["ROOT: no class folders in it, and 2 HEIC photographs cannot be read; convert them"]),
+        Input(
+            80, "`val/` with only HEIC photographs",
+            ["train/cat/*2", "train/dog/*2", "val/cat/a.heic"], gives: "error",
+            says: ["ROOT/val: no photograph in its class folders; 1 HEIC photograph cannot be read"]),
+        Input(
+            81, "folder of a run", ["config.yaml", "checkpoints/"], gives: "error",
+            says: ["ROOT: the folder of a run, which has no photographs"]),
+        Input(
+            82, "folder above a set, beside other folders",
+            ["photos/train/cat/*2", "photos/train/dog/*2", "notes/", "runs/a/log.txt"], gives: "error",
+            says: ["ROOT: no folder of classes; the only photographs in it are those of ROOT/photos"]),
+        Input(
+            83, "folder above a set with `train/` and `val/`",
+            ["photos/train/cat/*2", "photos/train/dog/*2", "photos/val/cat/*2"], gives: "error",
+            says: ["ROOT: no folder of classes; the only photographs in it are those of ROOT/photos"]),
+        Input(
+            84, "folder above several sets",
+            ["a/train/cat/*2", "a/train/dog/*2", "b/train/cow/*2", "b/train/eel/*2"], gives: "error",
+            says: ["ROOT: its folders “a”, “b” have training parts, so each is a set and no class"]),
     ]
 
     @Test(arguments: inputs) private func outcome(of input: Input) throws {
@@ -287,7 +362,18 @@ private struct Input: CustomTestStringConvertible, Sendable {
         #expect(saysUnused || !text.contains("not used"), "\(text)")
     }
 
+    /// The first bytes of formats.
+    private static let starts: [String: [UInt8]] = [
+        "jpeg": [0xFF, 0xD8, 0xFF, 0xE0], "png": [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A],
+        "webp": Array("RIFF\0\0\0\0WEBP".utf8), "heic": Array("\0\0\0\u{18}ftypheic\0\0\0\0mif1".utf8),
+    ]
+
     private func write(_ file: String, in place: TemporaryFolder) throws {
+        let parts = file.split(separator: "@")
+        if parts.count == 2, let start = Self.starts[String(parts[1])] {
+            try place.write(start, "set/" + parts[0])
+            return
+        }
         let link = file.split(separator: " -> ")
         if link.count == 2 {
             #expect(symlink(String(link[1]), place.file("set/" + link[0])) == 0)

@@ -91,6 +91,23 @@ import Testing
         #expect(drawn.map(\.width) == [1004, 1004])
     }
 
+    /// A set that `train` refuses is inspected all the same, and the error is the same.
+    @Test(arguments: [
+        (["cat", "dog"], "an empty class"), (["cat"], "only one class"), ([], "no class folders in it"),
+    ]) func refusedSets(classes: [String], message: String) throws {
+        for number in 0..<3 {
+            try folder.write(encodeJPEG(picture(number)), "set/\(classes.first ?? ".")/\(number).jpg")
+        }
+        for name in classes { try folder.makeFolder("set/" + name) }
+        let found = try inspect()
+        #expect(found.count == 3 && found.readableCount == 3)
+        let error = #expect(throws: DatasetError.self) {
+            try Dataset.load(root: folder.file("set"), validationFraction: 0.1)
+        }
+        #expect(found.refusal == error)
+        #expect(found.refusal?.description.contains(message.replacing(" in it", with: "")) == true)
+    }
+
     /// Without a validation part, copies are looked for in what training would hold out.
     @Test func heldOut() throws {
         for number in 0..<8 {

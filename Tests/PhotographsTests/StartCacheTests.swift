@@ -140,6 +140,42 @@ import Testing
         #expect(try Dataset.load(root: root, cache: nowhere).training.count == 7)
     }
 
+    /// What files without an extension are is kept, with the names of what is not used.
+    @Test func contents() throws {
+        try writeSet()
+        let jpeg: [UInt8] = [0xFF, 0xD8, 0xFF, 0xE0]
+        try folder.write(jpeg, "set/train/cat/IMG_1")
+        // What the names say is believed, and such files are not opened.
+        try folder.write(jpeg, "set/train/cat/text.txt")
+        try folder.write("text", "set/train/cat/text.jpg")
+        try folder.write("text", "set/train/cat/README")
+        let first = try load()
+        #expect(first.training.files.map(\.path).contains("train/cat/IMG_1"))
+        #expect(first.training.files.map(\.path).contains("train/cat/text.jpg"))
+        let names = first.unused.files.map { "\($0.path) \($0.kind) \($0.reason)" }
+        #expect(
+            names == [
+                "train/cat/README without an extension of a kind that is not read",
+                "train/cat/text.txt .txt of a kind that is not read",
+                "train/dog/notes.txt .txt of a kind that is not read",
+            ])
+        #expect(kept != nil)
+        let second = try load()
+        expectEqual(second, first)
+        #expect(second.unused.files == first.unused.files)
+    }
+
+    /// The names that are stored are bounded, and the numbers are exact.
+    @Test func manyUnusedFiles() throws {
+        try writeSet()
+        for number in 0..<2100 { try folder.write([1], "set/train/cat/\(number).xml") }
+        _ = try load()
+        for unused in [try load().unused, try Dataset.load(root: root, cache: .none).unused] {
+            #expect(unused.count == 2101 && unused.files.count == 2000)
+            #expect(unused.lines.first?.contains("2101 files of kinds that are not read (2100 .xml") == true)
+        }
+    }
+
     /// Another ground truth beside a flat part gives other classes.
     @Test func groundTruth() throws {
         for name in ["a", "b"] {

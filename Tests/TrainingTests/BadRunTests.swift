@@ -40,7 +40,7 @@ import Testing
         try place.expect(
             train(
                 "--out run", 1, "1 of 62 photographs cannot be used, more than the allowed 1%; repair or",
-                "allow more with --max-bad   set/train/ring/empty.jpg: an empty file",
+                "allow more with --max-bad 2, and type", "this run   set/train/ring/empty.jpg: an empty file",
                 "The whole list is run/bad-files.txt"))
         #expect(try place.text("run/bad-files.txt").hasPrefix("set/train/ring/empty.jpg"))
         // One is let pass; the second is found in validation.

@@ -67,6 +67,8 @@ import Testing
         }
         #expect(stopped.status == 75, "\(stopped)")
         #expect(!stopped.output.contains("trying again"), "\(stopped.output)")
+        let hint = "resume with: trainer launch -n 2 -- train --resume run\n"
+        #expect(stopped.output.contains(hint), "\(stopped.output)")
         // The same line again.
         let result = try launch(line)
         #expect(result.status == 0 && result.output.contains("launch: 2 ranks, from step "), "\(result)")
@@ -108,13 +110,32 @@ import Testing
             ("-n 2 --min-ranks 3 -- train", "--min-ranks 3: expected at most the number of ranks, 2"),
             ("-n 2 -- train --epochs none", "--epochs"),
             ("-n 2 -- train --data set", "give the run's folder by --out behind train"),
+            (
+                "-n 2 train --data set --out run",
+                "expected -- before train. Type: trainer launch -n 2 -- train --data set --out run\n"
+            ),
         ] {
             let result = try launch(line)
             #expect(result.status == 2 && result.errors.contains(message), "\(line): \(result)")
+            #expect(result.errors.contains("\nUsage: trainer launch [-n RANKS]"), "\(line): \(result)")
         }
         let result = try place.run(
             ["launch", "-n", "2", "--", "train", "--out", "run"], environment: ["PATH": "/nowhere"])
         #expect(result.status == 1 && result.errors.contains("install openmpi-bin"), "\(result)")
+    }
+
+    /// A run that is too small for the ranks is named before they start, with a line that works.
+    @Test func aRunOfOneMicroBatch() throws {
+        try place.train("--epochs 1 --out run")
+        for line in ["-n 2 -- train --resume run", "-n 2 -- train --out run"] {
+            let result = try launch(line)
+            #expect(result.status == 2, "\(result)")
+            #expect(
+                result.errors.contains(
+                    "-n 2: the run in run has 1 micro-batch, and each rank needs one; continue it with "
+                        + "trainer --resume run,"), "\(result.errors)")
+        }
+        try place.succeed("--resume run --epochs 2")
     }
 
     /// With fewer open files mpirun hangs.

@@ -21,6 +21,11 @@ typedef struct cpng_header {
     bool interlaced;         // rows are complete only after the last pass
 } cpng_header;
 
+/// Unpacks a stream of zlib, on which libpng stands.
+///
+/// `count` is the room in `bytes`, and becomes their number. Returns CPNG_TOO_LARGE if they do not fit.
+enum cpng_status cpng_inflate(const uint8_t *packed, size_t packed_count, uint8_t *bytes, size_t *count);
+
 /// Makes a decoder for one thread and any number of images; NULL if there is too little memory.
 cpng_decoder *cpng_decoder_create(void);
 void cpng_decoder_destroy(cpng_decoder *decoder);

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Basics
+import Configuration
 import Evaluation
 import Foundation
 import Photographs
+import Runs
 
 struct InspectCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -13,7 +15,8 @@ struct InspectCommand: ParsableCommand {
             copies, photographs that are in both parts, unusual proportions, and a contact sheet per class.
             """)
 
-    @Argument(help: "Labelled photographs, as for --data of `train`.") var data: String
+    @Argument(help: "Labelled photographs, as for --data of `train`.") var photographs: String?
+    @Option(name: .customLong("data"), help: "The same as the argument.") var dataOption: String?
     @Option(help: "List of the photographs' files and classes (CSV), if they are not in class folders.")
     var labels: String?
 
@@ -22,7 +25,12 @@ struct InspectCommand: ParsableCommand {
     @Option(help: "Share that training will hold out if there is no validation part.") var valFraction = 0.1
     @Option(help: "Threads that read. Default: one for each core.") var workers: Int?
 
+    private var data: String { photographs ?? dataOption ?? "" }
+
     func validate() throws {
+        guard (photographs == nil) != (dataOption == nil) else {
+            throw ValidationError("expected the photographs, once: trainer inspect PHOTOGRAPHS")
+        }
         try require("--workers", workers, in: 1...256, "threads")
         guard valFraction >= 0 && valFraction < 1 else {
             throw ValidationError("--val-fraction \(valFraction): expected at least 0 and below 1")
@@ -55,13 +63,23 @@ struct InspectCommand: ParsableCommand {
             }
             bar.clear()
         }
-        let page = InspectionPage(inspection, title: "Photographs in \(data)", sheets: sheets)
+        let page = InspectionPage(
+            inspection, title: "Photographs in \(data)", sheets: sheets, refusals: refusals(inspection))
         // Files come first: a closed pipe must not lose the result.
         try output.write(page.json)
         if let out { try AtomicFile.write(out, Array(try page.html().utf8)) }
         for line in page.lines { print(line) }
         for error in inspection.unreadable.prefix(5) { print("  \(error)") }
         let written = [out, output.json].compactMap { $0 }
+        if out == nil, let line = inspection.unused.listing(data: data, labels: labels) { print(line) }
         if !written.isEmpty { print("written: " + written.joined(separator: ", ")) }
+    }
+
+    /// Why `train` would stop, in its words.
+    private func refusals(_ inspection: Inspection) -> [String] {
+        let bad = BadFiles.excess(
+            inspection.unreadable.count, of: inspection.count, limit: TrainingOptions().maximumBad)
+        let errors: [(any Error)?] = [inspection.refusal, bad]
+        return errors.compactMap { $0 }.map { Remedy.message(for: $0, command: TrainCommand.self) }
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Basics
 import Foundation
 
 struct LaunchCommand: ParsableCommand {
@@ -49,6 +50,17 @@ struct LaunchCommand: ParsableCommand {
         }
     }
 
+    /// The command line up to `--`.
+    private var typed: String {
+        var words = ["trainer", "launch"]
+        if let n { words += ["-n", "\(n)"] }
+        if let hosts { words += ["--hosts", hosts] }
+        if restarts != 3 { words += ["--restarts", "\(restarts)"] }
+        if minRanks != 1 { words += ["--min-ranks", "\(minRanks)"] }
+        if let interface { words += ["--interface", interface] }
+        return words.map(shellQuoted).joined(separator: " ")
+    }
+
     func run() throws {
         let list = try hosts.map { try HostList(path: $0) }
         let environment = ProcessInfo.processInfo.environment
@@ -69,11 +81,21 @@ struct LaunchCommand: ParsableCommand {
             throw ValidationError("train: " + TrainCommand.message(for: error))
         }
         let training = try parsed.launched()
+        if let microBatches = training.microBatches, microBatches < ranks {
+            let parts = microBatches == 1 ? "1 micro-batch" : "\(microBatches) micro-batches"
+            let other =
+                microBatches == 1
+                ? "trainer --resume \(shellQuoted(training.run))"
+                : "trainer launch -n \(microBatches) -- train --resume \(shellQuoted(training.run))"
+            throw ValidationError(
+                "-n \(ranks): the run in \(training.run) has \(parts), and each rank needs one; continue it "
+                    + "with \(other), or start a new run with another --out")
+        }
         Supervisor.watchSignals()
         let supervisor = Supervisor(
             ranks: ranks, hosts: list, interface: interface, peerTimeout: training.peerTimeout,
             restarts: restarts, minimumRanks: minRanks, run: training.run,
-            command: [CommandLine.programPath, "train"] + words + training.added)
+            command: [CommandLine.programPath, "train"] + words + training.added, typed: typed)
         let status = try supervisor.supervise()
         guard status == 0 else { throw ExitCode(status) }
     }

@@ -16,7 +16,7 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
         help: "A .safetensors file, or a run folder, which stands for its best checkpoint. Can be repeated.")
     var checkpoint: [String]
 
-    @Argument(help: "Photographs (.jpg), or folders of them.") var images: [String]
+    @Argument(help: "Photographs (JPEG, PNG or WebP), or folders of them.") var images: [String]
     @Option(help: "Number of classes to list for each photograph.") var top = 5
     @OptionGroup var views: ViewArguments
 
@@ -54,8 +54,10 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
 
     /// Returns the paths of the given photographs, and of those in the given folders, each once.
     ///
-    /// - Parameter unused: receives what is not used in the folders.
-    private func photographs(_ unused: inout UnusedFiles) throws -> [String] {
+    /// - Parameters:
+    ///   - unused: receives what is not used in the folders.
+    ///   - listings: receives the lines that say where its names are.
+    private func photographs(_ unused: inout UnusedFiles, _ listings: inout [String]) throws -> [String] {
         var (folders, listed): (Set<String>, Set<String>) = ([], [])
         return try images.flatMap { image -> [String] in
             var isFolder: ObjCBool = false
@@ -64,10 +66,12 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
             guard folders.insert(image).inserted else { return [] }
             let found = try Dataset.photographs(below: image)
             unused.add(found.unused.below(image))
+            listings += [found.unused.listing(data: image)].compactMap { $0 }
             guard !found.paths.isEmpty else {
                 let isRun = FileManager.default.fileExists(atPath: image + "/checkpoints")
+                let others = found.unused.conversions.map { "; " + $0 }.joined()
                 throw EvaluationError(
-                    "\(image): no photograph in this folder"
+                    "\(image): no photograph in this folder\(others)"
                         + (isRun ? "; several models are given as --checkpoint A --checkpoint B" : ""))
             }
             return found.paths.filter { listed.insert($0).inserted }
@@ -77,7 +81,8 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
     func run() throws {
         let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
         var unused = UnusedFiles()
-        let images = try photographs(&unused)
+        var listings: [String] = []
+        let images = try photographs(&unused, &listings)
         guard heat == nil || images.count == 1 else {
             throw EvaluationError("--heat: expected one photograph, \(images.count) were given")
         }
@@ -103,18 +108,20 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
             guard let row else {
                 let error = failures.popFirst()?.description ?? "\(file): cannot be used"
                 lines.append(error)
-                rows.append([file, "", "", error])
+                rows.append([file, "", "", error, ""])
                 objects.append(["file": file, "error": error])
                 continue
             }
             lines += [file] + lists.lines(row)
-            rows += lists.mean(row).map { [file, $0.name, "\($0.posterior)", ""] }
+            rows += lists.mean(row).map {
+                [file, $0.name, "\($0.posterior)", "", lists.words[$0.name] ?? ""]
+            }
             objects.append(["file": file] + lists.json(row))
         }
         // Files come first: a closed pipe must not lose the result of hours.
         try output.write(.array(objects))
         if let csv {
-            let text = CSV.text(header: ["file", "class", "probability", "error"], rows: rows)
+            let text = CSV.text(header: ["file", "class", "probability", "error", "words"], rows: rows)
             try AtomicFile.write(csv, Array(text.utf8))
         }
         let hasMap = !answer.heat.isEmpty
@@ -122,7 +129,7 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
             try AtomicFile.write(out, encodePNG(ScoreMap.overlay(answer.heat, photograph: images[0])))
         }
 
-        for line in unused.lines { print(line) }
+        for line in unused.lines + listings.prefix(3) { print(line) }
         ViewReport.printUnknownClasses(of: answer.posteriors, limit: 8)
         for line in lines { print(line) }
         let written = [csv, output.json].compactMap { $0 }
@@ -144,7 +151,7 @@ private struct ClassLists {
     private let final: Posteriors.Mixture
     private let top: Int
     /// Words for classes whose names say little.
-    private let words: [String: String]
+    let words: [String: String]
 
     init(_ posteriors: Posteriors, weights: [Double]?, top: Int, words: [String: String]) {
         self.posteriors = posteriors

@@ -1,6 +1,19 @@
-import DemoScenes
-import Basics
 import ArgumentParser
+import Basics
+import DemoScenes
+import Runs
+
+/// Draws pictures with `body`, which leaves nothing if a signal asks the program to stop.
+///
+/// - Throws: `StoppedEarly`, and what `body` throws.
+func drawingInterruptibly(_ body: (@escaping @Sendable () -> Bool) throws -> Void) throws {
+    do {
+        try Interruption.removingUnfinished { try body { Interruption.reason != nil } }
+    } catch is Scenes.Stopped {
+        let reason = Interruption.reason ?? .maximumTime
+        throw StoppedEarly(reason: reason, during: "while drawing, and no picture was kept")
+    }
+}
 
 struct ScenesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -30,9 +43,13 @@ struct ScenesCommand: ParsableCommand {
     }
 
     func run() throws {
-        try Scenes.write(
-            to: out, count: count, size: size, classes: classes, seed: seed, objectScale: objectScale,
-            validationHardships: only.map { [$0] } ?? (hard ? Set(Scenes.Hardship.allCases) : []))
+        try Interruption.watch()
+        let hardships = only.map { [$0] } ?? (hard ? Set(Scenes.Hardship.allCases) : [])
+        try drawingInterruptibly { isStopped in
+            try Scenes.write(
+                to: out, count: count, size: size, classes: classes, seed: seed,
+                objectScale: objectScale, validationHardships: hardships, isStopped: isStopped)
+        }
         print("\(count) pictures of \(classes) classes in \(out)")
     }
 }

@@ -1,7 +1,9 @@
 import ArgumentParser
+import Basics
 import Collectives
 import Configuration
 import DemoScenes
+import Evaluation
 import Foundation
 import Runs
 import Training
@@ -155,24 +157,42 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         return options
     }
 
-    /// Returns a run's folder and the seconds of `--peer-timeout`, and the words that make each start by
-    /// `launch` continue that run.
+    /// Returns what `launch` needs to know.
     ///
     /// - Throws: `ValidationError` without a folder: the next start would begin another run
-    func launched() throws -> (run: String, peerTimeout: Double, added: [String]) {
-        if let run = files.resume { return (run, try options(resuming: run).peerTimeout, []) }
+    func launched() throws -> Launched {
+        if let run = files.resume {
+            let options = try options(resuming: run)
+            return Launched(
+                run: run, peerTimeout: options.peerTimeout, added: [], microBatches: options.microBatches)
+        }
         let out = try configuration(over: TrainingOptions()).options.output
         guard !out.isEmpty else {
             throw ValidationError(
                 "launch: give the run's folder by --out behind train, so that every start continues this run")
         }
-        let options = try options(resuming: RunFolder.hasCheckpoint(out) ? out : nil)
-        let added = files.resumeOrStart ? [] : ["--resume-or-start"]
-        return (options.output, options.peerTimeout, added)
+        let isThere = RunFolder.hasCheckpoint(out)
+        let options = try options(resuming: isThere ? out : nil)
+        return Launched(
+            run: options.output, peerTimeout: options.peerTimeout,
+            added: files.resumeOrStart ? [] : ["--resume-or-start"],
+            microBatches: isThere ? options.microBatches : nil)
+    }
+
+    /// What `launch` needs to know of the training that it starts.
+    struct Launched {
+        let run: String
+        let peerTimeout: Double
+        /// The words that make each start continue the run.
+        let added: [String]
+        /// The micro-batches of a run that is resumed; nil for a new one.
+        let microBatches: Int?
     }
 
     func run() throws {
-        try Interruption.watch()
+        try Interruption.watch { text in
+            if MPICommunicator.launchedRank == 0 { _ = StandardStreams.writeOutput(text + "\n") }
+        }
         let resumed = try resumedRun()
         let options = try options(resuming: resumed)
         let job = try Job.join(peerTimeout: options.peerTimeout)
@@ -198,9 +218,18 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         } else {
             RunConsole.print("all \(options.epochs) epochs were finished before")
         }
-        let labels = options.labels.map { " --labels \($0)" } ?? ""
-        RunConsole.print(
-            "next: trainer evaluate --checkpoint \(options.output) --data \(options.data)\(labels)")
+        if let next = next(options, trainer, last) { RunConsole.print("next: " + next) }
+    }
+
+    /// Returns the command that shows what the network has learnt; nil if there is none that works.
+    private func next(_ options: TrainingOptions, _ trainer: Trainer, _ last: EpochReport?) -> String? {
+        let run = shellQuoted(options.output)
+        // Without a photograph that was held out, evaluate would fail.
+        guard last.map({ $0.validation.images > 0 }) ?? (trainer.bestTop1 != nil) else {
+            return trainer.readablePhotograph.map { "trainer predict --checkpoint \(run) \(shellQuoted($0))" }
+        }
+        let labels = options.labels.map { " --labels " + shellQuoted($0) } ?? ""
+        return "trainer evaluate --checkpoint \(run) --data \(shellQuoted(options.data))\(labels)"
     }
 }
 
@@ -211,6 +240,8 @@ enum DemoSet {
     static func drawIfMissing() throws {
         if FileManager.default.fileExists(atPath: path) { return }
         RunConsole.print("drawing the demo set in \(path)/")
-        try Scenes.write(to: path, count: 2500, size: 96, seed: 1)
+        try drawingInterruptibly { isStopped in
+            try Scenes.write(to: path, count: 2500, size: 96, seed: 1, isStopped: isStopped)
+        }
     }
 }

@@ -26,6 +26,8 @@ struct Supervisor {
     let run: String
     /// The program and its arguments.
     let command: [String]
+    /// How `launch` was typed, up to the command that it runs.
+    let typed: String
 
     /// How one start of mpirun ended.
     enum Outcome: Equatable {
@@ -108,9 +110,10 @@ struct Supervisor {
         defer { reports.remove() }
         var environment = ProcessInfo.processInfo.environment
         environment[RankReport.variable] = reports.path
+        environment[Job.launchVariable] = typed
         let line = MPIRun(
             ranks: count, hosts: hosts, interface: interface, peerTimeout: peerTimeout,
-            exported: [RankReport.variable], command: command)
+            exported: [RankReport.variable, Job.launchVariable], command: command)
         let process = try ChildProcess(
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
