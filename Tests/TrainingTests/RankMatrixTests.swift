@@ -92,7 +92,8 @@ import Training
         let place = try RankMatrixTests.shared.get()
         try place.expectSameModel(run, "alone", comment)
         let optimizer = "checkpoints/last/optimizer.safetensors"
-        #expect(try place.bytes("\(run)/\(optimizer)") == place.bytes("alone/\(optimizer)"), comment)
+        let isSame = try place.bytes("\(run)/\(optimizer)") == place.bytes("alone/\(optimizer)")
+        #expect(isSame, comment)
         func accuracies(_ run: String) throws -> [Double] {
             try place.events(run, "validate").compactMap { $0["loss"] as? Double }
         }
