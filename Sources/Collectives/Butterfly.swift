@@ -10,9 +10,9 @@ import Foundation
 ///
 /// Only `wait` waits. `progress` does one piece of work, of the bucket with the lowest number that has any,
 /// so buckets that are needed soon overtake the others. Messages cannot overtake what MPI has already queued
-/// in a socket, so at most `credit` buckets at a time are handed to it. They always arrive, because no receive
-/// waits for credit: those of the parts are posted when a bucket starts, those of the sums when its parts have
-/// left. One thread at a time may use a butterfly.
+/// in a socket, so at most `credit` buckets at a time are handed to it. They always arrive, because no
+/// receive waits for credit: those of the parts are posted when a bucket starts, those of the sums when its
+/// parts have left. One thread at a time may use a butterfly.
 public final class Butterfly {
     /// Connects the ranks of one level: those of a node, or those of all nodes that own the same part.
     private struct Level {

@@ -129,9 +129,9 @@ import Testing
     @Test func atMostTwoBucketsAreHandedToMPIUrgentFirst() throws {
         let communicator = MessageRecorder()
         let topology = try Topology(microBatches: 2, nodes: communicator.nodes, hasWindows: false)
+        let buckets = (0..<4).map { $0 * 64..<($0 + 1) * 64 }
         let butterfly = try Butterfly(
-            communicator, topology: topology, buckets: (0..<4).map { $0 * 64..<($0 + 1) * 64 },
-            floatCount: 256)
+            communicator, topology: topology, buckets: buckets, floatCount: 256)
         func work() throws { while try butterfly.progress() {} }
         // Parts travel on even channels, sums on odd ones, two channels a bucket.
         for bucket in [3, 2, 1, 0] {
