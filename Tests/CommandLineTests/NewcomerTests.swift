@@ -109,7 +109,6 @@ import Testing
         let empty = try announced("set")
         #expect(empty.contains("set/train/empty: an empty class"), "\(empty)")
         #expect(try fails("train --data set \(Self.small) --out never").contains(empty))
-        try FileManager.default.copyItem(atPath: place.file("set/train/ring"), toPath: place.file("one/ring"))
     }
 
     @Test func inspectionCountsBadFiles() throws {
