@@ -153,10 +153,10 @@ public struct UnusedFiles: Sendable, Equatable {
         }
     }
 
-    /// The files that are stored, in the order of `lines`.
+    /// The files that are stored: by reason in the order of `lines`, then by name.
     public var files: [File] {
         sorted.flatMap { cause, entry in
-            entry.kinds.files.map { file in
+            entry.kinds.sortedFiles.map { file in
                 File(path: file.name, kind: file.kind.text, reason: Self.reason(cause))
             }
         }
@@ -372,8 +372,10 @@ struct FileKinds: Sendable, Equatable {
         return parts.filter { $0.value.count > 0 }.map { ($0.key, $0.value) }
     }
 
-    /// Puts the names in the order of their bytes.
-    mutating func sortFiles() { files.sort { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) } }
+    /// The stored names in the order of their bytes.
+    var sortedFiles: [File] { files.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) } }
+
+    mutating func sortFiles() { files = sortedFiles }
 
     fileprivate var json: JSON {
         let order = counts.sorted { ($0.key.text, $0.value) < ($1.key.text, $1.value) }

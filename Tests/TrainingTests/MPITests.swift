@@ -213,7 +213,7 @@ import Testing
             if let rank = try ranks(of: launcher).last { kill(rank, SIGUSR2) }
         }
         #expect(result.status == 75, "mpirun passes the ranks' status on")
-        let message = /stopped by SIGUSR2 after step (\d+); resume with: trainer --resume run/
+        let message = /stopped by SIGUSR2 after step (\d+); resume with: mpirun -n 3 .*trainer --resume run/
         let step = try #require(result.output.firstMatch(of: message)?.1, "\(result.errors)")
         #expect(place.exists("run/checkpoints/step-\(step)/state.json"))
     }

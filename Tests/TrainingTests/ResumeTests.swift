@@ -127,7 +127,7 @@ import Testing
         try place.write(old, state)
         for mistake in [
             run("--resume nowhere", 1, "nowhere: no run's folder", "the path of --resume"),
-            run("--resume empty", 1, "no complete checkpoint", "another --out"),
+            run("--resume empty", 1, "no complete checkpoint", "again, with --resume-or-start"),
             run("--resume run", 1, "step-12/state.json: not the state of a run"),
             run(
                 "--resume old", 1, "only the version that saved it can resume it",
