@@ -53,7 +53,6 @@ public struct Dataset: Sendable {
         let parts = try openPhotographs(root, labels: labels, cache: cache)
         guard let source = parts.training else {
             let path = parts.validation?.path ?? root
-            if let below = setBelow(root) { throw nested(root, below) }
             throw DatasetError(
                 .noTrainingFolder,
                 "\(root): holds only \(path), and no photographs to train on; add "
@@ -97,7 +96,8 @@ public struct Dataset: Sendable {
                     let name = source.nameInClass(index).split(separator: "/")
                     return name.count > 1 ? String(name[0]) : nil
                 })
-            if folders.count > 1, !folders.contains(nil), let name = set.classes.first {
+            let hasParts = folders.contains { $0.flatMap { FolderRole($0) } != nil }
+            if folders.count > 1, !folders.contains(nil), !hasParts, let name = set.classes.first {
                 let names = folders.compactMap { $0 }.sorted()
                 let folder = source.path + "/" + name
                 throw DatasetError(
