@@ -43,8 +43,8 @@ enum InstalledRuntimes {
         getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
         if limit.rlim_cur < 4 << 30 {
             return ComputeError(
-                "no OpenCL device found: \(names.listed(atMost: 3)) is installed, but this process may use "
-                    + "only \(limit.rlim_cur >> 20) MiB of addresses",
+                "no OpenCL device found: \(names.listed(atMost: 3)) is installed, but this process's "
+                    + "address space is limited to \(limit.rlim_cur >> 20) MiB",
                 kind: .limitedMemory)
         }
         return ComputeError(

@@ -72,11 +72,13 @@ public struct Dataset: Sendable {
                     + "training images")
         }
         guard heldOut.count > 0 else {
-            let found = otherFormats(below: heldOut.path).map { "\($0). Or" } ?? "add some, or"
+            // A command to type stands last.
+            let found = otherFormats(below: heldOut.path)
+            let remedy = found == nil ? "add some, or remove" : "remove"
             throw DatasetError(
                 .emptyClass,
-                "\(heldOut.path): no photograph in its class folders; \(found) remove the "
-                    + "folder to split \(source.path)")
+                "\(heldOut.path): no photograph in its class folders; \(remedy) the folder to split "
+                    + source.path + (found.map { "; or: \($0)" } ?? ""))
         }
         return Dataset(
             parts, root: root, training: all,

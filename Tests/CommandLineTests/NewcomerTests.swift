@@ -97,7 +97,7 @@ import Testing
         let flat = try type(hint(#/listed by: (.*)\n/#, in: predicted)).output
         #expect(flat.contains("`train` stops with: mixed/cat: 8 photographs in it and no class"), "\(flat)")
         try place.succeed("inspect --data mixed")
-        #expect(try fails("inspect mixed --data mixed", 2).contains("expected the photographs, once"))
+        #expect(try fails("inspect mixed --data mixed", 2).contains("expected one folder of photographs"))
     }
 
     /// A list of labels among the photographs is used.

@@ -330,7 +330,7 @@ private struct Input: CustomTestStringConvertible, Sendable {
         Input(
             84, "folder above several sets",
             ["a/train/cat/*2", "a/train/dog/*2", "b/train/cow/*2", "b/train/eel/*2"], gives: "error",
-            says: ["ROOT: its folders “a”, “b” have training parts, so each is a set and no class"]),
+            says: ["ROOT: its folders “a”, “b” each contain a training part, so they are sets, not classes"]),
     ]
 
     @Test(arguments: inputs) private func outcome(of input: Input) throws {

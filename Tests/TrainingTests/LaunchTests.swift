@@ -169,7 +169,8 @@ import Testing
         let result = try Command.run(["/bin/sh", "-c", script, Command.path("trainer")], in: place.path)
         #expect(result.status == 1, "\(result)")
         #expect(
-            result.errors.contains("may use only 390 MiB of addresses; raise the limit"), "\(result.errors)")
+            result.errors.contains("address space is limited to 390 MiB; raise the limit"), "\(result.errors)"
+        )
     }
 
     // MARK: - Parts
