@@ -29,7 +29,9 @@ struct InspectCommand: ParsableCommand {
 
     func validate() throws {
         guard (photographs == nil) != (dataOption == nil) else {
-            throw ValidationError("expected one folder of photographs, as the argument or with --data: trainer inspect PHOTOGRAPHS")
+            throw ValidationError(
+                "expected one folder of photographs, as the argument or with --data: "
+                    + "trainer inspect PHOTOGRAPHS")
         }
         try require("--workers", workers, in: 1...256, "threads")
         guard valFraction >= 0 && valFraction < 1 else {
