@@ -118,8 +118,8 @@ struct TrainerSetup {
             root: options.data, labels: options.labels, validationFraction: options.validationFraction)
         let batch = options.chooseBatch(photographs: dataset.training.count)
         let note = batch.map { batch in
-            "batch \(batch), because the training set has only \(dataset.training.count) photographs; --batch "
-                + "changes it"
+            "batch \(batch), because the training set has only \(dataset.training.count) photographs; "
+                + "--batch changes it"
         }
         return (dataset, note)
     }
