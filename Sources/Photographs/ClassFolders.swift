@@ -248,8 +248,8 @@ private struct ClassFolders {
         guard classes.count > 1, Set(parts) == Set(classes) else { return }
         throw DatasetError(
             .setBelow(root + "/" + classes[0]),
-            "\(root): its folders \(quoted(classes)) each contain a training part, so they are sets, not classes"
-        )
+            "\(root): its folders \(quoted(classes)) each contain a training part, so they are sets, "
+                + "not classes")
     }
 
     /// Refuses folders such as `train_images` and `test_images`, which are parts under names of their own.
