@@ -315,7 +315,10 @@ private struct Input: CustomTestStringConvertible, Sendable {
         Input(
             80, "`val/` with only HEIC photographs",
             ["train/cat/*2", "train/dog/*2", "val/cat/a.heic"], gives: "error",
-            says: ["ROOT/val: no photograph in its class folders; 1 HEIC photograph cannot be read"]),
+            says: [
+                "ROOT/val: no photograph in its class folders; remove the folder to split ROOT/train; or: ",
+                "1 HEIC photograph cannot be read; convert them: find ROOT/val",
+            ]),
         Input(
             81, "folder of a run", ["config.yaml", "checkpoints/"], gives: "error",
             says: ["ROOT: the folder of a run, which has no photographs"]),
