@@ -26,7 +26,7 @@ public struct TrainingError: Error, CustomStringConvertible, Equatable {
         case tooLittleMemory(anyBatch: Bool)
         /// The loss or the weights are not finite; `hasLearnt` if the last checkpoint follows a step.
         case diverged(learningRate: Double, hasLearnt: Bool)
-        /// So many photographs cannot be used; `run` is the run's folder, nil before training.
+        /// More photographs cannot be used than are allowed; `run` is the run's folder, nil before training.
         case tooManyBadFiles(count: Int, run: String?)
         case other
     }

@@ -44,8 +44,8 @@ public final class Ensemble {
     /// Runs every view of every model on each photograph of `set`, whose labels are indices into `classes`.
     ///
     /// All views of a mini-batch run before the next mini-batch, and the results go to a temporary file, so
-    /// memory does not grow with the set. Of several ranks each runs every so many mini-batches, and all get
-    /// the answer for all photographs, with the same bits.
+    /// memory does not grow with the set. Several ranks take the mini-batches in turn, and all get the answer
+    /// for all photographs, with the same bits.
     ///
     /// - Parameters:
     ///   - batch: photographs in a mini-batch.

@@ -2,7 +2,7 @@ import Basics
 import Collectives
 import Photographs
 
-/// One process's part of an evaluation: every so many mini-batches.
+/// One process's part of an evaluation: rank r of n takes mini-batches r, r + n, r + 2n and so on.
 struct EvaluationShare {
     /// What a mini-batch gives.
     struct Part {

@@ -287,11 +287,11 @@ private struct Layout {
         return half + half.reversed()
     }
 
-    /// Returns the seconds of an all-gather in which each device has a block of so many bytes, or of a
+    /// Returns the seconds of an all-gather in which each device has a block of `block` bytes, or of a
     /// reduce-scatter in which each receives one: inside a node, the blocks for all nodes.
     func gatherSeconds(block: Int) -> Double { seconds(Double(block), between: 1) }
 
-    /// Returns the seconds of an all-to-all with blocks of so many bytes: between nodes, the blocks of all
+    /// Returns the seconds of an all-to-all with blocks of `block` bytes: between nodes, the blocks of all
     /// devices of a node.
     func allToAllSeconds(block: Int) -> Double { seconds(Double(block), between: stages.first?.count ?? 1) }
 

@@ -4,7 +4,7 @@ import NeuralNet
 /// Divides hidden fully connected layers over the ranks, and the mini-batch into the turns in which they run.
 ///
 /// The convolutions run one of a rank's micro-batches at a time. In turn t the split layers run on
-/// micro-batch t of every rank that has so many.
+/// micro-batch t of every rank that has more than t of them.
 package struct HybridSchedule: Sendable {
     /// The micro-batches of each rank.
     let spans: [MicroBatchSpan]
@@ -70,7 +70,7 @@ package struct HybridSchedule: Sendable {
     /// Returns the bytes that a rank sends in a step, without those that it passes on for other ranks of its
     /// node.
     ///
-    /// - Parameter needsFeatureGradient: whether backward goes on below the first layer
+    /// - Parameter needsFeatureGradient: whether layers below the first one need its gradient
     func bytesSent(by rank: Int, _ shapes: [HiddenShape], needsFeatureGradient: Bool) -> Int {
         var floats = 0
         for turn in 0..<turns {
