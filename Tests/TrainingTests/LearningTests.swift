@@ -114,7 +114,7 @@ import Testing
     @Test func smallSetsGetSmallBatches() throws {
         let options = "--data set --model 16,M,F16 --image-size 16 --epochs 1 --device cpu"
         let result = try place.succeed("train \(options) --out run")
-        #expect(result.output.contains("batch 8: with 48 photographs"), "\(result.output)")
+        #expect(result.output.contains("batch 8, because the training set has only 48"), "\(result.output)")
         #expect(try place.text("run/config.yaml").contains("batch: 8\n"))
         #expect(try log("run", "train").count == 6)
         let ranks = try place.mpirun(2, "train \(options) --out ranks")
