@@ -22,6 +22,7 @@ enum { thread_multiple = 3, type_shared = 0, mode_nocheck = 1 };
     F(Isend, (const void *, int, void *, int, int, cmpi_comm, cmpi_request *)) \
     F(Irecv, (void *, int, void *, int, int, cmpi_comm, cmpi_request *)) \
     F(Test, (cmpi_request *, int *, void *)) \
+    F(Testsome, (int, cmpi_request *, int *, int *, void *)) \
     F(Cancel, (cmpi_request *)) \
     F(Request_free, (cmpi_request *)) \
     F(Win_allocate, (ptrdiff_t, int, void *, cmpi_comm, void *, cmpi_window *)) \
@@ -119,6 +120,10 @@ int cmpi_receive(void *data, int byte_count, int peer, int tag, cmpi_comm comm, 
 }
 
 int cmpi_test(cmpi_request *request, int *done) { return mpi.Test(request, done, NULL); }
+
+int cmpi_test_some(int count, cmpi_request *requests, int *done_count, int *done) {
+    return mpi.Testsome(count, requests, done_count, done, NULL);
+}
 
 int cmpi_cancel(cmpi_request *request) {
     const int code = mpi.Cancel(request);

@@ -66,10 +66,14 @@ public final class BlockExchange {
             for member in order {
                 while try !transport.hasArrived(from: member, channel: channel, number: number) {
                     backoff.pause()
+                    try transport.poll()
                 }
                 backoff.pause(unless: true)
             }
-            while try !transport.isQuiet(channel: channel) { backoff.pause() }
+            while try !transport.isQuiet(channel: channel) {
+                backoff.pause()
+                try transport.poll()
+            }
         }
 
         /// Returns a block of the last exchange, which stays until the next one but one.

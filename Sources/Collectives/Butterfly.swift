@@ -165,6 +165,7 @@ public final class Butterfly {
     ///
     /// - Returns: whether there was any work
     @discardableResult public func progress() throws -> Bool {
+        for level in levels { try level.transport.poll() }
         if sending.count == Butterfly.credit { sending = try sending.filter { try !haveLeft($0) } }
         for (place, index) in active.enumerated() {
             let began = observer == nil ? 0 : Clock.seconds

@@ -123,11 +123,15 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
         }
         var messages = MessagesUnderWay(comm: comm)
         for peer in counts.indices where peer != rank {
-            try messages.receive(buffers[peer].baseAddress, count: counts[peer], from: peer, tag: tag)
-            try messages.send(own.baseAddress, count: bytes.count, to: peer, tag: tag)
+            try messages.receive(
+                buffers[peer].baseAddress, count: counts[peer], from: peer, tag: tag, group: 0)
+            try messages.send(own.baseAddress, count: bytes.count, to: peer, tag: tag, group: 0)
         }
         var backoff = Backoff()
-        while try !messages.areDone() { backoff.pause() }
+        while !messages.areDone(0) {
+            try messages.poll()
+            backoff.pause(unless: messages.areDone(0))
+        }
         return counts.indices.map { $0 == rank ? bytes : Array(buffers[$0].prefix(counts[$0])) }
     }
 
@@ -321,50 +325,75 @@ private final class MPIWindow: Transport {
     func isQuiet(channel: Int) throws -> Bool { true }
 }
 
-/// Messages that have been started.
+/// Messages that have been started, in groups that a number names.
 private struct MessagesUnderWay {
     let comm: cmpi_comm?
-    private var requests: [cmpi_request?] = []
+    /// The groups that nobody has asked for yet.
+    private var started: [Int: [cmpi_request?]] = [:]
+    /// The messages of the other groups, and their groups.
+    private var tested: (requests: [cmpi_request?], groups: [Int]) = ([], [])
+    /// The tested messages of each group that are under way.
+    private var missing: [Int: Int] = [:]
 
     init(comm: cmpi_comm?) { self.comm = comm }
 
-    mutating func send(_ bytes: UnsafeRawPointer?, count: Int, to peer: Int, tag: Int) throws {
+    mutating func send(_ bytes: UnsafeRawPointer?, count: Int, to peer: Int, tag: Int, group: Int) throws {
         var request: cmpi_request?
         try mpiCheck(
             cmpi_send(bytes, Int32(count), Int32(peer), Int32(tag), comm, &request), "sending to rank \(peer)"
         )
-        requests.append(request)
+        started[group, default: []].append(request)
     }
 
-    mutating func receive(_ bytes: UnsafeMutableRawPointer?, count: Int, from peer: Int, tag: Int) throws {
+    mutating func receive(
+        _ bytes: UnsafeMutableRawPointer?, count: Int, from peer: Int, tag: Int, group: Int
+    ) throws {
         var request: cmpi_request?
         try mpiCheck(
             cmpi_receive(bytes, Int32(count), Int32(peer), Int32(tag), comm, &request),
             "receiving from rank \(peer)")
-        requests.append(request)
+        started[group, default: []].append(request)
     }
 
-    /// Returns whether all have arrived, without waiting.
-    mutating func areDone() throws -> Bool {
-        while let last = requests.indices.last {
-            var done: Int32 = 0
-            try mpiCheck(cmpi_test(&requests[last], &done), "exchanging messages between the ranks")
-            if done == 0 { return false }
-            requests.removeLast()
+    /// Returns whether the last `poll` found all messages of a group done; from now on it looks for them.
+    mutating func areDone(_ group: Int) -> Bool {
+        if let requests = started.removeValue(forKey: group) {
+            tested.requests += requests
+            tested.groups += requests.map { _ in group }
+            missing[group, default: 0] += requests.count
         }
-        return true
+        return missing[group] == nil
+    }
+
+    /// Looks which messages are done, without waiting.
+    ///
+    /// One call of MPI tests all of them, because each call that finds nothing asks the system about every
+    /// connection.
+    mutating func poll() throws {
+        guard !tested.requests.isEmpty else { return }
+        var done = [Int32](repeating: 0, count: tested.requests.count)
+        var count: Int32 = 0
+        try mpiCheck(
+            cmpi_test_some(Int32(tested.requests.count), &tested.requests, &count, &done),
+            "exchanging messages between the ranks")
+        // From the last, so that the places of the others stay.
+        for index in done.prefix(Int(max(0, count))).map(Int.init).sorted(by: >) {
+            let group = tested.groups[index]
+            missing[group] = missing[group].flatMap { $0 > 1 ? $0 - 1 : nil }
+            tested.requests.remove(at: index)
+            tested.groups.remove(at: index)
+        }
     }
 }
 
 /// Transports bytes by messages; a channel is a tag.
 private final class MPIMessages: Transport {
     let memory: UnsafeMutableRawPointer
-    private let none: MessagesUnderWay
-    private var receives: [Int: MessagesUnderWay] = [:]
-    private var sends: [Int: MessagesUnderWay] = [:]
+    private var receives, sends: MessagesUnderWay
 
     init(comm: cmpi_comm?, byteCount: Int) {
-        none = MessagesUnderWay(comm: comm)
+        receives = MessagesUnderWay(comm: comm)
+        sends = MessagesUnderWay(comm: comm)
         memory = .allocate(byteCount: byteCount, alignment: 4096)
     }
 
@@ -373,23 +402,28 @@ private final class MPIMessages: Transport {
     func memory(of peer: Int) -> UnsafeMutableRawPointer? { nil }
 
     func write(_ bytes: UnsafeRawBufferPointer, to peer: Int, at offset: Int, channel: Int) throws {
-        try sends[channel, default: none].send(bytes.baseAddress, count: bytes.count, to: peer, tag: channel)
+        try sends.send(bytes.baseAddress, count: bytes.count, to: peer, tag: channel, group: channel)
     }
 
     func signal(_ peer: Int, channel: Int, number: UInt64) throws {}
 
-    private func key(_ channel: Int, _ peer: Int) -> Int { channel << 20 | peer }
+    private func group(_ channel: Int, _ peer: Int) -> Int { channel << 20 | peer }
 
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws {
-        try receives[key(channel, peer), default: none].receive(
-            memory + offset, count: byteCount, from: peer, tag: channel)
+        try receives.receive(
+            memory + offset, count: byteCount, from: peer, tag: channel, group: group(channel, peer))
     }
 
     func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool {
-        try receives[key(channel, peer), default: none].areDone()
+        receives.areDone(group(channel, peer))
     }
 
-    func isQuiet(channel: Int) throws -> Bool { try sends[channel, default: none].areDone() }
+    func isQuiet(channel: Int) throws -> Bool { sends.areDone(channel) }
+
+    func poll() throws {
+        try receives.poll()
+        try sends.poll()
+    }
 }
 
 /// Says that the fabric has no windows; every rank gets this error.

@@ -24,8 +24,14 @@ public protocol Transport: AnyObject {
     func signal(_ peer: Int, channel: Int, number: UInt64) throws
     /// Prepares to receive a piece of the next message.
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws
+    /// Looks for what has arrived and what has left. Whoever asks for that in a loop calls it in each turn.
+    func poll() throws
     /// Returns whether the message of this number has arrived completely. Does not wait.
     func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool
     /// Returns whether everything written on a channel has left this rank's memory. Does not wait.
     func isQuiet(channel: Int) throws -> Bool
+}
+
+extension Transport {
+    public func poll() throws {}
 }

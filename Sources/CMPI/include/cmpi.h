@@ -36,6 +36,8 @@ int cmpi_send(const void *data, int byte_count, int peer, int tag, cmpi_comm com
 int cmpi_receive(void *data, int byte_count, int peer, int tag, cmpi_comm comm, cmpi_request *request);
 // Sets `done` once the request is complete, which ends it.
 int cmpi_test(cmpi_request *request, int *done);
+// Sets the first `done_count` of `done` to the indices of requests that are complete, which ends them.
+int cmpi_test_some(int count, cmpi_request *requests, int *done_count, int *done);
 // Forgets a receive.
 int cmpi_cancel(cmpi_request *request);
 
