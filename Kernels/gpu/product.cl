@@ -126,9 +126,9 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
     local float4 a_tile[2][TILE_K * TILE_M / 4], b_tile[2][TILE_K * TILE_N / 4];
     const int item = get_local_id(0), lane = item % 32, warp = item / 32;
     const int item_m = warp % (ITEMS_M / 8) * 8 + lane % 8, item_n = warp / (ITEMS_M / 8) * 4 + lane / 8;
-    // The group over all launches of a product: it may be cut along m.
-    const int first_m = get_global_id(0) / ITEMS * TILE_M, first_n = get_group_id(1) * TILE_N;
-    const int slot = get_group_id(2) % slots, batch = get_group_id(2) / slots;
+    // The group over all launches of a product.
+    const int first_m = get_global_id(0) / ITEMS * TILE_M, first_n = get_global_id(1) * TILE_N;
+    const int slot = get_global_id(2) % slots, batch = get_global_id(2) / slots;
     const int first = slot * slot_depth, last = min(depth, first + slot_depth);
     a += batch * a_batch + (A_ALONG_X ? (size_t)first * a_pitch : (size_t)(first / 16) * a_step);
     b += batch * b_batch + (B_ALONG_X ? (size_t)first * b_pitch : (size_t)(first / 16) * b_step);

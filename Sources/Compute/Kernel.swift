@@ -92,16 +92,31 @@ public struct LaunchRange: Sendable {
     public let global: [Int]
     /// Work-items of a group; a runtime left to choose may choose badly, and compiles anew for each choice.
     public let local: [Int]
-    /// Launches, one after the other, that share the groups of the first dimension.
+    /// Launches, one after the other, that share the groups: those of the first dimension, and if these are
+    /// fewer, those of the second and the third too.
     ///
-    /// In more than one, the kernel must not ask for its group or for the range in this dimension, which are
-    /// those of its launch; `get_global_id` counts over all of them.
+    /// In more than one, the kernel must not ask for its group or for the range, which are those of its
+    /// launch; `get_global_id` counts over all of them.
     public let launches: Int
 
     init(_ global: [Int], local: [Int], launches: Int = 1) {
         self.global = global
         self.local = local
         self.launches = launches
+    }
+
+    /// Cuts whole groups of `sizes` work-items into about `launches` ranges.
+    fileprivate static func parts(of sizes: [Int], local: [Int], launches: Int) -> [[Range<Int>]] {
+        var parts: [[Range<Int>]] = [[]]
+        var missing = launches
+        for (size, group) in zip(sizes, local) {
+            let groups = size / group
+            let items = groups.ceilDivided(by: min(missing, groups)) * group
+            let ranges = stride(from: 0, to: size, by: items).map { $0..<min(size, $0 + items) }
+            missing = missing.ceilDivided(by: ranges.count)
+            parts = parts.flatMap { part in ranges.map { part + [$0] } }
+        }
+        return parts
     }
 }
 
@@ -162,15 +177,13 @@ public final class Kernel {
         }
         if global.contains(0) { return }
         let sizes = zip(global, local).map { $0.roundedUp(to: $1) }
-        let items = (sizes[0] / local[0]).ceilDivided(by: range.launches) * local[0]
-        for first in stride(from: 0, to: sizes[0], by: items) {
-            let part = [min(items, sizes[0] - first)] + sizes[1...]
-            let offset = [first] + sizes[1...].map { _ in 0 }
+        for part in LaunchRange.parts(of: sizes, local: local, launches: range.launches) {
+            let first = part.map(\.lowerBound)
             var event: cl_event?
             let code = withUnsafeMutablePointer(to: &event) {
                 clEnqueueNDRangeKernel(
-                    device.queue, handle, cl_uint(part.count), first == 0 ? nil : offset, part, local, 0,
-                    nil, device.profile == nil ? nil : $0)
+                    device.queue, handle, cl_uint(part.count), first.allSatisfy { $0 == 0 } ? nil : first,
+                    part.map(\.count), local, 0, nil, device.profile == nil ? nil : $0)
             }
             if code != CL_SUCCESS {
                 throw ComputeError("kernel \(name) over \(global) in groups of \(local)", code: code)

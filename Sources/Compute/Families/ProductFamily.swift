@@ -163,7 +163,7 @@ public struct ProductFamily: KernelFamily {
     /// Returns the launch that adds slots of `count` floats.
     public func addingSlots(count: Int) -> LaunchRange { LaunchRange([count / 4], local: [64]) }
 
-    /// Returns the launch of a product, cut along m into as many as `largestOperations` asks for.
+    /// Returns the launch of a product, cut into as many as `largestOperations` asks for.
     public func launch(
         _ shape: Shape, variant: Variant, slots: Int, computeUnits: Int, tuning: Tuning
     ) -> LaunchRange {
