@@ -1,11 +1,13 @@
 // Winograd's convolution for devices whose work-groups share local memory. The transforms are in winograd.h,
 // the products are those of product.cl, and cpu/winograd.cl describes algorithm and layouts.
 //
-// Tuning macros: OUTPUT_TILE (4 or 2), LANES (1, 2 or 4), TILE_GROUP (tiles that a work-group transforms).
+// Tuning macros: OUTPUT_TILE (4 or 2), LANES (1, 2 or 4), TRANSFORM_TILES (tiles that a work-group
+// transforms).
 
 // Whether a product and a sum become one operation must not depend on LANES.
 #pragma OPENCL FP_CONTRACT OFF
 
+#define TILE_GROUP TRANSFORM_TILES
 #include "winograd.h"
 
 // db (+)= the sum over the chunk's tiles of the last plane of D. A work-group: 16 channels; a work-item adds

@@ -141,12 +141,4 @@ import Testing
         // Three sums that begin with 0, 1 and 2 get 1 each.
         #expect(try result.read(vector) == [Float](repeating: 6, count: vector))
     }
-
-    /// 16 lanes a panel, in groups of up to 256.
-    @Test func groupsOfTransformsStaySmall() throws {
-        var tuning = Tuning(for: DeviceTraits(body: .gpu, floatVectorWidth: 1))
-        try tuning.set(["winograd.lanes": 4, "winograd.tile-group": 64])
-        let error = #expect(throws: ComputeError.self) { try tuning.set(["winograd.lanes": 2]) }
-        #expect("\(error.map { "\($0)" } ?? "")".contains("make work-groups of 512"))
-    }
 }

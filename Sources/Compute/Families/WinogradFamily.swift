@@ -16,8 +16,13 @@ public struct WinogradFamily: KernelFamily {
     /// Channels that a work-item transforms: a panel on CPUs.
     public let lanes = TuningConstant(
         "winograd.lanes", 16, gpu: 1, .values([1, 2, 4, 16]), candidates: [1, 2, 4], keepsBits: true)
+    /// Tiles that a work-group of a CPU transforms.
     public let tileGroup = TuningConstant(
-        "winograd.tile-group", 6, wide: 8, gpu: 16, .range(1...64), candidates: [4, 6, 8, 12, 16])
+        "winograd.tile-group", 6, wide: 8, body: .cpu, .range(1...64), candidates: [4, 6, 8, 12, 16])
+    /// Tiles that a work-group of a GPU transforms, a work-item for each of their lanes.
+    public let transformTiles = TuningConstant(
+        "winograd.transform-tiles", 16, body: .gpu, .values([4, 8, 16]),
+        candidates: [4, 8, 16], keepsBits: true)
     public let multiplyRows = TuningConstant(
         "winograd.multiply-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8, 12])
     public let multiplyBlocks = TuningConstant(
@@ -43,14 +48,19 @@ public struct WinogradFamily: KernelFamily {
     public let streamedBytes = TuningConstant(
         launch: "winograd.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
 
+    /// Returns the tiles that a work-group transforms.
+    private func groupTiles(_ tuning: Tuning) -> Int {
+        tuning[tuning.device.body == .gpu ? transformTiles : tileGroup]
+    }
+
+    /// Returns what the tiles of a chunk are a multiple of: on GPUs the largest work-group, so that the bits
+    /// do not depend on its size.
+    private func chunkUnit(_ tuning: Tuning) -> Int {
+        tuning.device.body == .gpu ? 16 : tuning[tileGroup]
+    }
+
     public func check(_ tuning: Tuning) throws {
-        guard tuning.device.body == .cpu else {
-            let items = 16 / tuning[lanes] * tuning[tileGroup]
-            guard items > 256 else { return }
-            throw ComputeError(
-                "tuning constants \(lanes.key)=\(tuning[lanes]) and "
-                    + "\(tileGroup.key)=\(tuning[tileGroup]) make work-groups of \(items); legal: up to 256")
-        }
+        guard tuning.device.body == .cpu else { return }
         for constant in [tileGroup, blockRows] where tuning[constant] % tuning[multiplyRows] != 0 {
             throw ComputeError(
                 "tuning constant \(constant.key): \(tuning[constant]) is not legal; legal: multiples of "
@@ -109,7 +119,7 @@ public struct WinogradFamily: KernelFamily {
         /// Returns the tiles of a chunk: spread evenly over the chunks, in whole work-groups.
         private func chunk(tiles: Int) -> Int {
             let chunks = tiles.ceilDivided(by: mostTiles)
-            return tiles.ceilDivided(by: chunks).roundedUp(to: tuning[family.tileGroup])
+            return tiles.ceilDivided(by: chunks).roundedUp(to: family.chunkUnit(tuning))
         }
 
         /// Returns the chunks of a batch, in order.
@@ -118,7 +128,7 @@ public struct WinogradFamily: KernelFamily {
             let chunk = chunk(tiles: tiles)
             return stride(from: 0, to: tiles, by: chunk).map { first in
                 let count = min(chunk, tiles - first)
-                return Tiles(first: first, count: count, rows: count.roundedUp(to: tuning[family.tileGroup]))
+                return Tiles(first: first, count: count, rows: count.roundedUp(to: family.chunkUnit(tuning)))
             }
         }
 
@@ -185,7 +195,7 @@ public struct WinogradFamily: KernelFamily {
         /// Returns the launch that transforms maps: a work-item takes one tile of some channels.
         public func transform(channels: Int, rows: Int) -> LaunchRange {
             LaunchRange(
-                [channels / 16 * itemsPerPanel, rows], local: [itemsPerPanel, tuning[family.tileGroup]])
+                [channels / 16 * itemsPerPanel, rows], local: [itemsPerPanel, family.groupTiles(tuning)])
         }
 
         public func multiply(rows: Int, filters: Int) -> LaunchRange {
