@@ -36,19 +36,6 @@ extension Benchmark {
         return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
     }
 
-    /// Times the largest product of square matrices that takes about 10 ms, at most 4096 × 4096.
-    public static func shortProduct(runs: Int, device: Device) throws -> (size: Int, product: Product) {
-        var size = 32
-        var result = try product(size: size, runs: 1, device: device)
-        while size < 4096, result.seconds[0] < 0.005 {
-            size *= 2
-            result = try product(size: size, runs: 1, device: device)
-        }
-        // A simulator takes long for the smallest.
-        if result.seconds[0] < 0.1 { result = try product(size: size, runs: runs, device: device) }
-        return (size, result)
-    }
-
     /// Returns the 10⁹ bytes per second of a kernel that reads two arrays of floats and writes one.
     ///
     /// The arrays hold four times what a large last-level cache does, if the device can allocate that and
@@ -88,15 +75,19 @@ extension Benchmark {
     public static func arithmeticPeak(runs: Int, device: Device) throws -> Double {
         let vector = device.tuning[KernelFamilies.peak.vector]
         let sums = device.tuning[KernelFamilies.peak.sums]
-        let iterations = 4096
         let range = KernelFamilies.peak.launch(
             computeUnits: max(1, device.description.computeUnits), tuning: device.tuning)
         let kernel = try device.kernel("peak", "multiply_add")
         let result = try Buffer(device, floatCount: range.count * vector)
-        let seconds = try seconds(runs: runs) { _ in
+        func run(_ iterations: Int) throws {
             try kernel.launch(range, result, iterations, Float(0.5))
             try device.finish()
         }
+        // A simulator takes long for the smallest.
+        var iterations = 16
+        try run(iterations)
+        while iterations < 4096, try time({ try run(iterations) }) < 0.004 { iterations *= 4 }
+        let seconds = try seconds(runs: runs) { _ in try run(iterations) }
         return 2 * Double(range.count * iterations * sums * vector) / (seconds.min() ?? .infinity) * 1e-9
     }
 

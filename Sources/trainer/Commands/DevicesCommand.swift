@@ -58,9 +58,9 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
 
     private func speed(of description: DeviceDescription) throws -> String {
         let device = try Device(description)
-        let (size, product) = try Benchmark.shortProduct(runs: 3, device: device)
+        let arithmetic = try Benchmark.arithmeticPeak(runs: 3, device: device)
         let bandwidth = try Benchmark.bandwidth(runs: 3, device: device)
-        return "\(fixed(product.gflops, 0)) GFLOPS (product of \(size)³), "
+        return "\(fixed(arithmetic, 0)) GFLOPS (multiply-adds on registers), "
             + "\(fixed(bandwidth, 1)) GB/s (adding two arrays)"
     }
 
