@@ -80,6 +80,9 @@ typedef struct {
     }
 
 DEFINE_TILE(wide_tile, PANELS)
+#if PANELS > 2
+DEFINE_TILE(pair_tile, 2)
+#endif
 DEFINE_TILE(narrow_tile, 1)
 
 // The work of one item of the two forward kernels.
@@ -97,7 +100,7 @@ static inline __attribute__((always_inline)) void convolve(
     const int ky_step = 9 * channels > DEPTH_LIMIT ? 1 : 3;
     int panel = first_panel;
     while (panel < last_panel) {
-        const int wide = panel + PANELS <= last_panel;
+        const int wide = panel + PANELS <= last_panel, pair = PANELS > 2 && panel + 2 <= last_panel;
         global const float *panel_weights = weights + panel * panel_stride;
         for (int ky = 0; ky < 3; ky += ky_step) {
             // The bias and the ReLU belong to the whole sum, so only to the last pass.
@@ -119,6 +122,13 @@ static inline __attribute__((always_inline)) void convolve(
                         source, at, zeros, panel_weights, panel_stride, bias + panel * 16, target,
                         last_pixel - pixel, height, width, channels, read_channels, outputs, ky, ky + ky_step,
                         pass_flags);
+#if PANELS > 2
+                else if (pair)
+                    pair_tile(
+                        source, at, zeros, panel_weights, panel_stride, bias + panel * 16, target,
+                        last_pixel - pixel, height, width, channels, read_channels, outputs, ky, ky + ky_step,
+                        pass_flags);
+#endif
                 else
                     narrow_tile(
                         source, at, zeros, panel_weights, panel_stride, bias + panel * 16, target,
@@ -126,7 +136,7 @@ static inline __attribute__((always_inline)) void convolve(
                         pass_flags);
             }
         }
-        panel += wide ? PANELS : 1;
+        panel += wide ? PANELS : pair ? 2 : 1;
     }
 }
 

@@ -101,6 +101,7 @@ public enum KernelFamilies {
     public static let augment = AugmentFamily()
     public static let convolution = ConvolutionFamily()
     public static let dense = DenseFamily()
+    public static let dropout = DropoutFamily()
     public static let fullyConnected = FullyConnectedFamily()
     public static let gemm = GEMMFamily()
     public static let optimizer = OptimizerFamily()
@@ -111,7 +112,7 @@ public enum KernelFamilies {
     public static let winograd = WinogradFamily()
 
     private static let tuned: [any KernelFamily] = [
-        augment, convolution, dense, fullyConnected, gemm,
+        augment, convolution, dense, dropout, fullyConnected, gemm,
         optimizer, peak, pooling, product, softmax, winograd,
     ]
 

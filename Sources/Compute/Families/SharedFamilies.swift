@@ -1,3 +1,5 @@
+import Basics
+
 /// Describes a file without constants.
 struct PlainFamily: KernelFamily { let name: String }
 
@@ -13,6 +15,24 @@ public struct AugmentFamily: KernelFamily {
     /// Returns the variant for a device.
     public func variant(_ tuning: Tuning) -> [String: Int] {
         ["PREFETCH": tuning.device.prefetches ? 1 : 0]
+    }
+}
+
+/// Describes dropout: a work-item of a CPU draws with whole vectors.
+public struct DropoutFamily: KernelFamily {
+    public let name = "dropout"
+    public let variants = [["LANES": 1], ["LANES": 16]]
+    public func variants(_ tuning: Tuning) -> [[String: Int]] { [variant(tuning)] }
+
+    private func lanes(_ tuning: Tuning) -> Int { tuning.device.body == .gpu ? 1 : 16 }
+
+    /// Returns the variant for a device.
+    public func variant(_ tuning: Tuning) -> [String: Int] { ["LANES": lanes(tuning)] }
+
+    /// Returns the launch over `count` values.
+    public func launch(count: Int, tuning: Tuning) -> LaunchRange {
+        LaunchRange(
+            [count.ceilDivided(by: 4 * lanes(tuning))], local: [tuning.device.body == .gpu ? 64 : 1])
     }
 }
 

@@ -29,11 +29,14 @@ public final class Dropout: Layer {
     public let plan: LayerPlan
     private let rate: Double
     private let kernel: Kernel
+    private let tuning: Tuning
 
     init(_ plan: LayerPlan, rate: Double, device: Device) throws {
         self.plan = plan
         self.rate = rate
-        kernel = try device.kernel("dropout", "dropout_apply")
+        tuning = device.tuning
+        kernel = try device.kernel(
+            "dropout", "dropout_apply", variant: KernelFamilies.dropout.variant(tuning))
     }
 
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
@@ -60,7 +63,7 @@ public final class Dropout: Layer {
         let count = pass.batch * units.count
         let key = Philox.key(seed: pass.seed, purpose: .dropout)
         try kernel.launch(
-            [count / 4], local: [64], values,
+            KernelFamilies.dropout.launch(count: count, tuning: tuning), values,
             [count, firstRow * units.count / 4, units.count / 4, stride / 4],
             UInt32((pass.firstImage * stride + units.lowerBound) / 4),
             UInt32(plan.index), pass.step, [key.x, key.y], Dropout.threshold(rate), Float(1 / (1 - rate)))
