@@ -39,6 +39,9 @@ typedef struct {
         global const float *weights, const size_t panel, global const float *bias, global float *y,          \
         const int pixels, const int height, const int width, const int channels, const int read_channels,    \
         const int outputs, const int ky_first, const int ky_last, const int flags) {                         \
+        /* All pixels lie in one row, and so do their neighbours in three. */                                \
+        const int is_inner = pixels >= ROWS && at[0].x > 0 && at[0].x + ROWS < width && at[0].y > 0 &&       \
+                             at[0].y < height - 1;                                                           \
         vector sum[ROWS][panels * VECTORS_PER_PANEL];                                                        \
         _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                                   \
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] = 0;            \
@@ -46,7 +49,10 @@ typedef struct {
         for (int ky = ky_first; ky < ky_last; ky++) {                                                        \
             for (int kx = 0; kx < 3; kx++) {                                                                 \
                 global const float *row[ROWS];                                                               \
-                _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                           \
+                if (is_inner) {                                                                              \
+                    global const float *first = x + ((ky - 1) * width + kx - 1) * (long)channels;            \
+                    _Pragma("unroll") for (int r = 0; r < ROWS; r++) row[r] = first + r * channels;          \
+                } else _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                    \
                     const int inside =                                                                       \
                         (uint)(at[r].y + ky - 1) < (uint)height && (uint)(at[r].x + kx - 1) < (uint)width;   \
                     row[r] = inside ? x + (min(r, pixels - 1) + (ky - 1) * width + kx - 1) * (long)channels  \
