@@ -84,7 +84,7 @@ extension Benchmark {
             try device.finish()
         }
         // A simulator takes long for the smallest.
-        var iterations = 16
+        var iterations = 4
         try run(iterations)
         while iterations < 4096, try time({ try run(iterations) }) < 0.004 { iterations *= 4 }
         let seconds = try seconds(runs: runs) { _ in try run(iterations) }

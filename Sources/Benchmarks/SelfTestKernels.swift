@@ -22,6 +22,8 @@ extension SelfTest {
         product(
             "Aᵀ · B, tall work-items", m: 132, n: 144, k: 13, .aTransposed,
             ["product.wanted-groups": 1, "product.item-rows": 16, "product.largest-tile-n": 128]),
+        product("A · B, in parts", m: 5, n: 272, k: 36, .plain, ["product.largest-operations": 1]),
+        product("A · Bᵀ, in parts", m: 131, n: 48, k: 528, .bTransposed, ["product.largest-operations": 1]),
         Check("packing for products", limit: 0, packing),
         Check("softmax, many classes", limit: Tolerance.softmax, softmax),
         Check("softmax, soft targets", limit: Tolerance.softmax, softTargets),

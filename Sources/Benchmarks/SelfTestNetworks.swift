@@ -22,6 +22,10 @@ extension SelfTest {
             gradients(
                 "winograd in chunks", "16,36,17", imageSize: 7, .init(.winograd4),
                 ["winograd.largest-product-at-once": 0, "winograd.chunk-tiles-4": 8]),
+            // Products cut along each dimension, the batch of Winograd's included.
+            gradients(
+                "winograd in parts", "16,36,17", imageSize: 7, .init(.winograd4),
+                ["product.largest-operations": 1]),
             gradients(
                 "direct, large tiles", "68,132", imageSize: 7, .init(.direct), ["product.wanted-groups": 1]),
             gradients(

@@ -112,7 +112,8 @@ import Testing
         #expect(Tuning.text(values(.amd), unlike: values(.other)) == "product.depth-unroll=4")
         #expect(
             Tuning.text(values(.intel), unlike: values(.other))
-                == "product.item=4, product.largest-tile-m=64, product.tile-k=16")
+                == "product.item=4, product.largest-operations=1000000000, product.largest-tile-m=64, "
+                + "product.tile-k=16")
         for description in presentDevices where description.kind == .cpu {
             #expect(description.traits.vendor == .other)
         }

@@ -39,9 +39,10 @@ public struct ProductFamily: KernelFamily {
     /// Multiplications and additions in one launch, for each of the device's compute units.
     ///
     /// A system ends or resets a GPU whose launch takes seconds. At 12 GFLOP/s a unit, which slow GPUs reach,
-    /// a launch takes a third of a second.
+    /// a launch takes a third of a second; Intel's units are smaller, at most 16 to 22 GFLOP/s.
     public let largestOperations = TuningConstant(
-        launch: "product.largest-operations", 4_000_000_000, body: .gpu, .range(1...1_000_000_000_000))
+        launch: "product.largest-operations", 4_000_000_000, vendors: [.intel: 1_000_000_000],
+        body: .gpu, .range(1...1_000_000_000_000))
 
     /// The convolution that a product computes in place.
     public enum Convolution: Int, Sendable { case none = 0, forward, backwardData }

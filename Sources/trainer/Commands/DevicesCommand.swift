@@ -24,8 +24,8 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         try Job.requireAlone("devices without --ranks")
         let all = try DeviceDescription.all()
         for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
-            let rows = DevicesCommand.facts(of: description) + [["measured", try speed(of: description)]]
-            DevicesCommand.print(description, rows)
+            DevicesCommand.print(description, DevicesCommand.facts(of: description))
+            Swift.print("  measured  \(try speed(of: description))")
         }
     }
 

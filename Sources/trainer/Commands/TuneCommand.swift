@@ -40,9 +40,12 @@ struct TuneCommand: ParsableCommand {
             return
         }
         DevicesCommand.print(description, DevicesCommand.facts(of: description))
+        let begin = ContinuousClock().now
         let layers = try TunedLayers(architecture, imageSize: imageSize, classes: classes, on: description)
         for line in layers.descriptions { print(line) }
-        let tuner = try Tuner(from: initial) { constant, value, outcome in
+        // A minute in all, whatever the layers' batches took.
+        let left = 50 - (ContinuousClock().now - begin) / .seconds(1)
+        let tuner = try Tuner(from: initial, seconds: max(0, left)) { constant, value, outcome in
             print("  \(constant.key) = \(value): \(text(outcome))")
         } measure: {
             try layers.measure($0)
