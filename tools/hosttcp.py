@@ -2,8 +2,8 @@
 
 usage: hosttcp.py HOST HOSTS MEBIBYTES ROUNDS (on each host, started by `tools/hosts tcp`)
 
-Each host sends its part of the array to each other host and receives theirs, twice over in one: the bytes of a
-reduce-scatter and an all-gather. There is one connection each way between two hosts, and nothing is added.
+Each host sends its part of the array to each other host and receives theirs, twice over in one: the bytes of
+a reduce-scatter and an all-gather. There is one connection each way between two hosts, and nothing is added.
 Prints the median of the rounds in milliseconds.
 """
 

@@ -8,6 +8,8 @@ public struct ComputeError: Error, CustomStringConvertible, Equatable {
         case outOfMemory
         /// The device allows no single buffer of that size.
         case bufferTooLarge
+        /// The weights of one layer do not fit the largest buffer.
+        case parameterTooLarge
         /// The device is not there any more.
         case deviceNotFound
         /// No OpenCL platform has a device.

@@ -24,7 +24,7 @@ public final class ParameterArena {
         if let large = parameters.first(where: { $0.storedCount * 4 > limits.largestBuffer }) {
             throw ComputeError(
                 "\(large.name) takes \(large.storedCount * 4) bytes, more than the largest buffer that "
-                    + "\(limits.name) allows (\(limits.largestBuffer))", kind: .bufferTooLarge)
+                    + "\(limits.name) allows (\(limits.largestBuffer))", kind: .parameterTooLarge)
         }
         let arrangement = ParameterArena.arrange(parameters.map(\.storedCount), device: limits)
         let buffers = try arrangement.bufferSizes.map(allocate)

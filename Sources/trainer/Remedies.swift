@@ -77,6 +77,7 @@ enum Remedy {
         switch kind {
         case .outOfMemory: "the device has too little free memory" + (lessMemory.map { ": " + $0 } ?? "")
         case .bufferTooLarge: lessMemory
+        case .parameterTooLarge: "give another device to --device, or choose a network with smaller layers"
         case .deviceNotFound:
             command == DevicesCommand.self ? nil : "run `trainer devices` to list the devices"
         case .noPlatform:

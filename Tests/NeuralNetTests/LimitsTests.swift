@@ -74,7 +74,7 @@ extension OnDevices {
                     Architecture(parsing: "F1000"), imageSize: 32, classes: 3,
                     options: .init(maximumBatch: 1, training: false), device: Device(narrow))
             }
-            #expect(error?.kind == .bufferTooLarge)
+            #expect(error?.kind == .parameterTooLarge)
             let said = error?.description ?? ""
             #expect(
                 said.contains("classifier.0.weight") && said.contains("\(1008 * 32 * 32 * 4 * 4) bytes")
