@@ -61,8 +61,9 @@ kernel void dropout_apply(
     random[2].all = (uint)step;
     random[3].all = (uint)(step >> 32);
     philox(random, (uint2)(keyLow, keyHigh));
-    for (int index = begin; index < end; index++) {
-        const int lane = index - begin;
+    for (int lane = 0; lane < LANES; lane++) {
+        const int index = begin + lane;
+        if (index >= end) break;
         const uint4 drawn = (uint4)(
             random[0].each[lane], random[1].each[lane], random[2].each[lane], random[3].each[lane]);
         const float4 kept = vload4(start + index, values) * scale;

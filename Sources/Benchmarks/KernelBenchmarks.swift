@@ -83,10 +83,10 @@ extension Benchmark {
             try kernel.launch(range, result, iterations, Float(0.5))
             try device.finish()
         }
-        // A simulator takes long for the smallest.
+        // A simulator takes long for the fewest.
         var iterations = 4
         try run(iterations)
-        while iterations < 4096, try time({ try run(iterations) }) < 0.004 { iterations *= 4 }
+        while iterations < 4096, try time({ try run(iterations) }) < 0.02 { iterations *= 4 }
         let seconds = try seconds(runs: runs) { _ in try run(iterations) }
         return 2 * Double(range.count * iterations * sums * vector) / (seconds.min() ?? .infinity) * 1e-9
     }
