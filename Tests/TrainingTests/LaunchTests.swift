@@ -76,6 +76,34 @@ import Testing
         try place.expectSameModel("run", "alone")
     }
 
+    /// mpirun ends with its console; what `launch` starts has none to lose.
+    @Test func goesOnWithoutItsReader() throws {
+        let line =
+            "{ \"$0\" launch -n 2 \(Self.training) --epochs 4 --out run; echo $? >status; } | head -n 1; "
+            + "exit $(cat status)"
+        let result = try Command.run(["/bin/sh", "-c", line, Command.path("trainer")], in: place.path)
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output == "launch: 2 ranks, from the beginning\n", "\(result.output)")
+        #expect(try place.text("run/log.txt").contains("epoch 4:"))
+    }
+
+    /// mpirun waits while its console is not read.
+    @Test(.timeLimit(.minutes(1))) func goesOnWhileItsReaderSleeps() throws {
+        try pretendMPIRun("yes 'a line' | head -c 300000")
+        let line =
+            "{ PATH=.:$PATH \"$0\" launch -n 2 -- train --out run; echo $? >status; } "
+            + "| { while [ ! -s status ]; do sleep 0.1; done; head -n 2; }; exit $(cat status)"
+        let result = try Command.run(["/bin/sh", "-c", line, Command.path("trainer")], in: place.path)
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output == "launch: 2 ranks, from the beginning\na line\n", "\(result.output)")
+    }
+
+    /// Writes a program that takes mpirun's place if PATH begins with the folder.
+    private func pretendMPIRun(_ script: String, name: String = "mpirun") throws {
+        try place.write(Array("#!/bin/sh\n\(script)\n".utf8), name)
+        chmod(place.file(name), 0o755)
+    }
+
     @Test func aRanksOwnErrorIsFinal() throws {
         let result = try launch("-n 2 -- train --data nowhere --model 8,M,F8 --image-size 16 --out run")
         #expect(result.status != 0 && !result.output.contains("trying again"), "\(result)")

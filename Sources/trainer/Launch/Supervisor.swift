@@ -28,6 +28,7 @@ struct Supervisor {
     let command: [String]
     /// How `launch` was typed, up to the command that it runs.
     let typed: String
+    let console = LaunchConsole()
 
     /// How one start of mpirun ended.
     enum Outcome: Equatable {
@@ -45,6 +46,7 @@ struct Supervisor {
     /// - Returns: the exit status
     /// - Throws: `LaunchError` or `ThreadLimit` if mpirun cannot run here
     func supervise() throws -> Int32 {
+        defer { console.finish() }
         try requireOpenFiles()
         // Measured with Open MPI 4.1.4: with fewer threads mpirun crashes, or ends with messages of its own.
         let ranksHere = min(ranks, ProcessInfo.processInfo.activeProcessorCount)
@@ -117,12 +119,17 @@ struct Supervisor {
         let process = try ChildProcess(
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
-        defer { ChildProcess.killDescendants() }
+        console.attach(output: process.output, errors: process.errors)
+        defer {
+            ChildProcess.killDescendants()
+            console.detach()
+        }
         var end: Double?
         var stop: Int32?
         // Without ranks on this machine nothing shows when they start.
         var hasStarted = !(hosts?.beginsHere ?? false)
         while true {
+            console.pump()
             if let status = process.statusIfEnded() {
                 return Supervisor.outcome(
                     status: status, reports: reports.all, stop: stop, hasStarted: hasStarted)
@@ -202,6 +209,8 @@ struct Supervisor {
     static func watchSignals() {
         var set = signals
         pthread_sigmask(SIG_BLOCK, &set, nil)
+        // The end of a pager or `head` that reads the output must not end the run.
+        Foundation.signal(SIGPIPE, SIG_IGN)
     }
 
     private static var signals: sigset_t {
@@ -211,7 +220,7 @@ struct Supervisor {
         return set
     }
 
-    private func say(_ text: String) { _ = StandardStreams.writeOutput("launch: \(text)\n") }
+    private func say(_ text: String) { console.say("launch: \(text)") }
 }
 
 /// A folder beside the run for the ranks' reports; it does not exist on machines that do not share the disk.
