@@ -104,6 +104,21 @@ import Testing
         chmod(place.file(name), 0o755)
     }
 
+    /// Each start gets what is left of --max-time, not all of it again.
+    @Test func theTimeIsThatOfAllStarts() throws {
+        try pretendMPIRun("echo mpirun \"$@\"; kill -KILL $$")
+        let begin = ContinuousClock.now
+        let result = try place.run(
+            ["launch", "-n", "2", "--", "train", "--out", "run", "--max-time", "1s"],
+            environment: ["PATH": "\(place.path):/usr/bin:/bin"])
+        // Nothing was saved.
+        #expect(result.status == 1 && ContinuousClock.now - begin < .seconds(20), "\(result)")
+        #expect(result.output.contains("--max-time 1s --resume-or-start --max-time 1s\n"), "\(result.output)")
+        #expect(result.output.hasSuffix("launch: the time of --max-time is over\n"), "\(result.output)")
+        #expect(Supervisor.maximumTime(61.2) == ["--max-time", "62s"])
+        #expect(Supervisor.maximumTime(0.2) == ["--max-time", "1s"])
+    }
+
     @Test func aRanksOwnErrorIsFinal() throws {
         let result = try launch("-n 2 -- train --data nowhere --model 8,M,F8 --image-size 16 --out run")
         #expect(result.status != 0 && !result.output.contains("trying again"), "\(result)")

@@ -94,7 +94,7 @@ struct LaunchCommand: ParsableCommand {
         Supervisor.watchSignals()
         let supervisor = Supervisor(
             ranks: ranks, hosts: list, interface: interface, peerTimeout: training.peerTimeout,
-            restarts: restarts, minimumRanks: minRanks, run: training.run,
+            restarts: restarts, minimumRanks: minRanks, run: training.run, maximumTime: training.maximumTime,
             command: [CommandLine.programPath, "train"] + words + training.added, typed: typed)
         let status = try supervisor.supervise()
         guard status == 0 else { throw ExitCode(status) }

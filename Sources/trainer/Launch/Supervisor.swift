@@ -24,11 +24,14 @@ struct Supervisor {
     let minimumRanks: Int
     /// The folder of the run.
     let run: String
+    /// Seconds that all starts together may take, as for `--max-time`.
+    let maximumTime: Double?
     /// The program and its arguments.
     let command: [String]
     /// How `launch` was typed, up to the command that it runs.
     let typed: String
     let console = LaunchConsole()
+    private let began = Clock.seconds
 
     /// How one start of mpirun ended.
     enum Outcome: Equatable {
@@ -55,6 +58,10 @@ struct Supervisor {
         var newest = RunFolder.newestStep(run)
         var present = hosts
         while true {
+            if let secondsLeft, secondsLeft <= 0 {
+                say("the time of --max-time is over")
+                return stopStatus(otherwise: 1)
+            }
             let count = min(ranks, present?.slots ?? ranks)
             if count >= minimumRanks {
                 let from = newest.map { "from step \($0)" } ?? "from the beginning"
@@ -77,12 +84,27 @@ struct Supervisor {
             }
             let pause = min(60, 1 << min(6, failures - 1))
             say("\(reason); trying again in \(pause) s (\(failures) of \(restarts))")
-            if let number = wait(seconds: Double(pause)) { return 128 + number }
+            if let number = wait(seconds: min(Double(pause), secondsLeft ?? .infinity)) { return 128 + number }
             guard let hosts else { continue }
             let probed = hosts.probed()
             present = probed.answering
             if !probed.silent.isEmpty { say("no answer from \(probed.silent.listed(atMost: 10))") }
         }
+    }
+
+    /// What is left of `maximumTime`.
+    private var secondsLeft: Double? { maximumTime.map { $0 - (Clock.seconds - began) } }
+
+    /// The words by which each start gets the time that is left; the last --max-time of a line counts.
+    private var timeLeft: [String] { secondsLeft.map { Supervisor.maximumTime($0) } ?? [] }
+
+    static func maximumTime(_ seconds: Double) -> [String] {
+        ["--max-time", "\(max(1, Int(seconds.rounded(.up))))s"]
+    }
+
+    /// The exit status of a job that was stopped as asked.
+    private func stopStatus(otherwise status: Int32) -> Int32 {
+        RunFolder.hasCheckpoint(run) ? TrainingInterrupted.status : status
     }
 
     /// Fails if the limit of open files is too low: mpirun then hangs.
@@ -115,7 +137,7 @@ struct Supervisor {
         environment[Job.launchVariable] = typed
         let line = MPIRun(
             ranks: count, hosts: hosts, interface: interface, peerTimeout: peerTimeout,
-            exported: [RankReport.variable, Job.launchVariable], command: command)
+            exported: [RankReport.variable, Job.launchVariable], command: command + timeLeft)
         let process = try ChildProcess(
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
@@ -198,6 +220,7 @@ struct Supervisor {
 
     /// Waits for a signal that asks the job to stop; returns it, or nil after the time or a child's end.
     private func wait(seconds: Double) -> Int32? {
+        let seconds = max(0, seconds)
         var set = Supervisor.signals
         var time = timespec(
             tv_sec: Int(seconds), tv_nsec: Int(seconds.truncatingRemainder(dividingBy: 1) * 1e9))
