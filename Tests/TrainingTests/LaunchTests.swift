@@ -114,9 +114,27 @@ import Testing
         // Nothing was saved.
         #expect(result.status == 1 && ContinuousClock.now - begin < .seconds(20), "\(result)")
         #expect(result.output.contains("--max-time 1s --resume-or-start --max-time 1s\n"), "\(result.output)")
+        // The pause until the next start ends with the time.
+        #expect(result.output.split(separator: "mpirun -n").count == 2, "\(result.output)")
         #expect(result.output.hasSuffix("launch: the time of --max-time is over\n"), "\(result.output)")
         #expect(Supervisor.maximumTime(61.2) == ["--max-time", "62s"])
         #expect(Supervisor.maximumTime(0.2) == ["--max-time", "1s"])
+    }
+
+    /// A scheduler queues a job again after status 75 only.
+    @Test func aStopBetweenTwoStarts() throws {
+        try place.train("--epochs 1 --micro-batches 2 --out run")
+        try pretendMPIRun("touch started; kill -KILL $$")
+        let result = try place.run(
+            ["launch", "-n", "2", "--", "train", "--resume", "run"],
+            environment: ["PATH": "\(place.path):/usr/bin:/bin"]
+        ) { launcher in
+            place.await("started")
+            usleep(300_000)
+            kill(launcher, SIGTERM)
+        }
+        #expect(result.status == 75, "\(result)")
+        #expect(result.output.contains("trying again in 1 s"), "\(result.output)")
     }
 
     @Test func aRanksOwnErrorIsFinal() throws {
@@ -293,6 +311,9 @@ import Testing
             Supervisor.outcome(status: 1, reports: [report(.failed)], hasStarted: false) == .final(status: 1))
         let stopped = Supervisor.outcome(status: 143, reports: [report(.lostRanks)], stop: SIGUSR1)
         #expect(stopped == .final(status: 128 + SIGUSR1))
+        let saved = Supervisor.outcome(
+            status: 143, reports: [report(.lostRanks)], stop: SIGUSR1, hasCheckpoint: true)
+        #expect(saved == .final(status: 75))
         for status: Int32 in [132, 134, 139] { #expect(isFinal(status, []) == status) }
     }
 }

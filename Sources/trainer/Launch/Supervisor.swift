@@ -84,7 +84,9 @@ struct Supervisor {
             }
             let pause = min(60, 1 << min(6, failures - 1))
             say("\(reason); trying again in \(pause) s (\(failures) of \(restarts))")
-            if let number = wait(seconds: min(Double(pause), secondsLeft ?? .infinity)) { return 128 + number }
+            if let number = rest(seconds: min(Double(pause), secondsLeft ?? .infinity)) {
+                return stopStatus(otherwise: 128 + number)
+            }
             guard let hosts else { continue }
             let probed = hosts.probed()
             present = probed.answering
@@ -154,7 +156,8 @@ struct Supervisor {
             console.pump()
             if let status = process.statusIfEnded() {
                 return Supervisor.outcome(
-                    status: status, reports: reports.all, stop: stop, hasStarted: hasStarted)
+                    status: status, reports: reports.all, stop: stop, hasStarted: hasStarted,
+                    hasCheckpoint: RunFolder.hasCheckpoint(run))
             }
             if !hasStarted { hasStarted = !process.copiesOfThisProgram.isEmpty }
             if let number = wait(seconds: 0.1) {
@@ -169,7 +172,9 @@ struct Supervisor {
             if let end, Clock.seconds > end {
                 say("mpirun has not ended: it is killed")
                 ChildProcess.killDescendants()
-                return Supervisor.outcome(status: 128 + SIGKILL, reports: reports.all, stop: stop)
+                return Supervisor.outcome(
+                    status: 128 + SIGKILL, reports: reports.all, stop: stop,
+                    hasCheckpoint: RunFolder.hasCheckpoint(run))
             }
         }
     }
@@ -179,8 +184,10 @@ struct Supervisor {
     /// - Parameters:
     ///   - stop: the signal by which the job was asked to stop, if it was
     ///   - hasStarted: whether mpirun has started ranks; it fails with status 1 if a machine is lost before
+    ///   - hasCheckpoint: whether the run can be resumed
     static func outcome(
-        status: Int32, reports: [RankReport], stop: Int32? = nil, hasStarted: Bool = true
+        status: Int32, reports: [RankReport], stop: Int32? = nil, hasStarted: Bool = true,
+        hasCheckpoint: Bool = false
     ) -> Outcome {
         if status == 0 { return .final(status: 0) }
         if reports.contains(where: { $0.end == .stopped }) {
@@ -189,7 +196,7 @@ struct Supervisor {
         // A rank that fails takes others with it, which then miss it.
         if reports.contains(where: { $0.end == .failed }) { return .final(status: status) }
         // A job that was asked to stop, and had nothing to save or lost a rank then, is not started again.
-        if let stop { return .final(status: 128 + stop) }
+        if let stop { return .final(status: hasCheckpoint ? TrainingInterrupted.status : 128 + stop) }
         if let report = reports.first(where: { $0.end == .lostRanks }) {
             return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
         }
@@ -216,6 +223,15 @@ struct Supervisor {
         }
         kill(rank, number)
         return true
+    }
+
+    /// Waits for a signal that asks the job to stop, also if children end; returns nil after the time.
+    private func rest(seconds: Double) -> Int32? {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            if let number = wait(seconds: end - Clock.seconds) { return number }
+        }
+        return nil
     }
 
     /// Waits for a signal that asks the job to stop; returns it, or nil after the time or a child's end.
