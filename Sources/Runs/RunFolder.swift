@@ -81,8 +81,13 @@ public final class RunFolder {
         return folder
     }
 
+    /// Returns whether a folder is that of a run, with or without a checkpoint.
+    public static func isRun(_ path: String) -> Bool {
+        FileManager.default.fileExists(atPath: path + "/checkpoints")
+    }
+
     private static func requireRun(_ path: String) throws {
-        guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
+        guard isRun(path) else {
             throw TrainingError("\(path): no run's folder, it contains no checkpoints/", kind: .noRun)
         }
     }

@@ -95,7 +95,8 @@ struct LaunchCommand: ParsableCommand {
         let supervisor = Supervisor(
             ranks: ranks, hosts: list, interface: interface, peerTimeout: training.peerTimeout,
             restarts: restarts, minimumRanks: minRanks, run: training.run, maximumTime: training.maximumTime,
-            command: [CommandLine.programPath, "train"] + words + training.added, typed: typed)
+            command: [CommandLine.programPath, "train"] + words + training.added, typed: typed,
+            console: LaunchConsole(run: training.run))
         let status = try supervisor.supervise()
         guard status == 0 else { throw ExitCode(status) }
     }

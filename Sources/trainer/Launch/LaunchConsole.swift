@@ -1,6 +1,7 @@
 import Basics
 import Collectives
 import Foundation
+import Runs
 
 /// Passes on what mpirun writes, and the lines of `launch`, without ever waiting for the console.
 ///
@@ -31,6 +32,12 @@ final class LaunchConsole {
 
     private var output = Stream(STDOUT_FILENO)
     private var errors = Stream(STDERR_FILENO)
+    /// The folder of the run, whose file with the console's text gets the lines of `launch` too.
+    private let run: String
+    /// Lines that are not in that file yet.
+    private var notes = ""
+
+    init(run: String) { self.run = run }
 
     /// Reads from these pipes from now on, and closes them on `detach`.
     func attach(output: Int32, errors: Int32) {
@@ -49,13 +56,26 @@ final class LaunchConsole {
     func say(_ text: String) {
         pump()
         Self.add(Array((text + "\n").utf8)[...], to: &output)
-        Self.show(&output)
+        show(&output)
+        notes += text + "\n"
+        writeNotes()
     }
 
     /// Moves what the pipes hold to the console, as far as it has room.
     func pump() {
-        Self.move(&output)
-        Self.move(&errors)
+        move(&output)
+        move(&errors)
+        writeNotes()
+    }
+
+    /// Appends lines to the run's file, which rank 0 makes.
+    private func writeNotes() {
+        guard !notes.isEmpty, RunFolder.isRun(run),
+            let file = try? FileDescriptor(RunFolder.logPath(run), O_WRONLY | O_APPEND)
+        else { return }
+        // Without room for it, the run's other files say so.
+        try? file.write(Array(notes.utf8))
+        notes = ""
     }
 
     /// Waits a moment for a slow reader of the last lines.
@@ -69,13 +89,13 @@ final class LaunchConsole {
         } while Clock.seconds < end
     }
 
-    private static func move(_ stream: inout Stream) {
-        var bytes = [UInt8](repeating: 0, count: room)
+    private func move(_ stream: inout Stream) {
+        var bytes = [UInt8](repeating: 0, count: Self.room)
         while stream.source >= 0 {
             let count = read(stream.source, &bytes, bytes.count)
             if count < 0, errno == EINTR { continue }
             guard count > 0 else { break }
-            add(bytes[..<count], to: &stream)
+            Self.add(bytes[..<count], to: &stream)
             show(&stream)
         }
         show(&stream)
@@ -101,16 +121,17 @@ final class LaunchConsole {
     }
 
     /// Writes as much as the stream takes at once.
-    private static func show(_ stream: inout Stream) {
+    private func show(_ stream: inout Stream) {
         while !stream.isLost, !stream.pending.isEmpty {
             var state = pollfd(fd: stream.descriptor, events: Int16(POLLOUT), revents: 0)
             guard poll(&state, 1, 0) > 0 else { return }
-            let count = write(stream.descriptor, stream.pending, min(piece, stream.pending.count))
+            let count = write(stream.descriptor, stream.pending, min(Self.piece, stream.pending.count))
             if count < 0 {
                 if errno == EINTR { continue }
                 if errno == EAGAIN { return }
-                stream.isLost = true
-                stream.pending = []
+                let reason = String(cString: strerror(errno))
+                (stream.isLost, stream.pending) = (true, [])
+                notes += "launch: the console cannot be written (\(reason)): the run continues without it\n"
                 return
             }
             stream.pending.removeFirst(count)

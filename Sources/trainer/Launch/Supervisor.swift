@@ -30,7 +30,7 @@ struct Supervisor {
     let command: [String]
     /// How `launch` was typed, up to the command that it runs.
     let typed: String
-    let console = LaunchConsole()
+    let console: LaunchConsole
     private let began = Clock.seconds
 
     /// How one start of mpirun ended.
