@@ -76,14 +76,15 @@ struct Supervisor {
                 continue
             }
             let step = RunFolder.newestStep(run)
-            failures = step ?? -1 > newest ?? -1 ? 1 : failures + 1
+            failures = step ?? -1 > newest ?? -1 ? 0 : failures + 1
             newest = step
             guard failures <= restarts else {
                 say("\(reason); given up: \(failures) in a row without a newer checkpoint")
                 return status == 0 ? 1 : status
             }
-            let pause = min(60, 1 << min(6, failures - 1))
-            say("\(reason); trying again in \(pause) s (\(failures) of \(restarts))")
+            let pause = min(60, 1 << max(0, min(6, failures - 1)))
+            let counted = failures == 0 ? "" : " (\(failures) of \(restarts) without a newer checkpoint)"
+            say("\(reason); trying again in \(pause) s\(counted)")
             if let number = rest(seconds: min(Double(pause), secondsLeft ?? .infinity)) {
                 return stopStatus(otherwise: 128 + number)
             }
