@@ -252,6 +252,42 @@ import Testing
         }
     }
 
+    @Test func slurmsTasksAreRead() throws {
+        func slots(_ names: [String], _ tasks: String) -> [Int]? {
+            HostList(allotted: names, tasks: tasks)?.hosts.map(\.slots)
+        }
+        #expect(slots(["a", "b", "c"], "4(x2),3") == [4, 4, 3])
+        #expect(slots(["a"], "12") == [12] && slots(["a", "b"], "1,2") == [1, 2])
+        for tasks in ["", "4", "4(x3)", "4(x2", "0,1", "4,", "x(2)"] {
+            #expect(slots(["a", "b"], tasks) == nil, "\(tasks)")
+        }
+    }
+
+    /// The line of a batch script has neither --hosts nor --interface.
+    @Test func slurmsMachinesAreUsed() throws {
+        try pretendMPIRun("echo mpirun \"$@\"")
+        try pretendMPIRun(
+            "test \"$*\" = 'show hostnames node[1-2]' && echo node1 && echo node2", name: "scontrol")
+        var variables = [
+            "PATH": "\(place.path):/usr/bin:/bin", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "6",
+            "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_TASKS_PER_NODE": "4,2",
+        ]
+        let several = try place.run(["launch", "--", "train", "--out", "run"], environment: variables)
+        #expect(several.status == 0, "\(several)")
+        for part in [
+            "launch: 6 ranks on node1, node2, from", "-n 6 --bind-to none ", " --host node1:4,node2:2 ",
+            " oob_tcp_keepalive_time 26 ",
+        ] { #expect(several.output.contains(part), "\(several.output)") }
+        #expect(!several.output.contains("--oversubscribe"), "\(several.output)")
+        let many = try place.run(
+            ["launch", "-n", "7", "--", "train", "--out", "run"], environment: variables)
+        #expect(many.status == 2 && many.errors.contains("Slurm has allotted 6 tasks"), "\(many)")
+        // Without scontrol mpirun still knows the allocation.
+        variables["SLURM_JOB_NODELIST"] = "other"
+        let unknown = try place.run(["launch", "--", "train", "--out", "run"], environment: variables)
+        #expect(unknown.status == 0 && unknown.output.contains("launch: 6 ranks, from"), "\(unknown)")
+    }
+
     @Test func machinesThatDoNotAnswerAreLeftOut() throws {
         // The loopback interface refuses or accepts; the name of the other machine is reserved for failing.
         let probed = try HostList(parsing: "localhost slots=2\nnowhere.invalid\n", path: "").probed()

@@ -62,7 +62,7 @@ struct LaunchCommand: ParsableCommand {
     }
 
     func run() throws {
-        let list = try hosts.map { try HostList(path: $0) }
+        let list = try hosts.map { try HostList(path: $0) } ?? HostList.allotted()
         let environment = ProcessInfo.processInfo.environment
         let allotted = environment["SLURM_NTASKS"].flatMap { Int($0) }
         guard let ranks = n ?? list?.slots ?? allotted else {
@@ -70,7 +70,9 @@ struct LaunchCommand: ParsableCommand {
         }
         if let list, ranks > list.slots {
             throw ValidationError(
-                "-n \(ranks): --hosts \(hosts ?? "") has \(list.slots) slots; add slots=NUMBER to its lines")
+                "-n \(ranks): "
+                    + (hosts.map { "--hosts \($0) has \(list.slots) slots; add slots=NUMBER to its lines" }
+                        ?? "Slurm has allotted \(list.slots) tasks; ask sbatch for more --ntasks"))
         }
         guard minRanks <= ranks else {
             throw ValidationError("--min-ranks \(minRanks): expected at most the number of ranks, \(ranks)")
