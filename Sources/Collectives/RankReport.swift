@@ -14,6 +14,11 @@ public struct RankReport: Equatable, Sendable {
         case lostRanks = "lost ranks"
     }
 
+    /// The exit status of a rank that ends because another one was lost: EX_PROTOCOL of sysexits.h.
+    ///
+    /// mpirun passes it on, also from machines whose reports do not reach the launcher.
+    public static let lostStatus: Int32 = 76
+
     /// The variable of the environment that names the folder.
     public static let variable = "DEEP_IMAGE_REPORTS"
 

@@ -21,6 +21,7 @@ struct Failure {
         case let error as TrainingError where error.isUsage: 2
         case let error as DatasetError where error.isUsage: 2
         case is ForeignLauncher: 2
+        case let error as CollectiveError where error.kind == .lostConnection: RankReport.lostStatus
         default: 1
         }
     }

@@ -344,6 +344,8 @@ import Testing
         #expect(isFinal(1, []) == 1 && isFinal(2, []) == 2 && isFinal(75, []) == 75)
         #expect(isFinal(1, [report(.stopped)]) == 75)
         #expect(isFinal(1, [report(.lostRanks)]) == nil)
+        // Without a shared disk there is no report.
+        #expect(isFinal(76, []) == nil && isFinal(76, [report(.failed)]) == 1)
         #expect(isFinal(1, [report(.lostRanks), report(.failed)]) == 1)
         for status: Int32 in [9, 137, 205, 143] { #expect(isFinal(status, []) == nil, "\(status)") }
         // A machine was lost while mpirun started its daemons.

@@ -195,11 +195,16 @@ struct Supervisor {
             return .final(status: TrainingInterrupted.status)
         }
         // A rank that fails takes others with it, which then miss it.
-        if reports.contains(where: { $0.end == .failed }) { return .final(status: status) }
+        if reports.contains(where: { $0.end == .failed }) {
+            return .final(status: status == RankReport.lostStatus ? 1 : status)
+        }
         // A job that was asked to stop, and had nothing to save or lost a rank then, is not started again.
         if let stop { return .final(status: hasCheckpoint ? TrainingInterrupted.status : 128 + stop) }
         if let report = reports.first(where: { $0.end == .lostRanks }) {
             return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
+        }
+        if status == RankReport.lostStatus {
+            return .lost(status: status, reason: "a rank on another machine reports a loss")
         }
         if !hasStarted, reports.isEmpty, status == 1 {
             return .lost(status: status, reason: "mpirun has not started the ranks")
