@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // The constants of Open MPI's ABI that are numbers.
@@ -62,6 +63,10 @@ static struct {
 
 const char *cmpi_open(void) {
     static char problem[1024];
+    // One connection with three fragments under way leaves a third of a gigabit unused. What the user has
+    // set, also by mpirun's --mca, is in the environment already.
+    setenv("OMPI_MCA_btl_tcp_links", "4", 0);
+    setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "16", 0);
     // The plugins of Open MPI look its symbols up among the global ones.
     void *library = NULL;
     static const char *const names[] = {"libmpi.so.40", "libmpi.so"};

@@ -304,7 +304,7 @@ import Testing
         for part in [
             "mpirun -n 4 --bind-to none --allow-run-as-root --host a:2,b:2 ",
             "--mca btl_tcp_if_include 10.0.0.0/24",
-            "--mca oob_tcp_if_include 10.0.0.0/24", "--mca btl_tcp_links 4", " -x X trainer",
+            "--mca oob_tcp_if_include 10.0.0.0/24", " -x X trainer",
         ] { #expect(line.contains(part), "\(line)") }
         #expect(line.contains("odls_base_sigkill_timeout 60"), "rank 0 is elsewhere")
         let one = MPIRun(
