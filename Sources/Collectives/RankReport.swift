@@ -8,6 +8,8 @@ public struct RankReport: Equatable, Sendable {
     public enum End: String, Sendable {
         /// Stopped as asked, with a checkpoint.
         case stopped
+        /// Stopped by SIGTERM, with a checkpoint. It comes from mpirun if that has lost a machine.
+        case terminated
         /// Failed by itself: another try would fail as well.
         case failed
         /// Ended because another rank, or the connection to it, was lost.

@@ -2,6 +2,7 @@ import ArgumentParser
 import Basics
 import Collectives
 import Configuration
+import Foundation
 import Photographs
 import Runs
 
@@ -51,7 +52,7 @@ struct Failure {
     /// What `launch` is told of this rank's end; nil if nothing has failed.
     var end: RankReport.End? {
         switch error {
-        case is TrainingInterrupted: .stopped
+        case let error as TrainingInterrupted: error.reason == .signal(SIGTERM) ? .terminated : .stopped
         case let error as CollectiveError where error.kind == .lostConnection: .lostRanks
         default: status == 0 ? nil : .failed
         }

@@ -344,6 +344,10 @@ import Testing
         #expect(isFinal(1, []) == 1 && isFinal(2, []) == 2 && isFinal(75, []) == 75)
         #expect(isFinal(1, [report(.stopped)]) == 75)
         #expect(isFinal(1, [report(.lostRanks)]) == nil)
+        // mpirun sends SIGTERM to the ranks when it loses a machine.
+        #expect(isFinal(75, [report(.terminated)]) == nil && isFinal(1, [report(.terminated)]) == nil)
+        let asked = Supervisor.outcome(status: 1, reports: [report(.terminated)], stop: SIGTERM)
+        #expect(asked == .final(status: 75))
         // Without a shared disk there is no report.
         #expect(isFinal(76, []) == nil && isFinal(76, [report(.failed)]) == 1)
         #expect(isFinal(1, [report(.lostRanks), report(.failed)]) == 1)

@@ -191,7 +191,7 @@ struct Supervisor {
         hasCheckpoint: Bool = false
     ) -> Outcome {
         if status == 0 { return .final(status: 0) }
-        if reports.contains(where: { $0.end == .stopped }) {
+        if reports.contains(where: { $0.end == .stopped || $0.end == .terminated && stop != nil }) {
             return .final(status: TrainingInterrupted.status)
         }
         // A rank that fails takes others with it, which then miss it.
@@ -202,6 +202,9 @@ struct Supervisor {
         if let stop { return .final(status: hasCheckpoint ? TrainingInterrupted.status : 128 + stop) }
         if let report = reports.first(where: { $0.end == .lostRanks }) {
             return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
+        }
+        if reports.contains(where: { $0.end == .terminated }) {
+            return .lost(status: status, reason: "mpirun has ended the ranks")
         }
         if status == RankReport.lostStatus {
             return .lost(status: status, reason: "a rank on another machine reports a loss")
