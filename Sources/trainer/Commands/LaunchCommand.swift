@@ -83,6 +83,13 @@ struct LaunchCommand: ParsableCommand {
             throw ValidationError("train: " + TrainCommand.message(for: error))
         }
         let training = try parsed.launched()
+        // mpirun tests its connections once a second at most.
+        let isAlone = (list?.hosts.count ?? 1) == 1 && interface == nil
+        guard isAlone || training.peerTimeout >= 3 else {
+            throw ValidationError(
+                "--peer-timeout \(String(format: "%g", training.peerTimeout)): expected 3 seconds or more "
+                    + "with several machines; mpirun needs 2 to miss one")
+        }
         if let microBatches = training.microBatches, microBatches < ranks {
             let parts = microBatches == 1 ? "1 micro-batch" : "\(microBatches) micro-batches"
             let other =
