@@ -137,10 +137,10 @@ struct Supervisor {
         defer { reports.remove() }
         var environment = ProcessInfo.processInfo.environment
         environment[RankReport.variable] = reports.path
-        environment[Job.launchVariable] = typed
+        environment[RunFolder.launchVariable] = typed
         let line = MPIRun(
             ranks: count, hosts: hosts, interface: interface, peerTimeout: peerTimeout,
-            exported: [RankReport.variable, Job.launchVariable], command: command + timeLeft)
+            exported: [RankReport.variable, RunFolder.launchVariable], command: command + timeLeft)
         let process = try ChildProcess(
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
