@@ -1,9 +1,11 @@
 #include "cmpi.h"
 
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // The constants of Open MPI's ABI that are numbers.
 enum { thread_multiple = 3, type_shared = 0, mode_nocheck = 1 };
@@ -94,8 +96,20 @@ void cmpi_error(int code, char *text) {
     if (mpi.Error_string(code, text, &length) != 0) snprintf(text, 256, "MPI error %d", code);
 }
 
+// Open MPI maps files in /dev/shm without reserving their memory.
+static void on_bus_error(int number) {
+    static const char text[] =
+        "error: memory that the ranks share was not there when it was used: /dev/shm is full, or a file that "
+        "was being read has been shortened\n";
+    (void)number;
+    const ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written;
+    _exit(1);
+}
+
 int cmpi_init(int *provided) {
     int level = 0;
+    signal(SIGBUS, on_bus_error);
     const int code = mpi.Init_thread(NULL, NULL, thread_multiple, &level);
     *provided = level >= thread_multiple;
     return code != 0 ? code : mpi.Comm_set_errhandler(mpi.comm_world, mpi.errors_return);
