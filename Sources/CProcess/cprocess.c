@@ -1,21 +1,62 @@
 #define _GNU_SOURCE
 #include "cprocess.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 int cprocess_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
 
-int cprocess_spawn_session(pid_t *id, char *const arguments[], char *const environment[]) {
+static int spawn(pid_t *id, char *const arguments[], char *const environment[], int output, int error) {
     posix_spawnattr_t attributes;
-    sigset_t none;
+    posix_spawn_file_actions_t actions;
+    sigset_t none, pipes;
     int code = posix_spawnattr_init(&attributes);
     if (code != 0) return code;
+    code = posix_spawn_file_actions_init(&actions);
+    if (code != 0) {
+        posix_spawnattr_destroy(&attributes);
+        return code;
+    }
     sigemptyset(&none);
+    sigemptyset(&pipes);
+    sigaddset(&pipes, SIGPIPE);
     code = posix_spawnattr_setsigmask(&attributes, &none);
-    if (code == 0) code = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-    if (code == 0) code = posix_spawnp(id, arguments[0], 0, &attributes, arguments, environment);
+    if (code == 0) code = posix_spawnattr_setsigdefault(&attributes, &pipes);
+    if (code == 0)
+        code = posix_spawnattr_setflags(
+            &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
+    if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, error, STDERR_FILENO);
+    if (code == 0) code = posix_spawnp(id, arguments[0], &actions, &attributes, arguments, environment);
+    posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     return code;
+}
+
+int cprocess_spawn_session(
+    pid_t *id, char *const arguments[], char *const environment[], int outputs[2]) {
+    int output[2], error[2];
+    if (pipe2(output, O_CLOEXEC) != 0) return errno;
+    if (pipe2(error, O_CLOEXEC) != 0) {
+        const int code = errno;
+        close(output[0]);
+        close(output[1]);
+        return code;
+    }
+    const int code = spawn(id, arguments, environment, output[1], error[1]);
+    close(output[1]);
+    close(error[1]);
+    if (code != 0) {
+        close(output[0]);
+        close(error[0]);
+        return code;
+    }
+    outputs[0] = output[0];
+    outputs[1] = error[0];
+    for (int i = 0; i < 2; i++) fcntl(outputs[i], F_SETFL, fcntl(outputs[i], F_GETFL) | O_NONBLOCK);
+    return 0;
 }

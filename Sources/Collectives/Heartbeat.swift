@@ -76,7 +76,7 @@ final class Heartbeat: Sendable {
                 + "be resumed from its newest checkpoint, on any number of ranks\n")
         // All ranks notice within one round, and each reports it before the first of them ends the job.
         usleep(1_500_000)
-        MPICommunicator.abort(status: 1)
+        MPICommunicator.abort(status: RankReport.lostStatus)
     }
 }
 
@@ -100,7 +100,7 @@ final class Watchdog: Sendable {
                     + "\(String(format: "%g", seconds)) seconds: the process of one of them is stopped, or "
                     + "its node or network is gone\(hint)\n")
             MPICommunicator.unlinkSharedFiles()
-            _exit(1)
+            _exit(RankReport.lostStatus)
         }
     }
 

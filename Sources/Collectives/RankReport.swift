@@ -8,11 +8,18 @@ public struct RankReport: Equatable, Sendable {
     public enum End: String, Sendable {
         /// Stopped as asked, with a checkpoint.
         case stopped
+        /// Stopped by SIGTERM, with a checkpoint. It comes from mpirun if that has lost a machine.
+        case terminated
         /// Failed by itself: another try would fail as well.
         case failed
         /// Ended because another rank, or the connection to it, was lost.
         case lostRanks = "lost ranks"
     }
+
+    /// The exit status of a rank that ends because another one was lost: EX_PROTOCOL of sysexits.h.
+    ///
+    /// mpirun passes it on, also from machines whose reports do not reach the launcher.
+    public static let lostStatus: Int32 = 76
 
     /// The variable of the environment that names the folder.
     public static let variable = "DEEP_IMAGE_REPORTS"

@@ -81,15 +81,25 @@ public final class RunFolder {
         return folder
     }
 
+    /// The variable of the environment by which `launch` tells ranks how they were started.
+    public static let launchVariable = "DEEP_IMAGE_LAUNCH"
+
+    /// Returns whether a folder is that of a run, with or without a checkpoint.
+    public static func isRun(_ path: String) -> Bool {
+        FileManager.default.fileExists(atPath: path + "/checkpoints")
+    }
+
     private static func requireRun(_ path: String) throws {
-        guard FileManager.default.fileExists(atPath: path + "/checkpoints") else {
+        guard isRun(path) else {
             throw TrainingError("\(path): no run's folder, it contains no checkpoints/", kind: .noRun)
         }
     }
 
     private init(locking path: String) throws {
         self.path = path
-        guard let lock = try FolderLock(path + "/.lock") else {
+        // After a loss, the old ranks may take a while to end, on another machine perhaps.
+        let isLaunched = ProcessInfo.processInfo.environment[RunFolder.launchVariable] != nil
+        guard let lock = try FolderLock(path + "/.lock", patience: isLaunched ? 5 : 0) else {
             throw TrainingError("\(path): another process trains in this folder; wait for it or stop it")
         }
         self.lock = lock

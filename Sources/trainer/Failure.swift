@@ -2,6 +2,7 @@ import ArgumentParser
 import Basics
 import Collectives
 import Configuration
+import Foundation
 import Photographs
 import Runs
 
@@ -21,6 +22,7 @@ struct Failure {
         case let error as TrainingError where error.isUsage: 2
         case let error as DatasetError where error.isUsage: 2
         case is ForeignLauncher: 2
+        case let error as CollectiveError where error.kind == .lostConnection: RankReport.lostStatus
         default: 1
         }
     }
@@ -50,7 +52,7 @@ struct Failure {
     /// What `launch` is told of this rank's end; nil if nothing has failed.
     var end: RankReport.End? {
         switch error {
-        case is TrainingInterrupted: .stopped
+        case let error as TrainingInterrupted: error.reason == .signal(SIGTERM) ? .terminated : .stopped
         case let error as CollectiveError where error.kind == .lostConnection: .lostRanks
         default: status == 0 ? nil : .failed
         }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Collectives
 import Configuration
 import Foundation
+import Runs
 import Synchronization
 
 /// The job of several ranks to which this process may belong.
@@ -28,15 +29,12 @@ enum Job {
         return communicator
     }
 
-    /// The variable of the environment by which `launch` tells ranks how they were started.
-    static let launchVariable = "DEEP_IMAGE_LAUNCH"
-
     /// The options of mpirun that lines for the user may have.
     static let mpirunFlags = ["allow-run-as-root", "oversubscribe"]
 
     /// Returns the command line that starts this job with other options of `train`.
     static func line(_ options: String) -> String {
-        if let launch = ProcessInfo.processInfo.environment[launchVariable], !launch.isEmpty {
+        if let launch = ProcessInfo.processInfo.environment[RunFolder.launchVariable], !launch.isEmpty {
             return "\(launch) -- train \(options)"
         }
         let ranks = MPICommunicator.launchedRanks

@@ -13,6 +13,7 @@ struct TrainerCommand: ParsableCommand {
               1        The work failed.
               2        The command line or the configuration file is wrong.
               75       Training stopped as asked, with a checkpoint: resume it.
+              76       Another rank, its machine or the network was lost: resume the run.
               128 + n  Signal n ended the command.
             """, version: programVersion,
         subcommands: [

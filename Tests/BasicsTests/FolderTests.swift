@@ -17,6 +17,16 @@ import Testing
         #expect(try folder.names() == [])
     }
 
+    /// After a loss, the old process may end a little later than the new one starts.
+    @Test func locksAreWaitedFor() throws {
+        let path = folder.file("lock")
+        nonisolated(unsafe) var first = try FolderLock(path)
+        #expect(first != nil)
+        #expect(try FolderLock(path, patience: 0.1) == nil)
+        DispatchQueue.global().asyncAfter(deadline: .now() + 0.2) { first = nil }
+        #expect(try FolderLock(path, patience: 30) != nil)
+    }
+
     /// Errors name the file, the system's message and the remedy, not Foundation's number.
     @Test func failuresAreExplained() throws {
         try AtomicFile.write(folder.file("file"), [1])

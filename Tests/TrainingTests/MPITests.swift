@@ -156,7 +156,7 @@ import Testing
             // Either one will do; the other must notice.
             if let rank = try ranks(of: launcher).last { kill(rank, SIGSTOP) }
         }
-        #expect(result.status != 0)
+        #expect(result.status == 76)
         let message = /rank [01]: error: no sign of life from rank [01] for 2 seconds/
         #expect(result.errors.contains(message), "\(result.errors)")
     }

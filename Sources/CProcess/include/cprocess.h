@@ -6,6 +6,8 @@
 // Makes this process the parent of all its descendants whose own parents end. Returns 0, or -1 with errno.
 int cprocess_adopt_orphans(void);
 
-// Starts a program, found in PATH, in a session of its own, with all signals unblocked.
-// Returns 0, or an error's number.
-int cprocess_spawn_session(pid_t *id, char *const arguments[], char *const environment[]);
+// Starts a program, found in PATH, in a session of its own, with all signals unblocked and SIGPIPE not
+// ignored. Its standard output and error are pipes, whose other ends `outputs` gets; reading from them does
+// not wait. Returns 0, or an error's number.
+int cprocess_spawn_session(
+    pid_t *id, char *const arguments[], char *const environment[], int outputs[2]);

@@ -62,7 +62,7 @@ struct LaunchCommand: ParsableCommand {
     }
 
     func run() throws {
-        let list = try hosts.map { try HostList(path: $0) }
+        let list = try hosts.map { try HostList(path: $0) } ?? HostList.allotted()
         let environment = ProcessInfo.processInfo.environment
         let allotted = environment["SLURM_NTASKS"].flatMap { Int($0) }
         guard let ranks = n ?? list?.slots ?? allotted else {
@@ -70,7 +70,9 @@ struct LaunchCommand: ParsableCommand {
         }
         if let list, ranks > list.slots {
             throw ValidationError(
-                "-n \(ranks): --hosts \(hosts ?? "") has \(list.slots) slots; add slots=NUMBER to its lines")
+                "-n \(ranks): "
+                    + (hosts.map { "--hosts \($0) has \(list.slots) slots; add slots=NUMBER to its lines" }
+                        ?? "Slurm has allotted \(list.slots) tasks; ask sbatch for more --ntasks"))
         }
         guard minRanks <= ranks else {
             throw ValidationError("--min-ranks \(minRanks): expected at most the number of ranks, \(ranks)")
@@ -81,6 +83,13 @@ struct LaunchCommand: ParsableCommand {
             throw ValidationError("train: " + TrainCommand.message(for: error))
         }
         let training = try parsed.launched()
+        // mpirun tests its connections once a second at most.
+        let isAlone = (list?.hosts.count ?? 1) == 1 && interface == nil
+        guard isAlone || training.peerTimeout >= 3 else {
+            throw ValidationError(
+                "--peer-timeout \(String(format: "%g", training.peerTimeout)): expected 3 seconds or more "
+                    + "with several machines; mpirun needs 2 to miss one")
+        }
         if let microBatches = training.microBatches, microBatches < ranks {
             let parts = microBatches == 1 ? "1 micro-batch" : "\(microBatches) micro-batches"
             let other =
@@ -94,8 +103,9 @@ struct LaunchCommand: ParsableCommand {
         Supervisor.watchSignals()
         let supervisor = Supervisor(
             ranks: ranks, hosts: list, interface: interface, peerTimeout: training.peerTimeout,
-            restarts: restarts, minimumRanks: minRanks, run: training.run,
-            command: [CommandLine.programPath, "train"] + words + training.added, typed: typed)
+            restarts: restarts, minimumRanks: minRanks, run: training.run, maximumTime: training.maximumTime,
+            command: [CommandLine.programPath, "train"] + words + training.added, typed: typed,
+            console: LaunchConsole(run: training.run))
         let status = try supervisor.supervise()
         guard status == 0 else { throw ExitCode(status) }
     }

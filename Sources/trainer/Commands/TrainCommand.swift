@@ -164,7 +164,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         if let run = files.resume {
             let options = try options(resuming: run)
             return Launched(
-                run: run, peerTimeout: options.peerTimeout, added: [], microBatches: options.microBatches)
+                run: run, peerTimeout: options.peerTimeout, maximumTime: options.maximumTime?.seconds,
+                added: [], microBatches: options.microBatches)
         }
         let out = try configuration(over: TrainingOptions()).options.output
         guard !out.isEmpty else {
@@ -175,6 +176,7 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
         let options = try options(resuming: isThere ? out : nil)
         return Launched(
             run: options.output, peerTimeout: options.peerTimeout,
+            maximumTime: options.maximumTime?.seconds,
             added: files.resumeOrStart ? [] : ["--resume-or-start"],
             microBatches: isThere ? options.microBatches : nil)
     }
@@ -183,6 +185,8 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
     struct Launched {
         let run: String
         let peerTimeout: Double
+        /// Seconds that training may take.
+        let maximumTime: Double?
         /// The words that make each start continue the run.
         let added: [String]
         /// The micro-batches of a run that is resumed; nil for a new one.

@@ -9,8 +9,10 @@ import Foundation
 /// it.
 struct ChildProcess {
     let id: pid_t
+    /// The ends of the pipes from its standard output and error; reading from them does not wait.
+    let output, errors: Int32
 
-    /// Starts a program, which is found in PATH, with this process's standard streams.
+    /// Starts a program, which is found in PATH, with this process's standard input.
     ///
     /// - Throws: `LaunchError` if it cannot be started
     init(_ arguments: [String], environment: [String: String]) throws {
@@ -19,13 +21,15 @@ struct ChildProcess {
         let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in words + variables { free(pointer) } }
         var id: pid_t = 0
-        let code = cprocess_spawn_session(&id, words, variables)
+        var outputs: [Int32] = [-1, -1]
+        let code = cprocess_spawn_session(&id, words, variables, &outputs)
         guard code == 0 else {
             throw LaunchError(
                 description: "\(arguments[0]) cannot be started (\(String(cString: strerror(code))))"
                     + (code == ENOENT ? "; install openmpi-bin, which has it" : ""))
         }
         self.id = id
+        (output, errors) = (outputs[0], outputs[1])
     }
 
     /// Returns the exit status if the program has ended, 128 + n after signal n; reaps what else has ended.

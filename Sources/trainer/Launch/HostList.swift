@@ -10,6 +10,8 @@ struct HostList: Equatable {
     }
 
     var hosts: [Host]
+    /// Where a machine is asked whether it is there: ssh's port, or that of Slurm's daemon.
+    private var port = "22"
 
     /// Whether the first machine, which has rank 0, is this one.
     var beginsHere: Bool {
@@ -53,11 +55,53 @@ struct HostList: Equatable {
         try self.init(parsing: String(decoding: data, as: UTF8.self), path: path)
     }
 
-    private init(_ hosts: [Host]) { self.hosts = hosts }
+    /// Makes the list of what Slurm has allotted.
+    ///
+    /// - Parameters:
+    ///   - names: one for each machine
+    ///   - tasks: the numbers of ranks, as in SLURM_TASKS_PER_NODE: `4(x2),3`
+    /// - Returns: nil if these do not fit together
+    init?(allotted names: [String], tasks: String) {
+        var slots = [Int]()
+        for part in tasks.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let match = part.wholeMatch(of: #/(\d{1,6})(?:\(x(\d{1,6})\))?/#),
+                let number = Int(match.1), number > 0, let times = Int(match.2 ?? "1")
+            else { return nil }
+            slots += Array(repeating: number, count: times)
+        }
+        guard !names.isEmpty, slots.count == names.count else { return nil }
+        hosts = zip(names, slots).map { Host(name: $0, slots: $1) }
+        port = "6818"
+    }
+
+    /// Returns the machines that Slurm has allotted; nil without Slurm, or for a single machine.
+    static func allotted(_ environment: [String: String] = ProcessInfo.processInfo.environment) -> HostList? {
+        guard let nodes = environment["SLURM_JOB_NODELIST"],
+            let tasks = environment["SLURM_TASKS_PER_NODE"],
+            let names = output(of: ["scontrol", "show", "hostnames", nodes])
+        else { return nil }
+        let list = HostList(
+            allotted: names.split(whereSeparator: \.isWhitespace).map(String.init), tasks: tasks)
+        return list.flatMap { $0.hosts.count > 1 ? $0 : nil }
+    }
+
+    private static func output(of command: [String]) -> String? {
+        let process = Process()
+        let pipe = Pipe()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = command
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = pipe
+        process.standardError = FileHandle.nullDevice
+        guard (try? process.run()) != nil else { return nil }
+        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return process.terminationStatus == 0 ? String(decoding: data, as: UTF8.self) : nil
+    }
 
     /// Returns the machines that answer over the network, and the names of those that do not.
     func probed() -> (answering: HostList, silent: [String]) {
-        let connections = hosts.map { HostList.beginConnection(to: $0.name) }
+        let connections = hosts.map { HostList.beginConnection(to: $0.name, port: port) }
         defer { for connection in connections where connection >= 0 { close(connection) } }
         var polled = connections.map { pollfd(fd: $0, events: Int16(POLLOUT), revents: 0) }
         let end = Clock.seconds + HostList.patience
@@ -70,18 +114,20 @@ struct HostList: Equatable {
         for (host, connection) in zip(hosts, connections) where !HostList.hasAnswered(connection) {
             silent.append(host.name)
         }
-        return (HostList(hosts.filter { !silent.contains($0.name) }), silent)
+        var answering = self
+        answering.hosts.removeAll { silent.contains($0.name) }
+        return (answering, silent)
     }
 
     /// Seconds that a machine has to answer.
     private static let patience = 3.0
 
-    /// Begins to connect to ssh's port; returns the socket, or -1 if there is no such machine.
-    private static func beginConnection(to name: String) -> Int32 {
+    /// Begins to connect; returns the socket, or -1 if there is no such machine.
+    private static func beginConnection(to name: String, port: String) -> Int32 {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
-        guard getaddrinfo(name, "22", &hints, &found) == 0, let first = found else { return -1 }
+        guard getaddrinfo(name, port, &hints, &found) == 0, let first = found else { return -1 }
         defer { freeaddrinfo(first) }
         let connection = socket(
             first.pointee.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)

@@ -40,9 +40,6 @@ struct MPIRun {
             settings["oob_tcp_keepalive_time"] = "\(time)"
             settings["oob_tcp_keepalive_intvl"] = "1"
             settings["oob_tcp_keepalive_probes"] = "\(peerTimeout >= 5 ? 3 : 1)"
-            // One connection with three fragments under way leaves a third of a gigabit unused.
-            settings["btl_tcp_links"] = "4"
-            settings["pml_ob1_send_pipeline_depth"] = "16"
             if let interface {
                 settings["btl_tcp_if_include"] = interface
                 settings["oob_tcp_if_include"] = interface

@@ -24,10 +24,14 @@ struct Supervisor {
     let minimumRanks: Int
     /// The folder of the run.
     let run: String
+    /// Seconds that all starts together may take, as for `--max-time`.
+    let maximumTime: Double?
     /// The program and its arguments.
     let command: [String]
     /// How `launch` was typed, up to the command that it runs.
     let typed: String
+    let console: LaunchConsole
+    private let began = Clock.seconds
 
     /// How one start of mpirun ended.
     enum Outcome: Equatable {
@@ -45,6 +49,7 @@ struct Supervisor {
     /// - Returns: the exit status
     /// - Throws: `LaunchError` or `ThreadLimit` if mpirun cannot run here
     func supervise() throws -> Int32 {
+        defer { console.finish() }
         try requireOpenFiles()
         // Measured with Open MPI 4.1.4: with fewer threads mpirun crashes, or ends with messages of its own.
         let ranksHere = min(ranks, ProcessInfo.processInfo.activeProcessorCount)
@@ -53,6 +58,10 @@ struct Supervisor {
         var newest = RunFolder.newestStep(run)
         var present = hosts
         while true {
+            if let secondsLeft, secondsLeft <= 0 {
+                say("the time of --max-time is over")
+                return stopStatus(otherwise: 1)
+            }
             let count = min(ranks, present?.slots ?? ranks)
             if count >= minimumRanks {
                 let from = newest.map { "from step \($0)" } ?? "from the beginning"
@@ -67,20 +76,38 @@ struct Supervisor {
                 continue
             }
             let step = RunFolder.newestStep(run)
-            failures = step ?? -1 > newest ?? -1 ? 1 : failures + 1
+            failures = step ?? -1 > newest ?? -1 ? 0 : failures + 1
             newest = step
             guard failures <= restarts else {
                 say("\(reason); given up: \(failures) in a row without a newer checkpoint")
                 return status == 0 ? 1 : status
             }
-            let pause = min(60, 1 << min(6, failures - 1))
-            say("\(reason); trying again in \(pause) s (\(failures) of \(restarts))")
-            if let number = wait(seconds: Double(pause)) { return 128 + number }
+            let pause = min(60, 1 << max(0, min(6, failures - 1)))
+            let counted = failures == 0 ? "" : " (\(failures) of \(restarts) without a newer checkpoint)"
+            say("\(reason); trying again in \(pause) s\(counted)")
+            if let number = rest(seconds: min(Double(pause), secondsLeft ?? .infinity)) {
+                return stopStatus(otherwise: 128 + number)
+            }
             guard let hosts else { continue }
             let probed = hosts.probed()
             present = probed.answering
             if !probed.silent.isEmpty { say("no answer from \(probed.silent.listed(atMost: 10))") }
         }
+    }
+
+    /// What is left of `maximumTime`.
+    private var secondsLeft: Double? { maximumTime.map { $0 - (Clock.seconds - began) } }
+
+    /// The words by which each start gets the time that is left; the last --max-time of a line counts.
+    private var timeLeft: [String] { secondsLeft.map { Supervisor.maximumTime($0) } ?? [] }
+
+    static func maximumTime(_ seconds: Double) -> [String] {
+        ["--max-time", "\(max(1, Int(seconds.rounded(.up))))s"]
+    }
+
+    /// The exit status of a job that was stopped as asked.
+    private func stopStatus(otherwise status: Int32) -> Int32 {
+        RunFolder.hasCheckpoint(run) ? TrainingInterrupted.status : status
     }
 
     /// Fails if the limit of open files is too low: mpirun then hangs.
@@ -110,22 +137,28 @@ struct Supervisor {
         defer { reports.remove() }
         var environment = ProcessInfo.processInfo.environment
         environment[RankReport.variable] = reports.path
-        environment[Job.launchVariable] = typed
+        environment[RunFolder.launchVariable] = typed
         let line = MPIRun(
             ranks: count, hosts: hosts, interface: interface, peerTimeout: peerTimeout,
-            exported: [RankReport.variable, Job.launchVariable], command: command)
+            exported: [RankReport.variable, RunFolder.launchVariable], command: command + timeLeft)
         let process = try ChildProcess(
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
-        defer { ChildProcess.killDescendants() }
+        console.attach(output: process.output, errors: process.errors)
+        defer {
+            ChildProcess.killDescendants()
+            console.detach()
+        }
         var end: Double?
         var stop: Int32?
         // Without ranks on this machine nothing shows when they start.
         var hasStarted = !(hosts?.beginsHere ?? false)
         while true {
+            console.pump()
             if let status = process.statusIfEnded() {
                 return Supervisor.outcome(
-                    status: status, reports: reports.all, stop: stop, hasStarted: hasStarted)
+                    status: status, reports: reports.all, stop: stop, hasStarted: hasStarted,
+                    hasCheckpoint: RunFolder.hasCheckpoint(run))
             }
             if !hasStarted { hasStarted = !process.copiesOfThisProgram.isEmpty }
             if let number = wait(seconds: 0.1) {
@@ -140,7 +173,9 @@ struct Supervisor {
             if let end, Clock.seconds > end {
                 say("mpirun has not ended: it is killed")
                 ChildProcess.killDescendants()
-                return Supervisor.outcome(status: 128 + SIGKILL, reports: reports.all, stop: stop)
+                return Supervisor.outcome(
+                    status: 128 + SIGKILL, reports: reports.all, stop: stop,
+                    hasCheckpoint: RunFolder.hasCheckpoint(run))
             }
         }
     }
@@ -150,19 +185,29 @@ struct Supervisor {
     /// - Parameters:
     ///   - stop: the signal by which the job was asked to stop, if it was
     ///   - hasStarted: whether mpirun has started ranks; it fails with status 1 if a machine is lost before
+    ///   - hasCheckpoint: whether the run can be resumed
     static func outcome(
-        status: Int32, reports: [RankReport], stop: Int32? = nil, hasStarted: Bool = true
+        status: Int32, reports: [RankReport], stop: Int32? = nil, hasStarted: Bool = true,
+        hasCheckpoint: Bool = false
     ) -> Outcome {
         if status == 0 { return .final(status: 0) }
-        if reports.contains(where: { $0.end == .stopped }) {
+        if reports.contains(where: { $0.end == .stopped || $0.end == .terminated && stop != nil }) {
             return .final(status: TrainingInterrupted.status)
         }
         // A rank that fails takes others with it, which then miss it.
-        if reports.contains(where: { $0.end == .failed }) { return .final(status: status) }
+        if reports.contains(where: { $0.end == .failed }) {
+            return .final(status: status == RankReport.lostStatus ? 1 : status)
+        }
         // A job that was asked to stop, and had nothing to save or lost a rank then, is not started again.
-        if let stop { return .final(status: 128 + stop) }
+        if let stop { return .final(status: hasCheckpoint ? TrainingInterrupted.status : 128 + stop) }
         if let report = reports.first(where: { $0.end == .lostRanks }) {
             return .lost(status: status, reason: "rank \(report.rank) reports: \(report.reason)")
+        }
+        if reports.contains(where: { $0.end == .terminated }) {
+            return .lost(status: status, reason: "mpirun has ended the ranks")
+        }
+        if status == RankReport.lostStatus {
+            return .lost(status: status, reason: "a rank on another machine reports a loss")
         }
         if !hasStarted, reports.isEmpty, status == 1 {
             return .lost(status: status, reason: "mpirun has not started the ranks")
@@ -189,8 +234,18 @@ struct Supervisor {
         return true
     }
 
+    /// Waits for a signal that asks the job to stop, also if children end; returns nil after the time.
+    private func rest(seconds: Double) -> Int32? {
+        let end = Clock.seconds + seconds
+        while Clock.seconds < end {
+            if let number = wait(seconds: end - Clock.seconds) { return number }
+        }
+        return nil
+    }
+
     /// Waits for a signal that asks the job to stop; returns it, or nil after the time or a child's end.
     private func wait(seconds: Double) -> Int32? {
+        let seconds = max(0, seconds)
         var set = Supervisor.signals
         var time = timespec(
             tv_sec: Int(seconds), tv_nsec: Int(seconds.truncatingRemainder(dividingBy: 1) * 1e9))
@@ -202,6 +257,8 @@ struct Supervisor {
     static func watchSignals() {
         var set = signals
         pthread_sigmask(SIG_BLOCK, &set, nil)
+        // The end of a pager or `head` that reads the output must not end the run.
+        Foundation.signal(SIGPIPE, SIG_IGN)
     }
 
     private static var signals: sigset_t {
@@ -211,7 +268,7 @@ struct Supervisor {
         return set
     }
 
-    private func say(_ text: String) { _ = StandardStreams.writeOutput("launch: \(text)\n") }
+    private func say(_ text: String) { console.say("launch: \(text)") }
 }
 
 /// A folder beside the run for the ranks' reports; it does not exist on machines that do not share the disk.
