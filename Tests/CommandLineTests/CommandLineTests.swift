@@ -74,7 +74,10 @@ import Testing
         ["PMI_SIZE": "2", "PMI_RANK": "1"], ["WORLD_SIZE": "2", "RANK": "0"],
         ["SLURM_STEP_ID": "0", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"],
     ]) func rankOfAnotherLauncher(_ environment: [String: String]) throws {
+        let begin = ContinuousClock.now
         try place.expect(train("", 2, " of 2 by ", "; type mpirun -n 2 trainer", environment: environment))
+        // Within a second on a machine that does nothing else; a join of MPI would wait for a minute.
+        #expect(ContinuousClock.now - begin < .seconds(5))
         try place.succeed("--help", environment: environment)
     }
 
@@ -128,6 +131,10 @@ import Testing
         run(
             "devices", 1, "pocl is installed, but its kernel cache /proc/nowhere cannot be made",
             "set POCL_CACHE_DIR, or HOME,", environment: ["POCL_CACHE_DIR": "/proc/nowhere"]),
+        run(
+            "devices", 1, "pocl is installed, but its kernel cache /proc/.cache/pocl",
+            "set POCL_CACHE_DIR, or HOME,",
+            environment: ["HOME": "/proc", "POCL_CACHE_DIR": "", "XDG_CACHE_HOME": ""]),
     ]) func badDevice(_ mistake: Mistake) throws { try place.expect(mistake) }
 
     @Test(.enabled(if: !presentDevices.contains { $0.kind == .gpu })) func noGPU() throws {

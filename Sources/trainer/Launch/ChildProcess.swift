@@ -50,6 +50,22 @@ struct ChildProcess {
         }
     }
 
+    /// The files in /dev/shm that these processes have mapped.
+    var sharedFiles: Set<String> {
+        copiesOfThisProgram.reduce(into: []) { $0.formUnion(ChildProcess.sharedFiles(of: $1)) }
+    }
+
+    /// Removes files that ended processes shared, which stay there if mpirun is killed.
+    ///
+    /// A name of Open MPI ends with the job and the rank; the job's other ranks have files too.
+    static func remove(_ shared: Set<String>) {
+        let jobs = shared.filter { $0.contains("/vader_segment.") }.compactMap { path in
+            path.lastIndex(of: ".").map { String(path[...$0]) }
+        }
+        let all = jobs.isEmpty ? [] : ((try? Folder.names("/dev/shm")) ?? []).map { "/dev/shm/" + $0 }
+        for path in shared.union(all.filter { path in jobs.contains { path.hasPrefix($0) } }) { unlink(path) }
+    }
+
     /// Kills this process's descendants, and waits for their end for a second at most.
     static func killDescendants() {
         let end = Clock.seconds + 1
@@ -67,6 +83,15 @@ struct ChildProcess {
         let children = children(of: id)
         kill(id, SIGKILL)
         for child in children { killWithChildren(child) }
+    }
+
+    /// Returns the files in /dev/shm that a process has mapped.
+    private static func sharedFiles(of id: pid_t) -> Set<String> {
+        let maps = (try? String(contentsOfFile: "/proc/\(id)/maps", encoding: .utf8)) ?? ""
+        let paths = maps.split(separator: "\n").compactMap { line in
+            line.range(of: "/dev/shm/").map { String(line[$0.lowerBound...]) }
+        }
+        return Set(paths.filter { !$0.hasSuffix(" (deleted)") })
     }
 
     /// Returns the processes whose parent is this one.

@@ -145,8 +145,10 @@ struct Supervisor {
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
         console.attach(output: process.output, errors: process.errors)
+        var (shared, nextLook) = (Set<String>(), 0.0)
         defer {
             ChildProcess.killDescendants()
+            ChildProcess.remove(shared)
             console.detach()
         }
         var end: Double?
@@ -155,6 +157,10 @@ struct Supervisor {
         var hasStarted = !(hosts?.beginsHere ?? false)
         while true {
             console.pump()
+            if Clock.seconds > nextLook {
+                shared.formUnion(process.sharedFiles)
+                nextLook = Clock.seconds + (shared.isEmpty ? 0 : 1)
+            }
             if let status = process.statusIfEnded() {
                 return Supervisor.outcome(
                     status: status, reports: reports.all, stop: stop, hasStarted: hasStarted,
