@@ -2,8 +2,8 @@
 
 usage: hosttcp.py HOST HOSTS MEBIBYTES ROUNDS (on each host, started by `tools/hosts tcp`)
 
-Each host sends its part of the array to each other host and receives theirs, twice over in one: the bytes of
-a reduce-scatter and an all-gather. There is one connection each way between two hosts, and nothing is added.
+Each host sends every other host as many bytes as a reduce-scatter and an all-gather of the array do, and
+receives as many. There is one connection each way between two hosts, and nothing is added.
 Prints the median of the rounds in milliseconds.
 """
 
@@ -45,7 +45,10 @@ def receive(connection):
     piece = bytearray(1 << 18)
     left = size
     while left:
-        left -= connection.recv_into(piece, min(left, len(piece)))
+        count = connection.recv_into(piece, min(left, len(piece)))
+        if count == 0:
+            raise ConnectionError("a host closed its connection")
+        left -= count
 
 
 accepting = threading.Thread(target=accept)

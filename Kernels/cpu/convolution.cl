@@ -39,7 +39,7 @@ typedef struct {
         global const float *weights, const size_t panel, global const float *bias, global float *y,          \
         const int pixels, const int height, const int width, const int channels, const int read_channels,    \
         const int outputs, const int ky_first, const int ky_last, const int flags) {                         \
-        /* All pixels lie in one row, and so do their neighbours in three. */                                \
+        /* All pixels lie in one row, and all their neighbours inside the image. */                          \
         const int is_inner = pixels >= ROWS && at[0].x > 0 && at[0].x + ROWS < width && at[0].y > 0 &&       \
                              at[0].y < height - 1;                                                           \
         vector sum[ROWS][panels * VECTORS_PER_PANEL];                                                        \

@@ -83,7 +83,7 @@ extension Benchmark {
             try kernel.launch(range, result, iterations, Float(0.5))
             try device.finish()
         }
-        // A simulator takes long for the fewest.
+        // Starts with few iterations, because a simulator is slow.
         var iterations = 4
         try run(iterations)
         while iterations < 4096, try time({ try run(iterations) }) < 0.02 { iterations *= 4 }

@@ -65,7 +65,7 @@ static struct {
 
 const char *cmpi_open(void) {
     static char problem[1024];
-    // One connection with three fragments under way leaves a third of a gigabit unused. What the user has
+    // One connection with three fragments under way leaves a part of a 1 Gb/s link unused. What the user has
     // set, also by mpirun's --mca, is in the environment already.
     setenv("OMPI_MCA_btl_tcp_links", "4", 0);
     setenv("OMPI_MCA_pml_ob1_send_pipeline_depth", "16", 0);

@@ -328,7 +328,7 @@ private final class MPIWindow: Transport {
 /// Messages that have been started, in groups that a number names.
 private struct MessagesUnderWay {
     let comm: cmpi_comm?
-    /// The groups that nobody has asked for yet.
+    /// The messages of groups for which `areDone` has not been called yet.
     private var started: [Int: [cmpi_request?]] = [:]
     /// The messages of the other groups, and their groups.
     private var tested: (requests: [cmpi_request?], groups: [Int]) = ([], [])
@@ -365,7 +365,7 @@ private struct MessagesUnderWay {
         return missing[group] == nil
     }
 
-    /// Looks which messages are done, without waiting.
+    /// Checks which messages are done, without waiting.
     ///
     /// One call of MPI tests all of them, because each call that finds nothing asks the system about every
     /// connection.

@@ -24,7 +24,8 @@ public protocol Transport: AnyObject {
     func signal(_ peer: Int, channel: Int, number: UInt64) throws
     /// Prepares to receive a piece of the next message.
     func expect(_ byteCount: Int, from peer: Int, at offset: Int, channel: Int) throws
-    /// Looks for what has arrived and what has left. Whoever asks for that in a loop calls it in each turn.
+    /// Checks which messages have arrived and which have left. A loop that waits for them calls it in each
+    /// iteration.
     func poll() throws
     /// Returns whether the message of this number has arrived completely. Does not wait.
     func hasArrived(from peer: Int, channel: Int, number: UInt64) throws -> Bool

@@ -92,11 +92,11 @@ public struct LaunchRange: Sendable {
     public let global: [Int]
     /// Work-items of a group; a runtime left to choose may choose badly, and compiles anew for each choice.
     public let local: [Int]
-    /// Launches, one after the other, that share the groups: those of the first dimension, and if these are
-    /// fewer, those of the second and the third too.
+    /// Number of launches, one after the other, into which the groups are divided.
     ///
-    /// In more than one, the kernel must not ask for its group or for the range, which are those of its
-    /// launch; `get_global_id` counts over all of them.
+    /// They are cut along the first dimension, and along the second and third if that gives fewer launches.
+    /// Uneven divisions may give a few more. In more than one, the kernel must not ask for its group or for
+    /// the range, which are those of its launch; `get_global_id` counts over all of them.
     public let launches: Int
 
     init(_ global: [Int], local: [Int], launches: Int = 1) {

@@ -43,7 +43,7 @@ struct TuneCommand: ParsableCommand {
         let begin = ContinuousClock().now
         let layers = try TunedLayers(architecture, imageSize: imageSize, classes: classes, on: description)
         for line in layers.descriptions { print(line) }
-        // A minute in all, whatever the layers' batches took.
+        // The time spent choosing batches counts, so that the race ends after about a minute.
         let left = 50 - (ContinuousClock().now - begin) / .seconds(1)
         let tuner = try Tuner(from: initial, seconds: max(0, left)) { constant, value, outcome in
             print("  \(constant.key) = \(value): \(text(outcome))")
@@ -80,9 +80,14 @@ struct TuneCommand: ParsableCommand {
     private func store(_ tuner: Tuner, _ initial: Tuning, for description: DeviceDescription) throws {
         let store = TuningStore(description)
         let chosen = tuner.tuning.values.filter { initial.values[$0.key] != $0.value }
-        if chosen.isEmpty {
+        let isTried = tuner.rows.contains { row in
+            row.candidates.contains { if case .skipped = $0.outcome { false } else { true } }
+        }
+        if !isTried {
+            print("no value was tried, because the layers took all of the time; stored values are unchanged")
+        } else if chosen.isEmpty {
             try store.remove()
-            print("the initial values are the fastest; nothing is stored")
+            print("no tried value is faster than the initial ones; nothing is stored")
         } else {
             try store.store(chosen)
             print(
