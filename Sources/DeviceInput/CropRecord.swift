@@ -1,6 +1,6 @@
 import Photographs
 
-/// Tells the kernel where a photograph's pixels are and what to do with them.
+/// Describes to the kernel where a photograph's pixels are and what to do with them.
 ///
 /// The fields have the order and sizes of `crop_record` in augment.cl.
 public struct CropRecord: BitwiseCopyable, Sendable, Equatable {

@@ -1,3 +1,4 @@
+import Basics
 import Compute
 import DeviceInput
 import Foundation
@@ -47,7 +48,7 @@ public final class Validator {
         progress: (Int) throws -> Void = { _ in }
     ) throws -> (images: [Metrics.Outcome], failures: [ImageError]) {
         let batch = network.options.maximumBatch
-        let batches = (set.count + batch - 1) / batch
+        let batches = set.count.ceilDivided(by: batch)
         let first = batches * part.index / part.count * batch
         let end = min(set.count, batches * (part.index + 1) / part.count * batch)
         let files = set.subset(first..<end)
@@ -75,8 +76,8 @@ public final class Validator {
             try progress(done)
         }
         if let jointForward {
-            let own = (files.count + batch - 1) / batch
-            for _ in own..<(batches + part.count - 1) / part.count {
+            let own = files.count.ceilDivided(by: batch)
+            for _ in own..<batches.ceilDivided(by: part.count) {
                 try jointForward(Pass(batch: 0, training: false))
             }
         }

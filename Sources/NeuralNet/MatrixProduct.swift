@@ -218,7 +218,7 @@ public final class MatrixProduct {
     /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n] or, `transposed`, [n][k]; columns past n become
     /// zero.
     ///
-    /// For CPUs only: the products of GPUs read matrices as they lie.
+    /// For CPUs only: the products of GPUs read matrices without copying them.
     public func pack(_ b: Buffer, transposed: Bool = false, into panels: Buffer, k: Int, n: Int) throws {
         guard case .cores(let cores) = bodies else {
             throw ComputeError("matrices are packed for CPUs only")

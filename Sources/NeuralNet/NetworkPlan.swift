@@ -12,7 +12,7 @@ public struct NetworkPlan {
     let lowestTrained: Int
     private let options: Network.Options
 
-    /// - Parameter tuning: that of an open device; nil for a device's initial values
+    /// - Parameter tuning: that of an open device; nil for a device's stored or initial values
     /// - Throws: `NetworkError` if the image is too small for the poolings.
     public init(
         _ architecture: Architecture, imageSize: Int, classes: Int, options: Network.Options,
@@ -24,6 +24,7 @@ public struct NetworkPlan {
                 "the poolings of '\(architecture)' need images of \(smallest)×\(smallest) pixels or more; "
                     + "found \(imageSize)×\(imageSize)", kind: .tooManyPoolings(smallestImage: smallest))
         }
+        let tuning = tuning ?? Tuning(for: device)
         input = .image(size: imageSize)
         self.classes = classes
         self.options = options

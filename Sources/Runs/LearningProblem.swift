@@ -45,7 +45,7 @@ public enum LearningProblem: Sendable {
     /// Returns whether a training loss is that of guessing: within 2 % of ln(classes), or above it.
     package static func isGuessing(loss: Double, classes: Int) -> Bool { loss > 0.98 * log(Double(classes)) }
 
-    /// Returns whether training accuracy is so far above validation's that the network learns by heart.
+    /// Returns whether training accuracy is so far above validation's that the network overfits.
     package static func isOverfitting(training: Double, validation: Double) -> Bool {
         training > 0.9 && training - validation > 0.25
     }

@@ -81,7 +81,7 @@ public final class RunFolder {
         return folder
     }
 
-    /// The variable of the environment by which `launch` tells ranks how they were started.
+    /// The variable of the environment in which `launch` describes to the ranks how they were started.
     public static let launchVariable = "DEEP_IMAGE_LAUNCH"
 
     /// Returns whether a folder is that of a run, with or without a checkpoint.

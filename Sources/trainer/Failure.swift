@@ -49,7 +49,7 @@ struct Failure {
         }
     }
 
-    /// What `launch` is told of this rank's end; nil if nothing has failed.
+    /// What this rank reports to `launch` about its end; nil if nothing has failed.
     var end: RankReport.End? {
         switch error {
         case let error as TrainingInterrupted: error.reason == .signal(SIGTERM) ? .terminated : .stopped

@@ -111,7 +111,7 @@ final class TrainingConsole: EventSink {
                 + "fewer layers."
         case .overfitting(let training, let validation):
             return String(
-                format: "warning: the network learns by heart: top-1 is %.1f %% in training and %.1f %% in "
+                format: "warning: the network overfits: top-1 is %.1f %% in training and %.1f %% in "
                     + "validation", 100 * training, 100 * validation)
                 + ". Try more photographs, --augment paper, more --dropout or --weight-decay, or --init."
         case .imbalance(let balance):

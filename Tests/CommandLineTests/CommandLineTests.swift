@@ -253,7 +253,8 @@ import Testing
             text.contains(
                 "Exit status: 0 The command succeeded. 1 The work failed. 2 The command line or the "
                     + "configuration file is wrong. 75 Training stopped as asked, with a checkpoint: "
-                    + "resume it. 128 + n Signal n ended the command."))
+                    + "resume it. 76 Another rank, its machine or the network was lost: resume the run. "
+                    + "128 + n Signal n ended the command."))
         for command in [
             "train", "evaluate", "predict", "compare", "scenes", "check-gradients", "bench", "devices",
             "selftest", "tune",

@@ -96,7 +96,7 @@ public struct PeakFamily: KernelFamily {
     /// Vectors in flight.
     public let sums = TuningConstant("peak.sums", 12, .range(1...32))
 
-    /// Returns the launch, for a device of so many compute units.
+    /// Returns the launch for a device's number of compute units.
     public func launch(computeUnits: Int, tuning: Tuning) -> LaunchRange {
         tuning.device.body == .gpu
             ? LaunchRange([computeUnits * 2048], local: [256]) : LaunchRange([computeUnits * 64], local: [1])

@@ -81,7 +81,7 @@ public struct LayerPlan: Sendable {
 
     /// Plans a layer, by default one outside a network.
     ///
-    /// - Parameter tuning: that of an open device; nil for a device's initial values
+    /// - Parameter tuning: that of an open device; nil for a device's stored or initial values
     public init(
         _ spec: any LayerSpec, input: FeatureShape, index: Int = 0, module: String = "layer",
         firstParameter: Int = 0, training: Bool = true, device: DeviceDescription, tuning: Tuning? = nil

@@ -51,9 +51,10 @@ struct KernelsCommand: ParsableCommand {
 
     private func line(_ program: Program.Key, _ device: DeviceTraits) -> String {
         guard json else { return "\(program.file) \(program.options)" }
-        return JSON.object([
-            .init("kernels", .string(device.body.rawValue)), .init("vendor", .string(device.vendor.rawValue)),
-            .init("file", .string(program.file)), .init("options", .string(program.options)),
-        ]).text
+        let description: JSON = [
+            "kernels": device.body.rawValue, "vendor": device.vendor.rawValue,
+            "file": program.file, "options": program.options,
+        ]
+        return description.text
     }
 }

@@ -25,7 +25,7 @@ final class LaunchConsole {
 
     /// Bytes to keep for a console that is not read, at most; then lines are left out.
     private static let room = 1 << 16
-    /// A pipe that takes something takes so many bytes (PIPE_BUF).
+    /// Bytes that a pipe takes at least if it takes any (PIPE_BUF).
     private static let piece = 4096
     /// Seconds to wait at the end for a reader who is slow.
     private static let patience = 2.0
