@@ -11,9 +11,10 @@
 //
 // Backward-data is computed as dXᵀ = W · dYᵀ, with the batch in the vectors' lanes, so that the weights are
 // read where they lie, once, in long runs, and nothing of their size is transposed: `gemm_pack_b_transposed`
-// packs dY to panels [⌈batch/16⌉][outputs][16] first. A work-item owns `inputs_per_item` inputs and the whole
-// batch. It takes DEPTH_BLOCK outputs at a time, whose weights stay in the cache while the batch passes by,
-// adds to its sums in `sums`, and writes them to dX in the end.
+// packs dY to panels [⌈batch/16⌉][outputs][16] first, or [outputs][8] for at most 8 images, so that no lane
+// is idle. A work-item owns `inputs_per_item` inputs and the whole batch. It takes DEPTH_BLOCK outputs at a
+// time, whose weights stay in the cache while the batch passes by, adds to its sums in `sums`, and writes
+// them to dX in the end.
 //
 // The outputs are cut into slices of `slice_outputs`, the last of which may be shorter; their number is a
 // power of two. A slice's sum runs over its outputs in ascending order, whatever the launch geometry, and the
@@ -25,72 +26,75 @@
 //   PANELS       panels of the batch in a wide tile
 //   ROWS         inputs of a wide tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
 //   NARROW_ROWS  inputs of a tile one panel wide; the registers hold its NARROW_ROWS · 16/VECTOR sums
+//   FEW_ROWS     inputs of a tile of 8 images; the registers hold its FEW_ROWS sums
 //   DEPTH_BLOCK  outputs taken at a time, a multiple of 16
 
 #include "vector.h"
 
-// Defines a function that adds `depth` outputs to a tile of `tile_rows` inputs × `panels` panels of the
-// batch; `first`: to zeros. Inputs past `rows` repeat the last one and are not stored.
-#define DEFINE_TILE(name, tile_rows, panels)                                                                 \
+// Defines a function that adds `depth` outputs to a tile of `tile_rows` inputs × `panels` panels of `lanes`
+// images, in vectors of `width` floats; `first`: to zeros. Inputs past `rows` repeat the last one and are not
+// stored.
+#define DEFINE_TILE(name, tile_rows, panels, lanes, width)                                                   \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *weights, const size_t weights_panel, global const float *dy,                     \
         const size_t dy_panel, global float *sums, const size_t sums_panel, const int rows, const int depth, \
         const int first) {                                                                                   \
-        vector sum[tile_rows][panels * VECTORS_PER_PANEL];                                                   \
+        typedef JOIN(float, width) part;                                                                     \
+        enum { PARTS = lanes / width, COLUMNS = panels * PARTS };                                            \
+        part sum[tile_rows][COLUMNS];                                                                        \
         _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
-            _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] =               \
-                first ? (vector)0                                                                            \
-                      : LOAD(                                                                                \
-                            sums + j / VECTORS_PER_PANEL * sums_panel + min(r, rows - 1) * 16 +              \
-                            j % VECTORS_PER_PANEL * VECTOR);                                                 \
+            _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) sum[r][j] =                                  \
+                first ? (part)0                                                                              \
+                      : *(global part *)(sums + j / PARTS * sums_panel + min(r, rows - 1) * lanes +          \
+                                         j % PARTS * width);                                                 \
         }                                                                                                    \
         for (int k = 0; k < depth; k += 16, weights += weights_panel) {                                      \
-            for (int o = 0; o < 16; o++, dy += 16) {                                                         \
-                vector column[panels * VECTORS_PER_PANEL];                                                   \
-                _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =           \
-                    LOAD(dy + j / VECTORS_PER_PANEL * dy_panel + j % VECTORS_PER_PANEL * VECTOR);            \
+            for (int o = 0; o < 16; o++, dy += lanes) {                                                      \
+                part column[COLUMNS];                                                                        \
+                _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) column[j] =                              \
+                    *(global const part *)(dy + j / PARTS * dy_panel + j % PARTS * width);                   \
                 _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                      \
-                    const vector value = weights[min(r, rows - 1) * 16 + o];                                 \
-                    _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=      \
-                        value * column[j];                                                                   \
+                    const part value = weights[min(r, rows - 1) * 16 + o];                                   \
+                    _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) sum[r][j] += value * column[j];      \
                 }                                                                                            \
             }                                                                                                \
         }                                                                                                    \
         _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
             if (r >= rows) continue;                                                                         \
-            _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) STORE(                    \
-                sum[r][j],                                                                                   \
-                sums + j / VECTORS_PER_PANEL * sums_panel + r * 16 + j % VECTORS_PER_PANEL * VECTOR);        \
+            _Pragma("unroll") for (int j = 0; j < COLUMNS; j++)                                              \
+                *(global part *)(sums + j / PARTS * sums_panel + r * lanes + j % PARTS * width) = sum[r][j]; \
         }                                                                                                    \
     }
 
-DEFINE_TILE(wide_tile, ROWS, PANELS)
-DEFINE_TILE(narrow_tile, NARROW_ROWS, 1)
+DEFINE_TILE(wide_tile, ROWS, PANELS, 16, VECTOR)
+DEFINE_TILE(narrow_tile, NARROW_ROWS, 1, 16, VECTOR)
+DEFINE_TILE(few_tile, FEW_ROWS, 1, 8, 8)
 
 // Adds the sums of a work-item's inputs at one height of the stack to those below it.
 static void add_sums(
     global float *restrict below, global const float *restrict sums, const size_t sums_panel,
-    const int batch_panels, const int first_input, const int last_input) {
+    const int batch_panels, const int lanes, const int first_input, const int last_input) {
     for (int panel = 0; panel < batch_panels; panel++) {
         global float *target = below + panel * sums_panel;
         global const float *source = sums + panel * sums_panel;
-        for (size_t i = (size_t)first_input * 16; i < (size_t)last_input * 16; i += VECTOR)
-            STORE(LOAD(target + i) + LOAD(source + i), target + i);
+        for (size_t i = (size_t)first_input * lanes; i < (size_t)last_input * lanes; i += 8)
+            *(global float8 *)(target + i) += *(global const float8 *)(source + i);
     }
 }
 
-// dX = dY · Wᵀ. dy_panels: dY packed, zeros past the batch; sums: ⌈batch/16⌉ · inputs · 16 floats of scratch
-// memory for each height of the stack, log₂(slices) + 1.
+// dX = dY · Wᵀ. dy_panels: dY packed in panels of `lanes` images, 16 or 8, the latter for at most 8 images;
+// zeros past the batch. sums: ⌈batch/lanes⌉ · inputs · lanes floats of scratch memory for each height of the
+// stack, log₂(slices) + 1.
 // global (ceil(inputs / inputs_per_item)), local (1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backward_data(
     global const float *restrict dy_panels, global const float *restrict weights, global float *restrict sums,
     global float *restrict dx, const int batch, const int inputs, const int outputs,
-    const int slice_outputs, const int inputs_per_item) {
+    const int slice_outputs, const int inputs_per_item, const int lanes) {
     const int first_input = get_global_id(0) * inputs_per_item,
               last_input = min(inputs, first_input + inputs_per_item);
-    const int batch_panels = (batch + 15) / 16;
-    const size_t weights_panel = (size_t)inputs * 16, dy_panel = (size_t)outputs * 16,
-                 sums_panel = (size_t)inputs * 16, sums_height = batch_panels * sums_panel;
+    const int batch_panels = (batch + lanes - 1) / lanes;
+    const size_t weights_panel = (size_t)inputs * 16, dy_panel = (size_t)outputs * lanes,
+                 sums_panel = (size_t)inputs * lanes, sums_height = batch_panels * sums_panel;
     for (int slice = 0, first = 0; first < outputs; slice++, first += slice_outputs) {
         const int last = min(outputs, first + slice_outputs);
         global float *top = sums + popcount(slice) * sums_height;
@@ -100,9 +104,14 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backw
             int panel = 0;
             while (panel < batch_panels) {
                 const int wide = panel + PANELS <= batch_panels;
-                global const float *dy = dy_panels + panel * dy_panel + (size_t)start * 16;
+                global const float *dy = dy_panels + panel * dy_panel + (size_t)start * lanes;
                 global float *target = top + panel * sums_panel;
-                if (wide)
+                if (lanes == 8)
+                    for (int i = first_input; i < last_input; i += FEW_ROWS)
+                        few_tile(
+                            block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 8,
+                            sums_panel, last_input - i, depth, start == first);
+                else if (wide)
                     for (int i = first_input; i < last_input; i += ROWS)
                         wide_tile(
                             block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
@@ -116,10 +125,10 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backw
             }
         }
         for (int rest = slice; rest & 1; rest >>= 1, top -= sums_height)
-            add_sums(top - sums_height, top, sums_panel, batch_panels, first_input, last_input);
+            add_sums(top - sums_height, top, sums_panel, batch_panels, lanes, first_input, last_input);
     }
     for (int row = 0; row < batch; row++) {
-        global const float *source = sums + row / 16 * sums_panel + row % 16;
-        for (int i = first_input; i < last_input; i++) dx[(size_t)row * inputs + i] = source[(size_t)i * 16];
+        global const float *source = sums + row / lanes * sums_panel + row % lanes;
+        for (int i = first_input; i < last_input; i++) dx[(size_t)row * inputs + i] = source[i * lanes];
     }
 }

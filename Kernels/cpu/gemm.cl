@@ -147,19 +147,19 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b(
     }
 }
 
-// Packs B given as its transpose, [N][K] with row length ldb and any N, into panels [ceil(N/16)][K][16];
-// columns past N become zero. A work-item writes `depth_per_item` rows of one panel. global (ceil(k /
-// depth_per_item), ceil(n / 16)), local (1, 1).
+// Packs B given as its transpose, [N][K] with row length ldb and any N, into panels [ceil(N/width)][K][width]
+// of at most 16 columns; columns past N become zero. A work-item writes `depth_per_item` rows of one panel.
+// global (ceil(k / depth_per_item), ceil(n / width)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b_transposed(
     global const float *restrict b, global float *restrict panels, const int k, const int n, const int ldb,
-    const int depth_per_item) {
+    const int depth_per_item, const int width) {
     const int first = get_global_id(0) * depth_per_item, last = min(k, first + depth_per_item);
-    const int column = get_global_id(1) * 16, columns = min(16, n - column);
+    const int column = get_global_id(1) * width, columns = min(width, n - column);
     global const float *source = b + (size_t)column * ldb;
-    global float *target = panels + (size_t)column * k + (size_t)first * 16;
-    for (int row = first; row < last; row++, target += 16) {
+    global float *target = panels + (size_t)column * k + (size_t)first * width;
+    for (int row = first; row < last; row++, target += width) {
         float value[16];
-        for (int j = 0; j < 16; j++) value[j] = j < columns ? source[(size_t)j * ldb + row] : 0;
-        for (int j = 0; j < 16; j++) target[j] = value[j];
+        for (int j = 0; j < width; j++) value[j] = j < columns ? source[(size_t)j * ldb + row] : 0;
+        for (int j = 0; j < width; j++) target[j] = value[j];
     }
 }

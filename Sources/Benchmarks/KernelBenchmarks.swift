@@ -36,7 +36,15 @@ extension Benchmark {
         return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
     }
 
-    /// Returns the 10⁹ bytes per second of a kernel that reads two arrays of floats and writes one.
+    /// Returns a device's peaks of arithmetic and of memory.
+    static func peak(of device: Device) throws -> DeviceSpeed {
+        DeviceSpeed(
+            gflops: try arithmeticPeak(runs: 15, device: device),
+            gigabytesPerSecond: try bandwidth(runs: 15, device: device))
+    }
+
+    /// Returns the 10⁹ bytes per second of a kernel that reads two arrays of floats and writes one, in the
+    /// best run.
     ///
     /// The arrays hold four times what a large last-level cache does, if the device can allocate that and
     /// takes less than 50 ms for it.
@@ -68,7 +76,7 @@ extension Benchmark {
         // Several launches, so that starting them does not count where they are short.
         let launches = max(1, Int(0.005 / elapsed))
         let seconds = try seconds(runs: runs) { _ in try run(launches) }
-        return 12 * Double(count * launches) / median(seconds) * 1e-9
+        return 12 * Double(count * launches) / (seconds.min() ?? .infinity) * 1e-9
     }
 
     /// Returns the 10⁹ operations per second of multiply-adds on registers (`peak.cl`) in the best run.

@@ -37,8 +37,12 @@ public struct LayerBenchmark: Sendable {
     /// CPU time in which the host's thread enqueues a step's launches, while the device works.
     public let queueingSeconds: Double
     /// The peak of multiply-adds on registers (`Benchmark.arithmeticPeak`) and of memory
-    /// (`Benchmark.bandwidth`).
+    /// (`Benchmark.bandwidth`): the better of before and after the steps, because other work on the machine
+    /// comes and goes.
     public let peak: DeviceSpeed
+
+    /// The sum of the launches' times at the peak: what a step takes at least.
+    public var rooflineSeconds: Double { rows.reduce(0) { $0 + $1.work.seconds(at: peak) } }
 
     public var launches: Int { rows.reduce(0) { $0 + $1.launches } }
 
@@ -65,9 +69,7 @@ public struct LayerBenchmark: Sendable {
         throws
     {
         let profile = try Benchmark.profile(of: device)
-        peak = DeviceSpeed(
-            gflops: try Benchmark.arithmeticPeak(runs: 7, device: device),
-            gigabytesPerSecond: try Benchmark.bandwidth(runs: 7, device: device))
+        let before = try Benchmark.peak(of: device)
 
         let set = try data.map { try Dataset.load(root: $0) }
         var step = step
@@ -128,6 +130,10 @@ public struct LayerBenchmark: Sendable {
             }
             for (key, seconds) in sums { times[key, default: []].append(seconds) }
         }
+        let after = try Benchmark.peak(of: device)
+        peak = DeviceSpeed(
+            gflops: max(before.gflops, after.gflops),
+            gigabytesPerSecond: max(before.gigabytesPerSecond, after.gigabytesPerSecond))
         stepSeconds = Benchmark.median(walls)
         queueingSeconds = Benchmark.median(queueings)
         dataWaitSeconds = Benchmark.median(waits)

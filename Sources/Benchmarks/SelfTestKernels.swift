@@ -134,12 +134,11 @@ extension SelfTest {
         let turned = values.indices.map { values[$0 % k * n + $0 / k] }
         let padded = (0..<k * columns).map { $0 % columns < n ? values[$0 / columns * n + $0 % columns] : 0 }
         let product = try MatrixProduct(device: device)
-        return try [false, true].map { transposed in
-            let packed = try unwritten(device, k * columns)
-            try product.pack(
-                Buffer(device, transposed ? turned : values), transposed: transposed, into: packed, k: k, n: n
-            )
-            return differences(try packed.read(k * columns), panels(padded, columns))
+        let (packed, turnedPacked) = try (unwritten(device, k * columns), unwritten(device, k * columns))
+        try product.pack(Buffer(device, values), into: packed, k: k, n: n)
+        try product.packTransposed(Buffer(device, turned), into: turnedPacked, k: k, n: n, width: 16)
+        return try [packed, turnedPacked].map {
+            differences(try $0.read(k * columns), panels(padded, columns))
         }.reduce(0, +)
     }
 

@@ -48,7 +48,7 @@ public struct DeviceDescription: Sendable {
         DeviceTraits(
             body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
             vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform),
-            takesPrefetch: isKnownCPURuntime)
+            takesPrefetch: isKnownCPURuntime, largestBuffer: largestBuffer)
     }
 
     /// Whether the runtime is one whose compiler takes clang's builtins and whose buffers may lie in any host

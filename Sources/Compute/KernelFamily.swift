@@ -27,14 +27,18 @@ public struct DeviceTraits: Sendable, Equatable {
     public let vendor: DeviceVendor
     /// Whether the compiler takes clang's `__builtin_prefetch`, as those of pocl and of Intel's runtime do.
     public let takesPrefetch: Bool
+    /// Bytes of the largest buffer.
+    public let largestBuffer: Int
 
     public init(
-        body: KernelBody, floatVectorWidth: Int, vendor: DeviceVendor = .other, takesPrefetch: Bool = false
+        body: KernelBody, floatVectorWidth: Int, vendor: DeviceVendor = .other, takesPrefetch: Bool = false,
+        largestBuffer: Int = .max
     ) {
         self.body = body
         self.floatVectorWidth = floatVectorWidth
         self.vendor = vendor
         self.takesPrefetch = takesPrefetch
+        self.largestBuffer = largestBuffer
     }
 
     /// Whether kernels ask for memory ahead, as those for CPUs do.

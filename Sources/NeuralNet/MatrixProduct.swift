@@ -183,10 +183,11 @@ public final class MatrixProduct {
         switch bodies {
         case .cores(let cores):
             // As cᵀ = b · aᵀ, so that b is read where it lies.
-            try pack(a, transposed: true, into: scratch.a, k: size.k, n: size.m)
+            let lanes = KernelFamilies.fullyConnected.lanes(batch: size.m)
+            try packTransposed(a, into: scratch.a, k: size.k, n: size.m, width: lanes)
             let (range, share) = KernelFamilies.fullyConnected.backwardData(inputs: size.n, tuning: tuning)
             try cores.byTransposed.launch(
-                range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, slices.size, share])
+                range, scratch.a, b, scratch.c, c, [size.m, size.n, size.k, slices.size, share, lanes])
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.n, alongX: false),
@@ -206,7 +207,7 @@ public final class MatrixProduct {
         guard tuning.device.body == .cpu else {
             return (0, slices > 1 ? slices * size.m * size.n : scratch(size, tuning: tuning))
         }
-        let rows = size.m.roundedUp(to: 16)
+        let rows = size.m.roundedUp(to: KernelFamilies.fullyConnected.lanes(batch: size.m))
         return (rows * size.k, rows * size.n * (slices.trailingZeroBitCount + 1))
     }
 
@@ -215,16 +216,23 @@ public final class MatrixProduct {
         tuning.device.body == .cpu ? 1 : KernelFamilies.product.slots(size.shape, tuning: tuning)
     }
 
-    /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n] or, `transposed`, [n][k]; columns past n become
-    /// zero.
+    /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n]; columns past n become zero.
     ///
     /// For CPUs only: the products of GPUs read matrices without copying them.
-    public func pack(_ b: Buffer, transposed: Bool = false, into panels: Buffer, k: Int, n: Int) throws {
-        guard case .cores(let cores) = bodies else {
-            throw ComputeError("matrices are packed for CPUs only")
-        }
-        let kernel = transposed ? cores.packTransposed : cores.pack
+    public func pack(_ b: Buffer, into panels: Buffer, k: Int, n: Int) throws {
+        guard case .cores(let cores) = bodies else { throw MatrixProduct.packsForCPUs }
         let (range, depthPerItem) = KernelFamilies.gemm.packing(k: k, n: n, tuning: tuning)
-        try kernel.launch(range, b, panels, k, n, transposed ? k : n, depthPerItem)
+        try cores.pack.launch(range, b, panels, k, n, n, depthPerItem)
     }
+
+    /// Queues panels `[⌈n/width⌉][k][width]` ← b, row-major [n][k]; columns past n become zero.
+    ///
+    /// For CPUs only.
+    public func packTransposed(_ b: Buffer, into panels: Buffer, k: Int, n: Int, width: Int) throws {
+        guard case .cores(let cores) = bodies else { throw MatrixProduct.packsForCPUs }
+        let (range, depthPerItem) = KernelFamilies.gemm.packing(k: k, n: n, width: width, tuning: tuning)
+        try cores.packTransposed.launch(range, b, panels, [k, n, k, depthPerItem, width])
+    }
+
+    private static let packsForCPUs = ComputeError("matrices are packed for CPUs only")
 }

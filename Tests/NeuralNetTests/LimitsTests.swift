@@ -67,6 +67,32 @@ extension OnDevices {
             _ = try train("5,20,M,17,F19", convolution: algorithm, on: Device(coarse))
         }
 
+        /// Winograd's scratch memory is one buffer, so its chunks become smaller where buffers are.
+        @Test(arguments: [(1024, 32_768), (512, 16_384), (256, 8_192)])
+        func winogradChunks(mebibytes: Int, tiles: Int) {
+            let traits = DeviceTraits(body: .gpu, floatVectorWidth: 1, largestBuffer: mebibytes << 20)
+            let geometry = WinogradFamily.Geometry(
+                input: MapSize(height: 224, width: 224, channels: 64), filters: 64, outputTile: 4,
+                tuning: Tuning(for: traits))
+            #expect(geometry.workspaceByteCount(maximumBatch: 64) <= mebibytes << 20)
+            // Spread evenly: the largest chunk is a little below the limit.
+            let largest = geometry.chunks(batch: 64).map(\.rows).max() ?? 0
+            #expect(largest <= tiles && largest > tiles * 3 / 4, "\(largest)")
+        }
+
+        @Test(arguments: bodies.filter { $0.kernels == .gpu }) func winogradInSmallBuffers(
+            description: DeviceDescription
+        ) throws {
+            let model = "16,16,M,F9"
+            let device = try Device(description)
+            try device.tuning.set(["winograd.chunk-tiles-4": 16])
+            let chosen = try train(model, convolution: .winograd4, on: device)
+            // 32 tiles would need 190 KB.
+            let small = description.limited(toLargestBuffer: 160 << 10, baseAlignment: 1)
+            let limited = try train(model, convolution: .winograd4, on: Device(small))
+            #expect(limited.bits == chosen.bits)
+        }
+
         @Test(arguments: presentDevices) func aParameterTooLarge(description: DeviceDescription) throws {
             let narrow = description.limited(toLargestBuffer: 1 << 20, baseAlignment: 1)
             let error = #expect(throws: ComputeError.self) {

@@ -127,14 +127,29 @@ extension OnDevices {
                 let b = (0..<k * n).map { Float($0 + 1) }
                 let columns = (n + 15) / 16 * 16
                 let padded = FeatureShape(height: 1, width: 1, channels: n).stored(b)
-                let expected = panels(padded, rows: k, columns: columns)
-                for transposed in [false, true] {
-                    let packed = try Guarded(device, count: k * columns)
-                    try product.pack(
-                        Buffer(device, transposed ? transpose(b, rows: k, columns: n) : b),
-                        transposed: transposed, into: packed.buffer, k: k, n: n)
-                    #expect(try packed.values() == expected, "\(k)×\(n), transposed \(transposed)")
+                let packed = try Guarded(device, count: k * columns)
+                try product.pack(Buffer(device, b), into: packed.buffer, k: k, n: n)
+                #expect(
+                    try packed.values() == panels(padded, rows: k, columns: columns), "\(k)×\(n)")
+            }
+        }
+
+        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }, [8, 16]) func packingOfTransposed(
+            description: DeviceDescription, width: Int
+        ) throws {
+            let device = try open(description)
+            let product = try MatrixProduct(device: device)
+            for (k, n) in [(1, 1), (3, 16), (67, 35), (130, 48), (200, 7)] {
+                let transposed = (0..<k * n).map { Float($0 + 1) }
+                let panels = (n + width - 1) / width
+                let expected: [Float] = (0..<panels * k * width).map { place in
+                    let column = place / (k * width) * width + place % width
+                    return column < n ? transposed[column * k + place / width % k] : 0
                 }
+                let packed = try Guarded(device, count: expected.count)
+                try product.packTransposed(
+                    Buffer(device, transposed), into: packed.buffer, k: k, n: n, width: width)
+                #expect(try packed.values() == expected, "\(k)×\(n)")
             }
         }
 

@@ -11,6 +11,9 @@ public struct FullyConnectedFamily: KernelFamily {
         "fully_connected.rows", 6, body: .cpu, .range(1...16), candidates: [4, 6, 8])
     public let narrowRows = TuningConstant(
         "fully_connected.narrow-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8])
+    /// Inputs of a tile of at most eight images.
+    public let fewRows = TuningConstant(
+        "fully_connected.few-rows", 12, body: .cpu, .range(1...28), candidates: [8, 12, 14, 16])
     public let depthBlock = TuningConstant(
         "fully_connected.depth-block", 64, body: .cpu, .range(16...4096, multipleOf: 16),
         candidates: [32, 64, 128])
@@ -18,6 +21,9 @@ public struct FullyConnectedFamily: KernelFamily {
     public let inputsPerItem = TuningConstant(
         launch: "fully_connected.inputs-per-item", 128, body: .cpu, .range(1...65_536),
         candidates: [64, 128, 256])
+
+    /// Returns the images of a panel: as many as a small batch has, so that no lane is idle.
+    public func lanes(batch: Int) -> Int { batch <= 8 ? 8 : 16 }
 
     /// Returns the launch of backward-data, and the inputs that one work-item takes.
     public func backwardData(inputs: Int, tuning: Tuning) -> (range: LaunchRange, inputsPerItem: Int) {

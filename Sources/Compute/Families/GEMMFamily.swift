@@ -71,9 +71,11 @@ public struct GEMMFamily: KernelFamily {
         k <= tuning[depthBlock] && 4 * m * n > tuning[streamedBytes]
     }
 
-    /// Returns the launch that packs B, and the rows that one work-item copies.
-    public func packing(k: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, depthPerItem: Int) {
+    /// Returns the launch that packs B in panels of `width` columns, and the rows that one work-item copies.
+    public func packing(
+        k: Int, n: Int, width: Int = 16, tuning: Tuning
+    ) -> (range: LaunchRange, depthPerItem: Int) {
         let depth = tuning[packDepth]
-        return (LaunchRange([k.ceilDivided(by: depth), n.ceilDivided(by: 16)], local: [1, 1]), depth)
+        return (LaunchRange([k.ceilDivided(by: depth), n.ceilDivided(by: width)], local: [1, 1]), depth)
     }
 }

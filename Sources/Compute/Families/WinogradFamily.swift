@@ -83,12 +83,23 @@ public struct WinogradFamily: KernelFamily {
         public let filters: Int
         public let outputTile: Int
         public let tuning: Tuning
+        /// Most tiles of a chunk: the tuning's, halved until the workspace fits the device's largest buffer.
+        ///
+        /// It does not depend on the batch, because the order of the weight gradients' sums follows from it.
+        private var mostTiles: Int
 
         public init(input: MapSize, filters: Int, outputTile: Int, tuning: Tuning) {
             self.input = input
             self.filters = filters
             self.outputTile = outputTile
             self.tuning = tuning
+            let family = KernelFamilies.winograd
+            mostTiles = tuning[outputTile == 4 ? family.chunkTiles4 : family.chunkTiles2]
+            while mostTiles > family.chunkUnit(tuning),
+                workspaceByteCount(tiles: mostTiles) > tuning.device.largestBuffer
+            {
+                mostTiles /= 2
+            }
         }
 
         private var family: WinogradFamily { KernelFamilies.winograd }
@@ -113,8 +124,6 @@ public struct WinogradFamily: KernelFamily {
         public func tileCount(batch: Int) -> Int {
             batch * input.height.ceilDivided(by: outputTile) * input.width.ceilDivided(by: outputTile)
         }
-
-        private var mostTiles: Int { tuning[outputTile == 4 ? family.chunkTiles4 : family.chunkTiles2] }
 
         /// Returns the tiles of a chunk: spread evenly over the chunks, in whole work-groups.
         private func chunk(tiles: Int) -> Int {
@@ -155,8 +164,9 @@ public struct WinogradFamily: KernelFamily {
 
         /// Returns the floats of the scratch memory's three parts, the same for every pass: transformed
         /// weights, and two transformed tensors.
-        public func parts(maximumBatch: Int) -> [Int] {
-            let tiles = tileCount(batch: maximumBatch)
+        public func parts(maximumBatch: Int) -> [Int] { parts(tiles: tileCount(batch: maximumBatch)) }
+
+        private func parts(tiles: Int) -> [Int] {
             // A smaller batch may have larger chunks than a larger one, never larger than this.
             let rows = chunk(tiles: min(tiles, mostTiles))
             let wide = max(channels, filters)
@@ -178,7 +188,11 @@ public struct WinogradFamily: KernelFamily {
         public func byteCount(ofPart floats: Int) -> Int { (floats * 4).roundedUp(to: Buffer.sliceAlignment) }
 
         public func workspaceByteCount(maximumBatch: Int) -> Int {
-            parts(maximumBatch: maximumBatch).reduce(0) { $0 + byteCount(ofPart: $1) }
+            workspaceByteCount(tiles: tileCount(batch: maximumBatch))
+        }
+
+        private func workspaceByteCount(tiles: Int) -> Int {
+            parts(tiles: tiles).reduce(0) { $0 + byteCount(ofPart: $1) }
         }
 
         // MARK: - Launches

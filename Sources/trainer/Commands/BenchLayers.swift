@@ -9,8 +9,8 @@ struct BenchLayers: ParsableCommand {
             GFLOPS count the operations of the direct sums, so a faster algorithm may exceed the \
             device's peak. GB/s count the tensors that the algorithm's launches read and write. The \
             roofline is the time that each launch would take at the peak of multiply-adds on registers or \
-            at the rate at which two large arrays are added, whichever is longer. A pooling without \
-            a row runs in the convolution's launches.
+            at the rate at which two large arrays are added, whichever is longer. The peaks are the best \
+            runs before and after the steps. A pooling without a row runs in the convolution's launches.
             """)
 
     @OptionGroup var network: NetworkOptions
@@ -44,7 +44,8 @@ struct BenchLayers: ParsableCommand {
             "device": name, "model": step.architecture.description, "batch": step.batch,
             "image_size": step.imageSize, "peak_gflops": result.peak.gflops,
             "peak_gigabytes_per_second": result.peak.gigabytesPerSecond, "step_seconds": result.stepSeconds,
-            "queueing_seconds": result.queueingSeconds, "launches": result.launches,
+            "roofline_seconds": result.rooflineSeconds, "queueing_seconds": result.queueingSeconds,
+            "launches": result.launches,
             "parts": JSON.object(result.parts.map { .init($0.name, .number($0.seconds)) }),
             "rows": result.rows.map { json($0, result) },
         ])
@@ -81,7 +82,9 @@ struct BenchLayers: ParsableCommand {
                 + "\(fixed(result.peak.gigabytesPerSecond, 1)) GB/s (adding two arrays)")
         print(
             "step: \(fixed(result.stepSeconds * 1e3, 1)) ms, "
-                + "\(fixed(Double(network.batch) / result.stepSeconds, 2)) images/s; the host takes "
+                + "\(fixed(Double(network.batch) / result.stepSeconds, 2)) images/s; at the peaks: "
+                + "\(fixed(result.rooflineSeconds * 1e3, 1)) ms "
+                + "(\(percent(result.rooflineSeconds / result.stepSeconds))); the host takes "
                 + "\(fixed(result.queueingSeconds * 1e3, 2)) ms "
                 + "(\(percent(result.queueingSeconds / result.stepSeconds))) "
                 + "to enqueue \(result.launches) launches"
