@@ -74,8 +74,8 @@ final class SessionFolder {
 
     /// Returns the number of the job whose mpirun has its files in a folder.
     ///
-    /// `contact.txt` begins with mpirun's own name in the job, such as 3202154496.0; the upper half of the first
-    /// number names the folders of the other daemons.
+    /// `contact.txt` begins with mpirun's own name in the job, such as 3202154496.0; the upper half of the
+    /// first number names the folders of the other daemons.
     private static func job(in path: String) -> String? {
         func below(_ path: String, _ prefix: String) -> [String] {
             ((try? Folder.names(path)) ?? []).filter { $0.hasPrefix(prefix) }.map { "\(path)/\($0)" }
