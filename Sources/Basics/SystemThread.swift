@@ -2,14 +2,21 @@ import Foundation
 
 /// Says that the system refuses to start a thread.
 public struct ThreadLimit: Error, CustomStringConvertible, Equatable {
-    private let purpose: String
-    private let code: Int32
+    public let description: String
 
-    init(purpose: String, code: Int32) { (self.purpose, self.code) = (purpose, code) }
-
-    public var description: String {
-        "the system allows no thread for the \(purpose): \(String(cString: strerror(code))). Raise the limit "
-            + "on processes and threads (ulimit -u, or the container's pids limit)."
+    /// - Parameter memoryLimit: the limit on memory if that leaves no room; the system's code is the same
+    init(
+        purpose: String, code: Int32,
+        memoryLimit: String? = AddressSpace.hasRoomForThread ? nil : AddressSpace.limitText
+    ) {
+        if let limit = memoryLimit {
+            description =
+                "there is no memory for a thread of the \(purpose): \(limit); \(AddressSpace.remedy)"
+        } else {
+            description =
+                "the system allows no thread for the \(purpose): \(String(cString: strerror(code))). Raise "
+                + "the limit on processes and threads (ulimit -u, or the container's pids limit)."
+        }
     }
 }
 

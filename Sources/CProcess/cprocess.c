@@ -3,12 +3,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 int cprocess_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+
+int cprocess_set_thread_stacks(size_t bytes) {
+    pthread_attr_t attributes;
+    int code = pthread_attr_init(&attributes);
+    if (code != 0) return code;
+    code = pthread_attr_setstacksize(&attributes, bytes);
+    if (code == 0) code = pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
+    return code;
+}
 
 static int spawn(pid_t *id, char *const arguments[], char *const environment[], int output, int error) {
     posix_spawnattr_t attributes;

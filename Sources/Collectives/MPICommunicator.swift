@@ -41,6 +41,7 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
                     + "every node, or start without mpirun")
         }
         self.peerTimeout = peerTimeout
+        EndedJobs.removeFiles()
         var isThreaded: Int32 = 0
         // Many ranks may take a while to load the program.
         let isStarted = try Watchdog(

@@ -1,3 +1,4 @@
+import Basics
 import COpenCL
 
 /// Describes an OpenCL device as it reports itself.
@@ -109,7 +110,24 @@ public struct DeviceDescription: Sendable {
             }
         }
         guard !devices.isEmpty else { throw InstalledRuntimes.reasonForNoDevice() }
-        return devices
+        return devices.map { $0.withinAddressSpace() }
+    }
+
+    /// Bytes of address space that a small network takes on a CPU.
+    package static var addressSpaceOfCPU: Int { InstalledRuntimes.addressSpace }
+
+    /// Whether the limit of the address space (ulimit -v) leaves less than the device's memory.
+    public var isWithinLimit: Bool { kind == .cpu && AddressSpace.limit != nil }
+
+    /// Returns a CPU with as much memory as the limit of the address space leaves for a network.
+    private func withinAddressSpace() -> DeviceDescription {
+        guard kind == .cpu, let limit = AddressSpace.limit else { return self }
+        // The host's copies of weights and batches take address space too.
+        let room = limit - AddressSpace.used - InstalledRuntimes.addressSpaceOfCompiler
+        var smaller = self
+        smaller.globalMemory = min(globalMemory, max(64 << 20, room / 3 * 2))
+        smaller.largestBuffer = min(largestBuffer, smaller.globalMemory)
+        return smaller
     }
 
     /// Returns the device limited to `bytes` of memory, and a largest buffer smaller in proportion.

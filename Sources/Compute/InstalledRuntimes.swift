@@ -16,19 +16,41 @@ enum InstalledRuntimes {
 
     private static var hasPocl: Bool { names.contains { $0.contains("pocl") } }
 
-    /// Prevents what pocl would end the process for: an empty `POCL_CACHE_DIR`, or too few threads.
-    ///
-    /// - Throws: `ThreadLimit`
-    static func prepare() throws {
-        guard hasPocl else { return }
-        // pocl ends the process over a variable that is set to nothing.
-        if environment["POCL_CACHE_DIR"] == "" { unsetenv("POCL_CACHE_DIR") }
+    /// The threads that pocl starts for the cores.
+    private static var poclThreads: Int {
         let limits = ["POCL_MAX_PTHREAD_COUNT", "POCL_CPU_MAX_CU_COUNT"].compactMap {
             environment[$0].flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil }
         }
         let cores = ProcessInfo.processInfo.activeProcessorCount
+        return min(cores, limits.min() ?? cores)
+    }
+
+    /// Bytes of address space that a small network takes with pocl; 0 without pocl.
+    ///
+    /// Measured with pocl 3.1: 530 MiB to list devices and 830 to train, on two cores.
+    static var addressSpace: Int { hasPocl ? 640 << 20 + poclThreads * AddressSpace.perThread : 0 }
+
+    /// Bytes of address space that are taken after the devices have been listed, besides a network.
+    static let addressSpaceOfCompiler = 384 << 20
+
+    /// Prevents what pocl would end the process for: an empty `POCL_CACHE_DIR`, too few threads, or too
+    /// little address space.
+    ///
+    /// - Throws: `ThreadLimit`, `ComputeError`
+    static func prepare() throws {
+        guard hasPocl else { return }
+        // pocl ends the process over a variable that is set to nothing.
+        if environment["POCL_CACHE_DIR"] == "" { unsetenv("POCL_CACHE_DIR") }
+        if let limit = AddressSpace.limit, let text = AddressSpace.limitText {
+            let needed = AddressSpace.used + addressSpace
+            guard needed <= limit else {
+                throw ComputeError(
+                    "pocl, the OpenCL runtime, needs about \(needed >> 20) MiB of address space, and \(text)",
+                    kind: .limitedMemory)
+            }
+        }
         // Beside the threads for the cores there must be room for pocl's linker, and for a reader.
-        try SystemThread.requireRoom(for: min(cores, limits.min() ?? cores) + 4, "OpenCL runtime")
+        try SystemThread.requireRoom(for: poclThreads + 4, "OpenCL runtime")
     }
 
     /// Returns why there is no device, as far as that can be found out.
@@ -39,12 +61,9 @@ enum InstalledRuntimes {
                 kind: .unwritableCache)
         }
         guard !names.isEmpty else { return .noDevice }
-        var limit = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
-        if limit.rlim_cur < 4 << 30 {
+        if let limit = AddressSpace.limit, limit < 4 << 30, let text = AddressSpace.limitText {
             return ComputeError(
-                "no OpenCL device found: \(names.listed(atMost: 3)) is installed, but this process's "
-                    + "address space is limited to \(limit.rlim_cur >> 20) MiB",
+                "no OpenCL device found: \(names.listed(atMost: 3)) is installed, but \(text)",
                 kind: .limitedMemory)
         }
         return ComputeError(

@@ -147,6 +147,12 @@ public struct TrainingMemory {
         return memory
     }
 
+    /// Says why a CPU has less memory than the machine.
+    private var limitNote: String {
+        guard device.isWithinLimit, let text = AddressSpace.limitText else { return "" }
+        return ", because \(text) (ulimit -v)"
+    }
+
     /// Checks that a step over `batch` images fits the device.
     ///
     /// - Throws: `TrainingError` with the table.
@@ -155,7 +161,7 @@ public struct TrainingMemory {
         let problem =
             try cacheProblem(batch: batch)
             ?? TrainingError(
-                "the network does not fit the device",
+                "the network does not fit the device" + limitNote,
                 kind: .tooLittleMemory(anyBatch: withoutCache.largestBatch() != nil))
         throw TrainingError("\(problem)\n" + (try table(batch: batch)), kind: problem.kind)
     }

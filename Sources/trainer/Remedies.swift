@@ -84,7 +84,7 @@ enum Remedy {
             "install a runtime: `apt-get install pocl-opencl-icd` runs the kernels on the CPU, "
                 + "and a GPU needs its vendor's OpenCL driver"
         case .unwritableCache: "set POCL_CACHE_DIR, or HOME, to a folder that can be written"
-        case .limitedMemory: "raise the limit (ulimit -v), or remove it by `ulimit -v unlimited`"
+        case .limitedMemory: AddressSpace.remedy
         case .silentRuntime: "run `clinfo` to see what this runtime says"
         case .unknownDevice: "give one of these to --device"
         case .tooManyDevices(let count):

@@ -8,6 +8,10 @@ Interruption.noteIgnored()
 StandardStreams.openClosed()
 useLineBuffering()
 reportFullFiles()
+if let problem = stackProblem() {
+    StandardStreams.writeError("error: \(problem)\n")
+    exit(1)
+}
 var status: Int32 = 0
 var typed: (any ParsableCommand)?
 do {

@@ -1,4 +1,4 @@
-import Basics
+@testable import Basics
 import Dispatch
 import Synchronization
 import Testing
@@ -34,5 +34,12 @@ import Testing
         let text = "\(error)"
         #expect(text.contains("allows no thread for the test: Resource temporarily unavailable"), "\(text)")
         #expect(text.contains("ulimit -u"))
+    }
+
+    /// The system gives the same code if memory is what is missing.
+    @Test func aThreadWithoutMemory() {
+        let text = "\(ThreadLimit(purpose: "test", code: 11, memoryLimit: "the memory is limited"))"
+        #expect(text.hasPrefix("there is no memory for a thread of the test: the memory is limited; raise "))
+        #expect(!text.contains("ulimit -u"), "\(text)")
     }
 }

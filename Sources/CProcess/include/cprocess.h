@@ -6,6 +6,9 @@
 // Makes this process the parent of all its descendants whose own parents end. Returns 0, or -1 with errno.
 int cprocess_adopt_orphans(void);
 
+// Sets the size of the stacks of threads that are started without one. Returns 0, or an error's number.
+int cprocess_set_thread_stacks(size_t bytes);
+
 // Starts a program, found in PATH, in a session of its own, with all signals unblocked and SIGPIPE not
 // ignored. Its standard output and error are pipes, whose other ends `outputs` gets; reading from them does
 // not wait. Returns 0, or an error's number.

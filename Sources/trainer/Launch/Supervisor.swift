@@ -1,5 +1,6 @@
 import Basics
 import Collectives
+import Compute
 import Foundation
 import Runs
 
@@ -51,9 +52,12 @@ struct Supervisor {
     func supervise() throws -> Int32 {
         defer { console.finish() }
         try requireOpenFiles()
+        try requireMemory()
         // Measured with Open MPI 4.1.4: with fewer threads mpirun crashes, or ends with messages of its own.
         let ranksHere = min(ranks, ProcessInfo.processInfo.activeProcessorCount)
         try SystemThread.requireRoom(for: 12 + 4 * ranksHere, "ranks")
+        let session = try SessionFolder()
+        defer { session.remove() }
         var failures = 0
         var newest = RunFolder.newestStep(run)
         var present = hosts
@@ -69,7 +73,7 @@ struct Supervisor {
             }
             let outcome =
                 count >= minimumRanks
-                ? try start(count, on: present)
+                ? try start(count, on: present, session)
                 : .lost(status: 1, reason: "\(count) ranks are left, and --min-ranks is \(minimumRanks)")
             guard case .lost(let status, let reason) = outcome else {
                 if case .final(let status) = outcome { return status }
@@ -127,20 +131,45 @@ struct Supervisor {
         }
     }
 
+    /// Fails if the limits on memory or on files are so low that mpirun or the ranks crash or hang.
+    private func requireMemory() throws {
+        // Measured with Open MPI 4.1.4: with 2 MiB a file it hangs, with 4 it works.
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
+        guard limit.rlim_cur >= 4 << 20 else {
+            throw LaunchError(
+                description:
+                    "files are limited to \(limit.rlim_cur >> 10) KiB here, and the ranks share files of "
+                    + "4 MiB; raise the limit (ulimit -f), or remove it by `ulimit -f unlimited`")
+        }
+        guard let room = AddressSpace.limit, let text = AddressSpace.limitText else { return }
+        // MPI takes some 400 MiB beside what a rank needs by itself.
+        let needed = AddressSpace.used + DeviceDescription.addressSpaceOfCPU + 400 << 20
+        guard room >= needed else {
+            throw LaunchError(
+                description: "a rank needs about \(needed >> 20) MiB of address space, and \(text); "
+                    + AddressSpace.remedy)
+        }
+    }
+
     private func place(_ hosts: HostList?) -> String {
         hosts.map { " on \($0.hosts.map(\.name).listed(atMost: 10))" } ?? ""
     }
 
     /// Starts mpirun and waits for its end.
-    private func start(_ count: Int, on hosts: HostList?) throws -> Outcome {
+    private func start(_ count: Int, on hosts: HostList?, _ session: SessionFolder) throws -> Outcome {
         let reports = try ReportFolder(beside: run)
         defer { reports.remove() }
         var environment = ProcessInfo.processInfo.environment
         environment[RankReport.variable] = reports.path
         environment[RunFolder.launchVariable] = typed
+        // Slurm would hand this on to machines that do not have the folder.
+        if environment["SLURM_JOB_ID"] == nil { environment["TMPDIR"] = session.path }
+        environment[EndedJobs.variable] = session.endedJobs.joined(separator: ",")
         let line = MPIRun(
             ranks: count, hosts: hosts, interface: interface, peerTimeout: peerTimeout,
-            exported: [RankReport.variable, RunFolder.launchVariable], command: command + timeLeft)
+            exported: [RankReport.variable, RunFolder.launchVariable, EndedJobs.variable],
+            command: command + timeLeft)
         let process = try ChildProcess(
             line.arguments(asRoot: getuid() == 0, cores: ProcessInfo.processInfo.activeProcessorCount),
             environment: environment)
@@ -149,6 +178,7 @@ struct Supervisor {
         defer {
             ChildProcess.killDescendants()
             ChildProcess.remove(shared)
+            session.empty()
             console.detach()
         }
         var end: Double?
@@ -159,6 +189,7 @@ struct Supervisor {
             console.pump()
             if Clock.seconds > nextLook {
                 shared.formUnion(process.sharedFiles)
+                session.look()
                 nextLook = Clock.seconds + (shared.isEmpty ? 0 : 1)
             }
             if let status = process.statusIfEnded() {
