@@ -13,7 +13,7 @@ public struct FullyConnectedFamily: KernelFamily {
         "fully_connected.narrow-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8])
     /// Inputs of a tile of at most eight images.
     public let fewRows = TuningConstant(
-        "fully_connected.few-rows", 12, body: .cpu, .range(1...28), candidates: [8, 12, 14, 16])
+        "fully_connected.few-rows", 8, wide: 12, body: .cpu, .range(1...28), candidates: [8, 12, 14, 16])
     public let depthBlock = TuningConstant(
         "fully_connected.depth-block", 64, body: .cpu, .range(16...4096, multipleOf: 16),
         candidates: [32, 64, 128])
