@@ -2,8 +2,8 @@ import Compute
 
 /// Describes a 3×3 convolution with stride 1, padding 1, bias and ReLU.
 public struct ConvolutionSpec: LayerSpec {
-    static let token = LayerToken(syntax: "n (3×3 convolution with n filters and ReLU)") { token in
-        LayerToken.count(token).map { [ConvolutionSpec(filters: $0)] }
+    static let token = LayerToken(syntax: "n (3×3 convolution with n filters and ReLU)", sample: "20") {
+        LayerToken.count($0).map { [ConvolutionSpec(filters: $0)] }
     }
 
     public let kind = "convolution"

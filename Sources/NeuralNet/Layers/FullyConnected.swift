@@ -5,7 +5,9 @@ import Compute
 ///
 /// Its input is a whole feature map, flattened in NHWC order.
 public struct FullyConnectedSpec: LayerSpec {
-    static let token = LayerToken(syntax: "Fn (fully connected with n units, ReLU and dropout)") { token in
+    static let token = LayerToken(
+        syntax: "Fn (fully connected with n units, ReLU and dropout)", sample: "F19"
+    ) { token in
         guard token.first == "F", let units = LayerToken.count(token.dropFirst()) else { return nil }
         return [FullyConnectedSpec(units: units), DropoutSpec()]
     }

@@ -3,7 +3,9 @@ import Compute
 
 /// Describes 2×2 max-pooling with stride 2, which leaves out an odd last row or column.
 public struct MaxPoolingSpec: LayerSpec {
-    static let token = LayerToken(syntax: "M (2×2 max-pooling)") { $0 == "M" ? [MaxPoolingSpec()] : nil }
+    static let token = LayerToken(syntax: "M (2×2 max-pooling)", sample: "M") {
+        $0 == "M" ? [MaxPoolingSpec()] : nil
+    }
 
     public let kind = "max_pooling"
     public let isClassifier = false
