@@ -97,7 +97,8 @@ let package = Package(
                 "Oracle", "Randomness", "TestSupport",
             ], fast),
         tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "CLibWebP", "TestSupport"]),
-        tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
+        tests(
+            "AugmentationTests", ["Benchmarks", "DeviceInput", "Oracle", "Randomness", "TestSupport"]),
         tests(
             "ScalingTests", ["Scaling", "Training", "Collectives", "NeuralNet", "Compute", "TestSupport"]),
         tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),

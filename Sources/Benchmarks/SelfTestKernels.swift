@@ -394,29 +394,10 @@ extension SelfTest {
         try ImageInput(device: device, size: size, normalization: normalization).load(
             bytes: bytes(device, image), records: Buffer(device, records), output: output,
             pass: Pass(batch: all.count, training: true))
-        let exact = all.flatMap { parameters in
-            parameters.isPlain
-                ? Oracle.cropMirrorNormalize(
-                    image, height: height, width: width, top: Int(parameters.y), left: Int(parameters.x),
-                    cropHeight: size, cropWidth: size, mirror: parameters.mirror,
-                    mean: mean, deviation: deviation)
-                : Oracle.augment(
-                    image, height: height, width: width, size: size, change(parameters),
-                    mean: mean, deviation: deviation)
+        let exact = all.flatMap {
+            Oracle.input(image, height: height, width: width, size: size, $0, normalization)
         }
         return distance(try output.read(all.count * size * size * 4), exact)
-    }
-
-    private static func change(_ parameters: AugmentationParameters) -> Oracle.ImageChange {
-        var change = Oracle.ImageChange()
-        (change.left, change.top, change.mirror) = (Int(parameters.x), Int(parameters.y), parameters.mirror)
-        (change.lens, change.rotation) = (parameters.lens, parameters[.rotation])
-        change.horizontalStretch = 1 + parameters[.horizontalStretch]
-        change.verticalStretch = 1 + parameters[.verticalStretch]
-        change.cast = (0..<3).map { Double(parameters.cast[$0]) }
-        (change.vignetteStart, change.vignetteStrength) = (parameters.vignetteStart, parameters[.vignette])
-        change.isLiteral = parameters.isLiteral
-        return change
     }
 
     private static func denseInput(_ device: Device) throws -> Double {
