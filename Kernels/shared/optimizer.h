@@ -1,12 +1,12 @@
 // Updates that take an element at a time, for optimizer.cl of both bodies.
 //
 // All arrays are flat float32 [count]. A work-item takes one element (runtimes vectorise over work-items).
-// Launch: global (count), local (256).
+// Launch: global (count), local (GROUP_ITEMS), a macro of the family.
 
 // v ← momentum · v + (gradientScale[0] · g + weightDecay · w);  w ← w − learningRate · v. One pass: each
 // array is read once. A scale that is not a number: nothing is changed. The fused operations are written out,
 // so that ranks on different runtimes get the same bits.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sgd_momentum(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void sgd_momentum(
     global float *restrict weights, const global float *restrict gradients, global float *restrict velocities,
     const ulong count, const float learningRate, const float momentum, const float weightDecay,
     const global float *restrict gradientScale) {
@@ -24,7 +24,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sgd_momentum(
 // decay is 1 − rate · weight decay. One pass: each array is read once. A scale that is not a number: nothing
 // is changed. rest1 and rest2 are 1 − β₁ and 1 − β₂. Root and quotient are corrected once, so that ranks on
 // different runtimes get the same bits.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void adamw(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void adamw(
     global float *restrict weights, const global float *restrict gradients, global float *restrict first,
     global float *restrict second, const ulong count, const float rate, const float correction,
     const float decay, const float beta1, const float rest1, const float beta2, const float rest2,
@@ -46,7 +46,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void adamw(
 }
 
 // sum ← sum + addend: one node of the tree in which micro-batches' gradients are added.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void gradient_add(
     global float *restrict sum, const global float *restrict addend, const ulong count) {
     const size_t i = get_global_id(0);
     if (i < count) sum[i] += addend[i];
@@ -54,7 +54,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
 
 // average ← average + rate · (weights − average): a step of an exponential moving average. A scale that is
 // not a number: nothing is changed, as in the update.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void average_weights(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void average_weights(
     global float *restrict average, const global float *restrict weights, const ulong count, const float rate,
     const global float *restrict gradientScale) {
     const size_t i = get_global_id(0);
@@ -62,7 +62,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void average_weights(
 }
 
 // Exchanges the values of two arrays.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void swap_values(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void swap_values(
     global float *restrict first, global float *restrict second, const ulong count) {
     const size_t i = get_global_id(0);
     if (i >= count) return;

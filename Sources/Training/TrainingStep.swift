@@ -328,7 +328,8 @@ public final class TrainingStep {
         var top = microBatch.nonzeroBitCount
         for _ in 0..<(microBatch + 1).trailingZeroBitCount where top > 0 {
             try addition.launch(
-                [parameter.storedCount], local: [256], sums[top - 1][parameter], sums[top][parameter],
+                KernelFamilies.optimizer.values(parameter.storedCount),
+                sums[top - 1][parameter], sums[top][parameter],
                 UInt64(parameter.storedCount))
             top -= 1
         }

@@ -93,7 +93,7 @@ public struct ConvolutionSpec: LayerSpec {
 
     /// Whether `direct` is the implicit matrix product of GPUs, which does not take images.
     private func isProduct(_ plan: LayerPlan) -> Bool {
-        plan.tuning.device.body == .gpu && !direct(plan).isImage
+        plan.tuning.sharesGroups && !direct(plan).isImage
     }
 
     private func direct(_ plan: LayerPlan) -> ConvolutionFamily.Direct {
