@@ -117,7 +117,9 @@ public struct TrainingOption: Sendable {
             "device", \.device, .device, affects: .rank, needsMemory: true,
             "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); a "
                 + "list gives each rank of a node its own.",
-            expect(DeviceSelector.expected) { (try? DeviceSelector(parsing: $0)) != nil }),
+            expect(DeviceSelector.expected + "; `trainer devices` lists the numbers") {
+                (try? DeviceSelector(parsing: $0)) != nil
+            }),
         option(
             "device-memory", \.deviceMemory, .device, affects: .rank, needsMemory: true,
             "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes)."),

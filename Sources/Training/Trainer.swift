@@ -112,7 +112,7 @@ public final class Trainer {
             ranks: ranks, tracePath: tracePath
         ) { event in for sink in sinks { try sink.receive(event) } }
         let agreement = try setup.agree()
-        let (dataset, batchNote) = try setup.list()
+        let (dataset, chosenBatch) = try setup.list()
         let options = setup.options
         self.options = options
         workload = try setup.open(agreement, dataset)
@@ -133,19 +133,22 @@ public final class Trainer {
             options: options, stepsPerEpoch: workload.stepsPerEpoch,
             peak: state.foundLearningRate ?? options.givenLearningRate ?? 0, plateau: state.plateau)
         try begin(
-            version: version, isNew: !resuming, model.unreadable, connection?.topology, batchNote: batchNote)
+            version: version, isNew: !resuming, model.unreadable, connection?.topology,
+            chosenBatch: chosenBatch)
     }
 
     /// Reports what is trained, and writes a new run's first files.
     private func begin(
-        version: String, isNew: Bool, _ unreadable: [ImageError], _ topology: Topology?, batchNote: String?
+        version: String, isNew: Bool, _ unreadable: [ImageError],
+        _ topology: Topology?, chosenBatch: RunEvent?
     ) throws {
         let (dataset, device) = (workload.dataset, workload.device.description)
         let start = RunStart(
             options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
             dataset: dataset, network: network, shortSide: description.shortSide)
         try report(.started(start))
-        for remark in dataset.remarks + [batchNote].compactMap({ $0 }) { try report(.note(remark)) }
+        for remark in dataset.remarks { try report(.note(remark)) }
+        if let chosenBatch { try report(chosenBatch) }
         if isNew, LearningProblem.isImbalanced(start.balance, options) {
             let problem = LearningProblem.imbalance(start.balance)
             state.warnings.append(problem.kind)

@@ -101,7 +101,8 @@ struct DeviceOptions: ParsableArguments {
     /// Reads the value of `--device`; a mistake in it is a mistake on the command line.
     static func selector(_ text: String) throws -> DeviceSelector {
         do { return try DeviceSelector(parsing: text) } catch {
-            throw ValidationError("--device \(text): expected \(DeviceSelector.expected)")
+            throw ValidationError(
+                "--device \(text): expected \(DeviceSelector.expected); `trainer devices` lists the numbers")
         }
     }
 }

@@ -74,6 +74,7 @@ struct PrepareCommand: ParsableCommand {
             options.archiveBytes = archiveSize?.bytes ?? options.archiveBytes
             let preparation = try Preparation(options)
             for line in preparation.remarks { print(line) }
+            if let line = preparation.unused.listing(data: source, labels: labels) { print(line) }
             let bar = ProgressBar()
             let start = ContinuousClock.now
             let summary = try preparation.run { progress in
