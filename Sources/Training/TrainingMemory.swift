@@ -99,23 +99,24 @@ public struct TrainingMemory {
     /// Returns the table of all memory, with the largest batch that fits.
     public func table(batch: Int) throws -> String {
         let plan = try plan(batch: batch)
+        var table = TextTable([.left, .right, .left])
+        func row(_ name: String, _ bytes: Int, _ note: String = "", of limit: Int? = nil) {
+            let bound = limit.map { "of \(MemorySize.text($0))\(bytes > $0 ? ": too much" : "")" }
+            let notes = [note, bound ?? ""].filter { !$0.isEmpty }
+            table.add(["  " + name, MemorySize.text(bytes), notes.joined(separator: " ")])
+        }
+        for kind in MemoryPlan.Kind.allCases {
+            let mayTakeLess = kind == .cachedData && options.cache == .auto && plan[kind] > 0
+            row(kind.rawValue, plan[kind], mayTakeLess ? "at most; a small set takes less" : "")
+        }
+        row("total", plan.total, of: plan.deviceMemory)
+        let largest = plan.largest
+        row("largest buffer", largest.byteCount, "(\(largest.kind.rawValue))", of: plan.deviceLargestBuffer)
         var lines = [
             "device memory of \(architecture), \(options.imageSize)×\(options.imageSize), batch \(batch), "
                 + "\(microBatches) micro-batch\(microBatches == 1 ? "" : "es")"
         ]
-        func row(_ name: String, _ bytes: Int, _ note: String = "", of limit: Int? = nil) {
-            let amount = MemorySize.text(bytes)
-            let blanks = String(repeating: " ", count: max(1, 38 - name.count - amount.count))
-            let bound = limit.map { " of \(MemorySize.text($0))\(bytes > $0 ? ": too much" : "")" } ?? ""
-            lines.append("  \(name)\(blanks)\(amount)\(note)\(bound)")
-        }
-        for kind in MemoryPlan.Kind.allCases {
-            let mayTakeLess = kind == .cachedData && options.cache == .auto && plan[kind] > 0
-            row(kind.rawValue, plan[kind], mayTakeLess ? " at most; a small set takes less" : "")
-        }
-        row("total", plan.total, of: plan.deviceMemory)
-        let largest = plan.largest
-        row("largest buffer", largest.byteCount, " (\(largest.kind.rawValue))", of: plan.deviceLargestBuffer)
+        lines += table.lines
         lines.append((plan.fits ? "fits " : "does not fit ") + plan.deviceName)
         if let largest = try largestBatch() {
             let mayBeLarger = largest == 65_536 / microBatches * microBatches
