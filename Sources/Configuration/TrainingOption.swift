@@ -29,12 +29,25 @@ public struct TrainingOption: Sendable {
         case invocation
     }
 
+    /// What else other parts of the program need to know of an option.
+    public struct Traits: OptionSet, Sendable {
+        public let rawValue: Int
+
+        public init(rawValue: Int) { self.rawValue = rawValue }
+
+        /// It changes the device memory that training takes, so that `plan` has it too.
+        public static let memory = Traits(rawValue: 1)
+        /// It acts only in a whole run, so that `find-rate` does not have it.
+        public static let wholeRun = Traits(rawValue: 2)
+        /// It is a path to photographs, which a resumed run also finds from the folder where it was started.
+        public static let photographs = Traits(rawValue: 4)
+    }
+
     /// The name that follows two dashes on the command line, and that a configuration uses.
     public let name: String
     public let group: Group
     public let effect: Effect
-    /// Whether the option changes the device memory that training takes, so that `plan` has it too.
-    public let needsMemory: Bool
+    public let traits: Traits
     /// One or two sentences for `--help`, also of other commands.
     public let summary: String
     /// The summary with the values and the default of `train`.
@@ -60,14 +73,14 @@ public struct TrainingOption: Sendable {
     /// logs and resuming follow from the row.
     public static let all: [TrainingOption] = [
         option(
-            "data", \.data, .data, affects: .rank,
+            "data", \.data, .data, affects: .rank, traits: .photographs,
             "Folder of labelled photographs. Default: the demo set, which is drawn if it does not exist."),
         option(
-            "labels", \.labels, .data, affects: .rank,
+            "labels", \.labels, .data, affects: .rank, traits: .photographs,
             "List of the photographs' files and classes (CSV), for photographs that are not in class folders."
         ),
         option(
-            "model", \.model, .model, affects: .result, needsMemory: true,
+            "model", \.model, .model, affects: .result, traits: .memory,
             "Network: a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list such as "
                 + "32,32,M,64,M,F256 (n = 3×3 convolution, M = max-pooling, Fn = fully connected).",
             readableModel,
@@ -80,10 +93,10 @@ public struct TrainingOption: Sendable {
                     + "size is \(options.imageSize)"
             }),
         option(
-            "image-size", \.imageSize, .model, affects: .result, needsMemory: true,
+            "image-size", \.imageSize, .model, affects: .result, traits: .memory,
             "Side of the network's input in pixels.", between(2, 4096, "pixels")),
         option(
-            "short-side", \.shortSide, .data, affects: .result, needsMemory: true,
+            "short-side", \.shortSide, .data, affects: .result, traits: .memory,
             "Pixels to which the shorter side of each photograph is resized. Default: 8/7 of the image size, "
                 + "or the image size if the photographs have it.", given(between(2, 8192, "pixels")),
             conflict: { options in
@@ -91,11 +104,11 @@ public struct TrainingOption: Sendable {
                     ? "expected the image size (\(options.imageSize)) or more" : nil
             }),
         option(
-            "batch", \.batchSize, .optimisation, affects: .result, needsMemory: true,
+            "batch", \.batchSize, .optimisation, affects: .result, traits: .memory,
             "Images per mini-batch, over all ranks. Default: 32, or fewer for sets of less than 3,200.",
             given(between(1, 65_536, "images"))),
         option(
-            "micro-batches", \.microBatches, .optimisation, affects: .result, needsMemory: true,
+            "micro-batches", \.microBatches, .optimisation, affects: .result, traits: .memory,
             "Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the "
                 + "batch size. Several ranks need, and get by default, at least one each.",
             expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 },
@@ -104,7 +117,7 @@ public struct TrainingOption: Sendable {
                     ? nil : "expected a power of two that divides the batch of \($0.batch)"
             }),
         option(
-            "slices", \.slices, .optimisation, affects: .result, needsMemory: true,
+            "slices", \.slices, .optimisation, affects: .result, traits: .memory,
             "Number of slices of a fully connected layer's outputs, whose sums backward adds in a binary "
                 + "tree: a power of two. Fewer in layers that have fewer panels of 16 units.",
             expect("a power of two up to \(Slices.most)") {
@@ -114,39 +127,39 @@ public struct TrainingOption: Sendable {
             "epochs", \.epochs, .optimisation, affects: .result, "Passes over the training set.",
             between(1, 1_000_000, "epochs")),
         option(
-            "device", \.device, .device, affects: .rank, needsMemory: true,
+            "device", \.device, .device, affects: .rank, traits: .memory,
             "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); a "
                 + "list gives each rank of a node its own.",
             expect(DeviceSelector.expected + "; `trainer devices` lists the numbers") {
                 (try? DeviceSelector(parsing: $0)) != nil
             }),
         option(
-            "device-memory", \.deviceMemory, .device, affects: .rank, needsMemory: true,
+            "device-memory", \.deviceMemory, .device, affects: .rank, traits: .memory,
             "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
         option(
-            "kernels", \.kernels, .device, affects: .result, needsMemory: true,
+            "kernels", \.kernels, .device, affects: .result, traits: .memory,
             "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs."),
         option(
-            "out", \.output, .run, affects: .invocation,
+            "out", \.output, .run, affects: .invocation, traits: .wholeRun,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
-            "recipe", \.recipe, .optimisation, affects: .result, needsMemory: true,
+            "recipe", \.recipe, .optimisation, affects: .result, traits: .memory,
             "Defaults of the other options: paper is SGD with momentum 0.9, weight decay 0.0005, the step "
                 + "schedule, and a learning rate of 0.01 for a batch of 256, in proportion to the batch."),
         option(
-            "optimizer", \.optimizer, .optimisation, affects: .result, needsMemory: true,
+            "optimizer", \.optimizer, .optimisation, affects: .result, traits: .memory,
             "How weights follow from gradients: AdamW, or stochastic gradient descent with momentum."),
         option(
-            "learning-rate", \.learningRate, .optimisation, affects: .result,
+            "learning-rate", \.learningRate, .optimisation, affects: .result, traits: .wholeRun,
             "Learning rate after the warm-up; auto tries rates on a copy of the weights first. Default: "
                 + "0.001, or 0.002 for networks of up to six layers with weights; with --init 0.0003, or "
                 + "0.001 for up to six layers; with SGD 0.03."),
         option(
-            "schedule", \.schedule, .optimisation, affects: .result,
+            "schedule", \.schedule, .optimisation, affects: .result, traits: .wholeRun,
             "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
                 + "the validation loss stalls."),
         option(
-            "warmup-epochs", \.warmupEpochs, .optimisation, affects: .result,
+            "warmup-epochs", \.warmupEpochs, .optimisation, affects: .result, traits: .wholeRun,
             "Epochs over which the learning rate rises to its peak.", between(0, 1_000_000, "epochs")),
         option(
             "momentum", \.momentum, .optimisation, affects: .result,
@@ -167,7 +180,7 @@ public struct TrainingOption: Sendable {
             "augment-strength", \.augmentStrength, .augmentation, affects: .result,
             "Factor for all ranges of the augmentation.", between(0, 10, "times the ranges")),
         option(
-            "cache", \.cache, .device, affects: .rank, needsMemory: true,
+            "cache", \.cache, .device, affects: .rank, traits: .memory,
             "Device memory for decoded photographs, which later epochs need not decode again: auto (half of "
                 + "what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."),
         option("seed", \.seed, .run, affects: .result, "Seed of all random numbers."),
@@ -179,22 +192,22 @@ public struct TrainingOption: Sendable {
             "Share of the photographs to hold out for validation if the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
         option(
-            "convolution", \.convolution, .device, affects: .result, needsMemory: true, ConvolutionChoice.help
+            "convolution", \.convolution, .device, affects: .result, traits: .memory, ConvolutionChoice.help
         ),
         option(
-            "checkpoint-every", \.checkpointEvery, .run, affects: .conduct,
+            "checkpoint-every", \.checkpointEvery, .run, affects: .conduct, traits: .wholeRun,
             "Steps between checkpoints. Default: a checkpoint only at the end of each epoch.",
             given(between(1, 1_000_000_000, "steps"))),
         option(
-            "max-time", \.maximumTime, .run, affects: .invocation,
+            "max-time", \.maximumTime, .run, affects: .invocation, traits: .wholeRun,
             "Stop after this time since the program's start, such as 3h50m, with a checkpoint and exit "
                 + "status 75. Default: no limit."),
         option(
-            "keep", \.keep, .run, affects: .conduct,
+            "keep", \.keep, .run, affects: .conduct, traits: .wholeRun,
             "Number of newest checkpoints to keep. The best one is always kept.",
             between(1, 1_000_000, "checkpoints")),
         option(
-            "patience", \.patience, .optimisation, affects: .result,
+            "patience", \.patience, .optimisation, affects: .result, traits: .wholeRun,
             "Stop after this many epochs without a better validation. Default: train all epochs.",
             given(between(1, 1_000_000, "epochs"))),
         option(
@@ -214,7 +227,7 @@ public struct TrainingOption: Sendable {
                         + "\($0.microBatches) micro-batches" : nil
             }),
         option(
-            "ema", \.averageDecay, .optimisation, affects: .result, needsMemory: true,
+            "ema", \.averageDecay, .optimisation, affects: .result, traits: .memory,
             "Validate and save an exponential moving average of the weights, of which each step keeps this "
                 + "share. Usual: 0.999. Default: no average.",
             given(expect("a share above 0 and below 1") { $0 > 0 && $0 < 1 })),
@@ -245,7 +258,7 @@ public struct TrainingOption: Sendable {
             "max-bad", \.maximumBad, .data, affects: .conduct,
             "Maximum number or share of unreadable photographs before training stops."),
         option(
-            "parallelism", \.parallelism, .ranks, affects: .conduct, needsMemory: true,
+            "parallelism", \.parallelism, .ranks, affects: .conduct, traits: .memory,
             "How ranks divide the work: data gives each rank a copy of the network, hybrid splits the hidden "
                 + "fully connected layers by outputs, auto chooses. All give the same bits.",
             conflict: { options in
@@ -286,15 +299,15 @@ public struct TrainingOption: Sendable {
     /// Reads a value; the options keep theirs if it does not fit.
     ///
     /// - Returns: what is wrong with it and what was expected; nil if nothing is.
-    func set(_ text: String, in options: inout TrainingOptions) -> String? {
+    package func set(_ text: String, in options: inout TrainingOptions) -> String? {
         var changed = options
         if let problem = parse(&changed, text) ?? problem(changed) { return problem }
         options = changed
         return nil
     }
 
-    /// Removes the value of an optional option.
-    func leaveOpen(in options: inout TrainingOptions) { clear(&options) }
+    /// Gives the option its default, which is no value if it is optional.
+    package func leaveOpen(in options: inout TrainingOptions) { clear(&options) }
 
     // MARK: - Rows
 
@@ -302,15 +315,15 @@ public struct TrainingOption: Sendable {
     private typealias Path<Value> = WritableKeyPath<TrainingOptions, Value> & Sendable
 
     private static func option<Value: OptionValue>(
-        _ name: String, _ path: Path<Value>, _ group: Group, affects effect: Effect,
-        needsMemory: Bool = false,
-        _ summary: String, _ check: @escaping Check<Value> = { _ in nil },
+        _ name: String, _ path: Path<Value>, _ group: Group,
+        affects effect: Effect, traits: Traits = [], _ summary: String,
+        _ check: @escaping Check<Value> = { _ in nil },
         conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
         let standard = TrainingOptions()[keyPath: path]
         let note = standard.optionText.flatMap { $0.isEmpty ? nil : " (default: \($0))" } ?? ""
         return TrainingOption(
-            name: name, group: group, effect: effect, needsMemory: needsMemory,
+            name: name, group: group, effect: effect, traits: traits,
             summary: summary, help: summary + Value.choices + note, isText: Value.isText,
             isFlag: Value.isFlag, isOptional: Value.isOptional,
             text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },

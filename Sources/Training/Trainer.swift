@@ -69,7 +69,7 @@ public final class Trainer {
     public static func options(ofRun run: String) throws -> TrainingOptions {
         let state = try TrainingState.read(RunFolder.newestCheckpoint(run))
         var saved = state.options
-        (saved.output, saved.maximumTime) = ("", nil)
+        for option in TrainingOption.all where option.effect == .invocation { option.leaveOpen(in: &saved) }
         let file = RunFolder.configurationPath(run)
         var configuration = TrainingConfiguration(saved)
         // A copy of a run may lack the file.
@@ -82,8 +82,10 @@ public final class Trainer {
         }
         try state.requireSameOptions(options, in: file)
         let located = state.locatedOptions
-        if options.data == saved.data { options.data = located.data }
-        if options.labels == saved.labels { options.labels = located.labels }
+        for option in TrainingOption.all
+        where option.traits.contains(.photographs) && option.text(options) == option.text(saved) {
+            if let path = option.text(located) { _ = option.set(path, in: &options) }
+        }
         options.output = run
         return options
     }

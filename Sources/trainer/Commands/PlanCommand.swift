@@ -13,7 +13,7 @@ struct PlanCommand: ParsableCommand {
             "Show the device memory that training takes, and the largest batch that fits. Allocates nothing.")
 
     private enum MemoryOptions: OptionSelection {
-        static func contains(_ option: TrainingOption) -> Bool { option.needsMemory }
+        static func contains(_ option: TrainingOption) -> Bool { option.traits.contains(.memory) }
     }
 
     @OptionGroup private var flags: TrainingFlags<MemoryOptions>
