@@ -113,8 +113,22 @@ public final class SoftmaxCrossEntropy {
             [pass.batch, classes, stride, pass.firstRecord, shares == nil ? 0 : 1], [scale, smoothing])
         try sumKernel.launch(
             KernelFamilies.softmax.rows(1, tuning: tuning),
-            statistics, weights, totals, pass.batch,
-            pass.firstRecord, step % slots, addsToStep ? 1 : 0, grain)
+            statistics, weights, totals,
+            RowSum(
+                rows: pass.batch, first: pass.firstRecord,
+                slot: step % slots, accumulates: addsToStep, grain: grain))
+    }
+
+    /// Which rows a launch adds, and to what.
+    private struct RowSum: KernelArgumentGroup {
+        /// The number of rows, and the first one's place in the weights.
+        let rows, first: Int
+        /// The place of the totals, which the sum replaces unless it `accumulates`.
+        let slot: Int
+        let accumulates: Bool
+        let grain: Float
+
+        var arguments: [any KernelArgument] { [rows, first, slot, accumulates ? 1 : 0, grain] }
     }
 
     /// Queues the posteriors of each row, `[batch][classes rounded up to 16]`.

@@ -154,11 +154,14 @@ extension ConvolutionFamily {
         /// windows of a slot.
         ///
         /// The slots fit where those of `backwardWeights` do: 28 lines of each panel instead of 36.
-        public func gradientsBehindPooling(batch: Int) -> (range: LaunchRange, rowsPerSlot: Int, slots: Int) {
+        public func gradientsBehindPooling(batch: Int) -> (
+            range: LaunchRange, shape: Shape, rowsPerSlot: Int, slots: Int
+        ) {
             let rows = batch * input.height / 2
             let perSlot = rows.ceilDivided(by: min(64, slotCount(rows: batch * input.height)))
             let slots = rows.ceilDivided(by: perSlot)
-            return (LaunchRange([slots], local: [1]), perSlot, slots)
+            let shape = Shape(map: input, isImage: true, outputs: outputs, batch: batch)
+            return (LaunchRange([slots], local: [1]), shape, perSlot, slots)
         }
 
         /// Returns the launch that adds the slots of `gradientsBehindPooling`.

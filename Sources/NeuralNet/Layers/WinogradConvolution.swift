@@ -20,6 +20,15 @@ final class WinogradConvolution: ConvolutionMethod {
         var arguments: [any KernelArgument] { [values, bias ?? mask ?? values, flags] }
     }
 
+    /// A target with what receives its maxima, if anything does.
+    private struct PooledTarget: KernelArgumentGroup {
+        let target: Target
+
+        var arguments: [any KernelArgument] {
+            target.arguments + [target.pooled ?? target.values, target.pooled == nil ? 0 : 1]
+        }
+    }
+
     /// The kernels that do the work of a pooling too, on CPUs.
     private struct Pooling {
         let transform, transformGradient, transformOutput: Kernel
@@ -144,8 +153,8 @@ final class WinogradConvolution: ConvolutionMethod {
         if let convolveAtOnce, sizes.runsAtOnce {
             let tiles = sizes.tileCount(batch: batch)
             try convolveAtOnce.launch(
-                sizes.atOnce(tiles: tiles), source, weights, transformed, target,
-                target.pooled ?? target.values, target.pooled == nil ? 0 : 1, map, filters, tiles)
+                sizes.atOnce(tiles: tiles), source, weights, transformed, PooledTarget(target: target), map,
+                filters, tiles)
             return
         }
         let targets = targetMemory.buffer
