@@ -20,8 +20,7 @@ struct PlanCommand: ParsableCommand {
     @Option(help: OptionHelp.classes) var classes = 10
     @Option(
         help: """
-            Also estimate a step's time on a device that computes and moves so much (roofline model). \
-            Values: GFLOPS,GB/s, such as 50000,3000; `trainer devices` measures both.
+            Estimate a step by the roofline of GFLOPS,GB/s such as 50000,3000 (see `trainer devices`).
             """) var speed: DeviceSpeed?
 
     @Option(help: "Compare the ways of dividing the work over this many ranks, on devices of this kind.")
