@@ -35,11 +35,11 @@ kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void sum_of_squa
 // Sets the gradients' scale from the norm √Σ partial. One work-group. Launch: global and
 // local (GROUP_ITEMS).
 kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void gradient_scale(
-    global float4 *restrict totals, const int slot, const global float *restrict partial,
+    global float4 *restrict totals, const int place, const global float *restrict partial,
     const ulong partials, const float largestNorm, global float *restrict gradientScale) {
     local float tree[GROUP_ITEMS];
     float sum = 0;
     for (ulong i = get_local_id(0); i < partials; i += GROUP_ITEMS) sum += partial[i];
     sum = sum_of_group(sum, tree);
-    if (get_local_id(0) == 0) set_gradient_scale(totals, slot, sum, largestNorm, gradientScale);
+    if (get_local_id(0) == 0) set_gradient_scale(totals, place, sum, largestNorm, gradientScale);
 }

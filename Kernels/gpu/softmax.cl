@@ -87,11 +87,11 @@ kernel __attribute__((reqd_work_group_size(ROW_ITEMS, 1, 1))) void softmax_forwa
         probabilities[(size_t)row * stride + i] = i < classes ? exp(scores[i] - norm.x) / norm.y : 0;
 }
 
-// Adds the rows' loss and hits, rounded to multiples of `grain`, to (accumulate) or into totals[slot].
+// Adds the rows' loss and hits, rounded to multiples of `grain`, to (accumulate) or into totals[place].
 // Global (ROW_ITEMS, 1), local (ROW_ITEMS, 1).
 kernel __attribute__((reqd_work_group_size(ROW_ITEMS, 1, 1))) void sum_statistics(
     const global float4 *restrict statistics, const global float *restrict weights,
-    global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate,
+    global float4 *restrict totals, const int rows, const int first, const int place, const int accumulate,
     const float grain) {
     local float4 shared[ROW_ITEMS];
     const int item = get_local_id(0);
@@ -101,5 +101,5 @@ kernel __attribute__((reqd_work_group_size(ROW_ITEMS, 1, 1))) void sum_statistic
     TREE(shared, sum, shared[item] += shared[other_item])
     if (item != 0) return;
     sum = grain > 0 ? rint(shared[0] / grain) * grain : shared[0];
-    totals[slot] = accumulate ? totals[slot] + sum : sum;
+    totals[place] = accumulate ? totals[place] + sum : sum;
 }

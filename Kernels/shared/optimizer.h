@@ -76,7 +76,7 @@ kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void swap_values
 // Not a number once the loss or the norm of a step was not finite, and ever after: the weights stay those
 // that led to it. The host learns of it by the loss, which becomes not a number as well.
 static void set_gradient_scale(
-    global float4 *totals, const int slot, const float sum, const float largestNorm,
+    global float4 *totals, const int place, const float sum, const float largestNorm,
     global float *gradientScale) {
     // sqrt and division may be off by a few units in the last place, and each runtime's in its own way: one
     // correction makes all the same.
@@ -84,11 +84,11 @@ static void set_gradient_scale(
     if (norm > 0) norm = fma(fma(-norm, norm, sum), 0.5f / norm, norm);
     float scale = largestNorm / norm;
     scale = fma(fma(-scale, norm, largestNorm), 1.0f / norm, scale);
-    const bool is_finite = isfinite(sum) && isfinite(totals[slot].x) && !isnan(gradientScale[0]);
+    const bool is_finite = isfinite(sum) && isfinite(totals[place].x) && !isnan(gradientScale[0]);
     if (is_finite) {
         gradientScale[0] = norm > largestNorm ? scale : 1.0f;
     } else {
         gradientScale[0] = NAN;
-        totals[slot].x = NAN;
+        totals[place].x = NAN;
     }
 }

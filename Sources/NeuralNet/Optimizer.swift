@@ -113,7 +113,7 @@ public final class Optimizer {
         }
         try gradientScale.launch(
             KernelFamilies.optimizer.sums(tuning: tuning),
-            loss.totals, step % loss.slots, partialSums,
+            loss.totals, step % loss.keptSteps, partialSums,
             UInt64(partialCount), rule.clipNorm ?? .infinity, scale)
     }
 

@@ -75,9 +75,9 @@ public struct TrainingMemory {
             plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch, classes: classes))
         }
         // Last, because `auto` takes a share of the memory that is left. The cache consists of at most as
-        // many slabs as the kernel accepts, each at most the largest buffer.
+        // many buffers as the kernel accepts, each at most the largest buffer.
         var rest = options.cache.capacity(on: device, allocated: plan.total)
-        for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
+        for _ in 0..<ImageInput.cacheBuffers where rest > 0 {
             plan.add(.cachedData, [min(rest, device.largestBuffer)])
             rest -= device.largestBuffer
         }

@@ -102,7 +102,7 @@ public final class TrainingStep {
         }
         addition = try network.device.kernel("optimizer", "gradient_add")
         totalsMemory = network.device.hostMemory.allocate(
-            byteCount: loss.slots * MemoryLayout<SoftmaxCrossEntropy.Totals>.size)
+            byteCount: loss.keptSteps * MemoryLayout<SoftmaxCrossEntropy.Totals>.size)
     }
 
     deinit {
@@ -112,7 +112,7 @@ public final class TrainingStep {
 
     private func totalsPlace(of step: Int) -> UnsafeMutableRawBufferPointer {
         let size = MemoryLayout<SoftmaxCrossEntropy.Totals>.size
-        let start = step % loss.slots * size
+        let start = step % loss.keptSteps * size
         return UnsafeMutableRawBufferPointer(rebasing: totalsMemory.bytes[start..<(start + size)])
     }
 
@@ -270,7 +270,7 @@ public final class TrainingStep {
         if let exchange { isAskedToStop = try exchange.settleTotals(loss, step: step) }
         try optimizer.beginStep(step, loss: loss, gradients: gradients)
         // The place of an older step's totals, which may not have been taken.
-        totals[step - loss.slots] = nil
+        totals[step - loss.keptSteps] = nil
         totals[step] = try loss.readTotals(step: step, into: totalsPlace(of: step))
     }
 
