@@ -58,7 +58,9 @@ let package = Package(
         library("DeviceInput", ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"]),
         library("DemoScenes", ["Photographs", "Randomness", "Basics"]),
         library("Models", ["NeuralNet", "Basics"]), library("Collectives", ["CMPI", "Basics"]),
-        library("Configuration", ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"]),
+        library(
+            "Configuration",
+            ["DeviceInput", "Photographs", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"]),
         library(
             "Evaluation",
             ["DeviceInput", "Photographs", "Models", "NeuralNet", "Collectives", "Basics"]),

@@ -107,7 +107,7 @@ public struct TrainingOption: Sendable {
         option(
             "batch", \.batchSize, .optimisation, affects: .result, traits: .memory,
             "Images per mini-batch, over all ranks. Default: 32, or fewer for sets of less than 3,200.",
-            given(between(1, 65_536, "images"))),
+            given(between(1, TrainingOptions.largestBatch, "images"))),
         option(
             "micro-batches", \.microBatches, .optimisation, affects: .result, traits: .memory,
             "Micro-batches per mini-batch (gradient accumulation): "

@@ -84,11 +84,11 @@ public struct TrainingMemory {
         return plan
     }
 
-    /// Returns the largest batch up to 65 536 that fits the device; nil if not even the smallest does.
+    /// Returns the largest batch that `train` takes and that fits the device; nil if none does.
     public func largestBatch() throws -> Int? {
         // No buffer shrinks when the batch grows, so the batches that fit are a range that starts at 1.
         var fitting = 0
-        var tooLarge = 65_536 / microBatches + 1
+        var tooLarge = TrainingOptions.largestBatch / microBatches + 1
         while tooLarge - fitting > 1 {
             let middle = (fitting + tooLarge) / 2
             if try plan(batch: middle * microBatches).fits { fitting = middle } else { tooLarge = middle }
@@ -119,7 +119,7 @@ public struct TrainingMemory {
         lines += table.lines
         lines.append((plan.fits ? "fits " : "does not fit ") + plan.deviceName)
         if let largest = try largestBatch() {
-            let mayBeLarger = largest == 65_536 / microBatches * microBatches
+            let mayBeLarger = largest == TrainingOptions.largestBatch / microBatches * microBatches
             lines.append("largest batch that fits: \(largest)\(mayBeLarger ? " or more" : "")")
         } else if try withoutCache.largestBatch() != nil {
             lines.append("no batch fits beside this cache")

@@ -15,7 +15,7 @@ enum Job {
     /// Joins the job.
     ///
     /// - Returns: nil if this process was started without a launcher
-    static func join(peerTimeout: Double) throws -> MPICommunicator? {
+    static func join(peerTimeout: Double = usualPeerTimeout) throws -> MPICommunicator? {
         guard MPICommunicator.launchedRanks > 1 else { return nil }
         let communicator = try MPICommunicator(
             peerTimeout: peerTimeout,

@@ -56,7 +56,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     func run() throws {
         let byteCounts = try byteCounts()
         let architecture = try NetworkOptions.architecture(model, imageSize: imageSize)
-        guard let job = try Job.join(peerTimeout: 30) else {
+        guard let job = try Job.join() else {
             throw ValidationError("an exchange needs at least two ranks: mpirun -n 2 trainer bench exchange")
         }
         let benchmark = try ExchangeBenchmark(job, nodeSize: nodeSize)

@@ -68,7 +68,7 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
             throw ValidationError(
                 "--parallelism hybrid: \(step.architecture) has no hidden fully connected layer to split")
         }
-        let job = try Job.join(peerTimeout: 30)
+        let job = try Job.join()
         let device = try device.open(place: job.map { Ranks($0).place } ?? (0, 1))
         if let augment { return try compare(augment, step, device) }
         let result =

@@ -65,7 +65,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
 
     private func printRanks() throws {
         let selector = try DeviceOptions.selector(device ?? "auto")
-        let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
+        let job = try Job.join()
         let ranks = job.map { Ranks($0) }
         let description = try selector.assign(DeviceDescription.all(), ranks: ranks?.place.count ?? 1)[
             ranks?.place.index ?? 0]

@@ -67,7 +67,7 @@ struct EvaluateCommand: ParsableCommand, RunsOnRanks {
     func run() throws { if posteriors.isEmpty { try evaluate() } else { try combine() } }
 
     private func evaluate() throws {
-        let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
+        let job = try Job.join()
         let evaluation = try FolderEvaluation(
             checkpoints: checkpoint, data: data ?? "", options, ranks: job)
         guard Job.isFirst else { return }
