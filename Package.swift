@@ -58,7 +58,9 @@ let package = Package(
         library("DeviceInput", ["Photographs", "NeuralNet", "Compute", "Randomness", "Basics"]),
         library("DemoScenes", ["Photographs", "Randomness", "Basics"]),
         library("Models", ["NeuralNet", "Basics"]), library("Collectives", ["CMPI", "Basics"]),
-        library("Configuration", ["DeviceInput", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"]),
+        library(
+            "Configuration",
+            ["DeviceInput", "Photographs", "NeuralNet", "Compute", "Collectives", "Basics", "Yams"]),
         library(
             "Evaluation",
             ["DeviceInput", "Photographs", "Models", "NeuralNet", "Collectives", "Basics"]),
@@ -97,7 +99,8 @@ let package = Package(
                 "Oracle", "Randomness", "TestSupport",
             ], fast),
         tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "CLibWebP", "TestSupport"]),
-        tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
+        tests(
+            "AugmentationTests", ["Benchmarks", "DeviceInput", "Oracle", "Randomness", "TestSupport"]),
         tests(
             "ScalingTests", ["Scaling", "Training", "Collectives", "NeuralNet", "Compute", "TestSupport"]),
         tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),

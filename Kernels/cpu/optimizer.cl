@@ -25,10 +25,10 @@ kernel void sum_of_squares(
 
 // Sets the gradients' scale from the norm √Σ partial. One work-item. Launch: global (1), local (1).
 kernel void gradient_scale(
-    global float4 *restrict totals, const int slot, const global float *restrict partial,
+    global float4 *restrict totals, const int place, const global float *restrict partial,
     const ulong partials, const float largestNorm, global float *restrict gradientScale) {
     // Volatile: one CPU runtime would add in an order of its own otherwise.
     volatile float sum = 0;
     for (ulong i = 0; i < partials; i++) sum += partial[i];
-    set_gradient_scale(totals, slot, sum, largestNorm, gradientScale);
+    set_gradient_scale(totals, place, sum, largestNorm, gradientScale);
 }

@@ -70,14 +70,14 @@ kernel void softmax_forward(
 }
 
 // Adds the rows' loss and hits, in order, rounds the sums to multiples of `grain` (0: not), and puts them
-// into totals[slot] or adds them to it (accumulate): what the host reads of a step.
+// into totals[place] or adds them to it (accumulate): what the host reads of a step.
 // One work-item. Launch: global (1), local (1).
 kernel void sum_statistics(
     const global float4 *restrict statistics, const global float *restrict weights,
-    global float4 *restrict totals, const int rows, const int first, const int slot, const int accumulate,
+    global float4 *restrict totals, const int rows, const int first, const int place, const int accumulate,
     const float grain) {
     float4 sum = 0;
     for (int row = 0; row < rows; row++) sum += (float4)(statistics[row].xyz, weights[first + row]);
     if (grain > 0) sum = rint(sum / grain) * grain;
-    totals[slot] = accumulate ? totals[slot] + sum : sum;
+    totals[place] = accumulate ? totals[place] + sum : sum;
 }

@@ -1,6 +1,8 @@
 // The image layer, im2col and sums in slots, for devices whose work-groups share local memory. Feature maps
 // are convolved by product.cl and winograd.cl. cpu/convolution.cl describes layouts and arguments; those that
 // only say what a CPU's work-item takes are not used here.
+//
+// Macros of the family: PIXELS, PIXEL_ITEMS, WEIGHT_ITEMS, SLOT_ITEMS and BIAS_LINES, described below.
 
 #include "flags.h"
 
@@ -14,23 +16,22 @@ static uint neighbours_inside(const int pixel, const int height, const int width
     return (row > 0 ? in_row : 0) | in_row << 3 | (row < height - 1 ? in_row << 6 : 0);
 }
 
-#define PIXELS 8
-
-// A work-item computes four outputs of PIXELS pixels that are 64 apart, with every weight it reads; a
-// work-group 16 outputs of 64·PIXELS pixels. Global (outputs/4, ⌈pixels / PIXELS⌉), local (4, 64).
-kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_image(
+// A work-item computes four outputs of PIXELS pixels that are PIXEL_ITEMS apart, with every weight it
+// reads; a work-group 16 outputs of PIXEL_ITEMS·PIXELS pixels. Global (outputs/4, ⌈pixels / PIXELS⌉), local
+// (4, PIXEL_ITEMS).
+kernel __attribute__((reqd_work_group_size(4, PIXEL_ITEMS, 1))) void convolution_forward_image(
     global const float4 *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict zeros, global float *restrict y, const int batch, const int height,
     const int width, const int outputs, const int pixels_per_item, const int panels_per_item,
     const int flags) {
     UNUSED(zeros), UNUSED(pixels_per_item), UNUSED(panels_per_item);
     const int pixels = batch * height * width, output = get_global_id(0) * 4;
-    const int first = get_group_id(1) * 64 * PIXELS + get_local_id(1);
+    const int first = get_group_id(1) * PIXEL_ITEMS * PIXELS + get_local_id(1);
     uint inside[PIXELS];
     float4 sum[PIXELS];
 #pragma unroll
     for (int i = 0; i < PIXELS; i++) {
-        const int pixel = first + i * 64;
+        const int pixel = first + i * PIXEL_ITEMS;
         inside[i] = pixel < pixels ? neighbours_inside(pixel, height, width) : 0;
         sum[i] = 0.0f;
     }
@@ -43,7 +44,7 @@ kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_
                      blue = *(global const float4 *)(weights + 32);
 #pragma unroll
         for (int i = 0; i < PIXELS; i++) {
-            const float4 value = inside[i] >> tap & 1 ? source[i * 64] : (float4)0.0f;
+            const float4 value = inside[i] >> tap & 1 ? source[i * PIXEL_ITEMS] : (float4)0.0f;
             sum[i] += value.x * red;
             sum[i] += value.y * green;
             sum[i] += value.z * blue;
@@ -52,7 +53,7 @@ kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_
     const float4 offset = flags & ADD_BIAS ? *(global const float4 *)(bias + output) : (float4)0.0f;
 #pragma unroll
     for (int i = 0; i < PIXELS; i++) {
-        const int pixel = first + i * 64;
+        const int pixel = first + i * PIXEL_ITEMS;
         float4 value = sum[i] + offset;
         // Not fmax: a NaN must stay one.
         if (flags & RELU) value = value < 0.0f ? (float4)0.0f : value;
@@ -61,20 +62,20 @@ kernel __attribute__((reqd_work_group_size(4, 64, 1))) void convolution_forward_
 }
 
 // A work-group sums one slot's image rows for 16 outputs. A work-item sums all 27 weights of four outputs
-// over every 32nd pixel; the 32 sums are then added in a tree, tap by tap. Global (outputs/4, 32, slots),
-// local (4, 32, 1).
-kernel __attribute__((reqd_work_group_size(4, 32, 1))) void convolution_backward_weights_image(
+// over every WEIGHT_ITEMS-th pixel; the WEIGHT_ITEMS sums are then added in a tree, tap by tap. Global
+// (outputs/4, WEIGHT_ITEMS, slots), local (4, WEIGHT_ITEMS, 1).
+kernel __attribute__((reqd_work_group_size(4, WEIGHT_ITEMS, 1))) void convolution_backward_weights_image(
     global const float4 *restrict x, global const float *restrict dy, global float *restrict slots,
     const int first_row, const int last_row, const int rows_per_slot, const int height, const int width,
     const int outputs, const int accumulate) {
-    local float4 tree[32][4];
+    local float4 tree[WEIGHT_ITEMS][4];
     const int output = get_global_id(0) * 4, lane = get_local_id(0), line = get_local_id(1);
     const int slot_first = first_row + (int)get_global_id(2) * rows_per_slot,
               slot_last = min(last_row, slot_first + rows_per_slot);
     float4 sum[27];
 #pragma unroll
     for (int i = 0; i < 27; i++) sum[i] = 0.0f;
-    for (int pixel = slot_first * width + line; pixel < slot_last * width; pixel += 32) {
+    for (int pixel = slot_first * width + line; pixel < slot_last * width; pixel += WEIGHT_ITEMS) {
         const float4 gradient = *(global const float4 *)(dy + (size_t)pixel * outputs + output);
         const uint inside = neighbours_inside(pixel, height, width);
 #pragma unroll
@@ -92,7 +93,7 @@ kernel __attribute__((reqd_work_group_size(4, 32, 1))) void convolution_backward
     for (int i = 0; i < 27; i++) {
         tree[line][lane] = sum[i];
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int lines = 16; lines > 0; lines /= 2) {
+        for (int lines = WEIGHT_ITEMS / 2; lines > 0; lines /= 2) {
             if (line < lines) tree[line][lane] += tree[line + lines][lane];
             barrier(CLK_LOCAL_MEM_FENCE);
         }
@@ -108,11 +109,11 @@ kernel __attribute__((reqd_work_group_size(4, 32, 1))) void convolution_backward
 
 // result[i] = slots[0][i] + slots[1][i] + …, i < count, count a multiple of 16. A work-item adds four numbers
 // of every L-th slot, L the group's second size, a power of 2; the L sums are then added in a tree. Global
-// (count/4, L), local (256 / L, L).
+// (count/4, L), local (SLOT_ITEMS / L, L), or (64, 1).
 kernel void reduce_slots(
     global const float4 *restrict slots, global float4 *restrict result, const int slot_count,
     const int count, const int panels_per_item) {
-    local float4 tree[256];
+    local float4 tree[SLOT_ITEMS];
     UNUSED(panels_per_item);
     const int i = get_global_id(0), line = get_local_id(1), lines = get_local_size(1);
     const int place = line * get_local_size(0) + get_local_id(0);
@@ -128,18 +129,19 @@ kernel void reduce_slots(
     if (line == 0 && 4 * i < count) result[i] = tree[place];
 }
 
-// First stage of the bias' gradient. A work-item masks and adds four channels of every 16th pixel of a slot;
-// the 16 sums are then added in a tree. Global (channels/4, 16·slots), local (16, 16).
-kernel __attribute__((reqd_work_group_size(16, 16, 1))) void bias_backward(
+// First stage of the bias' gradient. A work-item masks and adds four channels of every BIAS_LINES-th pixel
+// of a slot; the BIAS_LINES sums are then added in a tree. Global (channels/4, BIAS_LINES·slots), local
+// (16, BIAS_LINES).
+kernel __attribute__((reqd_work_group_size(16, BIAS_LINES, 1))) void bias_backward(
     global float *restrict dy, global const float *restrict y, global float *restrict slots, const int pixels,
     const int channels, const int pixels_per_slot, const int mask) {
-    local float4 tree[16][16];
+    local float4 tree[BIAS_LINES][16];
     const int channel = get_global_id(0) * 4, lane = get_local_id(0), line = get_local_id(1);
     const int slot = get_group_id(1), first = slot * pixels_per_slot;
     const int last = min(pixels, first + pixels_per_slot);
     float4 sum = 0.0f;
     if (channel < channels) {
-        for (int pixel = first + line; pixel < last; pixel += 16) {
+        for (int pixel = first + line; pixel < last; pixel += BIAS_LINES) {
             global float4 *gradient = (global float4 *)(dy + (size_t)pixel * channels + channel);
             float4 value = *gradient;
             if (mask) {
@@ -152,7 +154,7 @@ kernel __attribute__((reqd_work_group_size(16, 16, 1))) void bias_backward(
     }
     tree[line][lane] = sum;
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int lines = 8; lines > 0; lines /= 2) {
+    for (int lines = BIAS_LINES / 2; lines > 0; lines /= 2) {
         if (line < lines) tree[line][lane] += tree[line + lines][lane];
         barrier(CLK_LOCAL_MEM_FENCE);
     }

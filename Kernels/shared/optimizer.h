@@ -1,12 +1,12 @@
 // Updates that take an element at a time, for optimizer.cl of both bodies.
 //
 // All arrays are flat float32 [count]. A work-item takes one element (runtimes vectorise over work-items).
-// Launch: global (count), local (256).
+// Launch: global (count), local (GROUP_ITEMS), a macro of the family.
 
 // v ← momentum · v + (gradientScale[0] · g + weightDecay · w);  w ← w − learningRate · v. One pass: each
 // array is read once. A scale that is not a number: nothing is changed. The fused operations are written out,
 // so that ranks on different runtimes get the same bits.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sgd_momentum(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void sgd_momentum(
     global float *restrict weights, const global float *restrict gradients, global float *restrict velocities,
     const ulong count, const float learningRate, const float momentum, const float weightDecay,
     const global float *restrict gradientScale) {
@@ -24,7 +24,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void sgd_momentum(
 // decay is 1 − rate · weight decay. One pass: each array is read once. A scale that is not a number: nothing
 // is changed. rest1 and rest2 are 1 − β₁ and 1 − β₂. Root and quotient are corrected once, so that ranks on
 // different runtimes get the same bits.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void adamw(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void adamw(
     global float *restrict weights, const global float *restrict gradients, global float *restrict first,
     global float *restrict second, const ulong count, const float rate, const float correction,
     const float decay, const float beta1, const float rest1, const float beta2, const float rest2,
@@ -46,7 +46,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void adamw(
 }
 
 // sum ← sum + addend: one node of the tree in which micro-batches' gradients are added.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void gradient_add(
     global float *restrict sum, const global float *restrict addend, const ulong count) {
     const size_t i = get_global_id(0);
     if (i < count) sum[i] += addend[i];
@@ -54,7 +54,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void gradient_add(
 
 // average ← average + rate · (weights − average): a step of an exponential moving average. A scale that is
 // not a number: nothing is changed, as in the update.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void average_weights(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void average_weights(
     global float *restrict average, const global float *restrict weights, const ulong count, const float rate,
     const global float *restrict gradientScale) {
     const size_t i = get_global_id(0);
@@ -62,7 +62,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void average_weights(
 }
 
 // Exchanges the values of two arrays.
-kernel __attribute__((reqd_work_group_size(256, 1, 1))) void swap_values(
+kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1))) void swap_values(
     global float *restrict first, global float *restrict second, const ulong count) {
     const size_t i = get_global_id(0);
     if (i >= count) return;
@@ -76,7 +76,7 @@ kernel __attribute__((reqd_work_group_size(256, 1, 1))) void swap_values(
 // Not a number once the loss or the norm of a step was not finite, and ever after: the weights stay those
 // that led to it. The host learns of it by the loss, which becomes not a number as well.
 static void set_gradient_scale(
-    global float4 *totals, const int slot, const float sum, const float largestNorm,
+    global float4 *totals, const int place, const float sum, const float largestNorm,
     global float *gradientScale) {
     // sqrt and division may be off by a few units in the last place, and each runtime's in its own way: one
     // correction makes all the same.
@@ -84,11 +84,11 @@ static void set_gradient_scale(
     if (norm > 0) norm = fma(fma(-norm, norm, sum), 0.5f / norm, norm);
     float scale = largestNorm / norm;
     scale = fma(fma(-scale, norm, largestNorm), 1.0f / norm, scale);
-    const bool is_finite = isfinite(sum) && isfinite(totals[slot].x) && !isnan(gradientScale[0]);
+    const bool is_finite = isfinite(sum) && isfinite(totals[place].x) && !isnan(gradientScale[0]);
     if (is_finite) {
         gradientScale[0] = norm > largestNorm ? scale : 1.0f;
     } else {
         gradientScale[0] = NAN;
-        totals[slot].x = NAN;
+        totals[place].x = NAN;
     }
 }

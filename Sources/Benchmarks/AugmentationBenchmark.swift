@@ -33,7 +33,7 @@ public struct AugmentationBenchmark {
             try cache.insert(sample, from: source, byteOffset: 0, width: Int32(width), height: Int32(height))
         }
         data = try DeviceBatch(device: device, capacity: step.batch)
-        data.cache = cache.slabs
+        data.cache = cache.buffers
     }
 
     /// Returns the seconds of pairs of steps, without and with augmentation, after one that warms up.
@@ -51,8 +51,8 @@ public struct AugmentationBenchmark {
 
     private func seconds(_ augmentation: Augmentation, step number: Int) throws -> Double {
         try Benchmark.time {
-            let records = try (0..<step.batch).map { slot in
-                let sample = (number * step.batch + slot) % count
+            let records = try (0..<step.batch).map { position in
+                let sample = (number * step.batch + position) % count
                 guard let entry = cache[sample] else {
                     throw TrainingError("the cache has no photograph \(sample) of \(count)")
                 }

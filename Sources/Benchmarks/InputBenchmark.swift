@@ -175,7 +175,7 @@ public struct InputBenchmark {
             return try Benchmark.time {
                 for (index, records) in buffers.enumerated() {
                     try input.load(
-                        bytes: batches[0].bytes, cache: cache.slabs, records: records, output: output,
+                        bytes: batches[0].bytes, cache: cache.buffers, records: records, output: output,
                         pass: Pass(batch: min(batch, count - index * batch), training: true))
                 }
                 try device.finish()

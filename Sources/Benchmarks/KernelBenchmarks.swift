@@ -21,7 +21,7 @@ extension Benchmark {
         let values = (0..<size * size).map { _ in random.uniform(in: -1...1) }
         let a = try Buffer(device, values)
         let b = try Buffer(device, values + [Float](repeating: 0, count: size * (columns - size)))
-        let packs = device.tuning.device.body == .cpu
+        let packs = !device.tuning.sharesGroups
         let panels = packs ? try Buffer(device, floatCount: columns * size) : b
         let c = try Buffer(device, floatCount: size * columns)
         let seconds = try seconds(runs: runs) { _ in
@@ -59,7 +59,7 @@ extension Benchmark {
             try addend.clear()
             return { launches in
                 for _ in 0..<launches {
-                    try kernel.launch([count], local: [256], sum, addend, UInt64(count))
+                    try kernel.launch(KernelFamilies.optimizer.values(count), sum, addend, UInt64(count))
                 }
                 try device.finish()
             }

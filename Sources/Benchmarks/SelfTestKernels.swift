@@ -127,7 +127,7 @@ extension SelfTest {
     /// Counts the numbers that packing puts in a wrong place.
     private static func packing(_ device: Device) throws -> Double {
         // The products of other bodies read matrices where they lie.
-        guard device.tuning.device.body == .cpu else { return 0 }
+        guard !device.tuning.sharesGroups else { return 0 }
         let (k, n) = (67, 35)
         let columns = n.roundedUp(to: 16)
         let values = (1...k * n).map { Float($0) }
@@ -259,10 +259,11 @@ extension SelfTest {
         let (average, weights) = (numbers.floats(1001), numbers.floats(1001))
         let (first, second) = (try Buffer(device, average), try Buffer(device, weights))
         try device.kernel("optimizer", "average_weights").launch(
-            [average.count], local: [256], first, second, UInt64(average.count), Float(0.125),
-            Buffer(device, [Float(1)]))
+            KernelFamilies.optimizer.values(average.count),
+            first, second, UInt64(average.count),
+            Float(0.125), Buffer(device, [Float(1)]))
         try device.kernel("optimizer", "swap_values").launch(
-            [average.count], local: [256], first, second, UInt64(average.count))
+            KernelFamilies.optimizer.values(average.count), first, second, UInt64(average.count))
         let exact = zip(average, weights).map { Double($0) + 0.125 * (Double($1) - Double($0)) }
         return try max(
             relativeError(second.read(average.count), exact), differences(first.read(average.count), weights))
@@ -339,7 +340,7 @@ extension SelfTest {
         let (a, b) = (numbers.floats(1001), numbers.floats(1001))
         let sum = try Buffer(device, a)
         try device.kernel("optimizer", "gradient_add").launch(
-            [a.count], local: [256], sum, Buffer(device, b), UInt64(a.count))
+            KernelFamilies.optimizer.values(a.count), sum, Buffer(device, b), UInt64(a.count))
         return differences(try sum.read(a.count), zip(a, b).map { $0 + $1 })
     }
 
@@ -394,29 +395,10 @@ extension SelfTest {
         try ImageInput(device: device, size: size, normalization: normalization).load(
             bytes: bytes(device, image), records: Buffer(device, records), output: output,
             pass: Pass(batch: all.count, training: true))
-        let exact = all.flatMap { parameters in
-            parameters.isPlain
-                ? Oracle.cropMirrorNormalize(
-                    image, height: height, width: width, top: Int(parameters.y), left: Int(parameters.x),
-                    cropHeight: size, cropWidth: size, mirror: parameters.mirror,
-                    mean: mean, deviation: deviation)
-                : Oracle.augment(
-                    image, height: height, width: width, size: size, change(parameters),
-                    mean: mean, deviation: deviation)
+        let exact = all.flatMap {
+            Oracle.input(image, height: height, width: width, size: size, $0, normalization)
         }
         return distance(try output.read(all.count * size * size * 4), exact)
-    }
-
-    private static func change(_ parameters: AugmentationParameters) -> Oracle.ImageChange {
-        var change = Oracle.ImageChange()
-        (change.left, change.top, change.mirror) = (Int(parameters.x), Int(parameters.y), parameters.mirror)
-        (change.lens, change.rotation) = (parameters.lens, parameters[.rotation])
-        change.horizontalStretch = 1 + parameters[.horizontalStretch]
-        change.verticalStretch = 1 + parameters[.verticalStretch]
-        change.cast = (0..<3).map { Double(parameters.cast[$0]) }
-        (change.vignetteStart, change.vignetteStrength) = (parameters.vignetteStart, parameters[.vignette])
-        change.isLiteral = parameters.isLiteral
-        return change
     }
 
     private static func denseInput(_ device: Device) throws -> Double {

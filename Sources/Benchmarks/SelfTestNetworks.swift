@@ -9,7 +9,7 @@ extension SelfTest {
     static let networkChecks: [Check] =
         ConvolutionAlgorithm.allCases.map { algorithm in
             gradients("\(algorithm)", "5,20,M,17,F19,F5", imageSize: 7, .init(algorithm))
-        } + [
+        } + sampleChecks + [
             gradients("default algorithms", "16,M,M,20,F17", imageSize: 9),
             gradients("pooled image", "M,16,F17", imageSize: 5),
             // Even maps, whose poolings convolutions of CPUs do themselves.
@@ -37,8 +37,20 @@ extension SelfTest {
                     "product.item": 4, "product.tile-k": 16, "product.largest-tile-m": 64,
                     "product.largest-tile-n": 64,
                 ]),
-            Check("dense evaluation", limit: Tolerance.winograd4, denseEvaluation),
+            Check("dense evaluation", limit: Tolerance.winograd4) {
+                try denseEvaluation("16,M,20,M,F33", on: $0)
+            },
         ]
+
+    /// Every kind of layer that a token stands for.
+    private static let sampleChecks = Architecture.samples.flatMap { model in
+        [
+            gradients("layers of \(model)", model, imageSize: 9),
+            Check("dense evaluation of \(model)", limit: Tolerance.winograd4) {
+                try denseEvaluation(model, on: $0)
+            },
+        ]
+    }
 
     /// Compares each number of a network's gradients.
     ///
@@ -60,11 +72,11 @@ extension SelfTest {
     }
 
     /// The mean scores of two images' windows, with kernels for the windows, their means and their softmax.
-    private static func denseEvaluation(_ device: Device) throws -> Double {
+    private static func denseEvaluation(_ model: String, on device: Device) throws -> Double {
         let classes = 7
         let size = 9
         let network = try Network(
-            Architecture(parsing: "16,M,20,M,F33"), imageSize: size, classes: classes,
+            Architecture(parsing: model), imageSize: size, classes: classes,
             options: .init(maximumBatch: 2, training: false), device: device)
         try network.initialize(seed: 1)
         let (height, width) = (size + 5, 2 * size + 3)

@@ -55,6 +55,8 @@ public struct CollectiveError: Error, CustomStringConvertible, Equatable {
     public enum Kind: Sendable {
         /// This rank cannot do what the job asks of it; it would fail again.
         case own
+        /// This was started as a rank, but Open MPI cannot be used.
+        case noMPI
         /// MPI failed while ranks were connected, as when one of them is lost.
         case lostConnection
         /// Another rank of this process failed, and has its own error.

@@ -31,23 +31,22 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
 
     /// Joins the job; called once per process.
     ///
-    /// - Parameter peerTimeout: seconds after which a silent rank ends the job
+    /// - Parameters:
+    ///   - peerTimeout: seconds after which a silent rank ends the job
+    ///   - startHint: what to try if not all ranks start in time, in which case nothing is thrown
     /// - Throws: `CollectiveError` if Open MPI does not exist or fails
-    public init(peerTimeout: Double) throws {
+    public init(peerTimeout: Double, startHint: String = "") throws {
         if let problem = cmpi_open() {
             throw CollectiveError(
                 "this was started as one of \(MPICommunicator.launchedRanks) ranks, but Open MPI cannot be "
-                    + "used here (\(String(cString: problem))); install openmpi-bin and libopenmpi-dev on "
-                    + "every node, or start without mpirun")
+                    + "used here (\(String(cString: problem)))", kind: .noMPI)
         }
         self.peerTimeout = peerTimeout
         EndedJobs.removeFiles()
         var isThreaded: Int32 = 0
         // Many ranks may take a while to load the program.
         let isStarted = try Watchdog(
-            "not all ranks have started", seconds: max(60, peerTimeout),
-            hint: ". If the machines have several networks, name theirs: trainer launch --interface eth0, or "
-                + "mpirun --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0")
+            "not all ranks have started", seconds: max(60, peerTimeout), hint: startHint)
         defer { isStarted.cancel() }
         try mpiCheck(cmpi_init(&isThreaded), "starting MPI")
         guard isThreaded != 0 else {

@@ -231,8 +231,7 @@ public enum DeviceSelector: Equatable, Sendable {
     case numbers([Int])
 
     public static let expected =
-        "auto, cpu, gpu, opencl:N with a number from `trainer devices`, or for several ranks a list such as "
-        + "opencl:0,opencl:1"
+        "auto, cpu, gpu, opencl:N, or for several ranks a list such as opencl:0,opencl:1"
 
     public init(parsing text: String) throws {
         if let word = DeviceSelector.words[text] {

@@ -63,6 +63,8 @@ public struct DeviceTraits: Sendable, Equatable {
 public protocol KernelFamily: Sendable {
     /// The name of the family's files, and the first word of its constants' keys.
     var name: String { get }
+    /// Macros of the sizes that kernels and their launches share, and that nothing changes.
+    var sizes: [String: Int] { get }
     /// Macros that a caller chooses, not the tuning: each combination that a network can need.
     var variants: [[String: Int]] { get }
     /// Returns the combinations of those macros that a network can need with a tuning.
@@ -76,6 +78,7 @@ public protocol KernelFamily: Sendable {
 }
 
 extension KernelFamily {
+    public var sizes: [String: Int] { [:] }
     public var variants: [[String: Int]] { [[:]] }
     public func variants(_ tuning: Tuning) -> [[String: Int]] { variants }
     public func changes(_ constant: TuningConstant, to value: Int) -> [String: Int] { [constant.key: value] }
@@ -95,8 +98,8 @@ extension KernelFamily {
     /// Returns the program that a device needs for one variant; nil if it does without the family.
     func program(tuning: Tuning, variant: [String: Int]) -> Program.Key? {
         guard let file = file(for: tuning.device.body) else { return nil }
-        return Program.Key(
-            family: name, file: file, macros: tuning.macros(of: self).merging(variant) { $1 })
+        let macros = tuning.macros(of: self).merging(sizes) { $1 }.merging(variant) { $1 }
+        return Program.Key(family: name, file: file, macros: macros)
     }
 }
 

@@ -119,7 +119,7 @@ public struct Tuning: Sendable, Equatable {
 
     /// The constants that `trainer tune` may change: those of GPU bodies that change no bits.
     public var racedConstants: [TuningConstant] {
-        guard device.body == .gpu else { return [] }
+        guard sharesGroups else { return [] }
         return KernelFamilies.all.flatMap(\.constants).filter {
             !$0.changesBits && values[$0.key] != nil && $0.candidates.count > 1
         }
@@ -130,6 +130,12 @@ public struct Tuning: Sendable, Equatable {
         let kept = Set(KernelFamilies.all.flatMap(\.constants).filter { !$0.changesBits }.map(\.key))
         return values.filter { !kept.contains($0.key) }
     }
+
+    /// Whether the bodies for GPUs run, whose work-groups share local memory; else work-items run alone.
+    public var sharesGroups: Bool { device.body == .gpu }
+
+    /// Returns the work-items of a group: `count` where groups share their work, else 1.
+    func groupItems(_ count: Int) -> Int { sharesGroups ? count : 1 }
 
     public subscript(constant: TuningConstant) -> Int {
         guard let value = values[constant.key] else {

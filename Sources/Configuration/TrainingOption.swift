@@ -29,16 +29,31 @@ public struct TrainingOption: Sendable {
         case invocation
     }
 
+    /// What else other parts of the program need to know of an option.
+    public struct Traits: OptionSet, Sendable {
+        public let rawValue: Int
+
+        public init(rawValue: Int) { self.rawValue = rawValue }
+
+        /// It changes the device memory that training takes, so that `plan` has it too.
+        public static let memory = Traits(rawValue: 1)
+        /// It acts only in a whole run, so that `find-rate` does not have it.
+        public static let wholeRun = Traits(rawValue: 2)
+        /// It is a path to photographs, which a resumed run also finds from the folder where it was started.
+        public static let photographs = Traits(rawValue: 4)
+    }
+
     /// The name that follows two dashes on the command line, and that a configuration uses.
     public let name: String
     public let group: Group
     public let effect: Effect
-    /// Whether the option changes the device memory that training takes, so that `plan` has it too.
-    public let needsMemory: Bool
-    /// One or two sentences for `--help`, also of other commands.
+    public let traits: Traits
+    /// A sentence for `--help`, also of other commands: with values and default it fits two lines.
     public let summary: String
     /// The summary with the values and the default of `train`.
     public let help: String
+    /// A word for the value in `--help`, such as `n`.
+    public let valueName: String
     /// Whether a configuration puts the value in quotation marks.
     let isText: Bool
     /// Whether the option is true or false, so that its flag has no value.
@@ -60,16 +75,15 @@ public struct TrainingOption: Sendable {
     /// logs and resuming follow from the row.
     public static let all: [TrainingOption] = [
         option(
-            "data", \.data, .data, affects: .rank,
+            "data", \.data, .data, affects: .rank, traits: .photographs,
             "Folder of labelled photographs. Default: the demo set, which is drawn if it does not exist."),
         option(
-            "labels", \.labels, .data, affects: .rank,
+            "labels", \.labels, .data, affects: .rank, traits: .photographs,
             "List of the photographs' files and classes (CSV), for photographs that are not in class folders."
         ),
         option(
-            "model", \.model, .model, affects: .result, needsMemory: true,
-            "Network: a name (\(Architecture.named.map(\.name).joined(separator: ", "))) or a list such as "
-                + "32,32,M,64,M,F256 (n = 3×3 convolution, M = max-pooling, Fn = fully connected).",
+            "model", \.model, .model, affects: .result, traits: .memory,
+            "Name (\(Architecture.named.map(\.name).joined(separator: ", "))) or list of layers.",
             readableModel,
             conflict: { options in
                 guard let architecture = try? Architecture(parsing: options.model),
@@ -80,33 +94,33 @@ public struct TrainingOption: Sendable {
                     + "size is \(options.imageSize)"
             }),
         option(
-            "image-size", \.imageSize, .model, affects: .result, needsMemory: true,
+            "image-size", \.imageSize, .model, affects: .result, traits: .memory,
             "Side of the network's input in pixels.", between(2, 4096, "pixels")),
         option(
-            "short-side", \.shortSide, .data, affects: .result, needsMemory: true,
-            "Pixels to which the shorter side of each photograph is resized. Default: 8/7 of the image size, "
-                + "or the image size if the photographs have it.", given(between(2, 8192, "pixels")),
+            "short-side", \.shortSide, .data, affects: .result, traits: .memory,
+            "Pixels of each photograph's shorter side after resizing. "
+                + "Default: 8/7 of the image size.", given(between(2, 8192, "pixels")),
             conflict: { options in
                 options.shortSide.map { $0 < options.imageSize } == true
                     ? "expected the image size (\(options.imageSize)) or more" : nil
             }),
         option(
-            "batch", \.batchSize, .optimisation, affects: .result, needsMemory: true,
+            "batch", \.batchSize, .optimisation, affects: .result, traits: .memory,
             "Images per mini-batch, over all ranks. Default: 32, or fewer for sets of less than 3,200.",
-            given(between(1, 65_536, "images"))),
+            given(between(1, TrainingOptions.largestBatch, "images"))),
         option(
-            "micro-batches", \.microBatches, .optimisation, affects: .result, needsMemory: true,
-            "Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the "
-                + "batch size. Several ranks need, and get by default, at least one each.",
+            "micro-batches", \.microBatches, .optimisation, affects: .result, traits: .memory,
+            "Micro-batches per mini-batch (gradient accumulation): "
+                + "a power of two that divides the batch.",
             expect("a power of two that divides the batch") { $0 >= 1 && $0 & ($0 - 1) == 0 },
             conflict: {
                 $0.batch % $0.microBatches == 0
                     ? nil : "expected a power of two that divides the batch of \($0.batch)"
             }),
         option(
-            "slices", \.slices, .optimisation, affects: .result, needsMemory: true,
-            "Number of slices of a fully connected layer's outputs, whose sums backward adds in a binary "
-                + "tree: a power of two. Fewer in layers that have fewer panels of 16 units.",
+            "slices", \.slices, .optimisation, affects: .result, traits: .memory,
+            "Slices of a fully connected layer's outputs, added in "
+                + "a tree by backward: a power of two.",
             expect("a power of two up to \(Slices.most)") {
                 $0 >= 1 && $0 & ($0 - 1) == 0 && $0 <= Slices.most
             }),
@@ -114,37 +128,36 @@ public struct TrainingOption: Sendable {
             "epochs", \.epochs, .optimisation, affects: .result, "Passes over the training set.",
             between(1, 1_000_000, "epochs")),
         option(
-            "device", \.device, .device, affects: .rank, needsMemory: true,
-            "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`); a "
-                + "list gives each rank of a node its own.",
-            expect(DeviceSelector.expected) { (try? DeviceSelector(parsing: $0)) != nil }),
+            "device", \.device, .device, affects: .rank, traits: .memory,
+            "OpenCL device: auto, cpu, gpu, opencl:N (see `trainer "
+                + "devices`) or a list for ranks.",
+            expect(DeviceSelector.expected + "; `trainer devices` lists the numbers") {
+                (try? DeviceSelector(parsing: $0)) != nil
+            }),
         option(
-            "device-memory", \.deviceMemory, .device, affects: .rank, needsMemory: true,
+            "device-memory", \.deviceMemory, .device, affects: .rank, traits: .memory,
             "Limit device memory to this amount, such as 512M or 1.5G (1G = 2³⁰ bytes)."),
         option(
-            "kernels", \.kernels, .device, affects: .result, needsMemory: true,
-            "Kernels to run: those for the device's kind (auto), for CPUs or for GPUs."),
+            "kernels", \.kernels, .device, affects: .result, traits: .memory,
+            "Kernels for this kind of device (auto), CPUs or GPUs."),
         option(
-            "out", \.output, .run, affects: .invocation,
+            "out", \.output, .run, affects: .invocation, traits: .wholeRun,
             "Folder of the run, which must not exist. Default: runs/MODEL-N."),
         option(
-            "recipe", \.recipe, .optimisation, affects: .result, needsMemory: true,
-            "Defaults of the other options: paper is SGD with momentum 0.9, weight decay 0.0005, the step "
-                + "schedule, and a learning rate of 0.01 for a batch of 256, in proportion to the batch."),
+            "recipe", \.recipe, .optimisation, affects: .result, traits: .memory,
+            "Defaults of the other options: this program's or the paper's."),
         option(
-            "optimizer", \.optimizer, .optimisation, affects: .result, needsMemory: true,
-            "How weights follow from gradients: AdamW, or stochastic gradient descent with momentum."),
+            "optimizer", \.optimizer, .optimisation, affects: .result, traits: .memory,
+            "Update rule: AdamW, or SGD with momentum."),
         option(
-            "learning-rate", \.learningRate, .optimisation, affects: .result,
-            "Learning rate after the warm-up; auto tries rates on a copy of the weights first. Default: "
-                + "0.001, or 0.002 for networks of up to six layers with weights; with --init 0.0003, or "
-                + "0.001 for up to six layers; with SGD 0.03."),
+            "learning-rate", \.learningRate, .optimisation, affects: .result, traits: .wholeRun,
+            "Rate after the warm-up, or auto to try some first. "
+                + "Default: by --optimizer, depth and --init."),
         option(
-            "schedule", \.schedule, .optimisation, affects: .result,
-            "Learning-rate schedule: step divides the rate by 10 at each third of the run, plateau whenever "
-                + "the validation loss stalls."),
+            "schedule", \.schedule, .optimisation, affects: .result, traits: .wholeRun,
+            "Learning-rate schedule."),
         option(
-            "warmup-epochs", \.warmupEpochs, .optimisation, affects: .result,
+            "warmup-epochs", \.warmupEpochs, .optimisation, affects: .result, traits: .wholeRun,
             "Epochs over which the learning rate rises to its peak.", between(0, 1_000_000, "epochs")),
         option(
             "momentum", \.momentum, .optimisation, affects: .result,
@@ -158,16 +171,14 @@ public struct TrainingOption: Sendable {
             "Probability of dropping a hidden fully connected unit.", share),
         option(
             "augment", \.augmentation, .augmentation, affects: .result,
-            "Augmentation: none (central crop), standard (random crop and mirror) or paper, with changes "
-                + "such as paper,rotation=15,cast=30@0.25,literal (KIND=RANGE@PROBABILITY; see `trainer "
-                + "augment`)."),
+            "Augmentation, with changes as in paper,rotation=15."),
         option(
             "augment-strength", \.augmentStrength, .augmentation, affects: .result,
             "Factor for all ranges of the augmentation.", between(0, 10, "times the ranges")),
         option(
-            "cache", \.cache, .device, affects: .rank, needsMemory: true,
-            "Device memory for decoded photographs, which later epochs need not decode again: auto (half of "
-                + "what the network leaves), off or an amount such as 800M or 4G (1G = 2³⁰ bytes)."),
+            "cache", \.cache, .device, affects: .rank, traits: .memory,
+            "Device memory for decoded photographs: auto, off or "
+                + "an amount such as 4G."),
         option("seed", \.seed, .run, affects: .result, "Seed of all random numbers."),
         option(
             "workers", \.workers, .data, affects: .rank, "Threads that read and decode photographs.",
@@ -177,22 +188,22 @@ public struct TrainingOption: Sendable {
             "Share of the photographs to hold out for validation if the folder has no val/.",
             expect("a share between 0 and 1") { $0 > 0 && $0 < 1 }),
         option(
-            "convolution", \.convolution, .device, affects: .result, needsMemory: true, ConvolutionChoice.help
-        ),
+            "convolution", \.convolution, .device, affects: .result, traits: .memory,
+            "Algorithm, or three by pass (A/B/C)."),
         option(
-            "checkpoint-every", \.checkpointEvery, .run, affects: .conduct,
+            "checkpoint-every", \.checkpointEvery, .run, affects: .conduct, traits: .wholeRun,
             "Steps between checkpoints. Default: a checkpoint only at the end of each epoch.",
             given(between(1, 1_000_000_000, "steps"))),
         option(
-            "max-time", \.maximumTime, .run, affects: .invocation,
-            "Stop after this time since the program's start, such as 3h50m, with a checkpoint and exit "
-                + "status 75. Default: no limit."),
+            "max-time", \.maximumTime, .run, affects: .invocation, traits: .wholeRun,
+            "Stop with a checkpoint after this time since the start, "
+                + "such as 3h50m (exit status 75)."),
         option(
-            "keep", \.keep, .run, affects: .conduct,
+            "keep", \.keep, .run, affects: .conduct, traits: .wholeRun,
             "Number of newest checkpoints to keep. The best one is always kept.",
             between(1, 1_000_000, "checkpoints")),
         option(
-            "patience", \.patience, .optimisation, affects: .result,
+            "patience", \.patience, .optimisation, affects: .result, traits: .wholeRun,
             "Stop after this many epochs without a better validation. Default: train all epochs.",
             given(between(1, 1_000_000, "epochs"))),
         option(
@@ -212,25 +223,24 @@ public struct TrainingOption: Sendable {
                         + "\($0.microBatches) micro-batches" : nil
             }),
         option(
-            "ema", \.averageDecay, .optimisation, affects: .result, needsMemory: true,
-            "Validate and save an exponential moving average of the weights, of which each step keeps this "
-                + "share. Usual: 0.999. Default: no average.",
+            "ema", \.averageDecay, .optimisation, affects: .result, traits: .memory,
+            "Validate and save a moving average of the weights, "
+                + "with a decay such as 0.999. Default: none.",
             given(expect("a share above 0 and below 1") { $0 > 0 && $0 < 1 })),
         option(
             "class-weights", \.classWeights, .optimisation, affects: .result,
-            "What photographs count in the loss: balanced gives all classes the same weight, however many "
-                + "photographs they have."),
+            "Weigh all classes equally in the loss (balanced)."),
         option(
             "balanced-sampling", \.balancedSampling, .optimisation, affects: .result,
-            "Draw all classes equally often in each epoch, which has as many photographs as before.",
+            "Draw all classes equally often.",
             conflict: {
                 $0.balancedSampling && $0.classWeights != .none
                     ? "omit --class-weights \($0.classWeights.rawValue), which does the same by weights" : nil
             }),
         option(
             "init", \.initialModel, .model, affects: .result,
-            "Start from this model, a .safetensors file or a run: takes its normalisation, and the weights "
-                + "of the layers that fit."),
+            "Start from this .safetensors file or run: its normalisation, "
+                + "and the weights of layers that fit."),
         option(
             "freeze", \.freeze, .model, affects: .result,
             "Layers not to train, with --init; features are the convolutions.",
@@ -243,9 +253,8 @@ public struct TrainingOption: Sendable {
             "max-bad", \.maximumBad, .data, affects: .conduct,
             "Maximum number or share of unreadable photographs before training stops."),
         option(
-            "parallelism", \.parallelism, .ranks, affects: .conduct, needsMemory: true,
-            "How ranks divide the work: data gives each rank a copy of the network, hybrid splits the hidden "
-                + "fully connected layers by outputs, auto chooses. All give the same bits.",
+            "parallelism", \.parallelism, .ranks, affects: .conduct, traits: .memory,
+            "How ranks divide the work; hybrid splits large layers.",
             conflict: { options in
                 guard options.parallelism == .hybrid, let model = try? Architecture(parsing: options.model),
                     !model.hasHiddenFullyConnected
@@ -254,12 +263,10 @@ public struct TrainingOption: Sendable {
             }),
         option(
             "exchange", \.exchange, .ranks, affects: .conduct,
-            "When a step waits for the other ranks' gradients: lazy (before the next step reads a layer's "
-                + "weights) or synchronous (at its end). Both give the same bits."),
+            "When a step waits for the gradients of other ranks."),
         option(
             "transport", \.transport, .ranks, affects: .conduct,
-            "How gradients get from rank to rank; auto is shared memory in a node and one-sided windows "
-                + "between nodes. All give the same bits."),
+            "How gradients get from rank to rank."),
         option(
             "node-size", \.nodeSize, .ranks, affects: .conduct,
             "Treat each group of this many neighbouring ranks as a node. Default: ranks that share memory.",
@@ -284,15 +291,21 @@ public struct TrainingOption: Sendable {
     /// Reads a value; the options keep theirs if it does not fit.
     ///
     /// - Returns: what is wrong with it and what was expected; nil if nothing is.
-    func set(_ text: String, in options: inout TrainingOptions) -> String? {
+    package func set(_ text: String, in options: inout TrainingOptions) -> String? {
         var changed = options
         if let problem = parse(&changed, text) ?? problem(changed) { return problem }
         options = changed
         return nil
     }
 
-    /// Removes the value of an optional option.
-    func leaveOpen(in options: inout TrainingOptions) { clear(&options) }
+    /// Returns what is wrong with a value, by itself or because of the other `options`; nil if nothing is.
+    package func problem(of text: String, among options: TrainingOptions) -> String? {
+        var changed = options
+        return set(text, in: &changed) ?? conflict(changed)
+    }
+
+    /// Gives the option its default, which is no value if it is optional.
+    package func leaveOpen(in options: inout TrainingOptions) { clear(&options) }
 
     // MARK: - Rows
 
@@ -300,16 +313,17 @@ public struct TrainingOption: Sendable {
     private typealias Path<Value> = WritableKeyPath<TrainingOptions, Value> & Sendable
 
     private static func option<Value: OptionValue>(
-        _ name: String, _ path: Path<Value>, _ group: Group, affects effect: Effect,
-        needsMemory: Bool = false,
-        _ summary: String, _ check: @escaping Check<Value> = { _ in nil },
+        _ name: String, _ path: Path<Value>, _ group: Group,
+        affects effect: Effect, traits: Traits = [], _ summary: String,
+        _ check: @escaping Check<Value> = { _ in nil },
         conflict: @escaping Check<TrainingOptions> = { _ in nil }
     ) -> TrainingOption {
         let standard = TrainingOptions()[keyPath: path]
         let note = standard.optionText.flatMap { $0.isEmpty ? nil : " (default: \($0))" } ?? ""
         return TrainingOption(
-            name: name, group: group, effect: effect, needsMemory: needsMemory,
-            summary: summary, help: summary + Value.choices + note, isText: Value.isText,
+            name: name, group: group, effect: effect, traits: traits,
+            summary: summary, help: summary + Value.choices + note, valueName: Value.valueName,
+            isText: Value.isText,
             isFlag: Value.isFlag, isOptional: Value.isOptional,
             text: { $0[keyPath: path].optionText }, problem: { check($0[keyPath: path]) },
             conflict: conflict,
@@ -348,6 +362,8 @@ public struct TrainingOption: Sendable {
 protocol OptionValue: Sendable {
     /// Describes the texts that can be read.
     static var expected: String { get }
+    /// A short word for the value in `--help`.
+    static var valueName: String { get }
     static var isText: Bool { get }
     static var isFlag: Bool { get }
     static var isOptional: Bool { get }
@@ -359,6 +375,7 @@ protocol OptionValue: Sendable {
 }
 
 extension OptionValue {
+    static var valueName: String { "value" }
     static var isText: Bool { false }
     static var isFlag: Bool { false }
     static var isOptional: Bool { false }
@@ -367,6 +384,7 @@ extension OptionValue {
 
 extension Optional: OptionValue where Wrapped: OptionValue {
     static var expected: String { Wrapped.expected }
+    static var valueName: String { Wrapped.valueName }
     static var isText: Bool { Wrapped.isText }
     static var isOptional: Bool { true }
     static var choices: String { Wrapped.choices }
@@ -387,6 +405,7 @@ extension String: OptionValue {
 }
 
 extension FixedWidthInteger where Self: OptionValue {
+    static var valueName: String { "n" }
     init?(optionText: String) { self.init(optionText, radix: 10) }
     var optionText: String? { description }
 }
@@ -406,6 +425,7 @@ extension UInt64: OptionValue {
 
 extension Double: OptionValue {
     static var expected: String { "a number" }
+    static var valueName: String { "x" }
 
     init?(optionText: String) {
         // Swift also reads "inf", "nan" and hexadecimal digits, which are mistakes on a command line.
@@ -420,6 +440,7 @@ extension Double: OptionValue {
 
 extension MemorySize: OptionValue {
     static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
+    static var valueName: String { "size" }
     init?(optionText: String) { self.init(parsing: optionText) }
     var optionText: String? { text }
 }
@@ -431,6 +452,7 @@ extension OptionValue where Self: RawRepresentable, RawValue == String {
 
 extension OptionValue where Self: RawRepresentable & CaseIterable, RawValue == String {
     static var expected: String { "one of " + allCases.map(\.rawValue).joined(separator: ", ") }
+    static var valueName: String { "name" }
     static var choices: String { " One of " + allCases.map(\.rawValue).joined(separator: ", ") + "." }
 }
 
@@ -449,6 +471,7 @@ extension BadFileLimit: OptionValue {
 }
 
 extension LearningRateChoice: OptionValue {
+    static var valueName: String { "rate" }
     static var expected: String { "a number above 0, or auto" }
 }
 
@@ -472,11 +495,14 @@ extension Augmentation: OptionValue {
 }
 
 extension ConvolutionChoice: OptionValue {
+    static var valueName: String { "name" }
     private static let bySlashes =
         "three separated by slashes for forward, backward-data and backward-weights"
-    public static let help = "Algorithm of the convolutions, or \(bySlashes); auto is the fastest."
+    private static let words =
+        (["auto"] + ConvolutionAlgorithm.allCases.map(\.rawValue)).joined(separator: ", ")
+    static var choices: String { " One of \(words)." }
     static var expected: String {
-        "auto, \(ConvolutionAlgorithm.allCases.map(\.rawValue).joined(separator: ", ")), or \(bySlashes)"
+        "\(words), or \(bySlashes)"
     }
     static var isText: Bool { true }
 }

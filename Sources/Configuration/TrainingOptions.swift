@@ -2,6 +2,7 @@ import Basics
 import Compute
 import DeviceInput
 import NeuralNet
+import Photographs
 
 /// Every option of `train` with its default; `TrainingOption.all` has a row for each property.
 public struct TrainingOptions: Sendable, Equatable {
@@ -32,7 +33,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var cache = CacheSize.auto
     public var seed: UInt64 = 1
     public var workers = 2
-    public var validationFraction = 0.1
+    public var validationFraction = Dataset.usualValidationFraction
     public var convolution = ConvolutionChoice.auto
     public var checkpointEvery: Int?
     public var keep = 3
@@ -54,6 +55,9 @@ public struct TrainingOptions: Sendable, Equatable {
     public var peerTimeout = 30.0
 
     public init() {}
+
+    /// The most images of a mini-batch.
+    public static let largestBatch = 65_536
 
     /// Images per mini-batch.
     public var batch: Int { batchSize ?? max(32, microBatches) }

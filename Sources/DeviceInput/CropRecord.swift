@@ -13,7 +13,7 @@ public struct CropRecord: BitwiseCopyable, Sendable, Equatable {
     public var y: Int32
     /// 1 to mirror a plain crop left and right; with effects the matrix does it.
     public var mirror: Int32
-    /// 0 for the mini-batch's own bytes, n for slab n − 1 of the cache.
+    /// 0 for the mini-batch's own bytes, n for buffer n − 1 of the cache.
     public var source: Int32 = 0
     /// 0 for a plain crop, which is zero outside the photograph; 1 if the fields below apply.
     public var effects: Int32 = 0

@@ -9,7 +9,7 @@ import Photographs
 public final class DeviceBatch {
     private let device: Device
     public private(set) var bytes: Buffer
-    /// The cache's slabs, which records may name.
+    /// The cache's buffers, which records may name.
     public var cache: [Buffer] = []
     public let records: Buffer
     public let labels: Buffer
@@ -111,12 +111,13 @@ public final class DeviceBatch {
             pixels: UnsafeRawBufferPointer(start: host.pixels, count: host.byteCount), owner: host,
             records: records, labels: host.labels, weights: host.weights, shares: shares)
         guard let cache else { return }
-        for (slot, image) in host.images.enumerated() where image.width > 0 && host.weights[slot] > 0 {
+        for (position, image) in host.images.enumerated() where image.width > 0 && host.weights[position] > 0
+        {
             try cache.insert(
-                host.samples[slot], from: bytes, byteOffset: image.offset, width: Int32(image.width),
+                host.samples[position], from: bytes, byteOffset: image.offset, width: Int32(image.width),
                 height: Int32(image.height))
         }
-        self.cache = cache.slabs
+        self.cache = cache.buffers
     }
 }
 

@@ -5,12 +5,12 @@ import Synchronization
 /// Keeps decoded photographs on the device (section 3.1 of the paper).
 ///
 /// From the second epoch on these are neither decoded nor uploaded. Photographs are added in the order in
-/// which they come, up to `capacity` bytes, to at most `ImageInput.cacheSlabs` buffers. The loader reads the
+/// which they come, up to `capacity` bytes, to at most `ImageInput.cacheBuffers`. The loader reads the
 /// others in every epoch. The cached bytes are the loader's, so results do not depend on what is cached.
 public final class ImageCache {
     /// Says where a photograph is in the cache.
     public struct Entry: Sendable {
-        /// The slab, numbered from 1, as `CropRecord.source` has it.
+        /// The buffer, numbered from 1, as `CropRecord.source` has it.
         public let source: Int32
         public let byteOffset: UInt64
         public let width: Int32
@@ -41,11 +41,11 @@ public final class ImageCache {
     /// How many of these bytes hold photographs.
     public private(set) var usedBytes = 0
     public private(set) var cachedCount = 0
-    public private(set) var slabs: [Buffer] = []
+    public private(set) var buffers: [Buffer] = []
 
     private let device: Device
     private var entries: [Entry?]
-    private var usedOfSlab = 0
+    private var usedOfLast = 0
 
     /// - Parameters:
     ///   - capacity: how many bytes it may take; 0 to cache nothing.
@@ -73,33 +73,33 @@ public final class ImageCache {
     {
         let count = 3 * Int(width) * Int(height)
         let needed = (count + ImageInput.bytesReadBehind).roundedUp(to: 16)
-        guard !index.isFull, entries[sample] == nil, try reserve(needed), let slab = slabs.last else {
+        guard !index.isFull, entries[sample] == nil, try reserve(needed), let buffer = buffers.last else {
             return
         }
-        try slab.copy(from: bytes, sourceOffset: byteOffset, byteCount: count, to: usedOfSlab)
+        try buffer.copy(from: bytes, sourceOffset: byteOffset, byteCount: count, to: usedOfLast)
         entries[sample] = Entry(
-            source: Int32(slabs.count), byteOffset: UInt64(usedOfSlab), width: width, height: height)
-        usedOfSlab += needed
+            source: Int32(buffers.count), byteOffset: UInt64(usedOfLast), width: width, height: height)
+        usedOfLast += needed
         usedBytes += needed
         cachedCount += 1
         index.insert(sample)
     }
 
-    /// Makes room in the last slab, or in a new one; returns false if the cache is full.
+    /// Makes room in the last buffer, or in a new one; returns false if the cache is full.
     private func reserve(_ needed: Int) throws -> Bool {
-        if let slab = slabs.last, usedOfSlab + needed <= slab.byteCount { return true }
+        if let buffer = buffers.last, usedOfLast + needed <= buffer.byteCount { return true }
         let left = min(device.description.largestBuffer, capacity - allocatedBytes)
         // An estimate for the rest of the set from the photographs so far, and an eighth more.
         let mean = cachedCount > 0 ? usedBytes / cachedCount : needed
         let rest = (entries.count - cachedCount) * (mean + mean / 8)
-        let size = slabs.count == ImageInput.cacheSlabs - 1 ? left : min(left, max(rest, needed))
-        guard slabs.count < ImageInput.cacheSlabs, size >= needed else {
+        let size = buffers.count == ImageInput.cacheBuffers - 1 ? left : min(left, max(rest, needed))
+        guard buffers.count < ImageInput.cacheBuffers, size >= needed else {
             index.close()
             return false
         }
-        slabs.append(try Buffer(device, byteCount: size))
+        buffers.append(try Buffer(device, byteCount: size))
         allocatedBytes += size
-        usedOfSlab = 0
+        usedOfLast = 0
         return true
     }
 }

@@ -8,8 +8,8 @@ public final class ImageInput {
     private let normalization: Normalization
     private let device: DeviceTraits
 
-    /// The number of cache slabs that a record may name: the kernel has an argument for each.
-    public static let cacheSlabs = 4
+    /// The number of cache buffers that a record may name: the kernel has an argument for each.
+    public static let cacheBuffers = 4
 
     /// How many bytes behind the last pixel of photographs on the device must be readable.
     ///
@@ -30,17 +30,18 @@ public final class ImageInput {
     /// - Parameters:
     ///   - output: `[batch][size][size][4]`.
     ///   - bytes: the photographs' pixels, with `bytesReadBehind` readable bytes behind the last one.
-    ///   - cache: at most `cacheSlabs` buffers of the same form.
+    ///   - cache: at most `cacheBuffers` buffers of the same form.
     public func load(bytes: Buffer, cache: [Buffer] = [], records: Buffer, output: Buffer, pass: Pass) throws
     {
-        guard cache.count <= ImageInput.cacheSlabs else {
-            throw NetworkError("a cache of \(cache.count) slabs: expected at most \(ImageInput.cacheSlabs)")
+        guard cache.count <= ImageInput.cacheBuffers else {
+            throw NetworkError(
+                "a cache of \(cache.count) buffers: expected at most \(ImageInput.cacheBuffers)")
         }
         let mean = normalization.mean
         let scale = normalization.deviation.map { 1 / (255 * $0) }
-        let slabs = cache + Array(repeating: bytes, count: ImageInput.cacheSlabs - cache.count)
+        let caches = cache + Array(repeating: bytes, count: ImageInput.cacheBuffers - cache.count)
         try kernel.launch(
-            .images(height: size, width: size, count: pass.batch, on: device), bytes, slabs, records, output,
+            .images(height: size, width: size, count: pass.batch, on: device), bytes, caches, records, output,
             [size, pass.batch, pass.firstRecord], mean, scale)
     }
 }

@@ -128,7 +128,7 @@ public final class Ensemble {
                 }
                 if side == sides.last {
                     var part = EvaluationShare.Part()
-                    for (slot, sample) in host.samples.enumerated() {
+                    for (position, sample) in host.samples.enumerated() {
                         if let error = failures[sample] {
                             part.failures.append((sample, error))
                             continue
@@ -137,7 +137,7 @@ public final class Ensemble {
                         for (source, answer) in zip(sources, answers) {
                             let model = models[source.model]
                             let count = model.description.classes.count
-                            let own = answer[slot * count..<(slot + 1) * count]
+                            let own = answer[position * count..<(position + 1) * count]
                             guard own.allSatisfy(\.isFinite) else {
                                 throw EvaluationError(
                                     "\(model.name): its answer to \(set.location(sample)) is not a number; "

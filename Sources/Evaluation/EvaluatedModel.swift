@@ -142,8 +142,8 @@ public final class EvaluatedModel {
         if order.isEmpty { return Answer(posteriors: result, map: nil) }
         let offsets = try Buffer(network.device, order.map { UInt64(batch.images[$0].offset) })
         var runs: [DenseNetwork.Run] = []
-        for slot in order {
-            let (height, width) = (batch.images[slot].height, batch.images[slot].width)
+        for position in order {
+            let (height, width) = (batch.images[position].height, batch.images[position].width)
             var count = 1
             if let last = runs.last, last.height == height, last.width == width {
                 count += runs.removeLast().count
@@ -156,9 +156,10 @@ public final class EvaluatedModel {
                 width: part.width, isMirrored: view.isMirrored, output: input)
         }
         let values = unpadded(answer.images)
-        for (place, slot) in order.enumerated() {
+        for (place, position) in order.enumerated() {
             result.replaceSubrange(
-                slot * classes..<(slot + 1) * classes, with: values[place * classes..<(place + 1) * classes])
+                position * classes..<(position + 1) * classes,
+                with: values[place * classes..<(place + 1) * classes])
         }
         guard label != nil, let place = order.firstIndex(of: 0) else {
             return Answer(posteriors: result, map: nil)

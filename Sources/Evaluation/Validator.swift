@@ -63,12 +63,12 @@ public final class Validator {
                 pass: Pass(batch: host.count, training: false))
             let rows = try loss.readRows(host.count)
             try network.logits.read(host.count * network.logitsStride).withUnsafeBufferPointer { logits in
-                for (slot, row) in rows.enumerated() where host.weights[slot] > 0 {
-                    let start = slot * network.logitsStride
+                for (position, row) in rows.enumerated() where host.weights[position] > 0 {
+                    let start = position * network.logitsStride
                     images.append(
                         Metrics.Outcome(
                             scores: UnsafeBufferPointer(rebasing: logits[start..<start + network.classes]),
-                            label: Int(host.labels[slot]), loss: row.loss))
+                            label: Int(host.labels[position]), loss: row.loss))
                 }
             }
             failures += host.failures.map(\.error)

@@ -101,10 +101,12 @@ public struct Checkpoint: Sendable {
         let held = parameter.heldNumbers
         let values = try file.floats(parameter.name, held)
         if let place = values.firstIndex(where: { !$0.isFinite }) {
-            let found = "'\(parameter.name)' holds \(values[place]) at place \(held.lowerBound + place)"
+            let found =
+                "'\(parameter.name)' holds \(values[place]) at place \(held.lowerBound + place): "
+                + "its run has diverged"
             throw FileError(
                 path: path, found: found,
-                expected: "finite numbers", remedy: "Its run has diverged; give an earlier checkpoint")
+                expected: "finite numbers", remedy: "Give an earlier checkpoint")
         }
         try network.load(parameter, values)
         return true

@@ -68,7 +68,7 @@ public struct ModelDescription: Sendable, Equatable {
             guard let value = file.metadata[key] else {
                 throw FileError(
                     path: file.path, found: "the metadata has no '\(key)'",
-                    expected: "a checkpoint of `trainer train`", remedy: "Give another checkpoint")
+                    expected: "a checkpoint of this program", remedy: "Give another checkpoint")
             }
             return value
         }
@@ -132,7 +132,7 @@ public struct ModelDescription: Sendable, Equatable {
     private init(inferring file: SafetensorsFile) throws {
         let foreign = FileError(
             path: file.path,
-            found: "neither metadata of `trainer train` nor the names of torchvision's VGG "
+            found: "neither metadata of this program nor the names of torchvision's VGG "
                 + "(features.0.weight, classifier.0.weight …)",
             expected: "a checkpoint of this program, or a torchvision VGG without batch normalisation",
             remedy: "Save the model as safetensors with torchvision's names")

@@ -43,6 +43,10 @@ public struct Architecture: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Specifications of small networks of every kind of token, which between them begin with each kind that
+    /// takes maps.
+    public static var samples: [String] { LayerToken.networks }
+
     /// Layers with weights, the last one included.
     public var depth: Int { layers.count(where: \.hasWeights) + 1 }
 

@@ -32,6 +32,16 @@ final class GroupProduct {
         var slotStride = 0
     }
 
+    /// What is added in slots, and what happens to the sum.
+    private struct SlotSum: KernelArgumentGroup {
+        /// Floats of the result, and of a row of it.
+        let count, columns: Int
+        let slots: Int
+        let options: MatrixProduct.Options
+
+        var arguments: [any KernelArgument] { [count, columns, slots, UInt64(count), options.rawValue] }
+    }
+
     private let device: Device
     private let tuning: Tuning
     private var kernels: [ProductFamily.Variant: Kernel] = [:]
@@ -77,8 +87,8 @@ final class GroupProduct {
             ?? device.kernel("product", "add_slots", variant: KernelFamilies.product.variants(tuning)[0])
         addSlots = kernel
         try kernel.launch(
-            family.addingSlots(count: count), scratch, bias ?? scratch, c, count, shape.n, slots,
-            UInt64(count), options.rawValue)
+            family.addingSlots(count: count), scratch, bias ?? scratch, c,
+            SlotSum(count: count, columns: shape.n, slots: slots, options: options))
     }
 
     /// Queues c[m × n] ← a · b, row-major, as sums over the slices of the depth, added in a binary tree.

@@ -197,14 +197,14 @@ public final class MatrixProduct {
 
     /// Returns the floats of the scratch memory of a product into rows by panels, which CPUs do not need.
     public static func scratch(_ size: Size, tuning: Tuning) -> Int {
-        tuning.device.body == .cpu ? 0 : KernelFamilies.product.slotFloats(size.shape, tuning: tuning)
+        tuning.sharesGroups ? KernelFamilies.product.slotFloats(size.shape, tuning: tuning) : 0
     }
 
     /// Returns the floats of the scratch memory of a product by a transposed matrix.
     ///
     /// - Parameter slices: the number of slices
     public static func scratch(_ size: Size, slices: Int, tuning: Tuning) -> (a: Int, c: Int) {
-        guard tuning.device.body == .cpu else {
+        if tuning.sharesGroups {
             return (0, slices > 1 ? slices * size.m * size.n : scratch(size, tuning: tuning))
         }
         let rows = size.m.roundedUp(to: KernelFamilies.fullyConnected.lanes(batch: size.m))
@@ -213,7 +213,7 @@ public final class MatrixProduct {
 
     /// Returns the parts of k that GPUs sum apart in a product of this size.
     static func slots(_ size: Size, tuning: Tuning) -> Int {
-        tuning.device.body == .cpu ? 1 : KernelFamilies.product.slots(size.shape, tuning: tuning)
+        tuning.sharesGroups ? KernelFamilies.product.slots(size.shape, tuning: tuning) : 1
     }
 
     /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n]; columns past n become zero.

@@ -183,8 +183,9 @@ public final class Network {
             if fused.pooling.contains(index - 1) { continue }
             device.profile?.begin(Network.profileLabel(index, layer.name), pass: LayerPass.forward.rawValue)
             let (input, output) = (activations[index], activations[index + 1])
-            if fused.pooling.contains(index), let layer = layer as? Convolution {
-                try layer.forward(input: input, output: output, pooled: activations[index + 2], pass: pass)
+            if let convolution = fused.forward(index) {
+                try convolution.forward(
+                    input: input, output: output, pooled: activations[index + 2], pass: pass)
             } else {
                 try layer.forward(input: input, output: output, pass: pass)
             }
@@ -215,15 +216,13 @@ public final class Network {
             let (input, output) = (activations[index], activations[index + 1])
             let inputGradient = index == plan.lowestTrained ? nil : layer.isInPlace ? gradient : spare
             let parameterGradients = layer.parameters.map { gradients[$0] }
-            let isBehindPooling = fused.unpooling.contains(index)
-            let isMasked = fused.maskingResult.contains(index + 1)
-            let masksResult = fused.maskingResult.contains(index)
-            if isBehindPooling || isMasked || masksResult, let layer = layer as? Convolution {
-                try layer.backward(
+            if let fused = fused.backward(index) {
+                try fused.convolution.backward(
                     input: input,
                     ConvolvedMap(
-                        values: gradient, mask: isMasked ? nil : output, isBehindPooling: isBehindPooling),
-                    inputGradient: inputGradient, inputMask: masksResult ? input : nil,
+                        values: gradient, mask: fused.isMasked ? nil : output,
+                        isBehindPooling: fused.isBehindPooling),
+                    inputGradient: inputGradient, inputMask: fused.masksResult ? input : nil,
                     parameterGradients: parameterGradients, pass: pass)
             } else {
                 try layer.backward(
@@ -276,13 +275,13 @@ extension Network {
     /// Returns the share of units, in percent, that no image activates; layers without such units are left
     /// out.
     ///
-    /// A unit is a channel of a convolution or an output of a hidden fully connected layer. Reads the
+    /// A unit is a channel of a feature map or an output of a hidden fully connected layer. Reads the
     /// activations of the first images of the last forward pass; needs a network made for training.
     public func silentUnits(batch: Int) throws -> [(layer: String, share: Double)] {
         var shares: [(layer: String, share: Double)] = []
         for (index, layer) in layers.enumerated().dropLast() where !layer.parameters.isEmpty {
             let shape = layer.outputShape
-            let isMap = layer is Convolution
+            let isMap = !layer.plan.spec.isClassifier
             let units = isMap ? shape.channels : shape.count
             let stored = isMap ? shape.storedChannels : shape.storedCount
             let images = min(16, batch)

@@ -113,7 +113,7 @@ public final class Optimizer {
         }
         try gradientScale.launch(
             KernelFamilies.optimizer.sums(tuning: tuning),
-            loss.totals, step % loss.slots, partialSums,
+            loss.totals, step % loss.keptSteps, partialSums,
             UInt64(partialCount), rule.clipNorm ?? .infinity, scale)
     }
 
@@ -127,7 +127,8 @@ public final class Optimizer {
         switch rule.method {
         case .sgd:
             try updateKernel.launch(
-                [count], local: [256], weights, gradient, moments[0][parameter], UInt64(count),
+                KernelFamilies.optimizer.values(count), weights,
+                gradient, moments[0][parameter], UInt64(count),
                 [learningRate, rule.momentum, decay], scale)
         case .adamw:
             // PyTorch's defaults.
@@ -140,7 +141,8 @@ public final class Optimizer {
                 beta1, 1 - beta1, beta2, 1 - beta2, epsilon,
             ]
             try updateKernel.launch(
-                [count], local: [256], weights, gradient, moments[0][parameter], moments[1][parameter],
+                KernelFamilies.optimizer.values(count), weights,
+                gradient, moments[0][parameter], moments[1][parameter],
                 UInt64(count), numbers.map { Float($0) }, scale)
         }
         try average?.update(parameter, weights: weights, step: step, scale: scale)

@@ -56,7 +56,7 @@ public final class SoftmaxCrossEntropy {
     private let statistics: Buffer
     let totals: Buffer
     /// Mini-batches whose totals are kept.
-    public let slots: Int
+    public let keptSteps: Int
     /// What sums over images are multiples of; 0: any number.
     private let grain: Float
     private let tuning: Tuning
@@ -65,23 +65,23 @@ public final class SoftmaxCrossEntropy {
     private let sumKernel: Kernel
 
     /// - Parameters:
-    ///   - slots: mini-batches whose totals are kept, so that the host can read them late
+    ///   - keptSteps: mini-batches whose totals are kept, so that the host can read them late
     ///   - stepImages: images of a whole step, on all ranks. The sums of its passes are then rounded so
     ///     that adding them up is exact, in any order, while the mean loss is below 32. A mean changes by
     ///     less than 2⁻¹⁹ per pass. Nil: not rounded.
     public init(
-        device: Device, classes: Int, maximumBatch: Int, slots: Int = 4,
+        device: Device, classes: Int, maximumBatch: Int, keptSteps: Int = 4,
         rule: LossRule = LossRule(), stepImages: Int? = nil
     ) throws {
         // A float32 has 24 digits: 32 · images is at most 2²⁴ grains.
         grain = stepImages.map { pow(2, log2(Float($0)).rounded(.up) - 19) } ?? 0
         self.classes = classes
-        self.slots = slots
+        self.keptSteps = keptSteps
         tuning = device.tuning
         stride = Parameter(name: "", layout: .bias(count: classes), index: 0).storedCount
         smoothing = rule.smoothing
         let sizes = SoftmaxCrossEntropy.byteCounts(
-            maximumBatch: maximumBatch, classes: classes, slots: slots)
+            maximumBatch: maximumBatch, classes: classes, keptSteps: keptSteps)
         classWeights = try Buffer(device, rule.classWeights ?? Array(repeating: 1, count: classes))
         statistics = try Buffer(device, byteCount: sizes[0])
         totals = try Buffer(device, byteCount: sizes[1])
@@ -91,8 +91,8 @@ public final class SoftmaxCrossEntropy {
     }
 
     /// Returns the bytes of the rows' statistics, of the totals and of the classes' weights.
-    public static func byteCounts(maximumBatch: Int, classes: Int, slots: Int = 4) -> [Int] {
-        [maximumBatch * 16, slots * 16, classes * 4]
+    public static func byteCounts(maximumBatch: Int, classes: Int, keptSteps: Int = 4) -> [Int] {
+        [maximumBatch * 16, keptSteps * 16, classes * 4]
     }
 
     /// Queues the loss of each row, and the gradient of `scale` · Σ weight · (cross-entropy with the
@@ -102,7 +102,7 @@ public final class SoftmaxCrossEntropy {
     ///   - logits: `[batch][classes rounded up to 16]`
     ///   - labels, weights: `pass.firstRecord` is the place of row 0 in them
     ///   - shares: those of images that `Mixup` has mixed, placed as the weights are; nil for others
-    ///   - step: its totals are kept until `slots` steps later; several passes of one step add up
+    ///   - step: its totals are kept until `keptSteps` steps later; several passes of one step add up
     public func forwardBackward(
         logits: Buffer, labels: Buffer, weights: Buffer, shares: Buffer? = nil, gradient: Buffer,
         scale: Float, step: Int, addsToStep: Bool, pass: Pass
@@ -113,8 +113,22 @@ public final class SoftmaxCrossEntropy {
             [pass.batch, classes, stride, pass.firstRecord, shares == nil ? 0 : 1], [scale, smoothing])
         try sumKernel.launch(
             KernelFamilies.softmax.rows(1, tuning: tuning),
-            statistics, weights, totals, pass.batch,
-            pass.firstRecord, step % slots, addsToStep ? 1 : 0, grain)
+            statistics, weights, totals,
+            RowSum(
+                rows: pass.batch, first: pass.firstRecord,
+                place: step % keptSteps, accumulates: addsToStep, grain: grain))
+    }
+
+    /// Which rows a launch adds, and to what.
+    private struct RowSum: KernelArgumentGroup {
+        /// The number of rows, and the first one's place in the weights.
+        let rows, first: Int
+        /// The place of the totals, which the sum replaces unless it `accumulates`.
+        let place: Int
+        let accumulates: Bool
+        let grain: Float
+
+        var arguments: [any KernelArgument] { [rows, first, place, accumulates ? 1 : 0, grain] }
     }
 
     /// Queues the posteriors of each row, `[batch][classes rounded up to 16]`.
@@ -126,17 +140,17 @@ public final class SoftmaxCrossEntropy {
 
     /// Copies a step's totals to the start of `target`.
     public func copyTotals(step: Int, to target: Buffer) throws {
-        try target.copy(from: totals, sourceOffset: step % slots * 16, byteCount: 16, to: 0)
+        try target.copy(from: totals, sourceOffset: step % keptSteps * 16, byteCount: 16, to: 0)
     }
 
     /// Takes a step's totals from the start of `source`.
     public func setTotals(step: Int, from source: Buffer) throws {
-        try totals.copy(from: source, sourceOffset: 0, byteCount: 16, to: step % slots * 16)
+        try totals.copy(from: source, sourceOffset: 0, byteCount: 16, to: step % keptSteps * 16)
     }
 
     /// Starts reading the totals of a step into `target` (four floats).
     public func readTotals(step: Int, into target: UnsafeMutableRawBufferPointer) throws -> Event {
-        try totals.read(into: target, byteOffset: step % slots * 16)
+        try totals.read(into: target, byteOffset: step % keptSteps * 16)
     }
 
     /// Reads the rows of the last pass.

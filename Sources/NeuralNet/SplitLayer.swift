@@ -199,6 +199,6 @@ public final class SplitLayer {
     }
 
     private func add(_ right: Buffer, to left: Buffer, count: Int) throws {
-        try addition.launch([count], local: [256], left, right, UInt64(count))
+        try addition.launch(KernelFamilies.optimizer.values(count), left, right, UInt64(count))
     }
 }

@@ -31,7 +31,8 @@ public final class WeightAverage {
     func update(_ parameter: Parameter, weights: Buffer, step: Int, scale: Buffer) throws {
         guard parameter.storedCount > 0 else { return }
         try averageKernel.launch(
-            [parameter.storedCount], local: [256], values[parameter], weights, UInt64(parameter.storedCount),
+            KernelFamilies.optimizer.values(parameter.storedCount), values[parameter], weights,
+            UInt64(parameter.storedCount),
             Float(WeightAverage.rate(decay: decay, step: step)), scale)
     }
 
@@ -46,7 +47,8 @@ public final class WeightAverage {
     public func swap(with network: Network) throws {
         for parameter in parameters where parameter.storedCount > 0 {
             try swapKernel.launch(
-                [parameter.storedCount], local: [256], network.weights[parameter], values[parameter],
+                KernelFamilies.optimizer.values(parameter.storedCount),
+                network.weights[parameter], values[parameter],
                 UInt64(parameter.storedCount))
         }
         network.weightsChanged()

@@ -6,17 +6,19 @@ extension Oracle {
         /// The crop's top left corner in the image.
         public var left = 0, top = 0
         public var mirror = false
-        /// Barrel distortion above 0, pincushion below.
-        public var lens = 0.0
-        public var horizontalStretch = 1.0, verticalStretch = 1.0
-        /// Degrees, clockwise.
-        public var rotation = 0.0
         public var cast = [0.0, 0, 0]
-        public var vignetteStart = 0.0, vignetteStrength = 0.0
+        public var vignetteStart = 0.0
         /// Whether only pixels of the crop are read.
         public var isLiteral = false
+        /// How much of each other kind is applied, by its name in the text form of an augmentation.
+        public var amounts: [String: Double] = [:]
 
         public init() {}
+
+        /// Barrel distortion above 0, pincushion below.
+        var lens: Double { self["barrel"] - self["pincushion"] }
+
+        subscript(kind: String) -> Double { amounts[kind] ?? 0 }
     }
 
     /// Crops, warps, colours and normalises an RGB image of bytes, [height][width][3].
@@ -32,7 +34,10 @@ extension Oracle {
         let columns = change.isLiteral ? max(0, change.left)..<min(width, change.left + size) : 0..<width
         let rows = change.isLiteral ? max(0, change.top)..<min(height, change.top + size) : 0..<height
         let half = Double(size) / 2
-        let angle = change.rotation * .pi / 180
+        // Degrees, clockwise.
+        let angle = change["rotation"] * .pi / 180
+        let stretch = (x: 1 + change["horizontal-stretch"], y: 1 + change["vertical-stretch"])
+        let (lens, vignette) = (change.lens, change["vignette"])
         var output = [Double](repeating: 0, count: size * size * 3)
         for row in 0..<size {
             for column in 0..<size {
@@ -40,13 +45,13 @@ extension Oracle {
                 let outputY = (Double(row) + 0.5 - half) / half
                 var (x, y) = (change.mirror ? -outputX : outputX, outputY)
                 (x, y) = (cos(angle) * x + sin(angle) * y, cos(angle) * y - sin(angle) * x)
-                (x, y) = (x / change.horizontalStretch, y / change.verticalStretch)
-                let bend = 1 + change.lens * (x * x + y * y)
+                (x, y) = (x / stretch.x, y / stretch.y)
+                let bend = 1 + lens * (x * x + y * y)
                 let sourceX = Double(change.left) + half + half * bend * x - 0.5
                 let sourceY = Double(change.top) + half + half * bend * y - 0.5
                 let distance = ((outputX * outputX + outputY * outputY) / 2).squareRoot()
                 let t = min(max((distance - change.vignetteStart) / (1 - change.vignetteStart), 0), 1)
-                let light = 1 - change.vignetteStrength * (3 * t * t - 2 * t * t * t)
+                let light = 1 - vignette * (3 * t * t - 2 * t * t * t)
                 for c in 0..<3 {
                     var value = bilinear(
                         image, width: width, columns: columns, rows: rows, x: sourceX, y: sourceY, channel: c)

@@ -4,7 +4,7 @@ import Foundation
 /// Reads batches ahead on its own threads and returns them in the plan's order.
 ///
 /// A batch is assembled by index, so it does not depend on which thread reads which file, or when. A file
-/// that cannot be used keeps its slot with weight 0. The loader holds at most as many batches as its
+/// that cannot be used keeps its position with weight 0. The loader holds at most as many batches as its
 /// `ReadAhead` says beside the one that `next` returned last. One thread uses it; `stop()` may be called from
 /// any.
 public final class BatchLoader: Sendable {
@@ -102,7 +102,7 @@ private struct BatchSource: Sendable {
 ///
 /// The threads hold this and not the loader, so that they end when the loader is released.
 private final class LoaderState: @unchecked Sendable {
-    /// A batch in the making, each slot of which is written without the lock, by the worker that took it.
+    /// A batch in the making, each position of which is written without the lock, by the worker that took it.
     final class Pending: @unchecked Sendable {
         var index = 0
         var shortSide = 1
@@ -110,7 +110,7 @@ private final class LoaderState: @unchecked Sendable {
         var taken = 0
         var left = 0
         var finished: HostBatch?
-        var slots: [ByteBuffer] = []
+        var buffers: [ByteBuffer] = []
         var sizes: [(width: Int, height: Int)] = []
         var errors: [ImageError?] = []
         var isCached: [Bool] = []
@@ -124,7 +124,7 @@ private final class LoaderState: @unchecked Sendable {
     private var queue: [Pending] = []
     private var spare: [Pending] = []
     /// Buffers of batches that are assembled, for those that are planned next.
-    private var spareSlots: [[ByteBuffer]] = []
+    private var spareBuffers: [[ByteBuffer]] = []
     /// The number of batches ahead, by the size of the last one.
     private var ahead: Int
     private var nextIndex = 0
@@ -172,7 +172,7 @@ private final class LoaderState: @unchecked Sendable {
             while alive > 0 { condition.wait() }
             queue = []
             spare = []
-            spareSlots = []
+            spareBuffers = []
         }
     }
 
@@ -207,8 +207,8 @@ private final class LoaderState: @unchecked Sendable {
         do {
             let reader = try ImageReader()
             while let job = takeJob(secondsSinceLast: &seconds) {
-                for slot in job.slots { read(slot, of: job.pending, with: reader) }
-                finish(job.pending, job.slots.count)
+                for position in job.positions { read(position, of: job.pending, with: reader) }
+                finish(job.pending, job.positions.count)
             }
         } catch { condition.withLock { failure = failure ?? error } }
         condition.withLock {
@@ -217,8 +217,9 @@ private final class LoaderState: @unchecked Sendable {
         }
     }
 
-    /// Returns the next few slots to fill, of the oldest batch that has any; nil at the end.
-    private func takeJob(secondsSinceLast seconds: inout Double) -> (pending: Pending, slots: Range<Int>)? {
+    /// Returns the next few positions to fill, of the oldest batch that has any; nil at the end.
+    private func takeJob(secondsSinceLast seconds: inout Double) -> (pending: Pending, positions: Range<Int>)?
+    {
         condition.lock()
         defer { condition.unlock() }
         let now = threadSeconds()
@@ -267,9 +268,9 @@ private final class LoaderState: @unchecked Sendable {
         pending.samples = samples
         pending.taken = 0
         pending.left = samples.count
-        pending.slots = spareSlots.popLast() ?? []
-        while pending.slots.count < samples.count {
-            pending.slots.append(ByteBuffer(capacity: 3 * shortSide * shortSide))
+        pending.buffers = spareBuffers.popLast() ?? []
+        while pending.buffers.count < samples.count {
+            pending.buffers.append(ByteBuffer(capacity: 3 * shortSide * shortSide))
         }
         pending.sizes = Array(repeating: (0, 0), count: samples.count)
         pending.errors = Array(repeating: nil, count: samples.count)
@@ -278,13 +279,13 @@ private final class LoaderState: @unchecked Sendable {
         queue.append(pending)
     }
 
-    private func read(_ slot: Int, of pending: Pending, with reader: ImageReader) {
-        if pending.isCached[slot] { return }
-        let buffer = pending.slots[slot]
+    private func read(_ position: Int, of pending: Pending, with reader: ImageReader) {
+        if pending.isCached[position] { return }
+        let buffer = pending.buffers[position]
         let shortSide = pending.shortSide
         var size = (width: shortSide, height: shortSide)
         var failed: ImageError?
-        let sample = pending.samples[slot]
+        let sample = pending.samples[position]
         do {
             let need = source.need(pending.index, sample)
             size = try reader.read(source.set, sample, shortSide: shortSide, into: buffer, need: need)
@@ -295,12 +296,12 @@ private final class LoaderState: @unchecked Sendable {
         }
         // Two threads must not write to an array at once, even at different indices.
         condition.withLock {
-            pending.sizes[slot] = size
-            pending.errors[slot] = failed
+            pending.sizes[position] = size
+            pending.errors[position] = failed
         }
     }
 
-    /// Counts slots as filled; the worker that fills the last one assembles the batch.
+    /// Counts positions as filled; the worker that fills the last one assembles the batch.
     private func finish(_ pending: Pending, _ count: Int) {
         let isComplete = condition.withLock {
             pending.left -= count
@@ -310,8 +311,8 @@ private final class LoaderState: @unchecked Sendable {
         let batch = assemble(pending)
         condition.withLock {
             pending.finished = batch
-            spareSlots.append(pending.slots)
-            pending.slots = []
+            spareBuffers.append(pending.buffers)
+            pending.buffers = []
             ahead = readAhead.count(batchBytes: batch.byteCount)
             condition.broadcast()
         }
@@ -323,9 +324,9 @@ private final class LoaderState: @unchecked Sendable {
             images.append(PackedImage(offset: images.last?.end ?? 0, width: width, height: height))
         }
         let memory = pool.take(max(images.last?.end ?? 0, 1))
-        for (slot, image) in images.enumerated() {
+        for (position, image) in images.enumerated() {
             memory.bytes.advanced(by: image.offset).copyMemory(
-                from: pending.slots[slot].bytes, byteCount: 3 * image.width * image.height)
+                from: pending.buffers[position].bytes, byteCount: 3 * image.width * image.height)
         }
         return HostBatch(
             index: pending.index, samples: pending.samples,

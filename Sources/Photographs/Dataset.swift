@@ -33,6 +33,9 @@ public struct Dataset: Sendable {
         return String(hash.value, radix: 16)
     }
 
+    /// The share of photographs to hold out for validation if a folder has no part for it.
+    public static let usualValidationFraction = 0.1
+
     /// Opens the photographs at a path; see `PhotographFiles.inClassFolders` for the forms of folders.
     ///
     /// Photographs without a validation part are split within each class, in the same way on every machine.
@@ -43,12 +46,14 @@ public struct Dataset: Sendable {
     /// - Throws: `DatasetError` for a missing folder, no class folders, one class, an empty class, a class
     ///   that only the validation part has.
     public static func load(
-        root: String, labels: String? = nil, validationFraction: Double = 0.1, cache: StartCache = .standard
+        root: String, labels: String? = nil, validationFraction: Double = usualValidationFraction,
+        cache: StartCache = .standard
     ) throws -> Dataset {
         guard validationFraction >= 0 && validationFraction < 1 else {
             throw DatasetError(
                 .badOption,
-                "validation fraction \(validationFraction): must be at least 0 and below 1; 0.1 is usual")
+                "validation fraction \(validationFraction): must be at least 0 and below 1; "
+                    + "\(usualValidationFraction) is usual")
         }
         let parts = try openPhotographs(root, labels: labels, cache: cache)
         guard let source = parts.training else {

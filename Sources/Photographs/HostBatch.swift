@@ -15,7 +15,7 @@ public struct PackedImage: Sendable, Equatable {
 /// Describes a photograph of a batch that could not be used.
 public struct BatchFailure: Sendable {
     /// Position in the batch.
-    public let slot: Int
+    public let position: Int
     /// Position in the set.
     public let sample: Int
     public let error: ImageError
@@ -33,7 +33,7 @@ public final class HostBatch: @unchecked Sendable {
     public let byteCount: Int
     public let images: [PackedImage]
     public let labels: [Int32]
-    /// 1 for each photograph; 0 for one that could not be used, whose slot holds a grey square.
+    /// 1 for each photograph; 0 for one that could not be used, whose position holds a grey square.
     public let weights: [Float]
     public let failures: [BatchFailure]
     /// Each photograph's position in the set.
@@ -55,8 +55,8 @@ public final class HostBatch: @unchecked Sendable {
         self.labels = labels
         self.images = images
         weights = errors.map { $0 == nil ? 1 : 0 }
-        failures = errors.enumerated().compactMap { slot, error in
-            error.map { BatchFailure(slot: slot, sample: samples[slot], error: $0) }
+        failures = errors.enumerated().compactMap { position, error in
+            error.map { BatchFailure(position: position, sample: samples[position], error: $0) }
         }
         pixels = UnsafeRawPointer(memory.bytes)
         byteCount = images.last?.end ?? 0

@@ -77,8 +77,9 @@ public struct Inspection: Sendable {
     ///   - progress: called with the photographs that were read and with all; what it throws ends the work.
     /// - Throws: `DatasetError`.
     public init(
-        data: String, labels: String? = nil, validationFraction: Double = 0.1, workers: Int,
-        progress: (Int, Int) throws -> Void = { _, _ in }
+        data: String, labels: String? = nil,
+        validationFraction: Double = Dataset.usualValidationFraction,
+        workers: Int, progress: (Int, Int) throws -> Void = { _, _ in }
     ) throws {
         let found = try Self.photographs(data, labels)
         remarks = found.notes + found.unused.lines

@@ -1,25 +1,6 @@
 import Basics
 import CJPEG
 
-/// Decodes a JPEG file's bytes to an upright RGB picture.
-///
-/// Grey, CMYK and YCCK are converted, and the EXIF orientation is applied.
-///
-/// - Parameters:
-///   - shortSide: if given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, with a shorter side
-///     that is not below this.
-///   - name: how errors name the file.
-/// - Throws: `ImageError`: empty, not a JPEG, truncated, damaged, too large, unsupported.
-public func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws
-    -> DecodedImage
-{
-    let decoder = try JPEGDecoder()
-    let size = try bytes.withUnsafeBytes { try decoder.open($0, shortSide: shortSide, name: name, need: nil) }
-    return DecodedImage(
-        width: size.width, height: size.height,
-        pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
-}
-
 /// Names how a JPEG file stores colours.
 package enum JPEGColour: UInt32, CaseIterable {
     case grey, rgb, ycc, cmyk, ycck
@@ -59,7 +40,10 @@ package func encodeJPEG(
     return Array(UnsafeBufferPointer(start: output, count: count))
 }
 
-/// Decodes pictures on one thread, and keeps libjpeg's state and the output's memory between them.
+/// Decodes pictures on one thread to upright RGB, and keeps libjpeg's state and the output's memory between
+/// them.
+///
+/// Grey, CMYK and YCCK are converted, and the EXIF orientation is applied.
 final class JPEGDecoder: PictureDecoder {
     private let decoder: OpaquePointer
     private var decoded = ByteBuffer()

@@ -74,6 +74,8 @@ public final class Preparation {
     private let identity: String
     /// What is not used of the source, and what a user should know about it.
     public let remarks: [String]
+    /// The files that are not used.
+    public let unused: UnusedFiles
 
     /// Lists the photographs.
     ///
@@ -107,9 +109,8 @@ public final class Preparation {
         identity =
             "\(String(hash.value, radix: 16)) quality \(options.quality) archives of \(options.archiveBytes)"
         words = ClassWords.read(near: source)
-        remarks =
-            found.notes + found.unused.lines
-            + [found.unused.listing(data: source, labels: options.labels)].compactMap { $0 }
+        remarks = found.notes + found.unused.lines
+        unused = found.unused
     }
 
     /// Returns the name of a part without a validation part beside it: that of its folder, if it has one.

@@ -245,18 +245,6 @@ public struct UnusedFiles: Sendable, Equatable {
             }
         }
     }
-
-    /// The line that says where each file is named; nil if there is none.
-    ///
-    /// - Parameters:
-    ///   - data: the photographs, as the user named them.
-    ///   - labels: their list of labels, if there is one.
-    public func listing(data: String, labels: String? = nil) -> String? {
-        guard !isEmpty else { return nil }
-        let list = labels.map { " --labels " + shellQuoted($0) } ?? ""
-        return "each file that is not used is listed by: trainer inspect \(shellQuoted(data))\(list) "
-            + "--out inspection.html"
-    }
 }
 
 extension UnusedFiles {

@@ -5,7 +5,7 @@ import Synchronization
 /// Why a run was asked to stop before its end.
 public enum StopReason: Sendable, Equatable {
     case signal(Int32)
-    /// The time of `--max-time` is over.
+    /// The time that the run may take is over.
     case maximumTime
 
     /// A number that other ranks can read: a signal's, or −1.
@@ -18,7 +18,7 @@ public enum StopReason: Sendable, Equatable {
 
     fileprivate var text: String {
         switch self {
-        case .maximumTime: "--max-time"
+        case .maximumTime: "its time limit"
         case .signal(let number): Interruption.names[number] ?? "signal \(number)"
         }
     }

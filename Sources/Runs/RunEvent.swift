@@ -40,6 +40,10 @@ public enum RunEvent: Sendable {
     case traced(path: String)
     /// The launcher allows the first rank fewer cores than its share of the node's.
     case fewCores(usable: Int, share: Int)
+    /// The size of a mini-batch that was chosen for a small training set.
+    case batchChosen(batch: Int, photographs: Int)
+    /// What lies beside the photographs and is not used.
+    case unused(UnusedFiles, data: String, labels: String?)
     /// A remark for the console.
     case note(String)
 }

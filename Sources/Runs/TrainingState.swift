@@ -219,8 +219,10 @@ package struct TrainingState: Codable, Equatable {
     /// Returns the options with paths to the photographs that are valid in the current folder.
     package var locatedOptions: TrainingOptions {
         var located = options
-        located.data = locate(options.data)
-        located.labels = options.labels.map(locate)
+        for option in TrainingOption.all where option.traits.contains(.photographs) {
+            // Any text is a path.
+            if let path = option.text(options) { _ = option.set(locate(path), in: &located) }
+        }
         return located
     }
 

@@ -75,8 +75,8 @@ extension Trainer {
             options: options, resuming: false, version: version, ranks: ranks, tracePath: nil
         ) { event in for sink in sinks { try sink.receive(event) } }
         let agreement = try setup.agree()
-        let (dataset, batchNote) = try setup.list()
-        for note in [batchNote].compactMap({ $0 }) { for sink in sinks { try sink.receive(.note(note)) } }
+        let (dataset, chosen) = try setup.list()
+        if let chosen { for sink in sinks { try sink.receive(chosen) } }
         let workload = try setup.open(agreement, dataset)
         let model = try setup.load(agreement, workload)
         let machinery = try setup.prepare(

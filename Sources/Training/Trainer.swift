@@ -69,7 +69,7 @@ public final class Trainer {
     public static func options(ofRun run: String) throws -> TrainingOptions {
         let state = try TrainingState.read(RunFolder.newestCheckpoint(run))
         var saved = state.options
-        (saved.output, saved.maximumTime) = ("", nil)
+        for option in TrainingOption.all where option.effect == .invocation { option.leaveOpen(in: &saved) }
         let file = RunFolder.configurationPath(run)
         var configuration = TrainingConfiguration(saved)
         // A copy of a run may lack the file.
@@ -82,8 +82,10 @@ public final class Trainer {
         }
         try state.requireSameOptions(options, in: file)
         let located = state.locatedOptions
-        if options.data == saved.data { options.data = located.data }
-        if options.labels == saved.labels { options.labels = located.labels }
+        for option in TrainingOption.all
+        where option.traits.contains(.photographs) && option.text(options) == option.text(saved) {
+            if let path = option.text(located) { _ = option.set(path, in: &options) }
+        }
         options.output = run
         return options
     }
@@ -112,7 +114,7 @@ public final class Trainer {
             ranks: ranks, tracePath: tracePath
         ) { event in for sink in sinks { try sink.receive(event) } }
         let agreement = try setup.agree()
-        let (dataset, batchNote) = try setup.list()
+        let (dataset, chosenBatch) = try setup.list()
         let options = setup.options
         self.options = options
         workload = try setup.open(agreement, dataset)
@@ -133,19 +135,22 @@ public final class Trainer {
             options: options, stepsPerEpoch: workload.stepsPerEpoch,
             peak: state.foundLearningRate ?? options.givenLearningRate ?? 0, plateau: state.plateau)
         try begin(
-            version: version, isNew: !resuming, model.unreadable, connection?.topology, batchNote: batchNote)
+            version: version, isNew: !resuming, model.unreadable, connection?.topology,
+            chosenBatch: chosenBatch)
     }
 
     /// Reports what is trained, and writes a new run's first files.
     private func begin(
-        version: String, isNew: Bool, _ unreadable: [ImageError], _ topology: Topology?, batchNote: String?
+        version: String, isNew: Bool, _ unreadable: [ImageError],
+        _ topology: Topology?, chosenBatch: RunEvent?
     ) throws {
         let (dataset, device) = (workload.dataset, workload.device.description)
         let start = RunStart(
             options, version: version, isNew: isNew, ranks: ranks?.count ?? 1, device: device,
             dataset: dataset, network: network, shortSide: description.shortSide)
         try report(.started(start))
-        for remark in dataset.remarks + [batchNote].compactMap({ $0 }) { try report(.note(remark)) }
+        for remark in dataset.remarks { try report(.note(remark)) }
+        if let chosenBatch { try report(chosenBatch) }
         if isNew, LearningProblem.isImbalanced(start.balance, options) {
             let problem = LearningProblem.imbalance(start.balance)
             state.warnings.append(problem.kind)

@@ -112,16 +112,13 @@ struct TrainerSetup {
 
     /// Lists the photographs, and chooses the size of a mini-batch if it is left to the program.
     ///
-    /// - Returns: the photographs, and a line about the size that was chosen.
-    mutating func list() throws -> (dataset: Dataset, batchNote: String?) {
+    /// - Returns: the photographs, and the size if it was chosen.
+    mutating func list() throws -> (dataset: Dataset, chosen: RunEvent?) {
         let dataset = try Dataset.load(
             root: options.data, labels: options.labels, validationFraction: options.validationFraction)
-        let batch = options.chooseBatch(photographs: dataset.training.count)
-        let note = batch.map { batch in
-            "batch \(batch), because the training set has only \(dataset.training.count) photographs; "
-                + "--batch changes it"
-        }
-        return (dataset, note)
+        let count = dataset.training.count
+        let batch = options.chooseBatch(photographs: count)
+        return (dataset, batch.map { .batchChosen(batch: $0, photographs: count) })
     }
 
     /// Opens the device, and checks that the ranks have the same photographs and training fits the device.
@@ -139,8 +136,9 @@ struct TrainerSetup {
                 ("the list of classes", dataset.classes.joined(separator: ", ")),
                 ("the photographs' fingerprint (names, classes, a sample of sizes)", dataset.fingerprint),
             ])
-        let listing = dataset.unused.listing(data: options.data, labels: options.labels)
-        for line in dataset.unused.lines + [listing].compactMap({ $0 }) { try report(.note(line)) }
+        if !dataset.unused.isEmpty {
+            try report(.unused(dataset.unused, data: options.data, labels: options.labels))
+        }
         let stepsPerEpoch = try EpochPlan(
             count: dataset.training.count, batchSize: options.batch, microBatches: options.microBatches,
             seed: options.seed, epoch: 1

@@ -75,20 +75,20 @@ public struct TrainingMemory {
             plan.add(.workspace, SoftmaxCrossEntropy.byteCounts(maximumBatch: microBatch, classes: classes))
         }
         // Last, because `auto` takes a share of the memory that is left. The cache consists of at most as
-        // many slabs as the kernel accepts, each at most the largest buffer.
+        // many buffers as the kernel accepts, each at most the largest buffer.
         var rest = options.cache.capacity(on: device, allocated: plan.total)
-        for _ in 0..<ImageInput.cacheSlabs where rest > 0 {
+        for _ in 0..<ImageInput.cacheBuffers where rest > 0 {
             plan.add(.cachedData, [min(rest, device.largestBuffer)])
             rest -= device.largestBuffer
         }
         return plan
     }
 
-    /// Returns the largest batch up to 65 536 that fits the device; nil if not even the smallest does.
+    /// Returns the largest batch that `train` takes and that fits the device; nil if none does.
     public func largestBatch() throws -> Int? {
         // No buffer shrinks when the batch grows, so the batches that fit are a range that starts at 1.
         var fitting = 0
-        var tooLarge = 65_536 / microBatches + 1
+        var tooLarge = TrainingOptions.largestBatch / microBatches + 1
         while tooLarge - fitting > 1 {
             let middle = (fitting + tooLarge) / 2
             if try plan(batch: middle * microBatches).fits { fitting = middle } else { tooLarge = middle }
@@ -99,26 +99,27 @@ public struct TrainingMemory {
     /// Returns the table of all memory, with the largest batch that fits.
     public func table(batch: Int) throws -> String {
         let plan = try plan(batch: batch)
+        var table = TextTable([.left, .right, .left])
+        func row(_ name: String, _ bytes: Int, _ note: String = "", of limit: Int? = nil) {
+            let bound = limit.map { "of \(MemorySize.text($0))\(bytes > $0 ? ": too much" : "")" }
+            let notes = [note, bound ?? ""].filter { !$0.isEmpty }
+            table.add(["  " + name, MemorySize.text(bytes), notes.joined(separator: " ")])
+        }
+        for kind in MemoryPlan.Kind.allCases {
+            let mayTakeLess = kind == .cachedData && options.cache == .auto && plan[kind] > 0
+            row(kind.rawValue, plan[kind], mayTakeLess ? "at most; a small set takes less" : "")
+        }
+        row("total", plan.total, of: plan.deviceMemory)
+        let largest = plan.largest
+        row("largest buffer", largest.byteCount, "(\(largest.kind.rawValue))", of: plan.deviceLargestBuffer)
         var lines = [
             "device memory of \(architecture), \(options.imageSize)×\(options.imageSize), batch \(batch), "
                 + "\(microBatches) micro-batch\(microBatches == 1 ? "" : "es")"
         ]
-        func row(_ name: String, _ bytes: Int, _ note: String = "", of limit: Int? = nil) {
-            let amount = MemorySize.text(bytes)
-            let blanks = String(repeating: " ", count: max(1, 38 - name.count - amount.count))
-            let bound = limit.map { " of \(MemorySize.text($0))\(bytes > $0 ? ": too much" : "")" } ?? ""
-            lines.append("  \(name)\(blanks)\(amount)\(note)\(bound)")
-        }
-        for kind in MemoryPlan.Kind.allCases {
-            let mayTakeLess = kind == .cachedData && options.cache == .auto && plan[kind] > 0
-            row(kind.rawValue, plan[kind], mayTakeLess ? " at most; a small set takes less" : "")
-        }
-        row("total", plan.total, of: plan.deviceMemory)
-        let largest = plan.largest
-        row("largest buffer", largest.byteCount, " (\(largest.kind.rawValue))", of: plan.deviceLargestBuffer)
+        lines += table.lines
         lines.append((plan.fits ? "fits " : "does not fit ") + plan.deviceName)
         if let largest = try largestBatch() {
-            let mayBeLarger = largest == 65_536 / microBatches * microBatches
+            let mayBeLarger = largest == TrainingOptions.largestBatch / microBatches * microBatches
             lines.append("largest batch that fits: \(largest)\(mayBeLarger ? " or more" : "")")
         } else if try withoutCache.largestBatch() != nil {
             lines.append("no batch fits beside this cache")

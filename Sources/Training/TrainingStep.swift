@@ -102,7 +102,7 @@ public final class TrainingStep {
         }
         addition = try network.device.kernel("optimizer", "gradient_add")
         totalsMemory = network.device.hostMemory.allocate(
-            byteCount: loss.slots * MemoryLayout<SoftmaxCrossEntropy.Totals>.size)
+            byteCount: loss.keptSteps * MemoryLayout<SoftmaxCrossEntropy.Totals>.size)
     }
 
     deinit {
@@ -112,7 +112,7 @@ public final class TrainingStep {
 
     private func totalsPlace(of step: Int) -> UnsafeMutableRawBufferPointer {
         let size = MemoryLayout<SoftmaxCrossEntropy.Totals>.size
-        let start = step % loss.slots * size
+        let start = step % loss.keptSteps * size
         return UnsafeMutableRawBufferPointer(rebasing: totalsMemory.bytes[start..<(start + size)])
     }
 
@@ -270,7 +270,7 @@ public final class TrainingStep {
         if let exchange { isAskedToStop = try exchange.settleTotals(loss, step: step) }
         try optimizer.beginStep(step, loss: loss, gradients: gradients)
         // The place of an older step's totals, which may not have been taken.
-        totals[step - loss.slots] = nil
+        totals[step - loss.keptSteps] = nil
         totals[step] = try loss.readTotals(step: step, into: totalsPlace(of: step))
     }
 
@@ -328,7 +328,8 @@ public final class TrainingStep {
         var top = microBatch.nonzeroBitCount
         for _ in 0..<(microBatch + 1).trailingZeroBitCount where top > 0 {
             try addition.launch(
-                [parameter.storedCount], local: [256], sums[top - 1][parameter], sums[top][parameter],
+                KernelFamilies.optimizer.values(parameter.storedCount),
+                sums[top - 1][parameter], sums[top][parameter],
                 UInt64(parameter.storedCount))
             top -= 1
         }

@@ -12,24 +12,22 @@ import Training
 struct FolderEvaluationOptions: ParsableArguments {
     @Option(
         help: """
-            List of the photographs' files and classes (CSV), for photographs that are not in class folders. \
-            Default for a run's own folder: the run's list.
+            List of files and classes (CSV), without class folders. Default for a run's set: its list.
             """) var labels: String?
 
     @Option(
         help: """
-            Share of the photographs to measure if the folder has no val/ part; 1 for all of both parts. \
-            Default: what training held out of a run's own folder, all of another one.
+            Share to measure if there is no val/; 1: all. Default: what the run held out, or else all.
             """) var valFraction: Double?
 
     @OptionGroup var views: ViewArguments
     @Option(help: OptionHelp.batch) var batch = 64
     @OptionGroup var device: DeviceOptions
-    @Option(help: OptionHelp.workers) var workers = 2
+    @Option(help: OptionHelp.workers) var workers = TrainingOptions().workers
 
     func validate() throws {
-        try require("--batch", batch, in: 1...65_536, "images")
-        try require("--workers", workers, in: 1...256, "threads")
+        try requireAsTrain("batch", batch)
+        try requireAsTrain("workers", workers)
         if let valFraction, !(valFraction > 0 && valFraction <= 1) {
             throw ValidationError("--val-fraction \(valFraction): expected a share above 0 and up to 1")
         }

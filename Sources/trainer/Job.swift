@@ -15,9 +15,12 @@ enum Job {
     /// Joins the job.
     ///
     /// - Returns: nil if this process was started without a launcher
-    static func join(peerTimeout: Double) throws -> MPICommunicator? {
+    static func join(peerTimeout: Double = usualPeerTimeout) throws -> MPICommunicator? {
         guard MPICommunicator.launchedRanks > 1 else { return nil }
-        let communicator = try MPICommunicator(peerTimeout: peerTimeout)
+        let communicator = try MPICommunicator(
+            peerTimeout: peerTimeout,
+            startHint: ". If the machines have several networks, name theirs: trainer launch --interface "
+                + "eth0, or mpirun --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0")
         joined.withLock { $0 = communicator }
         // A launcher of another MPI may have started many jobs of one rank.
         guard communicator.size == MPICommunicator.launchedRanks else {

@@ -24,9 +24,7 @@ struct MachineOptions: ParsableArguments {
 
     @Option(
         help: """
-            Machine to simulate: \(MachineOptions.names) or a YAML file (see --save-machine). `this` is \
-            measured for some seconds: a training step, memory, and the exchange between two ranks here, \
-            which stands for every network.
+            Machine: \(MachineOptions.names) (measured here for some seconds) or a YAML file.
             """) var machine = "minwa"
 
     @Option(help: "Write the machine's numbers to this YAML file, to change them.") var saveMachine: String?

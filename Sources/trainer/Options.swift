@@ -11,11 +11,13 @@ import NeuralNet
 enum OptionHelp {
     static let batch: ArgumentHelp = "Images per mini-batch."
     static let classes: ArgumentHelp = "Number of classes."
+    static let convolution = ofTrain("convolution")
     static let cropSize: ArgumentHelp = "Side of the crops in pixels."
     static let data: ArgumentHelp = "Folder of labelled photographs, as for `train`."
     static let deviceMemory = ofTrain("device-memory")
     static let imageSize = ofTrain("image-size")
     static let kernels = ofTrain("kernels")
+    static let microBatches = ofTrain("micro-batches")
     static let model = ofTrain("model")
     static let nodeSize = ofTrain("node-size")
     static let optimizer = ofTrain("optimizer")
@@ -34,17 +36,25 @@ func require<Value>(_ option: String, _ value: Value?, in range: ClosedRange<Val
     throw ValidationError("\(option) \(value): expected \(range.lowerBound) to \(range.upperBound) \(unit)")
 }
 
-/// Checks the number of slices of a fully connected layer's outputs.
-func require(slices: Int) throws {
-    guard slices >= 1, slices & (slices - 1) == 0, slices <= Slices.most else {
-        throw ValidationError("--slices \(slices): expected a power of two up to \(Slices.most)")
-    }
+/// Checks an option's value as `train` checks its option of the same name.
+///
+/// - Parameter others: sets options that the value must fit
+func requireAsTrain(
+    _ option: String, _ value: (some CustomStringConvertible)?,
+    among others: (inout TrainingOptions) -> Void = { _ in }
+) throws {
+    var options = TrainingOptions()
+    others(&options)
+    guard let value, let row = TrainingOption.named(option),
+        let problem = row.problem(of: value.description, among: options)
+    else { return }
+    throw ValidationError("--\(option) \(value): \(problem)")
 }
 
 /// Checks the side of the crops, and the side to which photographs are resized before.
 func require(imageSize: Int, shortSide: Int?) throws {
-    try require("--image-size", imageSize, in: 2...4096, "pixels")
-    try require("--short-side", shortSide, in: imageSize...8192, "pixels, and not less than --image-size")
+    try requireAsTrain("image-size", imageSize)
+    try requireAsTrain("short-side", shortSide) { $0.imageSize = imageSize }
 }
 
 /// The device to compute on.
@@ -101,7 +111,8 @@ struct DeviceOptions: ParsableArguments {
     /// Reads the value of `--device`; a mistake in it is a mistake on the command line.
     static func selector(_ text: String) throws -> DeviceSelector {
         do { return try DeviceSelector(parsing: text) } catch {
-            throw ValidationError("--device \(text): expected \(DeviceSelector.expected)")
+            throw ValidationError(
+                "--device \(text): expected \(DeviceSelector.expected); `trainer devices` lists the numbers")
         }
     }
 }
@@ -118,23 +129,15 @@ struct NetworkOptions: ParsableArguments {
     }
 
     static func validate(imageSize: Int, batch: Int, classes: Int) throws {
-        try require("--image-size", imageSize, in: 1...4096, "pixels")
-        try require("--batch", batch, in: 1...65_536, "images")
+        try requireAsTrain("image-size", imageSize)
+        try requireAsTrain("batch", batch)
         try require("--classes", classes, in: 2...1_000_000, "classes")
     }
 
     /// Reads the value of `--model`; a mistake in it is a mistake on the command line.
     static func architecture(_ model: String, imageSize: Int) throws -> Architecture {
-        let architecture: Architecture
-        do { architecture = try Architecture(parsing: model) } catch let error as NetworkError {
-            throw ValidationError("--model \(model): \(error)")
-        }
-        guard architecture.smallestImage <= imageSize else {
-            throw ValidationError(
-                "--model \(model): its poolings need images of \(architecture.smallestImage) pixels or more, "
-                    + "and --image-size is \(imageSize)")
-        }
-        return architecture
+        try requireAsTrain("model", model) { $0.imageSize = imageSize }
+        return try Architecture(parsing: model)
     }
 }
 
@@ -150,28 +153,20 @@ extension ConvolutionChoice: ExpressibleByArgument {
 
 /// The algorithms of the convolutions.
 struct ConvolutionOptions: ParsableArguments {
-    @Option(help: ArgumentHelp(stringLiteral: ConvolutionChoice.help))
-    var convolution: ConvolutionChoice = .auto
+    @Option(help: OptionHelp.convolution) var convolution: ConvolutionChoice = .auto
 
     var algorithms: ConvolutionAlgorithms? { convolution.algorithms }
 }
 
 /// The number of micro-batches.
 struct TrainingStepOptions: ParsableArguments {
-    @Option(
-        help: """
-            Number of micro-batches per mini-batch (gradient accumulation): a power of two that divides the \
-            batch size.
-            """) var microBatches = 1
+    @Option(help: OptionHelp.microBatches) var microBatches = 1
     @Option(help: OptionHelp.optimizer) var optimizer = UpdateRule.Method.sgd
     @Option(help: OptionHelp.slices) var slices = Slices.standard
 
     func validate(batch: Int) throws {
-        guard microBatches >= 1, microBatches & (microBatches - 1) == 0, batch % microBatches == 0 else {
-            throw ValidationError(
-                "--micro-batches \(microBatches): expected a power of two that divides the batch of \(batch)")
-        }
-        try require(slices: slices)
+        try requireAsTrain("micro-batches", microBatches) { $0.batchSize = batch }
+        try requireAsTrain("slices", slices)
     }
 }
 

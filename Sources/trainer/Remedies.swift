@@ -66,6 +66,8 @@ enum Remedy {
         case let error as DatasetError: text(for: error.kind, command: command, isResuming: isResuming)
         case let error as EvaluationError: text(for: error.kind)
         case let error as TopologyError: text(for: error.kind)
+        case let error as CollectiveError where error.kind == .noMPI:
+            "install openmpi-bin and libopenmpi-dev on every node, or start without mpirun"
         case is WindowsUnavailable: "choose --transport sendrecv"
         default: nil
         }
@@ -86,7 +88,7 @@ enum Remedy {
         case .unwritableCache: "set POCL_CACHE_DIR, or HOME, to a folder that can be written"
         case .limitedMemory: AddressSpace.remedy
         case .silentRuntime: "run `clinfo` to see what this runtime says"
-        case .unknownDevice: "give one of these to --device"
+        case .unknownDevice: "give one of these to --device; `trainer devices` lists the numbers"
         case .tooManyDevices(let count):
             command is any RunsOnRanks.Type
                 ? "start one rank a device (mpirun -n \(count) trainer …), or give fewer devices to --device"

@@ -73,6 +73,11 @@ final class TrainingConsole: EventSink {
         case .fewCores(let usable, let share):
             "this rank may use \(usable) of the \(share) cores that are its share: start with mpirun "
                 + "--bind-to none"
+        case .batchChosen(let batch, let photographs):
+            "batch \(batch), because the training set has only \(photographs) photographs; --batch changes it"
+        case .unused(let files, let data, let labels):
+            (files.lines + [files.listing(data: data, labels: labels)].compactMap(\.self))
+                .joined(separator: "\n")
         case .note(let text): text
         }
     }

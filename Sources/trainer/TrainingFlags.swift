@@ -45,7 +45,9 @@ struct TrainingFlags<Selection: OptionSelection>: ParsableArguments, CustomRefle
 
     init() {
         flags = TrainingOption.all.filter(Selection.contains).map { option in
-            let (name, help) = (option.name, ArgumentHelp(stringLiteral: option.help))
+            let name = option.name
+            let help = ArgumentHelp(
+                option.help, valueName: TrainingFlags.fits(name) ? nil : option.valueName)
             return (
                 name,
                 option.isFlag
@@ -57,6 +59,9 @@ struct TrainingFlags<Selection: OptionSelection>: ParsableArguments, CustomRefle
             )
         }
     }
+
+    /// Whether the help of an option whose value has the option's name begins on the same line.
+    private static func fits(_ name: String) -> Bool { 2 * name.count + "  -- <> ".count < 26 }
 
     /// The parser finds a command's flags by reflection.
     var customMirror: Mirror { Mirror(self, children: flags.map { ($0.name, $0.flag.wrapped) }) }

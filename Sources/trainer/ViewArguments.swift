@@ -25,7 +25,7 @@ struct ViewArguments: ParsableArguments {
             return sides
         }) var scales: [Int]?
 
-    @Option(help: "With --dense: average a view's windows as logits or as posteriors. Default: logits.")
+    @Option(help: "With --dense: what is averaged over windows. Default: logits.")
     var average: DenseNetwork.Averaging?
 
     @Option(help: "Weight of each model in the mean, such as 1,2,1. Default: equal weights.")
@@ -33,8 +33,7 @@ struct ViewArguments: ParsableArguments {
 
     @Option(
         help: """
-            Names of the classes of a model that only has numbers, such as torchvision's: a prepared set, \
-            its manifest.json, other photographs, or a list with a name on each line.
+            Class names for a model with numbers: a prepared set, manifest.json, photographs or a list.
             """) var classes: String?
 
     @OptionGroup var convolution: ConvolutionOptions

@@ -68,7 +68,7 @@ extension OnDevices {
             return (values, read)
         }
 
-        /// Nothing, a part, several slabs' worth or all of it: the same bits; what is cached is not read
+        /// Nothing, a part, several buffers' worth or all of it: the same bits; what is cached is not read
         /// again, and a bad file is not cached.
         @Test func sameBitsWithAndWithout() throws {
             for description in deviceKinds {
@@ -92,11 +92,11 @@ extension OnDevices {
             }
         }
 
-        /// Slabs are made one after the other, and the kernel reads each of them.
-        @Test func slabsFollowEachOther() throws {
+        /// Buffers are made one after the other, and the kernel reads each of them.
+        @Test func buffersFollowEachOther() throws {
             for description in presentDevices {
                 let device = try Device(description)
-                // The first photograph is tiny, so the first slabs are made too small.
+                // The first photograph is tiny, so the first buffers are made too small.
                 let pictures = (0..<12).map {
                     Scenes.draw(label: $0 % 10, index: $0, size: $0 < 3 ? 16 : 24 + 8 * ($0 / 3), seed: 2)
                 }
@@ -107,7 +107,7 @@ extension OnDevices {
                         sample, from: bytes, byteOffset: 0, width: Int32(picture.width),
                         height: Int32(picture.height))
                 }
-                #expect(cache.cachedCount == 12 && cache.slabs.count > 1, "\(cache.slabs.count) slabs")
+                #expect(cache.cachedCount == 12 && cache.buffers.count > 1, "\(cache.buffers.count) buffers")
                 let input = try ImageInput(
                     device: device, size: 16,
                     normalization: Normalization(mean: [0, 0, 0], deviation: [1, 1, 1]))
@@ -118,7 +118,7 @@ extension OnDevices {
                         AugmentationParameters(x: 0, y: 0), byteOffset: entry.byteOffset, width: entry.width,
                         height: entry.height, source: entry.source, size: 16)
                     try input.load(
-                        bytes: Buffer(device, byteCount: 4), cache: cache.slabs,
+                        bytes: Buffer(device, byteCount: 4), cache: cache.buffers,
                         records: Buffer(device, [record]), output: output,
                         pass: Pass(batch: 1, training: true))
                     let values: [Float] = try output.read(16 * 16 * 4)

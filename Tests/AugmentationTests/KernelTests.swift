@@ -1,4 +1,5 @@
 @testable import DeviceInput
+import Benchmarks
 import Compute
 import NeuralNet
 import Oracle
@@ -55,39 +56,14 @@ extension OnDevices {
             )
         }
 
-        private func expected(_ image: Image, _ parameters: AugmentationParameters, size: Int) -> [Double] {
-            let mean = Self.normalization.mean.map { Double($0) }
-            let deviation = Self.normalization.deviation.map { Double($0) }
-            if parameters.isPlain {
-                return Oracle.cropMirrorNormalize(
-                    image.bytes, height: image.height, width: image.width, top: Int(parameters.y),
-                    left: Int(parameters.x), cropHeight: size, cropWidth: size, mirror: parameters.mirror,
-                    mean: mean, deviation: deviation)
-            }
-            var change = Oracle.ImageChange()
-            (change.left, change.top, change.mirror) = (
-                Int(parameters.x), Int(parameters.y), parameters.mirror
-            )
-            (change.lens, change.rotation) = (parameters.lens, parameters[.rotation])
-            (change.horizontalStretch, change.verticalStretch) = (
-                1 + parameters[.horizontalStretch], 1 + parameters[.verticalStretch]
-            )
-            change.cast = (0..<3).map { Double(parameters.cast[$0]) }
-            (change.vignetteStart, change.vignetteStrength) = (
-                parameters.vignetteStart, parameters[.vignette]
-            )
-            change.isLiteral = parameters.isLiteral
-            return Oracle.augment(
-                image.bytes, height: image.height, width: image.width,
-                size: size, change, mean: mean, deviation: deviation)
-        }
-
         private func compare(_ image: Image, _ all: [AugmentationParameters], size: Int) throws {
             for description in testDevices {
                 let device = try Device(description)
                 let values = try run(image, all.map { record(image, $0, size: size) }, size: size, on: device)
                 for (index, parameters) in all.enumerated() {
-                    let wanted = expected(image, parameters, size: size)
+                    let wanted = Oracle.input(
+                        image.bytes, height: image.height, width: image.width,
+                        size: size, parameters, Self.normalization)
                     var worst = 0.0
                     for pixel in 0..<size * size {
                         for c in 0..<3 {

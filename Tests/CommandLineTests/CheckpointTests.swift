@@ -92,7 +92,7 @@ import Testing
         )
         try expect(
             changed([(#""model""#, #""modal""#), ("features.", "conv.")]),
-            ["neither metadata of `trainer train` nor the names of torchvision"])
+            ["neither metadata of this program nor the names of torchvision"])
     }
 
     @Test func metadata() throws {

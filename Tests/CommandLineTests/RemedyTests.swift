@@ -33,7 +33,9 @@ import Testing
 
     @Test func devices() throws {
         #expect(try #require(text(.deviceNotFound, PredictCommand.self)).contains("`trainer devices`"))
-        #expect(text(.unknownDevice, PredictCommand.self) == "give one of these to --device")
+        #expect(
+            text(.unknownDevice, PredictCommand.self)
+                == "give one of these to --device; `trainer devices` lists the numbers")
         #expect(text(.tooManyDevices(2), CompareCommand.self) == "give a single device to --device")
         #expect(
             text(.tooManyDevices(2), TrainCommand.self)
@@ -74,6 +76,15 @@ import Testing
         ] { #expect(text.contains(part), "\(text)") }
         let remedy = try #require(Remedy.text(for: error, command: CompareCommand.self))
         #expect(remedy.contains("in one process"))
+    }
+
+    @Test func missingMPI() throws {
+        let error = CollectiveError("Open MPI cannot be used here", kind: .noMPI)
+        #expect(
+            Remedy.message(for: error, command: TrainCommand.self)
+                == "Open MPI cannot be used here; install openmpi-bin and libopenmpi-dev on every node, or "
+                + "start without mpirun")
+        #expect(Remedy.text(for: CollectiveError("it failed"), command: TrainCommand.self) == nil)
     }
 
     /// What to do about photographs is said in the words of the command.

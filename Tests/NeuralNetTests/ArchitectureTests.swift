@@ -22,6 +22,18 @@ import Testing
         #expect(try layers("F7,F8") == ["fully_connected 7", "dropout 1", "fully_connected 8", "dropout 1"])
     }
 
+    /// The self-test reaches every kind of token by its sample, and each that takes maps also as the first.
+    @Test func samplesHaveEveryKind() throws {
+        let samples = Architecture.samples.map { $0.split(separator: ",") }
+        for token in LayerToken.all {
+            let layers = try #require(token.layers(token.sample[...]), "\(token.syntax)")
+            let takesMaps = layers.allSatisfy { !$0.isClassifier }
+            #expect(samples.allSatisfy { $0.contains(token.sample[...]) }, "\(token.syntax)")
+            #expect(samples.contains { $0.first == token.sample[...] } == takesMaps, "\(token.syntax)")
+        }
+        for sample in Architecture.samples { _ = try Architecture(parsing: sample) }
+    }
+
     @Test func names() throws {
         for (name, specification) in Architecture.named {
             #expect(try Architecture(parsing: name).specification == specification)

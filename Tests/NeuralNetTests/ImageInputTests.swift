@@ -8,7 +8,7 @@ import Testing
 
 extension OnDevices {
     @Suite struct ImageInputTests {
-        /// Photographs of several sizes in one slab; crops inside, over every edge and wholly outside;
+        /// Photographs of several sizes in one buffer; crops inside, over every edge and wholly outside;
         /// mirrored or not; the second part of a mini-batch.
         @Test(arguments: testDevices) func cropsMirrorsAndNormalises(description: DeviceDescription) throws {
             let device = try open(description)
@@ -20,7 +20,7 @@ extension OnDevices {
                 numbers.integers(size.height * size.width * 3, below: 256).map { UInt8($0) }
             }
             let offsets = sizes.indices.map { place in 5 + photographs[..<place].reduce(0) { $0 + $1.count } }
-            let slab = [UInt8](repeating: 99, count: 5) + photographs.joined() + [99]
+            let bytes = [UInt8](repeating: 99, count: 5) + photographs.joined() + [99]
             let mean: [Float] = [0.5, 0.4, 0.25], deviation: [Float] = [0.25, 0.2, 0.3]
             var cases: [(place: Int, corner: (x: Int, y: Int), mirror: Bool)] = []
             for place in sizes.indices {
@@ -38,7 +38,7 @@ extension OnDevices {
             let batch = cases.count - first
             let output = try Guarded(device, count: batch * size * size * 4)
             try input.load(
-                bytes: Buffer(device, slab), records: Buffer(device, records), output: output.buffer,
+                bytes: Buffer(device, bytes), records: Buffer(device, records), output: output.buffer,
                 pass: Pass(batch: batch, training: true, firstImage: first))
             let exact = cases[first...].flatMap { place, corner, mirror -> [Double] in
                 Oracle.cropMirrorNormalize(

@@ -185,7 +185,7 @@ extension OnDevices {
             description: DeviceDescription
         ) throws {
             let device = try open(description)
-            let loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 2, slots: 3)
+            let loss = try SoftmaxCrossEntropy(device: device, classes: 2, maximumBatch: 2, keptSteps: 3)
             let labels = try Buffer(device, [Int32](repeating: 0, count: 4))
             let weights = try Buffer(device, [Float(1), 0.5, 2, 4])
             let gradient = try Buffer(device, floatCount: 32)

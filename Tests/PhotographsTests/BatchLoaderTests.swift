@@ -26,8 +26,8 @@ import Testing
         Array(UnsafeRawBufferPointer(start: batch.pixels, count: batch.byteCount))
     }
 
-    private func image(_ batch: HostBatch, _ slot: Int) -> [UInt8] {
-        let packed = batch.images[slot]
+    private func image(_ batch: HostBatch, _ position: Int) -> [UInt8] {
+        let packed = batch.images[position]
         return Array(bytes(batch)[packed.offset..<packed.offset + 3 * packed.width * packed.height])
     }
 
@@ -40,12 +40,12 @@ import Testing
             let batch = try #require(try loader.next())
             #expect(batch.index == index && batch.samples == plan.batch(index))
             #expect(Int(bitPattern: batch.pixels) % 4096 == 0)
-            for (slot, sample) in batch.samples.enumerated() {
+            for (position, sample) in batch.samples.enumerated() {
                 let expected = try loadImage(path: set.location(sample), shortSide: 20)
-                let packed = batch.images[slot]
+                let packed = batch.images[position]
                 #expect((packed.width, packed.height) == (expected.width, expected.height))
-                #expect(packed.offset % 16 == 0 && image(batch, slot) == expected.pixels)
-                #expect(batch.labels[slot] == Int32(sample % 3) && batch.weights[slot] == 1)
+                #expect(packed.offset % 16 == 0 && image(batch, position) == expected.pixels)
+                #expect(batch.labels[position] == Int32(sample % 3) && batch.weights[position] == 1)
             }
             #expect(batch.failures.isEmpty)
             if index % 2 == 0 { batch.release() }
@@ -66,7 +66,7 @@ import Testing
         let batch = try #require(try loader.next())
         #expect(batch.weights == [1, 0, 0, 0, 1])
         #expect(batch.labels == [2, 0, 1, 2, 0])
-        #expect(batch.failures.map(\.slot) == [1, 2, 3] && batch.failures.map(\.sample) == [3, 4, 5])
+        #expect(batch.failures.map(\.position) == [1, 2, 3] && batch.failures.map(\.sample) == [3, 4, 5])
         #expect(batch.failures.map(\.error.kind) == [.truncated, .empty, .missing])
         #expect(batch.failures[1].error.file == folder.file("4.jpg"))
         #expect(batch.images[1].width == 16 && batch.images[1].height == 16)
@@ -133,7 +133,7 @@ import Testing
     }
 
     /// Memory that was given back is filled again, and a batch that is held keeps its bytes meanwhile.
-    @Test func slabsAreReused() throws {
+    @Test func memoryIsReused() throws {
         let loader = BatchLoader(set: set, shortSide: 16, workers: 2, readAhead: .batches(2)) {
             [$0 % 60, ($0 + 1) % 60, 7]
         }
@@ -147,7 +147,7 @@ import Testing
             batch.release()
         }
         #expect(bytes(held) == before)
-        #expect(seen.count < 20, "\(seen.count) slabs for 40 batches")
+        #expect(seen.count < 20, "\(seen.count) buffers for 40 batches")
     }
 
     /// Stopped or dropped at any moment, the threads end; a hang would be caught by the time limit.
@@ -188,7 +188,9 @@ import Testing
         let batch = try #require(try loader.next())
         #expect(batch.labels == [1, 0, 1, 0] && batch.weights == [0, 1, 1, 1])
         #expect(batch.failures.map(\.error) == [ImageError(.empty, file: "memory, photograph 3")])
-        for slot in 1..<4 { #expect(try image(batch, slot) == decodeJPEG(files[3 - slot]).pixels) }
+        for position in 1..<4 {
+            #expect(try image(batch, position) == decodeJPEG(files[3 - position]).pixels)
+        }
         #expect(set.channelStatistics(shortSide: 16, workers: 2).imageCount == 3)
         #expect(try set.relabelled(classes: ["b", "a"]).label(0) == 1)
     }

@@ -22,6 +22,20 @@ extension DecodedImage {
     }
 }
 
+/// Returns the picture that libjpeg makes of a file's bytes, without the choice of a format.
+///
+/// - Parameter shortSide: if given, the picture may be decoded at 1/2, 1/4 or 1/8 of its size, with a shorter
+///   side that is not below this.
+func decodeJPEG(_ bytes: [UInt8], shortSide: Int? = nil, name: String = "image") throws
+    -> DecodedImage
+{
+    let decoder = try JPEGDecoder()
+    let size = try bytes.withUnsafeBytes { try decoder.open($0, shortSide: shortSide, name: name, need: nil) }
+    return DecodedImage(
+        width: size.width, height: size.height,
+        pixels: Array(UnsafeBufferPointer(start: decoder.pixels, count: 3 * size.width * size.height)))
+}
+
 /// Returns a file with an APP1 segment right behind the start marker.
 func withSegment(_ payload: [UInt8], in file: [UInt8], marker: UInt8 = 0xE1) -> [UInt8] {
     let length = payload.count + 2

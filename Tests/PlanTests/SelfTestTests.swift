@@ -38,7 +38,9 @@ import Testing
     /// All checks pass, but a kernel was not launched.
     @Test func kernelsWithoutACheckAreAFailure() throws {
         let test = try run(
-            SelfTest.checks.filter { $0.name != "softmax, many classes" && $0.name != "dense evaluation" })
+            SelfTest.checks.filter {
+                $0.name != "softmax, many classes" && !$0.name.hasPrefix("dense evaluation")
+            })
         #expect(test.rows.allSatisfy(\.isPassed) && !test.isPassed)
         #expect(test.coverage[0].notLaunched.contains("softmax: softmax_forward"))
     }

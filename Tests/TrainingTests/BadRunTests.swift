@@ -16,7 +16,7 @@ import Testing
 
     // MARK: Bad files
 
-    @Test func badFilesAreListedAndTheirSlotsKept() throws {
+    @Test func badFilesAreListedAndTheirPositionsKept() throws {
         try addBadFiles()
         let result = try place.train("--out run --max-bad 4% --batch 7")
         let lines = try place.text("run/bad-files.txt").split(separator: "\n")

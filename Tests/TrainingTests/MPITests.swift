@@ -200,6 +200,7 @@ import Testing
         try place.expect(
             run(
                 options, 1, "Open MPI cannot be used here", "libmpi.so",
+                "install openmpi-bin and libopenmpi-dev",
                 environment: ["OMPI_COMM_WORLD_SIZE": "2", "LD_LIBRARY_PATH": "broken"]))
         #expect(!place.exists("run"))
         // A single process does not open it.

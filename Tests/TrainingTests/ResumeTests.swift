@@ -220,7 +220,7 @@ import Testing
                     + ["--out", "run", "--epochs", "100000", "--resume-or-start", "--max-time", "1s"])
             #expect(result.status == 75, "\(result)")
             let step = try #require(
-                result.output.firstMatch(of: /stopped by --max-time after step (\d+);/)?.1)
+                result.output.firstMatch(of: /stopped by its time limit after step (\d+);/)?.1)
             steps.append(try #require(Int(step)))
         }
         #expect(steps[0] > 0 && steps[1] > steps[0], "\(steps)")

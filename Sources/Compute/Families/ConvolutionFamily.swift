@@ -30,6 +30,16 @@ public struct ConvolutionFamily: KernelFamily {
     public let columnsBytes = TuningConstant(
         launch: "convolution.columns-bytes", 4 << 20, gpu: 256 << 20, .range(1...(1 << 30)))
 
+    /// Pixels of the image layer that a work-item of a GPU computes, and work-items that take pixels side by
+    /// side: forward, and in the weights' gradient.
+    private static let (pixels, pixelItems, weightItems) = (8, 64, 32)
+    /// Work-items that add slots, and lines of work-items that add a bias' gradient.
+    private static let (slotItems, biasLines) = (256, 16)
+    public let sizes = [
+        "PIXELS": pixels, "PIXEL_ITEMS": pixelItems, "WEIGHT_ITEMS": weightItems, "SLOT_ITEMS": slotItems,
+        "BIAS_LINES": biasLines,
+    ]
+
     /// Holds the sizes that the kernels take together, without channels for images, which have four.
     public struct Shape: KernelArgumentGroup {
         let map: MapSize
@@ -45,17 +55,19 @@ public struct ConvolutionFamily: KernelFamily {
 
     /// Returns the launch that turns weights for backward-data.
     public func flipping(inputs: Int, outputs: Int, tuning: Tuning) -> LaunchRange {
-        let items = tuning.device.body == .gpu ? 16 : 1
+        let items = tuning.groupItems(16)
         return LaunchRange([inputs / 16 * items, 9 * items, outputs / 16], local: [items, items, 1])
     }
 
     /// Returns the launch that adds slots of `count` floats, and the panels that one work-item adds.
     public func reduction(slots: Int, count: Int, tuning: Tuning) -> (range: LaunchRange, panelsPerItem: Int)
     {
-        if tuning.device.body == .gpu {
+        if tuning.sharesGroups {
             // With many slots, several work-items share those of a place.
             let lines = slots >= 64 ? 64 : 1
-            return (LaunchRange([count / 4, lines], local: [lines == 1 ? 64 : 4, lines]), 0)
+            return (
+                LaunchRange([count / 4, lines], local: [lines == 1 ? 64 : Self.slotItems / lines, lines]), 0
+            )
         }
         let panels = count / 16
         let panelsPerItem = max(1, min(64, panels / 64))
@@ -66,7 +78,7 @@ public struct ConvolutionFamily: KernelFamily {
     public func windows(pixels: Int, channels: Int, tuning: Tuning) -> (
         range: LaunchRange, pixelsPerItem: Int
     ) {
-        tuning.device.body == .gpu
+        tuning.sharesGroups
             ? (LaunchRange([9 * channels / 4, pixels], local: [64, 1]), 0)
             : (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
     }
@@ -94,7 +106,7 @@ extension ConvolutionFamily {
 
         /// Image rows that one slot of the weights' gradient sums: both tensors' rows fit a core's cache.
         private var rowsPerSlot: Int {
-            if tuning.device.body == .gpu { return max(1, tuning[family.slotPixels] / input.width) }
+            if tuning.sharesGroups { return max(1, tuning[family.slotPixels] / input.width) }
             return max(1, tuning[family.slotBytes] / (4 * input.width * (input.channels + outputs)))
         }
 
@@ -117,8 +129,10 @@ extension ConvolutionFamily {
             let targets = backwardData ? input.channels : outputs
             let count = batch * input.height * input.width
             let shape = Shape(map: map, isImage: map.channels == 4, outputs: targets, batch: batch)
-            if tuning.device.body == .gpu {
-                let range = LaunchRange([targets / 4, count.ceilDivided(by: 8)], local: [4, 64])
+            if tuning.sharesGroups {
+                let range = LaunchRange(
+                    [targets / 4, count.ceilDivided(by: ConvolutionFamily.pixels)],
+                    local: [4, ConvolutionFamily.pixelItems])
                 return (range, shape, [0, 0])
             }
             let pixels = tuning[family.pixelsPerItem]
@@ -132,7 +146,7 @@ extension ConvolutionFamily {
         /// Whether the image layer's weights' gradient takes the gradient behind its pooling: 28 sums of a
         /// panel need registers of 16 floats.
         public var takesGradientBehindPooling: Bool {
-            tuning.device.body == .cpu && isImage && tuning[family.vector] == 16
+            !tuning.sharesGroups && isImage && tuning[family.vector] == 16
                 && input.height % 2 == 0 && input.width % 2 == 0
         }
 
@@ -140,11 +154,14 @@ extension ConvolutionFamily {
         /// windows of a slot.
         ///
         /// The slots fit where those of `backwardWeights` do: 28 lines of each panel instead of 36.
-        public func gradientsBehindPooling(batch: Int) -> (range: LaunchRange, rowsPerSlot: Int, slots: Int) {
+        public func gradientsBehindPooling(batch: Int) -> (
+            range: LaunchRange, shape: Shape, rowsPerSlot: Int, slots: Int
+        ) {
             let rows = batch * input.height / 2
             let perSlot = rows.ceilDivided(by: min(64, slotCount(rows: batch * input.height)))
             let slots = rows.ceilDivided(by: perSlot)
-            return (LaunchRange([slots], local: [1]), perSlot, slots)
+            let shape = Shape(map: input, isImage: true, outputs: outputs, batch: batch)
+            return (LaunchRange([slots], local: [1]), shape, perSlot, slots)
         }
 
         /// Returns the launch that adds the slots of `gradientsBehindPooling`.
@@ -159,10 +176,10 @@ extension ConvolutionFamily {
             let rows = batch * input.height
             let perSlot = rowsPerSlot
             let slots = slotCount(rows: rows)
-            let onGPU = tuning.device.body == .gpu
+            let onGPU = tuning.sharesGroups
             let tiles =
                 onGPU
-                ? [outputs / 4, 32]
+                ? [outputs / 4, ConvolutionFamily.weightItems]
                 : isImage
                     ? [3, outputs.ceilDivided(by: 32)]
                     : [3 * input.channels / tuning[family.weightChannels], outputs / tuning[family.vector]]
@@ -170,7 +187,8 @@ extension ConvolutionFamily {
                 let last = min(rows, first + slots * perSlot)
                 let count = (last - first).ceilDivided(by: perSlot)
                 return (
-                    LaunchRange(tiles + [count], local: onGPU ? [4, 32, 1] : [1, 1, 1]),
+                    LaunchRange(
+                        tiles + [count], local: onGPU ? [4, ConvolutionFamily.weightItems, 1] : [1, 1, 1]),
                     [first, last, perSlot]
                 )
             }
@@ -195,7 +213,7 @@ extension ConvolutionFamily {
 
         /// Returns the parts of the depth that each chunk of the weights' gradient sums apart.
         public func slots(pixels: Int) -> Int {
-            guard tuning.device.body == .gpu else { return 1 }
+            guard tuning.sharesGroups else { return 1 }
             let depth = chunk(pixels: pixels, channels: input.channels)
             return KernelFamilies.product.slots(
                 .init(m: 9 * input.channels, n: outputs, depth: depth), tuning: tuning)
@@ -233,16 +251,18 @@ extension ConvolutionFamily {
         /// Returns the launch for an output of `channels`.
         public func range(channels: Int) -> LaunchRange {
             onGPU
-                ? LaunchRange([channels / 4, 16 * count], local: [16, 16]) : LaunchRange([count], local: [1])
+                ? LaunchRange(
+                    [channels / 4, ConvolutionFamily.biasLines * count],
+                    local: [16, ConvolutionFamily.biasLines]) : LaunchRange([count], local: [1])
         }
 
         public init(pixels: Int, tuning: Tuning) {
-            onGPU = tuning.device.body == .gpu
+            onGPU = tuning.sharesGroups
             pixelsPerSlot = max(64, pixels.ceilDivided(by: BiasSlots.most(tuning)))
             count = pixels.ceilDivided(by: pixelsPerSlot)
         }
 
-        private static func most(_ tuning: Tuning) -> Int { tuning.device.body == .gpu ? 2048 : 256 }
+        private static func most(_ tuning: Tuning) -> Int { tuning.sharesGroups ? 2048 : 256 }
 
         /// Returns the bytes of the slots for up to `pixels`: fewer pixels may have more slots, and one more
         /// than the most wanted.

@@ -39,7 +39,7 @@ public struct GEMMFamily: KernelFamily {
         launch: "gemm.pack-depth", 64, body: .cpu, .range(1...4096), candidates: [32, 64, 128])
 
     public func variants(_ tuning: Tuning) -> [[String: Int]] {
-        tuning.device.body == .cpu ? [[:], variant(m: 1, tuning: tuning)] : [[:]]
+        tuning.sharesGroups ? [[:]] : [[:], variant(m: 1, tuning: tuning)]
     }
 
     /// Returns the variant for a product with m rows: another shape of the tile where they are few.

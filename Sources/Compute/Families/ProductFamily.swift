@@ -87,7 +87,7 @@ public struct ProductFamily: KernelFamily {
 
     /// Returns the tiles that products can take.
     private func tiles(_ tuning: Tuning) -> [(m: Int, n: Int)] {
-        guard tuning.device.body == .gpu else { return ProductFamily.tiles }
+        guard tuning.sharesGroups else { return ProductFamily.tiles }
         return ProductFamily.tiles.filter { $0.m <= tuning[largestTileM] && $0.n <= tuning[largestTileN] }
     }
 
@@ -100,7 +100,7 @@ public struct ProductFamily: KernelFamily {
 
     /// Each work-item loads whole vectors of both operands, and a group has at most 256 work-items.
     public func check(_ tuning: Tuning) throws {
-        guard tuning.device.body == .gpu else { return }
+        guard tuning.sharesGroups else { return }
         for tile in tiles(tuning) {
             let items = items(tileM: tile.m, tileN: tile.n, tuning: tuning)
             let vectors = [tile.m, tile.n].map { $0 * tuning[tileK] / 4 }

@@ -24,15 +24,14 @@ public struct DropoutFamily: KernelFamily {
     public let variants = [["LANES": 1], ["LANES": 16]]
     public func variants(_ tuning: Tuning) -> [[String: Int]] { [variant(tuning)] }
 
-    private func lanes(_ tuning: Tuning) -> Int { tuning.device.body == .gpu ? 1 : 16 }
+    private func lanes(_ tuning: Tuning) -> Int { tuning.sharesGroups ? 1 : 16 }
 
     /// Returns the variant for a device.
     public func variant(_ tuning: Tuning) -> [String: Int] { ["LANES": lanes(tuning)] }
 
     /// Returns the launch over `count` values.
     public func launch(count: Int, tuning: Tuning) -> LaunchRange {
-        LaunchRange(
-            [count.ceilDivided(by: 4 * lanes(tuning))], local: [tuning.device.body == .gpu ? 64 : 1])
+        LaunchRange([count.ceilDivided(by: 4 * lanes(tuning))], local: [tuning.groupItems(64)])
     }
 }
 
@@ -54,10 +53,15 @@ public struct OptimizerFamily: KernelFamily {
     public let name = "optimizer"
     /// Elements whose squares one work-item adds: one value, so that every device adds in the same order.
     public let chunk = TuningConstant("optimizer.chunk", 4096, .values([4096]))
+    private static let groupItems = 256
+    public let sizes = ["GROUP_ITEMS": groupItems]
+
+    /// Returns the launch of a kernel that takes `count` values one by one.
+    public func values(_ count: Int) -> LaunchRange { LaunchRange([count], local: [Self.groupItems]) }
 
     /// Returns the launch that adds the squares of each of `chunks`, or one that adds partial sums.
     public func sums(chunks: Int = 1, tuning: Tuning) -> LaunchRange {
-        let items = tuning.device.body == .gpu ? 256 : 1
+        let items = tuning.groupItems(Self.groupItems)
         return LaunchRange([items * chunks], local: [items])
     }
 }
@@ -65,11 +69,14 @@ public struct OptimizerFamily: KernelFamily {
 /// Describes softmax and cross-entropy: a row of scores is a work-item's on CPUs, a work-group's on GPUs.
 public struct SoftmaxFamily: KernelFamily {
     public let name = "softmax"
+    private static let rowItems = 128
+    public let sizes = ["ROW_ITEMS": rowItems]
 
     /// Returns the launch over rows, or (1) that of the rows' sum.
     public func rows(_ count: Int, tuning: Tuning) -> LaunchRange {
-        tuning.device.body == .gpu
-            ? LaunchRange([128, count], local: [128, 1]) : LaunchRange([count], local: [1])
+        tuning.sharesGroups
+            ? LaunchRange([Self.rowItems, count], local: [Self.rowItems, 1])
+            : LaunchRange([count], local: [1])
     }
 }
 
@@ -79,13 +86,13 @@ public struct DenseFamily: KernelFamily {
 
     /// Returns the launch that copies `count` windows of `height` rows.
     public func windows(height: Int, count: Int, tuning: Tuning) -> LaunchRange {
-        let items = tuning.device.body == .gpu ? 64 : 1
+        let items = tuning.groupItems(64)
         return LaunchRange([items, height, count], local: [items, 1, 1])
     }
 
     /// Returns the launch that averages rows of `stride` scores for each of `images`.
     public func means(stride: Int, images: Int, tuning: Tuning) -> LaunchRange {
-        LaunchRange([stride / 16, images], local: [tuning.device.body == .gpu ? 16 : 1, 1])
+        LaunchRange([stride / 16, images], local: [tuning.groupItems(16), 1])
     }
 }
 
@@ -98,7 +105,7 @@ public struct PeakFamily: KernelFamily {
 
     /// Returns the launch for a device's number of compute units.
     public func launch(computeUnits: Int, tuning: Tuning) -> LaunchRange {
-        tuning.device.body == .gpu
+        tuning.sharesGroups
             ? LaunchRange([computeUnits * 2048], local: [256]) : LaunchRange([computeUnits * 64], local: [1])
     }
 }
@@ -110,13 +117,13 @@ public struct PoolingFamily: KernelFamily {
 
     /// Returns the floats of a work-item's vector: on GPUs neighbouring work-items read neighbouring vectors.
     public func vector(channels: Int, tuning: Tuning) -> Int {
-        channels == 4 || tuning.device.body == .gpu ? 4 : 8
+        channels == 4 || tuning.sharesGroups ? 4 : 8
     }
 
     /// Returns the launch over windows of maps with `channels`.
     public func launch(channels: Int, columns: Int, rows: Int, tuning: Tuning) -> LaunchRange {
         let vectors = channels / vector(channels: channels, tuning: tuning)
-        let neighbours = min(vectors, tuning.device.body == .gpu ? 16 : 4)
+        let neighbours = min(vectors, tuning.sharesGroups ? 16 : 4)
         return LaunchRange([vectors, columns, rows], local: [neighbours, min(columns, 16), 1])
     }
 }

@@ -48,19 +48,22 @@ public struct WinogradFamily: KernelFamily {
     public let streamedBytes = TuningConstant(
         launch: "winograd.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
 
+    private static let biasItems = 256
+    public let sizes = ["BIAS_ITEMS": biasItems]
+
     /// Returns the tiles that a work-group transforms.
     private func groupTiles(_ tuning: Tuning) -> Int {
-        tuning[tuning.device.body == .gpu ? transformTiles : tileGroup]
+        tuning[tuning.sharesGroups ? transformTiles : tileGroup]
     }
 
     /// Returns what the tiles of a chunk are a multiple of: on GPUs the largest work-group, so that the bits
     /// do not depend on its size.
     private func chunkUnit(_ tuning: Tuning) -> Int {
-        tuning.device.body == .gpu ? 16 : tuning[tileGroup]
+        tuning.sharesGroups ? 16 : tuning[tileGroup]
     }
 
     public func check(_ tuning: Tuning) throws {
-        guard tuning.device.body == .cpu else { return }
+        if tuning.sharesGroups { return }
         for constant in [tileGroup, blockRows] where tuning[constant] % tuning[multiplyRows] != 0 {
             throw ComputeError(
                 "tuning constant \(constant.key): \(tuning[constant]) is not legal; legal: multiples of "
@@ -112,12 +115,12 @@ public struct WinogradFamily: KernelFamily {
 
         /// Whether the passes take a pooling of the output with them: windows must not cross tiles.
         public var takesPooling: Bool {
-            tuning.device.body == .cpu && outputTile == 4 && input.height % 2 == 0 && input.width % 2 == 0
+            !tuning.sharesGroups && outputTile == 4 && input.height % 2 == 0 && input.width % 2 == 0
         }
 
         /// Whether a map of the input's size with `channels` goes past the cache when it is written.
         public func streams(batch: Int, channels: Int) -> Bool {
-            tuning.device.body == .cpu
+            !tuning.sharesGroups
                 && 4 * batch * input.height * input.width * channels > tuning[family.streamedBytes]
         }
 
@@ -157,7 +160,7 @@ public struct WinogradFamily: KernelFamily {
         /// The parts in which GPUs sum each chunk's gradient of the weights: of a full chunk, whatever the
         /// batch, and 1 on CPUs.
         public var weightSlots: Int {
-            guard tuning.device.body == .gpu else { return 1 }
+            guard tuning.sharesGroups else { return 1 }
             let shape = ProductFamily.Shape(m: channels, n: filters, depth: mostTiles, batch: positions)
             return KernelFamilies.product.slots(shape, tuning: tuning)
         }
@@ -223,7 +226,7 @@ public struct WinogradFamily: KernelFamily {
         }
 
         public var bias: LaunchRange {
-            let items = tuning.device.body == .gpu ? 256 : 1
+            let items = tuning.groupItems(WinogradFamily.biasItems)
             return LaunchRange([filters / 16 * items], local: [items])
         }
 

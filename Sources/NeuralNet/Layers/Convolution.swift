@@ -2,8 +2,8 @@ import Compute
 
 /// Describes a 3×3 convolution with stride 1, padding 1, bias and ReLU.
 public struct ConvolutionSpec: LayerSpec {
-    static let token = LayerToken(syntax: "n (3×3 convolution with n filters and ReLU)") { token in
-        LayerToken.count(token).map { [ConvolutionSpec(filters: $0)] }
+    static let token = LayerToken(syntax: "n (3×3 convolution with n filters and ReLU)", sample: "20") {
+        LayerToken.count($0).map { [ConvolutionSpec(filters: $0)] }
     }
 
     public let kind = "convolution"
@@ -93,7 +93,7 @@ public struct ConvolutionSpec: LayerSpec {
 
     /// Whether `direct` is the implicit matrix product of GPUs, which does not take images.
     private func isProduct(_ plan: LayerPlan) -> Bool {
-        plan.tuning.device.body == .gpu && !direct(plan).isImage
+        plan.tuning.sharesGroups && !direct(plan).isImage
     }
 
     private func direct(_ plan: LayerPlan) -> ConvolutionFamily.Direct {

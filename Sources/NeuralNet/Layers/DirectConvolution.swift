@@ -2,6 +2,13 @@ import Compute
 
 /// Computes the convolution where the pixels lie (`convolution.cl`); takes every shape.
 final class DirectConvolution: ConvolutionMethod {
+    /// What the forward kernel reads and writes, also for backward-data.
+    private struct Tensors: KernelArgumentGroup {
+        let input, weights, bias, zeros, output: Buffer
+
+        var arguments: [any KernelArgument] { [input, weights, bias, zeros, output] }
+    }
+
     private var sizes: ConvolutionFamily.Direct
     private let zeros: Buffer
     private let forwardKernel: Kernel
@@ -44,7 +51,8 @@ final class DirectConvolution: ConvolutionMethod {
     ) throws {
         let (range, shape, share) = sizes.forward(batch: batch)
         let flags = MatrixProduct.Options([.bias, .relu]).rawValue
-        try forwardKernel.launch(range, input, weights, bias, zeros, output, shape, share, flags)
+        let tensors = Tensors(input: input, weights: weights, bias: bias, zeros: zeros, output: output)
+        try forwardKernel.launch(range, tensors, shape, share, flags)
     }
 
     func backwardData(
@@ -54,18 +62,19 @@ final class DirectConvolution: ConvolutionMethod {
         let turned = scratch.buffer
         try turning.turn(weights, into: turned, inputs: sizes.input.channels, outputs: sizes.outputs)
         let (range, shape, share) = sizes.forward(batch: batch, backwardData: true)
-        try forwardKernel.launch(
-            range, gradient.values, turned, weights, zeros, inputGradient, shape, share, 0)
+        // Without its flag, the bias is not read.
+        let tensors = Tensors(
+            input: gradient.values, weights: turned, bias: weights, zeros: zeros, output: inputGradient)
+        try forwardKernel.launch(range, tensors, shape, share, 0)
     }
 
     func backwardWeights(
         input: Buffer, _ gradient: ConvolvedMap, weightGradient: Buffer, biasGradient: Buffer, batch: Int
     ) throws {
         if gradient.isBehindPooling, let pooled, let output = gradient.mask {
-            let (range, rowsPerSlot, slots) = sizes.gradientsBehindPooling(batch: batch)
+            let (range, shape, rowsPerSlot, slots) = sizes.gradientsBehindPooling(batch: batch)
             try pooled.sum.launch(
-                range, input, output, gradient.values, scratch.buffer, batch, sizes.input.height,
-                sizes.input.width, sizes.outputs, rowsPerSlot)
+                range, input, output, gradient.values, scratch.buffer, shape, rowsPerSlot)
             try pooled.add.launch(
                 sizes.addingGradients, scratch.buffer, weightGradient, biasGradient, slots, sizes.outputs)
             return

@@ -60,13 +60,28 @@ public final class Dropout: Layer {
     func apply(to values: Buffer, units: Range<Int>, firstRow: Int, pass: Pass) throws {
         guard rate > 0, !units.isEmpty, pass.batch > 0 else { return }
         let stride = inputShape.storedCount
-        let count = pass.batch * units.count
+        let part = Part(
+            count: pass.batch * units.count, start: firstRow * units.count, columns: units.count,
+            stride: stride, first: pass.firstImage * stride + units.lowerBound)
         let key = Philox.key(seed: pass.seed, purpose: .dropout)
         try kernel.launch(
-            KernelFamilies.dropout.launch(count: count, tuning: tuning), values,
-            [count, firstRow * units.count / 4, units.count / 4, stride / 4],
-            UInt32((pass.firstImage * stride + units.lowerBound) / 4),
+            KernelFamilies.dropout.launch(count: part.count, tuning: tuning), values, part,
             UInt32(plan.index), pass.step, [key.x, key.y], Dropout.threshold(rate), Float(1 / (1 - rate)))
+    }
+
+    /// Which of the elements of the whole mini-batch a launch takes.
+    private struct Part: KernelArgumentGroup {
+        /// Elements, and the place of the first in the buffer.
+        let count, start: Int
+        /// Elements of a row, and of a whole image.
+        let columns, stride: Int
+        /// The index of the first in the whole mini-batch.
+        let first: Int
+
+        /// The kernel counts in fours.
+        var arguments: [any KernelArgument] {
+            [count, start / 4, columns / 4, stride / 4, UInt32(first / 4)]
+        }
     }
 
     /// Returns rate · 2^32: a random word below it drops its element.

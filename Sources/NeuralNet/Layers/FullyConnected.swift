@@ -5,7 +5,9 @@ import Compute
 ///
 /// Its input is a whole feature map, flattened in NHWC order.
 public struct FullyConnectedSpec: LayerSpec {
-    static let token = LayerToken(syntax: "Fn (fully connected with n units, ReLU and dropout)") { token in
+    static let token = LayerToken(
+        syntax: "Fn (fully connected with n units, ReLU and dropout)", sample: "F19"
+    ) { token in
         guard token.first == "F", let units = LayerToken.count(token.dropFirst()) else { return nil }
         return [FullyConnectedSpec(units: units), DropoutSpec()]
     }
@@ -144,7 +146,7 @@ public final class FullyConnected: Layer {
             .init(m: maximumBatch, n: plan.output.storedCount, k: inputs), tuning: plan.tuning)
         var backward = MatrixProduct.scratch(
             .init(m: rows, n: inputs, k: outputs), slices: max(1, spec.part.count), tuning: plan.tuning)
-        if spec.split != nil, plan.tuning.device.body == .gpu {
+        if spec.split != nil, plan.tuning.sharesGroups {
             let slots = slots(plan, maximumBatch: maximumBatch)
             forward = slots.forward * rows * outputs
             if spec.slices.count == 1 { backward.c = slots.backward * rows * inputs }

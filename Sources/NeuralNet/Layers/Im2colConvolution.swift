@@ -111,7 +111,7 @@ extension ConvolutionFamily.Im2col {
     /// - Parameter plain: that of the sums as they are defined
     func work(_ pass: LayerPass, _ plain: Work, batch: Int) -> [Work] {
         // On CPUs, chunks of windows stay in the last-level cache.
-        guard tuning.device.body == .gpu else { return [plain] }
+        guard tuning.sharesGroups else { return [plain] }
         let channels = pass == .backwardData ? outputs : input.channels
         let windows = 4 * 9 * Double(batch * input.height * input.width * channels)
         return [

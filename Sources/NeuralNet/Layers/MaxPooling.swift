@@ -3,7 +3,9 @@ import Compute
 
 /// Describes 2×2 max-pooling with stride 2, which leaves out an odd last row or column.
 public struct MaxPoolingSpec: LayerSpec {
-    static let token = LayerToken(syntax: "M (2×2 max-pooling)") { $0 == "M" ? [MaxPoolingSpec()] : nil }
+    static let token = LayerToken(syntax: "M (2×2 max-pooling)", sample: "M") {
+        $0 == "M" ? [MaxPoolingSpec()] : nil
+    }
 
     public let kind = "max_pooling"
     public let isClassifier = false
@@ -46,7 +48,7 @@ public final class MaxPooling: Layer {
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         try forwardKernel.launch(
             range(columns: outputShape.width, rows: pass.batch * outputShape.height), input, output,
-            pass.batch, inputShape.height, inputShape.width, inputShape.storedChannels)
+            pass.batch, inputShape.mapSize)
     }
 
     public func backward(
@@ -58,7 +60,6 @@ public final class MaxPooling: Layer {
             columns: inputShape.width.ceilDivided(by: 2),
             rows: pass.batch * inputShape.height.ceilDivided(by: 2))
         try backwardKernel.launch(
-            windows, input, output, outputGradient, inputGradient, pass.batch, inputShape.height,
-            inputShape.width, inputShape.storedChannels)
+            windows, input, output, outputGradient, inputGradient, pass.batch, inputShape.mapSize)
     }
 }

@@ -20,6 +20,15 @@ final class WinogradConvolution: ConvolutionMethod {
         var arguments: [any KernelArgument] { [values, bias ?? mask ?? values, flags] }
     }
 
+    /// A target with what receives its maxima, if anything does.
+    private struct PooledTarget: KernelArgumentGroup {
+        let target: Target
+
+        var arguments: [any KernelArgument] {
+            target.arguments + [target.pooled ?? target.values, target.pooled == nil ? 0 : 1]
+        }
+    }
+
     /// The kernels that do the work of a pooling too, on CPUs.
     private struct Pooling {
         let transform, transformGradient, transformOutput: Kernel
@@ -53,23 +62,23 @@ final class WinogradConvolution: ConvolutionMethod {
         func kernel(_ name: String) throws -> Kernel {
             try device.kernel("winograd", "winograd_" + name, variant: variant)
         }
-        let onCPU = device.tuning.device.body == .cpu
+        let sharesGroups = device.tuning.sharesGroups
         products =
-            onCPU
-            ? try CoreWinogradProducts(sizes, kernel: kernel)
-            : try GroupWinogradProducts(sizes, device: device)
+            sharesGroups
+            ? try GroupWinogradProducts(sizes, device: device)
+            : try CoreWinogradProducts(sizes, kernel: kernel)
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
         transformInput = try kernel("transform_input")
         transformGradient = try kernel("transform_gradient")
         transformOutput = try kernel("transform_output")
         pooling =
-            onCPU && sizes.outputTile == 4
+            !sharesGroups && sizes.outputTile == 4
             ? Pooling(
                 transform: try kernel("transform_pooled"),
                 transformGradient: try kernel("transform_pooled_gradient"),
                 transformOutput: try kernel("transform_output_pooled")) : nil
-        convolveAtOnce = onCPU ? try kernel("convolve") : nil
+        convolveAtOnce = sharesGroups ? nil : try kernel("convolve")
         reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
         keptWeights =
@@ -144,8 +153,8 @@ final class WinogradConvolution: ConvolutionMethod {
         if let convolveAtOnce, sizes.runsAtOnce {
             let tiles = sizes.tileCount(batch: batch)
             try convolveAtOnce.launch(
-                sizes.atOnce(tiles: tiles), source, weights, transformed, target,
-                target.pooled ?? target.values, target.pooled == nil ? 0 : 1, map, filters, tiles)
+                sizes.atOnce(tiles: tiles), source, weights, transformed, PooledTarget(target: target), map,
+                filters, tiles)
             return
         }
         let targets = targetMemory.buffer
@@ -215,7 +224,7 @@ extension WinogradFamily.Geometry {
         let tiles = Double(tileCount(batch: batch) * positions)
         let operations = 2 * tiles * Double(channels * filters)
         // On CPUs, chunks of what is transformed stay in the last-level cache.
-        guard tuning.device.body == .gpu else { return [Work(operations: operations, bytes: plain.bytes)] }
+        guard tuning.sharesGroups else { return [Work(operations: operations, bytes: plain.bytes)] }
         let maps = 4 * tiles * Double(channels + filters)
         let weights = 4 * Double(transformedWeightCount)
         let product = Work(

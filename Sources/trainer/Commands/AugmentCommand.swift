@@ -1,5 +1,6 @@
 import DeviceInput
 import Basics
+import Configuration
 import ArgumentParser
 import Foundation
 import Photographs
@@ -28,14 +29,14 @@ struct AugmentCommand: ParsableCommand {
     @Option(help: OptionHelp.data) var data: String?
 
     @Option(help: "Share of photographs held out for validation if --data has no val/, as in train.")
-    var valFraction = 0.1
+    var valFraction = TrainingOptions().validationFraction
 
-    @Option(help: "Seed of the draws, as in train.") var seed: UInt64 = 1
+    @Option(help: "Seed of the draws, as in train.") var seed = TrainingOptions().seed
     @Flag(help: "Print table 1 of the paper beside the numbers of the configured ranges.") var counts = false
     @OptionGroup var json: JSONOptions
 
     @Option(
-        help: "Augmentation: none, standard or paper, with changes such as paper,rotation=15,cast=30@0.25.")
+        help: "Augmentation, with changes as in paper,rotation=15.")
     var augment = Augmentation.paper
 
     @Option(help: "Factor for all ranges of the augmentation, 0 to 10.") var augmentStrength = 1.0
@@ -44,15 +45,15 @@ struct AugmentCommand: ParsableCommand {
 
     @Option(
         help: """
-            Length in pixels to which the photograph's shorter side is resized. Default: 8/7 of \
-            --image-size; with --counts 512, as in the paper.
+            Shorter side after resizing. Default: 8/7 of --image-size; with --counts 512, as in the paper.
             """) var shortSide: Int?
 
     @OptionGroup var device: DeviceOptions
 
     func validate() throws {
         try require(imageSize: imageSize, shortSide: shortSide)
-        try require("--augment-strength", augmentStrength, in: 0...10, "times the ranges")
+        try requireAsTrain("augment-strength", augmentStrength)
+        try requireAsTrain("val-fraction", valFraction)
         try require("--random", random, in: 1...600, "variants")
         guard epoch >= 1 else { throw ValidationError("--epoch \(epoch): expected 1 or more") }
         if counts { return }

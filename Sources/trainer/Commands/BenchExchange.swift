@@ -14,7 +14,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
             --stand-in-device measures how much of the exchange a device's computation hides.
             """)
 
-    @Option(help: "Sizes of the arrays in bytes, separated by commas, such as 64K,1M,16M (1M = 2²⁰).")
+    @Option(help: "Bytes of the arrays, separated by commas (1M = 2²⁰).")
     var sizes = "64K,1M,16M,64M"
 
     @Option(help: OptionHelp.steps) var steps = 9
@@ -23,8 +23,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
 
     @Option(
         help: """
-            Seconds that a training step takes on a device that leaves the host idle. Measures the share of \
-            the exchange of --model's gradients that it hides.
+            Seconds of a step on an idle stand-in: shows how much of the exchange of --model it hides.
             """) var standInDevice: Double?
 
     @Option(help: "With --stand-in-device: the network whose gradients are exchanged.") var model = "scaling"
@@ -57,7 +56,7 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
     func run() throws {
         let byteCounts = try byteCounts()
         let architecture = try NetworkOptions.architecture(model, imageSize: imageSize)
-        guard let job = try Job.join(peerTimeout: 30) else {
+        guard let job = try Job.join() else {
             throw ValidationError("an exchange needs at least two ranks: mpirun -n 2 trainer bench exchange")
         }
         let benchmark = try ExchangeBenchmark(job, nodeSize: nodeSize)

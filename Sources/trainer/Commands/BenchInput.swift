@@ -1,4 +1,5 @@
 import Benchmarks
+import Configuration
 import DeviceInput
 import Basics
 import ArgumentParser
@@ -18,10 +19,10 @@ struct BenchInput: ParsableCommand {
     var shortSide = 256
 
     @Option(help: OptionHelp.batch) var batch = 32
-    @Option(help: OptionHelp.workers) var workers = 2
+    @Option(help: OptionHelp.workers) var workers = TrainingOptions().workers
     @Option(help: "Photographs in a timed pass. Files repeat if there are fewer.") var images = 512
     @Option(help: "Timed rounds. Each runs all passes in turn; the table shows medians.") var rounds = 5
-    @Option(help: "Augmentation: none, standard or paper, with changes as in train.")
+    @Option(help: "Augmentation, with changes as in `train`.")
     var augment = Augmentation.paper
 
     @OptionGroup var device: DeviceOptions
@@ -29,8 +30,8 @@ struct BenchInput: ParsableCommand {
 
     func validate() throws {
         try require(imageSize: imageSize, shortSide: shortSide)
-        try require("--batch", batch, in: 1...65_536, "images")
-        try require("--workers", workers, in: 1...256, "threads")
+        try requireAsTrain("batch", batch)
+        try requireAsTrain("workers", workers)
         try require("--images", images, in: 1...1_000_000_000, "photographs")
         try require("--rounds", rounds, in: 1...1_000_000, "rounds")
     }

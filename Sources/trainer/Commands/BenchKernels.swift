@@ -39,10 +39,10 @@ struct BenchFullyConnected: ParsableCommand {
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
-        try require(slices: slices)
+        try requireAsTrain("slices", slices)
         try require("--inputs", inputs, in: 1...65_536, "inputs")
         try require("--outputs", outputs, in: 1...65_536, "outputs")
-        try require("--batch", batch, in: 1...65_536, "images")
+        try requireAsTrain("batch", batch)
         try require("--steps", steps, in: 1...1_000_000, "runs")
     }
 

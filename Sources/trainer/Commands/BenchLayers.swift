@@ -1,6 +1,7 @@
 import ArgumentParser
 import Basics
 import Benchmarks
+import Configuration
 
 struct BenchLayers: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -20,17 +21,16 @@ struct BenchLayers: ParsableCommand {
 
     @Option(
         help: """
-            Folder of labelled photographs to train on, which shows the wait for data. Default: random \
-            images in memory.
+            Photographs to train on, which shows the wait for data. Default: random images in memory.
             """) var data: String?
 
-    @Option(help: OptionHelp.workers) var workers = 2
+    @Option(help: OptionHelp.workers) var workers = TrainingOptions().workers
     @OptionGroup var device: DeviceOptions
     @OptionGroup var output: JSONOptions
 
     func validate() throws {
         try require("--steps", steps, in: 1...1_000_000, "steps")
-        try require("--workers", workers, in: 1...256, "threads")
+        try requireAsTrain("workers", workers)
         try training.validate(batch: network.batch)
     }
 

@@ -20,16 +20,15 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
     @Option(help: OptionHelp.steps) var steps = 5
     @Flag(help: "Time the forward pass only, in a network made for inference.") var inference = false
 
-    @Option(help: "Compare steps on cached photographs with this augmentation and with none, in alternation.")
+    @Option(help: "Compare cached steps with this augmentation and none.")
     var augment: Augmentation?
 
     @Option(
         help: """
-            Under mpirun: when ranks exchange gradients, as for `train`; with none, each trains for itself \
-            while the others do the same.
+            Under mpirun, as for `train`; none: each rank alone.
             """) var exchange = Benchmark.RankExchange.lazy
 
-    @Option(help: "Under mpirun: how ranks divide the work, as for `train`: data or hybrid.")
+    @Option(help: "Under mpirun, as for `train`.")
     var parallelism = Parallelism.data
 
     @OptionGroup var convolution: ConvolutionOptions
@@ -69,7 +68,7 @@ struct BenchStep: ParsableCommand, RunsOnRanks {
             throw ValidationError(
                 "--parallelism hybrid: \(step.architecture) has no hidden fully connected layer to split")
         }
-        let job = try Job.join(peerTimeout: 30)
+        let job = try Job.join()
         let device = try device.open(place: job.map { Ranks($0).place } ?? (0, 1))
         if let augment { return try compare(augment, step, device) }
         let result =

@@ -13,8 +13,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
 
     @Option(
         help: """
-            Only the devices that this value would select in `trainer train`: \(DeviceSelector.expected). \
-            Default: every device; with --ranks, auto.
+            Only devices that `train` would select by this value. Default: all; with --ranks, auto.
             """) var device: String?
 
     func validate() throws { _ = try device.map { try DeviceOptions.selector($0) } }
@@ -66,7 +65,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
 
     private func printRanks() throws {
         let selector = try DeviceOptions.selector(device ?? "auto")
-        let job = try Job.join(peerTimeout: 30)
+        let job = try Job.join()
         let ranks = job.map { Ranks($0) }
         let description = try selector.assign(DeviceDescription.all(), ranks: ranks?.place.count ?? 1)[
             ranks?.place.index ?? 0]

@@ -23,8 +23,7 @@ struct EvaluateCommand: ParsableCommand, RunsOnRanks {
 
     @Option(
         help: """
-            Write the posteriors of every view in NumPy's format, [views, photographs, classes], and the \
-            names along its axes to FILE.npy.json.
+            Write [views, photographs, classes] posteriors as NumPy, and their names to FILE.npy.json.
             """) var savePosteriors: String?
 
     @Option(
@@ -36,8 +35,7 @@ struct EvaluateCommand: ParsableCommand, RunsOnRanks {
 
     @Option(
         help: """
-            Write the table of views to this file, the results by class to FILE.classes.csv, and the \
-            confusion matrix to FILE.confusion.csv.
+            Write the table of views here, and classes and confusion to FILE.classes.csv, FILE.confusion.csv.
             """) var csv: String?
 
     private var views: ViewArguments { options.views }
@@ -69,7 +67,7 @@ struct EvaluateCommand: ParsableCommand, RunsOnRanks {
     func run() throws { if posteriors.isEmpty { try evaluate() } else { try combine() } }
 
     private func evaluate() throws {
-        let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
+        let job = try Job.join()
         let evaluation = try FolderEvaluation(
             checkpoints: checkpoint, data: data ?? "", options, ranks: job)
         guard Job.isFirst else { return }

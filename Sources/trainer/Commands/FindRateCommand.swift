@@ -17,10 +17,7 @@ struct FindRateCommand: ParsableCommand, RunsOnRanks {
             """)
 
     private enum SearchOptions: OptionSelection {
-        private static let others: Set = [
-            "out", "learning-rate", "schedule", "warmup-epochs", "patience", "keep", "checkpoint-every",
-        ]
-        static func contains(_ option: TrainingOption) -> Bool { !others.contains(option.name) }
+        static func contains(_ option: TrainingOption) -> Bool { !option.traits.contains(.wholeRun) }
     }
 
     @OptionGroup private var flags: TrainingFlags<SearchOptions>

@@ -22,7 +22,8 @@ struct InspectCommand: ParsableCommand {
 
     @Option(help: "Write a page with pictures to this file (.html).") var out: String?
     @OptionGroup var output: JSONOptions
-    @Option(help: "Share that training will hold out if there is no validation part.") var valFraction = 0.1
+    @Option(help: "Share that training will hold out if there is no validation part.")
+    var valFraction = TrainingOptions().validationFraction
     @Option(help: "Threads that read. Default: one for each core.") var workers: Int?
 
     private var data: String { photographs ?? dataOption ?? "" }
@@ -33,7 +34,7 @@ struct InspectCommand: ParsableCommand {
                 "expected one folder of photographs, as the argument or with --data: "
                     + "trainer inspect PHOTOGRAPHS")
         }
-        try require("--workers", workers, in: 1...256, "threads")
+        try requireAsTrain("workers", workers)
         guard valFraction >= 0 && valFraction < 1 else {
             throw ValidationError("--val-fraction \(valFraction): expected at least 0 and below 1")
         }

@@ -13,15 +13,14 @@ struct PlanCommand: ParsableCommand {
             "Show the device memory that training takes, and the largest batch that fits. Allocates nothing.")
 
     private enum MemoryOptions: OptionSelection {
-        static func contains(_ option: TrainingOption) -> Bool { option.needsMemory }
+        static func contains(_ option: TrainingOption) -> Bool { option.traits.contains(.memory) }
     }
 
     @OptionGroup private var flags: TrainingFlags<MemoryOptions>
     @Option(help: OptionHelp.classes) var classes = 10
     @Option(
         help: """
-            Also estimate a step's time on a device that computes and moves so much (roofline model). \
-            Values: GFLOPS,GB/s, such as 50000,3000; `trainer devices` measures both.
+            Estimate a step by the roofline of GFLOPS,GB/s such as 50000,3000 (see `trainer devices`).
             """) var speed: DeviceSpeed?
 
     @Option(help: "Compare the ways of dividing the work over this many ranks, on devices of this kind.")

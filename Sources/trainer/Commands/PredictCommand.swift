@@ -1,5 +1,6 @@
 import ArgumentParser
 import Basics
+import Configuration
 import Evaluation
 import Foundation
 import Models
@@ -79,7 +80,7 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
     }
 
     func run() throws {
-        let job = try Job.join(peerTimeout: Job.usualPeerTimeout)
+        let job = try Job.join()
         var unused = UnusedFiles()
         var listings: [String] = []
         let images = try photographs(&unused, &listings)
@@ -93,7 +94,8 @@ struct PredictCommand: ParsableCommand, RunsOnRanks {
         let ensemble = try views.ensemble(
             files, names: checkpoint, batch: batch, device: device, ranks: job)
         let answer = try ensemble.runShowingProgress(
-            ImageSet(paths: images, classes: ensemble.classes), batch: batch, workers: 2, ranks: job,
+            ImageSet(paths: images, classes: ensemble.classes), batch: batch,
+            workers: TrainingOptions().workers, ranks: job,
             heat: heat.map { Ensemble.HeatRequest(className: $0, shortSide: views.scales?.first) })
         guard Job.isFirst else { return }
         let lists = try ClassLists(

@@ -24,8 +24,7 @@ struct PrepareCommand: ParsableCommand {
 
     @Option(
         help: """
-            Shorter side of the photographs in pixels; with several (256,512) a folder is written for each. \
-            Smaller photographs keep their size.
+            Shorter side in pixels, without enlarging; several (256,512) write a folder each.
             """,
         transform: { text in
             let sides = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
@@ -61,7 +60,7 @@ struct PrepareCommand: ParsableCommand {
             throw ValidationError("--short-side: expected different numbers")
         }
         try require("--quality", quality, in: 1...100, "")
-        try require("--workers", workers, in: 1...256, "threads")
+        try requireAsTrain("workers", workers)
     }
 
     func run() throws {
@@ -74,6 +73,7 @@ struct PrepareCommand: ParsableCommand {
             options.archiveBytes = archiveSize?.bytes ?? options.archiveBytes
             let preparation = try Preparation(options)
             for line in preparation.remarks { print(line) }
+            if let line = preparation.unused.listing(data: source, labels: labels) { print(line) }
             let bar = ProgressBar()
             let start = ContinuousClock.now
             let summary = try preparation.run { progress in

@@ -20,20 +20,16 @@ struct SelfTestCommand: ParsableCommand {
         let description = try device.description()
         DevicesCommand.print(description, DevicesCommand.facts(of: description))
         print("")
+        let header = ["check", "body", "largest error", "limit", "result"]
         let width = SelfTest.names.map(\.count).max() ?? 0
-        func line(_ cells: [String]) -> String {
-            let padded = zip(cells, [width, 4, 13, 8, 0]).map { cell, width in
-                cell + String(repeating: " ", count: max(0, width - cell.count))
-            }
-            return padded.joined(separator: "  ").replacing(/[ ]+$/, with: "")
-        }
-        print(line(["check", "body", "largest error", "limit", "result"]))
+        let table = TextTable(header: header, [.left], leastWidths: [width, 4, header[2].count, 8])
+        print(table.text)
         let test = SelfTest(description) { row in
             let numbers = [row.error, row.limit].map { $0.map { String(format: "%.1e", $0) } ?? "–" }
             // A number measured belongs to the line, and an error message of any length below it.
             let result = row.isPassed ? "ok" : "FAILED"
             let note = row.error == nil || row.note.isEmpty ? "" : ", " + row.note
-            print(line([row.check, row.body.rawValue] + numbers + [result + note]))
+            print(table.line([row.check, row.body.rawValue] + numbers + [result + note]))
             if row.error == nil {
                 for text in row.note.split(separator: "\n").prefix(40) { print("    " + text) }
             }

@@ -17,6 +17,10 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
             --val-fraction is held out for validation; or any photographs, whose classes --labels lists. \
             Without --data the command trains on the demo set.
 
+            A network is a name or a list of layers: n is a 3×3 convolution with n filters, M is 2×2 \
+            max-pooling, Fn is a fully connected layer with n units, such as 32,32,M,64,M,F256. \
+            docs/training.md explains each option.
+
             Examples:
               trainer train
               trainer train --data photos --model vgg16 --image-size 224 --epochs 60
@@ -62,14 +66,12 @@ struct TrainCommand: ParsableCommand, RunsOnRanks {
 
         @Option(
             help: """
-                Resume the run in this folder. Its options are restored; results are bit-identical to an \
-                uninterrupted run.
+                Resume the run in this folder with its options. Results stay bit-identical.
                 """) var resume: String?
 
         @Flag(
             help: """
-                Resume the run in --out if it has a checkpoint, otherwise start it: a job that is queued \
-                again repeats the same line.
+                Resume the run in --out if it has a checkpoint, otherwise start it, as queued jobs need.
                 """) var resumeOrStart = false
 
         @Option(help: "Write a timeline of all ranks to this file, for https://ui.perfetto.dev.")
