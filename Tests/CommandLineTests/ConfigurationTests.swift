@@ -91,7 +91,7 @@ import Testing
         #expect(options.count >= 19)
         for option in options.map({ $0.prefix { $0 != ":" } }) + ["out", "config"] {
             let isFlag = option == "balanced-sampling"
-            let form = isFlag ? "--\(option)/--no-\(option)" : "--\(option) <\(option)>"
+            let form = isFlag ? "--\(option)/--no-\(option)" : "--\(option) <"
             #expect(help.contains(form), "\(form) is not in the help")
             #expect(short.output.contains("--\(option)"), "--\(option) is not in the short help")
         }
