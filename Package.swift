@@ -99,7 +99,11 @@ let package = Package(
         tests("PhotographsTests", ["Photographs", "DemoScenes", "CLibPNG", "CLibWebP", "TestSupport"]),
         tests("AugmentationTests", ["DeviceInput", "Oracle", "Randomness", "TestSupport"]),
         tests(
-            "ScalingTests", ["Scaling", "Training", "Collectives", "NeuralNet", "Compute", "TestSupport"]),
+            "ScalingTests",
+            [
+                "Scaling", "Training", "Configuration", "Collectives",
+                "NeuralNet", "Compute", "TestSupport",
+            ]),
         tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),
         tests(
             "EvaluationTests",
