@@ -198,6 +198,30 @@ import Testing
             ])
     }
 
+    // MARK: - Decision
+
+    /// `auto` splits where hidden layers are large and the mini-batch is small, and not in the other cases.
+    ///
+    /// docs/scaling.md has both with their times.
+    @Test(arguments: [
+        ("16,M,F64", 64, 512, Parallelism.data), ("32,M,64,M,F2048,F2048", 32, 16, .hybrid),
+        // The same networks on the other side.
+        ("16,M,F64", 64, 2, .hybrid), ("32,M,64,M,F2048,F2048", 32, 2048, .data),
+    ]) func automaticParallelism(model: String, imageSize: Int, batch: Int, expected: Parallelism) throws {
+        var options = TrainingOptions()
+        (options.model, options.imageSize, options.parallelism) = (model, imageSize, .auto)
+        (options.batchSize, options.microBatches) = (batch, 2)
+        let device = try #require(DeviceDescription.all().first)
+        let choice = try ParallelismChoice(
+            options, classes: 10, spans: Topology(microBatches: 2, nodes: [[0, 1]]).spans,
+            rank: 0, device: device)
+        let (chosen, reason) = choice.automatic(dataFits: true)
+        #expect(chosen == expected, "\(reason)")
+        #expect(choice.isHybrid(dataFits: true) == (expected == .hybrid))
+        // Memory that does not suffice decides alone.
+        #expect(choice.automatic(dataFits: false).parallelism == .hybrid)
+    }
+
     // MARK: - Memory
 
     /// Compares what `trainer plan --ranks N` shows for a rank with what the rank allocates, by kind.
