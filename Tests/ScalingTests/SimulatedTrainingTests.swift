@@ -182,25 +182,31 @@ import Testing
     // MARK: - Decisions of the program
 
     /// Bucket sizes are those of the program, and near the best for every number of nodes.
-    @Test(arguments: [16, 64, 256, 1024]) func bucketsThatGrowAreNearTheBest(devices: Int) throws {
-        let training = try training(.h100x8)
+    @Test(arguments: Machine.presets.flatMap { machine in [16, 64, 256, 1024].map { (machine, $0) } })
+    func bucketsThatGrowAreNearTheBest(machine: Machine, devices: Int) throws {
+        let training = try training(machine)
         let strategy = Strategy(.lazy, nodeFirst: true)
+        // Over messages between machines, buckets are smaller.
+        let joined = machine.hasWindows ? 1 << 20 : 1 << 18
+        let cut = machine.hasWindows ? 1 << 24 : 1 << 20
         for images in [16, 64] {
             func seconds(_ factor: Int?) throws -> Double {
                 try training.stepModel(
                     devices: devices, batch: images * devices, strategy: strategy,
-                    bucketSizes: factor.map { .init(joined: $0 << 20, cut: $0 << 24) }
+                    bucketSizes: factor.map { .init(joined: $0 * joined, cut: $0 * cut) }
                 ).seconds(.lazy)
             }
             let own = try seconds(nil)
-            let all = try [1, 2, 4, 8, 16, 32].map { try seconds($0) }
+            let all = try [1, 2, 4, 8, 16, 32, 64, 128, 256].map { try seconds($0) }
             let best = all.min() ?? 0
             // With few images the messages matter more than what they overlap with.
-            let tolerance = images == 64 ? 1.03 : 1.16
+            let tolerance = images == 64 ? 1.04 : 1.16
             #expect(
                 own <= tolerance * best, "\(devices) devices, \(images) images: \(own), others \(all)")
-            #expect(own <= 1.001 * all[0], "never worse than without the rule")
-            if devices == 1024 { #expect(own < 0.5 * all[0], "larger buckets pay") }
+            // Messages take next to nothing of minwa's steps, so that large buckets only begin later there.
+            let loss = machine == .minwa ? 1.03 : 1.001
+            #expect(own <= loss * all[0], "\(own) with the rule, \(all[0]) without it")
+            if machine != .minwa, devices == 1024 { #expect(own < 0.5 * all[0], "larger buckets pay") }
         }
     }
 

@@ -271,6 +271,32 @@ import Testing
         #expect(missing.status == 1 && missing.errors.contains("install openmpi-bin"), "\(missing.errors)")
     }
 
+    /// A machine that is measured on the spot predicts times on a tiny network.
+    @Test(.timeLimit(.minutes(3))) func thisMachineIsMeasuredAndSimulated() throws {
+        let result = try place.mpirun(
+            1,
+            "simulate --machine this --model 8,M,F16 --image-size 8 --classes 3 --devices 4 --images 8 "
+                + "--batch 8,32 --save-machine this.yaml --json this.json")
+        #expect(result.status == 0, "\(result.errors)")
+        let json = try JSONSerialization.jsonObject(with: Data(place.bytes("this.json"))) as? [String: Any]
+        let steps = try #require(json?["steps"] as? [[String: Any]])
+        #expect(steps.compactMap { $0["devices"] as? Int } == [1, 2, 4])
+        let seconds = steps.flatMap { step in
+            ["synchronous", "lazy", "hybrid"].compactMap { step[$0] as? Double }
+        }
+        // A tiny step takes less than a second anywhere. JSON has no number that is not finite.
+        #expect(seconds.count == 9 && seconds.allSatisfy { $0 > 0 && $0 < 1 }, "\(seconds)")
+        let speedUps = try #require(json?["speed_ups"] as? [[String: Any]])
+        let points = speedUps.compactMap { $0["points"] as? [[String: Any]] }.joined()
+        #expect(points.count == 6 && points.allSatisfy { $0["speed_up"] as? Double ?? 0 > 0 }, "\(speedUps)")
+        let machine = try place.text("this.yaml")
+        for name in ["gflops", "memory-bandwidth", "memory", "port-bandwidth"] {
+            let line = machine.split(separator: "\n").first { $0.hasPrefix(name + ": ") } ?? ""
+            let number = line.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
+            #expect(number > 0 && number.isFinite, "\(machine)")
+        }
+    }
+
     @Test(.timeLimit(.minutes(3))) func timeToAccuracyIsMeasuredAndExtended() throws {
         let options =
             "bench time-to-accuracy --data set --model 16,M,F16 --image-size 16 --batch 8 --epochs 4"
