@@ -102,7 +102,11 @@ let package = Package(
         tests(
             "AugmentationTests", ["Benchmarks", "DeviceInput", "Oracle", "Randomness", "TestSupport"]),
         tests(
-            "ScalingTests", ["Scaling", "Training", "Collectives", "NeuralNet", "Compute", "TestSupport"]),
+            "ScalingTests",
+            [
+                "Scaling", "Training", "Configuration", "Collectives",
+                "NeuralNet", "Compute", "TestSupport",
+            ]),
         tests("PlanTests", ["Benchmarks", "Training", "NeuralNet", "Compute", "TestSupport"]),
         tests(
             "EvaluationTests",

@@ -7,6 +7,7 @@ public struct LineChart {
         /// How it is drawn.
         public enum Style { case line, dashed, points }
 
+        /// Empty for a line that is not in the list of names.
         public let name: String
         public let points: [(x: Double, y: Double)]
         public let style: Style
@@ -57,8 +58,11 @@ public struct LineChart {
         let plot = LineChart.plot
         let horizontal = Axis(
             points.map(\.x) + [mark?.x].compactMap { $0 }, scales.x, from: plot.left, to: plot.right)
-        // Lines stay below the list of names.
-        let names = series.count > 1 && scales.y == .linear ? 16 * Double(series.count) + 12 : 0
+        // Lines stay below the list of names, and of what a mark says.
+        let listed = series.count > 1 ? series.indices.filter { !series[$0].name.isEmpty } : []
+        let markTop = listed.isEmpty ? plot.top : plot.top + 16 * Double(listed.count) + 8
+        let rows = listed.isEmpty ? 0 : listed.count + (mark == nil ? 0 : 1)
+        let names = rows > 0 && scales.y == .linear ? 16 * Double(rows) + 12 : 0
         let vertical = Axis(points.map(\.y), scales.y, from: plot.bottom, to: plot.top, margin: names)
         var parts: [String] = []
         for tick in horizontal.ticks {
@@ -78,10 +82,10 @@ public struct LineChart {
             let place = horizontal.place(mark.x)
             let isRight = place > (plot.left + plot.right) / 2
             parts.append(
-                "<line class=\"mark\" x1=\"\(number(place))\" x2=\"\(number(place))\" y1=\"\(plot.top)\" "
-                    + "y2=\"\(plot.bottom)\"/>"
+                "<line class=\"mark\" x1=\"\(number(place))\" x2=\"\(number(place))\" "
+                    + "y1=\"\(number(markTop))\" y2=\"\(plot.bottom)\"/>"
                     + text(
-                        mark.text, x: number(place + (isRight ? -6 : 6)), y: number(plot.top + 14),
+                        mark.text, x: number(place + (isRight ? -6 : 6)), y: number(markTop + 14),
                         anchor: isRight ? "end" : "start"))
         }
         for (index, line) in series.enumerated() {
@@ -96,8 +100,8 @@ public struct LineChart {
                 let list = places.map { "\($0.x),\($0.y)" }.joined(separator: " ")
                 parts.append("<polyline points=\"\(list)\" stroke=\"\(colour)\"\(dash)/>")
             }
-            if series.count > 1 {
-                let y = plot.top + 16 * Double(index + 1)
+            if let row = listed.firstIndex(of: index) {
+                let y = plot.top + 16 * Double(row + 1)
                 let sample =
                     line.style == .points
                     ? LineChart.point(number(plot.left + 22), number(y), colour)
@@ -121,6 +125,19 @@ public struct LineChart {
             <text x="16" y="\(side)" text-anchor="middle" \
             transform="rotate(-90 16 \(side))">\(escaped(labels.y))</text>
             </svg>
+
+            """
+    }
+
+    /// Returns one drawing with these charts below each other.
+    public static func stacked(_ charts: [LineChart]) -> String {
+        let parts = charts.enumerated().map { index, chart in
+            let place = "y=\"\(Int(height) * index)\" height=\"\(Int(height))\""
+            return chart.svg.replacing("<svg ", with: "<svg \(place) ")
+        }
+        return """
+            <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 \(Int(width)) \(Int(height) * charts.count)">
+            \(parts.joined())</svg>
 
             """
     }

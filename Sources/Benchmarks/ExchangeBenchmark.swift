@@ -131,6 +131,8 @@ public struct ExchangeBenchmark {
     /// Says how well an exchange hides behind a device that leaves the host idle.
     public struct StandIn {
         public let policy: String
+        /// The bytes of the gradients that a rank exchanges in a step, and of its totals.
+        public let gradientBytes: Int
         /// Median seconds of a step: only the device's work, only the exchange, and both.
         public let compute: Double
         public let exchange: Double
@@ -143,20 +145,23 @@ public struct ExchangeBenchmark {
 
     /// Runs steps in which each layer's passes are sleeps, and the ranks exchange in between.
     ///
-    /// They are synchronous, lazy and, if there is a layer to split, hybrid.
+    /// They are synchronous and lazy, with data parallelism and, if there is a layer to split, hybrid.
     ///
     /// - Parameters:
     ///   - plan: describes the network
+    ///   - device: the one whose limits decide how gradients are arranged
     ///   - seconds: a step's compute, of which forward takes a third
     ///   - batch: images of a mini-batch, which decide the size of the activations that hybrid ranks exchange
-    public func standIn(_ plan: NetworkPlan, seconds: Double, steps: Int, batch: Int) throws -> [StandIn] {
+    public func standIn(
+        _ plan: NetworkPlan, _ device: DeviceDescription, seconds: Double, steps: Int, batch: Int
+    ) throws -> [StandIn] {
         let topology = try topology(nil)
         let microBatches = MicroBatchTree.defaultMicroBatches(ranks: communicator.size)
         func step(hybrid: Bool) throws -> SleepingStep {
             let schedule = HybridSchedule(
                 spans: topology.spans, nodes: topology.groups, microBatch: max(1, batch / microBatches))
             return try SleepingStep(
-                plan, seconds: seconds, communicator, topology, hybrid: hybrid ? schedule : nil)
+                plan, device, seconds: seconds, communicator, topology, hybrid: hybrid ? schedule : nil)
         }
         let data = try step(hybrid: false)
         let hybrid = plan.hiddenShapes.isEmpty ? nil : try step(hybrid: true)
@@ -170,7 +175,7 @@ public struct ExchangeBenchmark {
         }
         let policies: [(name: String, step: SleepingStep, isLazy: Bool)] =
             [("synchronous", data, false), ("lazy", data, true)]
-            + (hybrid.map { [("hybrid", $0, true)] } ?? [])
+            + (hybrid.map { [("hybrid", $0, true), ("hybrid, synchronous", $0, false)] } ?? [])
         var rounds: [(compute: Double, exchanges: [Double], steps: [Double])] = []
         for round in 0...steps {
             // In turn, so that a disturbance of the machine affects all of them.
@@ -187,7 +192,8 @@ public struct ExchangeBenchmark {
         return policies.enumerated().map { index, policy in
             let exchange = Benchmark.median(rounds.map { $0.exchanges[index] })
             return StandIn(
-                policy: policy.name, compute: compute, exchange: exchange,
+                policy: policy.name, gradientBytes: policy.step.gradientBytes,
+                compute: compute, exchange: exchange,
                 step: Benchmark.median(rounds.map { $0.steps[index] }),
                 hidden: 1 - Benchmark.median(rounds.map { $0.steps[index] - $0.compute }) / exchange)
         }

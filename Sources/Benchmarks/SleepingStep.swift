@@ -1,5 +1,6 @@
 import Basics
 import Collectives
+import Compute
 import Foundation
 import NeuralNet
 import Training
@@ -11,17 +12,22 @@ final class SleepingStep {
     private let shares: [Double]
     /// The buckets that hold each parameter's gradient; none if its layer is split.
     private let bucketsOf: [[Int]]
-    /// The first parameter in each bucket, which backward reaches last.
+    /// The first parameter in each bucket, which backward reaches last; of no use for the first bucket, which
+    /// holds the step's totals.
     private let firstOf: [Int]
     private let driver: ExchangeDriver
+    /// The bytes of all buckets.
+    let gradientBytes: Int
     /// The place of each parameter's layer among the split ones; nil for a bias and for other layers.
     private let splitOf: [Int?]
     private let activations: SleepingActivations?
 
-    /// - Parameter hybrid: how hidden fully connected layers are split; nil if they are not
+    /// - Parameters:
+    ///   - device: the one whose limits decide how gradients are arranged
+    ///   - hybrid: how hidden fully connected layers are split; nil if they are not
     init(
-        _ plan: NetworkPlan, seconds: Double, _ communicator: any Communicator,
-        _ topology: Topology, hybrid: HybridSchedule?
+        _ plan: NetworkPlan, _ device: DeviceDescription, seconds: Double,
+        _ communicator: any Communicator, _ topology: Topology, hybrid: HybridSchedule?
     ) throws {
         self.seconds = seconds
         let parameters = plan.trainedParameters
@@ -43,23 +49,18 @@ final class SleepingStep {
         let total = work.reduce(0, +)
         shares = work.map { $0 / total }
         self.splitOf = splitOf
-        var end = 0
         let exchanged = parameters.indices.filter { !isSplit[$0] }
-        let places = exchanged.map { index in
-            let bytes = parameters[index].storedCount * 4
-            defer { end += bytes.roundedUp(to: 128) }
-            return (slab: 0, bytes: end..<(end + bytes))
-        }
-        let cut = GradientBuckets(places, sizes: GradientBuckets.Sizes(for: topology))
+        let layout = GradientLayout(
+            exchanged.map { parameters[$0] }, device: device, sizes: GradientBuckets.Sizes(for: topology))
         var bucketsOf: [[Int]] = parameters.map { _ in [] }
-        for (place, index) in exchanged.enumerated() { bucketsOf[index] = cut.ofParameter[place] }
+        for (place, index) in exchanged.enumerated() { bucketsOf[index] = layout.bucketsOf[place] }
         self.bucketsOf = bucketsOf
-        firstOf = cut.buckets.indices.map { bucket in
+        firstOf = layout.buckets.indices.map { bucket in
             bucketsOf.firstIndex { $0.contains(bucket) } ?? 0
         }
-        let ranges = cut.buckets.map { ($0.bytes.lowerBound / 4)..<($0.bytes.upperBound / 4) }
+        gradientBytes = layout.buckets.reduce(0) { $0 + $1.bytes.count }
         let butterfly = try Butterfly(
-            communicator, topology: topology, buckets: ranges, floatCount: end / 4)
+            communicator, topology: topology, buckets: layout.ranges, floatCount: layout.floatCount)
         activations = try hybrid.map {
             try SleepingActivations(plan.hiddenShapes, $0, communicator, topology)
         }
@@ -74,6 +75,7 @@ final class SleepingStep {
     func run(computing: Bool = true, exchanging: Bool = true, isLazy: Bool = false) throws {
         let activations = exchanging ? activations : nil
         let last = splitOf.lastIndex { $0 != nil }
+        if exchanging { driver.queue(0, .complete) {} }
         for index in shares.indices.reversed() {
             if index == last { try activations?.exchangeOutputs() }
             if computing { sleep(shares[index] * seconds * 2 / 3) }
@@ -84,6 +86,7 @@ final class SleepingStep {
             }
         }
         if exchanging, !isLazy { for bucket in firstOf.indices { try driver.wait(bucket) } }
+        if exchanging, isLazy { try driver.wait(0) }
         for index in shares.indices {
             if exchanging, isLazy { for bucket in bucketsOf[index] { try driver.wait(bucket) } }
             if let split = splitOf[index] { try activations?.gatherInputs(split) }

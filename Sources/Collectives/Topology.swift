@@ -8,6 +8,8 @@ public struct Topology: Sendable {
     let outer: TransportKind
     /// Whether messages carry the gradients from machine to machine.
     public let sendsBetweenMachines: Bool
+    /// Says why one group of all ranks exchanges although a node has several; nil if there is no such case.
+    public let flatReason: String?
 
     /// Divides the micro-batches over the ranks.
     ///
@@ -47,6 +49,15 @@ public struct Topology: Sendable {
         } else {
             throw TopologyError.microBatches(microBatches, ranks: ranks.count)
         }
+        let isFlat = groups.count == 1 && nodes.count > 1 && (sizes.max() ?? 1) > 1
+        flatReason =
+            isFlat
+            ? "all ranks exchange as one group, without a sum inside each node first, because "
+                + (Set(sizes).count > 1
+                    ? "the nodes have different numbers of ranks: "
+                        + sizes.map(String.init).joined(separator: ", ")
+                    : "\(microBatches) micro-batches cannot be divided between \(nodes.count) nodes of "
+                        + "\(sizes[0]) ranks; more --micro-batches may help") : nil
         let isOneMachine = realNodes.count == 1
         if transport == .shared, !isOneMachine {
             let found = "the ranks, which are on \(realNodes.count) nodes"

@@ -9,7 +9,7 @@ public struct NetworkPlan {
     /// The parameters that backward computes gradients for: all, or those behind frozen layers.
     public let trainedParameters: [Parameter]
     /// The index of the first layer with parameters to learn: the layers below need no gradient.
-    let lowestTrained: Int
+    package let lowestTrained: Int
     private let options: Network.Options
 
     /// - Parameter tuning: that of an open device; nil for a device's stored or initial values

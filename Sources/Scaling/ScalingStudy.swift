@@ -8,8 +8,8 @@ public struct ScalingStudy {
         public let devices: Int
         /// Of each strategy, in the order of `strategies`.
         public let seconds: [Double]
-        /// Bytes of device memory that data parallelism takes.
-        public let memory: Int
+        /// Bytes of device memory that data and hybrid parallelism take.
+        public let memory: (data: Int, hybrid: Int)
     }
 
     /// Speed-ups over one device for mini-batches of one size.
@@ -41,7 +41,10 @@ public struct ScalingStudy {
                 seconds: try strategies.map {
                     try training.stepSeconds(devices: devices, batch: batch, strategy: $0)
                 },
-                memory: try training.memory(devices: devices, batch: batch))
+                memory: (
+                    try training.memory(devices: devices, batch: batch, isHybrid: false),
+                    try training.memory(devices: devices, batch: batch, isHybrid: devices > 1)
+                ))
         }
         let lazy = strategies[1]
         speedUps = try batches.map { batch in
@@ -102,7 +105,10 @@ extension ScalingStudy: JSONConvertible {
             "image_size": training.imageSize, "classes": training.classes,
             "parameters": training.parameterCount, "images_per_device": imagesPerDevice,
             "steps": steps.map { step -> JSON in
-                ["devices": step.devices, "memory": step.memory]
+                [
+                    "devices": step.devices, "memory": step.memory.data,
+                    "hybrid_memory": step.memory.hybrid,
+                ]
                     + .object(zip(names, step.seconds).map { .init($0, .number($1)) })
             },
             "speed_ups": speedUps.map { entry in

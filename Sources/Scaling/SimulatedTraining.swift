@@ -12,7 +12,7 @@ import Training
 public struct SimulatedTraining {
     /// How the devices divide the work and exchange.
     public struct Strategy: Sendable, Equatable {
-        public enum Method: String, CaseIterable, Sendable {
+        public enum Method: String, Sendable {
             /// Data parallelism that waits for all gradients at the end of a step.
             case synchronous
             /// Data parallelism that waits for a layer's gradients when its weights are read.
@@ -20,6 +20,14 @@ public struct SimulatedTraining {
             /// Lazy, but hidden fully connected layers are split over the devices, which exchange
             /// activations.
             case hybrid
+            /// The same, but synchronous.
+            case synchronousHybrid = "hybrid, synchronous"
+
+            /// Those of the paper's figure 2.
+            static let compared = [synchronous, lazy, hybrid]
+
+            public var isHybrid: Bool { self == .hybrid || self == .synchronousHybrid }
+            public var isLazy: Bool { self == .lazy || self == .hybrid }
         }
 
         public var method: Method
@@ -31,43 +39,79 @@ public struct SimulatedTraining {
             self.nodeFirst = nodeFirst
         }
 
-        var timing: StepModel.Timing { method == .synchronous ? .synchronous : .lazy }
+        var timing: StepModel.Timing { method.isLazy ? .lazy : .synchronous }
     }
 
     public let machine: Machine
-    /// The name or the list of tokens that describes the network.
-    public let model: String
     public let architecture: Architecture
-    public let imageSize, classes: Int
+    public let classes: Int
+    private let options: TrainingOptions
+    /// Whether the micro-batches and slices are those of the options, and not those that suit the devices.
+    private let isDivided: Bool
     /// The device whose limits decide how gradients are arranged.
     private let device: DeviceDescription
     let plan: NetworkPlan
 
+    /// The name or the list of tokens that describes the network.
+    public var model: String { options.model }
+    public var imageSize: Int { options.imageSize }
+
+    /// Simulates training by SGD, without a cache of photographs.
+    ///
     /// - Parameter device: any device here; that of `machine` differs from it in kind and memory
     /// - Throws: `NetworkError` if the image is too small for the poolings.
     public init(
         _ machine: Machine, model: String, imageSize: Int, classes: Int, device: DeviceDescription
     ) throws {
+        var options = TrainingOptions()
+        (options.model, options.imageSize) = (model, imageSize)
+        (options.optimizer, options.cache) = (.sgd, .off)
+        try self.init(machine, options, isDivided: false, classes: classes, device: device)
+    }
+
+    /// Simulates training with these options, of which it uses the micro-batches and slices too.
+    public init(
+        _ machine: Machine, _ options: TrainingOptions, classes: Int, device: DeviceDescription
+    ) throws { try self.init(machine, options, isDivided: true, classes: classes, device: device) }
+
+    private init(
+        _ machine: Machine, _ options: TrainingOptions, isDivided: Bool, classes: Int,
+        device: DeviceDescription
+    ) throws {
         self.machine = machine
-        self.model = model
-        self.imageSize = imageSize
+        (self.options, self.isDivided) = (options, isDivided)
         self.classes = classes
         self.device = device.imaginedGPU(memory: Int(machine.memory * 1e9))
-        architecture = try Architecture(parsing: model)
-        plan = try SimulatedTraining.plan(
-            architecture, imageSize: imageSize, classes: classes, device: self.device)
+        architecture = try Architecture(parsing: options.model)
+        plan = try SimulatedTraining.plan(options, classes: classes, device: self.device)
     }
 
     /// Plans the network of one device, with the operations of the plain sums.
     private static func plan(
-        _ architecture: Architecture, imageSize: Int, classes: Int, slices: Int = Slices.standard,
-        split: LayerSplit? = nil, device: DeviceDescription
+        _ options: TrainingOptions, classes: Int, split: LayerSplit? = nil, device: DeviceDescription
     ) throws -> NetworkPlan {
         try NetworkPlan(
-            architecture, imageSize: imageSize, classes: classes,
+            Architecture(parsing: options.model), imageSize: options.imageSize, classes: classes,
             options: .init(
-                maximumBatch: 1, training: true, convolution: .init(.direct), slices: slices, split: split),
+                maximumBatch: 1, training: true, convolution: .init(.direct),
+                freezesFeatures: options.freeze == .features, slices: options.slices, split: split),
             device: device)
+    }
+
+    /// Returns the options with the numbers of micro-batches and slices that are simulated.
+    private func options(devices: Int) -> TrainingOptions {
+        var options = options
+        if !isDivided {
+            options.microBatches = SimulatedTraining.microBatches(devices: devices)
+            options.slices = SimulatedTraining.slices(devices: devices)
+        }
+        return options
+    }
+
+    private func layout(devices: Int, batch: Int, nodeFirst: Bool) throws -> Layout {
+        try Layout(
+            machine, devices: devices, batch: batch,
+            microBatches: options(devices: devices).microBatches, nodeFirst: nodeFirst)
     }
 
     /// Returns the number of slices with which all devices hold a part of a wide layer, if that is possible.
@@ -75,9 +119,9 @@ public struct SimulatedTraining {
         min(Slices.most, max(Slices.standard, microBatches(devices: devices)))
     }
 
-    /// The strategies worth comparing: all methods as the machine reduces, then the other way to reduce.
+    /// The strategies worth comparing: methods as the machine reduces, then the other way to reduce.
     public var strategies: [Strategy] {
-        let methods = Strategy.Method.allCases.map { Strategy($0, nodeFirst: machine.nodeFirst) }
+        let methods = Strategy.Method.compared.map { Strategy($0, nodeFirst: machine.nodeFirst) }
         guard machine.devicesPerNode > 1 else { return methods }
         return methods
             + [Strategy.Method.lazy, .hybrid].map { Strategy($0, nodeFirst: !machine.nodeFirst) }
@@ -112,15 +156,14 @@ public struct SimulatedTraining {
         batch % microBatches(devices: devices) == 0
     }
 
-    /// Returns the bytes of device memory that data parallelism takes on each device.
-    public func memory(devices: Int, batch: Int) throws -> Int {
-        var options = TrainingOptions()
-        (options.model, options.imageSize) = (model, imageSize)
-        (options.optimizer, options.cache) = (.sgd, .off)
-        let layout = try Layout(machine, devices: devices, batch: batch, nodeFirst: machine.nodeFirst)
+    /// Returns the bytes of device memory that training takes on the device that needs most.
+    ///
+    /// - Parameter isHybrid: whether hidden fully connected layers are split over the devices
+    public func memory(devices: Int, batch: Int, isHybrid: Bool) throws -> Int {
+        let layout = try layout(devices: devices, batch: batch, nodeFirst: machine.nodeFirst)
         return try TrainingMemory(
-            options, classes: classes, microBatches: layout.microBatches,
-            exchanges: devices > 1, device: device
+            options(devices: devices), classes: classes, microBatches: layout.microBatches,
+            exchanges: devices > 1, split: isHybrid ? layout.schedule.split(of: 0) : nil, device: device
         ).plan(batch: layout.microBatches * layout.microBatchImages).total
     }
 
@@ -132,23 +175,11 @@ public struct SimulatedTraining {
     package func stepModel(
         devices: Int, batch: Int, strategy: Strategy, bucketSizes: GradientBuckets.Sizes? = nil
     ) throws -> StepModel {
-        let layout = try Layout(machine, devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
-        var plan = self.plan
-        var layers: [StepModel.Layer]
-        if strategy.method == .hybrid, devices > 1 {
-            let schedule = HybridSchedule(
-                spans: layout.topology.spans, nodes: layout.topology.groups,
-                microBatch: layout.microBatchImages)
-            // The first device holds as much as any.
-            plan = try SimulatedTraining.plan(
-                architecture, imageSize: imageSize,
-                classes: classes, slices: SimulatedTraining.slices(devices: devices),
-                split: schedule.split(of: 0), device: device)
-            layers = self.layers(plan, layout)
-            addActivations(to: &layers, plan, schedule, layout)
-        } else {
-            layers = self.layers(plan, layout)
-        }
+        let layout = try layout(devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
+        let isHybrid = strategy.method.isHybrid && devices > 1
+        let plan = try isHybrid ? split(layout) : self.plan
+        var layers = layers(plan, layout)
+        if isHybrid { addActivations(to: &layers, plan, layout) }
         var model = StepModel(
             layers: layers, buckets: buckets(plan, layout, sizes: bucketSizes ?? .init(for: layout.topology)))
         model.microBatches = layout.microBatches
@@ -157,16 +188,25 @@ public struct SimulatedTraining {
         return model
     }
 
+    /// Plans the network of the first device with its part of the split layers; it holds as much as any.
+    private func split(_ layout: Layout) throws -> NetworkPlan {
+        try SimulatedTraining.plan(
+            options(devices: layout.devices), classes: classes,
+            split: layout.schedule.split(of: 0), device: device)
+    }
+
     private func layers(_ plan: NetworkPlan, _ layout: Layout) -> [StepModel.Layer] {
         let stored = plan.trainedParameters.reduce(0) { $0 + $1.storedCount }
-        let update = plan.updateWork(.sgd).seconds(at: machine.speed)
+        let update = plan.updateWork(options.optimizer, averages: options.averageDecay != nil)
+            .seconds(at: machine.speed)
         return plan.layers.map { layer in
             func seconds(_ passes: [LayerPass]) -> Double {
                 passes.filter { plan.runs($0, layer) }.flatMap {
                     layer.work($0, batch: layout.microBatchImages)
                 }.seconds(at: machine.speed)
             }
-            let own = layer.parameters.reduce(0) { $0 + $1.storedCount }
+            let trained = layer.index < plan.lowestTrained ? [] : layer.parameters
+            let own = trained.reduce(0) { $0 + $1.storedCount }
             var result = StepModel.Layer()
             result.forward = seconds([.forward])
             result.backward = seconds([.backwardWeights, .backwardData])
@@ -179,9 +219,9 @@ public struct SimulatedTraining {
     ///
     /// Backward exchanges as many bytes the other way round.
     private func addActivations(
-        to layers: inout [StepModel.Layer], _ plan: NetworkPlan,
-        _ schedule: HybridSchedule, _ layout: Layout
+        to layers: inout [StepModel.Layer], _ plan: NetworkPlan, _ layout: Layout
     ) {
+        let schedule = layout.schedule
         let shapes = plan.hiddenShapes
         let places = plan.layers.indices.filter { plan.layers[$0].parameters.contains(where: \.isSplit) }
         let turn = schedule.rows(turn: 0).reduce(0, +)
@@ -202,20 +242,35 @@ public struct SimulatedTraining {
         -> [StepModel.Bucket]
     {
         guard layout.devices > 1 else { return [] }
-        // The layer of each parameter that is exchanged. Those of split layers are only on their device.
-        var parameters: [Parameter] = []
-        var layerOf: [Int] = []
-        for (index, layer) in plan.layers.enumerated() {
-            for parameter in layer.parameters where !parameter.isSplit {
-                parameters.append(parameter)
-                layerOf.append(index)
-            }
-        }
-        return GradientBuckets(of: parameters, layout: device, sizes: sizes).buckets.map { bucket in
+        let (buckets, layerOf) = exchange(plan, sizes)
+        return buckets.map { bucket in
             StepModel.Bucket(
-                layer: layerOf[bucket.parameters.min() ?? 0],
+                layer: bucket.parameters.min().map { layerOf[$0] },
                 transfers: layout.allReduce(bytes: bucket.bytes.count))
         }
+    }
+
+    /// Returns the buckets of a device, and the layer of each parameter that is exchanged.
+    private func exchange(_ plan: NetworkPlan, _ sizes: GradientBuckets.Sizes) -> (
+        buckets: [GradientBuckets.Bucket], layerOf: [Int]
+    ) {
+        var parameters: [Parameter] = []
+        var layerOf: [Int] = []
+        for layer in plan.layers[plan.lowestTrained...] {
+            // Those of split layers are only on their device.
+            for parameter in layer.parameters where !parameter.isSplit {
+                parameters.append(parameter)
+                layerOf.append(layer.index)
+            }
+        }
+        return (GradientLayout(parameters, device: device, sizes: sizes).buckets, layerOf)
+    }
+
+    /// Returns the buckets that a device exchanges in a step, the most urgent first.
+    package func buckets(devices: Int, batch: Int, strategy: Strategy) throws -> [GradientBuckets.Bucket] {
+        let layout = try layout(devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
+        let plan = try strategy.method.isHybrid ? split(layout) : self.plan
+        return exchange(plan, .init(for: layout.topology)).buckets
     }
 }
 
@@ -240,8 +295,13 @@ private struct Layout {
     private let stages: [Stage]
     private let latency: Double
 
-    init(_ machine: Machine, devices: Int, batch: Int, nodeFirst: Bool) throws {
-        let all = SimulatedTraining.microBatches(devices: devices)
+    /// How the devices split hidden fully connected layers.
+    var schedule: HybridSchedule {
+        HybridSchedule(spans: topology.spans, nodes: topology.groups, microBatch: microBatchImages)
+    }
+
+    /// - Parameter all: the micro-batches of all devices
+    init(_ machine: Machine, devices: Int, batch: Int, microBatches all: Int, nodeFirst: Bool) throws {
         guard batch % all == 0 else {
             throw TrainingError(
                 "a mini-batch of \(batch) on \(devices) devices: expected a multiple of \(all), the number "

@@ -33,11 +33,13 @@ package struct StepModel: Sendable {
     /// Gradients that are exchanged together.
     package struct Bucket: Sendable {
         /// The lowest layer in it, which backward reaches last and forward reads first.
-        package var layer: Int
+        ///
+        /// Nil for the step's totals, which are ready when forward ends, and read before the first update.
+        package var layer: Int?
         /// One after the other.
         package var transfers: [Transfer]
 
-        package init(layer: Int, transfers: [Transfer]) {
+        package init(layer: Int?, transfers: [Transfer]) {
             self.layer = layer
             self.transfers = transfers
         }
@@ -123,7 +125,8 @@ private struct StepSimulation {
 
     private static func pieces(_ model: StepModel, _ timing: StepModel.Timing) -> [Piece] {
         let all = Array(model.buckets.indices)
-        func buckets(of layer: Int) -> [Int] { all.filter { model.buckets[$0].layer == layer } }
+        func buckets(of layer: Int?) -> [Int] { all.filter { model.buckets[$0].layer == layer } }
+        let totals = buckets(of: nil)
         func wait(_ seconds: Double) -> [Piece] {
             seconds > 0 ? [Piece(seconds: seconds, isWork: false)] : []
         }
@@ -133,7 +136,15 @@ private struct StepSimulation {
             for (index, layer) in model.layers.enumerated() {
                 pieces += wait(layer.exchangeOfInputs)
                 var forward = Piece(seconds: layer.forward + (isFirst ? layer.update : 0))
-                if isFirst { forward.needs = timing == .lazy ? buckets(of: index) : index == 0 ? all : [] }
+                let isBottom = index == 0
+                if isFirst, timing == .lazy {
+                    forward.needs = buckets(of: index) + (isBottom ? totals : [])
+                } else if isFirst, isBottom {
+                    forward.needs = all
+                }
+                if isLast, index == model.layers.count - 1, timing != .afterBackward {
+                    forward.starts = totals
+                }
                 pieces.append(forward)
                 pieces += wait(layer.exchangeOfOutputs)
             }

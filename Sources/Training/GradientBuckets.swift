@@ -1,3 +1,4 @@
+import Basics
 import Collectives
 import Compute
 import NeuralNet
@@ -36,25 +37,23 @@ package struct GradientBuckets {
     }
 
     /// A range of a slab, and the indices of the parameters in it.
-    package struct Bucket {
+    package struct Bucket: Sendable {
         package let slab: Int
         package var bytes: Range<Int>
         package var parameters: [Int]
     }
 
-    package private(set) var buckets: [Bucket]
+    private(set) var buckets: [Bucket]
     /// The indices of each parameter's buckets.
-    package private(set) var ofParameter: [[Int]] = []
+    private(set) var ofParameter: [[Int]] = []
 
     /// Divides gradients that follow each other in memory.
     ///
     /// - Parameters:
     ///   - places: where each parameter's gradient is
     ///   - first: a bucket before theirs, in a slab of its own
-    package init(
-        _ places: [(slab: Int, bytes: Range<Int>)], sizes: Sizes, first: Bucket? = nil
-    ) {
-        buckets = first.map { [$0] } ?? []
+    init(_ places: [(slab: Int, bytes: Range<Int>)], sizes: Sizes, first: Bucket) {
+        buckets = [first]
         for (index, (slab, bytes)) in places.enumerated() {
             // A bias costs nothing in the bucket before it, and messages in one of its own.
             if let last = buckets.last, last.slab == slab,
@@ -74,16 +73,57 @@ package struct GradientBuckets {
             ofParameter.append(Array(start..<buckets.count))
         }
     }
+}
 
-    /// Divides the gradients of parameters that are arranged in an arena.
+/// Where the exchange has a step's totals and its gradients, and how it divides them into buckets.
+package struct GradientLayout {
+    /// The bytes of the totals, which are a bucket of their own.
+    package static let totals = 0..<MemoryLayout<SharedTotals>.size.roundedUp(to: 64)
+    /// The totals have a page of their own in front of the first slab.
+    static let totalsPage = 4096
+
+    /// The bytes of each slab, which holds neighbouring parameters' gradients, and the floats before it.
+    let slabs, starts: [Int]
+    /// The first holds the step's totals, which are ready first and needed first.
+    package let buckets: [GradientBuckets.Bucket]
+    /// The indices of each parameter's buckets.
+    package let bucketsOf: [[Int]]
+
+    /// Arranges the gradients of parameters as in an arena.
     ///
-    /// - Parameter layout: the device whose limits decide the arrangement
-    package init(
-        of parameters: [Parameter], layout: DeviceDescription, sizes: Sizes, first: Bucket? = nil
-    ) {
-        let places = zip(ParameterArena.starts(parameters, device: layout), parameters).map {
+    /// - Parameters:
+    ///   - parameters: those that all ranks exchange
+    ///   - device: the one whose limits decide the arrangement
+    package init(_ parameters: [Parameter], device: DeviceDescription, sizes: GradientBuckets.Sizes) {
+        slabs = ParameterArena.bufferSizes(parameters, device: device).map {
+            $0.roundedUp(to: Buffer.sliceAlignment)
+        }
+        var starts = [GradientLayout.totalsPage / 4]
+        for size in slabs { starts.append(starts[starts.count - 1] + size / 4) }
+        self.starts = starts
+        let places = zip(ParameterArena.starts(parameters, device: device), parameters).map {
             (slab: $0.buffer, bytes: $0.byteOffset..<($0.byteOffset + $1.storedCount * 4))
         }
-        self.init(places, sizes: sizes, first: first)
+        let cut = GradientBuckets(
+            places, sizes: sizes, first: .init(slab: -1, bytes: GradientLayout.totals, parameters: []))
+        (buckets, bucketsOf) = (cut.buckets, cut.ofParameter)
     }
+
+    /// The floats of all slabs and of the totals.
+    package var floatCount: Int { starts[starts.count - 1] }
+
+    /// The floats of each bucket.
+    package var ranges: [Range<Int>] {
+        buckets.map { bucket in
+            let start = bucket.slab < 0 ? 0 : starts[bucket.slab]
+            return (start + bucket.bytes.lowerBound / 4)..<(start + bucket.bytes.upperBound / 4)
+        }
+    }
+}
+
+/// A step's totals in the ranks' memory, all as floats, because the exchange adds floats.
+struct SharedTotals {
+    var images: SoftmaxCrossEntropy.Totals
+    /// The number of ranks that ask to stop.
+    var stopRequests: Float
 }

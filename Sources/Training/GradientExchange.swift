@@ -28,7 +28,7 @@ public final class GradientExchange {
     private let isInPlace: Bool
     private let totals: Buffer
     /// The first holds the step's totals.
-    private let buckets: [GradientBuckets.Bucket]
+    package let buckets: [GradientBuckets.Bucket]
     /// Each parameter's buckets, by its index in the network.
     private let bucketsOf: [Int: [Int]]
     /// The number of parameters of each bucket whose gradients are not ready yet.
@@ -41,17 +41,6 @@ public final class GradientExchange {
     public var seconds: (underWay: Double, exposed: Double) {
         let seconds = driver.seconds
         return (seconds.underWay, awaited + seconds.work)
-    }
-
-    /// A step's totals in the ranks' memory, all as floats, because the exchange adds floats.
-    private struct SharedTotals {
-        var images: SoftmaxCrossEntropy.Totals
-        /// The number of ranks that ask to stop.
-        var stopRequests: Float
-
-        static let bucket = 0..<MemoryLayout<SharedTotals>.size.roundedUp(to: 64)
-        /// The totals have a page of their own in front of the first slab.
-        static let byteCount = 4096
     }
 
     /// Opens the memory that the ranks share; every rank calls it.
@@ -74,28 +63,17 @@ public final class GradientExchange {
         let limits = try communicator.gather([
             device.description.largestBuffer, device.description.baseAlignment,
         ])
-        let layout = device.description.limited(
+        let limited = device.description.limited(
             toLargestBuffer: limits.map { $0[0] }.min() ?? 0, baseAlignment: limits.map { $0[1] }.max() ?? 0)
-        let sizes = ParameterArena.bufferSizes(parameters, device: layout).map {
-            $0.roundedUp(to: Buffer.sliceAlignment)
-        }
-        var starts = [SharedTotals.byteCount / 4]
-        for size in sizes { starts.append(starts[starts.count - 1] + size / 4) }
-
-        let cut = GradientBuckets(
-            of: parameters, layout: layout, sizes: bucketSizes ?? GradientBuckets.Sizes(for: topology),
-            first: .init(slab: -1, bytes: SharedTotals.bucket, parameters: []))
-        buckets = cut.buckets
-        bucketsOf = Dictionary(uniqueKeysWithValues: zip(parameters.map(\.index), cut.ofParameter))
+        let layout = GradientLayout(
+            parameters, device: limited, sizes: bucketSizes ?? GradientBuckets.Sizes(for: topology))
+        buckets = layout.buckets
+        bucketsOf = Dictionary(uniqueKeysWithValues: zip(parameters.map(\.index), layout.bucketsOf))
         missing = buckets.map(\.parameters.count)
         mapped = buckets.map { _ in nil }
 
-        let ranges = buckets.map { bucket in
-            let start = bucket.slab < 0 ? 0 : starts[bucket.slab]
-            return (start + bucket.bytes.lowerBound / 4)..<(start + bucket.bytes.upperBound / 4)
-        }
         let butterfly = try Butterfly(
-            communicator, topology: topology, buckets: ranges, floatCount: starts[starts.count - 1])
+            communicator, topology: topology, buckets: layout.ranges, floatCount: layout.floatCount)
         self.butterfly = butterfly
         butterfly.observer = trace.map { trace in
             { bucket, work, start, end in
@@ -103,14 +81,14 @@ public final class GradientExchange {
             }
         }
         let values = UnsafeMutableRawPointer(butterfly.values)
-        totals = try Buffer(device, hostMemory: values, byteCount: SharedTotals.byteCount)
-        let hostSlabs = try sizes.indices.map {
-            try Buffer(device, hostMemory: values + starts[$0] * 4, byteCount: sizes[$0])
+        totals = try Buffer(device, hostMemory: values, byteCount: GradientLayout.totalsPage)
+        let hostSlabs = try layout.slabs.indices.map {
+            try Buffer(device, hostMemory: values + layout.starts[$0] * 4, byteCount: layout.slabs[$0])
         }
         self.hostSlabs = hostSlabs
         var next = 0
         let inPlace = isInPlace
-        gradients = try ParameterArena(parameters, device: device, limits: layout) { byteCount in
+        gradients = try ParameterArena(parameters, device: device, limits: limited) { byteCount in
             defer { next += 1 }
             return inPlace ? hostSlabs[next] : try Buffer(device, byteCount: byteCount)
         }
@@ -137,7 +115,7 @@ public final class GradientExchange {
     /// - Parameter asksToStop: whether this rank asks all ranks to stop
     func startTotals(_ loss: SoftmaxCrossEntropy, step: Int, asksToStop: Bool) throws {
         try loss.copyTotals(step: step, to: totals)
-        let (pointer, event) = try totals.map(byteOffset: 0, byteCount: SharedTotals.bucket.count)
+        let (pointer, event) = try totals.map(byteOffset: 0, byteCount: GradientLayout.totals.count)
         mapped[0] = pointer
         nonisolated(unsafe) let shared = pointer.assumingMemoryBound(to: SharedTotals.self)
         driver.queue(0, event) { shared.pointee.stopRequests = asksToStop ? 1 : 0 }

@@ -86,6 +86,25 @@ public struct ParallelismChoice {
     /// The step waits for all of the activations, but only for a part of the gradients.
     public static let worthwhile = 2.0
 
+    /// The rule of `auto`, as a clause.
+    public static let rule =
+        "auto chooses hybrid if data parallelism does not fit a rank's device, or if hybrid saves at least "
+        + "\(worthwhile) bytes of gradients for every byte of activations that it sends"
+
+    /// Returns what `auto` chooses, and why, as a clause.
+    ///
+    /// - Parameter dataFits: whether data parallelism fits the devices of all ranks
+    public func automatic(dataFits: Bool) -> (parallelism: Parallelism, reason: String) {
+        guard hybrid != nil else { return (.data, "there is no hidden fully connected layer to split") }
+        let ratio = (savedBytes * 100).rounded() / 100
+        let saved = "hybrid sends 1 byte of activations for every \(ratio) bytes of gradients that it saves"
+        if !dataFits { return (.hybrid, "data parallelism does not fit the device; \(saved)") }
+        return (
+            savedBytes >= ParallelismChoice.worthwhile ? .hybrid : .data,
+            "\(saved); it is chosen from \(ParallelismChoice.worthwhile) on"
+        )
+    }
+
     /// Returns whether layers are split.
     ///
     /// - Parameter dataFits: whether data parallelism fits the devices of all ranks
@@ -93,19 +112,8 @@ public struct ParallelismChoice {
         switch parallelism {
         case .data: false
         case .hybrid: hybrid != nil
-        case .auto: hybrid != nil && (!dataFits || savedBytes >= ParallelismChoice.worthwhile)
+        case .auto: automatic(dataFits: dataFits).parallelism == .hybrid
         }
-    }
-
-    /// Returns why `isHybrid` decides as it does, as a clause.
-    public func reason(dataFits: Bool) -> String {
-        if parallelism != .auto { return "as requested" }
-        if hybrid == nil { return "there is no hidden fully connected layer to split" }
-        if !dataFits { return "data parallelism does not fit the device" }
-        let ratio = (savedBytes * 100).rounded() / 100
-        return
-            "hybrid sends 1 byte of activations for every \(ratio) bytes of gradients that it saves; it is "
-            + "chosen from \(ParallelismChoice.worthwhile) on"
     }
 
     /// The strategies with their memory and what they send, as a table.

@@ -164,8 +164,8 @@ struct TrainerSetup {
             nodes: topology.groups, rank: ranks.rank, device: device)
         let fits = try ranks.gather([choice.data.memory.fits]).allSatisfy { $0[0] }
         if options.parallelism == .auto {
-            let name = choice.isHybrid(dataFits: fits) ? Parallelism.hybrid : .data
-            try report(.note("\(name.rawValue) parallelism: \(choice.reason(dataFits: fits))"))
+            let (chosen, reason) = choice.automatic(dataFits: fits)
+            try report(.note("\(chosen.rawValue) parallelism: \(reason)"))
         }
         return choice.isHybrid(dataFits: fits) ? choice.schedule : nil
     }

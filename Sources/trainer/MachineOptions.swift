@@ -20,7 +20,7 @@ struct LauncherOptions: ParsableArguments {
 
 /// The machine of a simulation.
 struct MachineOptions: ParsableArguments {
-    private static let names = (Machine.presets.map(\.name) + ["this"]).joined(separator: ", ")
+    static let names = (Machine.presets.map(\.name) + ["this"]).joined(separator: ", ")
 
     @Option(
         help: """
@@ -32,14 +32,15 @@ struct MachineOptions: ParsableArguments {
 
     /// Returns the machine, and saves its numbers if that was asked for.
     func read() throws -> Machine {
-        let result = try named()
+        let result = try MachineOptions.named(machine, launcher.ranks)
         if let saveMachine { try AtomicFile.write(saveMachine, Array(result.yaml.utf8)) }
         return result
     }
 
-    private func named() throws -> Machine {
+    /// Returns the machine with this name, or that of a file.
+    static func named(_ machine: String, _ launcher: RankLauncher) throws -> Machine {
         if let preset = Machine.presets.first(where: { $0.name == machine }) { return preset }
-        if machine == "this" { return try ThisMachine.measure(launcher.ranks) }
+        if machine == "this" { return try ThisMachine.measure(launcher) }
         guard FileManager.default.fileExists(atPath: machine) else {
             throw ValidationError(
                 "--machine \(machine): no such file; expected \(MachineOptions.names) or a YAML file")
@@ -77,16 +78,17 @@ enum ThisMachine {
     static func exchange(_ launcher: RankLauncher, ranks: Int) throws -> ExchangeSpeed {
         let result = try launcher.results(
             ranks: ranks, ["bench", "exchange", "--sizes", "64K,16M", "--steps", "7"])
-        func seconds(_ bytes: Int) -> Double {
-            let ways = (result["ways"]?.array ?? []).filter {
-                $0["bytes"]?.integer == bytes && $0["way"]?.string?.hasPrefix("butterfly") == true
-            }
-            return ways.compactMap { $0["seconds"]?.double }.min() ?? 0
-        }
         let sizes = (small: 64 << 10, large: 16 << 20)
         return ExchangeSpeed(
-            ranks: ranks, small: (sizes.small, seconds(sizes.small)),
-            large: (sizes.large, seconds(sizes.large)),
+            ranks: ranks, small: (sizes.small, butterflySeconds(result, bytes: sizes.small) ?? 0),
+            large: (sizes.large, butterflySeconds(result, bytes: sizes.large) ?? 0),
             isOneMachine: result["machines"]?.integer ?? 1 == 1, hasWindows: result["windows"]?.bool ?? true)
+    }
+
+    /// Returns the seconds of the fastest butterfly among the results of `bench exchange`.
+    static func butterflySeconds(_ result: JSON, bytes: Int) -> Double? {
+        (result["ways"]?.array ?? []).filter {
+            $0["bytes"]?.integer == bytes && $0["way"]?.string?.hasPrefix("butterfly") == true
+        }.compactMap { $0["seconds"]?.double }.min()
     }
 }

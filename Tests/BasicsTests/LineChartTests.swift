@@ -42,6 +42,27 @@ import Testing
         #expect(places(svg).allSatisfy { $0[1] > 40 + 2 * 16 })
     }
 
+    /// Unnamed points are not in the list of names, under which a mark says what it is.
+    @Test func namesAndMarksDoNotMeet() throws {
+        let chart = LineChart(
+            "t", x: "ranks", y: "ms", scales: (.binary, .linear),
+            series: [
+                .init("predicted", [(2, 10), (4, 12)]),
+                .init("", [(2, 11), (4, 10)], style: .points, colour: 0),
+            ], mark: (2.5, "here"))
+        let svg = chart.svg
+        // Two points without a sample, and one line with its sample.
+        #expect(svg.matches(of: /<circle/).count == 2 && svg.contains(">predicted<"))
+        #expect(svg.matches(of: /stroke-width="2"\/>/).count == 1)
+        let names = try #require(svg.firstMatch(of: /y="([0-9.]+)"[^>]*>predicted</)?.1)
+        let mark = try #require(svg.firstMatch(of: /y="([0-9.]+)"[^>]*>here</)?.1)
+        #expect(try #require(Double(mark)) >= #require(Double(names)) + 14)
+        #expect(places(svg).allSatisfy { $0[1] > (Double(mark) ?? .infinity) })
+        let both = LineChart.stacked([chart, chart])
+        #expect(both.contains("viewBox=\"0 0 640 800\"") && both.contains("<svg y=\"400\" height=\"400\" "))
+        #expect(both.hasSuffix("</svg>\n") && both.matches(of: /<svg/).count == 3)
+    }
+
     @Test func degenerateDataIsDrawn() {
         for points in [[], [(x: 3.0, y: 4.0)], [(1, 7), (2, 7)]] {
             for scale in [LineChart.Scale.linear, .logarithmic, .binary] {

@@ -51,19 +51,63 @@ import Testing
             "\(plan) --parallelism auto --speed 5000,500 --link 5 --json plan.json")
         for part in [
             "per rank", "gathered activations", "gradients sent a step", "chosen: hybrid",
-            "data parallelism does not fit the device", "hybrid: ", "at best ",
+            "data parallelism does not fit the device", "hybrid with --speed", "at best ",
         ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
         #expect(try place.text("plan.json").contains(#""chosen":"hybrid""#))
-        let asked = try place.succeed("\(plan) --parallelism data")
-        #expect(asked.output.contains("chosen: data (as requested)"), "\(asked)")
         let linear = try place.succeed("plan --ranks 2 --model linear --parallelism auto")
         #expect(linear.output.contains("no hidden fully connected layer"), "\(linear)")
+        let cramped = try place.succeed("\(plan) --parallelism data --machine pc")
+        for part in [
+            "chosen: data (as requested)", "auto would choose hybrid: data parallelism does not fit",
+        ] {
+            #expect(cramped.output.contains(part), "\(cramped)")
+        }
+        #expect(!cramped.output.contains("minwa"), "\(cramped)")
         try place.expect(run("plan --ranks 4 --micro-batches 2", 2, "--micro-batches 2", "--ranks 4"))
         try place.expect(run("plan --ranks 2 --link 1", 2, "--link"))
         try place.expect(
             run(
                 "train --data set --model 16,M --parallelism hybrid --out never", 2,
                 "no hidden fully connected layer"))
+    }
+
+    /// Without any other option, a plan for ranks has times on every machine, and what `auto` would choose.
+    @Test func planAlwaysPredictsAndSaysWhatAutoWouldChoose() throws {
+        let plan = "plan --model 16,M,F64 --image-size 64 --cache off --device-memory 4G"
+        func json(_ options: String) throws -> [String: Any] {
+            let result = try place.succeed("\(plan) \(options) --json ranks.json")
+            for part in [
+                "predicted ms a step", "weights", "activations sent a step", "rule: auto chooses hybrid if",
+                "auto would choose ", "hybrid sends 1 byte of activations for every ", "chosen from 2.0 on",
+            ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
+            let json = try JSONSerialization.jsonObject(with: Data(place.bytes("ranks.json")))
+            return try #require(json as? [String: Any])
+        }
+        /// Returns the predicted seconds of data and of hybrid parallelism on a machine.
+        func seconds(_ json: [String: Any], _ machine: String) throws -> [Double] {
+            let strategies = try #require(json["strategies"] as? [[String: Any]])
+            #expect(strategies.map { $0["name"] as? String } == ["data", "hybrid"])
+            return strategies.compactMap { ($0["predicted_seconds"] as? [String: Any])?[machine] as? Double }
+        }
+        let large = try json("--ranks 4 --batch 512")
+        #expect(large["auto"] as? String == "data" && large["chosen"] as? String == "data")
+        #expect(large["saved_bytes_per_byte_sent"] as? Double ?? 9 < 2)
+        let small = try json("--ranks 4 --batch 4")
+        #expect(small["auto"] as? String == "hybrid" && small["chosen"] as? String == "data")
+        #expect(small["saved_bytes_per_byte_sent"] as? Double ?? 0 > 2)
+        for machine in ["minwa", "h100x8", "pc"] {
+            let (few, many) = try (seconds(small, machine), seconds(large, machine))
+            #expect(few.count == 2 && few.allSatisfy { $0 > 0 }, "\(few)")
+            #expect(zip(few, many).allSatisfy { $0 < $1 }, "more images take longer: \(few), \(many)")
+        }
+        // Over Ethernet the exchange between PCs takes longer than inside one.
+        let apart = try json("--ranks 4 --nodes 4 --batch 4")
+        #expect(apart["nodes"] as? Int == 4)
+        #expect(try seconds(apart, "pc")[0] > 2 * seconds(small, "pc")[0])
+        #expect(try seconds(json("--ranks 4 --nodes 2 --batch 4"), "pc")[0] < seconds(apart, "pc")[0])
+        try place.expect(run("plan --ranks 4 --nodes 3", 2, "--nodes 3: expected a divisor of --ranks 4"))
+        try place.expect(run("plan --ranks 2 --machine fast", 2, "--machine fast: no such file"))
+        try place.expect(run("plan --machine pc", 2, "--machine: expected --ranks of 2 or more"))
     }
 
     @Test func planIsOfWhatTrainWouldRun() throws {

@@ -21,7 +21,10 @@ import Testing
         let json = try JSONSerialization.jsonObject(with: Data(place.bytes(files[3]))) as? [String: Any]
         let steps = try #require(json?["steps"] as? [[String: Any]])
         #expect(steps.compactMap { $0["devices"] as? Int } == [1, 2, 4, 8])
-        for strategy in ["synchronous", "lazy", "hybrid", "lazy_node_first", "hybrid_node_first"] {
+        for strategy in [
+            "synchronous", "lazy", "hybrid", "lazy_node_first",
+            "hybrid_node_first", "memory", "hybrid_memory",
+        ] {
             #expect(steps.allSatisfy { ($0[strategy] as? Double ?? 0) > 0 }, "\(strategy)")
         }
         // The file that was written is that machine.
@@ -34,6 +37,7 @@ import Testing
     @Test func memoryThatDoesNotSufficeIsNamed() throws {
         let result = try place.succeed("simulate --devices 2 --images 512")
         #expect(result.output.contains("data parallelism does not fit"), "\(result)")
+        #expect(result.output.contains("hybrid parallelism does not fit"), "\(result)")
         #expect(result.output.contains("minwa has 12.00 GB"), "\(result)")
     }
 

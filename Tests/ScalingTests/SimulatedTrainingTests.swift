@@ -1,4 +1,7 @@
+import Collectives
 import Compute
+import Configuration
+import NeuralNet
 import Testing
 
 @testable import Scaling
@@ -73,12 +76,13 @@ import Testing
             try linear.stepSeconds(
                 devices: devices, batch: 16, strategy: .init(.lazy, nodeFirst: nodeFirst))
         }
-        // A message to each of 3 others, then the latency, twice.
-        #expect(try isNear(seconds(4, nodeFirst: true), 2 * (3 + 10), within: 1e-6))
-        // 4 devices send to 4 others through one port.
-        #expect(try isNear(seconds(8, nodeFirst: false), 2 * (16 + 10), within: 1e-6))
-        // To 3 in the node, then to one in the other node through the port that 4 share.
-        #expect(try isNear(seconds(8, nodeFirst: true), 2 * (3 + 10 + 4 + 10), within: 1e-6))
+        // A message to each of 3 others, then the latency, twice; the totals' messages go first.
+        #expect(try isNear(seconds(4, nodeFirst: true), 3 + 2 * (3 + 10), within: 1e-6))
+        // 4 devices send to 4 others through one port, which totals and gradients keep busy in turn.
+        #expect(try isNear(seconds(8, nodeFirst: false), 4 * 16 + 10, within: 1e-6))
+        // To 3 in the node, then to one in the other node through the port that 4 share, where the totals'
+        // messages are in the way.
+        #expect(try isNear(seconds(8, nodeFirst: true), 4 + 2 * (3 + 10 + 4 + 10), within: 1e-6))
     }
 
     @Test func withoutNetworkTimeStrategiesAreEqual() throws {
@@ -178,25 +182,31 @@ import Testing
     // MARK: - Decisions of the program
 
     /// Bucket sizes are those of the program, and near the best for every number of nodes.
-    @Test(arguments: [16, 64, 256, 1024]) func bucketsThatGrowAreNearTheBest(devices: Int) throws {
-        let training = try training(.h100x8)
+    @Test(arguments: Machine.presets.flatMap { machine in [16, 64, 256, 1024].map { (machine, $0) } })
+    func bucketsThatGrowAreNearTheBest(machine: Machine, devices: Int) throws {
+        let training = try training(machine)
         let strategy = Strategy(.lazy, nodeFirst: true)
+        // Over messages between machines, buckets are smaller.
+        let joined = machine.hasWindows ? 1 << 20 : 1 << 18
+        let cut = machine.hasWindows ? 1 << 24 : 1 << 20
         for images in [16, 64] {
             func seconds(_ factor: Int?) throws -> Double {
                 try training.stepModel(
                     devices: devices, batch: images * devices, strategy: strategy,
-                    bucketSizes: factor.map { .init(joined: $0 << 20, cut: $0 << 24) }
+                    bucketSizes: factor.map { .init(joined: $0 * joined, cut: $0 * cut) }
                 ).seconds(.lazy)
             }
             let own = try seconds(nil)
-            let all = try [1, 2, 4, 8, 16, 32].map { try seconds($0) }
+            let all = try [1, 2, 4, 8, 16, 32, 64, 128, 256].map { try seconds($0) }
             let best = all.min() ?? 0
             // With few images the messages matter more than what they overlap with.
-            let tolerance = images == 64 ? 1.03 : 1.16
+            let tolerance = images == 64 ? 1.04 : 1.16
             #expect(
                 own <= tolerance * best, "\(devices) devices, \(images) images: \(own), others \(all)")
-            #expect(own <= 1.001 * all[0], "never worse than without the rule")
-            if devices == 1024 { #expect(own < 0.5 * all[0], "larger buckets pay") }
+            // Messages take next to nothing of minwa's steps, so that large buckets only begin later there.
+            let loss = machine == .minwa ? 1.03 : 1.001
+            #expect(own <= loss * all[0], "\(own) with the rule, \(all[0]) without it")
+            if machine != .minwa, devices == 1024 { #expect(own < 0.5 * all[0], "larger buckets pay") }
         }
     }
 
@@ -208,14 +218,74 @@ import Testing
         let model = try training.stepModel(
             devices: 4, batch: 64, strategy: .init(.lazy, nodeFirst: true))
         // The first two convolutions together, the other six, and 25, 4 and 1 pieces of the fully connected
-        // layers; each with its bias.
-        #expect(model.buckets.count == 37, "\(model.buckets.count)")
-        #expect(model.buckets.map(\.layer) == model.buckets.map(\.layer).sorted())
+        // layers; each with its bias. Before them, the totals.
+        #expect(model.buckets.count == 38, "\(model.buckets.count)")
+        #expect(model.buckets[0].layer == nil)
+        let layers = model.buckets.dropFirst().compactMap(\.layer)
+        #expect(layers.count == 37 && layers == layers.sorted())
         // Messages between machines have buckets of at most 1 MiB: here a send of half of it each way.
         let pc = try self.training(.pc)
         let messages = try pc.stepModel(devices: 2, batch: 64, strategy: .init(.lazy, nodeFirst: true))
         let longest = messages.buckets.flatMap(\.transfers).map(\.seconds).max() ?? 0
         #expect(isNear(longest, Double(1 << 19) / 0.117e9 + 30e-6, within: 0.02), "\(longest)")
+    }
+
+    /// The simulated buckets are those of an exchange that trains: as many, as large, in the same order.
+    @Test(arguments: [(2, false), (4, false), (2, true), (4, true)])
+    func bucketsAreThoseOfARealExchange(ranks: Int, isHybrid: Bool) throws {
+        // Two convolutions are joined, one layer is cut, and the last one joins the bucket before it.
+        let (model, imageSize) = ("32,M,64,M,F2048,F640", 32)
+        var machine = Machine.minwa
+        machine.devicesPerNode = ranks
+        let training = try training(machine, model, imageSize: imageSize)
+        let strategy = Strategy(isHybrid ? .hybrid : .lazy, nodeFirst: true)
+        let simulated = try training.buckets(devices: ranks, batch: 8, strategy: strategy)
+        let device = device
+        try ThreadCommunicator.run(ranks) { communicator in
+            let topology = try Topology(microBatches: ranks, nodes: communicator.nodes)
+            let schedule = HybridSchedule(
+                spans: topology.spans, nodes: topology.groups, microBatch: 8 / ranks)
+            let network = try NetworkPlan(
+                Architecture(parsing: model), imageSize: imageSize, classes: 16,
+                options: .init(
+                    maximumBatch: 8 / ranks, training: true,
+                    split: isHybrid ? schedule.split(of: communicator.rank) : nil), device: device)
+            let exchange = try GradientExchange(
+                network.trainedParameters.filter { !$0.isSplit }, device: Device.open(.auto),
+                communicator: communicator, topology: topology)
+            let real = exchange.buckets
+            guard real.map(\.bytes.count) == simulated.map(\.bytes.count),
+                real.map(\.parameters) == simulated.map(\.parameters)
+            else { throw CollectiveError("real buckets \(real), simulated ones \(simulated)") }
+            guard real.count == (isHybrid ? 2 : 5), real[0].parameters.isEmpty else {
+                throw CollectiveError("\(real.count) buckets: \(real)")
+            }
+            try communicator.barrier()
+        }
+        // Transfers have these bytes too, here half of a bucket to the other rank and back.
+        guard ranks == 2 else { return }
+        let step = try training.stepModel(devices: 2, batch: 8, strategy: strategy)
+        for (bucket, own) in zip(step.buckets, simulated) {
+            let seconds = Double(own.bytes.count) / 2 / 6e9 + 1e-6
+            #expect(bucket.transfers.map(\.seconds).allSatisfy { isNear($0, seconds, within: 1e-6) })
+        }
+    }
+
+    /// Memory is what the program plans for a rank.
+    @Test func memoryIsThatOfThePlan() throws {
+        let model = "16,M,F2048,F1024"
+        let training = try training(.h100x8, model, imageSize: 64)
+        var options = TrainingOptions()
+        (options.model, options.imageSize, options.optimizer, options.cache) = (model, 64, .sgd, .off)
+        (options.batchSize, options.microBatches) = (64, 4)
+        let topology = try Topology(microBatches: 4, nodes: [[0, 1, 2, 3]])
+        let choice = try ParallelismChoice(
+            options, classes: 16, spans: topology.spans, nodes: topology.groups, rank: 0,
+            device: device.imaginedGPU(memory: 80_000_000_000))
+        let hybrid = try #require(choice.hybrid?.memory.total)
+        #expect(try training.memory(devices: 4, batch: 64, isHybrid: false) == choice.data.memory.total)
+        #expect(try training.memory(devices: 4, batch: 64, isHybrid: true) == hybrid)
+        #expect(2 * hybrid < choice.data.memory.total, "hidden layers have most of the weights")
     }
 
     /// At 1,024 devices with one port a node, reducing inside the nodes first is several times as fast.

@@ -81,6 +81,22 @@ import Testing
         #expect(Self.isSame(cutModel.seconds(.lazy), rest - 4.5 + 7 + 1 + 1 + (22 - 1.125)))
     }
 
+    /// The step's totals are ready when forward ends, and needed before anything is updated.
+    @Test func totalsGoFirst() {
+        func model(_ buckets: StepModel.Bucket...) -> StepModel {
+            StepModel(layers: Self.layers, buckets: buckets)
+        }
+        let totals = StepModel.Bucket(layer: nil, transfers: [.init(.port, 24)])
+        // Backward takes 22.
+        #expect(Self.isSame(model(totals).seconds(.lazy), Self.computation + 2))
+        #expect(Self.isSame(model(totals).seconds(.synchronous), Self.computation + 2))
+        #expect(Self.isSame(model(totals).seconds(.afterBackward), Self.computation + 24))
+        // The last layer's gradients wait for the wire, and are needed behind 6 + 0.125
+        // · (1 + 2 + 3) seconds of the forward passes and updates below.
+        let both = model(totals, Self.bucket(3, 10)).seconds(.lazy)
+        #expect(Self.isSame(both, Self.computation + 2 + 10 - (6 + 0.125 * 6)))
+    }
+
     @Test func contentionSlowsTheDeviceDownWhileAnExchangeRuns() {
         var model = StepModel(layers: Self.layers, buckets: [Self.bucket(3, 4)])
         model.contention = 0.25

@@ -48,6 +48,9 @@ import Testing
         Mode(ranks: 3, clipNorm: 0.5), Mode(ranks: 8, clipNorm: 0.5),
         Mode(ranks: 2, method: .adamw, averageDecay: 0.8),
         Mode(ranks: 4, isHybrid: false, method: .adamw, averageDecay: 0.8),
+        Mode(ranks: 2, method: .adamw, clipNorm: 0.5), Mode(ranks: 4, method: .adamw, clipNorm: 0.5),
+        Mode(ranks: 8, method: .adamw, clipNorm: 0.5),
+        Mode(ranks: 8, isHybrid: false, method: .adamw, clipNorm: 0.5),
         Mode(ranks: 4, nodeSize: 2, mixup: 0.3), Mode(ranks: 3, freezes: true),
         Mode(ranks: 3, kernels: .gpu), Mode(ranks: 8, transport: .sendrecv, clipNorm: 0.5, kernels: .gpu),
         Mode(ranks: 2, slices: 1), Mode(ranks: 3, slices: 64),
@@ -193,6 +196,30 @@ import Testing
             three.places.map { [$0.turn, $0.row] } == [
                 [0, 0], [1, 0], [2, 0], [3, 0], [0, 3], [1, 3], [0, 6], [1, 6],
             ])
+    }
+
+    // MARK: - Decision
+
+    /// `auto` splits where hidden layers are large and the mini-batch is small, and not in the other cases.
+    ///
+    /// docs/scaling.md has both with their times.
+    @Test(arguments: [
+        ("16,M,F64", 64, 512, Parallelism.data), ("32,M,64,M,F2048,F2048", 32, 16, .hybrid),
+        // The same networks on the other side.
+        ("16,M,F64", 64, 2, .hybrid), ("32,M,64,M,F2048,F2048", 32, 2048, .data),
+    ]) func automaticParallelism(model: String, imageSize: Int, batch: Int, expected: Parallelism) throws {
+        var options = TrainingOptions()
+        (options.model, options.imageSize, options.parallelism) = (model, imageSize, .auto)
+        (options.batchSize, options.microBatches) = (batch, 2)
+        let device = try #require(DeviceDescription.all().first)
+        let choice = try ParallelismChoice(
+            options, classes: 10, spans: Topology(microBatches: 2, nodes: [[0, 1]]).spans,
+            rank: 0, device: device)
+        let (chosen, reason) = choice.automatic(dataFits: true)
+        #expect(chosen == expected, "\(reason)")
+        #expect(choice.isHybrid(dataFits: true) == (expected == .hybrid))
+        // Memory that does not suffice decides alone.
+        #expect(choice.automatic(dataFits: false).parallelism == .hybrid)
     }
 
     // MARK: - Memory

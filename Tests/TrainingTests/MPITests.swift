@@ -248,7 +248,7 @@ import Testing
     @Test(.timeLimit(.minutes(3))) func scalingIsMeasuredBesideItsPrediction() throws {
         let result = try place.mpirun(
             1,
-            "bench scaling --ranks 1,2 --steps 2 --rounds 1 --model 8,M,F16 --image-size 8 --batch 8 "
+            "bench scaling --ranks 1,3 --steps 2 --rounds 1 --model 8,M,F16 --image-size 8 --batch 8 "
                 + "--stand-in 0.002 --json scaling.json --svg scaling.svg")
         #expect(result.status == 0, "\(result.errors)")
         let json = try JSONSerialization.jsonObject(with: Data(place.bytes("scaling.json"))) as? [String: Any]
@@ -256,14 +256,46 @@ import Testing
         let names = rows.map { "\($0["device"] ?? ""), \($0["method"] ?? ""), \($0["ranks"] ?? "")" }
         #expect(
             names == [
-                "training, one process, 1", "training, lazy, 2", "training, synchronous, 2",
-                "training, hybrid, 2", "sleeping, synchronous, 2", "sleeping, lazy, 2", "sleeping, hybrid, 2",
+                "training, one process, 1", "training, lazy, 3", "training, synchronous, 3",
+                "training, hybrid, 3", "training, hybrid, synchronous, 3", "sleeping, lazy, 3",
+                "sleeping, synchronous, 3", "sleeping, hybrid, 3", "sleeping, hybrid, synchronous, 3",
             ])
         #expect(rows.allSatisfy { $0["seconds"] as? Double ?? 0 > 0 })
         #expect(rows.dropFirst().allSatisfy { $0["predicted_seconds"] as? Double ?? 0 > 0 })
-        #expect(try place.text("scaling.svg").contains("largest error, training: "))
+        let svg = try place.text("scaling.svg")
+        for text in ["largest error, training: ", "largest error, sleeping: ", ">hybrid, synchronous<"] {
+            #expect(svg.contains(text), "\(text) in \(svg)")
+        }
+        #expect(
+            svg.contains("oversubscribed") == (ProcessInfo.processInfo.activeProcessorCount < 3), "\(svg)")
         let missing = try place.mpirun(1, "bench scaling --ranks 2 --launcher no-such-launcher")
         #expect(missing.status == 1 && missing.errors.contains("install openmpi-bin"), "\(missing.errors)")
+    }
+
+    /// A machine that is measured on the spot predicts times on a tiny network.
+    @Test(.timeLimit(.minutes(3))) func thisMachineIsMeasuredAndSimulated() throws {
+        let result = try place.mpirun(
+            1,
+            "simulate --machine this --model 8,M,F16 --image-size 8 --classes 3 --devices 4 --images 8 "
+                + "--batch 8,32 --save-machine this.yaml --json this.json")
+        #expect(result.status == 0, "\(result.errors)")
+        let json = try JSONSerialization.jsonObject(with: Data(place.bytes("this.json"))) as? [String: Any]
+        let steps = try #require(json?["steps"] as? [[String: Any]])
+        #expect(steps.compactMap { $0["devices"] as? Int } == [1, 2, 4])
+        let seconds = steps.flatMap { step in
+            ["synchronous", "lazy", "hybrid"].compactMap { step[$0] as? Double }
+        }
+        // A tiny step takes less than a second anywhere. JSON has no number that is not finite.
+        #expect(seconds.count == 9 && seconds.allSatisfy { $0 > 0 && $0 < 1 }, "\(seconds)")
+        let speedUps = try #require(json?["speed_ups"] as? [[String: Any]])
+        let points = speedUps.compactMap { $0["points"] as? [[String: Any]] }.joined()
+        #expect(points.count == 6 && points.allSatisfy { $0["speed_up"] as? Double ?? 0 > 0 }, "\(speedUps)")
+        let machine = try place.text("this.yaml")
+        for name in ["gflops", "memory-bandwidth", "memory", "port-bandwidth"] {
+            let line = machine.split(separator: "\n").first { $0.hasPrefix(name + ": ") } ?? ""
+            let number = line.split(separator: " ").dropFirst().first.flatMap { Double($0) } ?? 0
+            #expect(number > 0 && number.isFinite, "\(machine)")
+        }
     }
 
     @Test(.timeLimit(.minutes(3))) func timeToAccuracyIsMeasuredAndExtended() throws {

@@ -1,6 +1,7 @@
 import Collectives
 import Configuration
 import Foundation
+import Runs
 import TestSupport
 import Testing
 import Training
@@ -50,8 +51,13 @@ import Training
         return place
     }
 
-    private static func train(_ mode: Mode, _ place: Workplace, _ run: String, resuming: Bool = false) throws
-    {
+    /// - Parameters:
+    ///   - nodes: pretended nodes in the place of the mode's
+    ///   - sinks: those of the first rank
+    private static func train(
+        _ mode: Mode, _ place: Workplace, _ run: String,
+        resuming: Bool = false, nodes: [[Int]]? = nil, sinks: [Notes] = []
+    ) throws {
         var options = TrainingOptions()
         (options.data, options.output) = (place.file("set"), place.file(run))
         // Layers of 8 and 2 slices: some of 8 ranks hold nothing of the second.
@@ -64,10 +70,11 @@ import Training
         )
         let given = options
         @Sendable func train(_ ranks: Ranks?) throws {
-            try Trainer(given, resuming: resuming, version: "test", ranks: ranks, sinks: []).run()
+            let own = ranks?.isFirst == true ? sinks : []
+            try Trainer(given, resuming: resuming, version: "test", ranks: ranks, sinks: own).run()
         }
         if mode.ranks == 1 { return try train(nil) }
-        try ThreadCommunicator.run(mode.ranks, nodes: mode.nodes) { communicator in
+        try ThreadCommunicator.run(mode.ranks, nodes: nodes ?? mode.nodes) { communicator in
             try train(Ranks(communicator))
             try communicator.barrier()
         }
@@ -86,6 +93,28 @@ import Training
         try place.remove("\(run)/checkpoints/step-6")
         try RankMatrixTests.train(other, place, run, resuming: true)
         try check(run, "\(modes[index]), resumed with \(other)")
+    }
+
+    /// Takes the remarks of a run.
+    private final class Notes: EventSink, @unchecked Sendable {
+        var lines: [String] = []
+        func receive(_ event: RunEvent) { if case .note(let line) = event { lines.append(line) } }
+    }
+
+    /// A run on nodes of different sizes says that they do not reduce first, and ends with the same bytes.
+    @Test func nodesOfDifferentSizesAreNamed() throws {
+        let place = try RankMatrixTests.shared.get()
+        defer { try? place.remove("uneven") }
+        for (nodes, isUneven) in [([[0, 1], [2]], true), ([[0, 1], [2, 3]], false)] {
+            try? place.remove("uneven")
+            let notes = Notes()
+            try RankMatrixTests.train(
+                Mode(ranks: nodes.joined().count), place, "uneven", nodes: nodes, sinks: [notes])
+            try check("uneven", "nodes \(nodes)")
+            let expected = "because the nodes have different numbers of ranks: 2, 1"
+            #expect(notes.lines.contains { $0.hasSuffix(expected) } == isUneven, "\(notes.lines)")
+            #expect(notes.lines.contains { $0.contains("ranks") }, "\(notes.lines)")
+        }
     }
 
     private func check(_ run: String, _ comment: Comment) throws {

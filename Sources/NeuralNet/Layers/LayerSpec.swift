@@ -71,7 +71,7 @@ extension LayerSpec {
 public struct LayerPlan: Sendable {
     public let spec: any LayerSpec
     /// The layer's index in the network, which keys dropout's masks.
-    let index: Int
+    package let index: Int
     public private(set) var input: FeatureShape
     public private(set) var output: FeatureShape
     public let parameters: [Parameter]

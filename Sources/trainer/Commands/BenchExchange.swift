@@ -64,11 +64,13 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
             print("MPI opens no windows between these ranks: onesided is left out")
         }
         if let standInDevice {
+            let device = try DeviceSelector.auto.assign(DeviceDescription.all(), ranks: 1)[0]
             let plan = try NetworkPlan(
                 architecture, imageSize: imageSize, classes: classes,
-                options: Network.Options(maximumBatch: 1, training: true),
-                device: DeviceSelector.auto.assign(DeviceDescription.all(), ranks: 1)[0])
-            try show(try benchmark.standIn(plan, seconds: standInDevice, steps: steps, batch: batch), on: job)
+                options: Network.Options(maximumBatch: 1, training: true), device: device)
+            try show(
+                try benchmark.standIn(plan, device, seconds: standInDevice, steps: steps, batch: batch),
+                on: job)
         } else {
             try show(
                 try byteCounts.map { try benchmark.ways(floatCount: $0 / 4, rounds: steps) }, on: job,
@@ -118,7 +120,8 @@ struct BenchExchange: ParsableCommand, RunsOnRanks {
         print(table.text)
         let policies: [JSON] = results.map {
             [
-                "policy": $0.policy, "compute": $0.compute, "exchange": $0.exchange,
+                "policy": $0.policy, "gradient_bytes": $0.gradientBytes,
+                "compute": $0.compute, "exchange": $0.exchange,
                 "step": $0.step, "hidden": $0.hidden,
             ]
         }

@@ -11,8 +11,8 @@ struct BenchScaling: ParsableCommand {
         abstract: "Time training steps on one and more ranks here, beside what `trainer simulate` predicts.",
         discussion: """
             Starts its own ranks. Trains on this computer's devices, and with a stand-in for a device that \
-            leaves the host idle. Predictions use the time of a step without exchange, and the speed of the \
-            exchange alone, both measured with the same number of ranks.
+            leaves the host idle. Predictions use the time of a step without exchange, and the time of the \
+            exchange alone, both measured with the same number of ranks and in turn with the steps.
             """)
 
     @Option(help: OptionHelp.model) var model = "32,M,64,M,128,M,F1024,F1024"
@@ -34,6 +34,7 @@ struct BenchScaling: ParsableCommand {
     private static let ways: [(method: SimulatedTraining.Strategy.Method, options: [String])] = [
         (.lazy, ["--exchange", "lazy"]), (.synchronous, ["--exchange", "synchronous"]),
         (.hybrid, ["--parallelism", "hybrid"]),
+        (.synchronousHybrid, ["--parallelism", "hybrid", "--exchange", "synchronous"]),
     ]
 
     /// A prediction with its measurement, in seconds.
@@ -88,7 +89,10 @@ struct BenchScaling: ParsableCommand {
                 ] as JSON
             },
         ])
-        if let svg { try AtomicFile.write(svg, Array(chart(rows).svg.utf8)) }
+        if let svg {
+            let charts = ["training", "sleeping"].map { chart(rows, device: $0) }
+            try AtomicFile.write(svg, Array(LineChart.stacked(charts).utf8))
+        }
     }
 
     // MARK: - Measurements
@@ -96,34 +100,84 @@ struct BenchScaling: ParsableCommand {
     /// The ways that the network allows.
     private func possibleWays() throws -> [(method: SimulatedTraining.Strategy.Method, options: [String])] {
         let hasHidden = try NetworkOptions.architecture(model, imageSize: imageSize).hasHiddenFullyConnected
-        return BenchScaling.ways.filter { hasHidden || $0.method != .hybrid }
+        return BenchScaling.ways.filter { hasHidden || !$0.method.isHybrid }
     }
 
-    private func stepSeconds(ranks: Int, _ options: [String]) throws -> Double {
-        let network = [
+    private var network: [String] {
+        [
             "--model", model, "--image-size", "\(imageSize)",
             "--batch", "\(batch)", "--classes", "\(classes)",
         ]
+    }
+
+    private func stepSeconds(ranks: Int, _ options: [String]) throws -> Double {
         let result = try launcher.ranks.results(
             ranks: ranks, ["bench", "step", "--steps", "\(steps)"] + network + options)
         return Benchmark.median(result["seconds"]?.array?.compactMap(\.double) ?? [])
     }
 
+    /// What one round measures with several ranks.
+    private struct Round {
+        /// Seconds of a step without exchange, and in each of the ways.
+        let steps: [Double]
+        /// The results of `bench exchange` for an array alone.
+        let alone: JSON
+        /// Each policy's results on a sleeping device.
+        let sleeping: [JSON]
+    }
+
+    private func round(ranks: Int, _ ways: [[String]]) throws -> Round {
+        Round(
+            steps: try ways.map { try stepSeconds(ranks: ranks, $0) },
+            alone: try launcher.ranks.results(
+                ranks: ranks, ["bench", "exchange", "--sizes", "\(BenchScaling.alone)", "--steps", "9"]),
+            sleeping: try launcher.ranks.results(
+                ranks: ranks,
+                ["bench", "exchange", "--stand-in-device", "\(standIn)", "--steps", "\(steps)"] + network
+            )["policies"]?.array ?? [])
+    }
+
+    /// Bytes of an exchange that nothing else overlaps, of the size of a bucket over messages.
+    ///
+    /// Activations are exchanged so too. A smaller array would reach its receiver without a handshake of MPI.
+    private static let alone = 1 << 20
+
+    /// Returns how fast the ranks exchange: one array alone, and all gradients in the program's own buckets.
+    private func exchangeSpeed(ranks: Int, _ rounds: [Round]) -> ExchangeSpeed {
+        let alone = rounds.compactMap { ThisMachine.butterflySeconds($0.alone, bytes: BenchScaling.alone) }
+        let whole = rounds.flatMap(\.sleeping).filter { $0["policy"]?.string == "synchronous" }
+        let facts = rounds.first?.alone
+        // A small network's gradients may be the smaller of the two.
+        let exchanges = [
+            (bytes: BenchScaling.alone, seconds: Benchmark.median(alone)),
+            (
+                whole.first?["gradient_bytes"]?.integer ?? 0,
+                Benchmark.median(whole.compactMap { $0["exchange"]?.double })
+            ),
+        ].sorted { $0.bytes < $1.bytes }
+        return ExchangeSpeed(
+            ranks: ranks, small: exchanges[0], large: exchanges[1],
+            isOneMachine: facts?["machines"]?.integer ?? 1 == 1, hasWindows: facts?["windows"]?.bool ?? true)
+    }
+
     /// - Parameter bandwidth: that of the device's memory, 10⁹ bytes per second
     private func measure(ranks: Int, bandwidth: Double) throws -> [Row] {
-        // In turn, so that a disturbance of the computer affects all of them.
-        let ranked = try possibleWays()
-        let ways = ranks == 1 ? [[]] : [["--exchange", "none"]] + ranked.map(\.options)
-        let times = try (0..<rounds).map { _ in try ways.map { try stepSeconds(ranks: ranks, $0) } }
-        let seconds = ways.indices.map { way in Benchmark.median(times.map { $0[way] }) }
         if ranks == 1 {
+            let seconds = try (0..<rounds).map { _ in try stepSeconds(ranks: 1, []) }
             return [
                 Row(
-                    device: "training", ranks: 1, method: "one process", predicted: nil, measured: seconds[0])
+                    device: "training", ranks: 1, method: "one process", predicted: nil,
+                    measured: Benchmark.median(seconds))
             ]
         }
+        let ranked = try possibleWays()
+        // In turn, so that a disturbance of the computer affects all of them.
+        let results = try (0..<rounds).map { _ in
+            try round(ranks: ranks, [["--exchange", "none"]] + ranked.map(\.options))
+        }
+        let seconds = (0...ranked.count).map { way in Benchmark.median(results.map { $0.steps[way] }) }
         let device = try DeviceSelector.auto.select(from: DeviceDescription.all())
-        let exchange = try ThisMachine.exchange(launcher.ranks, ranks: ranks)
+        let exchange = exchangeSpeed(ranks: ranks, results)
         /// Returns the prediction for a device whose step without exchange takes so long.
         ///
         /// Speeds only divide the computation over the layers.
@@ -154,22 +208,16 @@ struct BenchScaling: ParsableCommand {
                 device: "training", ranks: ranks, method: way.method.rawValue,
                 predicted: prediction, measured: measured)
         }
-        let sleeping = try launcher.ranks.results(
-            ranks: ranks,
-            [
-                "bench", "exchange", "--stand-in-device", "\(standIn)", "--steps", "\(steps)",
-                "--model", model, "--image-size", "\(imageSize)", "--batch", "\(batch)",
-                "--classes", "\(classes)",
-            ])
-        for policy in sleeping["policies"]?.array ?? [] {
-            guard let name = policy["policy"]?.string, let compute = policy["compute"]?.double,
-                let measured = policy["step"]?.double,
-                let method = SimulatedTraining.Strategy.Method(rawValue: name)
-            else { continue }
+        for way in ranked {
+            let own = results.flatMap(\.sleeping).filter { $0["policy"]?.string == way.method.rawValue }
+            func median(_ name: String) -> Double {
+                Benchmark.median(own.compactMap { $0[name]?.double })
+            }
             rows.append(
                 Row(
-                    device: "sleeping", ranks: ranks, method: name,
-                    predicted: try predicted(method, computation: compute, isCPU: false), measured: measured))
+                    device: "sleeping", ranks: ranks, method: way.method.rawValue,
+                    predicted: try predicted(way.method, computation: median("compute"), isCPU: false),
+                    measured: median("step")))
         }
         return rows
     }
@@ -193,28 +241,40 @@ struct BenchScaling: ParsableCommand {
     }
 
     private func errors(_ rows: [Row]) -> String {
-        ["training", "sleeping"].compactMap { device in
-            let errors = rows.filter { $0.device == device }.compactMap { $0.error.map(abs) }
-            return errors.max().map { "largest error, \(device): \(fixed($0 * 100, 0)) %" }
-        }.joined(separator: "; ")
+        ["training", "sleeping"].compactMap { largestError($0, rows) }.joined(separator: "; ")
     }
 
-    private func chart(_ rows: [Row]) -> LineChart {
-        var series: [LineChart.Series] = []
-        var colour = 0
-        for device in ["training", "sleeping"] {
-            for (method, _) in BenchScaling.ways {
-                let own = rows.filter { $0.device == device && $0.method == method.rawValue }
-                guard !own.isEmpty else { continue }
-                let name = "\(device), \(method.rawValue)"
-                let predicted = own.map { (x: Double($0.ranks), y: ($0.predicted ?? .nan) * 1e3) }
-                let measured = own.map { (x: Double($0.ranks), y: $0.measured * 1e3) }
-                series.append(.init("\(name): predicted", predicted, colour: colour))
-                series.append(.init("\(name): measured", measured, style: .points, colour: colour))
-                colour += 1
-            }
+    private func largestError(_ device: String, _ rows: [Row]) -> String? {
+        let errors = rows.filter { $0.device == device }.compactMap { $0.error.map(abs) }
+        return errors.max().map { "largest error, \(device): \(fixed($0 * 100, 0)) %" }
+    }
+
+    /// The steps on a kind of device, by the number of ranks; predictions are lines, measurements are points.
+    private func chart(_ rows: [Row], device: String) -> LineChart {
+        let ranked = rows.filter { $0.device == device && $0.predicted != nil }
+        let series = BenchScaling.ways.enumerated().flatMap { colour, way -> [LineChart.Series] in
+            let own = ranked.filter { $0.method == way.method.rawValue }
+            guard !own.isEmpty else { return [] }
+            let predicted = own.map { (x: Double($0.ranks), y: ($0.predicted ?? .nan) * 1e3) }
+            let measured = own.map { (x: Double($0.ranks), y: $0.measured * 1e3) }
+            // Lines of the same numbers are both seen.
+            let style = way.method.isLazy ? LineChart.Series.Style.line : .dashed
+            return [
+                .init(way.method.rawValue, predicted, style: style, colour: colour),
+                .init("", measured, style: .points, colour: colour),
+            ]
         }
+        let cores = ProcessInfo.processInfo.activeProcessorCount
+        let title = largestError(device, rows) ?? device
         return LineChart(
-            errors(rows), x: "ranks", y: "ms per step", scales: (.binary, .linear), series: series)
+            "\(title) (lines: predicted, points: measured)", x: "ranks", y: "ms per step",
+            scales: (.binary, .linear), series: series,
+            mark: ranked.contains(where: \.isOversubscribed)
+                // Between the largest number of ranks with a core each and the next.
+                ? (
+                    (Double(cores) * Double(cores + 1)).squareRoot(),
+                    "oversubscribed: more ranks than cores →"
+                )
+                : nil)
     }
 }

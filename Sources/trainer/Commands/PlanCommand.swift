@@ -4,6 +4,7 @@ import Collectives
 import Compute
 import Configuration
 import NeuralNet
+import Scaling
 import Training
 
 struct PlanCommand: ParsableCommand {
@@ -25,6 +26,14 @@ struct PlanCommand: ParsableCommand {
 
     @Option(help: "Compare the ways of dividing the work over this many ranks, on devices of this kind.")
     var ranks = 1
+    @Option(help: "With --ranks: the number of machines, each of which has as many of the ranks.")
+    var nodes = 1
+    @Option(
+        help: """
+            With --ranks: predict a step's time with devices and a network like those of this machine: \
+            \(MachineOptions.names) or a YAML file (see `trainer simulate`). Without it, on \
+            \(Machine.presets.map(\.name).joined(separator: ", ")).
+            """) var machine: String?
     @Option(help: "With --ranks and --speed: 10⁹ bytes per second that a rank sends to the others.")
     var link: Double?
 
@@ -32,7 +41,13 @@ struct PlanCommand: ParsableCommand {
 
     func validate() throws {
         try require("--classes", classes, in: 2...1_000_000, "classes")
-        try require("--ranks", ranks, in: 1...1_000_000, "ranks")
+        try require("--ranks", ranks, in: 1...1024, "ranks")
+        guard nodes >= 1, ranks % nodes == 0 else {
+            throw ValidationError("--nodes \(nodes): expected a divisor of --ranks \(ranks)")
+        }
+        if machine != nil, ranks == 1 {
+            throw ValidationError("--machine: expected --ranks of 2 or more too")
+        }
         try require("--link", link, in: 1e-6...1e6, "GB/s")
         if link != nil, ranks == 1 || speed == nil {
             throw ValidationError("--link: expected --ranks of 2 or more and --speed too")
@@ -41,43 +56,89 @@ struct PlanCommand: ParsableCommand {
 
     /// Compares the strategies of several ranks.
     private func compare(_ options: TrainingOptions, _ device: DeviceDescription) throws {
-        guard let spans = MicroBatchTree.spans(microBatches: options.microBatches, nodes: [ranks])?.first
-        else {
+        guard MicroBatchTree.spans(microBatches: options.microBatches, nodes: [ranks]) != nil else {
             throw ValidationError(
                 "--micro-batches \(options.microBatches): expected a power of two, at least one micro-batch "
                     + "for each of --ranks \(ranks)")
         }
+        let perNode = ranks / nodes
+        let topology = try Topology(
+            microBatches: options.microBatches,
+            nodes: (0..<nodes).map { Array($0 * perNode..<($0 + 1) * perNode) })
         // The first rank has as many micro-batches as any.
         let choice = try ParallelismChoice(
-            options, classes: classes, spans: spans, rank: 0, device: device)
-        print(
-            "\(ranks) ranks of \(options.model), \(options.imageSize)×\(options.imageSize), batch "
-                + "\(options.batch), \(options.microBatches) micro-batches, \(options.slices) slices")
-        print(choice.table)
+            options, classes: classes, spans: topology.spans, nodes: topology.groups, rank: 0, device: device)
         let fits = choice.data.memory.fits
         let strategies = [choice.data, choice.hybrid].compactMap { $0 }
-        if let speed, let link {
-            for strategy in strategies {
-                let seconds = strategy.seconds(at: speed, link: link)
-                print(
-                    "\(strategy.name.rawValue): \(fixed(seconds.work * 1e3, 1)) ms of work by the roofline "
-                        + "model, \(fixed(seconds.exchange * 1e3, 1)) ms of exchange, at best "
-                        + "\(fixed(seconds.step * 1e3, 1)) ms a step")
-            }
+        let predictions = try predictions(options, device, strategies.map(\.name))
+        print(
+            "\(ranks) ranks\(nodes > 1 ? " on \(nodes) nodes" : "") of \(options.model), "
+                + "\(options.imageSize)×\(options.imageSize), batch \(options.batch), "
+                + "\(options.microBatches) micro-batches, \(options.slices) slices")
+        if let reason = topology.flatReason { print(reason) }
+        print(choice.table)
+        print("\npredicted ms a step, by simulation (docs/scaling.md says how good the predictions are)")
+        var table = TextTable(header: ["machine"] + strategies.map(\.name.rawValue), [.left, .right])
+        for (machine, seconds) in predictions { table.add([machine] + seconds.map { fixed($0 * 1e3, 2) }) }
+        print(table.text + "\n")
+        let given = speed.flatMap { speed in
+            link.map { link in strategies.map { $0.seconds(at: speed, link: link) } }
         }
+        for (strategy, seconds) in zip(strategies, given ?? []) {
+            let times = [seconds.work, seconds.exchange, seconds.step].map { fixed($0 * 1e3, 1) }
+            print(
+                "\(strategy.name.rawValue) with --speed and --link: \(times[0]) ms of work by the roofline "
+                    + "model, \(times[1]) ms of exchange, at best \(times[2]) ms a step")
+        }
+        let automatic = choice.automatic(dataFits: fits)
         let chosen = choice.isHybrid(dataFits: fits) ? Parallelism.hybrid : .data
-        print("chosen: \(chosen.rawValue) (\(choice.reason(dataFits: fits)))")
+        print("rule: \(ParallelismChoice.rule)")
+        print("auto would choose \(automatic.parallelism.rawValue): \(automatic.reason)")
+        print("chosen: \(chosen.rawValue)\(options.parallelism == .auto ? "" : " (as requested)")")
         try output.write([
-            "ranks": ranks, "model": options.model, "batch": options.batch, "chosen": chosen.rawValue,
-            "strategies": strategies.map { strategy -> JSON in
+            "ranks": ranks, "nodes": nodes, "model": options.model, "batch": options.batch,
+            "chosen": chosen.rawValue, "auto": automatic.parallelism.rawValue,
+            "auto_reason": automatic.reason,
+            "saved_bytes_per_byte_sent": choice.savedBytes, "auto_from": ParallelismChoice.worthwhile,
+            "strategies": strategies.enumerated().map { index, strategy -> JSON in
                 [
                     "name": strategy.name.rawValue, "bytes": PlanCommand.bytes(strategy.memory),
                     "total": strategy.memory.total, "fits": strategy.memory.fits,
                     "gradient_bytes_sent": strategy.gradientBytes,
                     "activation_bytes_sent": strategy.activationBytes,
+                    "predicted_seconds": JSON.object(
+                        predictions.map { .init($0.machine, .number($0.seconds[index])) }),
+                    "roofline_seconds": given.map { JSON.number($0[index].step) } ?? JSON.null,
                 ]
             },
         ])
+    }
+
+    /// Predicts a step's seconds on each machine, with the strategies in their order.
+    private func predictions(
+        _ options: TrainingOptions, _ device: DeviceDescription, _ strategies: [Parallelism]
+    ) throws -> [(machine: String, seconds: [Double])] {
+        let machines = try machine.map { [try MachineOptions.named($0, RankLauncher("mpirun"))] }
+        let isLazy = options.exchange == .lazy && options.clipNorm == nil
+        return try (machines ?? Machine.presets).map { machine in
+            var machine = machine
+            machine.devicesPerNode = ranks / nodes
+            let training = try SimulatedTraining(machine, options, classes: classes, device: device)
+            return (
+                machine.name,
+                try strategies.map { strategy in
+                    let method: SimulatedTraining.Strategy.Method =
+                        switch (strategy, isLazy) {
+                        case (.hybrid, true): .hybrid
+                        case (.hybrid, false): .synchronousHybrid
+                        case (_, true): .lazy
+                        case (_, false): .synchronous
+                        }
+                    return try training.stepSeconds(
+                        devices: ranks, batch: options.batch, strategy: .init(method, nodeFirst: true))
+                }
+            )
+        }
     }
 
     private static func bytes(_ plan: MemoryPlan) -> JSON {

@@ -72,18 +72,23 @@ struct SimulateCommand: ParsableCommand {
                 + "\(machine.name); all times are simulated\n")
         print("seconds per step with \(images) images per device")
         var steps = TextTable(
-            header: ["devices"] + study.strategies.map(study.name) + ["efficiency", "memory"], [.right])
+            header: ["devices"] + study.strategies.map(study.name) + [
+                "efficiency", "memory, data", "memory, hybrid",
+            ], [.right])
         for step in study.steps {
             steps.add(
                 ["\(step.devices)"] + step.seconds.map { fixed($0, 4) } + [
-                    percent(study.steps[0].seconds[1] / step.seconds[1]), MemorySize.text(step.memory),
+                    percent(study.steps[0].seconds[1] / step.seconds[1]),
+                    MemorySize.text(step.memory.data), MemorySize.text(step.memory.hybrid),
                 ])
         }
         print(steps.text)
-        let needed = study.steps.map(\.memory).max() ?? 0
-        if Double(needed) > machine.memory * 1e9 {
+        let memory = study.steps.map(\.memory)
+        for (name, bytes) in [("data", memory.map { $0.data }), ("hybrid", memory.map { $0.hybrid })] {
+            let needed = bytes.max() ?? 0
+            guard Double(needed) > machine.memory * 1e9 else { continue }
             print(
-                "data parallelism does not fit: a step takes \(MemorySize.text(needed)) of device memory, "
+                "\(name) parallelism does not fit: a step takes \(MemorySize.text(needed)) of device memory, "
                     + "and \(machine.name) has \(MemorySize.text(Int(machine.memory * 1e9)))")
         }
         print("\nspeed-up over one device, lazy, by size of the mini-batch")
