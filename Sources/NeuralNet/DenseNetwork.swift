@@ -60,7 +60,8 @@ public final class DenseNetwork {
     /// One product's scores and their softmax, and the means of a mini-batch's images and theirs.
     private var scores: GrowingBuffers
     private var means: GrowingBuffers
-    private var workspace: GrowingBuffers
+    /// Of the feature layers, and of the classifier.
+    private var workspaces: GrowingBuffers
 
     /// - Parameter network: keeps its memory and may run between calls
     public init(_ network: Network) throws {
@@ -70,7 +71,7 @@ public final class DenseNetwork {
         window = classifier.first?.inputShape ?? network.inputShape
         stride = 1 << features.count { $0.plan.spec.halvesMap }
         let device = network.device
-        workspace = try GrowingBuffers(device, count: 1)
+        workspaces = try GrowingBuffers(device, count: 2)
         windows = try device.kernel("dense", "dense_windows")
         mean = try device.kernel("dense", "dense_mean")
         softmax = try device.kernel("softmax", "softmax_forward")
@@ -193,6 +194,10 @@ public final class DenseNetwork {
         try scores.reserve(0, floatCount: chunk * network.logitsStride)
         try rows.reserve(0, floatCount: chunk * window.storedCount)
         for index in 1...2 { try rows.reserve(index, floatCount: chunk * units) }
+        // For full products, whatever the number of windows: the order of sums follows from it.
+        let needed = classifier.map { $0.workspaceByteCount(maximumBatch: rowsPerProduct) }.max() ?? 0
+        try workspaces.reserve(1, floatCount: needed.ceilDivided(by: 4))
+        try prepare(classifier, batch: rowsPerProduct, workspace: workspaces[1])
 
         var first = 0
         var pending = 0
@@ -268,7 +273,10 @@ public final class DenseNetwork {
     /// Returns the last feature map of some images of the same size.
     private func convolve(_ part: Run, load: (Buffer) throws -> Void) throws -> Buffer {
         let input = FeatureShape.image(height: part.height, width: part.width)
-        try prepare(input, batch: part.count)
+        reshapeFeatures(input)
+        let needed = features.map { $0.workspaceByteCount(maximumBatch: part.count) }.max() ?? 0
+        try workspaces.reserve(0, floatCount: needed.ceilDivided(by: 4))
+        try prepare(features, batch: part.count, workspace: workspaces[0])
         try maps.reserve(0, floatCount: part.count * input.storedCount)
         for index in 1...2 {
             // Either buffer may have to hold the largest map.
@@ -296,27 +304,27 @@ public final class DenseNetwork {
         return current
     }
 
-    /// Gives the feature layers the shapes of this input and a workspace, by default one of their own.
-    private func prepare(_ input: FeatureShape, batch: Int, workspace given: Buffer? = nil) throws {
+    /// Gives the feature layers the shapes of this input.
+    private func reshapeFeatures(_ input: FeatureShape) {
         var shape = input
         for layer in features {
             layer.reshape(input: shape)
             shape = layer.outputShape
         }
-        if given == nil {
-            let needed = features.map { $0.workspaceByteCount(maximumBatch: batch) }.max() ?? 0
-            try workspace.reserve(0, floatCount: needed.ceilDivided(by: 4))
-        }
-        for layer in features {
+    }
+
+    private func prepare(_ layers: [any Layer], batch: Int, workspace: Buffer) throws {
+        for layer in layers {
             let weights = layer.parameters.map { network.weights[$0] }
-            try layer.prepare(weights: weights, workspace: given ?? workspace[0], maximumBatch: batch)
+            try layer.prepare(weights: weights, workspace: workspace, maximumBatch: batch)
         }
     }
 
-    /// Gives the feature layers their shapes in the plain network again.
+    /// Gives all layers their shapes and workspace in the plain network again.
     private func restore() throws {
-        let batch = network.options.maximumBatch
-        try prepare(network.inputShape, batch: batch, workspace: network.workspace)
+        reshapeFeatures(network.inputShape)
+        try prepare(
+            features + classifier, batch: network.options.maximumBatch, workspace: network.workspace)
     }
 }
 

@@ -30,9 +30,8 @@ struct PlanCommand: ParsableCommand {
     var nodes = 1
     @Option(
         help: """
-            With --ranks: predict a step's time with devices and a network like those of this machine: \
-            \(MachineOptions.names) or a YAML file (see `trainer simulate`). Without it, on \
-            \(Machine.presets.map(\.name).joined(separator: ", ")).
+            With --ranks: predict a step's time on this machine, \(MachineOptions.names) or a YAML file. \
+            Default: all presets.
             """) var machine: String?
     @Option(help: "With --ranks and --speed: 10⁹ bytes per second that a rank sends to the others.")
     var link: Double?
