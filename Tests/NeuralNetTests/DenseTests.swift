@@ -68,7 +68,7 @@ extension OnDevices {
             arguments: testDevices,
             [
                 ("16,M,20,M,F33,F18", 9), ("16,M", 6), ("20,F70", 3), ("16,M,16,M,16,F16,F80,F16", 13),
-                ("", 4), ("M,16,M,F20", 11), ("16,16,M,24,24,M,F64", 8),
+                ("", 4), ("M,16,M,F20", 11), ("M,20,F19", 9), ("16,16,M,24,24,M,F64", 8),
             ]) func equalsItsDefinition(
                 description: DeviceDescription, sample: (specification: String, size: Int)
             ) throws
@@ -110,6 +110,21 @@ extension OnDevices {
                         < Tolerance.winograd4, "image \(index)")
             }
             #expect(maps[0].count == 1 && maps[1].count > 1)
+        }
+
+        /// More windows than the scratch memory has rows, in products whose depth GPUs cut into slots.
+        @Test(arguments: testDevices) func manyRowsRunInParts(description: DeviceDescription) throws {
+            let device = try open(description)
+            let network = try network("M,20,F19", size: 9, batch: 2, on: device)
+            let oracle = try OracleNetwork(network.plan)
+            let runs = [DenseNetwork.Run(height: 40, width: 44, count: 1)]
+            let images = images(runs)
+            let (scores, parts) = try scores(DenseNetwork(network), runs, images)
+            #expect(parts.contains { $0 > 128 }, "\(parts)")
+            let exact = oracle.denseForward(
+                images[0].doubles, height: 40, width: 44,
+                parameters: try network.parameters.map { try network.export($0).doubles })
+            #expect(relativeError(scores, exact.logits) < Tolerance.winograd4)
         }
 
         /// Every algorithm of a convolution, on maps that are not square.

@@ -136,6 +136,9 @@ public final class FullyConnected: Layer {
         )
     }
 
+    /// Rows that parts of a product are multiples of: slices of buffers may begin there.
+    private static let leastRows = 64
+
     /// Bytes of the workspace's two parts, and the second one's offset, at which a sub-buffer may start.
     fileprivate static func workspaceParts(
         _ plan: LayerPlan, _ spec: FullyConnectedSpec, maximumBatch: Int
@@ -151,7 +154,11 @@ public final class FullyConnected: Layer {
             forward = slots.forward * rows * outputs
             if spec.slices.count == 1 { backward.c = slots.backward * rows * inputs }
         }
-        guard plan.training else { return (0, 0, 4 * forward) }
+        guard plan.training else {
+            // Dense evaluation has more rows, which `forward` takes in parts.
+            let slots = slots(plan, maximumBatch: maximumBatch).forward
+            return (0, 0, 4 * (slots > 1 ? max(forward, slots * leastRows * outputs) : forward))
+        }
         return (
             4 * backward.a, (4 * backward.a).roundedUp(to: Buffer.sliceAlignment),
             4 * max(forward, backward.c)
@@ -176,10 +183,24 @@ public final class FullyConnected: Layer {
     public func forward(input: Buffer, output: Buffer, pass: Pass) throws {
         let memory = prepared(memory)
         let slots = FullyConnected.slots(plan, maximumBatch: memory.maximumBatch).forward
-        try product.multiply(
-            rows: input, byPanels: memory.weights, into: output, bias: memory.bias,
-            size: .init(m: pass.batch, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias,
-            slots: slots, scratch: memory.scratch.c)
+        func multiply(_ input: Buffer, into output: Buffer, rows: Int) throws {
+            try product.multiply(
+                rows: input, byPanels: memory.weights, into: output, bias: memory.bias,
+                size: .init(m: rows, n: outputs, k: inputs), options: relu ? [.bias, .relu] : .bias,
+                slots: slots, scratch: memory.scratch.c)
+        }
+        // The number of slots must not depend on the rows, so that no bit does.
+        let most = slots == 1 ? pass.batch : memory.scratch.c.byteCount / (4 * slots * outputs)
+        if pass.batch <= most { return try multiply(input, into: output, rows: pass.batch) }
+        let step = most / FullyConnected.leastRows * FullyConnected.leastRows
+        precondition(step > 0, "\(name): \(pass.batch) rows, and scratch memory for \(most)")
+        for first in stride(from: 0, to: pass.batch, by: step) {
+            let rows = min(step, pass.batch - first)
+            func part(_ buffer: Buffer, _ columns: Int) throws -> Buffer {
+                try buffer.slice(byteOffset: 4 * first * columns, byteCount: 4 * rows * columns)
+            }
+            try multiply(part(input, inputs), into: part(output, outputs), rows: rows)
+        }
     }
 
     /// Queues dW ← Xᵀ · dY, dX ← dY · Wᵀ, the latter as sums over slices of the outputs.
