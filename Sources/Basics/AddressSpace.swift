@@ -14,7 +14,7 @@ public enum AddressSpace {
 
     /// The bytes that are taken.
     public static var used: Int {
-        let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
+        let text = SystemFile.text("/proc/self/statm")
         return (text.split(separator: " ").first.flatMap { Int($0) } ?? 0) * sysconf(Int32(_SC_PAGESIZE))
     }
 

@@ -57,6 +57,19 @@ package final class FileDescriptor: Sendable {
         return bytes
     }
 
+    /// Returns what follows the file's position, of a file whose size is not known before.
+    package func readToEnd() throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 1 << 14)
+        while true {
+            let count = Foundation.read(number, &piece, piece.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw FileError.system(path, "reading") }
+            if count == 0 { return bytes }
+            bytes += piece[..<count]
+        }
+    }
+
     package func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
     /// Writes `bytes` at the file's position.

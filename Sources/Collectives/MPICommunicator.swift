@@ -86,9 +86,8 @@ public final class MPICommunicator: Communicator, @unchecked Sendable {
 
     /// Removes the files in /dev/shm that Open MPI opened between the ranks; an aborted job leaves some.
     static func unlinkSharedFiles() {
-        guard let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8) else { return }
         let paths = Set(
-            maps.split(separator: "\n").compactMap { line in
+            SystemFile.text("/proc/self/maps").split(separator: "\n").compactMap { line in
                 line.range(of: "/dev/shm/").map { line[$0.lowerBound...] }
             })
         // The names of the shared memory of its messages and windows, in versions 4 and 5.

@@ -28,8 +28,7 @@ public final class Ranks {
     /// The number of cores that the launcher allows this process.
     static var usableCores: Int {
         // The kernel's mask in hexadecimal.
-        let lines =
-            (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8))?.split(separator: "\n") ?? []
+        let lines = SystemFile.text("/proc/self/status").split(separator: "\n")
         guard let mask = lines.first(where: { $0.hasPrefix("Cpus_allowed:") })?.dropFirst(13) else {
             return Int.max
         }

@@ -87,8 +87,7 @@ struct ChildProcess {
 
     /// Returns the files in /dev/shm that a process has mapped.
     private static func sharedFiles(of id: pid_t) -> Set<String> {
-        let maps = (try? String(contentsOfFile: "/proc/\(id)/maps", encoding: .utf8)) ?? ""
-        let paths = maps.split(separator: "\n").compactMap { line in
+        let paths = SystemFile.text("/proc/\(id)/maps").split(separator: "\n").compactMap { line in
             line.range(of: "/dev/shm/").map { String(line[$0.lowerBound...]) }
         }
         return Set(paths.filter { !$0.hasSuffix(" (deleted)") })
@@ -98,9 +97,9 @@ struct ChildProcess {
     private static func children(of parent: pid_t) -> [pid_t] {
         let threads = (try? Folder.names("/proc/\(parent)/task")) ?? []
         return threads.flatMap { thread in
-            let path = "/proc/\(parent)/task/\(thread)/children"
-            let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-            return text.split(separator: " ").compactMap { pid_t($0) }
+            SystemFile.text("/proc/\(parent)/task/\(thread)/children").split(separator: " ").compactMap {
+                pid_t($0)
+            }
         }
     }
 }
