@@ -70,6 +70,22 @@ DEFINE_TILE(wide_tile, ROWS, PANELS, 16, VECTOR)
 DEFINE_TILE(narrow_tile, NARROW_ROWS, 1, 16, VECTOR)
 DEFINE_TILE(few_tile, FEW_ROWS, 1, 8, 8)
 
+// Runs a tile over the inputs of a work-item of `fully_connected_backward_data`. Whole tiles get their number
+// of rows as a constant: where addresses depend on it, a tile takes 1.5 times as long.
+#define RUN_TILES(tile, tile_rows, lanes)                                                                    \
+    for (int i = first_input; i < last_input; i += tile_rows) {                                              \
+        global const float *inputs_weights = block + (size_t)i * 16;                                         \
+        global float *inputs_sums = target + (size_t)i * lanes;                                              \
+        if (last_input - i >= tile_rows)                                                                     \
+            tile(                                                                                            \
+                inputs_weights, weights_panel, dy, dy_panel, inputs_sums, sums_panel, tile_rows, depth,      \
+                start == first);                                                                             \
+        else                                                                                                 \
+            tile(                                                                                            \
+                inputs_weights, weights_panel, dy, dy_panel, inputs_sums, sums_panel, last_input - i, depth, \
+                start == first);                                                                             \
+    }
+
 // Adds the sums of a work-item's inputs at one height of the stack to those below it.
 static void add_sums(
     global float *restrict below, global const float *restrict sums, const size_t sums_panel,
@@ -107,20 +123,11 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backw
                 global const float *dy = dy_panels + panel * dy_panel + (size_t)start * lanes;
                 global float *target = top + panel * sums_panel;
                 if (lanes == 8)
-                    for (int i = first_input; i < last_input; i += FEW_ROWS)
-                        few_tile(
-                            block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 8,
-                            sums_panel, last_input - i, depth, start == first);
+                    RUN_TILES(few_tile, FEW_ROWS, 8)
                 else if (wide)
-                    for (int i = first_input; i < last_input; i += ROWS)
-                        wide_tile(
-                            block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
-                            sums_panel, last_input - i, depth, start == first);
+                    RUN_TILES(wide_tile, ROWS, 16)
                 else
-                    for (int i = first_input; i < last_input; i += NARROW_ROWS)
-                        narrow_tile(
-                            block + (size_t)i * 16, weights_panel, dy, dy_panel, target + (size_t)i * 16,
-                            sums_panel, last_input - i, depth, start == first);
+                    RUN_TILES(narrow_tile, NARROW_ROWS, 16)
                 panel += wide ? PANELS : 1;
             }
         }
