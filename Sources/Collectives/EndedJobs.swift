@@ -11,7 +11,10 @@ public enum EndedJobs {
         guard environment["OMPI_COMM_WORLD_LOCAL_RANK"] == "0",
             let folder = environment["OMPI_MCA_orte_top_session_dir"]
         else { return }
-        for job in (environment[variable] ?? "").split(separator: ",") where job.allSatisfy(\.isNumber) {
+        // Open MPI may use a number again.
+        let own = environment["OMPI_MCA_ess_base_jobid"].flatMap { UInt32($0) }.map { String($0 >> 16) } ?? ""
+        for job in (environment[variable] ?? "").split(separator: ",")
+        where job.allSatisfy(\.isNumber) && job != own {
             try? Folder.remove("\(folder)/jf.\(job)")
         }
     }

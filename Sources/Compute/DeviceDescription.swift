@@ -18,6 +18,12 @@ public struct DeviceDescription: Sendable {
     public internal(set) var globalMemory: Int
     /// Bytes of the largest single buffer.
     public internal(set) var largestBuffer: Int
+    /// The same without the limits of this process or of ranks that share the device.
+    ///
+    /// Sizes from which the order of sums follows depend on this one.
+    private var ownLargestBuffer: Int
+    /// Whether the limit of the address space (ulimit -v) leaves less than the device's memory.
+    public private(set) var isWithinLimit = false
     /// Bytes of local memory of one work-group.
     public let localMemory: Int
     public package(set) var largestWorkGroup: Int
@@ -49,7 +55,7 @@ public struct DeviceDescription: Sendable {
         DeviceTraits(
             body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
             vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform),
-            takesPrefetch: isKnownCPURuntime, largestBuffer: largestBuffer)
+            takesPrefetch: isKnownCPURuntime, largestBuffer: ownLargestBuffer)
     }
 
     /// Whether the runtime is one whose compiler takes clang's builtins and whose buffers may lie in any host
@@ -116,9 +122,6 @@ public struct DeviceDescription: Sendable {
     /// Bytes of address space that a small network takes on a CPU.
     package static var addressSpaceOfCPU: Int { InstalledRuntimes.addressSpace }
 
-    /// Whether the limit of the address space (ulimit -v) leaves less than the device's memory.
-    public var isWithinLimit: Bool { kind == .cpu && AddressSpace.limit != nil }
-
     /// Returns a CPU with as much memory as the limit of the address space leaves for a network.
     private func withinAddressSpace() -> DeviceDescription {
         guard kind == .cpu, let limit = AddressSpace.limit else { return self }
@@ -127,6 +130,7 @@ public struct DeviceDescription: Sendable {
         var smaller = self
         smaller.globalMemory = min(globalMemory, max(64 << 20, room / 3 * 2))
         smaller.largestBuffer = min(largestBuffer, smaller.globalMemory)
+        smaller.isWithinLimit = smaller.globalMemory < globalMemory
         return smaller
     }
 
@@ -143,6 +147,7 @@ public struct DeviceDescription: Sendable {
     public func limited(toLargestBuffer bytes: Int, baseAlignment alignment: Int) -> DeviceDescription {
         var other = self
         other.largestBuffer = min(largestBuffer, bytes)
+        other.ownLargestBuffer = other.largestBuffer
         other.baseAlignment = max(baseAlignment, alignment)
         return other
     }
@@ -153,6 +158,7 @@ public struct DeviceDescription: Sendable {
         (other.kind, other.kernels) = (.gpu, .gpu)
         // NVIDIA's driver allows a quarter of the memory in one buffer.
         (other.globalMemory, other.largestBuffer) = (memory, memory / 4)
+        other.ownLargestBuffer = other.largestBuffer
         return other
     }
 
@@ -211,7 +217,8 @@ public struct DeviceDescription: Sendable {
         self.kind = kinds.first { type & cl_device_type($0.type) != 0 }?.kind ?? .other
         self.computeUnits = Int(try value(CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint(0)))
         self.globalMemory = Int(try value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
-        self.largestBuffer = Int(try value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
+        largestBuffer = Int(try value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
+        ownLargestBuffer = largestBuffer
         self.localMemory = Int(try value(CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong(0)))
         self.largestWorkGroup = try value(CL_DEVICE_MAX_WORK_GROUP_SIZE, 0)
         self.baseAlignment = Int(try value(CL_DEVICE_MEM_BASE_ADDR_ALIGN, cl_uint(0))) / 8

@@ -80,6 +80,11 @@ extension OnDevices {
             #expect(largest <= tiles && largest > tiles * 3 / 4, "\(largest)")
         }
 
+        /// The chunks decide the order of sums, which must not depend on what the user gives the program.
+        @Test(arguments: bodies) func limitsOfMemoryKeepTheChunks(description: DeviceDescription) {
+            #expect(description.limited(toMemory: 64 << 20).traits == description.traits)
+        }
+
         @Test(arguments: bodies.filter { $0.kernels == .gpu }) func winogradInSmallBuffers(
             description: DeviceDescription
         ) throws {

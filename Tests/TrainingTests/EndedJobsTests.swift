@@ -15,6 +15,11 @@ import Testing
         EndedJobs.removeFiles(environment)
         #expect(try folder.names(".") == ["jf.5", "jf.6", "pid.5"])
         environment["OMPI_COMM_WORLD_LOCAL_RANK"] = "0"
+        // Open MPI has used the number again.
+        environment["OMPI_MCA_ess_base_jobid"] = "\((5 << 16) + 1)"
+        EndedJobs.removeFiles(environment)
+        #expect(try folder.names(".") == ["jf.5", "jf.6", "pid.5"])
+        environment["OMPI_MCA_ess_base_jobid"] = "\((8 << 16) + 1)"
         EndedJobs.removeFiles(environment)
         #expect(try folder.names(".") == ["jf.6", "pid.5"])
     }

@@ -19,19 +19,46 @@ final class SessionFolder {
     init() throws {
         parent = NSTemporaryDirectory()
         var path = ""
-        // mpirun and the ranks inherit the lock: it is free when the last of them has ended.
-        repeat {
-            var template = Array((parent + "/" + SessionFolder.prefix + "XXXXXX").utf8CString)
-            guard mkdtemp(&template) != nil else {
-                throw LaunchError(
-                    description: "no folder can be made in \(parent) (\(String(cString: strerror(errno)))), "
-                        + "where Open MPI keeps temporary files; set TMPDIR to a folder that can be written")
-            }
-            path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            // Another launcher may take it over before it is locked.
-        } while flock(open(SessionFolder.lock(path), O_WRONLY | O_CREAT, 0o600), LOCK_EX | LOCK_NB) != 0
+        // Another launcher may take the folder over before it is locked.
+        repeat { path = try SessionFolder.make(in: parent) } while try !SessionFolder.hold(path)
         self.path = path
         takeOver()
+    }
+
+    private static func make(in parent: String) throws -> String {
+        var template = Array((parent + "/" + SessionFolder.prefix + "XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { throw noFolder(in: parent) }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Locks a new folder for this process, mpirun and the ranks, which inherit the lock.
+    ///
+    /// - Returns: false if another launcher has removed it
+    private static func hold(_ path: String) throws -> Bool {
+        let lock = open(SessionFolder.lock(path), O_WRONLY | O_CREAT, 0o600)
+        if lock < 0, errno == ENOENT { return false }
+        guard lock >= 0 else {
+            let error = noFolder(in: path)
+            try? Folder.remove(path)
+            throw error
+        }
+        // Where files cannot be locked, nobody takes folders over.
+        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            if errno != EWOULDBLOCK { return true }
+            close(lock)
+            return false
+        }
+        var status = stat()
+        if fstat(lock, &status) == 0, status.st_nlink > 0 { return true }
+        close(lock)
+        return false
+    }
+
+    private static func noFolder(in parent: String) -> LaunchError {
+        LaunchError(
+            description:
+                "no folder can be made in \(parent) (\(String(cString: strerror(errno)))), where Open "
+                + "MPI keeps temporary files; set TMPDIR to a folder that can be written")
     }
 
     private static func lock(_ path: String) -> String { path + "/lock" }
