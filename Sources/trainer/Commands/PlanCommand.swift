@@ -30,8 +30,7 @@ struct PlanCommand: ParsableCommand {
     var nodes = 1
     @Option(
         help: """
-            With --ranks: predict a step's time on this machine, \(MachineOptions.names) or a YAML file. \
-            Default: all presets.
+            With --ranks: predict steps on \(MachineOptions.names) or a YAML file. Default: all presets.
             """) var machine: String?
     @Option(help: "With --ranks and --speed: 10⁹ bytes per second that a rank sends to the others.")
     var link: Double?
