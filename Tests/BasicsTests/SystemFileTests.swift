@@ -7,7 +7,7 @@ import Testing
         #expect(SystemFile.text("/proc/self/comm").hasSuffix("\n"))
         // Longer than what is read at once.
         #expect(SystemFile.text("/proc/self/maps").utf8.count > 1 << 14)
-        #expect(SystemFile.text("/proc/nobody/comm").isEmpty)
+        #expect(SystemFile.text("/proc/none/comm").isEmpty)
     }
 
     /// `launch` reads such files for days.

@@ -11,7 +11,7 @@ struct PlanCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "plan",
         abstract:
-            "Show the device memory that training takes, and the largest batch that fits. Allocates nothing.")
+            "Show the device memory that training takes, and the largest batch that fits.")
 
     private enum MemoryOptions: OptionSelection {
         static func contains(_ option: TrainingOption) -> Bool { option.traits.contains(.memory) }

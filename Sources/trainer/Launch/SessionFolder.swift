@@ -42,7 +42,7 @@ final class SessionFolder {
             try? Folder.remove(path)
             throw error
         }
-        // Where files cannot be locked, nobody takes folders over.
+        // Without file locks, no launcher removes the folder of another.
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             if errno != EWOULDBLOCK { return true }
             close(lock)
