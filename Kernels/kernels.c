@@ -30,6 +30,8 @@ static const kernel_source sources[] = {
 #include "embed.h"
 #define SOURCE "shared/dropout.cl"
 #include "embed.h"
+#define SOURCE "shared/fetch.h"
+#include "embed.h"
 #define SOURCE "shared/flags.h"
 #include "embed.h"
 #define SOURCE "shared/mixup.cl"

@@ -2,7 +2,8 @@
 // sum into C, bias and ReLU.
 //
 // Layouts. N is a multiple of 16; a *panel* is 16 neighbouring columns.
-//   A: element (m, k) at m·lda + k (`gemm`) or at k·lda + m (`gemm_transposed`).
+//   A: element (m, k) at m·lda + k (`gemm`), or k·lda + m, or in blocks of a work-item's rows,
+//   [⌈M / rows_per_item⌉][K][rows_per_item] (both `gemm_transposed`).
 //   B and C: element (row, n) at (n/16)·panel_stride + row·row_stride + n%16. So panels [N/16][rows][16] have
 //   panel_stride = 16·rows and row_stride = 16, and a row-major matrix has panel_stride = 16 and row_stride =
 //   its row length.
@@ -11,22 +12,30 @@
 // DEPTH_BLOCK, and a block into tiles of ROWS × PANELS·16 sums held in registers. Each sum runs over k in
 // ascending order, block by block, whatever the launch geometry.
 //
+// The tiles that pass over a block of B ask together for the next one, evenly, so that memory is as busy
+// while a block is multiplied as while it is read.
+//
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
 //   ROWS         rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
 //   PANELS       panels of a tile
 //   DEPTH_BLOCK  depth of a block: a block of B stays in the cache while the rows pass by
 
+#include "fetch.h"
 #include "flags.h"
 #include "stream.h"
 #include "vector.h"
 
+#define FETCH_STEPS 16
+
 // Defines a function for a tile of ROWS × panels·16. Rows past `rows` repeat the last one and are not stored.
+// Every FETCH_STEPS steps it asks for `fetched_rows` rows of B, the first at `next`.
 #define DEFINE_TILE(name, panels)                                                                            \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *a, const size_t a_row, const size_t a_depth, global const float *b,              \
         const size_t b_panel, const size_t b_row, global const float *bias, global float *c,                 \
-        const size_t c_panel, const size_t c_row, const int rows, const int depth, const int flags) {        \
+        const size_t c_panel, const size_t c_row, const int rows, const int depth, const int flags,          \
+        global const float *next, const int fetched_rows) {                                                  \
         vector sum[ROWS][panels * VECTORS_PER_PANEL];                                                        \
         global const float *row[ROWS];                                                                       \
         _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                                   \
@@ -34,17 +43,22 @@
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] = 0;            \
         }                                                                                                    \
         size_t a_index = 0;                                                                                  \
-        for (int k = 0; k < depth; k++) {                                                                    \
-            vector column[panels * VECTORS_PER_PANEL];                                                       \
-            _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =               \
-                LOAD(b + j / VECTORS_PER_PANEL * b_panel + j % VECTORS_PER_PANEL * VECTOR);                  \
-            _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                               \
-                const vector value = row[r][a_index];                                                        \
-                _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=          \
-                    value * column[j];                                                                       \
+        for (int start = 0; start < depth; start += FETCH_STEPS) {                                           \
+            for (int i = 0; i < fetched_rows; i++, next += b_row)                                            \
+                _Pragma("unroll") for (int j = 0; j < panels; j++) FETCH(next + j * b_panel, 1);             \
+            const int steps = min(FETCH_STEPS, depth - start);                                               \
+            for (int k = 0; k < steps; k++) {                                                                \
+                vector column[panels * VECTORS_PER_PANEL];                                                   \
+                _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =           \
+                    LOAD(b + j / VECTORS_PER_PANEL * b_panel + j % VECTORS_PER_PANEL * VECTOR);              \
+                _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                           \
+                    const vector value = row[r][a_index];                                                    \
+                    _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=      \
+                        value * column[j];                                                                   \
+                }                                                                                            \
+                a_index += a_depth;                                                                          \
+                b += b_row;                                                                                  \
             }                                                                                                \
-            a_index += a_depth;                                                                              \
-            b += b_row;                                                                                      \
         }                                                                                                    \
         _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                                   \
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) {                         \
@@ -68,6 +82,7 @@ DEFINE_TILE(wide_tile, PANELS)
 DEFINE_TILE(narrow_tile, 1)
 
 // The work of one item of `gemm` (a_row = lda, a_depth = 1) and `gemm_transposed` (a_row = 1, a_depth = lda).
+// `a` is the item's first row.
 static inline __attribute__((always_inline)) void multiply(
     global const float *a, const size_t a_row, const size_t a_depth, global const float *b,
     const size_t b_panel, const size_t b_row, global const float *bias, global float *c, const size_t c_panel,
@@ -77,28 +92,36 @@ static inline __attribute__((always_inline)) void multiply(
     const int last_row = min(m, first_row + rows_per_item);
     const int first_panel = get_global_id(1) * panels_per_item;
     const int last_panel = min(n / 16, first_panel + panels_per_item);
+    const int tiles = (last_row - first_row + ROWS - 1) / ROWS;
     for (int start = 0; start < k; start += DEPTH_BLOCK) {
         const int depth = min(DEPTH_BLOCK, k - start);
         // The bias and the ReLU belong to the whole sum, so only to the last block.
         const int block_flags = (start > 0 ? ACCUMULATE : flags & (ACCUMULATE | STREAM)) |
                                 (start + depth == k ? flags & (ADD_BIAS | RELU) : 0);
-        int panel = first_panel;
-        while (panel < last_panel) {
-            const int wide = panel + PANELS <= last_panel;
+        for (int panel = first_panel; panel < last_panel; panel += PANELS) {
+            const int panels = min(PANELS, last_panel - panel);
             global const float *b_block = b + panel * b_panel + start * b_row;
+            // The next block of B: of the next panels, or of the first ones and the depth behind this one.
+            const int is_last = panel + PANELS >= last_panel;
+            global const float *next = is_last ? b + first_panel * b_panel + (start + depth) * b_row
+                                               : b + (panel + PANELS) * b_panel + start * b_row;
+            const int fetched_rows = is_last && start + depth == k ? 0 : (FETCH_STEPS + tiles - 1) / tiles;
             for (int row = first_row; row < last_row; row += ROWS) {
-                global const float *a_block = a + row * a_row + start * a_depth;
+                global const float *a_block = a + (row - first_row) * a_row + start * a_depth;
                 global float *c_block = c + panel * c_panel + row * c_row;
-                if (wide)
+                // A constant number of rows: where addresses depend on it, a tile takes 1.5 times as long.
+                if (panels == PANELS && row + ROWS <= last_row)
                     wide_tile(
                         a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel,
-                        c_row, last_row - row, depth, block_flags);
+                        c_row, ROWS, depth, block_flags, next, fetched_rows);
                 else
-                    narrow_tile(
-                        a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel,
-                        c_row, last_row - row, depth, block_flags);
+                    for (int i = 0; i < panels; i++)
+                        narrow_tile(
+                            a_block, a_row, a_depth, b_block + i * b_panel, b_panel, b_row,
+                            bias + (panel + i) * 16, c_block + i * c_panel, c_panel, c_row,
+                            min(ROWS, last_row - row), depth, block_flags, next + i * b_panel, fetched_rows);
+                next += (depth + FETCH_STEPS - 1) / FETCH_STEPS * fetched_rows * b_row;
             }
-            panel += wide ? PANELS : 1;
         }
     }
 }
@@ -113,37 +136,38 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm(
     global const float *restrict bias, const int m, const int n, const int k, const int rows_per_item,
     const int panels_per_item, const int flags) {
     multiply(
-        a, lda, 1, b, b_panel_stride, b_row_stride, bias, c, c_panel_stride, c_row_stride, m, n, k,
-        rows_per_item, panels_per_item, flags);
+        a + (size_t)get_global_id(0) * rows_per_item * lda, lda, 1, b, b_panel_stride, b_row_stride, bias, c,
+        c_panel_stride, c_row_stride, m, n, k, rows_per_item, panels_per_item, flags);
 }
 
-// C = Aᵀ · B with A stored as [K][M], row length lda; else as `gemm`. global (ceil(m / rows_per_item),
+// C = Aᵀ · B with A stored as [K][M], row length lda, or in blocks of that: a work-item's rows begin
+// `a_stride` floats behind those of the one before. Else as `gemm`. global (ceil(m / rows_per_item),
 // ceil(n/16 / panels_per_item)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_transposed(
     global const float *restrict a, const int lda, global const float *restrict b, const int b_panel_stride,
     const int b_row_stride, global float *restrict c, const int c_panel_stride, const int c_row_stride,
     global const float *restrict bias, const int m, const int n, const int k, const int rows_per_item,
-    const int panels_per_item, const int flags) {
+    const int panels_per_item, const int flags, const int a_stride) {
     multiply(
-        a, 1, lda, b, b_panel_stride, b_row_stride, bias, c, c_panel_stride, c_row_stride, m, n, k,
-        rows_per_item, panels_per_item, flags);
+        a + (size_t)get_global_id(0) * a_stride, 1, lda, b, b_panel_stride, b_row_stride, bias, c,
+        c_panel_stride, c_row_stride, m, n, k, rows_per_item, panels_per_item, flags);
 }
 
-// Packs B, row-major [K][N] with row length ldb and any N, into panels [ceil(N/16)][K][16]; columns past N
-// become zero. A work-item copies `depth_per_item` rows of one panel. global (ceil(k / depth_per_item),
-// ceil(n / 16)), local (1, 1).
+// Packs a matrix, row-major [K][N] with row length ldb and any N, into panels [ceil(N/width)][K][width] of
+// any width; columns past N become zero. A work-item copies `depth_per_item` rows of one panel. global
+// (ceil(k / depth_per_item), ceil(n / width)), local (1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_b(
     global const float *restrict b, global float *restrict panels, const int k, const int n, const int ldb,
-    const int depth_per_item) {
+    const int depth_per_item, const int width) {
     const int first = get_global_id(0) * depth_per_item, last = min(k, first + depth_per_item);
-    const int column = get_global_id(1) * 16, columns = min(16, n - column);
+    const int column = get_global_id(1) * width, columns = min(width, n - column);
     global const float *source = b + (size_t)first * ldb + column;
-    global float *target = panels + (size_t)column * k + (size_t)first * 16;
-    for (int row = first; row < last; row++, source += ldb, target += 16) {
-        if (columns == 16)
-            for (int j = 0; j < 16; j += VECTOR) STORE(LOAD(source + j), target + j);
-        else
-            for (int j = 0; j < 16; j++) target[j] = j < columns ? source[j] : 0;
+    global float *target = panels + (size_t)column * k + (size_t)first * width;
+    for (int row = first; row < last; row++, source += ldb, target += width) {
+        int j = 0;
+        for (; j + VECTOR <= columns; j += VECTOR) STORE(LOAD(source + j), target + j);
+        for (; j < columns; j++) target[j] = source[j];
+        for (; j < width; j++) target[j] = 0;
     }
 }
 

@@ -42,15 +42,12 @@
 //   BLOCK_ROWS       `convolve`: tiles in flight; a multiple of MULTIPLY_ROWS
 //   WEIGHTS_ROWS     `multiply_weights`: rows of the register tile (by 16 columns); divides 16
 
-// Chosen by the device: PREFETCH, whether the compiler takes clang's `__builtin_prefetch`.
-
+#include "fetch.h"
 #include "stream.h"
 
 // A tile's pixels are far apart, so a core meets one new line after the other, and no hardware prefetcher
-// follows. The next work-group reads the lines beside them: this asks for those, into L2.
-#if PREFETCH
-#define FETCH_NEXT_PANEL(pointer) __builtin_prefetch((const void *)(size_t)((pointer) + 16), 0, 2)
-#endif
+// follows. The next work-group reads the lines beside them: this asks for those.
+#define FETCH_NEXT_PANEL(pointer) FETCH((pointer) + 16, 2)
 
 #include "winograd.h"
 

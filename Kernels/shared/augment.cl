@@ -10,7 +10,8 @@
 // GPU's makes one pixel, a CPU's a row.
 // Launch: global (size or 1, size, batch), local (min(size, 64) or 1, 1, 1).
 // Tuning macro: BLOCK (1 or 16), pixels of a warp whose places are computed together; 16 on CPUs.
-// Chosen by the device: PREFETCH, whether the compiler takes clang's `__builtin_prefetch`.
+
+#include "fetch.h"
 
 typedef struct {
     ulong offset;
@@ -56,13 +57,6 @@ static ints whole(const floats x) {
     const ints i = INTS(x);
     return select(i, i - 1, FLOATS(i) > x);
 }
-
-// OpenCL's own prefetch does nothing in pocl.
-#if PREFETCH
-#define FETCH(pointer) __builtin_prefetch((const void *)(size_t)(pointer))
-#else
-#define FETCH(pointer) prefetch(pointer, 1)
-#endif
 
 static float4 pixel_at(const global uchar *pixels, const int offset) {
     return convert_float4(vload4(0, pixels + offset));
@@ -128,7 +122,7 @@ kernel void crop_warp_normalize(
             (startY + fabs(yx) * middle) * (1.0f + lens * (startX * startX + startY * startY));
         const int y = (int)clamp(centreY + reach + 6.0f, (float)top, (float)(bottom - 1));
         const global uchar *line = pixels + 3 * ((size_t)y * width + clamp(record->x, left, right - 1));
-        for (int i = 0; i < 3 * size; i += 64) FETCH(line + i);
+        for (int i = 0; i < 3 * size; i += 64) FETCH(line + i, 1);
     }
     for (int column = begin * BLOCK; column < size; column += step * BLOCK) {
         const floats u = FLOATS(column + STEPS) - middle;

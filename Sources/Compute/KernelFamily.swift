@@ -98,7 +98,8 @@ extension KernelFamily {
     /// Returns the program that a device needs for one variant; nil if it does without the family.
     func program(tuning: Tuning, variant: [String: Int]) -> Program.Key? {
         guard let file = file(for: tuning.device.body) else { return nil }
-        let macros = tuning.macros(of: self).merging(sizes) { $1 }.merging(variant) { $1 }
+        let prefetch = ["PREFETCH": tuning.device.prefetches ? 1 : 0]
+        let macros = [tuning.macros(of: self), sizes, variant].reduce(prefetch) { $0.merging($1) { $1 } }
         return Program.Key(family: name, file: file, macros: macros)
     }
 }

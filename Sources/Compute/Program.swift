@@ -87,6 +87,7 @@ public final class Program {
         }
     }
 
+    /// Compiles without warnings, whose number pocl prints on the console; tools/check_kernels shows them.
     private static func build(
         source: String, key: Key, context: cl_context, device: cl_device_id, description: DeviceDescription,
         moreOptions: String = ""
@@ -98,7 +99,7 @@ public final class Program {
         }
         guard let program else { throw ComputeError("handing \(key.file) to the compiler", code: code) }
         var handle: cl_device_id? = device
-        code = clBuildProgram(program, 1, &handle, key.options + moreOptions, nil, nil)
+        code = clBuildProgram(program, 1, &handle, key.options + " -w" + moreOptions, nil, nil)
         guard code == CL_SUCCESS else {
             defer { clReleaseProgram(program) }
             if description.platform.hasPrefix("Portable"), let problem = InstalledRuntimes.cacheProblem() {

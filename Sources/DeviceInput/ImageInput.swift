@@ -19,7 +19,7 @@ public final class ImageInput {
     /// - Parameter size: the side of the network's input in pixels.
     public init(device: Device, size: Int, normalization: Normalization) throws {
         kernel = try device.kernel(
-            "augment", "crop_warp_normalize", variant: KernelFamilies.augment.variant(device.tuning))
+            "augment", "crop_warp_normalize")
         self.size = size
         self.normalization = normalization
         self.device = device.tuning.device

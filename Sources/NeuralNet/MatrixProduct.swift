@@ -11,11 +11,19 @@ public final class MatrixProduct {
         let buffer: Buffer
         let columns: Int
         let isTransposed: Bool
+        /// On CPUs, the floats from one work-item's rows to the next one's, where they are stored in blocks.
+        var blockStride: Int?
 
         public init(_ buffer: Buffer, columns: Int, isTransposed: Bool = false) {
             self.buffer = buffer
             self.columns = columns
             self.isTransposed = isTransposed
+        }
+
+        /// Blocks `[⌈m/rows⌉][depth][rows]` of as many rows as a work-item takes.
+        fileprivate init(blocks buffer: Buffer, of rows: Int, depth: Int) {
+            self.init(buffer, columns: rows, isTransposed: true)
+            blockStride = rows * depth
         }
 
         public var arguments: [any KernelArgument] { [buffer, columns] }
@@ -126,7 +134,6 @@ public final class MatrixProduct {
             guard let kernels = cores.products[family.variant(m: size.m, tuning: tuning)] else {
                 preconditionFailure("the family lists every variant")
             }
-            let kernel = a.isTransposed ? kernels.transposed : kernels.plain
             let (range, share) = family.product(m: size.m, n: size.n, tuning: tuning)
             var options = options
             if !options.contains(.accumulate), c.holdsAlignedRows,
@@ -134,7 +141,10 @@ public final class MatrixProduct {
             {
                 options.insert(.stream)
             }
-            try kernel.launch(range, a, b, c, bias ?? b.buffer, size, share, options.rawValue)
+            let kernel = a.isTransposed ? kernels.transposed : kernels.plain
+            let stride = a.isTransposed ? [a.blockStride ?? share.rows] : []
+            try kernel.launch(
+                range, a, b, c, bias ?? b.buffer, size, [share.rows, share.panels, options.rawValue] + stride)
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a.buffer, columns: a.columns, alongX: a.isTransposed),
@@ -166,6 +176,35 @@ public final class MatrixProduct {
                 intoRows: c, bias: bias, shape: size.shape, slots: slots,
                 options: options, scratch: scratch)
         }
+    }
+
+    /// Queues c[m × n] ← aᵀ · b, both row-major, a [k × m] and b [k × n]; c in panels [n/16][m][16].
+    ///
+    /// - Parameter scratch: of the sizes that `scratch(transposed:tuning:)` states. CPUs pack both matrices:
+    ///   their rows are often a multiple of 4 KiB apart, and a tile's lines would fall together in a cache.
+    public func multiply(
+        transposed a: Buffer, byRows b: Buffer, intoPanels c: Buffer, size: Size,
+        scratch: (a: Buffer, b: Buffer)
+    ) throws {
+        var rows = Rows(a, columns: size.m, isTransposed: true)
+        var columns = Panels.rowMajor(b, columns: size.n)
+        if case .cores = bodies {
+            try pack(b, into: scratch.b, k: size.k, n: size.n)
+            columns = .panels(scratch.b, rows: size.k)
+            if let block = KernelFamilies.gemm.packedRows(m: size.m, n: size.n, tuning: tuning) {
+                try pack(a, into: scratch.a, k: size.k, n: size.m, width: block)
+                rows = Rows(blocks: scratch.a, of: block, depth: size.k)
+            }
+        }
+        try multiply(rows, columns, into: .panels(c, rows: size.m), size: size)
+    }
+
+    /// Returns the floats of the scratch memory of a product of a transposed matrix, for at most n columns.
+    ///
+    /// GPUs need none.
+    public static func scratch(transposed size: Size, tuning: Tuning) -> (a: Int, b: Int) {
+        guard !tuning.sharesGroups else { return (0, 0) }
+        return (KernelFamilies.gemm.packedFloats(m: size.m, k: size.k, tuning: tuning), size.k * size.n)
     }
 
     /// Queues c[m × n] ← a[m × k] · bᵀ, both row-major, with b in panels [k/16][n][16]; n and k are multiples
@@ -216,13 +255,13 @@ public final class MatrixProduct {
         tuning.sharesGroups ? KernelFamilies.product.slots(size.shape, tuning: tuning) : 1
     }
 
-    /// Queues panels `[⌈n/16⌉][k][16]` ← b, row-major [k][n]; columns past n become zero.
+    /// Queues panels `[⌈n/width⌉][k][width]` ← b, row-major [k][n]; columns past n become zero.
     ///
     /// For CPUs only: the products of GPUs read matrices without copying them.
-    public func pack(_ b: Buffer, into panels: Buffer, k: Int, n: Int) throws {
+    public func pack(_ b: Buffer, into panels: Buffer, k: Int, n: Int, width: Int = 16) throws {
         guard case .cores(let cores) = bodies else { throw MatrixProduct.packsForCPUs }
-        let (range, depthPerItem) = KernelFamilies.gemm.packing(k: k, n: n, tuning: tuning)
-        try cores.pack.launch(range, b, panels, k, n, n, depthPerItem)
+        let (range, depthPerItem) = KernelFamilies.gemm.packing(k: k, n: n, width: width, tuning: tuning)
+        try cores.pack.launch(range, b, panels, [k, n, n, depthPerItem, width])
     }
 
     /// Queues panels `[⌈n/width⌉][k][width]` ← b, row-major [n][k]; columns past n become zero.

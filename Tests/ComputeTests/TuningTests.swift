@@ -30,7 +30,7 @@ import Testing
         let tuning = Tuning(for: device)
         let program = try #require(
             KernelFamilies.winograd.program(
-                tuning: tuning, variant: KernelFamilies.winograd.variant(outputTile: 2, tuning: tuning)))
+                tuning: tuning, variant: WinogradFamily.variant(outputTile: 2)))
         #expect(program.file == "cpu/winograd.cl")
         #expect(
             program.options

@@ -118,6 +118,34 @@ extension OnDevices {
             }
         }
 
+        /// Packing a transposed matrix changes no bit, and stays within the scratch memory stated.
+        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func packingKeepsTheBits(
+            description: DeviceDescription
+        ) throws {
+            let (m, n, k) = (203, 112, 21)
+            var numbers = TestNumbers(8)
+            let (a, b) = (numbers.floats(k * m), numbers.floats(k * n))
+            func bits(_ changes: [String: Int]) throws -> [UInt32] {
+                let device = try Device(description)
+                try device.tuning.set(changes)
+                let size = MatrixProduct.Size(m: m, n: n, k: k)
+                let floats = MatrixProduct.scratch(transposed: size, tuning: device.tuning)
+                let scratch = (
+                    a: try Guarded(device, count: floats.a), b: try Guarded(device, count: floats.b)
+                )
+                let c = try Guarded(device, count: m * n)
+                try MatrixProduct(device: device).multiply(
+                    transposed: Buffer(device, a), byRows: Buffer(device, b), intoPanels: c.buffer,
+                    size: size, scratch: (scratch.a.buffer, scratch.b.buffer))
+                _ = (try scratch.a.values(), try scratch.b.values())
+                return try c.values().map { $0.bitPattern }
+            }
+            let unpacked = try bits(["gemm.packed-panels": 1000])
+            for changes in [["gemm.packed-panels": 1], ["gemm.rows-per-item": 7], ["gemm.rows": 5]] {
+                #expect(try bits(changes) == unpacked, "\(changes)")
+            }
+        }
+
         @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func packing(
             description: DeviceDescription
         ) throws {

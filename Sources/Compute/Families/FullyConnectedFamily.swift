@@ -19,7 +19,7 @@ public struct FullyConnectedFamily: KernelFamily {
         candidates: [32, 64, 128])
     /// Inputs of one work-item: long runs of weights, and enough items for many cores.
     public let inputsPerItem = TuningConstant(
-        launch: "fully_connected.inputs-per-item", 128, body: .cpu, .range(1...65_536),
+        launch: "fully_connected.inputs-per-item", 192, body: .cpu, .range(1...65_536),
         candidates: [64, 128, 256])
 
     /// Returns the images of a panel: as many as a small batch has, so that no lane is idle.

@@ -29,12 +29,19 @@ public struct GEMMFamily: KernelFamily {
     /// Most panels that one work-item of such a product takes.
     public let fewPanelsPerItem = TuningConstant(
         launch: "gemm.few-panels-per-item", 6, body: .cpu, .range(1...4096), candidates: [3, 6, 12])
+    /// Work-items of such a product: only if its panels are fewer, its rows are cut, and B is read again for
+    /// each part.
+    public let fewItems = TuningConstant(
+        launch: "gemm.few-items", 16, body: .cpu, .range(1...65_536), candidates: [8, 16, 32, 64])
     /// Bytes above which a result goes past the cache: half of a usual processor's last-level cache.
     ///
     /// Runtimes report a core's cache, or one that a host's other virtual machines share, so this does not
     /// follow from what a device says.
     public let streamedBytes = TuningConstant(
         launch: "gemm.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
+    /// Fewest panels of a product for which a transposed A is packed first.
+    public let packedPanels = TuningConstant(
+        launch: "gemm.packed-panels", 5, body: .cpu, .range(1...65_536), candidates: [2, 5, 9])
     public let packDepth = TuningConstant(
         launch: "gemm.pack-depth", 64, body: .cpu, .range(1...4096), candidates: [32, 64, 128])
 
@@ -54,16 +61,36 @@ public struct GEMMFamily: KernelFamily {
     /// Returns the launch of a product, and the rows and panels that one work-item computes.
     ///
     /// There are enough work-items for many cores, of several microseconds each. What an item takes does not
-    /// change any sum.
-    public func product(m: Int, n: Int, tuning: Tuning) -> (range: LaunchRange, share: [Int]) {
+    /// change any sum. Few rows stay together, so that B is read once.
+    public func product(m: Int, n: Int, tuning: Tuning) -> (
+        range: LaunchRange, share: (rows: Int, panels: Int)
+    ) {
         let few = hasFewRows(m, tuning: tuning)
-        let panelsPerItem = min(n / 16, tuning[few ? fewPanelsPerItem : panelsPerItem])
+        var most = tuning[few ? fewPanelsPerItem : panelsPerItem]
+        if few {
+            // Whole tiles, and as many work-items as other products have.
+            let share = n / 16 / tuning[items] / tuning[fewPanels] * tuning[fewPanels]
+            most = min(most, max(tuning[fewPanels], share))
+        }
+        let panelsPerItem = min(n / 16, most)
         let columns = (n / 16).ceilDivided(by: panelsPerItem)
         let tile = tuning[few ? fewRows : rows]
-        let wanted = (m * columns).ceilDivided(by: tuning[items]).roundedUp(to: tile)
+        let wanted = (m * columns).ceilDivided(by: tuning[few ? fewItems : items]).roundedUp(to: tile)
         let rowsPerItem = max(tile, min(tuning[rowsPerItem], wanted))
         let range = LaunchRange([m.ceilDivided(by: rowsPerItem), columns], local: [1, 1])
-        return (range, [rowsPerItem, panelsPerItem])
+        return (range, (rowsPerItem, panelsPerItem))
+    }
+
+    /// Returns the rows of the blocks in which a transposed A is packed for a product.
+    ///
+    /// - Returns: nil if the panels are so few that copying takes longer than it saves
+    public func packedRows(m: Int, n: Int, tuning: Tuning) -> Int? {
+        n / 16 < tuning[packedPanels] ? nil : product(m: m, n: n, tuning: tuning).share.rows
+    }
+
+    /// Returns the floats of the packed blocks of m rows, whatever their size and with the last one whole.
+    public func packedFloats(m: Int, k: Int, tuning: Tuning) -> Int {
+        k * (m + max(tuning[rowsPerItem], tuning[rows], tuning[fewRows]))
     }
 
     /// Whether a product's result goes past the cache: no cache holds it, and nothing is added to it.

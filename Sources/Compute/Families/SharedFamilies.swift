@@ -8,14 +8,6 @@ public struct AugmentFamily: KernelFamily {
     public let name = "augment"
     /// Pixels of a warp whose places are computed together, by a CPU's vectors.
     public let block = TuningConstant("augment.block", 16, gpu: 1, .values([1, 16]), candidates: [1, 16])
-
-    public let variants = [["PREFETCH": 0], ["PREFETCH": 1]]
-    public func variants(_ tuning: Tuning) -> [[String: Int]] { [variant(tuning)] }
-
-    /// Returns the variant for a device.
-    public func variant(_ tuning: Tuning) -> [String: Int] {
-        ["PREFETCH": tuning.device.prefetches ? 1 : 0]
-    }
 }
 
 /// Describes dropout: a work-item of a CPU draws with whole vectors.

@@ -3,15 +3,11 @@ import Basics
 /// Describes Winograd's convolution F(m×m, 3×3); the caller chooses OUTPUT_TILE, m, as 4 or 2.
 public struct WinogradFamily: KernelFamily {
     public let name = "winograd"
-    public func variants(_ tuning: Tuning) -> [[String: Int]] {
-        // That of four has every kernel.
-        [4, 2].map { variant(outputTile: $0, tuning: tuning) }
-    }
+    // That of four has every kernel.
+    public let variants = [4, 2].map(WinogradFamily.variant)
 
-    /// Returns the variant of a tile's size for a device.
-    public func variant(outputTile: Int, tuning: Tuning) -> [String: Int] {
-        ["OUTPUT_TILE": outputTile, "PREFETCH": tuning.device.prefetches ? 1 : 0]
-    }
+    /// Returns the variant of a tile's size.
+    public static func variant(outputTile: Int) -> [String: Int] { ["OUTPUT_TILE": outputTile] }
 
     /// Channels that a work-item transforms: a panel on CPUs.
     public let lanes = TuningConstant(

@@ -99,8 +99,10 @@ public struct FullyConnectedSpec: LayerSpec {
 public final class FullyConnected: Layer {
     private struct Memory {
         let weights, bias: Buffer
-        /// What the products pack, and their partial sums.
+        /// What backward-data packs, and the partial sums of products.
         let scratch: (a: Buffer, c: Buffer)
+        /// What backward-weights pack, in the same memory.
+        var packed: (a: Buffer, b: Buffer) { (scratch.c, scratch.a) }
         /// The most images of a pass of the whole layer.
         let maximumBatch: Int
     }
@@ -152,9 +154,11 @@ public final class FullyConnected: Layer {
             if spec.slices.count == 1 { backward.c = slots.backward * rows * inputs }
         }
         guard plan.training else { return (0, 0, 4 * forward) }
+        let packed = MatrixProduct.scratch(
+            transposed: .init(m: inputs, n: outputs, k: rows), tuning: plan.tuning)
+        let panels = 4 * max(backward.a, packed.b)
         return (
-            4 * backward.a, (4 * backward.a).roundedUp(to: Buffer.sliceAlignment),
-            4 * max(forward, backward.c)
+            panels, panels.roundedUp(to: Buffer.sliceAlignment), 4 * max(forward, backward.c, packed.a)
         )
     }
 
@@ -204,8 +208,8 @@ public final class FullyConnected: Layer {
         input: Buffer, outputGradient: Buffer, outputs: Int, gradient: Buffer, batch: Int
     ) throws {
         try product.multiply(
-            .init(input, columns: inputs, isTransposed: true), .rowMajor(outputGradient, columns: outputs),
-            into: .panels(gradient, rows: inputs), size: .init(m: inputs, n: outputs, k: batch))
+            transposed: input, byRows: outputGradient, intoPanels: gradient,
+            size: .init(m: inputs, n: outputs, k: batch), scratch: prepared(memory).packed)
     }
 
     /// Queues dX ← dY · Wᵀ as sums over the slices of the outputs that the device holds.

@@ -58,7 +58,7 @@ final class WinogradConvolution: ConvolutionMethod {
     ///   call to call (four times the filters' size): for inference. A training step uses them once.
     init(_ sizes: WinogradFamily.Geometry, keepsTransformedWeights: Bool, device: Device) throws {
         self.sizes = sizes
-        let variant = KernelFamilies.winograd.variant(outputTile: sizes.outputTile, tuning: device.tuning)
+        let variant = WinogradFamily.variant(outputTile: sizes.outputTile)
         func kernel(_ name: String) throws -> Kernel {
             try device.kernel("winograd", "winograd_" + name, variant: variant)
         }
