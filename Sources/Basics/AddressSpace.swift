@@ -30,10 +30,9 @@ public enum AddressSpace {
         return 64 << 20 + (Int(exactly: limit.rlim_cur) ?? 2 << 20)
     }
 
-    /// Whether as much as a small thread needs is left.
-    static var hasRoomForThread: Bool {
+    /// Whether the limit leaves room for a thread's stack of this size.
+    static func hasRoom(forStack size: Int) -> Bool {
         guard limit != nil else { return true }
-        let size = 1 << 20
         let place = mmap(nil, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         guard let place, place != MAP_FAILED else { return false }
         munmap(place, size)

@@ -5,10 +5,7 @@ public struct ThreadLimit: Error, CustomStringConvertible, Equatable {
     public let description: String
 
     /// - Parameter memoryLimit: the limit on memory if that leaves no room; the system's code is the same
-    init(
-        purpose: String, code: Int32,
-        memoryLimit: String? = AddressSpace.hasRoomForThread ? nil : AddressSpace.limitText
-    ) {
+    init(purpose: String, code: Int32, memoryLimit: String?) {
         if let limit = memoryLimit {
             description =
                 "there is no memory for a thread of the \(purpose): \(limit); \(AddressSpace.remedy)"
@@ -52,7 +49,11 @@ public struct SystemThread: Sendable {
             }, argument.toOpaque())
         guard code == 0 else {
             argument.release()
-            throw ThreadLimit(purpose: purpose, code: code)
+            var size = 0
+            pthread_attr_getstacksize(&attributes, &size)
+            throw ThreadLimit(
+                purpose: purpose, code: code,
+                memoryLimit: AddressSpace.hasRoom(forStack: size) ? nil : AddressSpace.limitText)
         }
         id = thread
     }

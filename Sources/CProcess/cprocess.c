@@ -6,10 +6,26 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int cprocess_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+
+void cprocess_require_stack(size_t bytes) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= bytes) return;
+    char text[200];
+    const int count = snprintf(
+        text, sizeof text,
+        "error: the stack is limited to %lu KiB here, and this program needs %zu KiB; raise the limit by "
+        "ulimit -s 8192\n",
+        (unsigned long)(limit.rlim_cur >> 10), bytes >> 10);
+    const ssize_t written = write(STDERR_FILENO, text, count);
+    (void)written;
+    _exit(1);
+}
 
 int cprocess_set_thread_stacks(size_t bytes) {
     pthread_attr_t attributes;

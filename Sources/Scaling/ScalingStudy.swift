@@ -8,8 +8,8 @@ public struct ScalingStudy {
         public let devices: Int
         /// Of each strategy, in the order of `strategies`.
         public let seconds: [Double]
-        /// Bytes of device memory that data and hybrid parallelism take.
-        public let memory: (data: Int, hybrid: Int)
+        /// Bytes of device memory that data and hybrid parallelism take; nil if there is no layer to split.
+        public let memory: (data: Int, hybrid: Int?)
     }
 
     /// Speed-ups over one device for mini-batches of one size.
@@ -43,7 +43,8 @@ public struct ScalingStudy {
                 },
                 memory: (
                     try training.memory(devices: devices, batch: batch, isHybrid: false),
-                    try training.memory(devices: devices, batch: batch, isHybrid: devices > 1)
+                    training.hasHybrid
+                        ? try training.memory(devices: devices, batch: batch, isHybrid: devices > 1) : nil
                 ))
         }
         let lazy = strategies[1]

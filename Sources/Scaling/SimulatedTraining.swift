@@ -120,12 +120,18 @@ public struct SimulatedTraining {
     }
 
     /// The strategies worth comparing: methods as the machine reduces, then the other way to reduce.
+    ///
+    /// Hybrid is left out if there is no layer to split.
     public var strategies: [Strategy] {
         let methods = Strategy.Method.compared.map { Strategy($0, nodeFirst: machine.nodeFirst) }
-        guard machine.devicesPerNode > 1 else { return methods }
-        return methods
-            + [Strategy.Method.lazy, .hybrid].map { Strategy($0, nodeFirst: !machine.nodeFirst) }
+        let others =
+            machine.devicesPerNode > 1
+            ? [Strategy.Method.lazy, .hybrid].map { Strategy($0, nodeFirst: !machine.nodeFirst) } : []
+        return (methods + others).filter { hasHybrid || !$0.method.isHybrid }
     }
+
+    /// Whether there is a layer that hybrid parallelism splits.
+    public var hasHybrid: Bool { architecture.hasHiddenFullyConnected }
 
     /// The number of trained parameters.
     public var parameterCount: Int { plan.trainedParameters.reduce(0) { $0 + $1.count } }

@@ -12,8 +12,8 @@ import NeuralNet
 /// neighbours are joined, and large gradients are cut (`GradientBuckets.Sizes`). Buckets of the first layers,
 /// which are ready last and needed first, overtake the others.
 ///
-/// With a CPU device, which uses all cores, the calling thread does the exchange's work between layers; with
-/// any other device a separate thread does it while the device computes.
+/// A separate thread does the exchange's work while the device computes. A CPU device uses all cores, so
+/// that the calling thread does the work between layers, unless messages go to other machines.
 public final class GradientExchange {
     /// The gradients of this rank's micro-batches; after `settle`, those of all micro-batches.
     public let gradients: ParameterArena
@@ -48,7 +48,7 @@ public final class GradientExchange {
     /// - Parameters:
     ///   - parameters: those that are trained on all ranks
     ///   - bucketSizes: nil for those that suit the topology
-    ///   - threaded: whether a separate thread does the work; nil decides by the device
+    ///   - threaded: whether a separate thread does the work; nil decides by the device and the topology
     ///   - inPlace: whether the device works in the ranks' memory; nil decides by the device
     package init(
         _ parameters: [Parameter], device: Device, communicator: any Communicator,
@@ -92,7 +92,17 @@ public final class GradientExchange {
             defer { next += 1 }
             return inPlace ? hostSlabs[next] : try Buffer(device, byteCount: byteCount)
         }
-        driver = ExchangeDriver(butterfly, threaded: threaded ?? (device.description.kind != .cpu))
+        driver = ExchangeDriver(
+            butterfly,
+            threaded: threaded ?? GradientExchange.needsThread(device.description.kind, topology))
+    }
+
+    /// Whether a separate thread is faster.
+    ///
+    /// Messages between machines move only while MPI is called, also with a CPU device (measured:
+    /// docs/distributed.md).
+    static func needsThread(_ kind: DeviceDescription.Kind, _ topology: Topology) -> Bool {
+        kind != .cpu || topology.sendsBetweenMachines
     }
 
     deinit {
@@ -140,7 +150,7 @@ public final class GradientExchange {
         }
     }
 
-    /// Does the exchange's work for a CPU device, once a step's backward is enqueued.
+    /// Does the exchange's work once a step's backward is enqueued, unless a separate thread does it.
     ///
     /// It follows the device from bucket to bucket, and works in between.
     func drain() throws {

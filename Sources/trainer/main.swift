@@ -4,14 +4,12 @@ import Collectives
 import Foundation
 import Runs
 
+requireStack()
 Interruption.noteIgnored()
 StandardStreams.openClosed()
 useLineBuffering()
 reportFullFiles()
-if let problem = stackProblem() {
-    StandardStreams.writeError("error: \(problem)\n")
-    exit(1)
-}
+limitThreadStacks()
 var status: Int32 = 0
 var typed: (any ParsableCommand)?
 do {

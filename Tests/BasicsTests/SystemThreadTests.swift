@@ -1,9 +1,9 @@
 @testable import Basics
-import Dispatch
+import Foundation
 import Synchronization
 import Testing
 
-@Suite struct SystemThreadTests {
+@Suite(.serialized) struct SystemThreadTests {
     @Test func runsItsBody() throws {
         let done = DispatchSemaphore(value: 0)
         try SystemThread.start("test") { done.signal() }
@@ -34,6 +34,23 @@ import Testing
         let text = "\(error)"
         #expect(text.contains("allows no thread for the test: Resource temporarily unavailable"), "\(text)")
         #expect(text.contains("ulimit -u"))
+    }
+
+    /// The stack that was refused decides, and not one that would have room.
+    @Test func aStackWithoutRoomIsAMatterOfMemory() throws {
+        let resource = __rlimit_resource_t(RLIMIT_AS.rawValue)
+        var before = rlimit()
+        getrlimit(resource, &before)
+        // More than anything else needs.
+        var limit = rlimit(rlim_cur: min(before.rlim_cur, 1 << 45), rlim_max: before.rlim_max)
+        try #require(setrlimit(resource, &limit) == 0)
+        defer { setrlimit(resource, &before) }
+        let error = try #require(throws: ThreadLimit.self) {
+            try SystemThread.start("test", stackSize: 1 << 46) {}
+        }
+        let text = "\(error)"
+        let expected = "there is no memory for a thread of the test: this process's address space is limited"
+        #expect(text.hasPrefix(expected), "\(text)")
     }
 
     /// The system gives the same code if memory is what is missing.

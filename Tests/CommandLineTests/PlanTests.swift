@@ -54,8 +54,10 @@ import Testing
             "data parallelism does not fit the device", "hybrid with --speed", "at best ",
         ] { #expect(result.output.contains(part), "\(part) in \(result.output)") }
         #expect(try place.text("plan.json").contains(#""chosen":"hybrid""#))
-        let linear = try place.succeed("plan --ranks 2 --model linear --parallelism auto")
+        let linear = try place.succeed("plan --ranks 2 --model linear --parallelism auto --json linear.json")
         #expect(linear.output.contains("no hidden fully connected layer"), "\(linear)")
+        #expect(linear.output.split(separator: "\n").filter { $0.contains("hybrid") }.count == 1, "\(linear)")
+        #expect(try !place.text("linear.json").contains("hybrid"))
         let cramped = try place.succeed("\(plan) --parallelism data --machine pc")
         for part in [
             "chosen: data (as requested)", "auto would choose hybrid: data parallelism does not fit",
@@ -105,6 +107,10 @@ import Testing
         #expect(apart["nodes"] as? Int == 4)
         #expect(try seconds(apart, "pc")[0] > 2 * seconds(small, "pc")[0])
         #expect(try seconds(json("--ranks 4 --nodes 2 --batch 4"), "pc")[0] < seconds(apart, "pc")[0])
+        // Each micro-batch has an exchange of activations of its own.
+        let few = "--ranks 4 --batch 16"
+        let (whole, divided) = try (json(few), json("\(few) --micro-batches 16"))
+        #expect(try seconds(divided, "h100x8")[1] > 1.5 * seconds(whole, "h100x8")[1])
         try place.expect(run("plan --ranks 4 --nodes 3", 2, "--nodes 3: expected a divisor of --ranks 4"))
         try place.expect(run("plan --ranks 2 --machine fast", 2, "--machine fast: no such file"))
         try place.expect(run("plan --machine pc", 2, "--machine: expected --ranks of 2 or more"))

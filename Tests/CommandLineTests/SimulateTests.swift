@@ -34,6 +34,20 @@ import Testing
             again.output.replacing(files[2], with: "minwa") == result.output, "\(again.output)")
     }
 
+    /// `train` would refuse to split such a network.
+    @Test func withoutALayerToSplitThereIsNoHybrid() throws {
+        let result = try place.succeed(
+            "simulate --model 16,M --image-size 32 --devices 8 --steps-svg linear.svg --json linear.json")
+        #expect(result.output.contains("lazy, node first"), "\(result)")
+        for text in [result.output, try place.text("linear.svg")] {
+            #expect(!text.contains("hybrid"), "\(text)")
+        }
+        let json = try JSONSerialization.jsonObject(with: Data(place.bytes("linear.json"))) as? [String: Any]
+        let steps = try #require(json?["steps"] as? [[String: Any]])
+        #expect(steps.count == 4 && steps.allSatisfy { $0["hybrid"] == nil && $0["lazy"] != nil })
+        #expect(steps.allSatisfy { $0["hybrid_memory"] is NSNull }, "\(steps)")
+    }
+
     @Test func memoryThatDoesNotSufficeIsNamed() throws {
         let result = try place.succeed("simulate --devices 2 --images 512")
         #expect(result.output.contains("data parallelism does not fit"), "\(result)")

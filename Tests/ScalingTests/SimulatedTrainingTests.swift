@@ -288,6 +288,23 @@ import Testing
         #expect(2 * hybrid < choice.data.memory.total, "hidden layers have most of the weights")
     }
 
+    /// Two of four devices hold nothing of a layer of two slices; memory is that of the others.
+    @Test func memoryIsThatOfTheDeviceThatNeedsMost() throws {
+        var options = TrainingOptions()
+        (options.model, options.imageSize, options.optimizer, options.cache) = ("F32", 64, .sgd, .off)
+        (options.batchSize, options.microBatches) = (64, 4)
+        let topology = try Topology(microBatches: 4, nodes: [[0, 1, 2, 3]])
+        let totals = try (0..<4).compactMap {
+            try ParallelismChoice(
+                options, classes: 16, spans: topology.spans, nodes: topology.groups, rank: $0,
+                device: device.imaginedGPU(memory: 80_000_000_000)
+            ).hybrid?.memory.total
+        }
+        let training = try training(.h100x8, "F32", imageSize: 64)
+        #expect(try training.memory(devices: 4, batch: 64, isHybrid: true) == totals.max())
+        #expect(totals.count == 4 && totals[3] < totals[0], "\(totals)")
+    }
+
     /// At 1,024 devices with one port a node, reducing inside the nodes first is several times as fast.
     @Test func nodeFirstPays() throws {
         let training = try training(.h100x8)

@@ -9,7 +9,7 @@ import Testing
         let folder = try TemporaryFolder()
         for name in ["jf.5/file", "jf.6/file", "pid.5/file"] { try folder.write([1], name) }
         var environment = [
-            EndedJobs.variable: "5,7,../pid.5", "OMPI_MCA_orte_top_session_dir": folder.path,
+            EndedJobs.variable: "5,7,6/../pid.5", "OMPI_MCA_orte_top_session_dir": folder.path,
             "OMPI_COMM_WORLD_LOCAL_RANK": "1",
         ]
         EndedJobs.removeFiles(environment)

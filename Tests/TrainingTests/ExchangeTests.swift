@@ -11,7 +11,7 @@ import Testing
 
 /// Compares steps of several ranks, here threads, with those of one process with the same micro-batches.
 @Suite(.serialized) struct ExchangeTests {
-    /// How gradients are exchanged; by default a CPU device is `inPlace`, and any other is `threaded`.
+    /// How gradients are exchanged; by default a CPU device is `inPlace`, and on one machine not `threaded`.
     struct Mode: CustomTestStringConvertible, Sendable {
         let ranks: Int
         let policy: ExchangePolicy
@@ -160,6 +160,21 @@ import Testing
                 throw CollectiveError("rank \(communicator.rank) has other weights")
             }
         }
+    }
+
+    /// Over messages between machines a thread is faster on CPU devices too; on one machine it takes a core.
+    @Test func messagesBetweenMachinesHaveAThread() throws {
+        func needsThread(_ kind: DeviceDescription.Kind, _ nodes: [[Int]], hasWindows: Bool) throws -> Bool {
+            let topology = try Topology(microBatches: 4, nodes: nodes, hasWindows: hasWindows)
+            return GradientExchange.needsThread(kind, topology)
+        }
+        for nodes in [[[0], [1]], [[0, 1], [2, 3]], [[0, 1], [2]]] {
+            #expect(try needsThread(.cpu, nodes, hasWindows: false), "\(nodes)")
+            #expect(try !needsThread(.cpu, nodes, hasWindows: true), "\(nodes)")
+            #expect(try needsThread(.gpu, nodes, hasWindows: true), "\(nodes)")
+        }
+        #expect(try !needsThread(.cpu, [[0, 1]], hasWindows: false))
+        #expect(try needsThread(.gpu, [[0, 1]], hasWindows: false))
     }
 
     @Test func differingWeightsAreNamed() throws {

@@ -222,6 +222,34 @@ import Testing
         #expect(choice.automatic(dataFits: false).parallelism == .hybrid)
     }
 
+    /// What `trainer plan --ranks 2` says of bytes and times, for one hidden layer, by hand.
+    @Test func bytesAndTimesByHand() throws {
+        var options = TrainingOptions()
+        (options.model, options.imageSize, options.batchSize, options.microBatches) = ("F64", 8, 8, 2)
+        let choice = try ParallelismChoice(
+            options, classes: 10, spans: Topology(microBatches: 2, nodes: [[0, 1]]).spans,
+            rank: 0, device: #require(DeviceDescription.all().first))
+        let (data, hybrid) = (choice.data, try #require(choice.hybrid))
+        // 8·8 pixels with 4 channels, 64 units, and 16 stored classes, each with biases; half of them go to
+        // the other rank, and half of the sums too.
+        let (hidden, last) = (256 * 64 + 64, 64 * 16 + 16)
+        #expect(data.gradientBytes == 4 * (hidden + last) && hybrid.gradientBytes == 4 * last)
+        // Features of 4 images; 32 outputs of the other rank's 4 images; gradients of its 32 outputs of 4.
+        #expect(data.activationBytes == 0 && hybrid.activationBytes == 4 * (4 * 256 + 4 * 32 + 4 * 32))
+        #expect(choice.savedBytes == Double(4 * hidden) / Double(hybrid.activationBytes))
+        // On a fast device only the exchange takes time, on a slow one the work hides gradients.
+        let fast = DeviceSpeed(gflops: 1e12, gigabytesPerSecond: 1e12)
+        let slow = DeviceSpeed(gflops: 1e-6, gigabytesPerSecond: 1e12)
+        for strategy in [data, hybrid] {
+            let (gradients, activations) = (strategy.gradientBytes, strategy.activationBytes)
+            let quick = strategy.seconds(at: fast, link: 1e-6)
+            #expect(abs(quick.exchange * 1e3 / Double(gradients + activations) - 1) < 1e-9)
+            #expect(abs(quick.step / quick.exchange - 1) < 1e-9, "\(quick)")
+            let long = strategy.seconds(at: slow, link: 1e-3)
+            #expect(abs(long.step - long.work - Double(activations) * 1e-6) < 1e-9 * long.work, "\(long)")
+        }
+    }
+
     // MARK: - Memory
 
     /// Compares what `trainer plan --ranks N` shows for a rank with what the rank allocates, by kind.

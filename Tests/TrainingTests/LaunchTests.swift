@@ -166,13 +166,16 @@ import Testing
         let lock = open("\(temporary)/trainer-launch-2/lock", O_WRONLY | O_CLOEXEC)
         defer { close(lock) }
         try #require(flock(lock, LOCK_EX | LOCK_NB) == 0)
+        // A launcher was killed before it had a lock. The last one has somebody's files.
+        try place.makeFolder("temporary/trainer-launch-3")
+        try place.write([], "temporary/trainer-launch-4/file")
         let result = try place.run(
             ["launch", "-n", "2", "--", "train", "--out", "run"],
             environment: ["PATH": "\(place.path):/usr/bin:/bin", "TMPDIR": temporary])
         #expect(result.status == 0, "\(result)")
         let told = result.output.split(separator: "\n").filter { !$0.hasPrefix("launch: ") }
         #expect(told == ["ended: 5", "lock", "ended: 5,48861", "lock"], "\(result.output)")
-        #expect(try place.names("temporary") == ["trainer-launch-2"])
+        #expect(try place.names("temporary") == ["trainer-launch-2", "trainer-launch-4"])
         let nowhere = try place.run(
             ["launch", "-n", "2", "--", "train", "--out", "run"], environment: ["TMPDIR": "/proc/nowhere"])
         #expect(nowhere.status == 1 && nowhere.errors.contains("set TMPDIR to a folder"), "\(nowhere)")

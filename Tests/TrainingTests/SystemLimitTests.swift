@@ -35,6 +35,21 @@ import Testing
         #expect(result.errors.contains("the system allows no thread for the \(purpose)"), "\(result.errors)")
     }
 
+    /// Swift crashes with such a stack, so the limit is named before anything else.
+    ///
+    /// The environment lies in it too.
+    @Test(arguments: [16, 20, 64]) func aTinyStackIsNamed(kibibytes: Int) throws {
+        let result = try Command.run(
+            [
+                "/usr/bin/env", "-i", "/bin/sh", "-c", "ulimit -s \(kibibytes); exec \"$0\" --version",
+                Command.path("trainer"),
+            ], in: place.path)
+        let expected =
+            "error: the stack is limited to \(kibibytes) KiB here, and this program needs 512 KiB; raise the "
+            + "limit by ulimit -s 8192\n"
+        #expect(result.status == 1 && result.errors == expected, "\(result)")
+    }
+
     private static let lowLimits = [
         "-v 100000", "-v 400000", "-v 800000", "-v 1000000", "-v 1200000", "-s 64", "-s 256", "-s 512",
         "-s 100000000", "-n 8", "-n 40", "-f 1000",

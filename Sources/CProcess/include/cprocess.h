@@ -6,6 +6,9 @@
 // Makes this process the parent of all its descendants whose own parents end. Returns 0, or -1 with errno.
 int cprocess_adopt_orphans(void);
 
+// Ends the process with status 1 and a message if its stack is limited to fewer bytes. Takes little of it.
+void cprocess_require_stack(size_t bytes);
+
 // Sets the size of the stacks of threads that are started without one. Returns 0, or an error's number.
 int cprocess_set_thread_stacks(size_t bytes);
 

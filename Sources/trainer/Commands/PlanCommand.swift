@@ -112,12 +112,11 @@ struct PlanCommand: ParsableCommand {
         ])
     }
 
-    /// Predicts a step's seconds on each machine, with the strategies in their order.
+    /// Predicts the seconds of a step with lazy update on each machine, with the strategies in their order.
     private func predictions(
         _ options: TrainingOptions, _ device: DeviceDescription, _ strategies: [Parallelism]
     ) throws -> [(machine: String, seconds: [Double])] {
         let machines = try machine.map { [try MachineOptions.named($0, RankLauncher("mpirun"))] }
-        let isLazy = options.exchange == .lazy && options.clipNorm == nil
         return try (machines ?? Machine.presets).map { machine in
             var machine = machine
             machine.devicesPerNode = ranks / nodes
@@ -125,15 +124,9 @@ struct PlanCommand: ParsableCommand {
             return (
                 machine.name,
                 try strategies.map { strategy in
-                    let method: SimulatedTraining.Strategy.Method =
-                        switch (strategy, isLazy) {
-                        case (.hybrid, true): .hybrid
-                        case (.hybrid, false): .synchronousHybrid
-                        case (_, true): .lazy
-                        case (_, false): .synchronous
-                        }
-                    return try training.stepSeconds(
-                        devices: ranks, batch: options.batch, strategy: .init(method, nodeFirst: true))
+                    try training.stepSeconds(
+                        devices: ranks, batch: options.batch,
+                        strategy: .init(strategy == .hybrid ? .hybrid : .lazy, nodeFirst: true))
                 }
             )
         }

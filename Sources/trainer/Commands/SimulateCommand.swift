@@ -72,19 +72,17 @@ struct SimulateCommand: ParsableCommand {
                 + "\(machine.name); all times are simulated\n")
         print("seconds per step with \(images) images per device")
         var steps = TextTable(
-            header: ["devices"] + study.strategies.map(study.name) + [
-                "efficiency", "memory, data", "memory, hybrid",
-            ], [.right])
+            header: ["devices"] + study.strategies.map(study.name) + ["efficiency", "memory, data"]
+                + (training.hasHybrid ? ["memory, hybrid"] : []), [.right])
         for step in study.steps {
             steps.add(
                 ["\(step.devices)"] + step.seconds.map { fixed($0, 4) } + [
-                    percent(study.steps[0].seconds[1] / step.seconds[1]),
-                    MemorySize.text(step.memory.data), MemorySize.text(step.memory.hybrid),
-                ])
+                    percent(study.steps[0].seconds[1] / step.seconds[1]), MemorySize.text(step.memory.data),
+                ] + (step.memory.hybrid.map { [MemorySize.text($0)] } ?? []))
         }
         print(steps.text)
         let memory = study.steps.map(\.memory)
-        for (name, bytes) in [("data", memory.map { $0.data }), ("hybrid", memory.map { $0.hybrid })] {
+        for (name, bytes) in [("data", memory.map { $0.data }), ("hybrid", memory.compactMap { $0.hybrid })] {
             let needed = bytes.max() ?? 0
             guard Double(needed) > machine.memory * 1e9 else { continue }
             print(

@@ -73,11 +73,28 @@ final class SessionFolder {
     /// Removes a folder whose processes have ended, and notes its jobs.
     private func takeOver(_ path: String) {
         let lock = open(SessionFolder.lock(path), O_WRONLY | O_CLOEXEC)
-        guard lock >= 0 else { return }
+        guard lock >= 0 else {
+            // Empty: its launcher was killed, or will notice the loss and make another.
+            if errno == ENOENT { rmdir(path) }
+            return
+        }
         defer { close(lock) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else { return }
         SessionFolder.job(in: path).map { endedJobs.append($0) }
-        try? Folder.remove(path)
+        SessionFolder.remove(path)
+    }
+
+    /// Removes a folder, and its lock last: without it, no other launcher would remove what is left.
+    private static func remove(_ path: String) {
+        empty(path)
+        unlink(lock(path))
+        rmdir(path)
+    }
+
+    private static func empty(_ path: String) {
+        for name in (try? Folder.names(path)) ?? [] where name != "lock" {
+            try? Folder.remove("\(path)/\(name)")
+        }
     }
 
     /// Looks for the number of the job that has been started.
@@ -88,14 +105,12 @@ final class SessionFolder {
         look()
         currentJob.map { endedJobs.append($0) }
         currentJob = nil
-        for name in (try? Folder.names(path)) ?? [] where name != "lock" {
-            try? Folder.remove("\(path)/\(name)")
-        }
+        SessionFolder.empty(path)
     }
 
     /// Removes the folder, and those of launchers whose ranks have ended meanwhile.
     func remove() {
-        try? Folder.remove(path)
+        SessionFolder.remove(path)
         takeOver()
     }
 
