@@ -32,7 +32,8 @@ extension Machine {
     /// - Parameters:
     ///   - gflops: 10⁹ operations per second that a training step reaches
     ///   - devices: those of a node, if the exchange was measured on one machine
-    ///   - isCPU: whether the device's cores also do the exchange's work
+    ///   - isCPU: whether the thread that enqueues kernels also does the exchange's work, unless messages go to
+    ///     other machines
     public static func measured(
         gflops: Double, memoryBandwidth: Double, memory: Int,
         exchange: ExchangeSpeed, devices: Int, isCPU: Bool
@@ -43,7 +44,8 @@ extension Machine {
         machine.devicesPerNode = exchange.isOneMachine ? devices : 1
         machine.hasWindows = exchange.hasWindows
         machine.latency = exchange.fixed / 2 * 1e6
-        machine.contention = isCPU ? 1 : 0
+        let sendsBetweenMachines = !exchange.isOneMachine && !exchange.hasWindows
+        machine.contention = isCPU && !sendsBetweenMachines ? 1 : 0
         return machine
     }
 }
