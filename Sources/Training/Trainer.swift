@@ -169,7 +169,7 @@ public final class Trainer {
             let parts = [topology.description, "\(options.microBatches) micro-batches", exchange.description]
             let splitNote = split.isEmpty ? [] : ["split over the ranks: " + split.joined(separator: " and ")]
             try report(.note((parts + [policy] + splitNote).joined(separator: ", ")))
-            if let reason = topology.flatReason { try report(.note(reason)) }
+            if let reason = topology.flatReason { try report(.flatExchange(reason)) }
         }
         try ranks?.verifyWeights(network, step: state.step)
         try output.folder?.writeConfiguration(options)

@@ -51,6 +51,14 @@ enum Remedy {
         return lines[0] + (remedy.map { "; " + $0 } ?? "") + lines.dropFirst().map { "\n" + $0 }.joined()
     }
 
+    /// Returns why all ranks exchange as one group, and what may change that.
+    static func message(for reason: Topology.FlatReason) -> String {
+        switch reason {
+        case .unequalNodes: reason.description
+        case .indivisible: reason.description + "; more --micro-batches may help"
+        }
+    }
+
     private static func advice(on error: any Error, command: any ParsableCommand.Type, isResuming: Bool)
         -> String?
     {
