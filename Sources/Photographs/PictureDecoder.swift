@@ -54,6 +54,9 @@ enum ImageLimits {
     }
 }
 
+/// The length of a resized photograph's shorter side.
+public enum ShortSide { public static let largest = 8192 }
+
 /// Says where an EXIF orientation puts a stored picture's pixels.
 struct UprightTurn {
     /// The size of the upright picture.
