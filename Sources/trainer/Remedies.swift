@@ -110,6 +110,9 @@ enum Remedy {
 
     private static func text(for kind: TrainingError.Kind, isResuming: Bool) -> String? {
         switch kind {
+        case .unusableFile(.configuration): "give --config a YAML file, such as a run's config.yaml"
+        case .unusableFile(.machine):
+            "give --machine \(MachineOptions.names) or a YAML file with its numbers"
         case .changedOptions(let names): unchanged(names)
         case .changedConfiguration(let file):
             "undo this change in \(file), or start a new run (trainer train --config \(file))"
