@@ -9,6 +9,8 @@ struct PictureSize: Equatable {
 }
 
 /// Decodes files of one format on one thread, and keeps memory between them.
+///
+/// JPEG.swift, PNG.swift and WebP.swift have the decoders.
 protocol PictureDecoder: AnyObject {
     /// Reads a file at least as far as its pixels.
     ///

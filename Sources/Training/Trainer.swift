@@ -10,6 +10,8 @@ import Photographs
 import Runs
 
 /// A run of training, from a folder of photographs to checkpoints.
+///
+/// `TrainerSetup` prepares it; its file describes the parts.
 public final class Trainer {
     let options: TrainingOptions
     /// This run's ranks; nil if there is only one.
