@@ -64,7 +64,11 @@ let package = Package(
         library(
             "Evaluation",
             ["DeviceInput", "Photographs", "Models", "NeuralNet", "Collectives", "Basics"]),
-        library("Runs", ["Configuration", "Evaluation", "Photographs", "Models", "NeuralNet", "Basics"]),
+        library(
+            "Runs",
+            [
+                "Configuration", "Evaluation", "Collectives", "Photographs", "Models", "NeuralNet", "Basics",
+            ]),
         library(
             "Training",
             [

@@ -17,9 +17,9 @@
 //   parameters   [K/16][3][3][C][16]: position (ky, kx, c) of filter k at panel k/16, lane k%16
 //   U, dU        [INPUT_TILE²][K/16][C][16]: transformed filters (backward-data: [INPUT_TILE²][C/16][K][16],
 //                turned by 180°)
-//   V, M, D      [INPUT_TILE²] planes [channels/16][rows][16], each followed by 16 unused floats, so that
-//                planes do not collide in a cache. D has one plane more: the sum of dY over each tile, from
-//                which the bias gradient comes
+//   V, M, D      [INPUT_TILE²] planes [channels/16][rows][16], each followed by PLANE_GAP unused floats, so
+//                that planes do not collide in a cache. D has one plane more: the sum of dY over each tile,
+//                from which the bias gradient comes
 // Forward:          transform_weights; per chunk transform_input, multiply, transform_output.
 // Backward-data:    transform_weights_transposed; per chunk the same three with dY in place of x, C and K
 //                   exchanged.

@@ -2,7 +2,8 @@
 // are convolved by product.cl and winograd.cl. cpu/convolution.cl describes layouts and arguments; those that
 // only say what a CPU's work-item takes are not used here.
 //
-// Macros of the family: PIXELS, PIXEL_ITEMS, WEIGHT_ITEMS, SLOT_ITEMS and BIAS_LINES, described below.
+// Macros of the family: QUADS (fours of outputs in a panel), and PIXELS, PIXEL_ITEMS, WEIGHT_ITEMS,
+// SLOT_ITEMS, BIAS_LINES, BIAS_COLUMNS, WINDOW_ITEMS and FLIPPED_SIDE, described below.
 
 #include "flags.h"
 
@@ -18,8 +19,8 @@ static uint neighbours_inside(const int pixel, const int height, const int width
 
 // A work-item computes four outputs of PIXELS pixels that are PIXEL_ITEMS apart, with every weight it
 // reads; a work-group 16 outputs of PIXEL_ITEMS·PIXELS pixels. Global (outputs/4, ⌈pixels / PIXELS⌉), local
-// (4, PIXEL_ITEMS).
-kernel __attribute__((reqd_work_group_size(4, PIXEL_ITEMS, 1))) void convolution_forward_image(
+// (QUADS, PIXEL_ITEMS).
+kernel __attribute__((reqd_work_group_size(QUADS, PIXEL_ITEMS, 1))) void convolution_forward_image(
     global const float4 *restrict x, global const float *restrict weights, global const float *restrict bias,
     global const float *restrict zeros, global float *restrict y, const int batch, const int height,
     const int width, const int outputs, const int pixels_per_item, const int panels_per_item,
@@ -63,12 +64,12 @@ kernel __attribute__((reqd_work_group_size(4, PIXEL_ITEMS, 1))) void convolution
 
 // A work-group sums one slot's image rows for 16 outputs. A work-item sums all 27 weights of four outputs
 // over every WEIGHT_ITEMS-th pixel; the WEIGHT_ITEMS sums are then added in a tree, tap by tap. Global
-// (outputs/4, WEIGHT_ITEMS, slots), local (4, WEIGHT_ITEMS, 1).
-kernel __attribute__((reqd_work_group_size(4, WEIGHT_ITEMS, 1))) void convolution_backward_weights_image(
+// (outputs/4, WEIGHT_ITEMS, slots), local (QUADS, WEIGHT_ITEMS, 1).
+kernel __attribute__((reqd_work_group_size(QUADS, WEIGHT_ITEMS, 1))) void convolution_backward_weights_image(
     global const float4 *restrict x, global const float *restrict dy, global float *restrict slots,
     const int first_row, const int last_row, const int rows_per_slot, const int height, const int width,
     const int outputs, const int accumulate) {
-    local float4 tree[WEIGHT_ITEMS][4];
+    local float4 tree[WEIGHT_ITEMS][QUADS];
     const int output = get_global_id(0) * 4, lane = get_local_id(0), line = get_local_id(1);
     const int slot_first = first_row + (int)get_global_id(2) * rows_per_slot,
               slot_last = min(last_row, slot_first + rows_per_slot);
@@ -131,11 +132,11 @@ kernel void reduce_slots(
 
 // First stage of the bias' gradient. A work-item masks and adds four channels of every BIAS_LINES-th pixel
 // of a slot; the BIAS_LINES sums are then added in a tree. Global (channels/4, BIAS_LINES·slots), local
-// (16, BIAS_LINES).
-kernel __attribute__((reqd_work_group_size(16, BIAS_LINES, 1))) void bias_backward(
+// (BIAS_COLUMNS, BIAS_LINES).
+kernel __attribute__((reqd_work_group_size(BIAS_COLUMNS, BIAS_LINES, 1))) void bias_backward(
     global float *restrict dy, global const float *restrict y, global float *restrict slots, const int pixels,
     const int channels, const int pixels_per_slot, const int mask) {
-    local float4 tree[BIAS_LINES][16];
+    local float4 tree[BIAS_LINES][BIAS_COLUMNS];
     const int channel = get_global_id(0) * 4, lane = get_local_id(0), line = get_local_id(1);
     const int slot = get_group_id(1), first = slot * pixels_per_slot;
     const int last = min(pixels, first + pixels_per_slot);
@@ -163,8 +164,8 @@ kernel __attribute__((reqd_work_group_size(16, BIAS_LINES, 1))) void bias_backwa
 }
 
 // columns[p][3][3][channels] = the neighbourhood of pixel first_pixel + p, zero outside the image. A
-// work-item writes four numbers. Global (9·channels/4, pixels), local (64, 1).
-kernel __attribute__((reqd_work_group_size(64, 1, 1))) void im2col(
+// work-item writes four numbers. Global (9·channels/4, pixels), local (WINDOW_ITEMS, 1).
+kernel __attribute__((reqd_work_group_size(WINDOW_ITEMS, 1, 1))) void im2col(
     global const float4 *restrict x, global float4 *restrict columns, const int first_pixel, const int pixels,
     const int height, const int width, const int channels, const int pixels_per_item) {
     UNUSED(pixels), UNUSED(pixels_per_item);
@@ -177,12 +178,13 @@ kernel __attribute__((reqd_work_group_size(64, 1, 1))) void im2col(
 }
 
 // The weights of backward-data, turned by 180 degrees, inputs and outputs exchanged. A work-group transposes
-// 16 × 16 weights of one tap. Global (inputs, 16·9, outputs/16), local (16, 16, 1). Intel's compiler for CPUs
-// crashes on the same with 256 work-items in one line.
-kernel __attribute__((reqd_work_group_size(16, 16, 1))) void convolution_flip_weights(
+// FLIPPED_SIDE × FLIPPED_SIDE weights of one tap, a panel of each. Global (inputs, FLIPPED_SIDE·9,
+// outputs/FLIPPED_SIDE), local (FLIPPED_SIDE, FLIPPED_SIDE, 1). Intel's compiler for CPUs crashes on the same
+// with 256 work-items in one line.
+kernel __attribute__((reqd_work_group_size(FLIPPED_SIDE, FLIPPED_SIDE, 1))) void convolution_flip_weights(
     global const float *restrict weights, global float *restrict flipped, const int inputs,
     const int outputs) {
-    local float tile[16][17];
+    local float tile[FLIPPED_SIDE][FLIPPED_SIDE + 1];
     const int input_panel = get_group_id(0), tap = get_group_id(1), output_panel = get_group_id(2);
     const int lane = get_local_id(0), line = get_local_id(1);
     const size_t source = (size_t)(output_panel * 9 + tap) * inputs + input_panel * 16;

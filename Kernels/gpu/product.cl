@@ -30,6 +30,8 @@
 //
 // Tuning macros: ITEM (4 or 8), ITEM_ROWS (8 or 16: rows of a work-item in tiles of 128 rows, if ITEM is 8),
 // TILE_K (8 or 16), DEPTH_UNROLL (4, 8 or 16). The caller chooses TILE_M and TILE_N (64 or 128).
+// Macros of the family: SLOT_ITEMS (work-items of a group that adds slots) and SLOT_LEVELS (height of the
+// highest tree in which slots are added).
 
 #include "flags.h"
 
@@ -250,8 +252,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void product(
 }
 
 // c[i] = partial[i] + partial[c_slot + i] + … (+ bias[i % n], ReLU), i < count; n and count are multiples of
-// 4. A work-item takes four. Launch: global (count/4), local (64).
-kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots(
+// 4. A work-item takes four. Launch: global (count/4), local (SLOT_ITEMS).
+kernel __attribute__((reqd_work_group_size(SLOT_ITEMS, 1, 1))) void add_slots(
     global const float4 *restrict partial, global const float4 *restrict bias, global float4 *restrict c,
     const int count, const int n, const int slots, const ulong c_slot, const int flags) {
     const int i = get_global_id(0);
@@ -263,24 +265,21 @@ kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots(
     c[i] = sum;
 }
 
-// add_slots_in_tree adds up to 2^LEVELS slots.
-#define LEVELS 8
-
 // c[i] = the sum of partial[s·c_slot + i] over the slots s, added in a binary tree, i < count; count is a
-// multiple of 4, and the number of slots a power of two up to 2^LEVELS. A work-item takes four.
-// Launch: global (count/4), local (64).
-kernel __attribute__((reqd_work_group_size(64, 1, 1))) void add_slots_in_tree(
+// multiple of 4, and the number of slots a power of two up to 2^SLOT_LEVELS. A work-item takes four.
+// Launch: global (count/4), local (SLOT_ITEMS).
+kernel __attribute__((reqd_work_group_size(SLOT_ITEMS, 1, 1))) void add_slots_in_tree(
     global const float4 *restrict partial, global float4 *restrict c, const int count, const int slots,
     const ulong c_slot) {
     const int i = get_global_id(0);
     if (4 * i >= count) return;
     // The sums that wait for their sibling, by height. The indices are known when the loop is unrolled, so
     // that they stay in registers.
-    float4 waiting[LEVELS], sum = 0.0f;
+    float4 waiting[SLOT_LEVELS], sum = 0.0f;
     for (int slot = 0; slot < slots; slot++) {
         sum = partial[slot * (c_slot / 4) + i];
         bool waits = false;
-        UNROLL for (int level = 0; level < LEVELS; level++) {
+        UNROLL for (int level = 0; level < SLOT_LEVELS; level++) {
             if (waits) continue;
             if (slot >> level & 1) {
                 sum = waiting[level] + sum;

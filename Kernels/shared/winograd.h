@@ -2,6 +2,9 @@
 //
 // A work-item takes LANES channels: 16 on a CPU, a panel, and 1, 2 or 4 of a panel's on a GPU, so that
 // neighbouring work-items read and write neighbouring floats. LANES changes no result.
+//
+// Macros of the family: ITEMS_PER_PANEL (work-items that take a panel of 16 together), WEIGHT_LINES (channels
+// or filters whose weights a work-group transforms) and PLANE_GAP (unused floats behind a plane).
 
 #if LANES == 1
 typedef float lanes;
@@ -12,9 +15,10 @@ typedef float4 lanes;
 #else
 typedef float16 lanes;
 #endif
-// Work-items that take a panel together.
-#define ITEMS_PER_PANEL (16 / LANES)
-#define WEIGHTS_GROUP (16 * ITEMS_PER_PANEL)
+#if ITEMS_PER_PANEL * LANES != 16
+#error ITEMS_PER_PANEL does not fit LANES
+#endif
+#define WEIGHTS_GROUP (WEIGHT_LINES * ITEMS_PER_PANEL)
 
 // A CPU's body defines these two.
 #ifndef FETCH_NEXT_PANEL
@@ -42,7 +46,7 @@ typedef float16 lanes;
 #define ROOT_TWO 1.41421356237309505f
 #endif
 
-size_t plane_size(int channels, int rows) { return (size_t)channels * rows + 16; }
+size_t plane_size(int channels, int rows) { return (size_t)channels * rows + PLANE_GAP; }
 
 // One dimension of each transform. `s` is the distance between the elements read, `t` between those written.
 

@@ -2,6 +2,9 @@ import Foundation
 
 /// Represents an amount of memory, written as `512M`, `1.5G` or a number of bytes.
 public struct MemorySize: Sendable, Equatable {
+    /// What is read, for messages.
+    public static let expected = "an amount such as 512M, 1.5G or a number of bytes"
+
     /// The amount as it was written.
     public let text: String
     public let bytes: Int

@@ -8,8 +8,8 @@ public struct Topology: Sendable {
     let outer: TransportKind
     /// Whether messages carry the gradients from machine to machine.
     public let sendsBetweenMachines: Bool
-    /// Says why one group of all ranks exchanges although a node has several; nil if there is no such case.
-    public let flatReason: String?
+    /// Why one group of all ranks exchanges although a node has several; nil if there is no such case.
+    public let flatReason: FlatReason?
 
     /// Divides the micro-batches over the ranks.
     ///
@@ -51,13 +51,11 @@ public struct Topology: Sendable {
         }
         let isFlat = groups.count == 1 && nodes.count > 1 && (sizes.max() ?? 1) > 1
         flatReason =
-            isFlat
-            ? "all ranks exchange as one group, without a sum inside each node first, because "
-                + (Set(sizes).count > 1
-                    ? "the nodes have different numbers of ranks: "
-                        + sizes.map(String.init).joined(separator: ", ")
-                    : "\(microBatches) micro-batches cannot be divided between \(nodes.count) nodes of "
-                        + "\(sizes[0]) ranks; more --micro-batches may help") : nil
+            !isFlat
+            ? nil
+            : Set(sizes).count > 1
+                ? .unequalNodes(ranks: sizes)
+                : .indivisible(microBatches: microBatches, nodes: nodes.count, ranksPerNode: sizes[0])
         let isOneMachine = realNodes.count == 1
         if transport == .shared, !isOneMachine {
             let found = "the ranks, which are on \(realNodes.count) nodes"
@@ -68,6 +66,26 @@ public struct Topology: Sendable {
         inner = transport ?? (groups.count == 1 && !isOneMachine ? between : .shared)
         outer = transport ?? (isOneMachine ? .shared : between)
         sendsBetweenMachines = !isOneMachine && (groups.count == 1 ? inner : outer) == .sendrecv
+    }
+
+    /// Says why the ranks of a node do not add among themselves first.
+    public enum FlatReason: Sendable, Equatable, CustomStringConvertible {
+        case unequalNodes(ranks: [Int])
+        case indivisible(microBatches: Int, nodes: Int, ranksPerNode: Int)
+
+        public var description: String {
+            "all ranks exchange as one group, without a sum inside each node first, because " + cause
+        }
+
+        private var cause: String {
+            switch self {
+            case .unequalNodes(let ranks):
+                "the nodes have different numbers of ranks: "
+                    + ranks.map(String.init).joined(separator: ", ")
+            case .indivisible(let microBatches, let nodes, let ranks):
+                "\(microBatches) micro-batches cannot be divided between \(nodes) nodes of \(ranks) ranks"
+            }
+        }
     }
 
     package struct Stage {

@@ -12,7 +12,8 @@ public enum TransportKind: String, Sendable, CaseIterable {
 ///
 /// A message consists of `write`s on one channel to one peer, and a `signal`. Its receiver `expect`s the same
 /// pieces, and asks whether the message `hasArrived`. A channel carries one message from each peer at a time;
-/// they are numbered 1, 2, 3 ….
+/// they are numbered 1, 2, 3 …. MPICommunicator.swift has the transports over MPI, ThreadCommunicator.swift
+/// that between threads.
 public protocol Transport: AnyObject {
     /// This rank's block, at a multiple of 4096 bytes.
     var memory: UnsafeMutableRawPointer { get }

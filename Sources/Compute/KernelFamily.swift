@@ -65,6 +65,8 @@ public protocol KernelFamily: Sendable {
     var name: String { get }
     /// Macros of the sizes that kernels and their launches share, and that nothing changes.
     var sizes: [String: Int] { get }
+    /// Returns the same with sizes that follow from tuning constants.
+    func sizes(_ tuning: Tuning) -> [String: Int]
     /// Macros that a caller chooses, not the tuning: each combination that a network can need.
     var variants: [[String: Int]] { get }
     /// Returns the combinations of those macros that a network can need with a tuning.
@@ -79,6 +81,7 @@ public protocol KernelFamily: Sendable {
 
 extension KernelFamily {
     public var sizes: [String: Int] { [:] }
+    public func sizes(_ tuning: Tuning) -> [String: Int] { sizes }
     public var variants: [[String: Int]] { [[:]] }
     public func variants(_ tuning: Tuning) -> [[String: Int]] { variants }
     public func changes(_ constant: TuningConstant, to value: Int) -> [String: Int] { [constant.key: value] }
@@ -99,8 +102,9 @@ extension KernelFamily {
     func program(tuning: Tuning, variant: [String: Int]) -> Program.Key? {
         guard let file = file(for: tuning.device.body) else { return nil }
         let prefetch = ["PREFETCH": tuning.device.prefetches ? 1 : 0]
-        let macros = [tuning.macros(of: self), sizes, variant].reduce(prefetch) { $0.merging($1) { $1 } }
-        return Program.Key(family: name, file: file, macros: macros)
+        let macros = [prefetch, tuning.macros(of: self), sizes(tuning), variant]
+        return Program.Key(
+            family: name, file: file, macros: macros.reduce([:]) { $0.merging($1) { $1 } })
     }
 }
 

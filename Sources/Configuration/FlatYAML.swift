@@ -24,17 +24,14 @@ package struct FlatYAML: Sendable {
     /// A file larger than this is not a list of options.
     private static let longestFile = 1 << 16
 
-    /// The option that names the file, such as `--config`.
-    package let option: String
-    /// What the file holds, such as "a configuration".
-    package let content: String
-    /// A file that would do, and lines of it, for messages.
-    package let examples: (file: String, lines: String)
+    /// What the file holds.
+    package let content: TrainingError.FileContent
+    /// What its lines look like, such as "one option a line, such as batch: 64".
+    package let lines: String
 
-    package init(option: String, content: String, examples: (file: String, lines: String)) {
-        self.option = option
+    package init(_ content: TrainingError.FileContent, lines: String) {
         self.content = content
-        self.examples = examples
+        self.lines = lines
     }
 
     /// Returns a file's content.
@@ -43,23 +40,26 @@ package struct FlatYAML: Sendable {
     package func bytes(of path: String) throws(TrainingError) -> [UInt8] {
         var isFolder: ObjCBool = false
         guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
-            throw .usage("\(option) \(path): no such file; expected \(content) in YAML")
+            throw unusable("\(path): no such file")
         }
         guard !isFolder.boolValue else {
-            throw .usage("\(option) \(path): this is a folder; expected a file, such as \(examples.file)")
+            throw unusable("\(path): this is a folder")
         }
         do {
             let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
             defer { try? file.close() }
             let bytes = try file.read(upToCount: FlatYAML.longestFile + 1) ?? Data()
             guard bytes.count <= FlatYAML.longestFile else {
-                throw TrainingError.usage(
-                    "\(option) \(path): more than \(FlatYAML.longestFile) bytes; expected a list of options")
+                throw unusable("\(path): more than \(FlatYAML.longestFile) bytes; expected \(lines)")
             }
             return Array(bytes)
         } catch let error as TrainingError { throw error } catch {
-            throw .usage("\(option) \(path): cannot be read (\(error.reason)); check its permissions")
+            throw .usage("\(path): cannot be read (\(error.reason)); check its permissions")
         }
+    }
+
+    private func unusable(_ description: String) -> TrainingError {
+        TrainingError(description, kind: .unusableFile(content))
     }
 
     /// Returns the entries of a file's content, in its order.
@@ -70,7 +70,7 @@ package struct FlatYAML: Sendable {
         // Some editors begin a file with a byte-order mark.
         let content = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? bytes.dropFirst(3) : bytes[...]
         guard let text = String(validating: content, as: UTF8.self) else {
-            throw .usage("\(path): this is not UTF-8 text; expected \(self.content) in YAML")
+            throw unusable("\(path): this is not UTF-8 text")
         }
         try refuseNesting(text, path: path)
         func place(_ node: Node) -> String { path + FlatYAML.place(node.mark) }
@@ -102,8 +102,7 @@ package struct FlatYAML: Sendable {
                 let isItem = "-?".unicodeScalars.contains(previous) && (scalar == " " || scalar == "\t")
                 if opens || isItem { count += 1 }
                 guard count <= 32 else {
-                    throw .usage(
-                        "\(path):\(number + 1):\(column + 1): nested values; expected \(examples.lines)")
+                    throw .usage("\(path):\(number + 1):\(column + 1): nested values; expected \(self.lines)")
                 }
                 previous = scalar
             }
@@ -115,10 +114,9 @@ package struct FlatYAML: Sendable {
         do { node = try Yams.compose(yaml: text, .default, .default, .utf8) } catch {
             throw .usage(explain(error, path: path))
         }
-        guard let node else { throw .usage("\(path): the file is empty; expected \(examples.lines)") }
+        guard let node else { throw .usage("\(path): the file is empty; expected \(lines)") }
         guard case .mapping(let mapping) = node else {
-            throw .usage(
-                "\(path)\(FlatYAML.place(node.mark)): not a list of options; expected \(examples.lines)")
+            throw .usage("\(path)\(FlatYAML.place(node.mark)): not a flat list; expected \(lines)")
         }
         return mapping.map { ($0.key, $0.value) }
     }

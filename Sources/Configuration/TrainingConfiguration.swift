@@ -88,9 +88,7 @@ public struct TrainingConfiguration: Sendable {
 
     // MARK: - Reading
 
-    private static let file = FlatYAML(
-        option: "--config", content: "a configuration",
-        examples: ("a run's config.yaml", "one option a line, such as batch: 64"))
+    private static let file = FlatYAML(.configuration, lines: "one option a line, such as batch: 64")
 
     private mutating func read(_ entry: FlatYAML.Entry) throws(TrainingError) {
         let names = TrainingOption.all.map(\.name)

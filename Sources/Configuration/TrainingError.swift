@@ -4,6 +4,8 @@ public struct TrainingError: Error, CustomStringConvertible, Equatable {
     public enum Kind: Equatable, Sendable {
         /// The command line or a configuration is wrong, rather than the work.
         case usage
+        /// A file that the command line names cannot hold what it is to hold.
+        case unusableFile(FileContent)
         /// Options of these names differ from a resumed run's and would change its result.
         case changedOptions([String])
         /// The run's `config.yaml` was edited in a way that would change its result.
@@ -31,6 +33,9 @@ public struct TrainingError: Error, CustomStringConvertible, Equatable {
         case other
     }
 
+    /// What files of options hold.
+    public enum FileContent: Sendable { case configuration, machine }
+
     /// What a run's result depends on, beside its options.
     public enum Circumstance: Sendable {
         case device, version, photographs, kernels
@@ -42,7 +47,7 @@ public struct TrainingError: Error, CustomStringConvertible, Equatable {
     /// Whether the command line or a configuration is wrong, rather than the work.
     public var isUsage: Bool {
         switch kind {
-        case .usage, .changedOptions, .changedConfiguration: true
+        case .usage, .unusableFile, .changedOptions, .changedConfiguration: true
         default: false
         }
     }

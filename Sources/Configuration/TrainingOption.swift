@@ -2,6 +2,7 @@ import Basics
 import Compute
 import DeviceInput
 import NeuralNet
+import Photographs
 
 /// One option of `train`: its flag, its line in a configuration, its checks and its effect.
 public struct TrainingOption: Sendable {
@@ -99,7 +100,7 @@ public struct TrainingOption: Sendable {
         option(
             "short-side", \.shortSide, .data, affects: .result, traits: .memory,
             "Pixels of each photograph's shorter side after resizing. "
-                + "Default: 8/7 of the image size.", given(between(2, 8192, "pixels")),
+                + "Default: 8/7 of the image size.", given(between(2, ShortSide.largest, "pixels")),
             conflict: { options in
                 options.shortSide.map { $0 < options.imageSize } == true
                     ? "expected the image size (\(options.imageSize)) or more" : nil
@@ -439,7 +440,6 @@ extension Double: OptionValue {
 }
 
 extension MemorySize: OptionValue {
-    static var expected: String { "an amount such as 512M, 1.5G or a number of bytes" }
     static var valueName: String { "size" }
     init?(optionText: String) { self.init(parsing: optionText) }
     var optionText: String? { text }
@@ -481,7 +481,7 @@ extension TimeLimit: OptionValue {
 }
 
 extension CacheSize: OptionValue {
-    static var expected: String { "auto, off or an amount such as 512M, 1.5G or a number of bytes" }
+    static var expected: String { "auto, off or " + MemorySize.expected }
     static var isText: Bool { true }
 }
 

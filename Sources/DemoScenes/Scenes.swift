@@ -144,7 +144,7 @@ public enum Scenes {
                     hardships: part == "val" ? validationHardships : [])
                 do {
                     let url = URL(fileURLWithPath: "\(partial)/\(file)")
-                    try Data(encodeJPEG(picture, quality: 90)).write(to: url)
+                    try Data(encodeJPEG(picture)).write(to: url)
                 } catch {
                     failed.error.withLock { $0 = $0 ?? failure("\(path)/\(file): cannot be written", error) }
                 }

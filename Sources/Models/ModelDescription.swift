@@ -56,7 +56,8 @@ public struct ModelDescription: Sendable, Equatable {
 
     private static func numberedClasses(_ count: Int) -> [String] { (0..<count).map { "class \($0)" } }
 
-    private static let imageSizes = 1...16_384
+    /// The sides of images that networks can take, in pixels.
+    public static let imageSizes = 1...16_384
 
     /// Reads the metadata; if the file has none, infers the model from the tensors.
     init(_ file: SafetensorsFile) throws {

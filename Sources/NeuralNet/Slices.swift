@@ -1,4 +1,5 @@
 import Basics
+import Compute
 
 /// Divides the outputs of a fully connected layer into fixed parts, over which backward-data adds in a binary
 /// tree.
@@ -8,8 +9,8 @@ import Basics
 public struct Slices: Sendable, Equatable {
     /// The number of slices that `train` has by default.
     public static let standard = 8
-    /// The largest number of slices.
-    public static let most = 256
+    /// The largest number of slices: GPUs add them as slots of a product.
+    public static let most = 1 << ProductFamily.slotLevels
 
     /// The number of slices, a power of two.
     public let count: Int

@@ -7,11 +7,18 @@ package enum JPEGColour: UInt32, CaseIterable {
     package var channels: Int { self == .grey ? 1 : self == .cmyk || self == .ycck ? 4 : 3 }
 }
 
+/// The quality of JPEG files on libjpeg's scale.
+public enum JPEGQuality {
+    public static let legal = 1...100
+    /// The quality of the files that are written for training.
+    public static let usual = 90
+}
+
 /// Encodes an RGB picture as a JPEG file with chroma at half size.
 ///
-/// - Parameter quality: 1…100, libjpeg's scale.
+/// - Parameter quality: one of `JPEGQuality.legal`.
 /// - Throws: `ImageError` if a side is above 65,500 or memory is short.
-public func encodeJPEG(_ image: DecodedImage, quality: Int = 90) throws -> [UInt8] {
+public func encodeJPEG(_ image: DecodedImage, quality: Int = JPEGQuality.usual) throws -> [UInt8] {
     try encodeJPEG(image.pixels, width: image.width, height: image.height, stored: .ycc, quality: quality)
 }
 
@@ -29,7 +36,8 @@ package func encodeJPEG(
     var message = [CChar](repeating: 0, count: 200)
     let encoding = cjpeg_encoding(
         width: UInt32(width), height: UInt32(height), stored: cjpeg_colour(rawValue: stored.rawValue),
-        across: Int32(chroma.across), down: Int32(chroma.down), quality: Int32(min(max(quality, 1), 100)),
+        across: Int32(chroma.across), down: Int32(chroma.down),
+        quality: Int32(min(max(quality, JPEGQuality.legal.lowerBound), JPEGQuality.legal.upperBound)),
         progressive: progressive)
     let status = cjpeg_encode(pixels, encoding, &output, &count, &message)
     defer { cjpeg_free(output) }

@@ -15,6 +15,8 @@ public struct ImageFile: Sendable, Hashable {
 }
 
 /// Reads photographs that are files of their own.
+///
+/// ClassFolders.swift lists those in class folders, ListedPhotographs.swift those in a list.
 struct PhotographFiles: PhotographSource {
     let path: String
     /// The folder that names start from; empty if names are whole paths.

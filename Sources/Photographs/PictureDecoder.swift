@@ -9,6 +9,8 @@ struct PictureSize: Equatable {
 }
 
 /// Decodes files of one format on one thread, and keeps memory between them.
+///
+/// JPEG.swift, PNG.swift and WebP.swift have the decoders.
 protocol PictureDecoder: AnyObject {
     /// Reads a file at least as far as its pixels.
     ///
@@ -53,6 +55,9 @@ enum ImageLimits {
                 + "the limit is \(Self.memory >> 30) GiB")
     }
 }
+
+/// The length of a resized photograph's shorter side.
+public enum ShortSide { public static let largest = 8192 }
 
 /// Says where an EXIF orientation puts a stored picture's pixels.
 struct UprightTurn {

@@ -14,17 +14,21 @@ public final class Preparation {
         public var source: String
         public var labels: String?
         public var out: String
+        /// The values that `prepare` has by default.
+        public static let usualShortSide = 256
+        public static let usualArchiveBytes = 256 << 20
+
         /// What the shorter side of each photograph becomes at most, one set of archives for each.
         public var shortSides: [Int]
-        /// JPEG's quality, 1 to 100.
+        /// JPEG's quality, one of `JPEGQuality.legal`.
         public var quality: Int
         public var workers: Int
         /// An archive is closed when it has this many bytes.
-        public var archiveBytes = 1 << 28
+        public var archiveBytes = usualArchiveBytes
 
         public init(
             source: String, labels: String? = nil, out: String,
-            shortSides: [Int] = [256], quality: Int = 90, workers: Int
+            shortSides: [Int] = [usualShortSide], quality: Int = JPEGQuality.usual, workers: Int
         ) {
             (self.source, self.labels, self.out) = (source, labels, out)
             (self.shortSides, self.quality, self.workers) = (shortSides, quality, workers)

@@ -1,4 +1,5 @@
 import Basics
+import Collectives
 import Compute
 import Configuration
 import Evaluation
@@ -40,6 +41,8 @@ public enum RunEvent: Sendable {
     case traced(path: String)
     /// The launcher allows the first rank fewer cores than its share of the node's.
     case fewCores(usable: Int, share: Int)
+    /// One group of all ranks exchanges, although nodes have several.
+    case flatExchange(Topology.FlatReason)
     /// The size of a mini-batch that was chosen for a small training set.
     case batchChosen(batch: Int, photographs: Int)
     /// What lies beside the photographs and is not used.

@@ -49,7 +49,7 @@ package struct TrainingState: Codable, Equatable {
     package var device: String
     /// The photographs' fingerprint.
     package let data: String
-    /// The algorithms of each convolution.
+    /// The algorithms of each layer that has a choice.
     let algorithms: [String]
     /// The constants that fix the order in which the kernels add, by their stable keys.
     let tuning: [String: Int]
@@ -79,7 +79,7 @@ package struct TrainingState: Codable, Equatable {
         self.device = "\(found.name), \(found.platform) \(found.driver)"
         data = dataset.fingerprint
         tuning = device.tuning.valuesThatChangeBits
-        algorithms = network.layers.compactMap { ($0 as? Convolution)?.algorithms.description }
+        algorithms = network.plan.layers.compactMap(\.spec.chosenAlgorithms)
     }
 
     /// Notes the validation of the current step if it is the best, and returns whether it is.

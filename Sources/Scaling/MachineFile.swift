@@ -106,9 +106,7 @@ extension Machine {
         },
     ]
 
-    private static let file = FlatYAML(
-        option: "--machine", content: "a machine",
-        examples: ("machine.yaml", "one number a line, such as gflops: 4290"))
+    private static let file = FlatYAML(.machine, lines: "one number a line, such as gflops: 4290")
 
     /// Reads a machine from a YAML file: a mapping from the names of `properties` to numbers.
     ///

@@ -108,8 +108,8 @@ public struct SimulatedTraining {
         return options
     }
 
-    private func layout(devices: Int, batch: Int, nodeFirst: Bool) throws -> Layout {
-        try Layout(
+    private func partition(devices: Int, batch: Int, nodeFirst: Bool) throws -> Partition {
+        try Partition(
             machine, devices: devices, batch: batch,
             microBatches: options(devices: devices).microBatches, nodeFirst: nodeFirst)
     }
@@ -166,11 +166,11 @@ public struct SimulatedTraining {
     ///
     /// - Parameter isHybrid: whether hidden fully connected layers are split over the devices
     public func memory(devices: Int, batch: Int, isHybrid: Bool) throws -> Int {
-        let layout = try layout(devices: devices, batch: batch, nodeFirst: machine.nodeFirst)
+        let partition = try partition(devices: devices, batch: batch, nodeFirst: machine.nodeFirst)
         return try TrainingMemory(
-            options(devices: devices), classes: classes, microBatches: layout.microBatches,
-            exchanges: devices > 1, split: isHybrid ? layout.schedule.split(of: 0) : nil, device: device
-        ).plan(batch: layout.microBatches * layout.microBatchImages).total
+            options(devices: devices), classes: classes, microBatches: partition.microBatches,
+            exchanges: devices > 1, split: isHybrid ? partition.schedule.split(of: 0) : nil, device: device
+        ).plan(batch: partition.microBatches * partition.microBatchImages).total
     }
 
     // MARK: - The model
@@ -181,34 +181,35 @@ public struct SimulatedTraining {
     package func stepModel(
         devices: Int, batch: Int, strategy: Strategy, bucketSizes: GradientBuckets.Sizes? = nil
     ) throws -> StepModel {
-        let layout = try layout(devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
+        let partition = try partition(devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
         let isHybrid = strategy.method.isHybrid && devices > 1
-        let plan = try isHybrid ? split(layout) : self.plan
-        var layers = layers(plan, layout)
-        if isHybrid { addActivations(to: &layers, plan, layout) }
+        let plan = try isHybrid ? split(partition) : self.plan
+        var layers = layers(plan, partition)
+        if isHybrid { addActivations(to: &layers, plan, partition) }
         var model = StepModel(
-            layers: layers, buckets: buckets(plan, layout, sizes: bucketSizes ?? .init(for: layout.topology)))
-        model.microBatches = layout.microBatches
+            layers: layers,
+            buckets: buckets(plan, partition, sizes: bucketSizes ?? .init(for: partition.topology)))
+        model.microBatches = partition.microBatches
         model.latency = machine.latency * 1e-6
         model.contention = machine.contention
         return model
     }
 
     /// Plans the network of the first device with its part of the split layers; it holds as much as any.
-    private func split(_ layout: Layout) throws -> NetworkPlan {
+    private func split(_ partition: Partition) throws -> NetworkPlan {
         try SimulatedTraining.plan(
-            options(devices: layout.devices), classes: classes,
-            split: layout.schedule.split(of: 0), device: device)
+            options(devices: partition.devices), classes: classes,
+            split: partition.schedule.split(of: 0), device: device)
     }
 
-    private func layers(_ plan: NetworkPlan, _ layout: Layout) -> [StepModel.Layer] {
+    private func layers(_ plan: NetworkPlan, _ partition: Partition) -> [StepModel.Layer] {
         let stored = plan.trainedParameters.reduce(0) { $0 + $1.storedCount }
         let update = plan.updateWork(options.optimizer, averages: options.averageDecay != nil)
             .seconds(at: machine.speed)
         return plan.layers.map { layer in
             func seconds(_ passes: [LayerPass]) -> Double {
                 passes.filter { plan.runs($0, layer) }.flatMap {
-                    layer.work($0, batch: layout.microBatchImages)
+                    layer.work($0, batch: partition.microBatchImages)
                 }.seconds(at: machine.speed)
             }
             let trained = layer.index < plan.lowestTrained ? [] : layer.parameters
@@ -225,34 +226,34 @@ public struct SimulatedTraining {
     ///
     /// Backward exchanges as many bytes the other way round.
     private func addActivations(
-        to layers: inout [StepModel.Layer], _ plan: NetworkPlan, _ layout: Layout
+        to layers: inout [StepModel.Layer], _ plan: NetworkPlan, _ partition: Partition
     ) {
-        let schedule = layout.schedule
+        let schedule = partition.schedule
         let shapes = plan.hiddenShapes
         let places = plan.layers.indices.filter { plan.layers[$0].parameters.contains(where: \.isSplit) }
         let turn = schedule.rows(turn: 0).reduce(0, +)
         for (index, place) in places.enumerated() {
             let floats =
                 index == 0
-                ? layout.microBatchImages * shapes[0].inputs
+                ? partition.microBatchImages * shapes[0].inputs
                 : turn * schedule.held(of: shapes[index - 1])[0].count
-            layers[place].exchangeOfInputs = layout.gatherSeconds(block: 4 * floats)
+            layers[place].exchangeOfInputs = partition.gatherSeconds(block: 4 * floats)
         }
         if let last = places.last, let shape = shapes.last {
-            layers[last].exchangeOfOutputs = layout.allToAllSeconds(
-                block: 4 * layout.microBatchImages * schedule.held(of: shape)[0].count)
+            layers[last].exchangeOfOutputs = partition.allToAllSeconds(
+                block: 4 * partition.microBatchImages * schedule.held(of: shape)[0].count)
         }
     }
 
-    private func buckets(_ plan: NetworkPlan, _ layout: Layout, sizes: GradientBuckets.Sizes)
+    private func buckets(_ plan: NetworkPlan, _ partition: Partition, sizes: GradientBuckets.Sizes)
         -> [StepModel.Bucket]
     {
-        guard layout.devices > 1 else { return [] }
+        guard partition.devices > 1 else { return [] }
         let (buckets, layerOf) = exchange(plan, sizes)
         return buckets.map { bucket in
             StepModel.Bucket(
                 layer: bucket.parameters.min().map { layerOf[$0] },
-                transfers: layout.allReduce(bytes: bucket.bytes.count))
+                transfers: partition.allReduce(bytes: bucket.bytes.count))
         }
     }
 
@@ -274,14 +275,14 @@ public struct SimulatedTraining {
 
     /// Returns the buckets that a device exchanges in a step, the most urgent first.
     package func buckets(devices: Int, batch: Int, strategy: Strategy) throws -> [GradientBuckets.Bucket] {
-        let layout = try layout(devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
-        let plan = try strategy.method.isHybrid ? split(layout) : self.plan
-        return exchange(plan, .init(for: layout.topology)).buckets
+        let partition = try partition(devices: devices, batch: batch, nodeFirst: strategy.nodeFirst)
+        let plan = try strategy.method.isHybrid ? split(partition) : self.plan
+        return exchange(plan, .init(for: partition.topology)).buckets
     }
 }
 
 /// How the devices of a machine divide a mini-batch, and what their exchanges cost.
-private struct Layout {
+private struct Partition {
     /// An exchange within a group, as its first member sees it.
     private struct Stage {
         let wire: StepModel.Wire

@@ -10,6 +10,8 @@ import Photographs
 import Runs
 
 /// A run of training, from a folder of photographs to checkpoints.
+///
+/// `TrainerSetup` prepares it; its file describes the parts.
 public final class Trainer {
     let options: TrainingOptions
     /// This run's ranks; nil if there is only one.
@@ -169,7 +171,7 @@ public final class Trainer {
             let parts = [topology.description, "\(options.microBatches) micro-batches", exchange.description]
             let splitNote = split.isEmpty ? [] : ["split over the ranks: " + split.joined(separator: " and ")]
             try report(.note((parts + [policy] + splitNote).joined(separator: ", ")))
-            if let reason = topology.flatReason { try report(.note(reason)) }
+            if let reason = topology.flatReason { try report(.flatExchange(reason)) }
         }
         try ranks?.verifyWeights(network, step: state.step)
         try output.folder?.writeConfiguration(options)

@@ -57,20 +57,21 @@ func require(imageSize: Int, shortSide: Int?) throws {
     try requireAsTrain("short-side", shortSide) { $0.imageSize = imageSize }
 }
 
+/// Reads an amount of memory.
+func memorySize(_ text: String) throws -> MemorySize {
+    guard let size = MemorySize(parsing: text) else {
+        throw ValidationError("expected " + MemorySize.expected)
+    }
+    return size
+}
+
 /// The device to compute on.
 struct DeviceOptions: ParsableArguments {
     @Option(
         help: "OpenCL device: auto (a GPU if there is one), cpu, gpu or opencl:N (see `trainer devices`).")
     var device = "auto"
 
-    @Option(
-        help: OptionHelp.deviceMemory,
-        transform: {
-            guard let memory = MemorySize(parsing: $0) else {
-                throw ValidationError("expected an amount such as 512M, 1.5G or a number of bytes")
-            }
-            return memory
-        }) var deviceMemory: MemorySize?
+    @Option(help: OptionHelp.deviceMemory, transform: memorySize) var deviceMemory: MemorySize?
 
     @Option(help: OptionHelp.kernels) var kernels = KernelChoice.auto
 

@@ -51,6 +51,14 @@ enum Remedy {
         return lines[0] + (remedy.map { "; " + $0 } ?? "") + lines.dropFirst().map { "\n" + $0 }.joined()
     }
 
+    /// Returns why all ranks exchange as one group, and what may change that.
+    static func message(for reason: Topology.FlatReason) -> String {
+        switch reason {
+        case .unequalNodes: reason.description
+        case .indivisible: reason.description + "; more --micro-batches may help"
+        }
+    }
+
     private static func advice(on error: any Error, command: any ParsableCommand.Type, isResuming: Bool)
         -> String?
     {
@@ -102,6 +110,9 @@ enum Remedy {
 
     private static func text(for kind: TrainingError.Kind, isResuming: Bool) -> String? {
         switch kind {
+        case .unusableFile(.configuration): "give --config a YAML file, such as a run's config.yaml"
+        case .unusableFile(.machine):
+            "give --machine \(MachineOptions.names) or a YAML file with its numbers"
         case .changedOptions(let names): unchanged(names)
         case .changedConfiguration(let file):
             "undo this change in \(file), or start a new run (trainer train --config \(file))"

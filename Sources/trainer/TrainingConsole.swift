@@ -78,6 +78,7 @@ final class TrainingConsole: EventSink {
         case .unused(let files, let data, let labels):
             (files.lines + [files.listing(data: data, labels: labels)].compactMap(\.self))
                 .joined(separator: "\n")
+        case .flatExchange(let reason): Remedy.message(for: reason)
         case .note(let text): text
         }
     }

@@ -19,8 +19,11 @@ struct ViewArguments: ParsableArguments {
             let sides = text.split(separator: ",", omittingEmptySubsequences: false).map {
                 Int($0.filter { $0 != " " }) ?? 0
             }
-            guard sides.allSatisfy({ (1...16_384).contains($0) }) else {
-                throw ValidationError("expected sides in pixels, 1 to 16384, separated by commas")
+            let legal = ModelDescription.imageSizes
+            guard sides.allSatisfy(legal.contains) else {
+                throw ValidationError(
+                    "expected sides in pixels, \(legal.lowerBound) to \(legal.upperBound), separated by "
+                        + "commas")
             }
             return sides
         }) var scales: [Int]?

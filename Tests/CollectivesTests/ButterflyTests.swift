@@ -81,11 +81,15 @@ import Testing
         }
         // Nodes of different sizes have no counterparts in each other.
         #expect(try Topology(microBatches: 8, nodes: [[0, 1], [2]]).description == "3 ranks over onesided")
-        let flat = try Topology(microBatches: 8, nodes: [[0, 1], [2]]).flatReason ?? ""
-        #expect(flat.hasSuffix("because the nodes have different numbers of ranks: 2, 1"), "\(flat)")
+        let flat = try Topology(microBatches: 8, nodes: [[0, 1], [2]]).flatReason
+        #expect(flat == .unequalNodes(ranks: [2, 1]))
+        #expect(
+            flat?.description.hasSuffix("because the nodes have different numbers of ranks: 2, 1") == true)
         let five = (0..<5).map { Array(3 * $0..<3 * $0 + 3) }
-        let uncut = try Topology(microBatches: 16, nodes: five).flatReason ?? ""
-        #expect(uncut.contains("16 micro-batches cannot be divided between 5 nodes of 3 ranks"), "\(uncut)")
+        let uncut = try Topology(microBatches: 16, nodes: five).flatReason
+        #expect(uncut == .indivisible(microBatches: 16, nodes: 5, ranksPerNode: 3))
+        let text = "16 micro-batches cannot be divided between 5 nodes of 3 ranks"
+        #expect(uncut?.description.hasSuffix(text) == true)
         for nodes in [[[0, 1], [2, 3]], [[0], [1], [2]], [[0, 1, 2]]] {
             #expect(try Topology(microBatches: 8, nodes: nodes).flatReason == nil)
         }

@@ -34,8 +34,7 @@ import Testing
         ("batch: 8\nepochs: 1\nbatch: 16\n", ":1:1: 'batch' is set twice"),
         ("image-size: 32\nshort-side: 16\n", ":2:13: short-side 16: expected the image size (32) or more"),
         ("image-size: 4\nmodel: M,M,M\n", ":2:8: model M,M,M: its poolings need images of 8 pixels"),
-        ("- batch\n", ":1:1: not a list of options"),
-        ("batch\n", ":1:1: not a list of options"),
+        ("- batch\n", ":1:1: not a flat list"), ("batch\n", ":1:1: not a flat list"),
         ("", ": the file is empty"),
         ("# nothing\n", ": the file is empty"),
         ("batch: 8\nepochs: {\n", ":3:1: not YAML"),
@@ -51,7 +50,7 @@ import Testing
 
     @Test func unreadableFile() throws {
         for (name, message) in [("nowhere.yaml", "no such file"), ("set", "this is a folder")] {
-            try place.expect(run("--config \(name)", 2, "--config \(name): \(message)"))
+            try place.expect(run("--config \(name)", 2, "\(name): \(message); give --config a YAML file"))
         }
         let file = try place.file("states/bytes.yaml", [0x62, 0xFF, 0xFE])
         try place.expect(run("--config \(file)", 2, "not UTF-8"))

@@ -78,6 +78,12 @@ import Testing
         #expect(remedy.contains("in one process"))
     }
 
+    @Test func oneGroupOfAllRanks() {
+        let text = Remedy.message(for: .indivisible(microBatches: 16, nodes: 5, ranksPerNode: 3))
+        #expect(text.hasSuffix("5 nodes of 3 ranks; more --micro-batches may help"))
+        #expect(Remedy.message(for: .unequalNodes(ranks: [2, 1])).hasSuffix("ranks: 2, 1"))
+    }
+
     @Test func missingMPI() throws {
         let error = CollectiveError("Open MPI cannot be used here", kind: .noMPI)
         #expect(

@@ -57,6 +57,7 @@ import Testing
 
     @Test(arguments: [
         ("--machine fast", "--machine fast: no such file; expected minwa, h100x8, pc"),
+        ("--machine set", "set: this is a folder; give --machine minwa, h100x8, pc"),
         ("--devices 1025", "--devices 1025: expected 1 to 1024 devices"),
         ("--batch 64,x", "--batch 64,x: expected sizes"), ("--model 8,X", "--model 8,X: unknown token 'X'"),
         ("--steps-svg a.svg --speed-up-svg a.svg", "would overwrite a.svg"),

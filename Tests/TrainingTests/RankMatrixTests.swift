@@ -98,7 +98,10 @@ import Training
     /// Takes the remarks of a run.
     private final class Notes: EventSink, @unchecked Sendable {
         var lines: [String] = []
-        func receive(_ event: RunEvent) { if case .note(let line) = event { lines.append(line) } }
+        func receive(_ event: RunEvent) {
+            if case .note(let line) = event { lines.append(line) }
+            if case .flatExchange(let reason) = event { lines.append(reason.description) }
+        }
     }
 
     /// A run on nodes of different sizes says that they do not reduce first, and ends with the same bytes.

@@ -33,12 +33,19 @@ public struct ConvolutionFamily: KernelFamily {
     /// Pixels of the image layer that a work-item of a GPU computes, and work-items that take pixels side by
     /// side: forward, and in the weights' gradient.
     private static let (pixels, pixelItems, weightItems) = (8, 64, 32)
-    /// Work-items that add slots, and lines of work-items that add a bias' gradient.
-    private static let (slotItems, biasLines) = (256, 16)
+    /// Fours of outputs in a panel: a work-item of a GPU takes one of them.
+    private static let quads = 4
+    /// Work-items that add slots; lines and columns of work-items that add a bias' gradient.
+    private static let (slotItems, biasLines, biasColumns) = (256, 16, 16)
+    /// Work-items of a GPU that lay out a window, and the side of a square of weights that is transposed.
+    private static let (windowItems, flippedSide) = (64, 16)
     public let sizes = [
-        "PIXELS": pixels, "PIXEL_ITEMS": pixelItems, "WEIGHT_ITEMS": weightItems, "SLOT_ITEMS": slotItems,
-        "BIAS_LINES": biasLines,
+        "QUADS": quads, "PIXELS": pixels, "PIXEL_ITEMS": pixelItems, "WEIGHT_ITEMS": weightItems,
+        "SLOT_ITEMS": slotItems, "BIAS_LINES": biasLines, "BIAS_COLUMNS": biasColumns,
+        "WINDOW_ITEMS": windowItems, "FLIPPED_SIDE": flippedSide,
     ]
+    /// Windows that a work-item of a CPU lays out.
+    private static let windowsPerItem = 16
 
     /// Holds the sizes that the kernels take together, without channels for images, which have four.
     public struct Shape: KernelArgumentGroup {
@@ -55,7 +62,7 @@ public struct ConvolutionFamily: KernelFamily {
 
     /// Returns the launch that turns weights for backward-data.
     public func flipping(inputs: Int, outputs: Int, tuning: Tuning) -> LaunchRange {
-        let items = tuning.groupItems(16)
+        let items = tuning.groupItems(Self.flippedSide)
         return LaunchRange([inputs / 16 * items, 9 * items, outputs / 16], local: [items, items, 1])
     }
 
@@ -79,8 +86,10 @@ public struct ConvolutionFamily: KernelFamily {
         range: LaunchRange, pixelsPerItem: Int
     ) {
         tuning.sharesGroups
-            ? (LaunchRange([9 * channels / 4, pixels], local: [64, 1]), 0)
-            : (LaunchRange([pixels.ceilDivided(by: 16)], local: [1]), 16)
+            ? (LaunchRange([9 * channels / 4, pixels], local: [Self.windowItems, 1]), 0)
+            : (
+                LaunchRange([pixels.ceilDivided(by: Self.windowsPerItem)], local: [1]), Self.windowsPerItem
+            )
     }
 }
 
@@ -132,7 +141,7 @@ extension ConvolutionFamily {
             if tuning.sharesGroups {
                 let range = LaunchRange(
                     [targets / 4, count.ceilDivided(by: ConvolutionFamily.pixels)],
-                    local: [4, ConvolutionFamily.pixelItems])
+                    local: [ConvolutionFamily.quads, ConvolutionFamily.pixelItems])
                 return (range, shape, [0, 0])
             }
             let pixels = tuning[family.pixelsPerItem]
@@ -183,14 +192,11 @@ extension ConvolutionFamily {
                 : isImage
                     ? [3, outputs.ceilDivided(by: 32)]
                     : [3 * input.channels / tuning[family.weightChannels], outputs / tuning[family.vector]]
+            let local = onGPU ? [ConvolutionFamily.quads, ConvolutionFamily.weightItems, 1] : [1, 1, 1]
             let launches = stride(from: 0, to: rows, by: slots * perSlot).map { first in
                 let last = min(rows, first + slots * perSlot)
                 let count = (last - first).ceilDivided(by: perSlot)
-                return (
-                    LaunchRange(
-                        tiles + [count], local: onGPU ? [4, ConvolutionFamily.weightItems, 1] : [1, 1, 1]),
-                    [first, last, perSlot]
-                )
+                return (LaunchRange(tiles + [count], local: local), [first, last, perSlot])
             }
             return (
                 launches, Shape(map: input, isImage: isImage, outputs: outputs, batch: nil),
@@ -253,7 +259,8 @@ extension ConvolutionFamily {
             onGPU
                 ? LaunchRange(
                     [channels / 4, ConvolutionFamily.biasLines * count],
-                    local: [16, ConvolutionFamily.biasLines]) : LaunchRange([count], local: [1])
+                    local: [ConvolutionFamily.biasColumns, ConvolutionFamily.biasLines])
+                : LaunchRange([count], local: [1])
         }
 
         public init(pixels: Int, tuning: Tuning) {

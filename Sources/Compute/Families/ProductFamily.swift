@@ -44,6 +44,12 @@ public struct ProductFamily: KernelFamily {
         launch: "product.largest-operations", 4_000_000_000, vendors: [.intel: 1_000_000_000],
         body: .gpu, .range(1...1_000_000_000_000))
 
+    /// Work-items of a group that adds slots.
+    private static let slotItems = 64
+    /// The height of the highest binary tree in which slots are added.
+    public static let slotLevels = 8
+    public let sizes = ["SLOT_ITEMS": slotItems, "SLOT_LEVELS": slotLevels]
+
     /// The convolution that a product computes in place.
     public enum Convolution: Int, Sendable { case none = 0, forward, backwardData }
 
@@ -162,7 +168,7 @@ public struct ProductFamily: KernelFamily {
     }
 
     /// Returns the launch that adds slots of `count` floats.
-    public func addingSlots(count: Int) -> LaunchRange { LaunchRange([count / 4], local: [64]) }
+    public func addingSlots(count: Int) -> LaunchRange { LaunchRange([count / 4], local: [Self.slotItems]) }
 
     /// Returns the launch of a product, cut into as many as `largestOperations` asks for.
     public func launch(

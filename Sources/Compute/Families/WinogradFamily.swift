@@ -45,7 +45,20 @@ public struct WinogradFamily: KernelFamily {
         launch: "winograd.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
 
     private static let biasItems = 256
-    public let sizes = ["BIAS_ITEMS": biasItems]
+    /// Channels or filters whose weights a work-group transforms.
+    private static let weightLines = 16
+    /// Unused floats behind each plane of a transformed map, so that planes do not collide in a cache.
+    private static let planeGap = 16
+
+    public func sizes(_ tuning: Tuning) -> [String: Int] {
+        [
+            "BIAS_ITEMS": Self.biasItems, "WEIGHT_LINES": Self.weightLines, "PLANE_GAP": Self.planeGap,
+            "ITEMS_PER_PANEL": itemsPerPanel(tuning),
+        ]
+    }
+
+    /// Returns the work-items that transform a panel of 16 channels together.
+    private func itemsPerPanel(_ tuning: Tuning) -> Int { 16 / tuning[lanes] }
 
     /// Returns the tiles that a work-group transforms.
     private func groupTiles(_ tuning: Tuning) -> Int {
@@ -147,7 +160,9 @@ public struct WinogradFamily: KernelFamily {
         private func slots(tiles: Int) -> Int { min(32, tiles.ceilDivided(by: tuning[family.blockRows])) }
 
         /// Floats from one position's plane of a transformed map to the next.
-        public func planeSize(_ channels: Int, rows: Int) -> Int { channels * rows + 16 }
+        public func planeSize(_ channels: Int, rows: Int) -> Int {
+            channels * rows + WinogradFamily.planeGap
+        }
 
         private func planes(_ channels: Int, rows: Int) -> Int {
             positions * planeSize(channels, rows: rows)
@@ -179,7 +194,7 @@ public struct WinogradFamily: KernelFamily {
             if weightSlots > 1 { source = max(source, transformedWeightCount) }
             return [
                 weightSlots * transformedWeightCount, source,
-                planes(wide, rows: rows) + filters * rows + 16,
+                planes(wide, rows: rows) + planeSize(filters, rows: rows),
             ]
         }
 
@@ -196,13 +211,13 @@ public struct WinogradFamily: KernelFamily {
 
         // MARK: - Launches
 
-        /// Work-items that take a panel of 16 together.
-        private var itemsPerPanel: Int { 16 / tuning[family.lanes] }
+        private var itemsPerPanel: Int { family.itemsPerPanel(tuning) }
 
         /// Returns the launch that transforms weights: a work-item takes one of `lines` channels or filters,
         /// and some of a panel of 16 of the others.
         public func weights(lines: Int, others: Int) -> LaunchRange {
-            LaunchRange([lines * itemsPerPanel, others / 16], local: [16 * itemsPerPanel, 1])
+            LaunchRange(
+                [lines * itemsPerPanel, others / 16], local: [WinogradFamily.weightLines * itemsPerPanel, 1])
         }
 
         /// Returns the launch that transforms maps: a work-item takes one tile of some channels.

@@ -51,6 +51,7 @@ public struct ConvolutionSpec: LayerSpec {
 
     public func name(_ plan: LayerPlan) -> String { "conv \(plan.input.channels)→\(filters)" }
     public func algorithm(_ pass: LayerPass) -> String { algorithms[pass].rawValue }
+    public var chosenAlgorithms: String? { algorithms.description }
 
     public func operationsPerImage(_ plan: LayerPlan) -> Double {
         18 * Double(plan.input.channels) * Double(plan.output.count)

@@ -34,6 +34,8 @@ public protocol LayerSpec: Sendable {
     func name(_ plan: LayerPlan) -> String
     /// Returns the algorithm of a pass as reports show it; empty if there is no choice.
     func algorithm(_ pass: LayerPass) -> String
+    /// The algorithms that were chosen, on which the last bits of results depend; nil if there is no choice.
+    var chosenAlgorithms: String? { get }
     /// Returns the multiplications and additions of one image's forward pass by the plain sums. Each backward
     /// pass has as many.
     func operationsPerImage(_ plan: LayerPlan) -> Double
@@ -59,6 +61,7 @@ extension LayerSpec {
     public func parameters(input: FeatureShape, module: String, firstIndex: Int) -> [Parameter] { [] }
     public func name(_ plan: LayerPlan) -> String { kind }
     public func algorithm(_ pass: LayerPass) -> String { "" }
+    public var chosenAlgorithms: String? { nil }
     public func operationsPerImage(_ plan: LayerPlan) -> Double { 0 }
     public func tensors(_ pass: LayerPass) -> (input: Double, output: Double) { (1, 1) }
     public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {

@@ -33,7 +33,7 @@ struct BenchDense: ParsableCommand {
 
     private func sides() throws -> [Int] {
         let sides = size.split(separator: "x").compactMap { Int($0) }
-        guard sides.count == 2, sides.allSatisfy({ (1...16_384).contains($0) }) else {
+        guard sides.count == 2, sides.allSatisfy({ ModelDescription.imageSizes.contains($0) }) else {
             throw ValidationError("--size \(size): expected HEIGHTxWIDTH in pixels, such as 256x341")
         }
         return sides

@@ -73,7 +73,7 @@ struct PlanCommand: ParsableCommand {
             "\(ranks) ranks\(nodes > 1 ? " on \(nodes) nodes" : "") of \(options.model), "
                 + "\(options.imageSize)×\(options.imageSize), batch \(options.batch), "
                 + "\(options.microBatches) micro-batches, \(options.slices) slices")
-        if let reason = topology.flatReason { print(reason) }
+        if let reason = topology.flatReason { print(Remedy.message(for: reason)) }
         print(choice.table)
         print("\npredicted ms a step, by simulation (docs/scaling.md says how good the predictions are)")
         var table = TextTable(header: ["machine"] + strategies.map(\.name.rawValue), [.left, .right])

@@ -32,17 +32,17 @@ struct PrepareCommand: ParsableCommand {
                 throw ValidationError("expected a number of pixels, or several with commas between them")
             }
             return sides.compactMap { $0 }
-        }) var shortSide = [256]
+        }) var shortSide = [Preparation.Options.usualShortSide]
 
-    @Option(help: "Quality of the JPEG files, 1 to 100.") var quality = 90
     @Option(
-        help: "Size at which an archive is closed, such as 256M.",
-        transform: {
-            guard let size = MemorySize(parsing: $0) else {
-                throw ValidationError("expected an amount such as 256M, 1G or a number of bytes")
-            }
-            return size
-        }) var archiveSize = MemorySize(parsing: "256M")
+        help: """
+            Quality of the JPEG files, \(JPEGQuality.legal.lowerBound) to \(JPEGQuality.legal.upperBound).
+            """) var quality = JPEGQuality.usual
+    @Option(
+        help: """
+            Size at which an archive is closed. \
+            Default: \(MemorySize.option(atMost: Preparation.Options.usualArchiveBytes) ?? "").
+            """, transform: memorySize) var archiveSize: MemorySize?
 
     @Option(help: "Threads that read, resize and encode. Default: one for each core.") var workers: Int?
     @Flag(help: "Read the archives again at the end, and compare them with their checksums.")
@@ -55,11 +55,11 @@ struct PrepareCommand: ParsableCommand {
         guard source != nil || labels == nil else {
             throw ValidationError("--labels \(labels ?? ""): expected the photographs that it is for")
         }
-        for side in shortSide { try require("--short-side", side, in: 1...8192, "pixels") }
+        for side in shortSide { try require("--short-side", side, in: 1...ShortSide.largest, "pixels") }
         guard Set(shortSide).count == shortSide.count else {
             throw ValidationError("--short-side: expected different numbers")
         }
-        try require("--quality", quality, in: 1...100, "")
+        try require("--quality", quality, in: JPEGQuality.legal, "")
         try requireAsTrain("workers", workers)
     }
 
