@@ -32,8 +32,8 @@ extension Machine {
     /// - Parameters:
     ///   - gflops: 10⁹ operations per second that a training step reaches
     ///   - devices: those of a node, if the exchange was measured on one machine
-    ///   - isCPU: whether the thread that enqueues kernels also does the exchange's work, unless messages go to
-    ///     other machines
+    ///   - isCPU: whether the thread that enqueues kernels also does the exchange's work, unless messages go
+    ///     to other machines
     public static func measured(
         gflops: Double, memoryBandwidth: Double, memory: Int,
         exchange: ExchangeSpeed, devices: Int, isCPU: Bool
