@@ -36,17 +36,22 @@ import Testing
                 #expect(abs(found - expected) < 1e-6, "\(found), \(expected)")
             }
         }
-        // Ranks on several machines have a network of their own each, over messages.
-        let apart = Machine.measured(
-            gflops: 1, memoryBandwidth: 1, memory: 1 << 30,
-            exchange: ExchangeSpeed(
-                ranks: 2, small: (0, 0.001), large: (1_000_000, 0.002), isOneMachine: false, hasWindows: false
-            ), devices: 2, isCPU: true)
-        #expect(apart.devicesPerNode == 1 && !apart.hasWindows)
-        // Only a CPU's cores do the exchange's work.
-        let gpu = Machine.measured(
-            gflops: 1, memoryBandwidth: 1, memory: 1 << 30, exchange: exchange, devices: 2, isCPU: false)
-        #expect(apart.contention == 1 && gpu.contention == 0 && gpu.devicesPerNode == 2)
+        func machine(_ exchange: ExchangeSpeed, isCPU: Bool) -> Machine {
+            Machine.measured(
+                gflops: 1, memoryBandwidth: 1, memory: 1 << 30, exchange: exchange, devices: 2, isCPU: isCPU)
+        }
+        // Ranks on several machines have a network of their own each.
+        let apart = [false, true].map { hasWindows in
+            machine(
+                ExchangeSpeed(
+                    ranks: 2, small: (0, 0.001), large: (1_000_000, 0.002), isOneMachine: false,
+                    hasWindows: hasWindows), isCPU: true)
+        }
+        #expect(apart.map(\.devicesPerNode) == [1, 1] && apart.map(\.hasWindows) == [false, true])
+        // The thread of a CPU device does the exchange's work, unless it is messages between machines.
+        let together = [true, false].map { machine(exchange, isCPU: $0) }
+        #expect(apart.map(\.contention) == [0, 1] && together.map(\.contention) == [1, 0])
+        #expect(together.map(\.devicesPerNode) == [2, 2])
     }
 
     /// A hybrid step computes less than the measured one with the whole network: it updates a part.
