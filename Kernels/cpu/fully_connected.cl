@@ -88,7 +88,7 @@ DEFINE_TILE(few_tile, FEW_ROWS, 1, 8, 8)
 
 // Adds the sums of a work-item's inputs at one height of the stack to those below it.
 static void add_sums(
-    global float *restrict below, global const float *restrict sums, const size_t sums_panel,
+    global float *below, global const float *sums, const size_t sums_panel,
     const int batch_panels, const int lanes, const int first_input, const int last_input) {
     for (int panel = 0; panel < batch_panels; panel++) {
         global float *target = below + panel * sums_panel;

@@ -134,7 +134,7 @@ public final class MatrixProduct {
             guard let kernels = cores.products[family.variant(m: size.m, tuning: tuning)] else {
                 preconditionFailure("the family lists every variant")
             }
-            let (range, share) = family.product(m: size.m, n: size.n, tuning: tuning)
+            let (range, share) = family.product(m: size.m, n: size.n, k: size.k, tuning: tuning)
             var options = options
             if !options.contains(.accumulate), c.holdsAlignedRows,
                 family.streams(m: size.m, n: size.n, k: size.k, tuning: tuning)
@@ -191,7 +191,9 @@ public final class MatrixProduct {
         if case .cores = bodies {
             try pack(b, into: scratch.b, k: size.k, n: size.n)
             columns = .panels(scratch.b, rows: size.k)
-            if let block = KernelFamilies.gemm.packedRows(m: size.m, n: size.n, tuning: tuning) {
+            if let block = KernelFamilies.gemm.packedRows(
+                m: size.m, n: size.n, k: size.k, tuning: tuning)
+            {
                 try pack(a, into: scratch.a, k: size.k, n: size.m, width: block)
                 rows = Rows(blocks: scratch.a, of: block, depth: size.k)
             }

@@ -61,16 +61,19 @@ public struct GEMMFamily: KernelFamily {
     /// Returns the launch of a product, and the rows and panels that one work-item computes.
     ///
     /// There are enough work-items for many cores, of several microseconds each. What an item takes does not
-    /// change any sum. Few rows stay together, so that B is read once.
-    public func product(m: Int, n: Int, tuning: Tuning) -> (
+    /// change any sum. Few rows stay together, so that B is read once. The smaller the depth, the more panels
+    /// an item takes, as long as their block of B is small.
+    public func product(m: Int, n: Int, k: Int, tuning: Tuning) -> (
         range: LaunchRange, share: (rows: Int, panels: Int)
     ) {
         let few = hasFewRows(m, tuning: tuning)
-        var most = tuning[few ? fewPanelsPerItem : panelsPerItem]
+        let most: Int
         if few {
             // Whole tiles, and as many work-items as other products have.
             let share = n / 16 / tuning[items] / tuning[fewPanels] * tuning[fewPanels]
-            most = min(most, max(tuning[fewPanels], share))
+            most = min(tuning[fewPanelsPerItem], max(tuning[fewPanels], share))
+        } else {
+            most = tuning[panelsPerItem] * max(1, tuning[depthBlock] / 2 / k)
         }
         let panelsPerItem = min(n / 16, most)
         let columns = (n / 16).ceilDivided(by: panelsPerItem)
@@ -84,8 +87,8 @@ public struct GEMMFamily: KernelFamily {
     /// Returns the rows of the blocks in which a transposed A is packed for a product.
     ///
     /// - Returns: nil if the panels are so few that copying takes longer than it saves
-    public func packedRows(m: Int, n: Int, tuning: Tuning) -> Int? {
-        n / 16 < tuning[packedPanels] ? nil : product(m: m, n: n, tuning: tuning).share.rows
+    public func packedRows(m: Int, n: Int, k: Int, tuning: Tuning) -> Int? {
+        n / 16 < tuning[packedPanels] ? nil : product(m: m, n: n, k: k, tuning: tuning).share.rows
     }
 
     /// Returns the floats of the packed blocks of m rows, whatever their size and with the last one whole.
