@@ -3,7 +3,8 @@
 //   forward           Y[batch][outputs] = X · W + bias: `gemm` with the flags for bias and ReLU
 //                     (B = W: b_panel_stride = 16·inputs, b_row_stride = 16)
 //   backward-weights  dW = Xᵀ · dY: `gemm_transposed` (B = dY packed to panels: b_panel_stride = 16·batch,
-//                     b_row_stride = 16; C in panels: c_panel_stride = 16·inputs, c_row_stride = 16)
+//                     b_row_stride = 16; A = X, packed in blocks unless the panels are few; C in panels:
+//                     c_panel_stride = 16·inputs, c_row_stride = 16)
 // and the bias' gradient is `bias_backward` and `reduce_slots` of convolution.cl with pixels = batch.
 //
 // Layouts. X[batch][inputs], Y[batch][outputs]; weights in panels [outputs/16][inputs][16]; inputs and

@@ -12,7 +12,7 @@
 // DEPTH_BLOCK, and a block into tiles of ROWS × PANELS·16 sums held in registers. Each sum runs over k in
 // ascending order, block by block, whatever the launch geometry.
 //
-// The tiles that pass over a block of B ask together for the next one, evenly, so that memory is as busy
+// The tiles that pass over a block of B prefetch the next one together, evenly, so that memory is as busy
 // while a block is multiplied as while it is read.
 //
 // Tuning macros:
@@ -32,7 +32,7 @@
 #define TARGET(r, j) (c + j / VECTORS_PER_PANEL * c_panel + r * c_row + j % VECTORS_PER_PANEL * VECTOR)
 
 // Defines a function for a tile of ROWS × panels·16. Rows past `rows` repeat the last one and are not stored.
-// Every FETCH_STEPS steps it asks for `fetched_rows` rows of B, the first at `next`.
+// Every FETCH_STEPS steps it prefetches `fetched_rows` rows of B, the first at `next`.
 #define DEFINE_TILE(name, panels)                                                                            \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *a, const size_t a_row, const size_t a_depth, global const float *b,              \
