@@ -127,7 +127,7 @@ public final class Optimizer {
         switch rule.method {
         case .sgd:
             try updateKernel.launch(
-                KernelFamilies.optimizer.values(count), weights,
+                KernelFamilies.optimizer.values(count, tuning: tuning), weights,
                 gradient, moments[0][parameter], UInt64(count),
                 [learningRate, rule.momentum, decay], scale)
         case .adamw:
@@ -141,7 +141,7 @@ public final class Optimizer {
                 beta1, 1 - beta1, beta2, 1 - beta2, epsilon,
             ]
             try updateKernel.launch(
-                KernelFamilies.optimizer.values(count), weights,
+                KernelFamilies.optimizer.values(count, tuning: tuning), weights,
                 gradient, moments[0][parameter], moments[1][parameter],
                 UInt64(count), numbers.map { Float($0) }, scale)
         }

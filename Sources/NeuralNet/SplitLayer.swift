@@ -90,6 +90,7 @@ public final class SplitLayer {
     private let sums: [(weights: Buffer, bias: Buffer)]
     private let inputRows, gradientRows: Buffer
     private let addition: Kernel
+    private let tuning: Tuning
 
     /// Bytes of the weights' gradients that are computed at a time.
     private static let chunkBytes = 8 << 20
@@ -133,6 +134,7 @@ public final class SplitLayer {
         inputRows = rest[rest.endIndex - 2]
         gradientRows = rest[rest.endIndex - 1]
         addition = try device.kernel("optimizer", "gradient_add")
+        tuning = device.tuning
     }
 
     /// Queues the held outputs of a turn's images, from `turnInputs` to `output`.
@@ -199,6 +201,7 @@ public final class SplitLayer {
     }
 
     private func add(_ right: Buffer, to left: Buffer, count: Int) throws {
-        try addition.launch(KernelFamilies.optimizer.values(count), left, right, UInt64(count))
+        try addition.launch(
+            KernelFamilies.optimizer.values(count, tuning: tuning), left, right, UInt64(count))
     }
 }

@@ -9,6 +9,7 @@ public final class WeightAverage {
     private let values: ParameterArena
     private let averageKernel: Kernel
     private let swapKernel: Kernel
+    private let tuning: Tuning
 
     /// - Parameters:
     ///   - parameters: those to average, one after the other in the network's order
@@ -16,6 +17,7 @@ public final class WeightAverage {
     init(_ parameters: [Parameter], decay: Double, device: Device) throws {
         self.parameters = parameters
         self.decay = decay
+        tuning = device.tuning
         values = try ParameterArena(parameters, device: device)
         try values.clear()
         averageKernel = try device.kernel("optimizer", "average_weights")
@@ -31,8 +33,8 @@ public final class WeightAverage {
     func update(_ parameter: Parameter, weights: Buffer, step: Int, scale: Buffer) throws {
         guard parameter.storedCount > 0 else { return }
         try averageKernel.launch(
-            KernelFamilies.optimizer.values(parameter.storedCount), values[parameter], weights,
-            UInt64(parameter.storedCount),
+            KernelFamilies.optimizer.values(parameter.storedCount, tuning: tuning),
+            values[parameter], weights, UInt64(parameter.storedCount),
             Float(WeightAverage.rate(decay: decay, step: step)), scale)
     }
 
@@ -47,7 +49,7 @@ public final class WeightAverage {
     public func swap(with network: Network) throws {
         for parameter in parameters where parameter.storedCount > 0 {
             try swapKernel.launch(
-                KernelFamilies.optimizer.values(parameter.storedCount),
+                KernelFamilies.optimizer.values(parameter.storedCount, tuning: tuning),
                 network.weights[parameter], values[parameter],
                 UInt64(parameter.storedCount))
         }

@@ -328,7 +328,7 @@ public final class TrainingStep {
         var top = microBatch.nonzeroBitCount
         for _ in 0..<(microBatch + 1).trailingZeroBitCount where top > 0 {
             try addition.launch(
-                KernelFamilies.optimizer.values(parameter.storedCount),
+                KernelFamilies.optimizer.values(parameter.storedCount, tuning: network.device.tuning),
                 sums[top - 1][parameter], sums[top][parameter],
                 UInt64(parameter.storedCount))
             top -= 1

@@ -6,7 +6,7 @@ import Testing
 
 /// What the host does beside launching: it waits, flushes and keeps memory for copies.
 @Suite(.serialized) struct HostTests {
-    /// Queues about half a second of work.
+    /// Queues some tenths of a second of work.
     private func queueWork(on device: Device) throws -> Buffer {
         let add = try device.kernel("optimizer", "gradient_add")
         let count = 1 << 22
@@ -14,7 +14,8 @@ import Testing
             try Buffer(device, [Float](repeating: 1, count: count)),
             try Buffer(device, [Float](repeating: 1, count: count))
         )
-        for _ in 0..<200 { try add.launch([count], local: [256], sum, addend, UInt64(count)) }
+        let range = KernelFamilies.optimizer.values(count, tuning: device.tuning)
+        for _ in 0..<200 { try add.launch(range, sum, addend, UInt64(count)) }
         return sum
     }
 
@@ -119,12 +120,15 @@ import Testing
     ) throws {
         let device = try Device(description, profiling: true)
         let add = try device.kernel("optimizer", "gradient_add")
-        let sum = try Buffer(device, (0..<1500).map { Float($0) })
-        let addend = try Buffer(device, (0..<1500).map { 2 * Float($0) })
-        try add.launch(LaunchRange([1400], local: [256], launches: parts), sum, addend, UInt64(1400))
-        #expect(try sum.read(1500) == (0..<1500).map { Float($0 < 1400 ? 3 * $0 : $0) })
-        // Six groups.
-        let launches = [1: 1, 2: 2, 3: 3][parts] ?? 6
+        let count = 11_200
+        let sum = try Buffer(device, (0..<count + 9).map { Float($0) })
+        let addend = try Buffer(device, (0..<count + 9).map { 2 * Float($0) })
+        let items = KernelFamilies.optimizer.values(count, tuning: device.tuning).count
+        try add.launch(LaunchRange([items], local: [256], launches: parts), sum, addend, UInt64(count))
+        #expect(try sum.read(count + 9) == (0..<count + 9).map { Float($0 < count ? 3 * $0 : $0) })
+        let groups = (items + 255) / 256
+        let groupsOfPart = (groups + parts - 1) / parts
+        let launches = (groups + groupsOfPart - 1) / groupsOfPart
         #expect(try device.profile?.collect().map(\.launches) == [launches])
     }
 }

@@ -7,11 +7,13 @@ import Testing
     @Test(arguments: deviceKinds) func runsOverARoundedUpRange(description: DeviceDescription) throws {
         let device = try Device(description)
         let add = try device.kernel("optimizer", "gradient_add")
-        let sum = try Buffer(device, [Float](repeating: 1, count: 300))
-        let addend = try Buffer(device, (0..<300).map { Float($0) })
-        // 290 of 512 work-items have something to do.
-        try add.launch([290], local: [256], sum, addend, UInt64(290))
-        #expect(try sum.read(300) == (0..<300).map { $0 < 290 ? Float($0) + 1 : 1 })
+        let sum = try Buffer(device, [Float](repeating: 1, count: 2200))
+        let addend = try Buffer(device, (0..<2200).map { Float($0) })
+        // Of two groups or more, the last one has less to do.
+        let range = KernelFamilies.optimizer.values(2100, tuning: device.tuning)
+        #expect(range.count > 256 && range.count % 256 != 0)
+        try add.launch(range, sum, addend, UInt64(2100))
+        #expect(try sum.read(2200) == (0..<2200).map { $0 < 2100 ? Float($0) + 1 : 1 })
         try add.launch([0], local: [256], sum, addend, UInt64(0))
         try device.finish()
     }

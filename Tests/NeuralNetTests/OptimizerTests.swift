@@ -198,10 +198,12 @@ extension OnDevices {
             let device = try open(description)
             let add = try device.kernel("optimizer", "gradient_add")
             var numbers = TestNumbers(2)
-            for count in [1, 255, 256, 1000] {
+            for count in [1, 7, 8, 255, 256, 1000, 4099] {
                 let a = numbers.floats(count), b = numbers.floats(count)
                 let sum = try Guarded(device, a)
-                try add.launch([count], local: [256], sum.buffer, Buffer(device, b), UInt64(count))
+                try add.launch(
+                    KernelFamilies.optimizer.values(count, tuning: device.tuning), sum.buffer,
+                    Buffer(device, b), UInt64(count))
                 #expect(try sum.values() == zip(a, b).map { $0 + $1 })
             }
         }
