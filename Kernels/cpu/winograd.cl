@@ -23,8 +23,8 @@
 // Forward:          transform_weights; per chunk transform_input, multiply, transform_output.
 // Backward-data:    transform_weights_transposed; per chunk the same three with dY in place of x, C and K
 //                   exchanged.
-// Backward-weights: per chunk transform_input (x), transform_gradient (dY), multiply_weights, reduce_bias;
-//                   transform_weights_gradient at the end.
+// Backward-weights: per chunk transform_input (x), transform_gradient (dY), multiply_weights (on GPUs
+//                   products and reduce_bias); transform_weights_gradient at the end.
 // All sums run in an order fixed by the shape and the chunk size.
 //
 // `winograd_convolve` runs transform_input, multiply and transform_output in one launch, with the same bits.
@@ -35,19 +35,20 @@
 //
 // Tuning macros:
 //   OUTPUT_TILE      4 or 2: the algorithm
-//   LANES            16: channels that a work-item transforms
+//   LANES            channels that are transformed together: the floats of a register
 //   TILE_GROUP       tiles that a work-group transforms; a multiple of MULTIPLY_ROWS
 //   MULTIPLY_ROWS    `multiply`: rows of the register tile (by 16 columns)
 //   MULTIPLY_BLOCKS  `multiply`: row blocks that a work-item takes one after the other
+//   MULTIPLY_DEPTH   `multiply`: channels of a panel of U that stay in a core's first cache meanwhile, a
+//                    multiple of 16
 //   BLOCK_ROWS       `convolve`: tiles in flight; a multiple of MULTIPLY_ROWS
-//   WEIGHTS_ROWS     `multiply_weights`: rows of the register tile (by 16 columns); divides 16
+//   WEIGHTS_ROWS     `multiply_weights`: most rows of the register tile (by 16 columns)
 
 #include "fetch.h"
 #include "stream.h"
 
-// A tile's pixels are far apart, so a core meets one new line after the other, and no hardware prefetcher
-// follows. The next work-group reads the lines beside them: this asks for those.
-#define FETCH_NEXT_PANEL(pointer) FETCH((pointer) + 16, 2)
+#define ON_CPU 1
+#define FETCH_AHEAD(pointer) FETCH(pointer, 2)
 
 #include "winograd.h"
 
@@ -57,8 +58,8 @@
 // the gradient g of its maximum goes: to the first maximum in the order of reading, as in
 // `max_pool_backward`, if it is above 0.
 static inline __attribute__((always_inline)) void unpool(
-    float16 a, float16 b, float16 c, float16 d, float16 g, float16 *left, float16 *right) {
-    const float16 zero = 0.0f, maximum = larger(larger(a, b), larger(c, d));
+    lanes a, lanes b, lanes c, lanes d, lanes g, lanes *left, lanes *right) {
+    const lanes zero = 0.0f, maximum = larger(larger(a, b), larger(c, d));
     g = select(zero, g, maximum > zero);
     left[0] = select(zero, g, a == maximum);
     g = select(g, zero, a == maximum);
@@ -69,11 +70,12 @@ static inline __attribute__((always_inline)) void unpool(
     right[1] = select(zero, g, d == maximum);
 }
 
-// Two columns of a tile's gradient: those of `windows` windows one below the other, the first at (row,
-// column) of the windows; windows outside the map give zeros.
+// Two columns of a tile's gradient, LANES channels: those of `windows` windows one below the other, the first
+// at (row, column) of the windows; windows outside the map give zeros.
 static inline __attribute__((always_inline)) void unpool_columns(
     global const float *gradient, global const float *y, int windows, bool used, int image, int row,
-    int column, int height, int width, int channels, int channel, float16 *left, float16 *right) {
+    int column, int height, int width, int channels, int channel, long ahead, long aheadBehind, lanes *left,
+    lanes *right) {
     const int rows = height / 2, columns = width / 2;
 #pragma unroll
     for (int i = 0; i < windows; i++) {
@@ -84,38 +86,45 @@ static inline __attribute__((always_inline)) void unpool_columns(
         global const float *bottom = top + (size_t)width * channels;
         global const float *behind =
             gradient + (((size_t)image * rows + row + i) * columns + column) * channels + channel;
-        FETCH_NEXT_PANEL(top);
-        FETCH_NEXT_PANEL(top + channels);
-        FETCH_NEXT_PANEL(bottom);
-        FETCH_NEXT_PANEL(bottom + channels);
-        FETCH_NEXT_PANEL(behind);
+        FETCH_AHEAD(top + ahead);
+        FETCH_AHEAD(top + channels + ahead);
+        FETCH_AHEAD(bottom + ahead);
+        FETCH_AHEAD(bottom + channels + ahead);
+        FETCH_AHEAD(behind + aheadBehind);
         unpool(
-            vload16(0, top), vload16(0, top + channels), vload16(0, bottom), vload16(0, bottom + channels),
-            vload16(0, behind), left + 2 * i, right + 2 * i);
+            *(global const lanes *)top, *(global const lanes *)(top + channels),
+            *(global const lanes *)bottom, *(global const lanes *)(bottom + channels),
+            *(global const lanes *)behind, left + 2 * i, right + 2 * i);
     }
 }
 
 // As `transform_input_tile`, of the gradient behind a pooling.
 static inline __attribute__((always_inline)) void transform_pooled_tile(
     global const float *gradient, global const float *y, global float *target, size_t plane, int height,
-    int width, int channels, int channel, place at, bool used) {
-    float16 columns[POSITIONS], line[INPUT_TILE];
-    // The tile starts at an odd corner: of 4×4 windows, whose 8×8 pixels lose their rim.
+    int width, int channels, int channel, int tile, int step, bool used) {
+    const place at = place_of_tile(tile, height, width);
+    const long ahead = distance_ahead(tile, step, height, width, channels, channel, 1),
+               aheadBehind = distance_ahead(tile, step, height, width, channels, channel, 2);
+#pragma nounroll
+    for (int lane = 0; lane < CHANNELS_PER_ITEM; lane += LANES) {
+        lanes columns[POSITIONS], line[INPUT_TILE];
+        // The tile starts at an odd corner: of 4×4 windows, whose 8×8 pixels lose their rim.
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-        float16 left[8], right[8];
-        unpool_columns(
-            gradient, y, 4, used, at.image, at.top / 2 - 1, at.left / 2 - 1 + j, height, width, channels,
-            channel, left, right);
-        if (j > 0) input_transform(left + 1, 1, columns + 2 * j - 1, INPUT_TILE);
-        if (j < 3) input_transform(right + 1, 1, columns + 2 * j, INPUT_TILE);
-    }
+        for (int j = 0; j < 4; j++) {
+            lanes left[8], right[8];
+            unpool_columns(
+                gradient, y, 4, used, at.image, at.top / 2 - 1, at.left / 2 - 1 + j, height, width, channels,
+                channel + lane, ahead, aheadBehind, left, right);
+            if (j > 0) input_transform(left + 1, 1, columns + 2 * j - 1, INPUT_TILE);
+            if (j < 3) input_transform(right + 1, 1, columns + 2 * j, INPUT_TILE);
+        }
 #pragma unroll
-    for (int i = 0; i < INPUT_TILE; i++) {
-        input_transform(columns + i * INPUT_TILE, 1, line, 1);
+        for (int i = 0; i < INPUT_TILE; i++) {
+            input_transform(columns + i * INPUT_TILE, 1, line, 1);
 #pragma unroll
-        for (int j = 0; j < INPUT_TILE; j++)
-            *(global float16 *)(target + (i * INPUT_TILE + j) * plane) = line[j];
+            for (int j = 0; j < INPUT_TILE; j++)
+                *(global lanes *)(target + lane + (i * INPUT_TILE + j) * plane) = line[j];
+        }
     }
 }
 
@@ -126,7 +135,7 @@ kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_tra
     const int channel = get_global_id(0) * 16, row = get_global_id(1), rows = get_global_size(1);
     transform_pooled_tile(
         gradient, y, transformed + place_in_plane(channel, row, rows), plane_size(channels, rows), height,
-        width, channels, channel, place_of_tile(firstTile + row, height, width), row < tileCount);
+        width, channels, channel, firstTile + row, TILE_GROUP, row < tileCount);
 }
 
 // D of the gradient behind a pooling, as `winograd_transform_gradient`. Launched like it.
@@ -134,31 +143,38 @@ kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_tra
     global const float *gradient, global const float *y, global float *transformed, int height, int width,
     int channels, int firstTile, int tileCount) {
     const int channel = get_global_id(0) * 16, row = get_global_id(1), rows = get_global_size(1);
-    const place at = place_of_tile(firstTile + row, height, width);
+    const int tile = firstTile + row;
+    const place at = place_of_tile(tile, height, width);
+    const long ahead = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 1),
+               aheadBehind = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 2);
     const size_t plane = plane_size(channels, rows);
-    global float *target = transformed + place_in_plane(channel, row, rows);
-    float16 columns[INPUT_TILE * OUTPUT_TILE], line[INPUT_TILE], sum = 0.0f;
+    transformed += place_in_plane(channel, row, rows);
+#pragma nounroll
+    for (int lane = 0; lane < CHANNELS_PER_ITEM; lane += LANES) {
+        lanes columns[INPUT_TILE * OUTPUT_TILE], line[INPUT_TILE], sum = 0.0f;
+        global float *target = transformed + lane;
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
-        float16 left[OUTPUT_TILE], right[OUTPUT_TILE];
-        unpool_columns(
-            gradient, y, 2, row < tileCount, at.image, at.top / 2, at.left / 2 + j, height, width, channels,
-            channel, left, right);
+        for (int j = 0; j < 2; j++) {
+            lanes left[OUTPUT_TILE], right[OUTPUT_TILE];
+            unpool_columns(
+                gradient, y, 2, row < tileCount, at.image, at.top / 2, at.left / 2 + j, height, width,
+                channels, channel + lane, ahead, aheadBehind, left, right);
 #pragma unroll
-        for (int i = 0; i < OUTPUT_TILE; i++) sum += left[i];
+            for (int i = 0; i < OUTPUT_TILE; i++) sum += left[i];
 #pragma unroll
-        for (int i = 0; i < OUTPUT_TILE; i++) sum += right[i];
-        gradient_transform(left, 1, columns + 2 * j, OUTPUT_TILE);
-        gradient_transform(right, 1, columns + 2 * j + 1, OUTPUT_TILE);
+            for (int i = 0; i < OUTPUT_TILE; i++) sum += right[i];
+            gradient_transform(left, 1, columns + 2 * j, OUTPUT_TILE);
+            gradient_transform(right, 1, columns + 2 * j + 1, OUTPUT_TILE);
+        }
+#pragma unroll
+        for (int i = 0; i < INPUT_TILE; i++) {
+            gradient_transform(columns + i * OUTPUT_TILE, 1, line, 1);
+#pragma unroll
+            for (int j = 0; j < INPUT_TILE; j++)
+                *(global lanes *)(target + (i * INPUT_TILE + j) * plane) = line[j];
+        }
+        *(global lanes *)(target + POSITIONS * plane) = sum;
     }
-#pragma unroll
-    for (int i = 0; i < INPUT_TILE; i++) {
-        gradient_transform(columns + i * OUTPUT_TILE, 1, line, 1);
-#pragma unroll
-        for (int j = 0; j < INPUT_TILE; j++)
-            *(global float16 *)(target + (i * INPUT_TILE + j) * plane) = line[j];
-    }
-    *(global float16 *)(target + POSITIONS * plane) = sum;
 }
 
 // `winograd_transform_output` with bias and ReLU, and the pooling behind them. Launched like it.
@@ -166,22 +182,27 @@ kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_tra
     global const float *transformed, global float *y, global const float *bias, int flags,
     global float *pooled, int height, int width, int channels, int firstTile, int tileCount) {
     const int channel = get_global_id(0) * 16, row = get_global_id(1), rows = get_global_size(1);
+    const int tile = firstTile + row;
     if (row >= tileCount) return;
     transform_output_tile(
-        transformed + place_in_plane(channel, row, rows), plane_size(channels, rows),
-        *(global const float16 *)(bias + channel), 0.0f, y, flags & WITH_STREAM, 0, pooled, height, width,
-        channels, channel, place_of_tile(firstTile + row, height, width));
+        transformed + place_in_plane(channel, row, rows), plane_size(channels, rows), bias, y,
+        flags & WITH_STREAM, 0, pooled, height, width, channels, channel, tile, TILE_GROUP);
 }
 #endif
 
-// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels. `a` is the first row in its
-// first panel, the panels are `panelStride` floats apart; `b` is a panel of U.
+// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels, added to `product` if it
+// `continues`. `a` is the first row in its first panel, the panels are `panelStride` floats apart; `b` is a
+// panel of U.
 void multiply_tile(
-    global const float *a, size_t panelStride, global const float *b, global float *product, int depth) {
+    global const float *a, size_t panelStride, global const float *b, global float *product, int depth,
+    bool continues) {
     float16 sum[MULTIPLY_ROWS];
 #pragma unroll
-    for (int i = 0; i < MULTIPLY_ROWS; i++) sum[i] = 0.0f;
+    for (int i = 0; i < MULTIPLY_ROWS; i++)
+        sum[i] = continues ? *(global const float16 *)(product + i * 16) : (float16)0.0f;
     for (int block = 0; block < depth; block += 16) {
+#pragma unroll
+        for (int i = 0; i < MULTIPLY_ROWS; i++) FETCH(a + panelStride + i * 16, 1);
 #pragma unroll 4
         for (int c = 0; c < 16; c++) {
             // LLVM gives a function registers of 16 floats only if it calls a builtin with a float16.
@@ -197,8 +218,8 @@ void multiply_tile(
 }
 
 // M = V U for every position. A work-item: MULTIPLY_BLOCKS times MULTIPLY_ROWS rows of 16 output channels,
-// the panel of U staying in the cache. Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉, outputChannels/16,
-// POSITIONS), local (1, 1, 1).
+// MULTIPLY_DEPTH input channels after the other. Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉,
+// outputChannels/16, POSITIONS), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply(
     global const float *input, global const float *weights, global float *output, int inputChannels,
     int outputChannels, int rows) {
@@ -208,8 +229,13 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply(
     input += position * plane_size(inputChannels, rows);
     weights += ((size_t)position * (outputChannels / 16) + panel) * inputChannels * 16;
     output += position * plane_size(outputChannels, rows) + (size_t)panel * rows * 16;
-    for (int row = first; row < end; row += MULTIPLY_ROWS)
-        multiply_tile(input + row * 16, (size_t)rows * 16, weights, output + row * 16, inputChannels);
+    for (int channel = 0; channel < inputChannels; channel += MULTIPLY_DEPTH) {
+        const int depth = min(MULTIPLY_DEPTH, inputChannels - channel);
+        for (int row = first; row < end; row += MULTIPLY_ROWS)
+            multiply_tile(
+                input + (size_t)channel * rows + row * 16, (size_t)rows * 16, weights + channel * 16,
+                output + row * 16, depth, channel > 0);
+    }
 }
 
 // Forward or backward-data in one launch, for few channels: V of BLOCK_ROWS tiles and M of 16 output channels
@@ -222,14 +248,12 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
     global const float *x, global const float *mask, int masked, global const float *weights,
     global float *workspace, global float *y, global const float *bias, int flags, global float *pooled,
     int poolsOutput, int height, int width, int inputChannels, int outputChannels, int tiles) {
-    const bool biased = flags & WITH_BIAS;
     const size_t plane = plane_size(inputChannels, BLOCK_ROWS), productPlane = plane_size(16, BLOCK_ROWS);
     global float *input = workspace + get_global_id(0) * POSITIONS * (plane + productPlane),
                  *product = input + POSITIONS * plane;
-    const int blocks = (tiles + BLOCK_ROWS - 1) / BLOCK_ROWS, slots = get_global_size(0),
-              share = (blocks + slots - 1) / slots;
-    const int first = get_global_id(0) * share, end = min(first + share, blocks);
-    for (int block = first; block < end; block++) {
+    const int item = get_global_id(0), slots = get_global_size(0);
+    const long blocks = (tiles + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    for (int block = item * blocks / slots; block < (item + 1) * blocks / slots; block++) {
         const int firstTile = block * BLOCK_ROWS;
         for (int panel = 0; panel < inputChannels / 16; panel++) {
             for (int row = 0; row < BLOCK_ROWS; row++) {
@@ -237,14 +261,13 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
                 if (masked == 2) {
                     transform_pooled_tile(
                         x, mask, input + (panel * BLOCK_ROWS + row) * 16, plane, height, width, inputChannels,
-                        panel * 16, place_of_tile(firstTile + row, height, width), firstTile + row < tiles);
+                        panel * 16, firstTile + row, BLOCK_ROWS, firstTile + row < tiles);
                     continue;
                 }
 #endif
                 transform_input_tile(
                     x, mask, input + (panel * BLOCK_ROWS + row) * 16, plane, height, width, inputChannels,
-                    panel * 16, place_of_tile(firstTile + row, height, width), firstTile + row < tiles,
-                    masked);
+                    panel * 16, firstTile + row, BLOCK_ROWS, firstTile + row < tiles, masked);
             }
         }
         for (int panel = 0; panel < outputChannels / 16; panel++) {
@@ -254,30 +277,27 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
                 for (int row = 0; row < BLOCK_ROWS; row += MULTIPLY_ROWS)
                     multiply_tile(
                         input + position * plane + row * 16, BLOCK_ROWS * 16, u,
-                        product + position * productPlane + row * 16, inputChannels);
+                        product + position * productPlane + row * 16, inputChannels, false);
             }
-            const float16 offset = biased ? *(global const float16 *)(bias + panel * 16) : (float16)0.0f;
             for (int row = 0; row < min(BLOCK_ROWS, tiles - firstTile); row++) {
-                transform_output_tile(
-                    product + row * 16, productPlane, offset, biased ? 0.0f : -INFINITY, y,
-                    flags & WITH_STREAM, flags & WITH_MASK ? bias : 0, poolsOutput ? pooled : 0, height,
-                    width, outputChannels, panel * 16, place_of_tile(firstTile + row, height, width));
+                if (poolsOutput)
+                    transform_output_tile(
+                        product + row * 16, productPlane, bias, y, flags & WITH_STREAM, 0, pooled, height,
+                        width, outputChannels, panel * 16, firstTile + row, BLOCK_ROWS);
+                else
+                    transform_output_tile(
+                        product + row * 16, productPlane, flags & WITH_BIAS ? bias : 0, y,
+                        flags & WITH_STREAM, flags & WITH_MASK ? bias : 0, 0, height, width, outputChannels,
+                        panel * 16, firstTile + row, BLOCK_ROWS);
             }
         }
     }
 }
 
-// dU (+)= Vᵀ D for every position, over the rows of one chunk. A work-item: WEIGHTS_ROWS input by 16 output
-// channels. Global (inputChannels/WEIGHTS_ROWS, outputChannels/16, POSITIONS), local (1, 1, 1). `accumulate`
-// 0 for the first chunk.
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply_weights(
-    global const float *input, global const float *gradient, global float *weightsGradient, int inputChannels,
-    int outputChannels, int rows, int accumulate) {
-    const int channel = get_global_id(0) * WEIGHTS_ROWS, panel = get_global_id(1),
-              position = get_global_id(2);
-    input += position * plane_size(inputChannels, rows) + (size_t)(channel / 16) * rows * 16 + channel % 16;
-    gradient += position * plane_size(outputChannels, rows) + (size_t)panel * rows * 16;
-    weightsGradient += (((size_t)position * (outputChannels / 16) + panel) * inputChannels + channel) * 16;
+// `count` input by 16 output channels of dU (+)= Vᵀ D; `count` is a constant wherever this is called.
+static inline __attribute__((always_inline)) void multiply_weights_tile(
+    const int count, global const float *input, global const float *gradient, global float *weightsGradient,
+    int rows, int accumulate) {
     float16 sum[WEIGHTS_ROWS];
 #pragma unroll
     for (int i = 0; i < WEIGHTS_ROWS; i++) sum[i] = 0.0f;
@@ -285,24 +305,43 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply_wei
     for (int row = 0; row < rows; row++) {
         const float16 line = *(global const float16 *)(gradient + row * 16);
 #pragma unroll
-        for (int i = 0; i < WEIGHTS_ROWS; i++) sum[i] += input[row * 16 + i] * line;
+        for (int i = 0; i < WEIGHTS_ROWS; i++) {
+            if (i < count) sum[i] += input[row * 16 + i] * line;
+        }
     }
 #pragma unroll
     for (int i = 0; i < WEIGHTS_ROWS; i++) {
         global float16 *target = (global float16 *)(weightsGradient + i * 16);
-        *target = accumulate ? *target + sum[i] : sum[i];
+        if (i < count) *target = accumulate ? *target + sum[i] : sum[i];
     }
 }
 
-// db (+)= the sum over the chunk's tiles of the last plane of D. A work-item: 16 channels. Global
-// (channels/16), local (1).
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_reduce_bias(
-    global const float *transformed, global float *biasGradient, int channels, int rows, int accumulate) {
-    const int panel = get_global_id(0);
-    global const float16 *source =
-        (global const float16 *)(transformed + POSITIONS * plane_size(channels, rows)) + (size_t)panel * rows;
-    global float16 *target = (global float16 *)biasGradient + panel;
-    float16 sum = 0.0f;
-    for (int row = 0; row < rows; row++) sum += source[row];
-    *target = accumulate ? *target + sum : sum;
+// Register tiles for the 16 rows of a panel, as even as they can be: 5, 5 and 6 rows for WEIGHTS_ROWS 6.
+#define WEIGHTS_TILES ((16 + WEIGHTS_ROWS - 1) / WEIGHTS_ROWS)
+#define FIRST_ROW(tile) (16 * (tile) / WEIGHTS_TILES)
+
+// dU (+)= Vᵀ D for every position, over the rows of one chunk, and db (+)= the sum of the last plane of D. A
+// work-item: 16 input by 16 output channels. Global (inputChannels/16, outputChannels/16, POSITIONS), local
+// (1, 1, 1). `accumulate` 0 for the first chunk.
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply_weights(
+    global const float *input, global const float *gradient, global float *weightsGradient,
+    global float *biasGradient, int inputChannels, int outputChannels, int rows, int accumulate) {
+    const int channel = get_global_id(0) * 16, panel = get_global_id(1), position = get_global_id(2);
+    const size_t plane = plane_size(outputChannels, rows);
+    input += position * plane_size(inputChannels, rows) + (size_t)channel * rows;
+    gradient += (size_t)panel * rows * 16;
+    if (channel == 0 && position == 0) {
+        global const float16 *source = (global const float16 *)(gradient + POSITIONS * plane);
+        global float16 *target = (global float16 *)biasGradient + panel;
+        float16 sum = 0.0f;
+        for (int row = 0; row < rows; row++) sum += source[row];
+        *target = accumulate ? *target + sum : sum;
+    }
+    gradient += position * plane;
+    weightsGradient += (((size_t)position * (outputChannels / 16) + panel) * inputChannels + channel) * 16;
+#pragma unroll
+    for (int tile = 0; tile < WEIGHTS_TILES; tile++)
+        multiply_weights_tile(
+            FIRST_ROW(tile + 1) - FIRST_ROW(tile), input + FIRST_ROW(tile), gradient,
+            weightsGradient + FIRST_ROW(tile) * 16, rows, accumulate);
 }

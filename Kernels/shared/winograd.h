@@ -1,10 +1,11 @@
 // The transforms of Winograd's convolution, for winograd.cl of both bodies; cpu/winograd.cl has the layouts.
 //
-// A work-item takes LANES channels: 16 on a CPU, a panel, and 1, 2 or 4 of a panel's on a GPU, so that
-// neighbouring work-items read and write neighbouring floats. LANES changes no result.
+// LANES channels are transformed together: the floats of a CPU's register, 8 or 16, and 1, 2 or 4 on a GPU,
+// so that neighbouring work-items access neighbouring floats. A CPU's work-item takes a panel of 16 channels,
+// LANES after LANES. LANES changes no result.
 //
-// Macros of the family: ITEMS_PER_PANEL (work-items that take a panel of 16 together), WEIGHT_LINES (channels
-// or filters whose weights a work-group transforms) and PLANE_GAP (unused floats behind a plane).
+// Macros of the family: ITEMS_PER_PANEL (work-items that take a panel together), WEIGHT_LINES (channels or
+// filters whose weights a work-group transforms) and PLANE_GAP (unused floats behind a plane).
 
 #if LANES == 1
 typedef float lanes;
@@ -12,25 +13,29 @@ typedef float lanes;
 typedef float2 lanes;
 #elif LANES == 4
 typedef float4 lanes;
+#elif LANES == 8
+typedef float8 lanes;
+typedef int8 lane_bits;
+#define AS_LANES as_float8
 #else
 typedef float16 lanes;
+typedef int16 lane_bits;
+#define AS_LANES as_float16
 #endif
-#if ITEMS_PER_PANEL * LANES != 16
-#error ITEMS_PER_PANEL does not fit LANES
-#endif
+#define PARTS (16 / (LANES * ITEMS_PER_PANEL))
+#define CHANNELS_PER_ITEM (PARTS * LANES)
 #define WEIGHTS_GROUP (WEIGHT_LINES * ITEMS_PER_PANEL)
 
-// A CPU's body defines these two.
-#ifndef FETCH_NEXT_PANEL
-#define FETCH_NEXT_PANEL(pointer)
-#endif
-#ifndef STREAM_STORE
+// A CPU's body sets these.
+#ifndef ON_CPU
+#define ON_CPU 0
+#define FETCH_AHEAD(pointer)
 #define STREAM_STORE(value, pointer) *(pointer) = (value)
 #endif
 
 // Bits of the flags of what is written.
 #define WITH_BIAS 1  // adds a bias, then ReLU
-#if LANES == 16
+#if ON_CPU
 #define WITH_STREAM 2  // writes past the cache
 #define WITH_MASK 4    // becomes 0 where a mask, in the bias' place, is not above 0
 #else
@@ -156,48 +161,52 @@ void store_transformed_weights(const lanes *w, global float *u, size_t stride) {
     }
 }
 
-// U = G w Gᵀ for forward. A work-item: one input channel of LANES filters. Global (C·ITEMS_PER_PANEL, K/16),
+// U = G w Gᵀ for forward. A work-item: one input channel of its filters. Global (C·ITEMS_PER_PANEL, K/16),
 // local (WEIGHTS_GROUP, 1).
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights(
     global const float *weights, global float *transformed, int inputChannels, int outputChannels) {
     const int channel = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
     const int lane = get_global_id(0) % ITEMS_PER_PANEL * LANES;
-    global const float *source = weights + ((size_t)panel * 9 * inputChannels + channel) * 16 + lane;
-    lanes w[9];
+    weights += ((size_t)panel * 9 * inputChannels + channel) * 16 + lane;
+    transformed += ((size_t)panel * inputChannels + channel) * 16 + lane;
+    for (int part = 0; part < PARTS; part++) {
+        lanes w[9];
 #pragma unroll
-    for (int i = 0; i < 9; i++) w[i] = *(global const lanes *)(source + (size_t)i * inputChannels * 16);
-    store_transformed_weights(
-        w, transformed + ((size_t)panel * inputChannels + channel) * 16 + lane,
-        (size_t)inputChannels * outputChannels);
+        for (int i = 0; i < 9; i++)
+            w[i] = *(global const lanes *)(weights + part * LANES + (size_t)i * inputChannels * 16);
+        store_transformed_weights(w, transformed + part * LANES, (size_t)inputChannels * outputChannels);
+    }
 }
 
-// U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of LANES
+// U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of its
 // input channels. Global (K·ITEMS_PER_PANEL, C/16), local (WEIGHTS_GROUP, 1): the work-group's items share
 // the cache lines they gather from.
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights_transposed(
     global const float *weights, global float *transformed, int inputChannels, int outputChannels) {
     const int filter = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
     const int lane = get_global_id(0) % ITEMS_PER_PANEL * LANES;
-    global const float *source =
-        weights + ((size_t)(filter / 16) * 9 * inputChannels + panel * 16 + lane) * 16 + filter % 16;
-    lanes w[9];
+    weights += ((size_t)(filter / 16) * 9 * inputChannels + panel * 16 + lane) * 16 + filter % 16;
+    transformed += ((size_t)panel * outputChannels + filter) * 16 + lane;
+    for (int part = 0; part < PARTS; part++) {
+        lanes w[9];
 #pragma unroll
-    for (int i = 0; i < 9; i++) {
-        global const float *s = source + (size_t)(8 - i) * inputChannels * 16;
+        for (int i = 0; i < 9; i++) {
+            global const float *s = weights + part * LANES * 16 + (size_t)(8 - i) * inputChannels * 16;
 #if LANES == 1
-        w[i] = s[0];
+            w[i] = s[0];
 #elif LANES == 2
-        w[i] = (lanes)(s[0], s[16]);
+            w[i] = (lanes)(s[0], s[16]);
 #elif LANES == 4
-        w[i] = (lanes)(s[0], s[16], s[32], s[48]);
+            w[i] = (lanes)(s[0], s[16], s[32], s[48]);
+#elif LANES == 8
+            w[i] = (lanes)(s[0], s[16], s[32], s[48], s[64], s[80], s[96], s[112]);
 #else
-        w[i] = (lanes)(s[0], s[16], s[32], s[48], s[64], s[80], s[96], s[112], s[128], s[144], s[160], s[176],
-            s[192], s[208], s[224], s[240]);
+            w[i] = (lanes)(s[0], s[16], s[32], s[48], s[64], s[80], s[96], s[112], s[128], s[144], s[160],
+                s[176], s[192], s[208], s[224], s[240]);
 #endif
+        }
+        store_transformed_weights(w, transformed + part * LANES, (size_t)inputChannels * outputChannels);
     }
-    store_transformed_weights(
-        w, transformed + ((size_t)panel * outputChannels + filter) * 16 + lane,
-        (size_t)inputChannels * outputChannels);
 }
 
 // Where a tile lies: its image and the first row and column of its output.
@@ -214,31 +223,94 @@ place place_of_tile(int tile, int height, int width) {
     return result;
 }
 
-// Stores at `target`, a position every `plane` floats, Bᵀ x B of the tile whose output starts at `at`; zero
-// if it is not `used`.
-void transform_input_tile(
-    global const float *x, global const float *mask, global float *target, size_t plane, int height,
-    int width, int channels, int channel, place at, bool used, bool masked) {
-    const int top = at.top - 1, left = at.left - 1;
-    const long origin = (((long)at.image * height + top) * width + left) * channels + channel;
+// Floats from where a work-item reads or writes a tile to where one does later: in the next panel, or in the
+// first panel of the tile `step` tiles on; in a map `scale` times as small each way. A tile's pixels are far
+// apart, so a core meets one new line of its cache after the other, and no hardware prefetcher follows.
+long distance_ahead(int tile, int step, int height, int width, int channels, int channel, int scale) {
+    if (channel + 16 < channels) return 16;
+    const place at = place_of_tile(tile, height, width), later = place_of_tile(tile + step, height, width);
+    const long rows = ((long)(later.image - at.image) * height + later.top - at.top) / scale;
+    return (rows * (width / scale) + (later.left - at.left) / scale) * channels - channel / 16 * 16;
+}
+
+// How a tile of a map is read: its first row and column, which may lie outside, and what the body needs.
+typedef struct {
+    int left, width, channels;
+#if ON_CPU
+    // Of each row: where it lies, or the nearest one of the map, and bits that are set in rows of the map.
+    // Tests at every pixel would take a sixth of a tile's time.
+    long offsets[INPUT_TILE];
+    lane_bits inside[INPUT_TILE];
+#else
+    int top, height;
+    long first;
+#endif
+} tile_source;
+
+// Returns how to read the tile at row `top` and column `left` of an image; of one not `used` all is outside.
+static inline __attribute__((always_inline)) tile_source source_of_tile(
+    int image, int top, int left, int height, int width, int channels, int channel, bool used) {
+    tile_source source;
+    source.left = left;
+    source.width = used ? width : 0;
+    source.channels = channels;
+#if ON_CPU
+#pragma unroll
+    for (int i = 0; i < INPUT_TILE; i++) {
+        const int row = clamp(top + i, 0, height - 1);
+        source.offsets[i] = (((long)image * height + row) * width + left) * channels + channel;
+        source.inside[i] = row == top + i ? -1 : 0;
+    }
+#else
+    source.top = top;
+    source.height = height;
+    source.first = (((long)image * height + top) * width + left) * channels + channel;
+#endif
+    return source;
+}
+
+// Whether a tile's column may lie in the map; the work-items of a GPU read all columns alike.
+bool has_column(const tile_source *source, int column) {
+    return !ON_CPU || (uint)(source->left + column) < (uint)source->width;
+}
+
+// Reads the first `count` pixels of a tile's column, LANES channels: zeros outside the map, and with `masked`
+// where `mask` is not above 0.
+static inline __attribute__((always_inline)) void read_column(
+    global const float *x, global const float *mask, bool masked, const tile_source *source, int column,
+    int count, long ahead, lanes *line) {
+#pragma unroll
+    for (int i = 0; i < count; i++) {
+#if ON_CPU
+        const long offset = source->offsets[i] + column * source->channels;
+        line[i] = AS_LANES(*(global const lane_bits *)(x + offset) & source->inside[i]);
+        FETCH_AHEAD(x + offset + ahead);
+        if (masked) FETCH_AHEAD(mask + offset + ahead);
+#else
+        const int row = source->top + i, place = source->left + column;
+        line[i] = 0.0f;
+        if (row < 0 || row >= source->height || place < 0 || place >= source->width) continue;
+        const long offset = source->first + ((long)i * source->width + column) * source->channels;
+        line[i] = *(global const lanes *)(x + offset);
+#endif
+        if (masked) line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
+    }
+}
+
+// Stores at `target`, a position every `plane` floats, Bᵀ x B of LANES channels.
+static inline __attribute__((always_inline)) void transform_input_lanes(
+    global const float *x, global const float *mask, bool masked, const tile_source *source, long ahead,
+    global float *target, size_t plane) {
     lanes columns[POSITIONS], line[INPUT_TILE];
 #pragma unroll
     for (int j = 0; j < INPUT_TILE; j++) {
-        const bool columnInside = used && left + j >= 0 && left + j < width;
+        if (has_column(source, j)) {
+            read_column(x, mask, masked, source, j, INPUT_TILE, ahead, line);
+            input_transform(line, 1, columns + j, INPUT_TILE);
+        } else {
 #pragma unroll
-        for (int i = 0; i < INPUT_TILE; i++) {
-            line[i] = 0.0f;
-            if (columnInside && top + i >= 0 && top + i < height) {
-                const long offset = origin + ((long)i * width + j) * channels;
-                line[i] = *(global const lanes *)(x + offset);
-                FETCH_NEXT_PANEL(x + offset);
-                if (masked) {
-                    line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
-                    FETCH_NEXT_PANEL(mask + offset);
-                }
-            }
+            for (int i = 0; i < INPUT_TILE; i++) columns[i * INPUT_TILE + j] = 0.0f;
         }
-        input_transform(line, 1, columns + j, INPUT_TILE);
     }
 #pragma unroll
     for (int i = 0; i < INPUT_TILE; i++) {
@@ -249,23 +321,42 @@ void transform_input_tile(
     }
 }
 
-#if LANES == 16
+// Stores at `target`, a position every `plane` floats, Bᵀ x B of a work-item's channels of a tile; zero if it
+// is not `used`. `step` tiles on is the one that it transforms later.
+void transform_input_tile(
+    global const float *x, global const float *mask, global float *target, size_t plane, int height,
+    int width, int channels, int channel, int tile, int step, bool used, bool masked) {
+    const place at = place_of_tile(tile, height, width);
+    const tile_source source =
+        source_of_tile(at.image, at.top - 1, at.left - 1, height, width, channels, channel, used);
+    const long ahead = distance_ahead(tile, step, height, width, channels, channel, 1);
+    // Two copies, so that neither tests at every pixel.
+    if (masked) {
+#pragma nounroll
+        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
+            transform_input_lanes(x + i, mask + i, true, &source, ahead, target + i, plane);
+    } else {
+#pragma nounroll
+        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
+            transform_input_lanes(x + i, mask + i, false, &source, ahead, target + i, plane);
+    }
+}
+
+#if ON_CPU
 // Not fmax: a NaN must stay one.
 lanes larger(const lanes a, const lanes b) { return select(a, b, (a < b) | isnan(b)); }
 #endif
 
-// Stores in y the tile Aᵀ M A + added, M read at `source`, a position every `plane` floats; values below
-// `lowest` become `lowest`. `streamed`: past the cache. `mask` (or 0): of y's shape; what it does not have
-// above 0 becomes 0. `pooled` (or 0): gets the maxima of the 2×2 windows of an even map, as
-// `max_pool_forward` has them.
-void transform_output_tile(
-    global const float *source, size_t plane, lanes added, lanes lowest, global float *y, bool streamed,
-    global const float *mask, global float *pooled, int height, int width, int channels, int channel,
-    place at) {
-    const size_t corner =
-        (((size_t)at.image * height + at.top) * width + at.left) * channels + channel;
-    lanes columns[OUTPUT_TILE * INPUT_TILE], line[INPUT_TILE], result[OUTPUT_TILE];
-#if LANES == 16 && OUTPUT_TILE == 4
+// Stores in y, from element `first` on, LANES channels of the tile Aᵀ M A + added, M read at `source`, a
+// position every `plane` floats; values below `lowest` become `lowest`. `rows` and `columns` of the tile lie
+// in the map. `streamed`: past the cache. `mask` (or 0): of y's shape; what it does not have above 0 becomes
+// 0. `pooled` (or 0): where the maxima of the 2×2 windows of an even map go, as `max_pool_forward` has them.
+static inline __attribute__((always_inline)) void transform_output_lanes(
+    global const float *source, size_t plane, lanes added, lanes lowest, global float *y, size_t first,
+    int rows, int columns, bool streamed, global const float *mask, global float *pooled, int width,
+    int channels, long ahead) {
+    lanes transformed[OUTPUT_TILE * INPUT_TILE], line[INPUT_TILE], result[OUTPUT_TILE];
+#if ON_CPU && OUTPUT_TILE == 4
     lanes above[OUTPUT_TILE];
 #else
     (void)pooled;  // CPUs pool here, with tiles of four
@@ -275,35 +366,36 @@ void transform_output_tile(
 #pragma unroll
         for (int i = 0; i < INPUT_TILE; i++)
             line[i] = *(global const lanes *)(source + (i * INPUT_TILE + j) * plane);
-        output_transform(line, 1, columns + j, INPUT_TILE);
+        output_transform(line, 1, transformed + j, INPUT_TILE);
     }
 #pragma unroll
     for (int i = 0; i < OUTPUT_TILE; i++) {
-        output_transform(columns + i * INPUT_TILE, 1, result, 1);
-        if (at.top + i < height) {
+        output_transform(transformed + i * INPUT_TILE, 1, result, 1);
+        if (i < rows) {
 #pragma unroll
             for (int j = 0; j < OUTPUT_TILE; j++) {
                 // Not fmax: a NaN must stay one.
                 lanes value = result[j] + added;
                 value = value < lowest ? lowest : value;
-                if (at.left + j < width) {
-                    const size_t offset = corner + ((size_t)i * width + j) * channels;
-                    if (mask)
+                if (j < columns) {
+                    const size_t offset = first + ((size_t)i * width + j) * channels;
+                    if (mask) {
                         value = select((lanes)0.0f, value, *(global const lanes *)(mask + offset) > 0.0f);
-                    if (streamed)
+                        FETCH_AHEAD(mask + offset + ahead);
+                    }
+                    if (streamed) {
                         STREAM_STORE(value, (global lanes *)(y + offset));
-                    else
+                    } else {
                         *(global lanes *)(y + offset) = value;
+                        FETCH_AHEAD(y + offset + ahead);
+                    }
                 }
-#if LANES == 16 && OUTPUT_TILE == 4
+#if ON_CPU && OUTPUT_TILE == 4
                 if (!pooled) continue;
                 if (i % 2 == 0) {
                     above[j] = value;
-                } else if (j % 2 == 1 && at.left + j < width) {
-                    const size_t window =
-                        (((size_t)at.image * (height / 2) + (at.top + i) / 2) * (width / 2) +
-                         (at.left + j) / 2) * channels + channel;
-                    *(global lanes *)(pooled + window) =
+                } else if (j % 2 == 1 && j < columns) {
+                    *(global lanes *)(pooled + ((size_t)(i / 2) * (width / 2) + j / 2) * channels) =
                         larger(larger(above[j - 1], above[j]), larger(result[j - 1], value));
                 }
                 result[j] = value;
@@ -313,57 +405,70 @@ void transform_output_tile(
     }
 }
 
+// Stores a work-item's channels of a tile: see `transform_output_lanes`. `pooled` (or 0): the tensor of the
+// maxima. `step` as in `transform_input_tile`.
+static inline __attribute__((always_inline)) void transform_output_tile(
+    global const float *source, size_t plane, global const float *bias, global float *y, bool streamed,
+    global const float *mask, global float *pooled, int height, int width, int channels, int channel,
+    int tile, int step) {
+    const place at = place_of_tile(tile, height, width);
+    const long ahead = distance_ahead(tile, step, height, width, channels, channel, 1);
+    const size_t first = (((size_t)at.image * height + at.top) * width + at.left) * channels + channel;
+    const int rows = min(OUTPUT_TILE, height - at.top), columns = min(OUTPUT_TILE, width - at.left);
+    if (pooled)
+        pooled +=
+            (((size_t)at.image * (height / 2) + at.top / 2) * (width / 2) + at.left / 2) * channels + channel;
+#pragma nounroll
+    for (int lane = 0; lane < CHANNELS_PER_ITEM; lane += LANES) {
+        const lanes added = bias ? *(global const lanes *)(bias + channel + lane) : (lanes)0.0f;
+        const lanes lowest = bias ? 0.0f : -INFINITY;
+        if (ON_CPU && rows == OUTPUT_TILE && columns == OUTPUT_TILE)
+            transform_output_lanes(
+                source + lane, plane, added, lowest, y, first + lane, OUTPUT_TILE, OUTPUT_TILE, streamed,
+                mask, pooled ? pooled + lane : 0, width, channels, ahead);
+        else
+            transform_output_lanes(
+                source + lane, plane, added, lowest, y, first + lane, rows, columns, streamed, mask,
+                pooled ? pooled + lane : 0, width, channels, ahead);
+    }
+}
+
 // Where channel `channel` of a row lies in the planes of transformed maps.
 size_t place_in_plane(int channel, int row, int rows) {
     return ((size_t)(channel / 16) * rows + row) * 16 + channel % 16;
 }
 
-// V = Bᵀ x B. A work-item: one tile of LANES channels. Global (channels/LANES, rows), local (ITEMS_PER_PANEL,
-// TILE_GROUP).
+// V = Bᵀ x B. A work-item: one tile of its channels. Global (panels·ITEMS_PER_PANEL, rows), local
+// (ITEMS_PER_PANEL, TILE_GROUP).
 // With `masked` 1 an element of x counts only where that of `mask` (same shape) is above 0: the gradient of a
 // ReLU whose output is `mask`. Tiles from `firstTile` on; rows from `tileCount` on become zero. Without a
 // mask pass x for it.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_input(
     global const float *x, global const float *mask, int masked, global float *transformed, int height,
     int width, int channels, int firstTile, int tileCount) {
-    const int channel = get_global_id(0) * LANES, row = get_global_id(1), rows = get_global_size(1);
+    const int channel = get_global_id(0) * CHANNELS_PER_ITEM;
+    const int row = get_global_id(1), rows = get_global_size(1), tile = firstTile + row;
     transform_input_tile(
         x, mask, transformed + place_in_plane(channel, row, rows), plane_size(channels, rows), height, width,
-        channels, channel, place_of_tile(firstTile + row, height, width), row < tileCount, masked);
+        channels, channel, tile, TILE_GROUP, row < tileCount, masked);
 }
 
-// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of LANES channels.
-// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). `mask`, `masked`, `firstTile` and
-// `tileCount` as in `winograd_transform_input`.
-kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_gradient(
-    global const float *gradient, global const float *mask, int masked, global float *transformed, int height,
-    int width, int channels, int firstTile, int tileCount) {
-    const int channel = get_global_id(0) * LANES, row = get_global_id(1), rows = get_global_size(1);
-    const place at = place_of_tile(firstTile + row, height, width);
-    const bool used = row < tileCount;
-    const long origin = (((long)at.image * height + at.top) * width + at.left) * channels + channel;
-    const size_t plane = plane_size(channels, rows);
-    global float *target = transformed + place_in_plane(channel, row, rows);
-
+// Stores A dY Aᵀ of LANES channels, and their sum over the tile as the last plane.
+static inline __attribute__((always_inline)) void transform_gradient_lanes(
+    global const float *gradient, global const float *mask, bool masked, const tile_source *source,
+    long ahead, global float *target, size_t plane) {
     lanes columns[INPUT_TILE * OUTPUT_TILE], line[INPUT_TILE], sum = 0.0f;
 #pragma unroll
     for (int j = 0; j < OUTPUT_TILE; j++) {
-        const bool columnInside = used && at.left + j < width;
+        if (has_column(source, j)) {
+            read_column(gradient, mask, masked, source, j, OUTPUT_TILE, ahead, line);
 #pragma unroll
-        for (int i = 0; i < OUTPUT_TILE; i++) {
-            line[i] = 0.0f;
-            if (columnInside && at.top + i < height) {
-                const long offset = origin + ((long)i * width + j) * channels;
-                line[i] = *(global const lanes *)(gradient + offset);
-                FETCH_NEXT_PANEL(gradient + offset);
-                if (masked) {
-                    line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
-                    FETCH_NEXT_PANEL(mask + offset);
-                }
-            }
-            sum += line[i];
+            for (int i = 0; i < OUTPUT_TILE; i++) sum += line[i];
+            gradient_transform(line, 1, columns + j, OUTPUT_TILE);
+        } else {
+#pragma unroll
+            for (int i = 0; i < INPUT_TILE; i++) columns[i * OUTPUT_TILE + j] = 0.0f;
         }
-        gradient_transform(line, 1, columns + j, OUTPUT_TILE);
     }
 #pragma unroll
     for (int i = 0; i < INPUT_TILE; i++) {
@@ -375,44 +480,72 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
     *(global lanes *)(target + POSITIONS * plane) = sum;
 }
 
-// Y = Aᵀ M A, with the `flags` WITH_… above. A work-item: one tile of LANES channels.
-// Global (channels/LANES, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias or mask that
-// is not used.
+// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of its channels.
+// Global (panels·ITEMS_PER_PANEL, rows), local (ITEMS_PER_PANEL, TILE_GROUP). `mask`, `masked`, `firstTile`
+// and `tileCount` as in `winograd_transform_input`.
+kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_gradient(
+    global const float *gradient, global const float *mask, int masked, global float *transformed, int height,
+    int width, int channels, int firstTile, int tileCount) {
+    const int channel = get_global_id(0) * CHANNELS_PER_ITEM;
+    const int row = get_global_id(1), rows = get_global_size(1), tile = firstTile + row;
+    const place at = place_of_tile(tile, height, width);
+    const tile_source source =
+        source_of_tile(at.image, at.top, at.left, height, width, channels, channel, row < tileCount);
+    const long ahead = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 1);
+    const size_t plane = plane_size(channels, rows);
+    transformed += place_in_plane(channel, row, rows);
+    if (masked) {
+#pragma nounroll
+        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
+            transform_gradient_lanes(gradient + i, mask + i, true, &source, ahead, transformed + i, plane);
+    } else {
+#pragma nounroll
+        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
+            transform_gradient_lanes(gradient + i, mask + i, false, &source, ahead, transformed + i, plane);
+    }
+}
+
+// Y = Aᵀ M A, with the `flags` WITH_… above. A work-item: one tile of its channels. Global
+// (panels·ITEMS_PER_PANEL, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias or mask
+// that is not used.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_output(
     global const float *transformed, global float *y, global const float *bias, int flags, int height,
     int width, int channels, int firstTile, int tileCount) {
-    const int channel = get_global_id(0) * LANES, row = get_global_id(1), rows = get_global_size(1);
+    const int channel = get_global_id(0) * CHANNELS_PER_ITEM;
+    const int row = get_global_id(1), rows = get_global_size(1), tile = firstTile + row;
     if (row >= tileCount) return;
-    const bool biased = flags & WITH_BIAS;
-    const lanes offset = biased ? *(global const lanes *)(bias + channel) : (lanes)0.0f;
     transform_output_tile(
-        transformed + place_in_plane(channel, row, rows), plane_size(channels, rows), offset,
-        biased ? 0.0f : -INFINITY, y, flags & WITH_STREAM, flags & WITH_MASK ? bias : 0, 0, height, width,
-        channels, channel, place_of_tile(firstTile + row, height, width));
+        transformed + place_in_plane(channel, row, rows), plane_size(channels, rows),
+        flags & WITH_BIAS ? bias : 0, y, flags & WITH_STREAM, flags & WITH_MASK ? bias : 0, 0, height, width,
+        channels, channel, tile, TILE_GROUP);
 }
 
-// dW = Gᵀ dU G. A work-item: one input channel of LANES filters. Global (C·ITEMS_PER_PANEL, K/16), local
+// dW = Gᵀ dU G. A work-item: one input channel of its filters. Global (C·ITEMS_PER_PANEL, K/16), local
 // (WEIGHTS_GROUP, 1).
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights_gradient(
     global const float *transformed, global float *weightsGradient, int inputChannels, int outputChannels) {
     const int channel = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
     const int lane = get_global_id(0) % ITEMS_PER_PANEL * LANES;
     const size_t plane = (size_t)inputChannels * outputChannels;
-    global const float *source = transformed + ((size_t)panel * inputChannels + channel) * 16 + lane;
-    global float *target = weightsGradient + ((size_t)panel * 9 * inputChannels + channel) * 16 + lane;
-    lanes columns[3 * INPUT_TILE], line[INPUT_TILE];
+    transformed += ((size_t)panel * inputChannels + channel) * 16 + lane;
+    weightsGradient += ((size_t)panel * 9 * inputChannels + channel) * 16 + lane;
+    for (int part = 0; part < PARTS; part++) {
+        global const float *source = transformed + part * LANES;
+        global float *target = weightsGradient + part * LANES;
+        lanes columns[3 * INPUT_TILE], line[INPUT_TILE];
 #pragma unroll
-    for (int j = 0; j < INPUT_TILE; j++) {
+        for (int j = 0; j < INPUT_TILE; j++) {
 #pragma unroll
-        for (int i = 0; i < INPUT_TILE; i++)
-            line[i] = *(global const lanes *)(source + (i * INPUT_TILE + j) * plane);
-        weights_gradient_transform(line, 1, columns + j, INPUT_TILE);
-    }
+            for (int i = 0; i < INPUT_TILE; i++)
+                line[i] = *(global const lanes *)(source + (i * INPUT_TILE + j) * plane);
+            weights_gradient_transform(line, 1, columns + j, INPUT_TILE);
+        }
 #pragma unroll
-    for (int i = 0; i < 3; i++) {
-        weights_gradient_transform(columns + i * INPUT_TILE, 1, line, 1);
+        for (int i = 0; i < 3; i++) {
+            weights_gradient_transform(columns + i * INPUT_TILE, 1, line, 1);
 #pragma unroll
-        for (int j = 0; j < 3; j++)
-            *(global lanes *)(target + (size_t)(i * 3 + j) * inputChannels * 16) = line[j];
+            for (int j = 0; j < 3; j++)
+                *(global lanes *)(target + (size_t)(i * 3 + j) * inputChannels * 16) = line[j];
+        }
     }
 }

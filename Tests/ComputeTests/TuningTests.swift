@@ -35,8 +35,8 @@ import Testing
         #expect(
             program.options
                 == "-cl-std=CL1.2 -DBIAS_ITEMS=256 -DBLOCK_ROWS=16 -DITEMS_PER_PANEL=1 -DLANES=16 "
-                + "-DMULTIPLY_BLOCKS=8 -DMULTIPLY_ROWS=8 -DOUTPUT_TILE=2 -DPLANE_GAP=16 -DPREFETCH=0 "
-                + "-DTILE_GROUP=8 -DWEIGHTS_ROWS=16 -DWEIGHT_LINES=16")
+                + "-DMULTIPLY_BLOCKS=8 -DMULTIPLY_DEPTH=1048576 -DMULTIPLY_ROWS=8 -DOUTPUT_TILE=2 "
+                + "-DPLANE_GAP=16 -DPREFETCH=0 -DTILE_GROUP=8 -DWEIGHTS_ROWS=16 -DWEIGHT_LINES=16")
         #expect(KernelFamilies.gemm.items.macro == nil)
     }
 

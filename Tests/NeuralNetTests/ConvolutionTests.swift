@@ -240,6 +240,31 @@ extension OnDevices {
             }
         }
 
+        /// Machines with other registers get the same bits where only these differ.
+        @Test(
+            arguments: testDevices.filter { $0.traits.body == .cpu },
+            [
+                ["winograd.lanes": 8], ["winograd.lanes": 16], ["winograd.multiply-depth": 16],
+                ["winograd.multiply-depth": 32, "winograd.multiply-blocks": 1],
+                ["winograd.weights-rows": 5], ["winograd.weights-rows": 16], ["winograd.block-rows": 24],
+            ])
+        func registersKeepTheBits(description: DeviceDescription, changes: [String: Int]) throws {
+            let input = FeatureShape(height: 10, width: 12, channels: 48)
+            let example = Case(input, filters: 32, batch: 3, seed: 1)
+            // In one launch, and in chunks.
+            for largest in [0, 1 << 20] {
+                func bits(_ changes: [String: Int]) throws -> [[UInt32]] {
+                    let device = try Device(description)
+                    try device.tuning.set(
+                        changes.merging(["winograd.largest-product-at-once": largest]) { $1 })
+                    let passes = try run(example, .init(.winograd4), on: device)
+                    return ([passes.output, passes.inputGradient ?? []] + passes.parameterGradients)
+                        .map { $0.map(\.bitPattern) }
+                }
+                #expect(try bits(changes) == bits([:]))
+            }
+        }
+
         @Test func choicesReadBack() {
             for text in ["auto", "direct", "winograd4/direct/winograd2", "im2col/im2col/direct"] {
                 #expect(ConvolutionChoice(rawValue: text)?.rawValue == text)

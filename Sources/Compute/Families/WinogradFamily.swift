@@ -9,9 +9,10 @@ public struct WinogradFamily: KernelFamily {
     /// Returns the variant of a tile's size.
     public static func variant(outputTile: Int) -> [String: Int] { ["OUTPUT_TILE": outputTile] }
 
-    /// Channels that a work-item transforms: a panel on CPUs.
+    /// Channels that are transformed together: on CPUs the floats of a register.
     public let lanes = TuningConstant(
-        "winograd.lanes", 16, gpu: 1, .values([1, 2, 4, 16]), candidates: [1, 2, 4], keepsBits: true)
+        "winograd.lanes", 8, wide: 16, gpu: 1, .values([1, 2, 4, 8, 16]),
+        candidates: [1, 2, 4], keepsBits: true)
     /// Tiles that a work-group of a CPU transforms.
     public let tileGroup = TuningConstant(
         "winograd.tile-group", 6, wide: 8, body: .cpu, .range(1...64), candidates: [4, 6, 8, 12, 16])
@@ -22,11 +23,16 @@ public struct WinogradFamily: KernelFamily {
     public let multiplyRows = TuningConstant(
         "winograd.multiply-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8, 12])
     public let multiplyBlocks = TuningConstant(
-        "winograd.multiply-blocks", 8, body: .cpu, .range(1...256), candidates: [4, 8, 16])
+        "winograd.multiply-blocks", 22, wide: 8, body: .cpu, .range(1...256), candidates: [4, 8, 16, 22])
+    /// Channels of a panel of filters that stay in a core's first cache; with the registers of wide devices,
+    /// all of them.
+    public let multiplyDepth = TuningConstant(
+        "winograd.multiply-depth", 128, wide: 1 << 20, body: .cpu, .range(16...(1 << 20), multipleOf: 16),
+        candidates: [64, 128, 256], keepsBits: true)
     public let blockRows = TuningConstant(
-        "winograd.block-rows", 18, wide: 16, body: .cpu, .range(1...256), candidates: [12, 16, 18, 24, 32])
+        "winograd.block-rows", 12, wide: 16, body: .cpu, .range(1...256), candidates: [6, 12, 16, 18, 24])
     public let weightsRows = TuningConstant(
-        "winograd.weights-rows", 4, wide: 16, body: .cpu, .values([1, 2, 4, 8, 16]), candidates: [4, 8, 16])
+        "winograd.weights-rows", 6, wide: 16, body: .cpu, .range(1...16), candidates: [4, 5, 6, 8, 16])
     /// Channels times filters up to which forward and backward-data run in one launch: what a block of tiles
     /// needs fits a core's own cache.
     public let largestProductAtOnce = TuningConstant(
@@ -58,7 +64,7 @@ public struct WinogradFamily: KernelFamily {
     }
 
     /// Returns the work-items that transform a panel of 16 channels together.
-    private func itemsPerPanel(_ tuning: Tuning) -> Int { 16 / tuning[lanes] }
+    private func itemsPerPanel(_ tuning: Tuning) -> Int { tuning.sharesGroups ? 16 / tuning[lanes] : 1 }
 
     /// Returns the tiles that a work-group transforms.
     private func groupTiles(_ tuning: Tuning) -> Int {
@@ -233,7 +239,7 @@ public struct WinogradFamily: KernelFamily {
         }
 
         public var multiplyWeights: LaunchRange {
-            LaunchRange([channels / tuning[family.weightsRows], filters / 16, positions], local: [1, 1, 1])
+            LaunchRange([channels / 16, filters / 16, positions], local: [1, 1, 1])
         }
 
         public var bias: LaunchRange {

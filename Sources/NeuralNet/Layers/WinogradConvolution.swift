@@ -51,7 +51,6 @@ final class WinogradConvolution: ConvolutionMethod {
     /// Forward and backward-data in one launch, on CPUs.
     private let convolveAtOnce: Kernel?
     private var products: any WinogradProducts
-    private let reduceBias: Kernel
     private let transformWeightsGradient: Kernel
 
     /// - Parameter keepsTransformedWeights: whether the transformed filters stay in memory of their own from
@@ -65,7 +64,7 @@ final class WinogradConvolution: ConvolutionMethod {
         let sharesGroups = device.tuning.sharesGroups
         products =
             sharesGroups
-            ? try GroupWinogradProducts(sizes, device: device)
+            ? try GroupWinogradProducts(sizes, device: device, kernel: kernel)
             : try CoreWinogradProducts(sizes, kernel: kernel)
         transformWeights = try kernel("transform_weights")
         transformWeightsTransposed = try kernel("transform_weights_transposed")
@@ -79,7 +78,6 @@ final class WinogradConvolution: ConvolutionMethod {
                 transformGradient: try kernel("transform_pooled_gradient"),
                 transformOutput: try kernel("transform_output_pooled")) : nil
         convolveAtOnce = sharesGroups ? nil : try kernel("convolve")
-        reduceBias = try kernel("reduce_bias")
         transformWeightsGradient = try kernel("transform_weights_gradient")
         keptWeights =
             keepsTransformedWeights ? try Buffer(device, floatCount: sizes.transformedWeightCount) : nil
@@ -193,15 +191,14 @@ final class WinogradConvolution: ConvolutionMethod {
         let (transformed, gradients) = (sourceMemory.buffer, targetMemory.buffer)
         let sums = weightsMemory.buffer
         for (index, tiles) in sizes.chunks(batch: batch).enumerated() {
-            let accumulate = index == 0 ? 0 : 1
             try transform(
                 ConvolvedMap(values: input), sizes.input, into: transformed, tiles, by: transformInput, nil)
             try transform(
                 gradient, sizes.input.with(channels: filters), into: gradients, tiles, by: transformGradient,
                 pooling?.transformGradient)
             try products.multiplyWeights(
-                transformed, by: gradients, into: sums, rows: tiles.rows, isFirst: index == 0)
-            try reduceBias.launch(sizes.bias, gradients, biasGradient, filters, tiles.rows, accumulate)
+                transformed, by: gradients, into: sums, biasGradient: biasGradient,
+                rows: tiles.rows, isFirst: index == 0)
         }
         try transformWeightsGradient.launch(
             sizes.weights(lines: channels, others: filters), products.finish(sums, scratch: transformed),
@@ -224,13 +221,23 @@ extension WinogradFamily.Geometry {
         let tiles = Double(tileCount(batch: batch) * positions)
         let operations = 2 * tiles * Double(channels * filters)
         // On CPUs, chunks of what is transformed stay in the last-level cache.
-        guard tuning.sharesGroups else { return [Work(operations: operations, bytes: plain.bytes)] }
-        let maps = 4 * tiles * Double(channels + filters)
+        guard tuning.sharesGroups else {
+            return [Work(operations: operations, read: plain.read, written: plain.written)]
+        }
+        // What the product reads and writes, the transforms write and read; they move the plain tensors, too.
+        let (channels, filters) = (4 * tiles * Double(channels), 4 * tiles * Double(filters))
         let weights = 4 * Double(transformedWeightCount)
-        let product = Work(
-            operations: operations,
-            bytes: maps + weights * Double(pass == .backwardWeights ? weightSlots : 1))
-        // The plain bytes include the weights as they are stored.
-        return [Work(bytes: plain.bytes + maps + weights), product]
+        let product =
+            switch pass {
+            case .forward: Work(operations: operations, read: channels + weights, written: filters)
+            case .backwardData: Work(operations: operations, read: filters + weights, written: channels)
+            case .backwardWeights:
+                Work(
+                    operations: operations, read: channels + filters,
+                    written: weights * Double(weightSlots))
+            }
+        let (read, written) =
+            pass == .backwardWeights ? (weights, product.read) : (product.written, product.read)
+        return [Work(read: plain.read + read, written: plain.written + written), product]
     }
 }

@@ -7,9 +7,11 @@ protocol WinogradProducts {
         _ maps: Buffer, by weights: Buffer, into products: Buffer, channels: Int, filters: Int, rows: Int
     ) throws
 
-    /// Queues dU ← Vᵀ · D over one chunk, adding to the sums of those before it unless it `isFirst`.
+    /// Queues dU ← Vᵀ · D and the bias' gradient over one chunk, adding to those before it unless it
+    /// `isFirst`.
     func multiplyWeights(
-        _ maps: Buffer, by gradients: Buffer, into sums: Buffer, rows: Int, isFirst: Bool
+        _ maps: Buffer, by gradients: Buffer, into sums: Buffer, biasGradient: Buffer,
+        rows: Int, isFirst: Bool
     ) throws
 
     /// Returns the sums over all chunks, which may have been in slots of `sums`.
@@ -36,10 +38,11 @@ struct CoreWinogradProducts: WinogradProducts {
     }
 
     func multiplyWeights(
-        _ maps: Buffer, by gradients: Buffer, into sums: Buffer, rows: Int, isFirst: Bool
+        _ maps: Buffer, by gradients: Buffer, into sums: Buffer, biasGradient: Buffer,
+        rows: Int, isFirst: Bool
     ) throws {
         try multiplyWeights.launch(
-            sizes.multiplyWeights, maps, gradients, sums,
+            sizes.multiplyWeights, maps, gradients, sums, biasGradient,
             sizes.channels, sizes.filters, rows, isFirst ? 0 : 1)
     }
 
@@ -51,9 +54,11 @@ struct GroupWinogradProducts: WinogradProducts {
     private let sizes: WinogradFamily.Geometry
     private let product: GroupProduct
     private let reduction: SlotReduction
+    private let reduceBias: Kernel
 
-    init(_ sizes: WinogradFamily.Geometry, device: Device) throws {
+    init(_ sizes: WinogradFamily.Geometry, device: Device, kernel: (String) throws -> Kernel) throws {
         self.sizes = sizes
+        reduceBias = try kernel("reduce_bias")
         product = GroupProduct(device: device)
         reduction = try SlotReduction(device: device)
     }
@@ -75,7 +80,8 @@ struct GroupWinogradProducts: WinogradProducts {
     }
 
     func multiplyWeights(
-        _ maps: Buffer, by gradients: Buffer, into sums: Buffer, rows: Int, isFirst: Bool
+        _ maps: Buffer, by gradients: Buffer, into sums: Buffer, biasGradient: Buffer,
+        rows: Int, isFirst: Bool
     ) throws {
         let (channels, filters) = (sizes.channels, sizes.filters)
         try product.multiply(
@@ -86,6 +92,7 @@ struct GroupWinogradProducts: WinogradProducts {
                 slotStride: sizes.transformedWeightCount),
             shape: .init(m: channels, n: filters, depth: rows, batch: sizes.positions),
             slots: sizes.weightSlots, options: isFirst ? [] : .accumulate)
+        try reduceBias.launch(sizes.bias, gradients, biasGradient, filters, rows, isFirst ? 0 : 1)
     }
 
     func finish(_ sums: Buffer, scratch: Buffer) throws -> Buffer {
