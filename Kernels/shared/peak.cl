@@ -1,11 +1,14 @@
-// The arithmetic that a device can do at most: nothing but multiply-adds on registers, as the yardstick of
-// `trainer bench layers`.
+// What a device can do at most, as the yardstick of `trainer bench layers`: multiply-adds on registers, and
+// reading and writing its memory.
 //
 // Tuning macros:
 //   VECTOR  floats in a register, 8 or 16
 //   SUMS    vectors in flight: they fit the registers, and are more than the latency of a multiply-add times
 //           the number of those that begin in a cycle
+// Macro of the family: IS_INTERLEAVED, 1 where neighbouring work-items access neighbouring vectors (GPUs), 0
+// where each has a block of its own.
 
+#include "stream.h"
 #include "vector.h"
 
 // A work-item: `iterations` · SUMS · VECTOR multiply-adds; result [items][VECTOR] keeps the compiler from
@@ -20,4 +23,39 @@ kernel void multiply_add(
     vector total = 0;
     _Pragma("unroll") for (int j = 0; j < SUMS; j++) total += sum[j];
     STORE(total, result + get_global_id(0) * VECTOR);
+}
+
+// Where vector i of a work-item's `vectors` lies.
+size_t vector_place(const int i, const int vectors) {
+#if IS_INTERLEAVED
+    return ((size_t)i * get_global_size(0) + get_global_id(0)) * VECTOR;
+#else
+    return ((size_t)get_global_id(0) * vectors + i) * VECTOR;
+#endif
+}
+
+// A work-item reads `vectors` vectors; its sum in `sums` keeps the compiler from leaving them out. Global
+// (items), local (1, or 256 on GPUs).
+kernel void read_values(global const float *restrict values, global float *restrict sums, const int vectors) {
+    vector sum[2] = {0, 0};
+    for (int i = 0; i < vectors; i += 2) {
+        sum[0] += LOAD(values + vector_place(i, vectors));
+        sum[1] += LOAD(values + vector_place(i + 1, vectors));
+    }
+    sum[0] += sum[1];
+    float total = 0;
+    for (int i = 0; i < VECTOR; i++) total += ((private const float *)sum)[i];
+    sums[get_global_id(0)] = total;
+}
+
+// A work-item writes `vectors` vectors. Launched like `read_values`.
+kernel void write_values(global float *restrict values, const float value, const int vectors) {
+    for (int i = 0; i < vectors; i++) {
+        global vector *target = (global vector *)(values + vector_place(i, vectors));
+#if IS_INTERLEAVED
+        *target = value;
+#else
+        STREAM_STORE((vector)value, target);
+#endif
+    }
 }

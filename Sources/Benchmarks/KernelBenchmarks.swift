@@ -40,43 +40,63 @@ extension Benchmark {
     static func peak(of device: Device) throws -> DeviceSpeed {
         DeviceSpeed(
             gflops: try arithmeticPeak(runs: 15, device: device),
-            gigabytesPerSecond: try bandwidth(runs: 15, device: device))
+            reading: try bandwidth(.reading, runs: 15, device: device),
+            writing: try bandwidth(.writing, runs: 15, device: device),
+            both: try bandwidth(.adding, runs: 15, device: device))
     }
 
-    /// Returns the 10⁹ bytes per second of a kernel that reads two arrays of floats and writes one, in the
-    /// best run.
+    /// How memory is accessed: an array of floats is read or written, or added to another.
+    public enum MemoryAccess { case reading, writing, adding }
+
+    /// Returns the 10⁹ bytes per second of a kernel that does nothing else, in the best run.
     ///
     /// The arrays hold four times what a large last-level cache does, if the device can allocate that and
     /// takes less than 50 ms for it.
-    public static func bandwidth(runs: Int, device: Device) throws -> Double {
-        let largest = min(32 << 20, device.description.largestBuffer / 8)
-        let kernel = try device.kernel("optimizer", "gradient_add")
-        func arrays(_ count: Int) throws -> (_ launches: Int) throws -> Void {
-            let (sum, addend) = (
-                try Buffer(device, floatCount: count), try Buffer(device, floatCount: count)
-            )
-            try sum.clear()
-            try addend.clear()
-            return { launches in
-                for _ in 0..<launches {
-                    try kernel.launch(KernelFamilies.optimizer.values(count), sum, addend, UInt64(count))
-                }
-                try device.finish()
+    public static func bandwidth(_ access: MemoryAccess, runs: Int, device: Device) throws -> Double {
+        let largest = max(1 << 16, min(32 << 20, device.description.largestBuffer / 8 / 65_536 * 65_536))
+        let kernel =
+            switch access {
+            case .reading: try device.kernel("peak", "read_values")
+            case .writing: try device.kernel("peak", "write_values")
+            case .adding: try device.kernel("optimizer", "gradient_add")
+            }
+        func launch(_ count: Int) throws -> () throws -> Void {
+            let values = try Buffer(device, floatCount: count)
+            try values.clear()
+            let (range, vectors) = KernelFamilies.peak.memory(count: count, tuning: device.tuning)
+            switch access {
+            case .reading:
+                let sums = try Buffer(device, floatCount: range.count)
+                return { try kernel.launch(range, values, sums, vectors) }
+            case .writing:
+                return { try kernel.launch(range, values, Float(1), vectors) }
+            case .adding:
+                let addend = try Buffer(device, floatCount: count)
+                try addend.clear()
+                let range = KernelFamilies.optimizer.values(count, tuning: device.tuning)
+                return { try kernel.launch(range, values, addend, UInt64(count)) }
             }
         }
-        var count = 4096
-        var run = try arrays(count)
-        try run(1)
-        var elapsed = try time { try run(1) }
-        while count < largest, elapsed < 0.01 {
+        func run(_ launch: () throws -> Void, times: Int) throws {
+            for _ in 0..<times { try launch() }
+            try device.finish()
+        }
+        var count = 1 << 16
+        var launchOnce = try launch(count)
+        func elapsed() throws -> Double {
+            try (0..<3).map { _ in try time { try run(launchOnce, times: 1) } }.min() ?? 0
+        }
+        var seconds = try elapsed()
+        while count < largest, seconds < 0.01 {
             count = min(8 * count, largest)
-            run = try arrays(count)
-            elapsed = try time { try run(1) }
+            launchOnce = try launch(count)
+            seconds = try elapsed()
         }
         // Several launches, so that starting them does not count where they are short.
-        let launches = max(1, Int(0.005 / elapsed))
-        let seconds = try seconds(runs: runs) { _ in try run(launches) }
-        return 12 * Double(count * launches) / (seconds.min() ?? .infinity) * 1e-9
+        let launches = max(1, Int(0.005 / seconds))
+        let best = try Benchmark.seconds(runs: runs) { _ in try run(launchOnce, times: launches) }.min()
+        let arrays = access == .adding ? 3 : 1
+        return 4 * Double(arrays * count * launches) / (best ?? .infinity) * 1e-9
     }
 
     /// Returns the 10⁹ operations per second of multiply-adds on registers (`peak.cl`) in the best run.

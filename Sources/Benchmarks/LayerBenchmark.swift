@@ -133,7 +133,8 @@ public struct LayerBenchmark: Sendable {
         let after = try Benchmark.peak(of: device)
         peak = DeviceSpeed(
             gflops: max(before.gflops, after.gflops),
-            gigabytesPerSecond: max(before.gigabytesPerSecond, after.gigabytesPerSecond))
+            reading: max(before.reading, after.reading), writing: max(before.writing, after.writing),
+            both: max(before.both, after.both))
         stepSeconds = Benchmark.median(walls)
         queueingSeconds = Benchmark.median(queueings)
         dataWaitSeconds = Benchmark.median(waits)

@@ -37,6 +37,7 @@ extension SelfTest {
         Check("augmentation", limit: 1e-4, augmentation),
         Check("input of dense evaluation", limit: 2 * Tolerance.elementwise, denseInput),
         Check("multiply-adds on registers", limit: 0, arithmetic),
+        Check("reading and writing memory", limit: 0, memoryAccess),
     ]
 
     private struct Numbers {
@@ -258,12 +259,10 @@ extension SelfTest {
         var numbers = Numbers(15)
         let (average, weights) = (numbers.floats(1001), numbers.floats(1001))
         let (first, second) = (try Buffer(device, average), try Buffer(device, weights))
+        let range = KernelFamilies.optimizer.values(average.count, tuning: device.tuning)
         try device.kernel("optimizer", "average_weights").launch(
-            KernelFamilies.optimizer.values(average.count),
-            first, second, UInt64(average.count),
-            Float(0.125), Buffer(device, [Float(1)]))
-        try device.kernel("optimizer", "swap_values").launch(
-            KernelFamilies.optimizer.values(average.count), first, second, UInt64(average.count))
+            range, first, second, UInt64(average.count), Float(0.125), Buffer(device, [Float(1)]))
+        try device.kernel("optimizer", "swap_values").launch(range, first, second, UInt64(average.count))
         let exact = zip(average, weights).map { Double($0) + 0.125 * (Double($1) - Double($0)) }
         return try max(
             relativeError(second.read(average.count), exact), differences(first.read(average.count), weights))
@@ -340,7 +339,8 @@ extension SelfTest {
         let (a, b) = (numbers.floats(1001), numbers.floats(1001))
         let sum = try Buffer(device, a)
         try device.kernel("optimizer", "gradient_add").launch(
-            KernelFamilies.optimizer.values(a.count), sum, Buffer(device, b), UInt64(a.count))
+            KernelFamilies.optimizer.values(a.count, tuning: device.tuning),
+            sum, Buffer(device, b), UInt64(a.count))
         return differences(try sum.read(a.count), zip(a, b).map { $0 + $1 })
     }
 
@@ -433,5 +433,18 @@ extension SelfTest {
             Float((0..<sums).reduce(0) { $0 + place / vector + $1 + 1 })
         }
         return differences(try result.read(range.count * vector), exact)
+    }
+
+    /// Counts the work-items that read or write wrongly.
+    private static func memoryAccess(_ device: Device) throws -> Double {
+        let count = 1 << 16
+        let (range, vectors) = KernelFamilies.peak.memory(count: count, tuning: device.tuning)
+        let values = try unwritten(device, count)
+        try device.kernel("peak", "write_values").launch(range, values, Float(0.5), vectors)
+        let sums = try unwritten(device, range.count)
+        try device.kernel("peak", "read_values").launch(range, values, sums, vectors)
+        let exact = [Float](repeating: 0.5 * Float(count / range.count), count: range.count)
+        return try differences(values.read(count), [Float](repeating: 0.5, count: count))
+            + differences(sums.read(range.count), exact)
     }
 }

@@ -62,8 +62,10 @@ public struct NetworkPlan {
     ///
     /// - Parameter averages: whether it also reads the new weights, and reads and writes their average
     public func updateWork(_ method: UpdateRule.Method, averages: Bool = false) -> Work {
-        let arrays = Double(3 + 2 * method.momentCount + (averages ? 3 : 0))
-        return Work(bytes: trainedParameters.reduce(0) { $0 + 4 * arrays * Double($1.storedCount) })
+        let written = 1 + method.momentCount + (averages ? 1 : 0)
+        let read = 2 + method.momentCount + (averages ? 2 : 0)
+        let bytes = 4 * Double(trainedParameters.reduce(0) { $0 + $1.storedCount })
+        return Work(read: bytes * Double(read), written: bytes * Double(written))
     }
 
     /// Returns whether a training step runs this pass of a layer.

@@ -69,7 +69,7 @@ enum ThisMachine {
         let rate = result["images_per_second"]?.double ?? 0
         return .measured(
             gflops: training.operationsPerImage * rate * 1e-9,
-            memoryBandwidth: try Benchmark.bandwidth(runs: 3, device: device),
+            memoryBandwidth: try Benchmark.bandwidth(.reading, runs: 3, device: device),
             memory: device.description.globalMemory, exchange: exchange, devices: max(1, gpus),
             isCPU: device.description.kind == .cpu)
     }

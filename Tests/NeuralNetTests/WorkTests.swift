@@ -21,11 +21,39 @@ import Testing
         let tensors = 4.0 * (2048 + 2048 + 2320)
         let cpu = try plan(.cpu).layers[1].work(.forward, batch: 2)
         #expect(cpu.map(\.operations) == [operations] && cpu.map(\.bytes) == [tensors])
+        #expect(cpu.map(\.written) == [8192.0])
         // Both transformed maps and the transformed weights are written once and read once.
         let transformed = 4.0 * (8 * 36 * 32 + 36 * 16 * 16)
         let gpu = try plan(.gpu).layers[1].work(.forward, batch: 2)
         #expect(gpu.map(\.operations) == [0, operations])
         #expect(gpu.map(\.bytes) == [tensors + transformed, transformed])
+        // The transforms write one map, the transformed weights and the output.
+        let map = 4.0 * 8 * 36 * 16
+        let transforms: Double = map + 4 * (36 * 16 * 16 + 2048)
+        #expect(gpu.map(\.written) == [transforms, map])
+    }
+
+    /// A pass takes as long as its reads, its writes or both together, whichever is longest.
+    @Test func readsAndWritesHaveTheirRates() {
+        let work = Work(read: 300, written: 100)
+        func seconds(_ reading: Double, _ writing: Double, _ both: Double) -> Double {
+            (1e9 * work.seconds(at: DeviceSpeed(gflops: 1, reading: reading, writing: writing, both: both)))
+                .rounded()
+        }
+        #expect(seconds(1, 1, 1) == 400 && seconds(1, 1, 4) == 300 && seconds(4, 0.5, 4) == 200)
+        #expect(seconds(1, 0.25, 1) == 400 && seconds(3, 1, 8) == 100)
+    }
+
+    /// Each pass writes one tensor: the output, the input's gradient or that of the weights.
+    @Test func passesWriteTheirResult() throws {
+        let layers = try plan(.cpu).layers
+        func written(_ layer: Int, _ pass: LayerPass) -> Double {
+            layers[layer].work(pass, batch: 2).reduce(0) { $0 + $1.written } / 4
+        }
+        #expect(written(1, .backwardData) == 2048 && written(1, .backwardWeights) == 2320)
+        let connected = try #require(layers.indices.first { layers[$0].name == "fc 1024→16" })
+        #expect(written(connected, .forward) == 2 * 16 && written(connected, .backwardData) == 2 * 1024)
+        #expect(written(connected, .backwardWeights) == 1024 * 16 + 16)
     }
 
     /// The transforms are bound by memory here, the product by arithmetic.
@@ -49,6 +77,8 @@ import Testing
         let features = 9 * 4 * 16 + 16 + 9 * 16 * 16 + 16
         let classifier = 1024 * 16 + 16 + 16 * 16 + 16
         #expect(plan.updateWork(.sgd).bytes == 20 * Double(features + classifier))
+        #expect(plan.updateWork(.sgd).written == 8 * Double(features + classifier))
+        #expect(plan.updateWork(.adamw, averages: true).written == 16 * Double(features + classifier))
         #expect(plan.updateWork(.adamw).bytes == 28 * Double(features + classifier))
     }
 }

@@ -46,10 +46,18 @@ public struct OptimizerFamily: KernelFamily {
     /// Elements whose squares one work-item adds: one value, so that every device adds in the same order.
     public let chunk = TuningConstant("optimizer.chunk", 4096, .values([4096]))
     private static let groupItems = 256
-    public let sizes = ["GROUP_ITEMS": groupItems]
 
-    /// Returns the launch of a kernel that takes `count` values one by one.
-    public func values(_ count: Int) -> LaunchRange { LaunchRange([count], local: [Self.groupItems]) }
+    public func sizes(_ tuning: Tuning) -> [String: Int] {
+        ["GROUP_ITEMS": Self.groupItems, "LANES": lanes(tuning)]
+    }
+
+    /// Values that a work-item takes at once.
+    private func lanes(_ tuning: Tuning) -> Int { tuning.sharesGroups ? 1 : 8 }
+
+    /// Returns the launch of a kernel that takes each of `count` values for itself.
+    public func values(_ count: Int, tuning: Tuning) -> LaunchRange {
+        LaunchRange([count.ceilDivided(by: lanes(tuning))], local: [Self.groupItems])
+    }
 
     /// Returns the launch that adds the squares of each of `chunks`, or one that adds partial sums.
     public func sums(chunks: Int = 1, tuning: Tuning) -> LaunchRange {
@@ -88,17 +96,29 @@ public struct DenseFamily: KernelFamily {
     }
 }
 
-/// Describes the kernel that measures a device's arithmetic: multiply-adds on registers.
+/// Describes the kernels that measure a device's arithmetic and memory.
 public struct PeakFamily: KernelFamily {
     public let name = "peak"
     public let vector = TuningConstant("peak.vector", 8, wide: 16, .values([8, 16]))
     /// Vectors in flight.
     public let sums = TuningConstant("peak.sums", 12, .range(1...32))
 
-    /// Returns the launch for a device's number of compute units.
+    public func sizes(_ tuning: Tuning) -> [String: Int] { ["IS_INTERLEAVED": tuning.sharesGroups ? 1 : 0] }
+
+    /// Returns the launch of multiply-adds for a device's number of compute units.
     public func launch(computeUnits: Int, tuning: Tuning) -> LaunchRange {
-        tuning.sharesGroups
-            ? LaunchRange([computeUnits * 2048], local: [256]) : LaunchRange([computeUnits * 64], local: [1])
+        items(computeUnits * (tuning.sharesGroups ? 2048 : 64), tuning: tuning)
+    }
+
+    /// Returns the launch that reads or writes `count` floats, a multiple of 2¹⁶, and the vectors of one
+    /// work-item.
+    public func memory(count: Int, tuning: Tuning) -> (range: LaunchRange, vectors: Int) {
+        let vectors = tuning.sharesGroups ? 16 : 256
+        return (items(count / (vectors * tuning[vector]), tuning: tuning), vectors)
+    }
+
+    private func items(_ count: Int, tuning: Tuning) -> LaunchRange {
+        LaunchRange([count], local: [tuning.groupItems(256)])
     }
 }
 

@@ -62,7 +62,7 @@ public struct ConvolutionSpec: LayerSpec {
     }
 
     public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {
-        let plain = Work(operations: plan.operations(batch: batch), bytes: plan.bytes(pass, batch: batch))
+        let plain = plan.plainWork(pass, batch: batch)
         switch algorithms[pass] {
         case .direct: return [plain]
         case .im2col: return im2col(plan).work(pass, plain, batch: batch)

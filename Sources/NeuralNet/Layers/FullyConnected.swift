@@ -70,13 +70,12 @@ public struct FullyConnectedSpec: LayerSpec {
     private var imagesPerOwn: Double { split.map { Double($0.largestTurn) / Double($0.microBatch) } ?? 1 }
 
     public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {
-        let tensors = tensors(pass)
-        let image = tensors.input * Double(plan.input.storedCount) + tensors.output * Double(held.count)
-        let weights = plan.parameters.reduce(0) { $0 + Double($1.storedCount) }
+        let images = imagesPerOwn * Double(batch)
         return [
             Work(
-                operations: plan.operations(batch: batch),
-                bytes: 4 * (image * imagesPerOwn * Double(batch) + weights))
+                pass, operations: plan.operations(batch: batch), tensors: tensors(pass),
+                input: Int(images * Double(plan.input.storedCount)), output: Int(images * Double(held.count)),
+                weights: plan.parameters.reduce(0) { $0 + $1.storedCount })
         ]
     }
 

@@ -115,7 +115,8 @@ extension ConvolutionFamily.Im2col {
         let channels = pass == .backwardData ? outputs : input.channels
         let windows = 4 * 9 * Double(batch * input.height * input.width * channels)
         return [
-            Work(bytes: windows), Work(operations: plain.operations, bytes: plain.bytes + windows),
+            Work(read: 0, written: windows),
+            Work(operations: plain.operations, read: plain.read + windows, written: plain.written),
         ]
     }
 }

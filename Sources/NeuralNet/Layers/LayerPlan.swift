@@ -48,13 +48,12 @@ public struct LayerPlan: Sendable {
     /// saves.
     public func operations(batch: Int) -> Double { spec.operationsPerImage(self) * Double(batch) }
 
-    /// Returns the bytes of the tensors that a pass reads and writes, each counted once.
-    func bytes(_ pass: LayerPass, batch: Int) -> Double {
-        let tensors = spec.tensors(pass)
-        let weights = parameters.reduce(0) { $0 + Double($1.storedCount) }
-        return 4
-            * (tensors.input * Double(input.storedCount * batch)
-                + tensors.output * Double(output.storedCount * batch) + weights)
+    /// Returns a pass by the plain sums: each tensor is read once, and its result is written once.
+    func plainWork(_ pass: LayerPass, batch: Int) -> Work {
+        Work(
+            pass, operations: operations(batch: batch), tensors: spec.tensors(pass),
+            input: input.storedCount * batch, output: output.storedCount * batch,
+            weights: parameters.reduce(0) { $0 + $1.storedCount })
     }
 
     /// Returns what a pass over a batch computes and moves, for each kind of launch of its algorithm.

@@ -65,7 +65,7 @@ extension LayerSpec {
     public func operationsPerImage(_ plan: LayerPlan) -> Double { 0 }
     public func tensors(_ pass: LayerPass) -> (input: Double, output: Double) { (1, 1) }
     public func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work] {
-        [Work(operations: plan.operations(batch: batch), bytes: plan.bytes(pass, batch: batch))]
+        [plan.plainWork(pass, batch: batch)]
     }
     public func memory(_ plan: LayerPlan, maximumBatch: Int) -> (workspace: Int, own: Int) { (0, 0) }
 }

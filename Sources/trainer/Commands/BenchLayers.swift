@@ -43,7 +43,10 @@ struct BenchLayers: ParsableCommand {
         try output.write([
             "device": name, "model": step.architecture.description, "batch": step.batch,
             "image_size": step.imageSize, "peak_gflops": result.peak.gflops,
-            "peak_gigabytes_per_second": result.peak.gigabytesPerSecond, "step_seconds": result.stepSeconds,
+            "peak_gigabytes_per_second": [
+                "reading": result.peak.reading, "writing": result.peak.writing, "adding": result.peak.both,
+            ] as JSON,
+            "step_seconds": result.stepSeconds,
             "roofline_seconds": result.rooflineSeconds, "queueing_seconds": result.queueingSeconds,
             "launches": result.launches,
             "parts": JSON.object(result.parts.map { .init($0.name, .number($0.seconds)) }),
@@ -57,7 +60,9 @@ struct BenchLayers: ParsableCommand {
             "launches": row.launches, "gflops": row.gflops,
             "gigabytes_per_second": row.gigabytesPerSecond,
             "roofline_seconds": row.work.seconds(at: result.peak),
-            "work": row.work.map { ["operations": $0.operations, "bytes": $0.bytes] as JSON },
+            "work": row.work.map {
+                ["operations": $0.operations, "read": $0.read, "written": $0.written] as JSON
+            },
         ]
     }
 
@@ -78,8 +83,10 @@ struct BenchLayers: ParsableCommand {
         }
         print(layers.text)
         print(
-            "peak of \(device): \(fixed(result.peak.gflops, 0)) GFLOPS (multiply-adds on registers), "
-                + "\(fixed(result.peak.gigabytesPerSecond, 1)) GB/s (adding two arrays)")
+            "peak of \(device): \(fixed(result.peak.gflops, 0)) GFLOPS (multiply-adds on registers); "
+                + "\(fixed(result.peak.reading, 1)) GB/s reading, "
+                + "\(fixed(result.peak.writing, 1)) GB/s writing, "
+                + "\(fixed(result.peak.both, 1)) GB/s adding two arrays")
         print(
             "step: \(fixed(result.stepSeconds * 1e3, 1)) ms, "
                 + "\(fixed(Double(network.batch) / result.stepSeconds, 2)) images/s; at the peaks: "

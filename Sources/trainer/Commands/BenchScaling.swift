@@ -76,7 +76,7 @@ struct BenchScaling: ParsableCommand {
     func run() throws {
         _ = try NetworkOptions.architecture(model, imageSize: imageSize)
         var rows: [Row] = []
-        let bandwidth = try Benchmark.bandwidth(runs: 3, device: Device.open(.auto))
+        let bandwidth = try Benchmark.bandwidth(.reading, runs: 3, device: Device.open(.auto))
         for count in try rankCounts() { rows += try measure(ranks: count, bandwidth: bandwidth) }
         show(rows)
         try output.write([

@@ -58,7 +58,7 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
     private func speed(of description: DeviceDescription) throws -> String {
         let device = try Device(description)
         let arithmetic = try Benchmark.arithmeticPeak(runs: 3, device: device)
-        let bandwidth = try Benchmark.bandwidth(runs: 3, device: device)
+        let bandwidth = try Benchmark.bandwidth(.adding, runs: 3, device: device)
         return "\(fixed(arithmetic, 0)) GFLOPS (multiply-adds on registers), "
             + "\(fixed(bandwidth, 1)) GB/s (adding two arrays)"
     }
