@@ -296,23 +296,37 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
         for (int kx = 0; kx < 3; kx++) vstore16(zero, 0, slot + ((panel * 9 + ky * 3 + kx) * 4 + 3) * 16);
 }
 
-#if VECTOR == 16
 // The image layer's gradients of weights and bias from the gradient behind its ReLU and 2×2 max-pooling, with
 // even heights and widths. x[batch][height][width][4]; y, the layer's output, says where the gradient of a
-// window goes: to its first maximum in the order of reading, if that is above 0.
-// A slot sums rows_per_slot rows of windows: slots[s][outputs/16][28][16], the 27 lines (ky, kx, colour) of a
-// panel and its bias. They are also the accumulator: sums stay in registers while a row's windows pass. The
-// image is copied with its border of zeros, so that no pixel is a special case.
-// `add_image_gradients` then adds the slots. global (ceil(batch·height/2 / rows_per_slot)), local (1).
+// window goes: to its first maximum in the order of reading, if that is above 0. A slot sums rows_per_slot
+// rows of windows: slots[s][outputs/16][28][16], the 27 lines (ky, kx, colour) of a panel and its bias. They
+// are also the accumulator: sums stay in registers while a row's windows pass, all 27 of them where registers
+// hold 16 floats, else the 9 of one ky and half a panel. The image is copied with its border of zeros, so
+// that no pixel is a special case. `add_image_gradients` then adds the slots. global (ceil(batch·height/2 /
+// rows_per_slot)), local (1).
 #define SEGMENT 64  // windows copied at a time
 #define STRIDE ((2 * SEGMENT + 2) * 4)
-#define ADD_OUTPUT(row, column, gradient)                                                                    \
-    _Pragma("unroll") for (int ky = 0; ky < 3; ky++) {                                                       \
-        _Pragma("unroll") for (int kx = 0; kx < 3; kx++) {                                                   \
-            _Pragma("unroll") for (int c = 0; c < 3; c++) sum[(ky * 3 + kx) * 3 + c] +=                      \
-                pixel[(row + ky) * STRIDE + (column + kx) * 4 + c] * gradient;                               \
-        }                                                                                                    \
-    }
+
+// The gradients of a window's four outputs, 16 channels, from that of their maximum.
+static inline __attribute__((always_inline)) void unpool(
+    global const float *upper, global const float *lower, global const float *behind, const int outputs,
+    float16 *to) {
+    const float16 a = vload16(0, upper), b = vload16(0, upper + outputs), c = vload16(0, lower),
+                  d = vload16(0, lower + outputs), zero = 0;
+    // Not fmax: a NaN must stay one.
+    const float16 ab = select(a, b, (a < b) | isnan(b));
+    const float16 cd = select(c, d, (c < d) | isnan(d));
+    const float16 maximum = select(ab, cd, (ab < cd) | isnan(cd));
+    float16 g = vload16(0, behind);
+    g = select(zero, g, maximum > zero);
+    to[0] = select(zero, g, a == maximum);
+    g = select(g, zero, a == maximum);
+    to[1] = select(zero, g, b == maximum);
+    g = select(g, zero, b == maximum);
+    to[2] = select(zero, g, c == maximum);
+    g = select(g, zero, c == maximum);
+    to[3] = select(zero, g, d == maximum);
+}
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_weights_image_pooled(
     global const float *restrict x, global const float *restrict y, global const float *restrict gradient,
@@ -325,6 +339,9 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
     const float16 zero = 0;
     for (int i = 0; i < outputs / 16 * 28; i++) vstore16(zero, i, slot);
     float lines[4 * STRIDE];
+#if VECTOR < 16
+    float gradients[SEGMENT * 4 * 16];
+#endif
     for (int row = first; row < last; row++) {
         const int image = row / window_rows, top = row % window_rows * 2;
         for (int window = 0; window < window_columns; window += SEGMENT) {
@@ -345,36 +362,48 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
                 global const float *behind =
                     gradient + ((size_t)row * window_columns + window) * outputs + panel * 16;
                 global float *target = slot + panel * 28 * 16;
-                float16 sum[27], bias = vload16(27, target);
+                float16 bias = vload16(27, target);
+#if VECTOR == 16
+                float16 sum[27];
                 _Pragma("unroll") for (int i = 0; i < 27; i++) sum[i] = vload16(i, target);
+#endif
                 for (int w = 0; w < windows; w++) {
-                    const float16 a = vload16(0, upper), b = vload16(0, upper + outputs),
-                                  c = vload16(0, lower), d = vload16(0, lower + outputs);
-                    // Not fmax: a NaN must stay one.
-                    const float16 ab = select(a, b, (a < b) | isnan(b));
-                    const float16 cd = select(c, d, (c < d) | isnan(d));
-                    const float16 maximum = select(ab, cd, (ab < cd) | isnan(cd));
-                    float16 g = vload16(0, behind);
-                    g = select(zero, g, maximum > zero);
-                    const float16 to_a = select(zero, g, a == maximum);
-                    g = select(g, zero, a == maximum);
-                    const float16 to_b = select(zero, g, b == maximum);
-                    g = select(g, zero, b == maximum);
-                    const float16 to_c = select(zero, g, c == maximum);
-                    g = select(g, zero, c == maximum);
-                    const float16 to_d = select(zero, g, d == maximum);
-                    bias += (to_a + to_b) + (to_c + to_d);
+                    float16 to[4];
+                    unpool(upper, lower, behind, outputs, to);
+                    bias += (to[0] + to[1]) + (to[2] + to[3]);
+#if VECTOR == 16
                     const float *pixel = lines + 2 * w * 4;
-                    ADD_OUTPUT(0, 0, to_a)
-                    ADD_OUTPUT(0, 1, to_b)
-                    ADD_OUTPUT(1, 0, to_c)
-                    ADD_OUTPUT(1, 1, to_d)
+                    _Pragma("unroll") for (int k = 0; k < 4; k++) {
+                        _Pragma("unroll") for (int i = 0; i < 27; i++) sum[i] +=
+                            pixel[(k / 2 + i / 9) * STRIDE + (k % 2 + i / 3 % 3) * 4 + i % 3] * to[k];
+                    }
+#else
+                    _Pragma("unroll") for (int k = 0; k < 4; k++) vstore16(to[k], w * 4 + k, gradients);
+#endif
                     upper += 2 * outputs;
                     lower += 2 * outputs;
                     behind += outputs;
                 }
-                _Pragma("unroll") for (int i = 0; i < 27; i++) vstore16(sum[i], i, target);
                 vstore16(bias, 27, target);
+#if VECTOR == 16
+                _Pragma("unroll") for (int i = 0; i < 27; i++) vstore16(sum[i], i, target);
+#else
+                for (int part = 0; part < 3 * VECTORS_PER_PANEL; part++) {
+                    const int ky = part % 3, lane = part / 3 * VECTOR;
+                    global float *lines_of_ky = target + ky * 9 * 16 + lane;
+                    vector sum[9];
+                    _Pragma("unroll") for (int i = 0; i < 9; i++) sum[i] = LOAD(lines_of_ky + i * 16);
+                    for (int w = 0; w < windows; w++) {
+                        const float *pixel = lines + ky * STRIDE + 2 * w * 4;
+                        _Pragma("unroll") for (int k = 0; k < 4; k++) {
+                            const vector value = LOAD(gradients + (w * 4 + k) * 16 + lane);
+                            _Pragma("unroll") for (int i = 0; i < 9; i++) sum[i] +=
+                                pixel[k / 2 * STRIDE + (k % 2 + i / 3) * 4 + i % 3] * value;
+                        }
+                    }
+                    _Pragma("unroll") for (int i = 0; i < 9; i++) STORE(sum[i], lines_of_ky + i * 16);
+                }
+#endif
             }
         }
     }
@@ -397,7 +426,6 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void add_image_gradients(
     // The fourth lane's gradient is zero.
     if (line % 3 == 2) vstore16((float16)0, (panel * 9 + line / 3) * 4 + 3, weights);
 }
-#endif
 
 // result[i] = slots[0][i] + slots[1][i] + …, i < count, count a multiple of 16.
 // A work-item sums `panels_per_item` runs of 16. global (ceil(count/16 / panels_per_item)), local (1).

@@ -2,7 +2,7 @@
 // that run a work-item on a CPU core. optimizer.h has the updates.
 //
 // Tuning macro: CHUNK, elements whose squares one work-item of sum_of_squares adds up; fixed, so that every
-// CPU adds in the same order.
+// CPU adds in the same order. optimizer.h has the macros of the updates.
 
 #include "optimizer.h"
 

@@ -35,14 +35,14 @@
 //
 // Tuning macros:
 //   OUTPUT_TILE      4 or 2: the algorithm
-//   LANES            channels that are transformed together: the floats of a register
+//   LANES            see winograd.h
 //   TILE_GROUP       tiles that a work-group transforms; a multiple of MULTIPLY_ROWS
 //   MULTIPLY_ROWS    `multiply`: rows of the register tile (by 16 columns)
 //   MULTIPLY_BLOCKS  `multiply`: row blocks that a work-item takes one after the other
-//   MULTIPLY_DEPTH   `multiply`: channels of a panel of U that stay in a core's first cache meanwhile, a
-//                    multiple of 16
+//   MULTIPLY_DEPTH   `multiply`: input channels that it takes for all its rows before the next ones, so that
+//                    this part of U stays in a core's first cache; a multiple of 16
 //   BLOCK_ROWS       `convolve`: tiles in flight; a multiple of MULTIPLY_ROWS
-//   WEIGHTS_ROWS     `multiply_weights`: most rows of the register tile (by 16 columns)
+//   WEIGHTS_ROWS     `multiply_weights`: largest number of rows of the register tile (by 16 columns)
 
 #include "fetch.h"
 #include "stream.h"
@@ -74,7 +74,7 @@ static inline __attribute__((always_inline)) void unpool(
 // at (row, column) of the windows; windows outside the map give zeros.
 static inline __attribute__((always_inline)) void unpool_columns(
     global const float *gradient, global const float *y, int windows, bool used, int image, int row,
-    int column, int height, int width, int channels, int channel, long ahead, long aheadBehind, lanes *left,
+    int column, int height, int width, int channels, int channel, long ahead, long aheadPooled, lanes *left,
     lanes *right) {
     const int rows = height / 2, columns = width / 2;
 #pragma unroll
@@ -90,7 +90,7 @@ static inline __attribute__((always_inline)) void unpool_columns(
         FETCH_AHEAD(top + channels + ahead);
         FETCH_AHEAD(bottom + ahead);
         FETCH_AHEAD(bottom + channels + ahead);
-        FETCH_AHEAD(behind + aheadBehind);
+        FETCH_AHEAD(behind + aheadPooled);
         unpool(
             *(global const lanes *)top, *(global const lanes *)(top + channels),
             *(global const lanes *)bottom, *(global const lanes *)(bottom + channels),
@@ -104,27 +104,21 @@ static inline __attribute__((always_inline)) void transform_pooled_tile(
     int width, int channels, int channel, int tile, int step, bool used) {
     const place at = place_of_tile(tile, height, width);
     const long ahead = distance_ahead(tile, step, height, width, channels, channel, 1),
-               aheadBehind = distance_ahead(tile, step, height, width, channels, channel, 2);
+               aheadPooled = distance_ahead(tile, step, height, width, channels, channel, 2);
 #pragma nounroll
     for (int lane = 0; lane < CHANNELS_PER_ITEM; lane += LANES) {
-        lanes columns[POSITIONS], line[INPUT_TILE];
+        lanes columns[POSITIONS];
         // The tile starts at an odd corner: of 4×4 windows, whose 8×8 pixels lose their rim.
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             lanes left[8], right[8];
             unpool_columns(
                 gradient, y, 4, used, at.image, at.top / 2 - 1, at.left / 2 - 1 + j, height, width, channels,
-                channel + lane, ahead, aheadBehind, left, right);
+                channel + lane, ahead, aheadPooled, left, right);
             if (j > 0) input_transform(left + 1, 1, columns + 2 * j - 1, INPUT_TILE);
             if (j < 3) input_transform(right + 1, 1, columns + 2 * j, INPUT_TILE);
         }
-#pragma unroll
-        for (int i = 0; i < INPUT_TILE; i++) {
-            input_transform(columns + i * INPUT_TILE, 1, line, 1);
-#pragma unroll
-            for (int j = 0; j < INPUT_TILE; j++)
-                *(global lanes *)(target + lane + (i * INPUT_TILE + j) * plane) = line[j];
-        }
+        store_input_tile(columns, target + lane, plane);
     }
 }
 
@@ -146,19 +140,18 @@ kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_tra
     const int tile = firstTile + row;
     const place at = place_of_tile(tile, height, width);
     const long ahead = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 1),
-               aheadBehind = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 2);
+               aheadPooled = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 2);
     const size_t plane = plane_size(channels, rows);
     transformed += place_in_plane(channel, row, rows);
 #pragma nounroll
     for (int lane = 0; lane < CHANNELS_PER_ITEM; lane += LANES) {
-        lanes columns[INPUT_TILE * OUTPUT_TILE], line[INPUT_TILE], sum = 0.0f;
-        global float *target = transformed + lane;
+        lanes columns[INPUT_TILE * OUTPUT_TILE], sum = 0.0f;
 #pragma unroll
         for (int j = 0; j < 2; j++) {
             lanes left[OUTPUT_TILE], right[OUTPUT_TILE];
             unpool_columns(
                 gradient, y, 2, row < tileCount, at.image, at.top / 2, at.left / 2 + j, height, width,
-                channels, channel + lane, ahead, aheadBehind, left, right);
+                channels, channel + lane, ahead, aheadPooled, left, right);
 #pragma unroll
             for (int i = 0; i < OUTPUT_TILE; i++) sum += left[i];
 #pragma unroll
@@ -166,14 +159,7 @@ kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_tra
             gradient_transform(left, 1, columns + 2 * j, OUTPUT_TILE);
             gradient_transform(right, 1, columns + 2 * j + 1, OUTPUT_TILE);
         }
-#pragma unroll
-        for (int i = 0; i < INPUT_TILE; i++) {
-            gradient_transform(columns + i * OUTPUT_TILE, 1, line, 1);
-#pragma unroll
-            for (int j = 0; j < INPUT_TILE; j++)
-                *(global lanes *)(target + (i * INPUT_TILE + j) * plane) = line[j];
-        }
-        *(global lanes *)(target + POSITIONS * plane) = sum;
+        store_gradient_tile(columns, sum, transformed + lane, plane);
     }
 }
 
@@ -190,9 +176,9 @@ kernel __attribute__((reqd_work_group_size(1, TILE_GROUP, 1))) void winograd_tra
 }
 #endif
 
-// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels, added to `product` if it
-// `continues`. `a` is the first row in its first panel, the panels are `panelStride` floats apart; `b` is a
-// panel of U.
+// MULTIPLY_ROWS rows by 16 columns of a product over `depth` input channels. If it `continues`, the sums
+// start from what `product` holds, else from 0. `a` is the first row in its first panel, the panels are
+// `panelStride` floats apart; `b` is a panel of U.
 void multiply_tile(
     global const float *a, size_t panelStride, global const float *b, global float *product, int depth,
     bool continues) {
@@ -217,8 +203,8 @@ void multiply_tile(
     for (int i = 0; i < MULTIPLY_ROWS; i++) *(global float16 *)(product + i * 16) = sum[i];
 }
 
-// M = V U for every position. A work-item: MULTIPLY_BLOCKS times MULTIPLY_ROWS rows of 16 output channels,
-// MULTIPLY_DEPTH input channels after the other. Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉,
+// M = V U for every position. A work-item: MULTIPLY_BLOCKS · MULTIPLY_ROWS rows of 16 output channels,
+// MULTIPLY_DEPTH input channels at a time. Global (⌈rows / (MULTIPLY_ROWS·MULTIPLY_BLOCKS)⌉,
 // outputChannels/16, POSITIONS), local (1, 1, 1).
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply(
     global const float *input, global const float *weights, global float *output, int inputChannels,
@@ -243,7 +229,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply(
 // of `workspace`; a slot has
 // POSITIONS·(plane(inputChannels, BLOCK_ROWS) + plane(16, BLOCK_ROWS)) floats. Global (slots), local (1).
 // Flags as in the single steps. `masked` 2: x is the gradient behind a pooling of `mask`. With `poolsOutput`
-// 1 the output is pooled to `pooled`; else any buffer may stand there.
+// 1 the output, which has a bias then, is pooled to `pooled`; else any buffer may stand there.
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
     global const float *x, global const float *mask, int masked, global const float *weights,
     global float *workspace, global float *y, global const float *bias, int flags, global float *pooled,
@@ -294,7 +280,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
     }
 }
 
-// `count` input by 16 output channels of dU (+)= Vᵀ D; `count` is a constant wherever this is called.
+// `count` input by 16 output channels of dU (+)= Vᵀ D. After inlining and unrolling, `count` is a constant.
 static inline __attribute__((always_inline)) void multiply_weights_tile(
     const int count, global const float *input, global const float *gradient, global float *weightsGradient,
     int rows, int accumulate) {

@@ -1,8 +1,8 @@
 // Updates of weights and gradients, for optimizer.cl of both bodies.
 //
-// All arrays are flat float32 [count]. A work-item takes LANES elements, a macro of the family: 1 on GPUs, 8
-// on CPUs, whose runtimes do not make vectors of work-items that test the count. Launch: global
-// (⌈count / LANES⌉), local (GROUP_ITEMS).
+// All arrays are flat float32 [count]. A work-item updates LANES elements, a macro of the family: 1 on GPUs,
+// 8 on CPUs. pocl does not vectorise over work-items that compare their index with the count, so CPUs use
+// vectors explicitly. Launch: global (⌈count / LANES⌉), local (GROUP_ITEMS).
 
 #if LANES == 1
 typedef float lanes;
@@ -11,7 +11,7 @@ typedef float8 lanes;
 #endif
 
 // Returns the elements of an array from `i` on, with zeros behind its end.
-lanes load(global const float *values, const size_t i, const ulong count) {
+static lanes load(global const float *values, const size_t i, const ulong count) {
 #if LANES == 1
     return values[i];
 #else
@@ -23,7 +23,7 @@ lanes load(global const float *values, const size_t i, const ulong count) {
 }
 
 // Stores elements of an array from `i` on, up to its end.
-void store(const lanes value, global float *values, const size_t i, const ulong count) {
+static void store(const lanes value, global float *values, const size_t i, const ulong count) {
 #if LANES == 1
     values[i] = value;
 #else

@@ -5,8 +5,8 @@
 //   VECTOR  floats in a register, 8 or 16
 //   SUMS    vectors in flight: they fit the registers, and are more than the latency of a multiply-add times
 //           the number of those that begin in a cycle
-// Macro of the family: IS_INTERLEAVED, 1 where neighbouring work-items access neighbouring vectors (GPUs), 0
-// where each has a block of its own.
+// Macro of the family: IS_INTERLEAVED, 1 on GPUs, where neighbouring work-items access neighbouring vectors;
+// 0 on CPUs, where each work-item has a contiguous block.
 
 #include "stream.h"
 #include "vector.h"
@@ -25,7 +25,7 @@ kernel void multiply_add(
     STORE(total, result + get_global_id(0) * VECTOR);
 }
 
-// Where vector i of a work-item's `vectors` lies.
+// Returns the index of the first float of a work-item's vector i.
 size_t vector_place(const int i, const int vectors) {
 #if IS_INTERLEAVED
     return ((size_t)i * get_global_size(0) + get_global_id(0)) * VECTOR;
@@ -34,10 +34,10 @@ size_t vector_place(const int i, const int vectors) {
 #endif
 }
 
-// A work-item reads `vectors` vectors; its sum in `sums` keeps the compiler from leaving them out. Global
-// (items), local (1, or 256 on GPUs).
+// A work-item adds up `vectors` vectors, an even number. It stores the sum, so that the compiler keeps the
+// reads. Nothing checks bounds: the range is exact. Global (items), local (1, or 256 on GPUs).
 kernel void read_values(global const float *restrict values, global float *restrict sums, const int vectors) {
-    vector sum[2] = {0, 0};
+    vector sum[2] = {(vector)0, (vector)0};
     for (int i = 0; i < vectors; i += 2) {
         sum[0] += LOAD(values + vector_place(i, vectors));
         sum[1] += LOAD(values + vector_place(i + 1, vectors));

@@ -2,7 +2,7 @@
 //
 // LANES channels are transformed together: the floats of a CPU's register, 8 or 16, and 1, 2 or 4 on a GPU,
 // so that neighbouring work-items access neighbouring floats. A CPU's work-item takes a panel of 16 channels,
-// LANES after LANES. LANES changes no result.
+// in 16 / LANES steps. LANES changes no result.
 //
 // Macros of the family: ITEMS_PER_PANEL (work-items that take a panel together), WEIGHT_LINES (channels or
 // filters whose weights a work-group transforms) and PLANE_GAP (unused floats behind a plane).
@@ -22,11 +22,11 @@ typedef float16 lanes;
 typedef int16 lane_bits;
 #define AS_LANES as_float16
 #endif
-#define PARTS (16 / (LANES * ITEMS_PER_PANEL))
-#define CHANNELS_PER_ITEM (PARTS * LANES)
+// Channels or filters of a panel that a work-item takes: 16 on CPUs, LANES on GPUs.
+#define CHANNELS_PER_ITEM (16 / ITEMS_PER_PANEL)
 #define WEIGHTS_GROUP (WEIGHT_LINES * ITEMS_PER_PANEL)
 
-// A CPU's body sets these.
+// cpu/winograd.cl defines ON_CPU and FETCH_AHEAD, stream.h STREAM_STORE. GPUs get these:
 #ifndef ON_CPU
 #define ON_CPU 0
 #define FETCH_AHEAD(pointer)
@@ -161,37 +161,37 @@ void store_transformed_weights(const lanes *w, global float *u, size_t stride) {
     }
 }
 
-// U = G w Gᵀ for forward. A work-item: one input channel of its filters. Global (C·ITEMS_PER_PANEL, K/16),
-// local (WEIGHTS_GROUP, 1).
+// U = G w Gᵀ for forward. A work-item: one input channel of CHANNELS_PER_ITEM filters. Global
+// (C·ITEMS_PER_PANEL, K/16), local (WEIGHTS_GROUP, 1).
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights(
     global const float *weights, global float *transformed, int inputChannels, int outputChannels) {
     const int channel = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
-    const int lane = get_global_id(0) % ITEMS_PER_PANEL * LANES;
+    const int lane = get_global_id(0) % ITEMS_PER_PANEL * CHANNELS_PER_ITEM;
     weights += ((size_t)panel * 9 * inputChannels + channel) * 16 + lane;
     transformed += ((size_t)panel * inputChannels + channel) * 16 + lane;
-    for (int part = 0; part < PARTS; part++) {
+    for (int part = 0; part < CHANNELS_PER_ITEM; part += LANES) {
         lanes w[9];
 #pragma unroll
         for (int i = 0; i < 9; i++)
-            w[i] = *(global const lanes *)(weights + part * LANES + (size_t)i * inputChannels * 16);
-        store_transformed_weights(w, transformed + part * LANES, (size_t)inputChannels * outputChannels);
+            w[i] = *(global const lanes *)(weights + part + (size_t)i * inputChannels * 16);
+        store_transformed_weights(w, transformed + part, (size_t)inputChannels * outputChannels);
     }
 }
 
-// U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of its
-// input channels. Global (K·ITEMS_PER_PANEL, C/16), local (WEIGHTS_GROUP, 1): the work-group's items share
-// the cache lines they gather from.
+// U = G w Gᵀ for backward-data: filters turned by 180°, channels exchanged. A work-item: one filter of
+// CHANNELS_PER_ITEM input channels. Global (K·ITEMS_PER_PANEL, C/16), local (WEIGHTS_GROUP, 1): its items
+// share the cache lines they gather from.
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights_transposed(
     global const float *weights, global float *transformed, int inputChannels, int outputChannels) {
     const int filter = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
-    const int lane = get_global_id(0) % ITEMS_PER_PANEL * LANES;
+    const int lane = get_global_id(0) % ITEMS_PER_PANEL * CHANNELS_PER_ITEM;
     weights += ((size_t)(filter / 16) * 9 * inputChannels + panel * 16 + lane) * 16 + filter % 16;
     transformed += ((size_t)panel * outputChannels + filter) * 16 + lane;
-    for (int part = 0; part < PARTS; part++) {
+    for (int part = 0; part < CHANNELS_PER_ITEM; part += LANES) {
         lanes w[9];
 #pragma unroll
         for (int i = 0; i < 9; i++) {
-            global const float *s = weights + part * LANES * 16 + (size_t)(8 - i) * inputChannels * 16;
+            global const float *s = weights + part * 16 + (size_t)(8 - i) * inputChannels * 16;
 #if LANES == 1
             w[i] = s[0];
 #elif LANES == 2
@@ -205,7 +205,7 @@ kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_
                 s[176], s[192], s[208], s[224], s[240]);
 #endif
         }
-        store_transformed_weights(w, transformed + part * LANES, (size_t)inputChannels * outputChannels);
+        store_transformed_weights(w, transformed + part, (size_t)inputChannels * outputChannels);
     }
 }
 
@@ -223,22 +223,23 @@ place place_of_tile(int tile, int height, int width) {
     return result;
 }
 
-// Floats from where a work-item reads or writes a tile to where one does later: in the next panel, or in the
-// first panel of the tile `step` tiles on; in a map `scale` times as small each way. A tile's pixels are far
-// apart, so a core meets one new line of its cache after the other, and no hardware prefetcher follows.
-long distance_ahead(int tile, int step, int height, int width, int channels, int channel, int scale) {
+// Returns the distance in floats from the pixel that a work-item accesses now to the one to prefetch: the
+// same pixel in the next panel, or, after the last panel, in the first panel of the tile `step` tiles later.
+// `scale` 2: the distance in the pooled map. A tile's pixels are on cache lines far apart, so the hardware's
+// prefetcher does not help.
+static long distance_ahead(int tile, int step, int height, int width, int channels, int channel, int scale) {
     if (channel + 16 < channels) return 16;
     const place at = place_of_tile(tile, height, width), later = place_of_tile(tile + step, height, width);
     const long rows = ((long)(later.image - at.image) * height + later.top - at.top) / scale;
-    return (rows * (width / scale) + (later.left - at.left) / scale) * channels - channel / 16 * 16;
+    return (rows * (width / scale) + (later.left - at.left) / scale) * channels - channel;
 }
 
-// How a tile of a map is read: its first row and column, which may lie outside, and what the body needs.
+// How to read a tile. `left` is its first column, which may be −1.
 typedef struct {
     int left, width, channels;
 #if ON_CPU
-    // Of each row: where it lies, or the nearest one of the map, and bits that are set in rows of the map.
-    // Tests at every pixel would take a sixth of a tile's time.
+    // Of each row: the offset of the row, clamped to the map, and a mask with all bits set if the row lies in
+    // the map. Testing at every pixel would take a sixth of a tile's time.
     long offsets[INPUT_TILE];
     lane_bits inside[INPUT_TILE];
 #else
@@ -247,7 +248,8 @@ typedef struct {
 #endif
 } tile_source;
 
-// Returns how to read the tile at row `top` and column `left` of an image; of one not `used` all is outside.
+// Returns how to read the tile at row `top` and column `left` of an image. If the tile is not `used`, all of
+// it counts as outside the map.
 static inline __attribute__((always_inline)) tile_source source_of_tile(
     int image, int top, int left, int height, int width, int channels, int channel, bool used) {
     tile_source source;
@@ -269,8 +271,8 @@ static inline __attribute__((always_inline)) tile_source source_of_tile(
     return source;
 }
 
-// Whether a tile's column may lie in the map; the work-items of a GPU read all columns alike.
-bool has_column(const tile_source *source, int column) {
+// Returns whether a tile's column lies in the map. On GPUs always true: `read_column` tests there.
+static bool has_column(const tile_source *source, int column) {
     return !ON_CPU || (uint)(source->left + column) < (uint)source->width;
 }
 
@@ -287,14 +289,42 @@ static inline __attribute__((always_inline)) void read_column(
         FETCH_AHEAD(x + offset + ahead);
         if (masked) FETCH_AHEAD(mask + offset + ahead);
 #else
-        const int row = source->top + i, place = source->left + column;
+        const int row = source->top + i, map_column = source->left + column;
         line[i] = 0.0f;
-        if (row < 0 || row >= source->height || place < 0 || place >= source->width) continue;
+        if (row < 0 || row >= source->height || map_column < 0 || map_column >= source->width) continue;
         const long offset = source->first + ((long)i * source->width + column) * source->channels;
         line[i] = *(global const lanes *)(x + offset);
 #endif
         if (masked) line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
     }
+}
+
+// Transforms the second dimension of Bᵀ x B and stores it at `target`, a position every `plane` floats.
+static inline __attribute__((always_inline)) void store_input_tile(
+    const lanes *columns, global float *target, size_t plane) {
+    lanes line[INPUT_TILE];
+#pragma unroll
+    for (int i = 0; i < INPUT_TILE; i++) {
+        input_transform(columns + i * INPUT_TILE, 1, line, 1);
+#pragma unroll
+        for (int j = 0; j < INPUT_TILE; j++)
+            *(global lanes *)(target + (i * INPUT_TILE + j) * plane) = line[j];
+    }
+}
+
+// Transforms the second dimension of A dY Aᵀ and stores it at `target`, a position every `plane` floats; the
+// sum over the tile is the last plane.
+static inline __attribute__((always_inline)) void store_gradient_tile(
+    const lanes *columns, lanes sum, global float *target, size_t plane) {
+    lanes line[INPUT_TILE];
+#pragma unroll
+    for (int i = 0; i < INPUT_TILE; i++) {
+        gradient_transform(columns + i * OUTPUT_TILE, 1, line, 1);
+#pragma unroll
+        for (int j = 0; j < INPUT_TILE; j++)
+            *(global lanes *)(target + (i * INPUT_TILE + j) * plane) = line[j];
+    }
+    *(global lanes *)(target + POSITIONS * plane) = sum;
 }
 
 // Stores at `target`, a position every `plane` floats, Bᵀ x B of LANES channels.
@@ -312,17 +342,11 @@ static inline __attribute__((always_inline)) void transform_input_lanes(
             for (int i = 0; i < INPUT_TILE; i++) columns[i * INPUT_TILE + j] = 0.0f;
         }
     }
-#pragma unroll
-    for (int i = 0; i < INPUT_TILE; i++) {
-        input_transform(columns + i * INPUT_TILE, 1, line, 1);
-#pragma unroll
-        for (int j = 0; j < INPUT_TILE; j++)
-            *(global lanes *)(target + (i * INPUT_TILE + j) * plane) = line[j];
-    }
+    store_input_tile(columns, target, plane);
 }
 
 // Stores at `target`, a position every `plane` floats, Bᵀ x B of a work-item's channels of a tile; zero if it
-// is not `used`. `step` tiles on is the one that it transforms later.
+// is not `used`. The tile `step` tiles later is prefetched.
 void transform_input_tile(
     global const float *x, global const float *mask, global float *target, size_t plane, int height,
     int width, int channels, int channel, int tile, int step, bool used, bool masked) {
@@ -330,7 +354,7 @@ void transform_input_tile(
     const tile_source source =
         source_of_tile(at.image, at.top - 1, at.left - 1, height, width, channels, channel, used);
     const long ahead = distance_ahead(tile, step, height, width, channels, channel, 1);
-    // Two copies, so that neither tests at every pixel.
+    // `masked` is a constant in each loop, so that no pixel is tested.
     if (masked) {
 #pragma nounroll
         for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
@@ -344,13 +368,14 @@ void transform_input_tile(
 
 #if ON_CPU
 // Not fmax: a NaN must stay one.
-lanes larger(const lanes a, const lanes b) { return select(a, b, (a < b) | isnan(b)); }
+static lanes larger(const lanes a, const lanes b) { return select(a, b, (a < b) | isnan(b)); }
 #endif
 
-// Stores in y, from element `first` on, LANES channels of the tile Aᵀ M A + added, M read at `source`, a
-// position every `plane` floats; values below `lowest` become `lowest`. `rows` and `columns` of the tile lie
-// in the map. `streamed`: past the cache. `mask` (or 0): of y's shape; what it does not have above 0 becomes
-// 0. `pooled` (or 0): where the maxima of the 2×2 windows of an even map go, as `max_pool_forward` has them.
+// Computes Aᵀ M A + added for LANES channels of a tile, M read at `source`, a position every `plane` floats,
+// and stores it in y from element `first` on. Values below `lowest` become `lowest`. Only the first `rows`
+// rows and `columns` columns lie in the map. `streamed`: stores go past the cache. `mask` (or 0) has y's
+// shape; results are 0 where it is not above 0. `pooled` (or 0) gets the maxima of 2×2 windows, as
+// `max_pool_forward` does.
 static inline __attribute__((always_inline)) void transform_output_lanes(
     global const float *source, size_t plane, lanes added, lanes lowest, global float *y, size_t first,
     int rows, int columns, bool streamed, global const float *mask, global float *pooled, int width,
@@ -406,7 +431,7 @@ static inline __attribute__((always_inline)) void transform_output_lanes(
 }
 
 // Stores a work-item's channels of a tile: see `transform_output_lanes`. `pooled` (or 0): the tensor of the
-// maxima. `step` as in `transform_input_tile`.
+// maxima. The tile `step` tiles later is prefetched.
 static inline __attribute__((always_inline)) void transform_output_tile(
     global const float *source, size_t plane, global const float *bias, global float *y, bool streamed,
     global const float *mask, global float *pooled, int height, int width, int channels, int channel,
@@ -438,7 +463,7 @@ size_t place_in_plane(int channel, int row, int rows) {
     return ((size_t)(channel / 16) * rows + row) * 16 + channel % 16;
 }
 
-// V = Bᵀ x B. A work-item: one tile of its channels. Global (panels·ITEMS_PER_PANEL, rows), local
+// V = Bᵀ x B. A work-item: CHANNELS_PER_ITEM channels of a tile. Global (panels·ITEMS_PER_PANEL, rows), local
 // (ITEMS_PER_PANEL, TILE_GROUP).
 // With `masked` 1 an element of x counts only where that of `mask` (same shape) is above 0: the gradient of a
 // ReLU whose output is `mask`. Tiles from `firstTile` on; rows from `tileCount` on become zero. Without a
@@ -470,19 +495,12 @@ static inline __attribute__((always_inline)) void transform_gradient_lanes(
             for (int i = 0; i < INPUT_TILE; i++) columns[i * OUTPUT_TILE + j] = 0.0f;
         }
     }
-#pragma unroll
-    for (int i = 0; i < INPUT_TILE; i++) {
-        gradient_transform(columns + i * OUTPUT_TILE, 1, line, 1);
-#pragma unroll
-        for (int j = 0; j < INPUT_TILE; j++)
-            *(global lanes *)(target + (i * INPUT_TILE + j) * plane) = line[j];
-    }
-    *(global lanes *)(target + POSITIONS * plane) = sum;
+    store_gradient_tile(columns, sum, target, plane);
 }
 
-// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: one tile of its channels.
-// Global (panels·ITEMS_PER_PANEL, rows), local (ITEMS_PER_PANEL, TILE_GROUP). `mask`, `masked`, `firstTile`
-// and `tileCount` as in `winograd_transform_input`.
+// D = A dY Aᵀ, and the sum of each tile of dY as the last plane. A work-item: CHANNELS_PER_ITEM channels of a
+// tile. Global (panels·ITEMS_PER_PANEL, rows), local (ITEMS_PER_PANEL, TILE_GROUP). `mask`, `masked`,
+// `firstTile` and `tileCount` as in `winograd_transform_input`.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_gradient(
     global const float *gradient, global const float *mask, int masked, global float *transformed, int height,
     int width, int channels, int firstTile, int tileCount) {
@@ -505,7 +523,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
     }
 }
 
-// Y = Aᵀ M A, with the `flags` WITH_… above. A work-item: one tile of its channels. Global
+// Y = Aᵀ M A, with the `flags` WITH_… above. A work-item: CHANNELS_PER_ITEM channels of a tile. Global
 // (panels·ITEMS_PER_PANEL, rows), local (ITEMS_PER_PANEL, TILE_GROUP). Pass any buffer for a bias or mask
 // that is not used.
 kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) void winograd_transform_output(
@@ -520,18 +538,18 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
         channels, channel, tile, TILE_GROUP);
 }
 
-// dW = Gᵀ dU G. A work-item: one input channel of its filters. Global (C·ITEMS_PER_PANEL, K/16), local
-// (WEIGHTS_GROUP, 1).
+// dW = Gᵀ dU G. A work-item: one input channel of CHANNELS_PER_ITEM filters. Global (C·ITEMS_PER_PANEL,
+// K/16), local (WEIGHTS_GROUP, 1).
 kernel __attribute__((reqd_work_group_size(WEIGHTS_GROUP, 1, 1))) void winograd_transform_weights_gradient(
     global const float *transformed, global float *weightsGradient, int inputChannels, int outputChannels) {
     const int channel = get_global_id(0) / ITEMS_PER_PANEL, panel = get_global_id(1);
-    const int lane = get_global_id(0) % ITEMS_PER_PANEL * LANES;
+    const int lane = get_global_id(0) % ITEMS_PER_PANEL * CHANNELS_PER_ITEM;
     const size_t plane = (size_t)inputChannels * outputChannels;
     transformed += ((size_t)panel * inputChannels + channel) * 16 + lane;
     weightsGradient += ((size_t)panel * 9 * inputChannels + channel) * 16 + lane;
-    for (int part = 0; part < PARTS; part++) {
-        global const float *source = transformed + part * LANES;
-        global float *target = weightsGradient + part * LANES;
+    for (int part = 0; part < CHANNELS_PER_ITEM; part += LANES) {
+        global const float *source = transformed + part;
+        global float *target = weightsGradient + part;
         lanes columns[3 * INPUT_TILE], line[INPUT_TILE];
 #pragma unroll
         for (int j = 0; j < INPUT_TILE; j++) {

@@ -38,17 +38,21 @@ extension Benchmark {
 
     /// Returns a device's peaks of arithmetic and of memory.
     static func peak(of device: Device) throws -> DeviceSpeed {
-        DeviceSpeed(
+        func rate(_ access: MemoryAccess) throws -> Double {
+            try bandwidth(access, runs: 15, device: device)
+        }
+        let (reading, writing, adding) = (try rate(.reading), try rate(.writing), try rate(.adding))
+        // A GPU's memory has one rate.
+        let least = device.tuning.sharesGroups ? adding : 0
+        return DeviceSpeed(
             gflops: try arithmeticPeak(runs: 15, device: device),
-            reading: try bandwidth(.reading, runs: 15, device: device),
-            writing: try bandwidth(.writing, runs: 15, device: device),
-            both: try bandwidth(.adding, runs: 15, device: device))
+            reading: max(reading, least), writing: max(writing, least), adding: adding)
     }
 
-    /// How memory is accessed: an array of floats is read or written, or added to another.
+    /// The memory access that a benchmark times: reading an array, writing it, or adding another to it.
     public enum MemoryAccess { case reading, writing, adding }
 
-    /// Returns the 10⁹ bytes per second of a kernel that does nothing else, in the best run.
+    /// Returns the rate of one kind of access in 10⁹ bytes per second, from the best run.
     ///
     /// The arrays hold four times what a large last-level cache does, if the device can allocate that and
     /// takes less than 50 ms for it.

@@ -134,7 +134,7 @@ public struct LayerBenchmark: Sendable {
         peak = DeviceSpeed(
             gflops: max(before.gflops, after.gflops),
             reading: max(before.reading, after.reading), writing: max(before.writing, after.writing),
-            both: max(before.both, after.both))
+            adding: max(before.adding, after.adding))
         stepSeconds = Benchmark.median(walls)
         queueingSeconds = Benchmark.median(queueings)
         dataWaitSeconds = Benchmark.median(waits)

@@ -16,6 +16,8 @@ public struct DeviceDescription: Sendable {
     public internal(set) var computeUnits: Int
     /// Bytes of global memory, as the device reports them.
     public internal(set) var globalMemory: Int
+    /// Bytes of its cache, as the device reports them: runtimes of CPUs tell the last level's or a core's.
+    public let cacheSize: Int
     /// Bytes of the largest single buffer.
     public internal(set) var largestBuffer: Int
     /// The same without the limits of this process or of ranks that share the device.
@@ -55,7 +57,7 @@ public struct DeviceDescription: Sendable {
         DeviceTraits(
             body: kernels ?? (kind == .cpu ? .cpu : .gpu), floatVectorWidth: floatVectorWidth,
             vendor: kind == .cpu ? .other : DeviceDescription.vendor(vendor, platform: platform),
-            takesPrefetch: isKnownCPURuntime, largestBuffer: ownLargestBuffer)
+            takesPrefetch: isKnownCPURuntime, largestBuffer: ownLargestBuffer, cacheSize: cacheSize)
     }
 
     /// Whether the runtime is one whose compiler takes clang's builtins and whose buffers may lie in any host
@@ -217,6 +219,7 @@ public struct DeviceDescription: Sendable {
         self.kind = kinds.first { type & cl_device_type($0.type) != 0 }?.kind ?? .other
         self.computeUnits = Int(try value(CL_DEVICE_MAX_COMPUTE_UNITS, cl_uint(0)))
         self.globalMemory = Int(try value(CL_DEVICE_GLOBAL_MEM_SIZE, cl_ulong(0)))
+        cacheSize = Int(clamping: try value(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, cl_ulong(0)))
         largestBuffer = Int(try value(CL_DEVICE_MAX_MEM_ALLOC_SIZE, cl_ulong(0)))
         ownLargestBuffer = largestBuffer
         self.localMemory = Int(try value(CL_DEVICE_LOCAL_MEM_SIZE, cl_ulong(0)))

@@ -29,16 +29,19 @@ public struct DeviceTraits: Sendable, Equatable {
     public let takesPrefetch: Bool
     /// Bytes of the largest buffer.
     public let largestBuffer: Int
+    /// Bytes of the cache that the device reports; 0: unknown.
+    public let cacheSize: Int
 
     public init(
         body: KernelBody, floatVectorWidth: Int, vendor: DeviceVendor = .other, takesPrefetch: Bool = false,
-        largestBuffer: Int = .max
+        largestBuffer: Int = .max, cacheSize: Int = 0
     ) {
         self.body = body
         self.floatVectorWidth = floatVectorWidth
         self.vendor = vendor
         self.takesPrefetch = takesPrefetch
         self.largestBuffer = largestBuffer
+        self.cacheSize = cacheSize
     }
 
     /// Whether kernels ask for memory ahead, as those for CPUs do.

@@ -2,7 +2,8 @@
 ///
 /// It changes speed and the order of additions, never a result's meaning. The initial value follows from the
 /// kind of device, not from the number of cores or a measurement, so a device always adds in the same order.
-/// Only constants that change no bits of any result may take a measured value (`TuningStore`).
+/// Only constants that change no bits of any result may take a measured value (`TuningStore`), or one that
+/// follows from the device's cache.
 public struct TuningConstant: Sendable {
     /// Represents the values that kernel and launch can work with.
     public enum LegalValues: Sendable, CustomStringConvertible {
@@ -41,6 +42,8 @@ public struct TuningConstant: Sendable {
     private let wideValue: Int
     private let gpuValue: Int
     private let vendorValues: [DeviceVendor: Int]
+    /// Whether the value is the size of the device's cache, if that is known.
+    private var isCacheSize = false
 
     /// Describes a constant that the compiler gets as a macro.
     ///
@@ -51,7 +54,7 @@ public struct TuningConstant: Sendable {
     ///   - gpu: that of GPU bodies, if it differs
     ///   - vendors: that of GPU bodies on GPUs of some vendors, if it differs
     ///   - body: the only body that has the constant
-    ///   - keepsBits: whether every value gives the same bits on GPU bodies
+    ///   - keepsBits: whether every value gives the same bits
     init(
         _ key: String, _ value: Int, wide: Int? = nil, gpu: Int? = nil, vendors: [DeviceVendor: Int] = [:],
         body: KernelBody? = nil, _ legal: LegalValues, candidates: [Int] = [], keepsBits: Bool = false
@@ -80,8 +83,17 @@ public struct TuningConstant: Sendable {
         macro = nil
     }
 
+    /// Describes the size of a CPU's last-level cache in bytes, which changes no bits.
+    ///
+    /// `value` is for devices that report none, or only a core's: less than 4 MiB.
+    init(cacheSize key: String, otherwise value: Int) {
+        self.init(launch: key, value, body: .cpu, .range(0...(1 << 40)), keepsBits: true)
+        isCacheSize = true
+    }
+
     func initialValue(_ device: DeviceTraits) -> Int {
-        device.body == .gpu
+        if isCacheSize, device.cacheSize >= 4 << 20 { return min(device.cacheSize, 1 << 40) }
+        return device.body == .gpu
             ? vendorValues[device.vendor] ?? gpuValue : device.hasWideVectors ? wideValue : value
     }
 }
@@ -126,10 +138,13 @@ public struct Tuning: Sendable, Equatable {
     }
 
     /// The values that results depend on to the last bit, under their stable keys.
-    public var valuesThatChangeBits: [String: Int] {
-        let kept = Set(KernelFamilies.all.flatMap(\.constants).filter { !$0.changesBits }.map(\.key))
-        return values.filter { !kept.contains($0.key) }
-    }
+    public var valuesThatChangeBits: [String: Int] { values.filter { Tuning.changesBits($0.key) } }
+
+    /// Returns whether results depend on a constant to the last bit; an unknown one is taken to be such.
+    public static func changesBits(_ key: String) -> Bool { !keysThatKeepBits.contains(key) }
+
+    private static let keysThatKeepBits = Set(
+        KernelFamilies.all.flatMap(\.constants).filter { !$0.changesBits }.map(\.key))
 
     /// Whether the bodies for GPUs run, whose work-groups share local memory; else work-items run alone.
     public var sharesGroups: Bool { device.body == .gpu }

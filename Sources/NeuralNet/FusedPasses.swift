@@ -29,9 +29,8 @@ struct FusedPasses {
                 let needed: FusedWork = writesInput ? [.unpoolsWeights, .unpoolsData] : .unpoolsWeights
                 if index >= lowestTrained, work.isSuperset(of: needed) { unpooling.insert(index) }
             }
-            let masks: FusedWork = [.masksWeights, .masksData]
-            if writesInput, work.isSuperset(of: masks.union(.masksResult)),
-                let below = layers[index - 1] as? Convolution, below.fusedWork.isSuperset(of: masks)
+            if writesInput, work.isSuperset(of: [.masksWeights, .masksData, .masksResult]),
+                layers[index - 1] is Convolution
             {
                 maskingResult.insert(index)
             }

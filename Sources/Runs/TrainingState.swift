@@ -266,8 +266,10 @@ package struct TrainingState: Codable, Equatable {
         try require(
             "the convolutions' algorithm", algorithms.joined(separator: ","),
             now.algorithms.joined(separator: ","), .kernels)
+        // Older states hold constants that change no bits.
+        let kept = tuning.filter { Tuning.changesBits($0.key) }
         try require(
-            "the kernels' tuning", Tuning.text(tuning, unlike: now.tuning),
-            Tuning.text(now.tuning, unlike: tuning), .kernels)
+            "the kernels' tuning", Tuning.text(kept, unlike: now.tuning),
+            Tuning.text(now.tuning, unlike: kept), .kernels)
     }
 }

@@ -59,6 +59,7 @@ import Testing
     @Test(arguments: [
         ("gemm.rows", 0, ["gemm.rows", "0", "1 to 16"]), ("gemm.vector", 4, ["gemm.vector", "4", "8, 16"]),
         ("fully_connected.depth-block", 24, ["24", "multiples of 16"]),
+        ("winograd.lanes", 4, ["winograd.lanes", "4", "8, 16"]),
         ("winograd.block-rows", 17, ["winograd.block-rows", "17", "winograd.multiply-rows"]),
         ("gemm.columns", 1, ["gemm.columns", "gemm.rows"]),
     ]) func illegalValuesAreRefused(key: String, value: Int, words: [String]) {
@@ -67,6 +68,15 @@ import Testing
         let said = message { try tuning.set(["gemm.items": 7, key: value]) }
         for word in words { #expect(said.contains(word), "\(said)") }
         #expect(tuning == before)
+    }
+
+    /// What goes past the cache follows from its size, if the device tells more than a core's.
+    @Test(arguments: [(0, 16 << 20), (512 << 10, 16 << 20), (4 << 20, 4 << 20), (36 << 20, 36 << 20)])
+    func resultsThatDoNotFitTheCacheGoPastIt(cacheSize: Int, expected: Int) {
+        let tuning = Tuning(for: DeviceTraits(body: .cpu, floatVectorWidth: 8, cacheSize: cacheSize))
+        for key in ["gemm.streamed-bytes", "winograd.streamed-bytes"] {
+            #expect(tuning.values[key] == expected && tuning.valuesThatChangeBits[key] == nil)
+        }
     }
 
     @Test func constantsThatFitEachOtherChangeTogether() throws {

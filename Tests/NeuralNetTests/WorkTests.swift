@@ -37,7 +37,7 @@ import Testing
     @Test func readsAndWritesHaveTheirRates() {
         let work = Work(read: 300, written: 100)
         func seconds(_ reading: Double, _ writing: Double, _ both: Double) -> Double {
-            (1e9 * work.seconds(at: DeviceSpeed(gflops: 1, reading: reading, writing: writing, both: both)))
+            (1e9 * work.seconds(at: DeviceSpeed(gflops: 1, reading: reading, writing: writing, adding: both)))
                 .rounded()
         }
         #expect(seconds(1, 1, 1) == 400 && seconds(1, 1, 4) == 300 && seconds(4, 0.5, 4) == 200)

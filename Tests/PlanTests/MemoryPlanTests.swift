@@ -217,7 +217,8 @@ import Testing
         #expect(
             sum >= result.stepSeconds * 0.999 && sum <= result.stepSeconds * 1.5,
             "\(sum) \(result.stepSeconds)")
-        #expect(result.peak.gflops > 0 && min(result.peak.reading, result.peak.writing, result.peak.both) > 0)
+        let peak = result.peak
+        #expect(min(peak.gflops, peak.reading, peak.writing, peak.adding) > 0)
         #expect(result.launches > 20)
     }
 }

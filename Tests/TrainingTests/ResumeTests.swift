@@ -101,9 +101,9 @@ import Testing
         try place.train("--out auto --epochs 1")
         let state = "auto/checkpoints/last/state.json"
         let edited = try place.text(state).replacing(
-            "\"optimizer.chunk\" : 4096", with: "\"product.item\" : 8")
+            "\"optimizer.chunk\" : 4096", with: "\"product.slot-groups\" : 8")
         try place.write(edited, state)
-        try place.expect(run("--resume auto", 1, "the kernels' tuning was product.item=8 and is now"))
+        try place.expect(run("--resume auto", 1, "the kernels' tuning was product.slot-groups=8 and is now"))
     }
 
     @Test func changedPhotographsAreRefused() throws {

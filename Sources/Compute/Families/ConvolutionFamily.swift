@@ -152,11 +152,9 @@ extension ConvolutionFamily {
             return (LaunchRange(items, local: [1, 1]), shape, [pixels, panels])
         }
 
-        /// Whether the image layer's weights' gradient takes the gradient behind its pooling: 28 sums of a
-        /// panel need registers of 16 floats.
+        /// Whether the image layer's weights' gradient takes the gradient behind its pooling.
         public var takesGradientBehindPooling: Bool {
-            !tuning.sharesGroups && isImage && tuning[family.vector] == 16
-                && input.height % 2 == 0 && input.width % 2 == 0
+            !tuning.sharesGroups && isImage && input.height % 2 == 0 && input.width % 2 == 0
         }
 
         /// Returns the launch of the image layer's gradients from the one behind its pooling, and the rows of

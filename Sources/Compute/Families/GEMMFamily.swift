@@ -33,12 +33,8 @@ public struct GEMMFamily: KernelFamily {
     /// each part.
     public let fewItems = TuningConstant(
         launch: "gemm.few-items", 16, body: .cpu, .range(1...65_536), candidates: [8, 16, 32, 64])
-    /// Bytes above which a result goes past the cache: half of a usual processor's last-level cache.
-    ///
-    /// Runtimes report a core's cache, or one that a host's other virtual machines share, so this does not
-    /// follow from what a device says.
-    public let streamedBytes = TuningConstant(
-        launch: "gemm.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
+    /// Bytes above which a result goes past the cache, because it would not stay there.
+    public let streamedBytes = TuningConstant(cacheSize: "gemm.streamed-bytes", otherwise: 16 << 20)
     /// Fewest panels of a product for which a transposed A is packed first.
     public let packedPanels = TuningConstant(
         launch: "gemm.packed-panels", 5, body: .cpu, .range(1...65_536), candidates: [2, 5, 9])

@@ -51,10 +51,10 @@ public struct OptimizerFamily: KernelFamily {
         ["GROUP_ITEMS": Self.groupItems, "LANES": lanes(tuning)]
     }
 
-    /// Values that a work-item takes at once.
+    /// Returns the values that a work-item updates.
     private func lanes(_ tuning: Tuning) -> Int { tuning.sharesGroups ? 1 : 8 }
 
-    /// Returns the launch of a kernel that takes each of `count` values for itself.
+    /// Returns the launch of a kernel that updates `count` values independently.
     public func values(_ count: Int, tuning: Tuning) -> LaunchRange {
         LaunchRange([count.ceilDivided(by: lanes(tuning))], local: [Self.groupItems])
     }
@@ -113,6 +113,7 @@ public struct PeakFamily: KernelFamily {
     /// Returns the launch that reads or writes `count` floats, a multiple of 2¹⁶, and the vectors of one
     /// work-item.
     public func memory(count: Int, tuning: Tuning) -> (range: LaunchRange, vectors: Int) {
+        precondition(count % (1 << 16) == 0)
         let vectors = tuning.sharesGroups ? 16 : 256
         return (items(count / (vectors * tuning[vector]), tuning: tuning), vectors)
     }

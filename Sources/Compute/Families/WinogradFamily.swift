@@ -23,16 +23,19 @@ public struct WinogradFamily: KernelFamily {
     public let multiplyRows = TuningConstant(
         "winograd.multiply-rows", 6, wide: 8, body: .cpu, .range(1...16), candidates: [4, 6, 8, 12])
     public let multiplyBlocks = TuningConstant(
-        "winograd.multiply-blocks", 22, wide: 8, body: .cpu, .range(1...256), candidates: [4, 8, 16, 22])
-    /// Channels of a panel of filters that stay in a core's first cache; with the registers of wide devices,
-    /// all of them.
+        "winograd.multiply-blocks", 22, wide: 8, body: .cpu, .range(1...256),
+        candidates: [4, 8, 16, 22], keepsBits: true)
+    /// Input channels that a product takes at a time, so that their filters stay in a core's first cache.
+    ///
+    /// Devices with wide registers take all channels at once.
     public let multiplyDepth = TuningConstant(
         "winograd.multiply-depth", 128, wide: 1 << 20, body: .cpu, .range(16...(1 << 20), multipleOf: 16),
         candidates: [64, 128, 256], keepsBits: true)
     public let blockRows = TuningConstant(
         "winograd.block-rows", 12, wide: 16, body: .cpu, .range(1...256), candidates: [6, 12, 16, 18, 24])
     public let weightsRows = TuningConstant(
-        "winograd.weights-rows", 6, wide: 16, body: .cpu, .range(1...16), candidates: [4, 5, 6, 8, 16])
+        "winograd.weights-rows", 6, wide: 16, body: .cpu, .range(1...16),
+        candidates: [4, 5, 6, 8, 16], keepsBits: true)
     /// Channels times filters up to which forward and backward-data run in one launch: what a block of tiles
     /// needs fits a core's own cache.
     public let largestProductAtOnce = TuningConstant(
@@ -47,8 +50,7 @@ public struct WinogradFamily: KernelFamily {
         candidates: [288, 576, 1152])
 
     /// Bytes above which a map goes past the cache, as `gemm.streamed-bytes`.
-    public let streamedBytes = TuningConstant(
-        launch: "winograd.streamed-bytes", 16 << 20, body: .cpu, .range(0...(1 << 40)))
+    public let streamedBytes = TuningConstant(cacheSize: "winograd.streamed-bytes", otherwise: 16 << 20)
 
     private static let biasItems = 256
     /// Channels or filters whose weights a work-group transforms.
@@ -78,6 +80,12 @@ public struct WinogradFamily: KernelFamily {
     }
 
     public func check(_ tuning: Tuning) throws {
+        let legalLanes = tuning.sharesGroups ? [1, 2, 4] : [8, 16]
+        guard legalLanes.contains(tuning[lanes]) else {
+            throw ComputeError(
+                "tuning constant \(lanes.key): \(tuning[lanes]) is not legal on this device; legal: "
+                    + legalLanes.map(String.init).joined(separator: ", "))
+        }
         if tuning.sharesGroups { return }
         for constant in [tileGroup, blockRows] where tuning[constant] % tuning[multiplyRows] != 0 {
             throw ComputeError(
@@ -242,9 +250,9 @@ public struct WinogradFamily: KernelFamily {
             LaunchRange([channels / 16, filters / 16, positions], local: [1, 1, 1])
         }
 
+        /// The launch that adds the bias' gradient, on GPUs.
         public var bias: LaunchRange {
-            let items = tuning.groupItems(WinogradFamily.biasItems)
-            return LaunchRange([filters / 16 * items], local: [items])
+            LaunchRange([filters / 16 * WinogradFamily.biasItems], local: [WinogradFamily.biasItems])
         }
 
         public func atOnce(tiles: Int) -> LaunchRange { LaunchRange([slots(tiles: tiles)], local: [1]) }

@@ -219,13 +219,19 @@ public final class Convolution: Layer {
             .union(dataMethod.fusedWork.intersection([.masksData, .unpoolsData, .masksResult]))
     }
 
-    /// As `backward`, with an output's gradient that the algorithms take as it is.
+    /// As `backward`, with an output's gradient that is masked already or that the algorithms take as it is.
     ///
     /// - Parameter inputMask: the input, if its gradient is to be masked by it
     func backward(
         input: Buffer, _ gradient: ConvolvedMap, inputGradient: Buffer?, inputMask: Buffer?,
         parameterGradients: [Buffer], pass: Pass
     ) throws {
+        // An algorithm that does not mask does not add the bias' gradient either.
+        if !weightsMethod.fusedWork.contains(.masksWeights), !gradient.isBehindPooling {
+            try reluBackward.apply(
+                output: gradient.mask, outputGradient: gradient.values,
+                biasGradient: parameterGradients[1], batch: pass.batch)
+        }
         try backward(
             input: input, gradient, dataGradient: gradient, inputGradient: inputGradient,
             inputMask: inputMask, parameterGradients: parameterGradients, pass: pass)

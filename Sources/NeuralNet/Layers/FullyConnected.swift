@@ -74,7 +74,7 @@ public struct FullyConnectedSpec: LayerSpec {
         return [
             Work(
                 pass, operations: plan.operations(batch: batch), tensors: tensors(pass),
-                input: Int(images * Double(plan.input.storedCount)), output: Int(images * Double(held.count)),
+                input: images * Double(plan.input.storedCount), output: images * Double(held.count),
                 weights: plan.parameters.reduce(0) { $0 + $1.storedCount })
         ]
     }

@@ -114,9 +114,11 @@ extension ConvolutionFamily.Im2col {
         guard tuning.sharesGroups else { return [plain] }
         let channels = pass == .backwardData ? outputs : input.channels
         let windows = 4 * 9 * Double(batch * input.height * input.width * channels)
+        let map = windows / 9
         return [
-            Work(read: 0, written: windows),
-            Work(operations: plain.operations, read: plain.read + windows, written: plain.written),
+            Work(read: map, written: windows),
+            Work(
+                operations: plain.operations, read: plain.read - map + windows, written: plain.written),
         ]
     }
 }

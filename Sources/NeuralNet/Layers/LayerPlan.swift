@@ -52,7 +52,7 @@ public struct LayerPlan: Sendable {
     func plainWork(_ pass: LayerPass, batch: Int) -> Work {
         Work(
             pass, operations: operations(batch: batch), tensors: spec.tensors(pass),
-            input: input.storedCount * batch, output: output.storedCount * batch,
+            input: Double(input.storedCount * batch), output: Double(output.storedCount * batch),
             weights: parameters.reduce(0) { $0 + $1.storedCount })
     }
 

@@ -163,7 +163,8 @@ final class WinogradConvolution: ConvolutionMethod {
                 channels: map.channels, filters: filters, rows: tiles.rows)
             let range = sizes.transform(channels: filters, rows: tiles.rows)
             let map = map.with(channels: filters)
-            if let pooled = target.pooled, let pooling {
+            if let pooled = target.pooled {
+                guard let pooling else { preconditionFailure("these transforms do not pool") }
                 try pooling.transformOutput.launch(range, targets, target, pooled, map, tiles)
             } else {
                 try transformOutput.launch(range, targets, target, map, tiles)
@@ -224,7 +225,8 @@ extension WinogradFamily.Geometry {
         guard tuning.sharesGroups else {
             return [Work(operations: operations, read: plain.read, written: plain.written)]
         }
-        // What the product reads and writes, the transforms write and read; they move the plain tensors, too.
+        // The transforms write what the product reads, and read what it writes. They also read and write the
+        // pass's own tensors.
         let (channels, filters) = (4 * tiles * Double(channels), 4 * tiles * Double(filters))
         let weights = 4 * Double(transformedWeightCount)
         let product =

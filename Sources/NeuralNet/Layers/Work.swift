@@ -2,22 +2,21 @@
 public struct DeviceSpeed: Sendable {
     /// 10⁹ operations per second.
     public let gflops: Double
-    /// 10⁹ bytes per second where memory is only read, where it is only written, and where two arrays are
-    /// read for each that is written.
+    /// 10⁹ bytes per second when a kernel only reads, only writes, or reads two arrays and writes one.
     ///
-    /// A CPU's cores wait for what they read, so they reach the memory's full rate only if they write, too.
-    public let reading, writing, both: Double
+    /// A CPU's cores wait for what they read, so only a mix of both reaches the memory's full rate.
+    public let reading, writing, adding: Double
 
-    public init(gflops: Double, reading: Double, writing: Double, both: Double) {
+    public init(gflops: Double, reading: Double, writing: Double, adding: Double) {
         self.gflops = gflops
         self.reading = reading
         self.writing = writing
-        self.both = both
+        self.adding = adding
     }
 
-    /// Holds a memory that has one rate for all accesses.
+    /// Creates the speed of a device whose memory has one rate for all accesses.
     public init(gflops: Double, gigabytesPerSecond rate: Double) {
-        self.init(gflops: gflops, reading: rate, writing: rate, both: rate)
+        self.init(gflops: gflops, reading: rate, writing: rate, adding: rate)
     }
 }
 
@@ -38,7 +37,7 @@ public struct Work: Sendable {
 
     /// Returns the seconds that arithmetic or memory needs, whichever is longer.
     public func seconds(at speed: DeviceSpeed) -> Double {
-        max(operations / speed.gflops, read / speed.reading, written / speed.writing, bytes / speed.both)
+        max(operations / speed.gflops, read / speed.reading, written / speed.writing, bytes / speed.adding)
             * 1e-9
     }
 }
@@ -50,17 +49,18 @@ extension Work {
     ///   - tensors: how many of the input's and of the output's size the pass reads or writes
     ///   - input: floats of the input; `output` and `weights` likewise
     init(
-        _ pass: LayerPass, operations: Double, tensors: (input: Double, output: Double), input: Int,
-        output: Int, weights: Int
+        _ pass: LayerPass, operations: Double, tensors: (input: Double, output: Double), input: Double,
+        output: Double, weights: Int
     ) {
-        let all = tensors.input * Double(input) + tensors.output * Double(output) + Double(weights)
+        let weights = Double(weights)
+        let all = tensors.input * input + tensors.output * output + weights
         let written =
             switch pass {
             case .forward: output
             case .backwardData: input
             case .backwardWeights: weights
             }
-        self.init(operations: operations, read: 4 * (all - Double(written)), written: 4 * Double(written))
+        self.init(operations: operations, read: 4 * (all - written), written: 4 * written)
     }
 }
 

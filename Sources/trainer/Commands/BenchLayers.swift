@@ -9,9 +9,10 @@ struct BenchLayers: ParsableCommand {
         discussion: """
             GFLOPS count the operations of the direct sums, so a faster algorithm may exceed the \
             device's peak. GB/s count the tensors that the algorithm's launches read and write. The \
-            roofline is the time that each launch would take at the peak of multiply-adds on registers or \
-            at the rate at which two large arrays are added, whichever is longer. The peaks are the best \
-            runs before and after the steps. A pooling without a row runs in the convolution's launches.
+            roofline is the time that each launch would take at the peak of multiply-adds on registers, or \
+            for its bytes at the measured rates of reading, of writing, and of adding an array to another, \
+            whichever is longest. The peaks are the best runs before and after the steps. A pooling or a \
+            ReLU may run in the launches of the convolution beside it: its row is missing then, or shorter.
             """)
 
     @OptionGroup var network: NetworkOptions
@@ -43,8 +44,8 @@ struct BenchLayers: ParsableCommand {
         try output.write([
             "device": name, "model": step.architecture.description, "batch": step.batch,
             "image_size": step.imageSize, "peak_gflops": result.peak.gflops,
-            "peak_gigabytes_per_second": [
-                "reading": result.peak.reading, "writing": result.peak.writing, "adding": result.peak.both,
+            "peak_bandwidth": [
+                "reading": result.peak.reading, "writing": result.peak.writing, "adding": result.peak.adding,
             ] as JSON,
             "step_seconds": result.stepSeconds,
             "roofline_seconds": result.rooflineSeconds, "queueing_seconds": result.queueingSeconds,
@@ -86,7 +87,7 @@ struct BenchLayers: ParsableCommand {
             "peak of \(device): \(fixed(result.peak.gflops, 0)) GFLOPS (multiply-adds on registers); "
                 + "\(fixed(result.peak.reading, 1)) GB/s reading, "
                 + "\(fixed(result.peak.writing, 1)) GB/s writing, "
-                + "\(fixed(result.peak.both, 1)) GB/s adding two arrays")
+                + "\(fixed(result.peak.adding, 1)) GB/s adding two arrays")
         print(
             "step: \(fixed(result.stepSeconds * 1e3, 1)) ms, "
                 + "\(fixed(Double(network.batch) / result.stepSeconds, 2)) images/s; at the peaks: "
