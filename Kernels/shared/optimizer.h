@@ -13,6 +13,7 @@ typedef float8 lanes;
 // Returns the elements of an array from `i` on, with zeros behind its end.
 static lanes load(global const float *values, const size_t i, const ulong count) {
 #if LANES == 1
+    (void)count;  // the caller has compared i with it
     return values[i];
 #else
     if (count - i >= LANES) return vload8(0, values + i);
@@ -25,6 +26,7 @@ static lanes load(global const float *values, const size_t i, const ulong count)
 // Stores elements of an array from `i` on, up to its end.
 static void store(const lanes value, global float *values, const size_t i, const ulong count) {
 #if LANES == 1
+    (void)count;
     values[i] = value;
 #else
     if (count - i >= LANES) {

@@ -366,7 +366,7 @@ void transform_input_tile(
     }
 }
 
-#if ON_CPU
+#if ON_CPU && OUTPUT_TILE == 4
 // Not fmax: a NaN must stay one.
 static lanes larger(const lanes a, const lanes b) { return select(a, b, (a < b) | isnan(b)); }
 #endif
