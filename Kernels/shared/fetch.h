@@ -3,5 +3,5 @@
 #if PREFETCH
 #define FETCH(pointer, level) __builtin_prefetch((const void *)(size_t)(pointer), 0, 4 - level)
 #else
-#define FETCH(pointer, level)
+#define FETCH(pointer, level) (void)(pointer)
 #endif

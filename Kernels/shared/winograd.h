@@ -29,7 +29,7 @@ typedef int16 lane_bits;
 // cpu/winograd.cl defines ON_CPU and FETCH_AHEAD, stream.h STREAM_STORE. GPUs get these:
 #ifndef ON_CPU
 #define ON_CPU 0
-#define FETCH_AHEAD(pointer)
+#define FETCH_AHEAD(pointer) (void)(pointer)
 #define STREAM_STORE(value, pointer) *(pointer) = (value)
 #endif
 
@@ -286,8 +286,6 @@ static inline __attribute__((always_inline)) void read_column(
 #if ON_CPU
         const long offset = source->offsets[i] + column * source->channels;
         line[i] = AS_LANES(*(global const lane_bits *)(x + offset) & source->inside[i]);
-        FETCH_AHEAD(x + offset + ahead);
-        if (masked) FETCH_AHEAD(mask + offset + ahead);
 #else
         const int row = source->top + i, map_column = source->left + column;
         line[i] = 0.0f;
@@ -295,7 +293,11 @@ static inline __attribute__((always_inline)) void read_column(
         const long offset = source->first + ((long)i * source->width + column) * source->channels;
         line[i] = *(global const lanes *)(x + offset);
 #endif
-        if (masked) line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
+        FETCH_AHEAD(x + offset + ahead);
+        if (masked) {
+            line[i] = select((lanes)0.0f, line[i], *(global const lanes *)(mask + offset) > 0.0f);
+            FETCH_AHEAD(mask + offset + ahead);
+        }
     }
 }
 
