@@ -28,6 +28,7 @@ kernel void multiply_add(
 // Returns the index of the first float of a work-item's vector i.
 size_t vector_place(const int i, const int vectors) {
 #if IS_INTERLEAVED
+    (void)vectors;
     return ((size_t)i * get_global_size(0) + get_global_id(0)) * VECTOR;
 #else
     return ((size_t)get_global_id(0) * vectors + i) * VECTOR;
