@@ -9,15 +9,15 @@
 //   its row length.
 //
 // One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of
-// DEPTH_BLOCK, and a block into tiles of ROWS × PANELS·16 sums held in registers. Each sum runs over k in
-// ascending order, block by block, whatever the launch geometry.
+// DEPTH_BLOCK, and a block into tiles of ROWS or ROWS - 1 rows × PANELS·16 sums held in registers. Each sum
+// runs over k in ascending order, block by block, whatever the launch geometry and the tiles.
 //
 // The tiles that pass over a block of B prefetch the next one together, evenly, so that memory is as busy
 // while a block is multiplied as while it is read.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
-//   ROWS         rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
+//   ROWS         most rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
 //   PANELS       panels of a tile
 //   DEPTH_BLOCK  depth of a block: a block of B stays in the cache while the rows pass by
 
@@ -31,30 +31,31 @@
 // Where a tile writes a vector of C.
 #define TARGET(r, j) (c + j / VECTORS_PER_PANEL * c_panel + r * c_row + j % VECTORS_PER_PANEL * VECTOR)
 
-// Defines a function for a tile of ROWS × panels·16. Rows past `rows` repeat the last one and are not stored.
+// Defines a function for a tile of `tile_rows` × panels·16. Rows past `rows` repeat the last one and are not
+// stored.
 // Every FETCH_STEPS steps it prefetches `fetched_rows` rows of B, the first at `next`.
-#define DEFINE_TILE(name, panels)                                                                            \
+#define DEFINE_TILE(name, tile_rows, panels)                                                                 \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *a, const size_t a_row, const size_t a_depth, global const float *b,              \
         const size_t b_panel, const size_t b_row, global const float *bias, global float *c,                 \
         const size_t c_panel, const size_t c_row, const int rows, const int depth, const int flags,          \
         global const float *next, const int fetched_rows) {                                                  \
-        vector sum[ROWS][panels * VECTORS_PER_PANEL];                                                        \
-        global const float *row[ROWS];                                                                       \
-        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                                   \
+        vector sum[tile_rows][panels * VECTORS_PER_PANEL];                                                   \
+        global const float *row[tile_rows];                                                                  \
+        _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
             row[r] = a + min(r, rows - 1) * a_row;                                                           \
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] = 0;            \
         }                                                                                                    \
         size_t a_index = 0;                                                                                  \
         for (int start = 0; start < depth; start += FETCH_STEPS) {                                           \
             for (int i = 0; i < fetched_rows; i++, next += b_row)                                            \
-                _Pragma("unroll") for (int j = 0; j < panels; j++) FETCH(next + j * b_panel, 1);             \
+                _Pragma("unroll") for (int j = 0; j < panels; j++) FETCH(next + j * b_panel, 2);             \
             const int steps = min(FETCH_STEPS, depth - start);                                               \
             for (int k = 0; k < steps; k++) {                                                                \
                 vector column[panels * VECTORS_PER_PANEL];                                                   \
                 _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =           \
                     LOAD(b + j / VECTORS_PER_PANEL * b_panel + j % VECTORS_PER_PANEL * VECTOR);              \
-                _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                           \
+                _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                      \
                     const vector value = row[r][a_index];                                                    \
                     _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=      \
                         value * column[j];                                                                   \
@@ -64,14 +65,14 @@
             }                                                                                                \
         }                                                                                                    \
         if (flags == STREAM) { /* apart: where the depth is small, tests take a tenth of a tile's time */    \
-            _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                               \
+            _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                          \
                 _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) {                     \
                     if (r < rows) STREAM_STORE(sum[r][j], (global vector *)TARGET(r, j));                    \
                 }                                                                                            \
             }                                                                                                \
             return;                                                                                          \
         }                                                                                                    \
-        _Pragma("unroll") for (int r = 0; r < ROWS; r++) {                                                   \
+        _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) {                         \
                 if (r >= rows) continue;                                                                     \
                 vector value = sum[r][j];                                                                    \
@@ -87,8 +88,12 @@
         }                                                                                                    \
     }
 
-DEFINE_TILE(wide_tile, PANELS)
-DEFINE_TILE(narrow_tile, 1)
+// Rows of a lower tile: 16 rows are cut into one tile of 6 rows and two of 5, without a rest.
+#define FEWER_ROWS (ROWS > 1 ? ROWS - 1 : 1)
+
+DEFINE_TILE(wide_tile, ROWS, PANELS)
+DEFINE_TILE(lower_tile, FEWER_ROWS, PANELS)
+DEFINE_TILE(narrow_tile, ROWS, 1)
 
 // The work of one item of `gemm` (a_row = lda, a_depth = 1) and `gemm_transposed` (a_row = 1, a_depth = lda).
 // `a` is the item's first row.
@@ -102,6 +107,10 @@ static inline __attribute__((always_inline)) void multiply(
     const int first_panel = get_global_id(1) * panels_per_item;
     const int last_panel = min(n / 16, first_panel + panels_per_item);
     const int tiles = (last_row - first_row + ROWS - 1) / ROWS;
+    const int missing_rows = first_row + tiles * ROWS - last_row;
+    // The other tiles have FEWER_ROWS rows, or there is one of what is left over.
+    const int lower = missing_rows <= tiles;
+    const int whole_tiles = lower ? tiles - missing_rows : tiles - 1;
     for (int start = 0; start < k; start += DEPTH_BLOCK) {
         const int depth = min(DEPTH_BLOCK, k - start);
         // The bias and the ReLU belong to the whole sum, so only to the last block.
@@ -115,20 +124,25 @@ static inline __attribute__((always_inline)) void multiply(
             global const float *next = is_last ? b + first_panel * b_panel + (start + depth) * b_row
                                                : b + (panel + PANELS) * b_panel + start * b_row;
             const int fetched_rows = is_last && start + depth == k ? 0 : (FETCH_STEPS + tiles - 1) / tiles;
-            for (int row = first_row; row < last_row; row += ROWS) {
+            for (int row = first_row, rows, i = 0; i < tiles; row += rows, i++) {
+                rows = i < whole_tiles ? ROWS : lower ? FEWER_ROWS : last_row - row;
                 global const float *a_block = a + (row - first_row) * a_row + start * a_depth;
                 global float *c_block = c + panel * c_panel + row * c_row;
                 // A constant number of rows: where addresses depend on it, a tile takes 1.5 times as long.
-                if (panels == PANELS && row + ROWS <= last_row)
+                if (panels == PANELS && i < whole_tiles)
                     wide_tile(
                         a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel,
                         c_row, ROWS, depth, block_flags, next, fetched_rows);
+                else if (panels == PANELS && lower)
+                    lower_tile(
+                        a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel,
+                        c_row, FEWER_ROWS, depth, block_flags, next, fetched_rows);
                 else
-                    for (int i = 0; i < panels; i++)
+                    for (int j = 0; j < panels; j++)
                         narrow_tile(
-                            a_block, a_row, a_depth, b_block + i * b_panel, b_panel, b_row,
-                            bias + (panel + i) * 16, c_block + i * c_panel, c_panel, c_row,
-                            min(ROWS, last_row - row), depth, block_flags, next + i * b_panel, fetched_rows);
+                            a_block, a_row, a_depth, b_block + j * b_panel, b_panel, b_row,
+                            bias + (panel + j) * 16, c_block + j * c_panel, c_panel, c_row, rows, depth,
+                            block_flags, next + j * b_panel, fetched_rows);
                 next += (depth + FETCH_STEPS - 1) / FETCH_STEPS * fetched_rows * b_row;
             }
         }
