@@ -42,6 +42,8 @@ static const kernel_source sources[] = {
 #include "embed.h"
 #define SOURCE "shared/pooling.cl"
 #include "embed.h"
+#define SOURCE "shared/pooling.h"
+#include "embed.h"
 #define SOURCE "shared/softmax.h"
 #include "embed.h"
 #define SOURCE "shared/stream.h"

@@ -25,6 +25,9 @@
 #include "flags.h"
 #include "vector.h"
 
+typedef float16 window_value;
+#include "pooling.h"
+
 // Where a pixel stands.
 typedef struct {
     int x, y;
@@ -299,34 +302,13 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
 // The image layer's gradients of weights and bias from the gradient behind its ReLU and 2×2 max-pooling, with
 // even heights and widths. x[batch][height][width][4]; y, the layer's output, says where the gradient of a
 // window goes: to its first maximum in the order of reading, if that is above 0. A slot sums rows_per_slot
-// rows of windows: slots[s][outputs/16][28][16], the 27 lines (ky, kx, colour) of a panel and its bias. They
-// are also the accumulator: sums stay in registers while a row's windows pass, all 27 of them where registers
-// hold 16 floats, else the 9 of one ky and half a panel. The image is copied with its border of zeros, so
-// that no pixel is a special case. `add_image_gradients` then adds the slots. global (ceil(batch·height/2 /
-// rows_per_slot)), local (1).
+// rows of windows: slots[s][outputs/16][28][16], the 27 lines (ky, kx, colour) of a panel and its bias. The
+// slots are also the accumulators. Sums stay in registers while up to SEGMENT windows pass: all 27 lines if a
+// register holds 16 floats, else the 9 lines of one ky and half a panel. The image is copied with its border
+// of zeros, so that no pixel is a special case. `add_image_gradients` then adds the slots. global
+// (ceil(batch·height/2 / rows_per_slot)), local (1).
 #define SEGMENT 64  // windows copied at a time
 #define STRIDE ((2 * SEGMENT + 2) * 4)
-
-// The gradients of a window's four outputs, 16 channels, from that of their maximum.
-static inline __attribute__((always_inline)) void unpool(
-    global const float *upper, global const float *lower, global const float *behind, const int outputs,
-    float16 *to) {
-    const float16 a = vload16(0, upper), b = vload16(0, upper + outputs), c = vload16(0, lower),
-                  d = vload16(0, lower + outputs), zero = 0;
-    // Not fmax: a NaN must stay one.
-    const float16 ab = select(a, b, (a < b) | isnan(b));
-    const float16 cd = select(c, d, (c < d) | isnan(d));
-    const float16 maximum = select(ab, cd, (ab < cd) | isnan(cd));
-    float16 g = vload16(0, behind);
-    g = select(zero, g, maximum > zero);
-    to[0] = select(zero, g, a == maximum);
-    g = select(g, zero, a == maximum);
-    to[1] = select(zero, g, b == maximum);
-    g = select(g, zero, b == maximum);
-    to[2] = select(zero, g, c == maximum);
-    g = select(g, zero, c == maximum);
-    to[3] = select(zero, g, d == maximum);
-}
 
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_weights_image_pooled(
     global const float *restrict x, global const float *restrict y, global const float *restrict gradient,
@@ -368,8 +350,11 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void convolution_backward_
                 _Pragma("unroll") for (int i = 0; i < 27; i++) sum[i] = vload16(i, target);
 #endif
                 for (int w = 0; w < windows; w++) {
+                    const float16 outputs_of_window[4] = {
+                        vload16(0, upper), vload16(0, upper + outputs), vload16(0, lower),
+                        vload16(0, lower + outputs)};
                     float16 to[4];
-                    unpool(upper, lower, behind, outputs, to);
+                    send_through_relu(vload16(0, behind), outputs_of_window, to);
                     bias += (to[0] + to[1]) + (to[2] + to[3]);
 #if VECTOR == 16
                     const float *pixel = lines + 2 * w * 4;

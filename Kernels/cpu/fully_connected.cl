@@ -26,7 +26,8 @@
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
 //   PANELS       panels of the batch in a wide tile
 //   ROWS         inputs of a wide tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
-//   NARROW_ROWS  inputs of a tile one panel wide; the registers hold its NARROW_ROWS · 16/VECTOR sums
+//   NARROW_ROWS  if PANELS is more than 1: inputs of a tile one panel wide; the registers hold its
+//                NARROW_ROWS · 16/VECTOR sums
 //   FEW_ROWS     inputs of a tile of 8 images; the registers hold its FEW_ROWS sums
 //   DEPTH_BLOCK  outputs taken at a time, a multiple of 16
 
@@ -68,7 +69,9 @@
     }
 
 DEFINE_TILE(wide_tile, ROWS, PANELS, 16, VECTOR)
+#if PANELS > 1
 DEFINE_TILE(narrow_tile, NARROW_ROWS, 1, 16, VECTOR)
+#endif
 DEFINE_TILE(few_tile, FEW_ROWS, 1, 8, 8)
 
 // Runs a tile over the inputs of a work-item of `fully_connected_backward_data`. Whole tiles get their number
@@ -127,8 +130,10 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backw
                     RUN_TILES(few_tile, FEW_ROWS, 8)
                 else if (wide)
                     RUN_TILES(wide_tile, ROWS, 16)
+#if PANELS > 1
                 else
                     RUN_TILES(narrow_tile, NARROW_ROWS, 16)
+#endif
                 panel += wide ? PANELS : 1;
             }
         }

@@ -13,11 +13,11 @@
 // runs over k in ascending order, block by block, whatever the launch geometry and the tiles.
 //
 // The tiles that pass over a block of B prefetch the next one together, evenly, so that memory is as busy
-// while a block is multiplied as while it is read.
+// while a block is multiplied as while it is read. Many tiles prefetch some of what lies behind it, too.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
-//   ROWS         most rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
+//   ROWS         largest number of rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
 //   PANELS       panels of a tile
 //   DEPTH_BLOCK  depth of a block: a block of B stays in the cache while the rows pass by
 
@@ -49,7 +49,7 @@
         size_t a_index = 0;                                                                                  \
         for (int start = 0; start < depth; start += FETCH_STEPS) {                                           \
             for (int i = 0; i < fetched_rows; i++, next += b_row)                                            \
-                _Pragma("unroll") for (int j = 0; j < panels; j++) FETCH(next + j * b_panel, 2);             \
+                _Pragma("unroll") for (int j = 0; j < panels; j++) FETCH(next + j * b_panel, 1);             \
             const int steps = min(FETCH_STEPS, depth - start);                                               \
             for (int k = 0; k < steps; k++) {                                                                \
                 vector column[panels * VECTORS_PER_PANEL];                                                   \
@@ -88,7 +88,7 @@
         }                                                                                                    \
     }
 
-// Rows of a lower tile: 16 rows are cut into one tile of 6 rows and two of 5, without a rest.
+// Rows of a lower tile. With ROWS 6, 16 rows are cut into one tile of 6 rows and two of 5.
 #define FEWER_ROWS (ROWS > 1 ? ROWS - 1 : 1)
 
 DEFINE_TILE(wide_tile, ROWS, PANELS)
@@ -108,7 +108,8 @@ static inline __attribute__((always_inline)) void multiply(
     const int last_panel = min(n / 16, first_panel + panels_per_item);
     const int tiles = (last_row - first_row + ROWS - 1) / ROWS;
     const int missing_rows = first_row + tiles * ROWS - last_row;
-    // The other tiles have FEWER_ROWS rows, or there is one of what is left over.
+    // If every tile can lack one row at most, the last ones have FEWER_ROWS rows. Else the last tile has
+    // what the whole ones leave.
     const int lower = missing_rows <= tiles;
     const int whole_tiles = lower ? tiles - missing_rows : tiles - 1;
     for (int start = 0; start < k; start += DEPTH_BLOCK) {

@@ -54,21 +54,7 @@
 
 #if OUTPUT_TILE == 4
 // Convolutions whose output is pooled, with even heights and widths: the gradient behind the pooling and the
-// ReLU is made in registers, and never written. The outputs of a window a b / c d, y of the layer, say where
-// the gradient g of its maximum goes: to the first maximum in the order of reading, as in
-// `max_pool_backward`, if it is above 0.
-static inline __attribute__((always_inline)) void unpool(
-    lanes a, lanes b, lanes c, lanes d, lanes g, lanes *left, lanes *right) {
-    const lanes zero = 0.0f, maximum = larger(larger(a, b), larger(c, d));
-    g = select(zero, g, maximum > zero);
-    left[0] = select(zero, g, a == maximum);
-    g = select(g, zero, a == maximum);
-    right[0] = select(zero, g, b == maximum);
-    g = select(g, zero, b == maximum);
-    left[1] = select(zero, g, c == maximum);
-    g = select(g, zero, c == maximum);
-    right[1] = select(zero, g, d == maximum);
-}
+// ReLU is made in registers from the layer's output y, and never written.
 
 // Two columns of a tile's gradient, LANES channels: those of `windows` windows one below the other, the first
 // at (row, column) of the windows; windows outside the map give zeros.
@@ -91,10 +77,15 @@ static inline __attribute__((always_inline)) void unpool_columns(
         FETCH_AHEAD(bottom + ahead);
         FETCH_AHEAD(bottom + channels + ahead);
         FETCH_AHEAD(behind + aheadPooled);
-        unpool(
+        const lanes window[4] = {
             *(global const lanes *)top, *(global const lanes *)(top + channels),
-            *(global const lanes *)bottom, *(global const lanes *)(bottom + channels),
-            *(global const lanes *)behind, left + 2 * i, right + 2 * i);
+            *(global const lanes *)bottom, *(global const lanes *)(bottom + channels)};
+        lanes gradients[4];
+        send_through_relu(*(global const lanes *)behind, window, gradients);
+        left[2 * i] = gradients[0];
+        right[2 * i] = gradients[1];
+        left[2 * i + 1] = gradients[2];
+        right[2 * i + 1] = gradients[3];
     }
 }
 
@@ -229,7 +220,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_multiply(
 // of `workspace`; a slot has
 // POSITIONS·(plane(inputChannels, BLOCK_ROWS) + plane(16, BLOCK_ROWS)) floats. Global (slots), local (1).
 // Flags as in the single steps. `masked` 2: x is the gradient behind a pooling of `mask`. With `poolsOutput`
-// 1 the output, which has a bias then, is pooled to `pooled`; else any buffer may stand there.
+// 1, the output is pooled to `pooled`, and the flags include WITH_BIAS. Otherwise `pooled` may be any buffer.
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void winograd_convolve(
     global const float *x, global const float *mask, int masked, global const float *weights,
     global float *workspace, global float *y, global const float *bias, int flags, global float *pooled,

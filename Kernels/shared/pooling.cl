@@ -9,8 +9,8 @@
 
 #include "vector.h"
 
-// Not fmax: a NaN must stay one, or a network that has diverged would not show it.
-static vector larger(const vector a, const vector b) { return select(a, b, (a < b) | isnan(b)); }
+typedef vector window_value;
+#include "pooling.h"
 
 kernel void max_pool_forward(
     const global float *restrict input, global float *restrict output, const int batch, const int height,
@@ -51,16 +51,12 @@ kernel void max_pool_backward(
     const global float *window = input + corner;
     const size_t place = (((size_t)image * outputHeight + y) * outputWidth + x) * channels + channel;
     const vector maximum = LOAD(output + place), gradient = LOAD(outputGradient + place);
-    vector rest = gradient, part;
-    part = select(zero, rest, LOAD(window) == maximum);
-    STORE(part, target);
-    rest = select(rest, zero, LOAD(window) == maximum);
-    part = select(zero, rest, LOAD(window + channels) == maximum);
-    STORE(part, target + channels);
-    rest = select(rest, zero, LOAD(window + channels) == maximum);
-    part = select(zero, rest, LOAD(window + line) == maximum);
-    STORE(part, target + line);
-    rest = select(rest, zero, LOAD(window + line) == maximum);
-    part = select(zero, rest, LOAD(window + line + channels) == maximum);
-    STORE(part, target + line + channels);
+    const vector values[4] = {
+        LOAD(window), LOAD(window + channels), LOAD(window + line), LOAD(window + line + channels)};
+    vector gradients[4];
+    send_to_maximum(gradient, maximum, values, gradients);
+    STORE(gradients[0], target);
+    STORE(gradients[1], target + channels);
+    STORE(gradients[2], target + line);
+    STORE(gradients[3], target + line + channels);
 }

@@ -271,7 +271,7 @@ static inline __attribute__((always_inline)) tile_source source_of_tile(
     return source;
 }
 
-// Returns whether a tile's column lies in the map. On GPUs always true: `read_column` tests there.
+// Returns whether a tile's column lies in the map. Always true on GPUs, where `read_column` does the test.
 static bool has_column(const tile_source *source, int column) {
     return !ON_CPU || (uint)(source->left + column) < (uint)source->width;
 }
@@ -369,13 +369,13 @@ void transform_input_tile(
 }
 
 #if ON_CPU && OUTPUT_TILE == 4
-// Not fmax: a NaN must stay one.
-static lanes larger(const lanes a, const lanes b) { return select(a, b, (a < b) | isnan(b)); }
+typedef lanes window_value;
+#include "pooling.h"
 #endif
 
 // Computes Aᵀ M A + added for LANES channels of a tile, M read at `source`, a position every `plane` floats,
 // and stores it in y from element `first` on. Values below `lowest` become `lowest`. Only the first `rows`
-// rows and `columns` columns lie in the map. `streamed`: stores go past the cache. `mask` (or 0) has y's
+// rows and `columns` columns lie in the map. `streamed`: uses non-temporal stores. `mask` (or 0) has y's
 // shape; results are 0 where it is not above 0. `pooled` (or 0) gets the maxima of 2×2 windows, as
 // `max_pool_forward` does.
 static inline __attribute__((always_inline)) void transform_output_lanes(

@@ -36,16 +36,17 @@ extension Benchmark {
         return Product(gflops: operations / median(seconds) * 1e-9, seconds: seconds)
     }
 
-    /// Returns a device's peaks of arithmetic and of memory.
-    static func peak(of device: Device) throws -> DeviceSpeed {
+    /// Returns a device's peaks of arithmetic and of memory, each from the best run.
+    public static func peak(of device: Device, runs: Int) throws -> DeviceSpeed {
         func rate(_ access: MemoryAccess) throws -> Double {
-            try bandwidth(access, runs: 15, device: device)
+            try bandwidth(access, runs: runs, device: device)
         }
         let (reading, writing, adding) = (try rate(.reading), try rate(.writing), try rate(.adding))
-        // A GPU's memory has one rate.
+        // On a GPU, adding moves as many bytes a second as reading or writing can: if a benchmark's kernel is
+        // slower than that, it is not bound by memory.
         let least = device.tuning.sharesGroups ? adding : 0
         return DeviceSpeed(
-            gflops: try arithmeticPeak(runs: 15, device: device),
+            gflops: try arithmeticPeak(runs: runs, device: device),
             reading: max(reading, least), writing: max(writing, least), adding: adding)
     }
 

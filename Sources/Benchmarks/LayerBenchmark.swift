@@ -69,7 +69,7 @@ public struct LayerBenchmark: Sendable {
         throws
     {
         let profile = try Benchmark.profile(of: device)
-        let before = try Benchmark.peak(of: device)
+        let before = try Benchmark.peak(of: device, runs: 15)
 
         let set = try data.map { try Dataset.load(root: $0) }
         var step = step
@@ -130,7 +130,7 @@ public struct LayerBenchmark: Sendable {
             }
             for (key, seconds) in sums { times[key, default: []].append(seconds) }
         }
-        let after = try Benchmark.peak(of: device)
+        let after = try Benchmark.peak(of: device, runs: 15)
         peak = DeviceSpeed(
             gflops: max(before.gflops, after.gflops),
             reading: max(before.reading, after.reading), writing: max(before.writing, after.writing),

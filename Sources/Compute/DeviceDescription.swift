@@ -16,7 +16,7 @@ public struct DeviceDescription: Sendable {
     public internal(set) var computeUnits: Int
     /// Bytes of global memory, as the device reports them.
     public internal(set) var globalMemory: Int
-    /// Bytes of its cache, as the device reports them: runtimes of CPUs tell the last level's or a core's.
+    /// Bytes of the device's cache, as it reports them: the last-level cache, or that of one core.
     public let cacheSize: Int
     /// Bytes of the largest single buffer.
     public internal(set) var largestBuffer: Int

@@ -32,22 +32,19 @@ public final class Program {
             uniqueKeysWithValues: list.map { (String(cString: $0.name), String(cString: $0.text)) })
     }()
 
-    /// Returns a file's text with each header in place of its `#include` line.
+    /// Returns a file's text with each header, and those that it includes, in place of its `#include` line.
     ///
     /// The compiler has no folder to look in.
     private static func text(of file: String) throws -> String {
         guard let source = sources[file] else { throw ComputeError("no embedded kernel file \(file)") }
         var lines = ["#line 1 \"\(file)\""]
         for (index, line) in source.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-            guard line.hasPrefix("#include \"") else {
+            if line.hasPrefix("#include \"") {
+                let header = "shared/" + line.dropFirst(10).prefix { $0 != "\"" }
+                lines += [try text(of: header), "#line \(index + 2) \"\(file)\""]
+            } else {
                 lines.append(String(line))
-                continue
             }
-            let header = "shared/" + line.dropFirst(10).prefix { $0 != "\"" }
-            guard let text = sources[header] else {
-                throw ComputeError("no embedded kernel file \(header), which \(file) includes")
-            }
-            lines += ["#line 1 \"\(header)\"", text, "#line \(index + 2) \"\(file)\""]
         }
         return lines.joined(separator: "\n")
     }

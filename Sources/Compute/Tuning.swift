@@ -2,8 +2,8 @@
 ///
 /// It changes speed and the order of additions, never a result's meaning. The initial value follows from the
 /// kind of device, not from the number of cores or a measurement, so a device always adds in the same order.
-/// Only constants that change no bits of any result may take a measured value (`TuningStore`), or one that
-/// follows from the device's cache.
+/// There are two exceptions, for constants that change no bits of any result: measured values
+/// (`TuningStore`), and thresholds that are the size of the device's cache.
 public struct TuningConstant: Sendable {
     /// Represents the values that kernel and launch can work with.
     public enum LegalValues: Sendable, CustomStringConvertible {
@@ -83,7 +83,7 @@ public struct TuningConstant: Sendable {
         macro = nil
     }
 
-    /// Describes the size of a CPU's last-level cache in bytes, which changes no bits.
+    /// Describes a threshold that is the size of a CPU's last-level cache in bytes, and changes no bits.
     ///
     /// `value` is for devices that report none, or only a core's: less than 4 MiB.
     init(cacheSize key: String, otherwise value: Int) {

@@ -9,7 +9,7 @@ import Testing
         let add = try device.kernel("optimizer", "gradient_add")
         let sum = try Buffer(device, [Float](repeating: 1, count: 2200))
         let addend = try Buffer(device, (0..<2200).map { Float($0) })
-        // Of two groups or more, the last one has less to do.
+        // The range has at least two work-groups, and the last one is not full.
         let range = KernelFamilies.optimizer.values(2100, tuning: device.tuning)
         #expect(range.count > 256 && range.count % 256 != 0)
         try add.launch(range, sum, addend, UInt64(2100))

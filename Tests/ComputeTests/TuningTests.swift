@@ -70,7 +70,7 @@ import Testing
         #expect(tuning == before)
     }
 
-    /// What goes past the cache follows from its size, if the device tells more than a core's.
+    /// Results larger than the last-level cache bypass it; less than 4 MiB are one core's and do not count.
     @Test(arguments: [(0, 16 << 20), (512 << 10, 16 << 20), (4 << 20, 4 << 20), (36 << 20, 36 << 20)])
     func resultsThatDoNotFitTheCacheGoPastIt(cacheSize: Int, expected: Int) {
         let tuning = Tuning(for: DeviceTraits(body: .cpu, floatVectorWidth: 8, cacheSize: cacheSize))

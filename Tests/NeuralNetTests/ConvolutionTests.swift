@@ -240,7 +240,7 @@ extension OnDevices {
             }
         }
 
-        /// Machines with other registers get the same bits where only these differ.
+        /// The width of registers and the shapes of tiles change no bit of any result.
         @Test(
             arguments: testDevices.filter { $0.traits.body == .cpu },
             [

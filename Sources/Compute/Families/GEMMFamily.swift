@@ -29,11 +29,11 @@ public struct GEMMFamily: KernelFamily {
     /// Most panels that one work-item of such a product takes.
     public let fewPanelsPerItem = TuningConstant(
         launch: "gemm.few-panels-per-item", 6, body: .cpu, .range(1...4096), candidates: [3, 6, 12])
-    /// Work-items of such a product: only if its panels are fewer, its rows are cut, and B is read again for
-    /// each part.
+    /// Work-items of such a product: only if the parts that its panels are cut into are fewer, its rows are
+    /// cut, too, and B is read again for each part.
     public let fewItems = TuningConstant(
         launch: "gemm.few-items", 16, body: .cpu, .range(1...65_536), candidates: [8, 16, 32, 64])
-    /// Bytes above which a result goes past the cache, because it would not stay there.
+    /// Bytes above which a result is written with non-temporal stores, because no cache would hold it.
     public let streamedBytes = TuningConstant(cacheSize: "gemm.streamed-bytes", otherwise: 16 << 20)
     /// Fewest panels of a product for which a transposed A is packed first.
     public let packedPanels = TuningConstant(

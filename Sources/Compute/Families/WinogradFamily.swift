@@ -49,7 +49,7 @@ public struct WinogradFamily: KernelFamily {
         launch: "winograd.chunk-tiles-2", 576, gpu: 73_728, .range(1...(1 << 20)),
         candidates: [288, 576, 1152])
 
-    /// Bytes above which a map goes past the cache, as `gemm.streamed-bytes`.
+    /// Bytes above which a map is written with non-temporal stores, as for `gemm.streamed-bytes`.
     public let streamedBytes = TuningConstant(cacheSize: "winograd.streamed-bytes", otherwise: 16 << 20)
 
     private static let biasItems = 256

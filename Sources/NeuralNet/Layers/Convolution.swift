@@ -219,7 +219,7 @@ public final class Convolution: Layer {
             .union(dataMethod.fusedWork.intersection([.masksData, .unpoolsData, .masksResult]))
     }
 
-    /// As `backward`, with an output's gradient that is masked already or that the algorithms take as it is.
+    /// Queues the backward pass for a gradient that is masked already or that the algorithms mask.
     ///
     /// - Parameter inputMask: the input, if its gradient is to be masked by it
     func backward(

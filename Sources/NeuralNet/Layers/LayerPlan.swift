@@ -48,7 +48,7 @@ public struct LayerPlan: Sendable {
     /// saves.
     public func operations(batch: Int) -> Double { spec.operationsPerImage(self) * Double(batch) }
 
-    /// Returns a pass by the plain sums: each tensor is read once, and its result is written once.
+    /// Returns the work of a pass that computes direct sums: it reads each tensor and writes its result once.
     func plainWork(_ pass: LayerPass, batch: Int) -> Work {
         Work(
             pass, operations: operations(batch: batch), tensors: spec.tensors(pass),

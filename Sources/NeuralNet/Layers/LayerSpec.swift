@@ -39,8 +39,8 @@ public protocol LayerSpec: Sendable {
     /// Returns the multiplications and additions of one image's forward pass by the plain sums. Each backward
     /// pass has as many.
     func operationsPerImage(_ plan: LayerPlan) -> Double
-    /// Returns how many tensors of the input's and of the output's size a pass reads or writes, with the one
-    /// that is its result.
+    /// Returns how many tensors of the input's and of the output's size a pass reads or writes, including its
+    /// result.
     func tensors(_ pass: LayerPass) -> (input: Double, output: Double)
     /// Returns what a pass over a batch computes and moves, for each kind of launch of its algorithm.
     func work(_ pass: LayerPass, _ plan: LayerPlan, batch: Int) -> [Work]

@@ -9,10 +9,10 @@ struct BenchLayers: ParsableCommand {
         discussion: """
             GFLOPS count the operations of the direct sums, so a faster algorithm may exceed the \
             device's peak. GB/s count the tensors that the algorithm's launches read and write. The \
-            roofline is the time that each launch would take at the peak of multiply-adds on registers, or \
-            for its bytes at the measured rates of reading, of writing, and of adding an array to another, \
-            whichever is longest. The peaks are the best runs before and after the steps. A pooling or a \
-            ReLU may run in the launches of the convolution beside it: its row is missing then, or shorter.
+            roofline is the longest of four times for each launch: its operations at the peak of \
+            multiply-adds on registers, its reads at the rate of reading, its writes at the rate of writing, \
+            and both at the rate of adding an array to another. The peaks are the best runs before and after \
+            the steps. A convolution may also run the pooling beside it, whose row is missing then.
             """)
 
     @OptionGroup var network: NetworkOptions
@@ -83,11 +83,7 @@ struct BenchLayers: ParsableCommand {
             layers.add([row.label, row.pass, row.algorithm, fixed(row.seconds * 1e3, 3)] + figures)
         }
         print(layers.text)
-        print(
-            "peak of \(device): \(fixed(result.peak.gflops, 0)) GFLOPS (multiply-adds on registers); "
-                + "\(fixed(result.peak.reading, 1)) GB/s reading, "
-                + "\(fixed(result.peak.writing, 1)) GB/s writing, "
-                + "\(fixed(result.peak.adding, 1)) GB/s adding two arrays")
+        print("peak of \(device): \(result.peak.summary)")
         print(
             "step: \(fixed(result.stepSeconds * 1e3, 1)) ms, "
                 + "\(fixed(Double(network.batch) / result.stepSeconds, 2)) images/s; at the peaks: "

@@ -3,6 +3,7 @@ import Basics
 import Benchmarks
 import Compute
 import Foundation
+import NeuralNet
 import Training
 
 struct DevicesCommand: ParsableCommand, RunsOnRanks {
@@ -24,7 +25,8 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         let all = try DeviceDescription.all()
         for description in try device.map({ try DeviceOptions.selector($0).meant(of: all) }) ?? all {
             DevicesCommand.print(description, DevicesCommand.facts(of: description))
-            Swift.print("  measured  \(try speed(of: description))")
+            let speed = try Benchmark.peak(of: Device(description), runs: 3)
+            Swift.print("  measured  \(speed.summary)")
         }
     }
 
@@ -55,14 +57,6 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         ]
     }
 
-    private func speed(of description: DeviceDescription) throws -> String {
-        let device = try Device(description)
-        let arithmetic = try Benchmark.arithmeticPeak(runs: 3, device: device)
-        let bandwidth = try Benchmark.bandwidth(.adding, runs: 3, device: device)
-        return "\(fixed(arithmetic, 0)) GFLOPS (multiply-adds on registers), "
-            + "\(fixed(bandwidth, 1)) GB/s (adding two arrays)"
-    }
-
     private func printRanks() throws {
         let selector = try DeviceOptions.selector(device ?? "auto")
         let job = try Job.join()
@@ -76,5 +70,13 @@ struct DevicesCommand: ParsableCommand, RunsOnRanks {
         for other in try job?.gather(Array(line.utf8)) ?? [Array(line.utf8)] where job?.rank ?? 0 == 0 {
             Swift.print(String(decoding: other, as: UTF8.self))
         }
+    }
+}
+
+extension DeviceSpeed {
+    /// What `devices` and `bench layers` print of a device's peaks.
+    var summary: String {
+        "\(fixed(gflops, 0)) GFLOPS (multiply-adds on registers); \(fixed(reading, 1)) GB/s reading, "
+            + "\(fixed(writing, 1)) GB/s writing, \(fixed(adding, 1)) GB/s adding two arrays"
     }
 }
