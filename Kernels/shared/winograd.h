@@ -356,15 +356,16 @@ void transform_input_tile(
     const tile_source source =
         source_of_tile(at.image, at.top - 1, at.left - 1, height, width, channels, channel, used);
     const long ahead = distance_ahead(tile, step, height, width, channels, channel, 1);
-    // `masked` is a constant in each loop, so that no pixel is tested.
-    if (masked) {
-#pragma nounroll
-        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
-            transform_input_lanes(x + i, mask + i, true, &source, ahead, target + i, plane);
-    } else {
+    // On CPUs `masked` is a constant in each loop, so that no pixel is tested.
+    if (ON_CPU && !masked) {
 #pragma nounroll
         for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
             transform_input_lanes(x + i, mask + i, false, &source, ahead, target + i, plane);
+    } else {
+#pragma nounroll
+        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
+            transform_input_lanes(
+                x + i, mask + i, ON_CPU ? true : masked, &source, ahead, target + i, plane);
     }
 }
 
@@ -514,14 +515,16 @@ kernel __attribute__((reqd_work_group_size(ITEMS_PER_PANEL, TILE_GROUP, 1))) voi
     const long ahead = distance_ahead(tile, TILE_GROUP, height, width, channels, channel, 1);
     const size_t plane = plane_size(channels, rows);
     transformed += place_in_plane(channel, row, rows);
-    if (masked) {
-#pragma nounroll
-        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
-            transform_gradient_lanes(gradient + i, mask + i, true, &source, ahead, transformed + i, plane);
-    } else {
+    // As in `transform_input_tile`.
+    if (ON_CPU && !masked) {
 #pragma nounroll
         for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
             transform_gradient_lanes(gradient + i, mask + i, false, &source, ahead, transformed + i, plane);
+    } else {
+#pragma nounroll
+        for (int i = 0; i < CHANNELS_PER_ITEM; i += LANES)
+            transform_gradient_lanes(
+                gradient + i, mask + i, ON_CPU ? true : masked, &source, ahead, transformed + i, plane);
     }
 }
 
