@@ -139,7 +139,10 @@ extension Benchmark {
             .makeLayer(on: device)
         var random = Philox(seed: 1, purpose: .benchmark)
         func buffer(_ count: Int) throws -> Buffer {
-            try Buffer(device, (0..<count).map { _ in random.uniform(in: -1...1) })
+            // Allocated first, so that a size that does not fit fails before the host makes the numbers.
+            let buffer = try Buffer(device, floatCount: count)
+            try buffer.write((0..<count).map { _ -> Float in random.uniform(in: -1...1) })
+            return buffer
         }
         let images = try buffer(batch * layer.inputShape.storedCount)
         let output = try buffer(batch * layer.outputShape.storedCount)

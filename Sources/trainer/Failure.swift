@@ -62,9 +62,11 @@ struct Failure {
     private var parserMessage: String {
         let message = TrainerCommand.fullMessage(for: error)
         guard let command, let usage = message.range(of: "\nUsage:") else { return message }
-        let type = type(of: command)
-        return message[..<usage.lowerBound] + "\nUsage: \(TrainerCommand.usageString(for: type))\n"
-            + "  See 'trainer \(type.name) --help' for more information."
+        let commandUsage = TrainerCommand.usageString(for: type(of: command))
+        // The words before the first option or argument, such as `trainer bench step`.
+        let path = commandUsage.split(separator: " ").prefix { $0.first?.isLetter == true }
+        return message[..<usage.lowerBound] + "\nUsage: \(commandUsage)\n"
+            + "  See '\(path.joined(separator: " ")) --help' for more information."
     }
 
     private var message: String {

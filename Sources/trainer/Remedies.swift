@@ -268,6 +268,7 @@ enum Remedy {
         var ways = [
             ("batch", "a smaller --batch"), ("micro-batches", "more --micro-batches"),
             ("scales", "smaller --scales"), ("size", "a smaller --size"),
+            ("inputs", "fewer --inputs"), ("outputs", "fewer --outputs"),
         ].filter { names.contains($0.0) }
         if ways.isEmpty, names.contains("image-size") { ways = [("image-size", "a smaller --image-size")] }
         return ways.isEmpty ? nil : "try " + ways.map(\.1).joined(separator: " or ")

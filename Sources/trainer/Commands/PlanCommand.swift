@@ -21,7 +21,7 @@ struct PlanCommand: ParsableCommand {
     @Option(help: OptionHelp.classes) var classes = 10
     @Option(
         help: """
-            Estimate a step by the roofline of GFLOPS,GB/s such as 50000,3000 (see `trainer devices`).
+            Estimate a step's least time from the GFLOPS,GB/s (reading) of `trainer devices`: 50000,3000.
             """) var speed: DeviceSpeed?
 
     @Option(help: "Compare the ways of dividing the work over this many ranks, on devices of this kind.")
@@ -164,7 +164,9 @@ struct PlanCommand: ParsableCommand {
         }
         if let seconds {
             let rate = fixed(Double(options.batch) / seconds, 1)
-            print("step by the roofline model: \(fixed(seconds * 1e3, 1)) ms, \(rate) images/s")
+            print(
+                "step by the roofline model: at least \(fixed(seconds * 1e3, 1)) ms, "
+                    + "so at most \(rate) images/s")
         }
         let layers = try memory.network(batch: options.batch).layers
         try output.write([
