@@ -32,8 +32,7 @@
 #define TARGET(r, j) (c + j / VECTORS_PER_PANEL * c_panel + r * c_row + j % VECTORS_PER_PANEL * VECTOR)
 
 // Defines a function for a tile of `tile_rows` × panels·16. Rows past `rows` repeat the last one and are not
-// stored.
-// Every FETCH_STEPS steps it prefetches `fetched_rows` rows of B, the first at `next`.
+// stored. Every FETCH_STEPS steps it prefetches `fetched_rows` rows of B, the first at `next`.
 #define DEFINE_TILE(name, tile_rows, panels)                                                                 \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *a, const size_t a_row, const size_t a_depth, global const float *b,              \

@@ -59,7 +59,10 @@ import Testing
         run("check-gradients --image-size 0", 2, "--image-size 0", "2 to 4096"),
         run("bench step --model M,M --image-size 2", 2, "need images of 4 pixels"),
         run("bench step --augment paper --micro-batches 2", 2, "--augment paper", "--micro-batches"),
-        run("bench step --micro-batches 3", 2, "--micro-batches 3", "a power of two"),
+        run(
+            "bench step --micro-batches 3", 2, "--micro-batches 3", "a power of two",
+            "See 'trainer bench step --help'"),
+        run("bench fully-connected --device-memory 64M", 1, "larger than the largest", "fewer --inputs"),
         run("tune --image-size 0", 2, "--image-size 0", "2 to 4096"),
         run("tune --model X", 2, "--model X", "unknown token 'X'"),
         run("selftest --device fast", 2, "--device fast", "auto, cpu, gpu, opencl:N"),

@@ -21,7 +21,7 @@ struct PlanCommand: ParsableCommand {
     @Option(help: OptionHelp.classes) var classes = 10
     @Option(
         help: """
-            Estimate a step's least time from the GFLOPS,GB/s (reading) of `trainer devices`: 50000,3000.
+            Estimate a step's least time from GFLOPS and the largest GB/s of `trainer devices`: 50000,3000.
             """) var speed: DeviceSpeed?
 
     @Option(help: "Compare the ways of dividing the work over this many ranks, on devices of this kind.")
