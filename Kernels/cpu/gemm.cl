@@ -9,36 +9,29 @@
 //   its row length.
 //
 // One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of
-// DEPTH_BLOCK, and a block into tiles of ROWS or ROWS - 1 rows × PANELS·16 sums held in registers. Each sum
-// runs over k in ascending order, block by block, whatever the launch geometry and the tiles.
-//
-// The tiles that pass over a block of B prefetch the next one together, evenly, so that memory is as busy
-// while a block is multiplied as while it is read. Many tiles prefetch some of what lies behind it, too.
+// DEPTH_BLOCK, and a block into tiles of ROWS rows × PANELS·16 sums held in registers. Each sum runs over k in
+// ascending order, block by block, whatever the launch geometry and the tiles.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
-//   ROWS         largest number of rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
+//   ROWS         rows of a tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
 //   PANELS       panels of a tile
 //   DEPTH_BLOCK  depth of a block: a block of B stays in the cache while the rows pass by
 
-#include "fetch.h"
 #include "flags.h"
 #include "stream.h"
 #include "vector.h"
-
-#define FETCH_STEPS 16
 
 // Where a tile writes a vector of C.
 #define TARGET(r, j) (c + j / VECTORS_PER_PANEL * c_panel + r * c_row + j % VECTORS_PER_PANEL * VECTOR)
 
 // Defines a function for a tile of `tile_rows` × panels·16. Rows past `rows` repeat the last one and are not
-// stored. Every FETCH_STEPS steps it prefetches `fetched_rows` rows of B, the first at `next`.
+// stored.
 #define DEFINE_TILE(name, tile_rows, panels)                                                                 \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *a, const size_t a_row, const size_t a_depth, global const float *b,              \
         const size_t b_panel, const size_t b_row, global const float *bias, global float *c,                 \
-        const size_t c_panel, const size_t c_row, const int rows, const int depth, const int flags,          \
-        global const float *next, const int fetched_rows) {                                                  \
+        const size_t c_panel, const size_t c_row, const int rows, const int depth, const int flags) {        \
         vector sum[tile_rows][panels * VECTORS_PER_PANEL];                                                   \
         global const float *row[tile_rows];                                                                  \
         _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                              \
@@ -46,22 +39,17 @@
             _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] = 0;            \
         }                                                                                                    \
         size_t a_index = 0;                                                                                  \
-        for (int start = 0; start < depth; start += FETCH_STEPS) {                                           \
-            for (int i = 0; i < fetched_rows; i++, next += b_row)                                            \
-                _Pragma("unroll") for (int j = 0; j < panels; j++) FETCH(next + j * b_panel, 1);             \
-            const int steps = min(FETCH_STEPS, depth - start);                                               \
-            for (int k = 0; k < steps; k++) {                                                                \
-                vector column[panels * VECTORS_PER_PANEL];                                                   \
-                _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =           \
-                    LOAD(b + j / VECTORS_PER_PANEL * b_panel + j % VECTORS_PER_PANEL * VECTOR);              \
-                _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                      \
-                    const vector value = row[r][a_index];                                                    \
-                    _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=      \
-                        value * column[j];                                                                   \
-                }                                                                                            \
-                a_index += a_depth;                                                                          \
-                b += b_row;                                                                                  \
+        for (int k = 0; k < depth; k++) {                                                                    \
+            vector column[panels * VECTORS_PER_PANEL];                                                       \
+            _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) column[j] =               \
+                LOAD(b + j / VECTORS_PER_PANEL * b_panel + j % VECTORS_PER_PANEL * VECTOR);                  \
+            _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                          \
+                const vector value = row[r][a_index];                                                        \
+                _Pragma("unroll") for (int j = 0; j < panels * VECTORS_PER_PANEL; j++) sum[r][j] +=          \
+                    value * column[j];                                                                       \
             }                                                                                                \
+            a_index += a_depth;                                                                              \
+            b += b_row;                                                                                      \
         }                                                                                                    \
         if (flags == STREAM) { /* apart: where the depth is small, tests take a tenth of a tile's time */    \
             _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                          \
@@ -87,11 +75,7 @@
         }                                                                                                    \
     }
 
-// Rows of a lower tile. With ROWS 6, 16 rows are cut into one tile of 6 rows and two of 5.
-#define FEWER_ROWS (ROWS > 1 ? ROWS - 1 : 1)
-
 DEFINE_TILE(wide_tile, ROWS, PANELS)
-DEFINE_TILE(lower_tile, FEWER_ROWS, PANELS)
 DEFINE_TILE(narrow_tile, ROWS, 1)
 
 // The work of one item of `gemm` (a_row = lda, a_depth = 1) and `gemm_transposed` (a_row = 1, a_depth = lda).
@@ -105,12 +89,6 @@ static inline __attribute__((always_inline)) void multiply(
     const int last_row = min(m, first_row + rows_per_item);
     const int first_panel = get_global_id(1) * panels_per_item;
     const int last_panel = min(n / 16, first_panel + panels_per_item);
-    const int tiles = (last_row - first_row + ROWS - 1) / ROWS;
-    const int missing_rows = first_row + tiles * ROWS - last_row;
-    // If every tile can lack one row at most, the last ones have FEWER_ROWS rows. Else the last tile has
-    // what the whole ones leave.
-    const int lower = missing_rows <= tiles;
-    const int whole_tiles = lower ? tiles - missing_rows : tiles - 1;
     for (int start = 0; start < k; start += DEPTH_BLOCK) {
         const int depth = min(DEPTH_BLOCK, k - start);
         // The bias and the ReLU belong to the whole sum, so only to the last block.
@@ -119,31 +97,21 @@ static inline __attribute__((always_inline)) void multiply(
         for (int panel = first_panel; panel < last_panel; panel += PANELS) {
             const int panels = min(PANELS, last_panel - panel);
             global const float *b_block = b + panel * b_panel + start * b_row;
-            // The next block of B: of the next panels, or of the first ones and the depth behind this one.
-            const int is_last = panel + PANELS >= last_panel;
-            global const float *next = is_last ? b + first_panel * b_panel + (start + depth) * b_row
-                                               : b + (panel + PANELS) * b_panel + start * b_row;
-            const int fetched_rows = is_last && start + depth == k ? 0 : (FETCH_STEPS + tiles - 1) / tiles;
-            for (int row = first_row, rows, i = 0; i < tiles; row += rows, i++) {
-                rows = i < whole_tiles ? ROWS : lower ? FEWER_ROWS : last_row - row;
+            for (int row = first_row; row < last_row; row += ROWS) {
+                const int rows = min(ROWS, last_row - row);
                 global const float *a_block = a + (row - first_row) * a_row + start * a_depth;
                 global float *c_block = c + panel * c_panel + row * c_row;
                 // A constant number of rows: where addresses depend on it, a tile takes 1.5 times as long.
-                if (panels == PANELS && i < whole_tiles)
+                if (panels == PANELS && rows == ROWS)
                     wide_tile(
                         a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel,
-                        c_row, ROWS, depth, block_flags, next, fetched_rows);
-                else if (panels == PANELS && lower)
-                    lower_tile(
-                        a_block, a_row, a_depth, b_block, b_panel, b_row, bias + panel * 16, c_block, c_panel,
-                        c_row, FEWER_ROWS, depth, block_flags, next, fetched_rows);
+                        c_row, ROWS, depth, block_flags);
                 else
                     for (int j = 0; j < panels; j++)
                         narrow_tile(
                             a_block, a_row, a_depth, b_block + j * b_panel, b_panel, b_row,
                             bias + (panel + j) * 16, c_block + j * c_panel, c_panel, c_row, rows, depth,
-                            block_flags, next + j * b_panel, fetched_rows);
-                next += (depth + FETCH_STEPS - 1) / FETCH_STEPS * fetched_rows * b_row;
+                            block_flags);
             }
         }
     }

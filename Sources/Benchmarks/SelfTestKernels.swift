@@ -105,8 +105,8 @@ extension SelfTest {
                 slices: (slices.count, slices.size), scratch: scratch)
         case .panels:
             try product.multiply(
-                rows: aBuffer, byPanels: bBuffer, into: c, bias: biasBuffer, size: size,
-                options: [.bias, .relu], scratch: scratch.c)
+                rows: aBuffer, byPanels: bBuffer, into: c, bias: biasBuffer, size: size, isReLUApplied: true,
+                scratch: scratch.c)
         }
         let sums = Oracle.gemm(
             doubles(a), doubles(b), rows: m, columns: n, depth: k, transposeA: form == .aTransposed,

@@ -77,16 +77,9 @@ public final class MatrixProduct {
         fileprivate static let stream = Options(rawValue: 8)
     }
 
-    /// A product's kernels for CPUs.
-    private struct CoreProduct {
-        let plain, transposed: Kernel
-    }
-
     /// The kernels for CPUs.
     private struct Cores {
-        /// By the variant of the family.
-        let products: [[String: Int]: CoreProduct]
-        let pack, packTransposed, byTransposed: Kernel
+        let plain, transposed, pack, packTransposed, byPanels, byTransposed: Kernel
     }
 
     private enum Bodies {
@@ -101,19 +94,13 @@ public final class MatrixProduct {
         tuning = device.tuning
         switch tuning.device.body {
         case .cpu:
-            let products = try KernelFamilies.gemm.variants(tuning).map { variant in
-                (
-                    variant,
-                    CoreProduct(
-                        plain: try device.kernel("gemm", "gemm", variant: variant),
-                        transposed: try device.kernel("gemm", "gemm_transposed", variant: variant))
-                )
-            }
             bodies = .cores(
                 Cores(
-                    products: Dictionary(products) { $1 },
+                    plain: try device.kernel("gemm", "gemm"),
+                    transposed: try device.kernel("gemm", "gemm_transposed"),
                     pack: try device.kernel("gemm", "gemm_pack_b"),
                     packTransposed: try device.kernel("gemm", "gemm_pack_b_transposed"),
+                    byPanels: try device.kernel("fully_connected", "fully_connected_forward"),
                     byTransposed: try device.kernel("fully_connected", "fully_connected_backward_data")))
         case .gpu: bodies = .groups(GroupProduct(device: device))
         }
@@ -131,9 +118,6 @@ public final class MatrixProduct {
         switch bodies {
         case .cores(let cores):
             let family = KernelFamilies.gemm
-            guard let kernels = cores.products[family.variant(m: size.m, tuning: tuning)] else {
-                preconditionFailure("the family lists every variant")
-            }
             let (range, share) = family.product(m: size.m, n: size.n, k: size.k, tuning: tuning)
             var options = options
             if !options.contains(.accumulate), c.holdsAlignedRows,
@@ -141,7 +125,7 @@ public final class MatrixProduct {
             {
                 options.insert(.stream)
             }
-            let kernel = a.isTransposed ? kernels.transposed : kernels.plain
+            let kernel = a.isTransposed ? cores.transposed : cores.plain
             let stride = a.isTransposed ? [a.blockStride ?? share.rows] : []
             try kernel.launch(
                 range, a, b, c, bias ?? b.buffer, size, [share.rows, share.panels, options.rawValue] + stride)
@@ -156,20 +140,24 @@ public final class MatrixProduct {
         }
     }
 
-    /// Queues c[m × n] ← a[m × k] · b (+ bias, ReLU), all row-major but b, in panels [n/16][k][16].
+    /// Queues c[m × n] ← a[m × k] · b + bias, all row-major but b, in panels [n/16][k][16].
     ///
     /// - Parameters:
+    ///   - isReLUApplied: whether a negative sum becomes zero
     ///   - slots: parts of k that are summed apart on GPUs; nil: those that suit the shape
     ///   - scratch: of the size that `scratch` states
     public func multiply(
         rows a: Buffer, byPanels b: Buffer, into c: Buffer,
-        bias: Buffer, size: Size, options: Options, slots: Int? = nil, scratch: Buffer
+        bias: Buffer, size: Size, isReLUApplied: Bool, slots: Int? = nil, scratch: Buffer
     ) throws {
+        let options: Options = isReLUApplied ? [.bias, .relu] : .bias
         switch bodies {
-        case .cores:
-            try multiply(
-                Rows(a, columns: size.k), .panels(b, rows: size.k), into: .rowMajor(c, columns: size.n),
-                bias: bias, size: size, options: options)
+        case .cores(let cores):
+            let (range, share) = KernelFamilies.fullyConnected.forward(
+                batch: size.m, outputs: size.n, tuning: tuning)
+            try cores.byPanels.launch(
+                range, a, b, bias, c,
+                [size.m, size.k, size.n, tuning[KernelFamilies.gemm.depthBlock], share, options.rawValue])
         case .groups(let groups):
             try groups.multiply(
                 .rowMajor(a, columns: size.k, alongX: false), .panels(b, rows: size.k, alongX: true),
