@@ -110,7 +110,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_forwa
     global float *restrict y, const int batch, const int inputs, const int outputs, const int block_inputs,
     const int images_per_item, const int flags) {
     enum { MOST_ROWS = (FORWARD_IMAGES + FORWARD_ROWS - 1) / FORWARD_ROWS * FORWARD_ROWS };
-    const int first_panel = get_global_id(0) * FORWARD_PANELS, first_image = get_global_id(1) * images_per_item;
+    const int first_panel = get_global_id(0) * FORWARD_PANELS;
+    const int first_image = get_global_id(1) * images_per_item;
     const int panels = min(FORWARD_PANELS, outputs / 16 - first_panel);
     const int image_count = min(images_per_item, batch - first_image);
     const int row_tiles = (image_count + FORWARD_ROWS - 1) / FORWARD_ROWS;
@@ -187,16 +188,16 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_forwa
                                          j % PARTS * width);                                                 \
         }                                                                                                    \
         for (int k = 0; k < depth; k += 16, weights += weights_panel, next += weights_panel) {               \
-            _Pragma("unroll") for (int o = 0; o < 16; o++, dy += lanes) {                                    \
-                _Pragma("unroll") for (int line = 0; line < tile_rows; line++) {                             \
-                    if (line * 16 / tile_rows == o) FETCH(next + line * 16, 2);                              \
-                }                                                                                            \
-                part column[COLUMNS];                                                                        \
-                _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) column[j] =                              \
-                    *(global const part *)(dy + j / PARTS * dy_panel + j % PARTS * width);                   \
-                _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                      \
-                    const part value = weights[min(r, rows - 1) * 16 + o];                                   \
-                    _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) sum[r][j] += value * column[j];      \
+            for (int o = 0; o < 16; o += 2) {                                                                \
+                for (int line = o / 2; line < tile_rows; line += 8) FETCH(next + line * 16, 2);              \
+                _Pragma("unroll") for (int i = 0; i < 2; i++, dy += lanes) {                                 \
+                    part column[COLUMNS];                                                                    \
+                    _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) column[j] =                          \
+                        *(global const part *)(dy + j / PARTS * dy_panel + j % PARTS * width);               \
+                    _Pragma("unroll") for (int r = 0; r < tile_rows; r++) {                                  \
+                        const part value = weights[min(r, rows - 1) * 16 + o + i];                           \
+                        _Pragma("unroll") for (int j = 0; j < COLUMNS; j++) sum[r][j] += value * column[j];  \
+                    }                                                                                        \
                 }                                                                                            \
             }                                                                                                \
         }                                                                                                    \
@@ -255,7 +256,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_backw
     global float *restrict dx, const int batch, const int inputs, const int outputs,
     const int slice_outputs, const int inputs_per_item, const int lanes) {
     const int first_input = get_global_id(0) * inputs_per_item,
-              last_input = min(inputs, first_input + inputs_per_item), inputs_of_item = last_input - first_input;
+              last_input = min(inputs, first_input + inputs_per_item),
+              inputs_of_item = last_input - first_input;
     const int batch_panels = (batch + lanes - 1) / lanes;
     const size_t weights_panel = (size_t)inputs * 16, dy_panel = (size_t)outputs * lanes,
                  sums_panel = (size_t)inputs * lanes, sums_height = batch_panels * sums_panel;

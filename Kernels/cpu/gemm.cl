@@ -9,8 +9,8 @@
 //   its row length.
 //
 // One work-item computes `rows_per_item` rows × `panels_per_item` panels. It cuts the depth K in blocks of
-// DEPTH_BLOCK, and a block into tiles of ROWS rows × PANELS·16 sums held in registers. Each sum runs over k in
-// ascending order, block by block, whatever the launch geometry and the tiles.
+// DEPTH_BLOCK, and a block into tiles of ROWS rows × PANELS·16 sums held in registers. Each sum runs over k
+// in ascending order, block by block, whatever the launch geometry and the tiles.
 //
 // Tuning macros:
 //   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)

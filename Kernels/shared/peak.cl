@@ -35,13 +35,19 @@ size_t vector_place(const int i, const int vectors) {
 #endif
 }
 
-// A work-item adds up `vectors` vectors, an even number. It stores the sum, so that the compiler keeps the
-// reads. Nothing checks bounds: the range is exact. Global (items), local (1, or 256 on GPUs).
+// Runs of vectors that a work-item reads side by side: a CPU core reads a tenth faster from several places.
+#define READ_RUNS (IS_INTERLEAVED ? 1 : 4)
+
+// A work-item adds up `vectors` vectors, a multiple of 2·READ_RUNS. It stores the sum, so that the compiler
+// keeps the reads. Nothing checks bounds: the range is exact. Global (items), local (1, or 256 on GPUs).
 kernel void read_values(global const float *restrict values, global float *restrict sums, const int vectors) {
     vector sum[2] = {(vector)0, (vector)0};
-    for (int i = 0; i < vectors; i += 2) {
-        sum[0] += LOAD(values + vector_place(i, vectors));
-        sum[1] += LOAD(values + vector_place(i + 1, vectors));
+    for (int i = 0; i < vectors / READ_RUNS; i += 2) {
+        _Pragma("unroll") for (int run = 0; run < READ_RUNS; run++) {
+            const int first = run * (vectors / READ_RUNS) + i;
+            sum[0] += LOAD(values + vector_place(first, vectors));
+            sum[1] += LOAD(values + vector_place(first + 1, vectors));
+        }
     }
     sum[0] += sum[1];
     float total = 0;

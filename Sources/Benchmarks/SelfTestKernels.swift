@@ -10,7 +10,7 @@ extension SelfTest {
     static let kernelChecks = [
         product("A · B", m: 67, n: 48, k: 36, .plain), product("Aᵀ · B", m: 68, n: 48, k: 13, .aTransposed),
         product("A · Bᵀ", m: 7, n: 48, k: 528, .bTransposed),
-        product("A · B, deep", m: 5, n: 48, k: 1060, .panels),
+        product("A · B, deep", m: 5, n: 80, k: 1060, .panels),
         product("A · B, large tiles", m: 131, n: 144, k: 36, .plain, ["product.wanted-groups": 1]),
         product("Aᵀ · B, large tiles", m: 132, n: 144, k: 13, .aTransposed, ["product.wanted-groups": 1]),
         product(
@@ -105,8 +105,8 @@ extension SelfTest {
                 slices: (slices.count, slices.size), scratch: scratch)
         case .panels:
             try product.multiply(
-                rows: aBuffer, byPanels: bBuffer, into: c, bias: biasBuffer, size: size, isReLUApplied: true,
-                scratch: scratch.c)
+                rows: aBuffer, byPanels: bBuffer, into: c, bias: biasBuffer,
+                size: size, isReLUApplied: true, scratch: scratch.c)
         }
         let sums = Oracle.gemm(
             doubles(a), doubles(b), rows: m, columns: n, depth: k, transposeA: form == .aTransposed,

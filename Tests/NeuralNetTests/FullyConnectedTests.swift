@@ -22,7 +22,7 @@ extension OnDevices {
             for (units, relu, slices) in [
                 (1, false, 8), (16, true, 1), (37, true, 2), (37, false, 1), (290, true, 1), (290, true, 8),
             ] {
-                for batch in [1, 3, 33] {
+                for batch in [1, 3, 13, 33] {
                     try check(input, units: units, relu: relu, slices: slices, batch: batch, on: device)
                 }
             }
@@ -73,6 +73,40 @@ extension OnDevices {
             for (values, exact) in zip(passes.parameterGradients, [expected.weights, expected.bias]) {
                 #expect(relativeError(values, exact) < Tolerance.sum, label)
             }
+        }
+
+        /// The tiles of forward, and what a work-item takes, change no bit.
+        ///
+        /// There are several blocks of inputs and several tiles, also one past the batch and one past the
+        /// last whole three panels.
+        @Test(arguments: testDevices.filter { $0.traits.body == .cpu }) func tilesOfForwardKeepTheBits(
+            description: DeviceDescription
+        ) throws {
+            let (inputs, units, batch) = (1044, 100, 37)
+            var numbers = TestNumbers(3)
+            let features = numbers.floats(batch * inputs), weights = numbers.floats(units * inputs),
+                biases = numbers.floats(units)
+            func bits(_ changes: [String: Int]) throws -> [UInt32] {
+                let device = try Device(description)
+                try device.tuning.set(changes)
+                let plan = LayerPlan(
+                    FullyConnectedSpec(units: units, isLast: false),
+                    input: FeatureShape(height: 1, width: 1, channels: inputs),
+                    device: device.description, tuning: device.tuning)
+                return try LayerPasses(
+                    plan.makeLayer(on: device), input: features, parameters: [weights, biases],
+                    outputGradient: [Float](repeating: 0, count: batch * units), batch: batch, on: device
+                ).output.map(\.bitPattern)
+            }
+            let expected = try bits([:])
+            for changes in [
+                ["fully_connected.forward-rows": 3], ["fully_connected.forward-images": 19],
+                ["fully_connected.forward-items": 1],
+            ] {
+                #expect(try bits(changes) == expected, "\(changes)")
+            }
+            // Otherwise the comparison would not see the order of a sum.
+            #expect(try bits(["gemm.depth-block": 256]) != expected)
         }
 
         /// The input's gradient of a layer has the bits of its slices' gradients, added in a binary tree.

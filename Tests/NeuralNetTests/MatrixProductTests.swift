@@ -108,10 +108,10 @@ extension OnDevices {
                 return try c.read(m * n)
             }
             for transposed in [false, true] {
-                let expected = try bits(["gemm.few-rows-limit": 0], transposed: transposed)
+                let expected = try bits([:], transposed: transposed)
                 for changes in [
-                    [:], ["gemm.streamed-bytes": 0], ["gemm.few-rows": 5, "gemm.few-panels": 2],
-                    ["gemm.few-rows-limit": 13, "gemm.few-panels-per-item": 2],
+                    ["gemm.streamed-bytes": 0], ["gemm.rows": 5, "gemm.panels": 2],
+                    ["gemm.rows-per-item": 7, "gemm.panels-per-item": 2],
                 ] {
                     #expect(try bits(changes, transposed: transposed) == expected, "\(changes)")
                 }

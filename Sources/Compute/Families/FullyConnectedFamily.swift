@@ -19,16 +19,16 @@ public struct FullyConnectedFamily: KernelFamily {
         candidates: [32, 64, 128])
     /// Images of a tile of forward.
     public let forwardRows = TuningConstant(
-        "fully_connected.forward-rows", 4, wide: 8, body: .cpu, .range(1...16), candidates: [4, 8],
-        keepsBits: true)
+        "fully_connected.forward-rows", 4, wide: 8, body: .cpu,
+        .range(1...16), candidates: [4, 8], keepsBits: true)
     /// The most images of one work-item of forward.
     public let forwardImages = TuningConstant(
-        "fully_connected.forward-images", 64, body: .cpu, .range(1...64), candidates: [16, 32, 64],
-        keepsBits: true)
+        "fully_connected.forward-images", 64, body: .cpu,
+        .range(1...64), candidates: [16, 32, 64], keepsBits: true)
     /// Work-items of forward in which a batch of more than `fewestImages` is cut, where it is large enough.
     public let forwardItems = TuningConstant(
-        launch: "fully_connected.forward-items", 64, body: .cpu, .range(1...65_536), candidates: [32, 64, 128],
-        keepsBits: true)
+        launch: "fully_connected.forward-items", 64, body: .cpu,
+        .range(1...65_536), candidates: [32, 64, 128], keepsBits: true)
     /// Panels of 16 outputs of one work-item of forward.
     private let forwardPanels = 3
     /// Images for which it is worth reading the weights once more.

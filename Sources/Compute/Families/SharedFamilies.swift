@@ -114,7 +114,7 @@ public struct PeakFamily: KernelFamily {
     /// work-item.
     public func memory(count: Int, tuning: Tuning) -> (range: LaunchRange, vectors: Int) {
         precondition(count % (1 << 16) == 0)
-        let vectors = tuning.sharesGroups ? 16 : 256
+        let vectors = tuning.sharesGroups ? 16 : 2048
         return (items(count / (vectors * tuning[vector]), tuning: tuning), vectors)
     }
 

@@ -181,7 +181,8 @@ public final class FullyConnected: Layer {
         let slots = FullyConnected.slots(plan, maximumBatch: memory.maximumBatch).forward
         try product.multiply(
             rows: input, byPanels: memory.weights, into: output, bias: memory.bias,
-            size: .init(m: pass.batch, n: outputs, k: inputs), isReLUApplied: relu, slots: slots, scratch: memory.scratch.c)
+            size: .init(m: pass.batch, n: outputs, k: inputs), isReLUApplied: relu, slots: slots,
+            scratch: memory.scratch.c)
     }
 
     /// Queues dW ← Xᵀ · dY, dX ← dY · Wᵀ, the latter as sums over slices of the outputs.
