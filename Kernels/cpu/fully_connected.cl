@@ -11,8 +11,10 @@
 // owns FORWARD_PANELS panels and at most FORWARD_IMAGES images. It takes `block_inputs` inputs at a time,
 // whose weights stay in the second-level cache while its images pass by, in tiles of FORWARD_ROWS images ×
 // FORWARD_VECTORS vectors; a tile may begin in the middle of a panel. The tiles prefetch the next block's
-// weights, at an even pace: a core drops prefetches that come in bursts. Each sum runs over a block's inputs
-// in ascending order, and the blocks' sums are added one by one, whatever the launch geometry and the tiles.
+// weights, at an even pace: an AMD EPYC with Zen 2 cores drops prefetches that come in bursts. The last
+// panels, if they are fewer than FORWARD_PANELS, run in tiles of one panel that prefetch nothing. Each sum
+// runs over a block's inputs in ascending order, and the blocks' sums are added one by one, whatever the
+// launch geometry and the tiles.
 //
 // Backward-data is computed as dXᵀ = W · dYᵀ, with the batch in the vectors' lanes, so that the weights are
 // read where they lie, once, in long runs, and nothing of their size is transposed: `gemm_pack_b_transposed`
@@ -27,17 +29,17 @@
 // number of bits set in s, then added to the sums below it that it completes.
 //
 // Tuning macros:
-//   VECTOR       floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
+//   VECTOR          floats in a register, 8 or 16 (8: AVX2, 16: AVX-512)
+//   FORWARD_ROWS    images of a tile of forward; the registers hold its FORWARD_ROWS · FORWARD_VECTORS sums
+//   FORWARD_IMAGES  most images of a work-item of forward
+// and for backward-data:
 //   PANELS       panels of the batch in a wide tile
 //   ROWS         inputs of a wide tile; the registers hold its ROWS · PANELS · 16/VECTOR sums
 //   NARROW_ROWS  if PANELS is more than 1: inputs of a tile one panel wide; the registers hold its
 //                NARROW_ROWS · 16/VECTOR sums
 //   FEW_ROWS     inputs of a tile of 8 images; the registers hold its FEW_ROWS sums
 //   DEPTH_BLOCK  outputs taken at a time, a multiple of 16
-// and for forward:
-//   FORWARD_PANELS  panels of a work-item
-//   FORWARD_ROWS    images of a tile; the registers hold its FORWARD_ROWS · FORWARD_VECTORS sums
-//   FORWARD_IMAGES  most images of a work-item
+// Macro of the family: FORWARD_PANELS, panels of a work-item of forward.
 
 #include "fetch.h"
 #include "flags.h"
@@ -97,6 +99,7 @@ enum {
 DEFINE_FORWARD_TILE(forward_tile_0, FORWARD_VECTORS, 0)
 DEFINE_FORWARD_TILE(forward_tile_1, FORWARD_VECTORS, 1)
 DEFINE_FORWARD_TILE(forward_tile_2, FORWARD_VECTORS, 2)
+DEFINE_FORWARD_TILE(forward_tile_3, FORWARD_VECTORS, 3)
 DEFINE_FORWARD_TILE(forward_tile_4, FORWARD_VECTORS, 4)
 DEFINE_FORWARD_TILE(forward_tile_8, FORWARD_VECTORS, 8)
 DEFINE_FORWARD_TILE(forward_tile_of_panel, VECTORS_PER_PANEL, 0)
@@ -123,7 +126,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_forwa
         images[row] = x + (size_t)(first_image + min(row, image_count - 1)) * inputs;
     for (int j = 0; j < panels * VECTORS_PER_PANEL; j++)
         columns[j] = weights + j / VECTORS_PER_PANEL * panel_size + j % VECTORS_PER_PANEL * VECTOR;
-    // Tile by tile, the sums over the blocks so far.
+    // `totals` holds the sums over the blocks so far, tile by tile.
     vector totals[MOST_ROWS * FORWARD_PANELS_VECTORS];
     for (int i = 0; i < row_tiles * FORWARD_ROWS * panels * VECTORS_PER_PANEL; i++) totals[i] = 0;
 
@@ -131,8 +134,10 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_forwa
     const int tiles = panels * VECTORS_PER_PANEL / vectors * row_tiles;
     for (int first = 0, last; first < inputs; first = last) {
         last = min(first + block_inputs, inputs);
-        // The tiles prefetch the next block in FORWARD_STEPS parts, shared out evenly.
-        global const float *next = weights + last * 16;
+        // The tiles prefetch the next block in FORWARD_STEPS parts, shared out evenly. Behind the last block
+        // that is the first one of the next panels: the core that ends a work-item mostly takes the next.
+        global const float *next =
+            weights + (last < inputs ? (size_t)last * 16 : FORWARD_PANELS * panel_size);
         vector *tile_totals = totals;
         int parts = 0;
         for (int j = 0; j < panels * VECTORS_PER_PANEL; j += vectors) {
@@ -149,7 +154,9 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_forwa
                     forward_tile_1(TILE_ARGUMENTS);
                 else if (fetched == 2)
                     forward_tile_2(TILE_ARGUMENTS);
-                else if (fetched <= 4)
+                else if (fetched == 3)
+                    forward_tile_3(TILE_ARGUMENTS);
+                else if (fetched == 4)
                     forward_tile_4(TILE_ARGUMENTS);
                 else
                     forward_tile_8(TILE_ARGUMENTS);
@@ -172,7 +179,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void fully_connected_forwa
 
 // Defines a function that adds `depth` outputs to a tile of `tile_rows` inputs × `panels` panels of `lanes`
 // images, in vectors of `width` floats; `first`: to zeros. Inputs past `rows` repeat the last one and are not
-// stored. As many weights are prefetched, those of the inputs at `next`.
+// stored. It also prefetches the weights of `tile_rows` inputs, the first at `next`.
 #define DEFINE_TILE(name, tile_rows, panels, lanes, width)                                                   \
     static inline __attribute__((always_inline)) void name(                                                  \
         global const float *weights, const size_t weights_panel, global const float *dy,                     \

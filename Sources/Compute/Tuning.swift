@@ -144,7 +144,15 @@ public struct Tuning: Sendable, Equatable {
     public static func changesBits(_ key: String) -> Bool { !keysThatKeepBits.contains(key) }
 
     private static let keysThatKeepBits = Set(
-        KernelFamilies.all.flatMap(\.constants).filter { !$0.changesBits }.map(\.key))
+        KernelFamilies.all.flatMap(\.constants).filter { !$0.changesBits }.map(\.key) + retiredKeys)
+
+    /// Constants of earlier kernels that older checkpoints hold.
+    ///
+    /// They changed no bits.
+    private static let retiredKeys = [
+        "gemm.few-rows", "gemm.few-panels", "gemm.few-rows-limit",
+        "gemm.few-panels-per-item", "gemm.few-items",
+    ]
 
     /// Whether the bodies for GPUs run, whose work-groups share local memory; else work-items run alone.
     public var sharesGroups: Bool { device.body == .gpu }

@@ -1,7 +1,8 @@
 import Basics
 import Compute
 
-/// Multiplies matrices of float32 on the device, by `cpu/gemm.cl` or `gpu/product.cl`.
+/// Multiplies matrices of float32 on the device, by `cpu/gemm.cl` and `cpu/fully_connected.cl`, or by
+/// `gpu/product.cl`.
 ///
 /// N is a multiple of 16. On CPUs M and K are any. On GPUs M is a multiple of 4 if A is transposed, else K
 /// is.
@@ -155,6 +156,7 @@ public final class MatrixProduct {
         case .cores(let cores):
             let (range, share) = KernelFamilies.fullyConnected.forward(
                 batch: size.m, outputs: size.n, tuning: tuning)
+            // All products of a device sum over blocks of the same depth.
             try cores.byPanels.launch(
                 range, a, b, bias, c,
                 [size.m, size.k, size.n, tuning[KernelFamilies.gemm.depthBlock], share, options.rawValue])

@@ -98,6 +98,8 @@ import Testing
                 #expect(raced.contains("product.item") && saved.contains("product.slot-groups"))
             }
         }
+        // Of earlier kernels, and of none.
+        #expect(!Tuning.changesBits("gemm.few-rows") && Tuning.changesBits("gemm.unknown"))
     }
 
     @Test(

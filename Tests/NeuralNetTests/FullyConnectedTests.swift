@@ -100,8 +100,8 @@ extension OnDevices {
             }
             let expected = try bits([:])
             for changes in [
-                ["fully_connected.forward-rows": 3], ["fully_connected.forward-images": 19],
-                ["fully_connected.forward-items": 1],
+                ["fully_connected.forward-rows": 3], ["fully_connected.forward-items": 1],
+                ["fully_connected.forward-images": 19, "fully_connected.forward-items": 1],
             ] {
                 #expect(try bits(changes) == expected, "\(changes)")
             }

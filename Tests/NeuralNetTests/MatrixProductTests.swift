@@ -111,7 +111,7 @@ extension OnDevices {
                 let expected = try bits([:], transposed: transposed)
                 for changes in [
                     ["gemm.streamed-bytes": 0], ["gemm.rows": 5, "gemm.panels": 2],
-                    ["gemm.rows-per-item": 7, "gemm.panels-per-item": 2],
+                    ["gemm.rows-per-item": 7, "gemm.items": 1, "gemm.panels-per-item": 2],
                 ] {
                     #expect(try bits(changes, transposed: transposed) == expected, "\(changes)")
                 }
@@ -141,7 +141,9 @@ extension OnDevices {
                 return try c.values().map { $0.bitPattern }
             }
             let unpacked = try bits(["gemm.packed-panels": 1000])
-            for changes in [["gemm.packed-panels": 1], ["gemm.rows-per-item": 7], ["gemm.rows": 5]] {
+            for changes in [
+                ["gemm.packed-panels": 1], ["gemm.rows-per-item": 7, "gemm.items": 1], ["gemm.rows": 5],
+            ] {
                 #expect(try bits(changes) == unpacked, "\(changes)")
             }
         }

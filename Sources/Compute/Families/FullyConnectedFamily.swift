@@ -14,6 +14,7 @@ public struct FullyConnectedFamily: KernelFamily {
     /// Inputs of a tile of at most eight images.
     public let fewRows = TuningConstant(
         "fully_connected.few-rows", 8, wide: 12, body: .cpu, .range(1...28), candidates: [8, 12, 14, 16])
+    /// Outputs that backward-data takes at a time.
     public let depthBlock = TuningConstant(
         "fully_connected.depth-block", 64, body: .cpu, .range(16...4096, multipleOf: 16),
         candidates: [32, 64, 128])
@@ -31,7 +32,8 @@ public struct FullyConnectedFamily: KernelFamily {
         .range(1...65_536), candidates: [32, 64, 128], keepsBits: true)
     /// Panels of 16 outputs of one work-item of forward.
     private let forwardPanels = 3
-    /// Images for which it is worth reading the weights once more.
+    /// The fewest images of a work-item of forward, but for the last: for fewer it would not pay to read the
+    /// weights once more.
     private let fewestImages = 16
     /// Inputs of one work-item: long runs of weights, and enough items for many cores.
     public let inputsPerItem = TuningConstant(
@@ -44,10 +46,10 @@ public struct FullyConnectedFamily: KernelFamily {
     public func forward(
         batch: Int, outputs: Int, tuning: Tuning
     ) -> (range: LaunchRange, imagesPerItem: Int) {
-        let parts = (outputs / 16).ceilDivided(by: forwardPanels)
-        let share = max(fewestImages, (batch * parts).ceilDivided(by: tuning[forwardItems]))
+        let columns = (outputs / 16).ceilDivided(by: forwardPanels)
+        let share = max(fewestImages, (batch * columns).ceilDivided(by: tuning[forwardItems]))
         let images = min(tuning[forwardImages], share.roundedUp(to: tuning[forwardRows]))
-        return (LaunchRange([parts, batch.ceilDivided(by: images)], local: [1, 1]), images)
+        return (LaunchRange([columns, batch.ceilDivided(by: images)], local: [1, 1]), images)
     }
 
     /// Returns the images of a panel: as many as a small batch has, so that no lane is idle.
