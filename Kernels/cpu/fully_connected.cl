@@ -11,7 +11,7 @@
 // owns FORWARD_PANELS panels and at most FORWARD_IMAGES images. It takes `block_inputs` inputs at a time,
 // whose weights stay in the second-level cache while its images pass by, in tiles of FORWARD_ROWS images ×
 // FORWARD_VECTORS vectors; a tile may begin in the middle of a panel. The tiles prefetch the next block's
-// weights, at an even pace: an AMD EPYC with Zen 2 cores drops prefetches that come in bursts. The last
+// weights, at an even pace: an AMD EPYC (Zen 2) seems to drop prefetches that come in bursts. The last
 // panels, if they are fewer than FORWARD_PANELS, run in tiles of one panel that prefetch nothing. Each sum
 // runs over a block's inputs in ascending order, and the blocks' sums are added one by one, whatever the
 // launch geometry and the tiles.
