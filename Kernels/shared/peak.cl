@@ -38,7 +38,7 @@ size_t vector_place(const int i, const int vectors) {
 // A work-item adds up `vectors` vectors, a multiple of 8. It stores the sum, so that the compiler keeps the
 // reads. Nothing checks bounds: the range is exact. Global (items), local (1, or 256 on GPUs).
 //
-// On CPUs it reads four runs side by side: two cores of an AMD EPYC (Zen 2) read 34 instead of 30 GB/s so.
+// On CPUs it reads four runs side by side: two cores of an AMD EPYC (Zen 2) then read 34 instead of 30 GB/s.
 kernel void read_values(global const float *restrict values, global float *restrict sums, const int vectors) {
     vector sum[2] = {(vector)0, (vector)0};
 #if IS_INTERLEAVED
